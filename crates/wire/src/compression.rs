@@ -1,0 +1,148 @@
+//! Compression of record batches, decompressed only under a cap.
+
+use std::io::{self, Read, Write};
+
+use thiserror::Error;
+
+/// The codec in the low three bits of a batch's attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+#[derive(Debug, Error)]
+pub enum CompressionError {
+    #[error("decompress: codec {0} is not one of Kafka's five")]
+    UnknownCodec(i16),
+    #[error("decompress: the records are larger than the limit of {cap} bytes")]
+    TooLarge { cap: usize },
+    #[error("decompress or compress the records")]
+    Io(#[from] io::Error),
+    #[error("decompress: malformed snappy block")]
+    Snappy,
+}
+
+/// The frame that snappy-java (and so every Java client) puts around its blocks.
+const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
+const XERIAL_HEADER: usize = 16;
+/// 8 MiB: what Kafka's own reader allows for zstd's window.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+impl Compression {
+    pub fn from_attributes(attributes: i16) -> Result<Self, CompressionError> {
+        Ok(match attributes & 0x07 {
+            0 => Self::None,
+            1 => Self::Gzip,
+            2 => Self::Snappy,
+            3 => Self::Lz4,
+            4 => Self::Zstd,
+            other => return Err(CompressionError::UnknownCodec(other)),
+        })
+    }
+
+    pub fn attributes(self) -> i16 {
+        self as i16
+    }
+
+    pub fn compress(self, plain: &[u8]) -> Result<Vec<u8>, CompressionError> {
+        Ok(match self {
+            Self::None => plain.to_vec(),
+            Self::Gzip => {
+                let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                out.write_all(plain)?;
+                out.finish()?
+            }
+            Self::Snappy => snap::raw::Encoder::new()
+                .compress_vec(plain)
+                .map_err(|_| CompressionError::Snappy)?,
+            Self::Lz4 => {
+                let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                out.write_all(plain)?;
+                out.finish().map_err(io::Error::other)?
+            }
+            Self::Zstd => zstd::stream::encode_all(plain, 3)?,
+        })
+    }
+
+    /// Decompresses at most `cap` bytes; a larger result is an error, and at most `cap + 1` bytes
+    /// are ever held.
+    pub fn decompress(self, packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
+        match self {
+            Self::None if packed.len() > cap => Err(CompressionError::TooLarge { cap }),
+            Self::None => Ok(packed.to_vec()),
+            Self::Gzip => read_capped(flate2::read::MultiGzDecoder::new(packed), cap),
+            Self::Snappy => snappy(packed, cap),
+            Self::Lz4 => read_capped(lz4_flex::frame::FrameDecoder::new(packed), cap),
+            Self::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                read_capped(decoder, cap)
+            }
+        }
+    }
+}
+
+fn read_capped(reader: impl Read, cap: usize) -> Result<Vec<u8>, CompressionError> {
+    let mut out = Vec::new();
+    reader.take(cap as u64 + 1).read_to_end(&mut out)?;
+    if out.len() > cap {
+        return Err(CompressionError::TooLarge { cap });
+    }
+    Ok(out)
+}
+
+fn snappy(packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
+    if !packed.starts_with(XERIAL_MAGIC) {
+        return snappy_block(packed, cap);
+    }
+    let mut rest = packed.get(XERIAL_HEADER..).ok_or(CompressionError::Snappy)?;
+    let mut out = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>().ok_or(CompressionError::Snappy)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        let block = after.get(..length).ok_or(CompressionError::Snappy)?;
+        out.extend(snappy_block(block, cap - out.len())?);
+        rest = &after[length..];
+    }
+    Ok(out)
+}
+
+fn snappy_block(block: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
+    let length = snap::raw::decompress_len(block).map_err(|_| CompressionError::Snappy)?;
+    if length > cap {
+        return Err(CompressionError::TooLarge { cap });
+    }
+    snap::raw::Decoder::new().decompress_vec(block).map_err(|_| CompressionError::Snappy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+    #[test]
+    fn every_codec_returns_what_it_was_given() {
+        let plain: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        for codec in ALL {
+            let packed = codec.compress(&plain).unwrap();
+            assert_eq!(codec.decompress(&packed, plain.len()).unwrap(), plain, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_at_the_cap() {
+        let plain = vec![0u8; 1 << 20];
+        for codec in ALL {
+            let packed = codec.compress(&plain).unwrap();
+            let error = codec.decompress(&packed, 1000).unwrap_err();
+            assert!(matches!(error, CompressionError::TooLarge { cap: 1000 }), "{codec:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One node of Apache Kafka from Maven Central's jars: fetch, format, start, stop.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+const POM: &str = include_str!("../kafka/pom.xml");
+const LOGGING: &str = include_str!("../kafka/log4j2.properties");
+const VERSION: &str = "4.3.1";
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// Where a node lives unless `--dir` says otherwise.
+pub fn default_dir() -> PathBuf {
+    std::env::temp_dir().join("headwater-kafka")
+}
+
+/// What is missing to run Apache Kafka here, with the way to get it.
+pub fn missing() -> Option<&'static str> {
+    let runs = |program: &str, flag: &str| {
+        Command::new(program)
+            .arg(flag)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if !runs("java", "-version") {
+        return Some(
+            "Java 17 or later is not installed (Debian: apt-get install default-jre-headless maven)",
+        );
+    }
+    if !jars().join(".complete").exists() && !runs("mvn", "-version") {
+        return Some("Maven is not installed (Debian: apt-get install maven)");
+    }
+    None
+}
+
+fn jars() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.unwrap_or_else(std::env::temp_dir).join("headwater").join(format!("apache-kafka-{VERSION}"))
+}
+
+fn fetch() -> Result<PathBuf> {
+    let jars = jars();
+    if jars.join(".complete").exists() {
+        return Ok(jars);
+    }
+    if let Some(reason) = missing() {
+        bail!("{reason}");
+    }
+    eprintln!("xtask: fetching Apache Kafka {VERSION} from Maven Central into {}", jars.display());
+    fs::create_dir_all(&jars).with_context(|| format!("creating {}", jars.display()))?;
+    let pom = jars.join("pom.xml");
+    fs::write(&pom, POM)?;
+    fs::write(jars.join("log4j2.properties"), LOGGING)?;
+    let status = Command::new("mvn")
+        .args(["-q", "-B", "-f"])
+        .arg(&pom)
+        .arg("dependency:copy-dependencies")
+        .arg(format!("-DoutputDirectory={}", jars.display()))
+        .stdout(Stdio::inherit())
+        .status()
+        .context("running mvn")?;
+    if !status.success() {
+        bail!("Maven could not fetch Apache Kafka {VERSION}; is repo.maven.apache.org reachable?");
+    }
+    fs::write(jars.join(".complete"), "")?;
+    Ok(jars)
+}
+
+fn java(jars: &Path) -> Command {
+    let mut java = Command::new("java");
+    java.arg(format!("-Dlog4j2.configurationFile={}", jars.join("log4j2.properties").display()))
+        .args(["-cp", &format!("{}/*", jars.display())]);
+    java
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Starts the node of `dir` and returns its bootstrap address once it serves.
+pub fn start(dir: &Path, port: u16) -> Result<String> {
+    let jars = fetch()?;
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    let dir = dir.canonicalize()?;
+    if let Some(pid) = running(&dir) {
+        bail!(
+            "a node is running in {} already (process {pid}); stop it with `cargo xtask kafka stop`",
+            dir.display()
+        );
+    }
+    let settings = dir.join("server.properties");
+    let address = dir.join("bootstrap");
+    if !settings.exists() {
+        let port = if port == 0 { free_port()? } else { port };
+        let controller = free_port()?;
+        fs::write(&address, format!("127.0.0.1:{port}"))?;
+        fs::write(&settings, properties(&dir, port, controller))?;
+        let formatted = java(&jars)
+            .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", "aGVhZHdhdGVyLXh0YXNrMQ", "-c"])
+            .arg(&settings)
+            .output()
+            .context("running Kafka's storage tool")?;
+        if !formatted.status.success() {
+            fs::remove_file(&settings)?;
+            bail!("formatting {}: {}", dir.display(), String::from_utf8_lossy(&formatted.stderr));
+        }
+    }
+    let log = dir.join("kafka.log");
+    let output = File::create(&log)?;
+    let mut node = java(&jars);
+    node.args(["-Xms512m", "-Xmx1g", "kafka.Kafka"])
+        .arg(&settings)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output);
+    std::os::unix::process::CommandExt::process_group(&mut node, 0);
+    let mut child = node.spawn().context("starting java")?;
+    fs::write(dir.join("pid"), child.id().to_string())?;
+    let begun = Instant::now();
+    loop {
+        if fs::read_to_string(&log)?.contains("Kafka Server started") {
+            return Ok(fs::read_to_string(&address)?);
+        }
+        if let Some(status) = child.try_wait()? {
+            bail!("Apache Kafka ended with {status}; see {}", log.display());
+        }
+        if begun.elapsed() > START_LIMIT {
+            child.kill()?;
+            bail!("Apache Kafka was not ready after {} s; see {}", START_LIMIT.as_secs(), log.display());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn properties(dir: &Path, port: u16, controller: u16) -> String {
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         controller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         log.dirs={}\n\
+         default.replication.factor=1\n\
+         offsets.topic.replication.factor=1\n\
+         offsets.topic.num.partitions=4\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         transaction.state.log.num.partitions=4\n\
+         group.initial.rebalance.delay.ms=0\n",
+        dir.join("data").display()
+    )
+}
+
+fn running(dir: &Path) -> Option<u32> {
+    let pid: u32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
+    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    command.contains("kafka.Kafka").then_some(pid)
+}
+
+/// Stops the node of `dir` and waits until it is gone; no node there is no error.
+pub fn stop(dir: &Path) -> Result<()> {
+    let Ok(dir) = dir.canonicalize() else { return Ok(()) };
+    let Some(pid) = running(&dir) else { return Ok(()) };
+    Command::new("kill").arg(pid.to_string()).status().context("running kill")?;
+    let begun = Instant::now();
+    while running(&dir).is_some() {
+        if begun.elapsed() > Duration::from_secs(20) {
+            Command::new("kill").args(["-9", &pid.to_string()]).status()?;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The project's own chores: `cargo xtask test` and `cargo xtask kafka start|stop`.
+
+mod kafka;
+mod suite;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "Headwater's chores")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Format check, lints and every test; what needs a program that is missing is skipped with a line
+    /// that says how to get it (and fails when CI=true)
+    Test {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// A real Apache Kafka, fetched by Maven, for the tests and for trying things
+    Kafka {
+        #[command(subcommand)]
+        action: KafkaAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum KafkaAction {
+    /// Start one node on 127.0.0.1 and print its bootstrap address
+    Start {
+        /// Where it keeps its data; the same directory resumes
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Port of the Kafka listener; 0 takes a free one
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Stop the node of a directory
+    Stop {
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Test { filter } => suite::run(filter.as_deref()),
+        Chore::Kafka { action: KafkaAction::Start { dir, port } } => {
+            kafka::start(&dir.unwrap_or_else(kafka::default_dir), port)
+                .map(|bootstrap| println!("{bootstrap}"))
+        }
+        Chore::Kafka { action: KafkaAction::Stop { dir } } => {
+            kafka::stop(&dir.unwrap_or_else(kafka::default_dir))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

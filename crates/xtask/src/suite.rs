@@ -1,0 +1,102 @@
+//! `cargo xtask test`: what `.ci/run` calls and what a newcomer types.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::kafka;
+
+/// Client libraries that are not ours; versions pinned so that a red run is our change.
+const FOREIGN_CLIENTS: [&str; 2] = ["kafka-python==3.0.12", "confluent-kafka==2.16.1"];
+
+pub fn run(filter: Option<&str>) -> Result<()> {
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], &[])?;
+    cargo(&["build", "--workspace", "--bins"], &[])?;
+
+    let mut environment = Vec::new();
+    match python_clients() {
+        Ok(python) => environment.push(("HEADWATER_TEST_PYTHON", python.display().to_string())),
+        Err(error) if ci => return Err(error),
+        Err(error) => eprintln!("skipped: kafka-python and confluent-kafka: {error:#}"),
+    }
+    for (program, package) in [("kcat", "kcat"), ("chromium", "chromium")] {
+        if which(program).is_none() {
+            let line = format!("{program} is not installed (Debian: apt-get install {package})");
+            if ci {
+                bail!("{line}");
+            }
+            eprintln!("skipped: tests with {line}");
+        }
+    }
+    let kafka_dir = std::env::temp_dir().join(format!("headwater-kafka-test-{}", std::process::id()));
+    match kafka::missing() {
+        None => {
+            let bootstrap = kafka::start(&kafka_dir, 0)?;
+            eprintln!("xtask: Apache Kafka serves on {bootstrap}");
+            environment.push(("HEADWATER_TEST_BOOTSTRAP", bootstrap));
+        }
+        Some(reason) if ci => bail!("{reason}"),
+        Some(reason) => eprintln!("skipped: tests on Apache Kafka: {reason}"),
+    }
+
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
+    if let Some(filter) = filter {
+        arguments.push(filter);
+    }
+    let tested = cargo(&arguments, &environment);
+    kafka::stop(&kafka_dir)?;
+    if tested.is_ok() {
+        let _ = std::fs::remove_dir_all(&kafka_dir);
+    } else {
+        eprintln!("xtask: Apache Kafka's log of this run is in {}", kafka_dir.display());
+    }
+    tested
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Result<()> {
+    eprintln!("xtask: cargo {}", arguments.join(" "));
+    let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .status()
+        .context("running cargo")?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// A Python with the foreign clients, in a virtual environment beside the build.
+fn python_clients() -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let venv = std::path::absolute(target.join("xtask/python"))?;
+    let python = venv.join("bin/python");
+    let wanted = FOREIGN_CLIENTS.join(" ");
+    let stamp = venv.join("installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    let hint =
+        "python3 with venv is needed (Debian: apt-get install python3-venv) and pypi.org must be reachable";
+    quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv), hint)?;
+    quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(FOREIGN_CLIENTS), hint)?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(python)
+}
+
+fn quietly(command: &mut Command, hint: &str) -> Result<()> {
+    let program = Path::new(command.get_program()).display().to_string();
+    let status = command.stdout(Stdio::null()).status().with_context(|| format!("{program}: {hint}"))?;
+    if !status.success() {
+        bail!("{program} failed: {hint}");
+    }
+    Ok(())
+}
