@@ -1,0 +1,313 @@
+//! The disk as the log sees it: files by name in one directory, positional I/O, explicit syncs.
+//!
+//! `RealDisk` is a directory; `SimDisk` is memory that loses, tears and reorders what was not synced.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One directory of files.
+pub trait Disk: Send + Sync + 'static {
+    type File: DiskFile;
+    /// Creates an empty file; an existing one is truncated.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+    fn list(&self) -> io::Result<Vec<String>>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations and removals durable.
+    fn sync_directory(&self) -> io::Result<()>;
+}
+
+/// One open file; writes are durable after `sync`.
+pub trait DiskFile: Send + Sync + 'static {
+    fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()>;
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
+    fn len(&self) -> io::Result<u64>;
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Contents and length, as fdatasync(2) does.
+    fn sync(&self) -> io::Result<()>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub struct RealDisk {
+    directory: PathBuf,
+}
+
+impl RealDisk {
+    /// The directory must exist.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn explain(path: &Path, error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    }
+}
+
+impl Disk for RealDisk {
+    type File = File;
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        let path = self.path(name);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        opened.map_err(|error| Self::explain(&path, error))
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        let path = self.path(name);
+        OpenOptions::new().read(true).write(true).open(&path).map_err(|error| Self::explain(&path, error))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in
+            std::fs::read_dir(&self.directory).map_err(|error| Self::explain(&self.directory, error))?
+        {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let path = self.path(name);
+        std::fs::remove_file(&path).map_err(|error| Self::explain(&path, error))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, position)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, position)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        File::set_len(self, length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+const SECTOR: usize = 512;
+
+/// What a simulated disk does wrong on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Syncs say that they worked and did nothing: a planted bug the simulation must find.
+    pub lying_sync: bool,
+    /// The next sync fails, once.
+    pub fail_next_sync: bool,
+}
+
+/// A disk in memory. [`SimDisk::crash`] keeps what was synced, and of each sector and directory entry
+/// that was not, either the old or the new, as the seed decides.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    state: Arc<Mutex<SimState>>,
+}
+
+#[derive(Default)]
+struct SimState {
+    names: BTreeMap<String, Inode>,
+    durable_names: BTreeMap<String, Inode>,
+    faults: Faults,
+}
+
+type Inode = Arc<Mutex<SimContents>>;
+
+#[derive(Default, Clone)]
+struct SimContents {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimDisk {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut locked(&self.state).faults);
+    }
+
+    /// The disk after the power went: `choose` is asked for every uncertain sector and entry.
+    pub fn crash(&self, mut choose: impl FnMut() -> bool) -> Self {
+        let state = locked(&self.state);
+        let mut after = SimState::default();
+        let all: std::collections::BTreeSet<&String> =
+            state.names.keys().chain(state.durable_names.keys()).collect();
+        for name in all {
+            let (now, durable) = (state.names.get(name), state.durable_names.get(name));
+            let kept = match (now, durable) {
+                (Some(now), Some(durable)) if Arc::ptr_eq(now, durable) => Some(now),
+                (now, durable) => {
+                    if choose() {
+                        now
+                    } else {
+                        durable
+                    }
+                }
+            };
+            if let Some(inode) = kept {
+                let contents = locked(inode).torn(&mut choose);
+                let inode = Arc::new(Mutex::new(SimContents { now: contents.clone(), durable: contents }));
+                after.names.insert(name.clone(), Arc::clone(&inode));
+                after.durable_names.insert(name.clone(), inode);
+            }
+        }
+        Self { state: Arc::new(Mutex::new(after)) }
+    }
+
+    /// Flips one bit of a file, as a bad medium does.
+    pub fn flip_bit(&self, name: &str, bit: u64) {
+        let state = locked(&self.state);
+        if let Some(inode) = state.names.get(name) {
+            let mut contents = locked(inode);
+            let at = (bit / 8) as usize;
+            if at < contents.now.len() {
+                contents.now[at] ^= 1 << (bit % 8);
+            }
+        }
+    }
+}
+
+impl SimContents {
+    fn torn(&self, choose: &mut impl FnMut() -> bool) -> Vec<u8> {
+        let mut kept = if self.now.len() != self.durable.len() && choose() {
+            self.now.clone()
+        } else {
+            self.durable.clone()
+        };
+        if kept.len() < self.now.len() && choose() {
+            kept.resize(self.now.len(), 0);
+        }
+        let length = kept.len();
+        for start in (0..length).step_by(SECTOR) {
+            let end = (start + SECTOR).min(length);
+            let sector = |bytes: &[u8]| -> Vec<u8> {
+                let mut sector = vec![0; end - start];
+                if start < bytes.len() {
+                    let known = &bytes[start..end.min(bytes.len())];
+                    sector[..known.len()].copy_from_slice(known);
+                }
+                sector
+            };
+            let (now, durable) = (sector(&self.now), sector(&self.durable));
+            let chosen = if now == durable || choose() { now } else { durable };
+            kept[start..end].copy_from_slice(&chosen);
+        }
+        kept
+    }
+}
+
+/// An open file of a [`SimDisk`].
+pub struct SimFile {
+    disk: Arc<Mutex<SimState>>,
+    inode: Inode,
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        let inode = Inode::default();
+        locked(&self.state).names.insert(name.to_owned(), Arc::clone(&inode));
+        Ok(SimFile { disk: Arc::clone(&self.state), inode })
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimFile> {
+        let inode = locked(&self.state).names.get(name).cloned();
+        let inode =
+            inode.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{name}: no such file")))?;
+        Ok(SimFile { disk: Arc::clone(&self.state), inode })
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(locked(&self.state).names.keys().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        locked(&self.state).names.remove(name);
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut state = locked(&self.state);
+        if !state.faults.lying_sync {
+            state.durable_names = state.names.clone();
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        let contents = locked(&self.inode);
+        let start = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
+        let bytes = start.checked_add(buffer.len()).and_then(|end| contents.now.get(start..end));
+        buffer.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let mut contents = locked(&self.inode);
+        let start = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
+        let end = start + bytes.len();
+        if contents.now.len() < end {
+            contents.now.resize(end, 0);
+        }
+        contents.now[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(locked(&self.inode).now.len() as u64)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        locked(&self.inode).now.resize(length as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = locked(&self.disk);
+        if std::mem::take(&mut state.faults.fail_next_sync) {
+            return Err(io::Error::other("simulated: sync failed"));
+        }
+        if !state.faults.lying_sync {
+            let mut contents = locked(&self.inode);
+            contents.durable = contents.now.clone();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Partitions on one write-ahead log: what is acknowledged is on disk, for all partitions at once.
+//!
+//! Every commit is one checksummed frame that holds the batches staged since the last one, whatever
+//! their partition, and one sync. After a crash a frame is there as a whole or not at all; nothing
+//! between two partitions can be torn. Data is written once: readers get the batches from the frames.
+//!
+//! The flow is `append` … `append`, [`Log::begin_commit`], [`CommitJob::run`] (the only part that waits
+//! for the disk; meanwhile more is staged), [`Log::end_commit`]. What was not committed is not visible.
+//! A commit that failed fences the log: after a failed sync nobody knows what is on the disk.
+//!
+//! Opening reads the index of each finished file and scans only the last one.
+
+pub mod disk;
+mod frame;
+mod log;
+mod partition;
+mod reader;
+mod recovery;
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use headwater_model::Offset;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk};
+pub use log::{CommitJob, CommitTicket, Log};
+pub use reader::Reader;
+
+/// A partition of a topic that may have been deleted and created again under the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PartitionId {
+    pub topic_id: [u8; 16],
+    pub partition: i32,
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.topic_id {
+            write!(f, "{byte:02x}")?;
+        }
+        write!(f, "/{}", self.partition)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// A file is finished when it has grown to so many bytes; also how much a crash may leave to scan.
+    pub segment_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20 }
+    }
+}
+
+/// Who wrote a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Judged by its producer id, epoch and sequence.
+    Client,
+    /// Markers and the broker's own state.
+    Broker,
+}
+
+/// What became of a batch; true once the commit `commit` has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub log_start_offset: Offset,
+    /// A retry of a batch that was appended before, at these offsets.
+    pub duplicate: bool,
+    /// The number of the commit that carries it.
+    pub commit: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    Uncommitted,
+    Committed,
+}
+
+/// A transaction whose records, from `first_offset` on, a read_committed consumer skips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    pub producer_id: i64,
+    pub first_offset: Offset,
+}
+
+/// Whole batches from the one that holds the offset asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
+    pub log_start_offset: Offset,
+    pub records: Bytes,
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    pub last_stable: Offset,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenTransaction {
+    pub partition: PartitionId,
+    pub producer_id: i64,
+    pub first_offset: Offset,
+}
+
+#[derive(Debug, Error)]
+pub enum LogError {
+    #[error("there is no partition {0}")]
+    UnknownPartition(PartitionId),
+    #[error("offset {offset} of {partition} is out of range: the log holds {log_start} to {end}")]
+    OffsetOutOfRange { partition: PartitionId, offset: Offset, log_start: Offset, end: Offset },
+    #[error("producer {producer_id} sent sequence {sequence} where {expected} was expected")]
+    OutOfOrderSequence { producer_id: i64, sequence: i32, expected: i32 },
+    #[error("producer {producer_id} has epoch {current} here; epoch {epoch} is fenced")]
+    InvalidProducerEpoch { producer_id: i64, epoch: i16, current: i16 },
+    #[error(
+        "the log takes no more writes since a commit failed: {0}; free space or mend the disk, then restart"
+    )]
+    Fenced(String),
+    #[error(
+        "{file} is damaged at byte {position}: {reason}; what follows it cannot be trusted, restore the directory from a copy"
+    )]
+    Corrupt { file: String, position: u64, reason: &'static str },
+    #[error(transparent)]
+    Batch(#[from] headwater_wire::BatchError),
+    #[error("log: {0}")]
+    Io(#[from] io::Error),
+}
