@@ -185,8 +185,10 @@ pub fn recover<D: Disk>(disk: &D) -> Result<Recovered<D>, LogError> {
             None => replay.scan(number, &file, is_last)?,
         };
         if position == 0 && tail.is_some() {
-            // Its first frame never reached the disk: the file before it is still the last.
+            // Its first frame never reached the disk: the file before it is still the last. The removal
+            // must last, or a later crash could bring the file back behind a longer predecessor.
             disk.remove(&file_name(number))?;
+            disk.sync_directory()?;
             break;
         }
         replay.files.insert(number, Arc::clone(&file));
