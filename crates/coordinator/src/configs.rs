@@ -1,0 +1,343 @@
+//! The configuration keys of a topic: one table from which defaults, validation and documentation come.
+//!
+//! Owns names, types and legal values; refuses unknown keys by naming the nearest known one.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Failure};
+use crate::records::TopicRecord;
+use crate::request::ConfigChange;
+use crate::response::ConfigEntry;
+
+/// The type of a configuration value, for clients that show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigKind {
+    Boolean,
+    String,
+    Int,
+    Long,
+    Double,
+    List,
+}
+
+impl ConfigKind {
+    /// The number of DescribeConfigs' `config_type`.
+    pub fn code(self) -> i8 {
+        match self {
+            ConfigKind::Boolean => 1,
+            ConfigKind::String => 2,
+            ConfigKind::Int => 3,
+            ConfigKind::Long => 5,
+            ConfigKind::Double => 6,
+            ConfigKind::List => 7,
+        }
+    }
+}
+
+enum Legal {
+    Any,
+    AtLeast(i64),
+    Ratio,
+    Boolean,
+    OneOf(&'static [&'static str]),
+    /// A list of these, at least one.
+    SomeOf(&'static [&'static str]),
+}
+
+/// One key of the table.
+pub struct ConfigKey {
+    pub name: &'static str,
+    pub kind: ConfigKind,
+    pub default: &'static str,
+    pub documentation: &'static str,
+    legal: Legal,
+}
+
+const fn key(
+    name: &'static str,
+    kind: ConfigKind,
+    default: &'static str,
+    legal: Legal,
+    documentation: &'static str,
+) -> ConfigKey {
+    ConfigKey { name, kind, default, documentation, legal }
+}
+
+const FOREVER: &str = "9223372036854775807";
+const ALONE: &str = "Accepted for compatibility; without effect on a single-node broker.";
+
+/// Every key a topic may set, in alphabetical order.
+#[rustfmt::skip]
+pub static TOPIC_CONFIGS: &[ConfigKey] = &[
+    key("cleanup.policy", ConfigKind::List, "delete", Legal::SomeOf(&["compact", "delete"]), "How old records go: 'delete' by age and size, 'compact' keeps the last value of each key; both may be given."),
+    key("compression.gzip.level", ConfigKind::Int, "-1", Legal::AtLeast(-1), "Level when compression.type is gzip; -1 is the codec's own default."),
+    key("compression.lz4.level", ConfigKind::Int, "9", Legal::AtLeast(1), "Level when compression.type is lz4."),
+    key("compression.type", ConfigKind::String, "producer", Legal::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), "The codec of stored batches; 'producer' keeps the producer's."),
+    key("compression.zstd.level", ConfigKind::Int, "3", Legal::AtLeast(-131_072), "Level when compression.type is zstd."),
+    key("delete.retention.ms", ConfigKind::Long, "86400000", Legal::AtLeast(0), "How long a compacted topic keeps tombstones, in milliseconds."),
+    key("file.delete.delay.ms", ConfigKind::Long, "60000", Legal::AtLeast(0), "How long a deleted segment's file is kept, in milliseconds."),
+    key("flush.messages", ConfigKind::Long, FOREVER, Legal::AtLeast(1), "Records between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
+    key("flush.ms", ConfigKind::Long, FOREVER, Legal::AtLeast(0), "Milliseconds between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
+    key("follower.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
+    key("index.interval.bytes", ConfigKind::Int, "4096", Legal::AtLeast(0), "How many bytes of log lie between two index entries."),
+    key("leader.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
+    key("local.retention.bytes", ConfigKind::Long, "-2", Legal::AtLeast(-2), ALONE),
+    key("local.retention.ms", ConfigKind::Long, "-2", Legal::AtLeast(-2), ALONE),
+    key("max.compaction.lag.ms", ConfigKind::Long, FOREVER, Legal::AtLeast(1), "The longest time a record stays out of compaction, in milliseconds."),
+    key("max.message.bytes", ConfigKind::Int, "1048588", Legal::AtLeast(0), "The largest record batch the topic accepts, in bytes."),
+    key("message.timestamp.after.max.ms", ConfigKind::Long, "3600000", Legal::AtLeast(0), "How far a record's timestamp may lie ahead of the broker's clock, in milliseconds."),
+    key("message.timestamp.before.max.ms", ConfigKind::Long, FOREVER, Legal::AtLeast(0), "How far a record's timestamp may lie behind the broker's clock, in milliseconds."),
+    key("message.timestamp.type", ConfigKind::String, "CreateTime", Legal::OneOf(&["CreateTime", "LogAppendTime"]), "Whose clock stamps records: the producer's or the broker's."),
+    key("min.cleanable.dirty.ratio", ConfigKind::Double, "0.5", Legal::Ratio, "The share of uncompacted bytes from which compaction runs."),
+    key("min.compaction.lag.ms", ConfigKind::Long, "0", Legal::AtLeast(0), "How long a record is safe from compaction, in milliseconds."),
+    key("min.insync.replicas", ConfigKind::Int, "1", Legal::AtLeast(1), ALONE),
+    key("preallocate", ConfigKind::Boolean, "false", Legal::Boolean, "Whether segment files are allocated at their full size."),
+    key("remote.storage.enable", ConfigKind::Boolean, "false", Legal::OneOf(&["false"]), "Tiered storage; not available, so only 'false' is legal."),
+    key("retention.bytes", ConfigKind::Long, "-1", Legal::AtLeast(-1), "How many bytes a partition keeps before old segments go; -1 for no limit."),
+    key("retention.ms", ConfigKind::Long, "604800000", Legal::AtLeast(-1), "How long records are kept, in milliseconds; -1 for ever."),
+    key("segment.bytes", ConfigKind::Int, "1073741824", Legal::AtLeast(14), "The size at which a new segment begins, in bytes."),
+    key("segment.index.bytes", ConfigKind::Int, "10485760", Legal::AtLeast(4), "The largest size of a segment's index, in bytes."),
+    key("segment.jitter.ms", ConfigKind::Long, "0", Legal::AtLeast(0), "A random part taken off segment.ms, in milliseconds."),
+    key("segment.ms", ConfigKind::Long, "604800000", Legal::AtLeast(1), "The age at which a new segment begins, in milliseconds."),
+    key("unclean.leader.election.enable", ConfigKind::Boolean, "false", Legal::Boolean, ALONE),
+];
+
+impl ConfigKey {
+    /// Checks one value; the message says what would be legal.
+    fn check(&self, value: &str) -> Result<(), String> {
+        let refuse = |wanted: &str| Err(format!("{} = '{value}' is not legal: use {wanted}", self.name));
+        match &self.legal {
+            Legal::Any => Ok(()),
+            Legal::AtLeast(minimum) => {
+                let maximum = if self.kind == ConfigKind::Int { i64::from(i32::MAX) } else { i64::MAX };
+                match value.trim().parse::<i64>() {
+                    Ok(number) if (*minimum..=maximum).contains(&number) => Ok(()),
+                    _ => refuse(&format!("a whole number from {minimum} to {maximum}")),
+                }
+            }
+            Legal::Ratio => match value.trim().parse::<f64>() {
+                Ok(number) if (0.0..=1.0).contains(&number) => Ok(()),
+                _ => refuse("a number from 0 to 1"),
+            },
+            Legal::Boolean if matches!(value, "true" | "false") => Ok(()),
+            Legal::Boolean => refuse("true or false"),
+            Legal::OneOf(known) if known.contains(&value) => Ok(()),
+            Legal::OneOf(known) => refuse(&format!("one of {}", known.join(", "))),
+            Legal::SomeOf(known) => {
+                let items = items(value);
+                match !items.is_empty() && items.iter().all(|item| known.contains(item)) {
+                    true => Ok(()),
+                    false => refuse(&format!("a list of {}", known.join(", "))),
+                }
+            }
+        }
+    }
+}
+
+fn items(list: &str) -> Vec<&str> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
+}
+
+/// The key of this name.
+///
+/// # Errors
+/// `INVALID_CONFIG`, naming the nearest known key.
+pub fn find(name: &str) -> Result<&'static ConfigKey, Failure> {
+    if let Some(key) = TOPIC_CONFIGS.iter().find(|key| key.name == name) {
+        return Ok(key);
+    }
+    let nearest = TOPIC_CONFIGS
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(name, a.name).total_cmp(&strsim::jaro_winkler(name, b.name)))
+        .map_or("", |key| key.name);
+    let shown: String = name.chars().take(100).collect();
+    Err(Failure::new(
+        Error::InvalidConfig,
+        format!("unknown topic configuration '{shown}': did you mean '{nearest}'?"),
+    ))
+}
+
+/// The configuration of a new topic: checked, without keys that are left at their default (`None`).
+pub(crate) fn initial(configs: &[(String, Option<String>)]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut result = BTreeMap::new();
+    for (name, value) in configs {
+        let key = find(name)?;
+        let Some(value) = value else { continue };
+        key.check(value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
+        if result.insert(name.clone(), value.clone()).is_some() {
+            return Err(Failure::new(
+                Error::InvalidRequest,
+                format!("configuration '{name}' is given twice"),
+            ));
+        }
+    }
+    Ok(result)
+}
+
+/// `before` with the changes made, or without anything else when `replace`.
+pub(crate) fn altered(
+    before: &BTreeMap<String, String>,
+    replace: bool,
+    changes: &[(String, ConfigChange)],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut result = if replace { BTreeMap::new() } else { before.clone() };
+    for (place, (name, change)) in changes.iter().enumerate() {
+        let key = find(name)?;
+        if changes[..place].iter().any(|(other, _)| other == name) {
+            return Err(Failure::new(
+                Error::InvalidRequest,
+                format!("configuration '{name}' is given twice"),
+            ));
+        }
+        let list = matches!(change, ConfigChange::Append(_) | ConfigChange::Subtract(_));
+        if list && key.kind != ConfigKind::List {
+            let message = format!("'{name}' is not a list: it can be set or deleted, not appended to");
+            return Err(Failure::new(Error::InvalidConfig, message));
+        }
+        let current = result.get(name).map_or(key.default, String::as_str);
+        let value = match change {
+            ConfigChange::Set(value) => value.clone(),
+            ConfigChange::Delete => {
+                result.remove(name);
+                continue;
+            }
+            ConfigChange::Append(more) => {
+                let mut all = items(current);
+                all.extend(items(more).into_iter().filter(|item| !items(current).contains(item)));
+                all.join(",")
+            }
+            ConfigChange::Subtract(less) => {
+                let left: Vec<_> =
+                    items(current).into_iter().filter(|item| !items(less).contains(item)).collect();
+                left.join(",")
+            }
+        };
+        key.check(&value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
+        result.insert(name.clone(), value);
+    }
+    Ok(result)
+}
+
+/// What the broker and the log need to know of a topic's configuration, parsed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TopicSettings {
+    pub compact: bool,
+    pub delete: bool,
+    /// −1 for ever.
+    pub retention_ms: i64,
+    /// −1 for no limit.
+    pub retention_bytes: i64,
+    pub segment_bytes: i64,
+    pub segment_ms: i64,
+    pub max_message_bytes: i64,
+    pub log_append_time: bool,
+    pub timestamp_before_max_ms: i64,
+    pub timestamp_after_max_ms: i64,
+    pub min_compaction_lag_ms: i64,
+    pub delete_retention_ms: i64,
+    pub min_cleanable_dirty_ratio: f64,
+}
+
+impl TopicRecord {
+    /// The value of a key that is in [`TOPIC_CONFIGS`], by setting or default; empty for other keys.
+    pub fn config(&self, name: &str) -> &str {
+        match self.configs.get(name) {
+            Some(value) => value,
+            None => TOPIC_CONFIGS.iter().find(|key| key.name == name).map_or("", |key| key.default),
+        }
+    }
+
+    /// The configuration as numbers and switches.
+    pub fn settings(&self) -> TopicSettings {
+        // Values were checked when they were set; a record from elsewhere falls back to "no limit".
+        let number = |name| self.config(name).trim().parse().unwrap_or(-1);
+        let policy = items(self.config("cleanup.policy"));
+        TopicSettings {
+            compact: policy.contains(&"compact"),
+            delete: policy.contains(&"delete"),
+            retention_ms: number("retention.ms"),
+            retention_bytes: number("retention.bytes"),
+            segment_bytes: number("segment.bytes"),
+            segment_ms: number("segment.ms"),
+            max_message_bytes: number("max.message.bytes"),
+            log_append_time: self.config("message.timestamp.type") == "LogAppendTime",
+            timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
+            min_compaction_lag_ms: number("min.compaction.lag.ms"),
+            delete_retention_ms: number("delete.retention.ms"),
+            min_cleanable_dirty_ratio: self.config("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
+        }
+    }
+
+    /// Every key, or those of `only`, with its effective value.
+    pub fn config_entries(&self, only: Option<&[String]>) -> Vec<ConfigEntry> {
+        TOPIC_CONFIGS
+            .iter()
+            .filter(|key| only.is_none_or(|only| only.iter().any(|name| name == key.name)))
+            .map(|key| ConfigEntry {
+                name: key.name,
+                value: self.config(key.name).to_owned(),
+                default: key.default,
+                is_default: !self.configs.contains_key(key.name),
+                kind: key.kind,
+                documentation: key.documentation,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: &str) -> Result<BTreeMap<String, String>, Failure> {
+        initial(&[(name.to_owned(), Some(value.to_owned()))])
+    }
+
+    #[test]
+    fn every_default_is_legal_and_the_table_is_sorted() {
+        for key in TOPIC_CONFIGS {
+            assert_eq!(key.check(key.default), Ok(()), "{}", key.name);
+        }
+        assert!(TOPIC_CONFIGS.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let failure = set("cleanup.polcy", "compact").unwrap_err();
+        assert_eq!(failure.error, Error::InvalidConfig);
+        assert!(failure.message.contains("did you mean 'cleanup.policy'?"), "{failure}");
+    }
+
+    #[test]
+    fn illegal_values_are_refused() {
+        for (name, value) in [
+            ("cleanup.policy", "shred"),
+            ("cleanup.policy", ""),
+            ("retention.ms", "-2"),
+            ("retention.ms", "soon"),
+            ("segment.bytes", "2147483648"),
+            ("min.cleanable.dirty.ratio", "1.5"),
+            ("message.timestamp.type", "createtime"),
+            ("preallocate", "yes"),
+        ] {
+            assert_eq!(set(name, value).unwrap_err().error, Error::InvalidConfig, "{name}={value}");
+        }
+        assert!(set("cleanup.policy", "compact, delete").is_ok());
+    }
+
+    #[test]
+    fn lists_are_appended_to_and_subtracted_from() {
+        let change = |before: &BTreeMap<_, _>, change| {
+            altered(before, false, &[("cleanup.policy".to_owned(), change)])
+                .map(|map| map["cleanup.policy"].clone())
+        };
+        let none = BTreeMap::new();
+        assert_eq!(change(&none, ConfigChange::Append("compact".into())).as_deref(), Ok("delete,compact"));
+        let both = set("cleanup.policy", "delete,compact").unwrap();
+        assert_eq!(change(&both, ConfigChange::Subtract("delete".into())).as_deref(), Ok("compact"));
+        assert!(change(&none, ConfigChange::Subtract("delete".into())).is_err());
+        let number = [("retention.ms".to_owned(), ConfigChange::Append("1".into()))];
+        assert!(altered(&none, false, &number).is_err());
+    }
+}

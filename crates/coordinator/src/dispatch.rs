@@ -1,0 +1,406 @@
+//! From a request to the machine that decides it, and what one machine's decision means for another.
+
+use headwater_model::{TimestampMs, TopicPartition};
+
+use crate::error::Error;
+use crate::group::Group;
+use crate::request::{AddPartitions, Client, NewOffset, OffsetCommit, Request, TopicRef, TxnOffsetCommit};
+use crate::response::{
+    AddedPartitions, DeletedTopic, GroupDescription, GroupListing, JoinedGroup, PartitionResult,
+    ProducerIdentity, Response, SyncedGroup,
+};
+use crate::timers::Alarm;
+use crate::transaction::as_data_error;
+use crate::{Coordinator, StateRecord, TopicId, TransactionState};
+
+/// How long the expiry of a group's offsets waits while one of them is in an open transaction.
+const PENDING_RETRY_MS: i64 = 60_000;
+
+impl Coordinator {
+    pub(crate) fn dispatch(&mut self, ticket: u64, client: &Client, request: Request) {
+        let cx = &mut self.cx;
+        let response = match request {
+            Request::CreateTopics { topics, validate_only } => {
+                Response::CreateTopics(self.topics.create(cx, topics, validate_only))
+            }
+            Request::DeleteTopics(topics) => Response::DeleteTopics(self.delete_topics(topics)),
+            Request::CreatePartitions { topics, validate_only } => {
+                Response::CreatePartitions(self.topics.create_partitions(cx, topics, validate_only))
+            }
+            Request::DescribeTopics(topics) => Response::DescribeTopics(self.topics.describe(topics)),
+            Request::DescribeConfigs(topics) => {
+                Response::DescribeConfigs(self.topics.describe_configs(topics))
+            }
+            Request::AlterConfigs { topics, validate_only } => {
+                Response::AlterConfigs(self.topics.alter_configs(cx, topics, validate_only))
+            }
+            Request::JoinGroup(join) => {
+                let id = join.group_id.clone();
+                if id.is_empty() {
+                    return self.cx.reply(
+                        ticket,
+                        Response::JoinGroup(JoinedGroup::refused(String::new(), Error::InvalidGroupId)),
+                    );
+                }
+                let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(&id));
+                group.join(cx, ticket, client, join);
+                return self.watch_group(&id);
+            }
+            Request::SyncGroup(sync) => {
+                let id = sync.group_id.clone();
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.sync(cx, ticket, sync);
+                    return self.watch_group(&id);
+                }
+                Response::SyncGroup(SyncedGroup {
+                    error: Some(Error::UnknownMemberId),
+                    ..SyncedGroup::default()
+                })
+            }
+            Request::Heartbeat(beat) => Response::Heartbeat(match self.groups.get_mut(&beat.group_id) {
+                Some(group) => group.heartbeat(cx, &beat).err(),
+                None => Some(Error::UnknownMemberId),
+            }),
+            Request::LeaveGroup { group_id, members } => {
+                let Some(group) = self.groups.get_mut(&group_id) else {
+                    let error = Some(Error::UnknownMemberId);
+                    return self.cx.reply(ticket, Response::LeaveGroup { error, members: Vec::new() });
+                };
+                let members = members.into_iter().map(|member| group.leave(cx, member)).collect();
+                self.watch_group(&group_id);
+                Response::LeaveGroup { error: None, members }
+            }
+            Request::ListGroups { states, types } => Response::ListGroups(self.list_groups(&states, &types)),
+            Request::DescribeGroups(ids) => {
+                Response::DescribeGroups(ids.into_iter().map(|id| self.describe_group(id)).collect())
+            }
+            Request::DeleteGroups(ids) => Response::DeleteGroups(
+                ids.into_iter()
+                    .map(|id| {
+                        let error = self.delete_group(&id).err();
+                        (id, error)
+                    })
+                    .collect(),
+            ),
+            Request::OffsetCommit(commit) => Response::OffsetCommit(self.commit_offsets(commit)),
+            Request::OffsetFetch(fetch) => Response::OffsetFetch(self.offsets.fetch(fetch)),
+            Request::OffsetDelete { group_id, partitions } => self.delete_offsets(&group_id, partitions),
+            Request::InitProducerId(init) => {
+                let id = init.transactional_id.clone();
+                let result = self.transactions.init(cx, init);
+                if let Some(id) = id {
+                    self.settle_offsets(&id);
+                    self.watch_transaction(&id);
+                }
+                Response::InitProducerId(result)
+            }
+            Request::AddPartitionsToTxn(adds) => {
+                Response::AddPartitionsToTxn(adds.into_iter().map(|add| self.add_partitions(add)).collect())
+            }
+            Request::AddOffsetsToTxn { transactional_id, producer_id, producer_epoch, group_id } => {
+                let producer = ProducerIdentity { producer_id, producer_epoch };
+                let result = match group_id.is_empty() {
+                    true => Err(Error::InvalidGroupId),
+                    false => self.transactions.add(cx, &transactional_id, producer, &[], Some(&group_id)),
+                };
+                self.watch_transaction(&transactional_id);
+                Response::AddOffsetsToTxn(result.err())
+            }
+            Request::TxnOffsetCommit(commit) => Response::TxnOffsetCommit(self.commit_txn_offsets(commit)),
+            Request::EndTxn(end) => {
+                let result = self.transactions.end(cx, &end);
+                self.settle_offsets(&end.transactional_id);
+                self.watch_transaction(&end.transactional_id);
+                Response::EndTxn(result)
+            }
+            Request::DescribeTransactions(ids) => {
+                Response::DescribeTransactions(self.transactions.describe(&self.topics, ids))
+            }
+            Request::ListTransactions(filter) => {
+                Response::ListTransactions(self.transactions.list(self.cx.now, &filter))
+            }
+        };
+        self.cx.reply(ticket, response);
+    }
+
+    fn delete_topics(&mut self, topics: Vec<TopicRef>) -> Vec<DeletedTopic> {
+        let mut results = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let found = self.topics.find(&topic).map(|record| (record.name.clone(), record.id));
+            results.push(match (found, topic) {
+                (Ok((name, id)), _) => {
+                    self.forget_topic(&name, &id);
+                    self.cx.append(StateRecord::TopicDeleted { name: name.clone(), id });
+                    DeletedTopic { name: Some(name), id: Some(id), error: None }
+                }
+                (Err(error), TopicRef::Name(name)) => {
+                    DeletedTopic { name: Some(name), id: None, error: Some(error) }
+                }
+                (Err(error), TopicRef::Id(id)) => {
+                    DeletedTopic { name: None, id: Some(id), error: Some(error) }
+                }
+            });
+        }
+        results
+    }
+
+    pub(crate) fn forget_topic(&mut self, name: &str, id: &TopicId) {
+        self.topics.remove(name);
+        self.offsets.remove_topic(name);
+        self.transactions.forget_topic(id);
+    }
+
+    pub(crate) fn forget_group(&mut self, group_id: &str) {
+        self.groups.remove(group_id);
+        self.offsets.remove_group(group_id);
+        self.watch_group(group_id);
+    }
+
+    fn list_groups(&self, states: &[String], types: &[String]) -> Vec<GroupListing> {
+        let any = |filter: &[String], value: &str| {
+            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+        };
+        let alone = self.offsets.groups().filter(|id| !self.groups.contains_key(*id));
+        let mut groups: Vec<_> = self.groups.values().map(Group::listing).collect();
+        groups.extend(alone.map(|id| Group::new(id).listing()));
+        groups.retain(|group| any(states, group.state) && any(types, "classic"));
+        groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        groups
+    }
+
+    fn describe_group(&self, id: String) -> GroupDescription {
+        match self.groups.get(&id) {
+            Some(group) => group.describe(),
+            None if self.offsets.knows(&id) => Group::new(&id).describe(),
+            None => GroupDescription {
+                state: "Dead",
+                error: Some(Error::GroupIdNotFound),
+                ..Group::new(&id).describe()
+            },
+        }
+    }
+
+    fn delete_group(&mut self, id: &str) -> Result<(), Error> {
+        match self.groups.get(id) {
+            Some(group) if !group.is_empty() => return Err(Error::NonEmptyGroup),
+            None if !self.offsets.knows(id) => return Err(Error::GroupIdNotFound),
+            _ => {}
+        }
+        self.forget_group(id);
+        self.cx.append(StateRecord::GroupDeleted { group_id: id.to_owned() });
+        Ok(())
+    }
+
+    /// What is wrong with one offset by itself.
+    fn check_offset(&self, offset: &NewOffset) -> Result<(), Error> {
+        let metadata = offset.metadata.as_ref().map_or(0, String::len);
+        match () {
+            () if metadata > self.cx.settings.max_offset_metadata_bytes => Err(Error::OffsetMetadataTooLarge),
+            () if self.topics.partition_id(&offset.partition).is_none() => {
+                Err(Error::UnknownTopicOrPartition)
+            }
+            () => Ok(()),
+        }
+    }
+
+    fn check_commit(
+        &mut self,
+        (group_id, member_id, instance_id, generation): (&str, &str, Option<&str>, i32),
+        transactional: bool,
+    ) -> Result<(), Error> {
+        match self.groups.get_mut(group_id) {
+            _ if group_id.is_empty() => Err(Error::InvalidGroupId),
+            Some(group) => group.check_commit(self.cx.now, member_id, instance_id, generation, transactional),
+            None if generation < 0 => Ok(()),
+            None => Err(Error::IllegalGeneration),
+        }
+    }
+
+    fn commit_offsets(&mut self, commit: OffsetCommit) -> Vec<PartitionResult> {
+        let OffsetCommit { group_id, generation, member_id, instance_id, offsets } = commit;
+        let member = (group_id.as_str(), member_id.as_str(), instance_id.as_deref(), generation);
+        let allowed = self.check_commit(member, false);
+        let mut results = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            let partition = offset.partition.clone();
+            let result = allowed.and_then(|()| self.check_offset(&offset));
+            if result.is_ok() {
+                let record = self.offsets.record(&group_id, offset, self.cx.now);
+                self.offsets.put(record.clone());
+                self.cx.append(StateRecord::Offset(record));
+            }
+            results.push(PartitionResult { partition, error: result.err() });
+        }
+        self.watch_offsets(&group_id);
+        results
+    }
+
+    fn commit_txn_offsets(&mut self, commit: TxnOffsetCommit) -> Vec<PartitionResult> {
+        let allowed = self.check_txn_commit(&commit);
+        let TxnOffsetCommit { transactional_id, group_id, offsets, .. } = commit;
+        let mut results = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            let partition = offset.partition.clone();
+            let result = allowed.and_then(|()| self.check_offset(&offset));
+            if result.is_ok() {
+                let offset = self.offsets.record(&group_id, offset, self.cx.now);
+                self.offsets.put_pending(&transactional_id, offset.clone());
+                let transactional_id = transactional_id.clone();
+                self.cx.append(StateRecord::PendingOffset { transactional_id, offset });
+            }
+            results.push(PartitionResult { partition, error: result.err() });
+        }
+        self.watch_transaction(&transactional_id);
+        results
+    }
+
+    fn check_txn_commit(&mut self, commit: &TxnOffsetCommit) -> Result<(), Error> {
+        let producer =
+            ProducerIdentity { producer_id: commit.producer_id, producer_epoch: commit.producer_epoch };
+        let (id, group) = (commit.transactional_id.as_str(), commit.group_id.as_str());
+        let member = (group, commit.member_id.as_str(), commit.instance_id.as_deref(), commit.generation);
+        if !commit.implicit {
+            self.transactions.verify_group(id, producer, group).map_err(as_data_error)?;
+            return self.check_commit(member, true);
+        }
+        self.check_commit(member, true)?;
+        self.transactions.add(&mut self.cx, id, producer, &[], Some(group)).map_err(as_data_error)
+    }
+
+    fn delete_offsets(&mut self, group_id: &str, partitions: Vec<TopicPartition>) -> Response {
+        let refuse = |error| Response::OffsetDelete { error: Some(error), partitions: Vec::new() };
+        let group = self.groups.get(group_id);
+        if group.is_none() && !self.offsets.knows(group_id) {
+            return refuse(Error::GroupIdNotFound);
+        }
+        let mut results = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let subscribed = match self.groups.get(group_id) {
+                Some(group) if !group.is_empty() => match group.subscribes_to(&partition.topic) {
+                    Some(subscribed) => subscribed,
+                    None => return refuse(Error::NonEmptyGroup),
+                },
+                _ => false,
+            };
+            let error = match self.topics.partition_id(&partition) {
+                None => Some(Error::UnknownTopicOrPartition),
+                Some(_) => subscribed.then_some(Error::GroupSubscribedToTopic),
+            };
+            if error.is_none() {
+                self.delete_offset(group_id, &partition);
+            }
+            results.push(PartitionResult { partition, error });
+        }
+        self.watch_group(group_id);
+        Response::OffsetDelete { error: None, partitions: results }
+    }
+
+    fn delete_offset(&mut self, group_id: &str, TopicPartition { topic, partition }: &TopicPartition) {
+        self.offsets.remove(group_id, topic, *partition);
+        let (group_id, topic, partition) = (group_id.to_owned(), topic.clone(), *partition);
+        self.cx.append(StateRecord::OffsetDeleted { group_id, topic, partition });
+    }
+
+    fn add_partitions(&mut self, add: AddPartitions) -> AddedPartitions {
+        let producer = ProducerIdentity { producer_id: add.producer_id, producer_epoch: add.producer_epoch };
+        let id = add.transactional_id;
+        let found: Vec<_> =
+            add.partitions.iter().map(|partition| self.topics.partition_id(partition)).collect();
+        let known: Vec<_> = found.iter().flatten().copied().collect();
+        let all = known.len() == found.len();
+        let added = match all && !add.verify_only {
+            true => self.transactions.add(&mut self.cx, &id, producer, &known, None),
+            false => Ok(()),
+        };
+        let outcome = |found: Option<_>| match found {
+            None => Err(Error::UnknownTopicOrPartition),
+            Some(partition) if add.verify_only => self.transactions.verify(&id, producer, partition),
+            Some(_) if !all => Err(Error::OperationNotAttempted),
+            Some(_) => added,
+        };
+        let results = add.partitions.into_iter().zip(found);
+        let partitions = results
+            .map(|(partition, found)| PartitionResult { partition, error: outcome(found).err() })
+            .collect();
+        self.watch_transaction(&id);
+        AddedPartitions { transactional_id: id, partitions }
+    }
+
+    /// Offsets follow what became of their transaction; a no-op while it is open.
+    pub(crate) fn settle_offsets(&mut self, transactional_id: &str) {
+        let state = self.transactions.get(transactional_id).map(|record| record.state);
+        if state != Some(TransactionState::Ongoing) {
+            for group in
+                self.offsets.settle(transactional_id, state == Some(TransactionState::CompleteCommit))
+            {
+                self.watch_offsets(&group);
+            }
+        }
+    }
+
+    /// When the offset of an empty group is too old.
+    fn offset_deadline(&self, group_id: &str, committed: TimestampMs) -> Option<TimestampMs> {
+        let emptied = match self.groups.get(group_id) {
+            Some(group) if !group.is_empty() => return None,
+            Some(group) => group.persisted().map_or(committed, |record| record.timestamp),
+            None => committed,
+        };
+        Some(committed.max(emptied).saturating_add(self.cx.settings.offsets_retention_ms?))
+    }
+
+    /// Forgets old offsets of a group without members, and the group with the last of them.
+    pub(crate) fn expire_offsets(&mut self, group_id: &str) {
+        let now = self.cx.now;
+        let due =
+            |committed| self.offset_deadline(group_id, committed).is_some_and(|deadline| deadline <= now);
+        let old = self.offsets.of_group(group_id).filter(|(_, offset)| due(offset.committed_ms));
+        let old: Vec<_> = old.map(|(partition, _)| partition.clone()).collect();
+        let emptied = self.groups.get(group_id).and_then(Group::persisted).map(|record| record.timestamp);
+        let group_due = emptied.is_some_and(due);
+        if (group_due || !old.is_empty())
+            && old.len() == self.offsets.of_group(group_id).count()
+            && !self.offsets.has_pending(group_id)
+        {
+            self.forget_group(group_id);
+            self.cx.append(StateRecord::GroupDeleted { group_id: group_id.to_owned() });
+            return;
+        }
+        for partition in old {
+            // A pending offset of the same partition is as new as its transaction and stays.
+            if !self.offsets.has_pending(group_id) {
+                self.delete_offset(group_id, &partition);
+            }
+        }
+    }
+
+    /// Sets the group's alarm to its next deadline, after now, and drops a group that is nothing.
+    pub(crate) fn watch_group(&mut self, group_id: &str) {
+        if self.groups.get(group_id).is_some_and(Group::is_nothing) {
+            self.groups.remove(group_id);
+        }
+        let group = self.groups.get(group_id);
+        let emptied = group.and_then(Group::persisted).map(|record| record.timestamp);
+        // The oldest commit decides; without any, the time when the last member left.
+        let oldest = self.offsets.of_group(group_id).map(|(_, offset)| offset.committed_ms).min();
+        let mut expiry = oldest.or(emptied).and_then(|at| self.offset_deadline(group_id, at));
+        if self.offsets.has_pending(group_id) {
+            expiry = expiry.map(|at| at.max(self.cx.now.saturating_add(PENDING_RETRY_MS)));
+        }
+        let deadline = group.and_then(Group::deadline).into_iter().chain(expiry).min();
+        let later = deadline.map(|deadline| deadline.max(self.cx.now.saturating_add(1)));
+        self.timers.set(Alarm::Group(group_id.to_owned()), later);
+    }
+
+    /// Makes sure that the group has an alarm; commits only move its deadlines later.
+    pub(crate) fn watch_offsets(&mut self, group_id: &str) {
+        if !self.timers.is_set(&Alarm::Group(group_id.to_owned())) {
+            self.watch_group(group_id);
+        }
+    }
+
+    pub(crate) fn watch_transaction(&mut self, transactional_id: &str) {
+        let deadline = self.transactions.deadline(&self.cx, transactional_id);
+        let later = deadline.map(|deadline| deadline.max(self.cx.now.saturating_add(1)));
+        self.timers.set(Alarm::Transaction(transactional_id.to_owned()), later);
+    }
+}

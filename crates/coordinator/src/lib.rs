@@ -1,0 +1,226 @@
+//! The deterministic brain of topics, groups and transactions.
+//!
+//! Owns the rules; refuses clocks, input and output: time is an argument, randomness comes from [`Settings::seed`], and what
+//! must happen is returned as [`Effect`]s. [`Coordinator::handle`] and [`Coordinator::tick`] have already applied their own
+//! records when they return; [`Coordinator::apply`] is only for the replay at the start. If the broker cannot commit the
+//! effects of a call, this state is ahead of the log and must be thrown away: stop, and replay.
+
+mod configs;
+mod context;
+mod dispatch;
+mod error;
+mod group;
+mod offsets;
+mod records;
+mod request;
+mod response;
+mod settings;
+mod timers;
+mod topics;
+mod transaction;
+
+use std::collections::BTreeMap;
+
+pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
+pub use error::{Error, Failure, code};
+use headwater_model::TimestampMs;
+pub use records::*;
+pub use request::*;
+pub use response::*;
+pub use settings::Settings;
+pub use topics::is_internal;
+
+use context::Context;
+use group::Group;
+use offsets::Offsets;
+use timers::{Alarm, Timers};
+use topics::Topics;
+use transaction::{Transactions, as_data_error};
+
+/// What the broker must do for one call. All effects of a call go into ONE atomic log commit; replies leave after it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write to the state log.
+    Append(StateRecord),
+    /// Write a control batch to each partition.
+    Markers { partitions: Vec<TopicPartitionId>, producer_id: i64, producer_epoch: i16, commit: bool },
+    /// Answer the request that came with this ticket.
+    Reply { ticket: u64, response: Response },
+}
+
+/// The state of topics, groups, offsets, producers and transactions.
+#[derive(Debug)]
+pub struct Coordinator {
+    cx: Context,
+    topics: Topics,
+    groups: BTreeMap<String, Group>,
+    offsets: Offsets,
+    transactions: Transactions,
+    timers: Timers,
+}
+
+impl Coordinator {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            cx: Context::new(settings),
+            topics: Topics::default(),
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+            transactions: Transactions::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// Decides a request. The ticket is answered in this call's effects, or (JoinGroup, SyncGroup) in a later call's.
+    pub fn handle(
+        &mut self,
+        ticket: u64,
+        client: &Client,
+        request: Request,
+        now: TimestampMs,
+    ) -> Vec<Effect> {
+        self.cx.now = now;
+        self.dispatch(ticket, client, request);
+        std::mem::take(&mut self.cx.effects)
+    }
+
+    /// Does what is due: ends sessions, rebalances and transactions, forgets what expired.
+    pub fn tick(&mut self, now: TimestampMs) -> Vec<Effect> {
+        self.cx.now = now;
+        while let Some(alarm) = self.timers.pop(now) {
+            match alarm {
+                Alarm::Group(id) => {
+                    if let Some(group) = self.groups.get_mut(&id) {
+                        group.expire(&mut self.cx);
+                    }
+                    self.expire_offsets(&id);
+                    self.watch_group(&id);
+                }
+                Alarm::Transaction(id) => {
+                    self.transactions.expire(&mut self.cx, &id);
+                    self.settle_offsets(&id);
+                    self.watch_transaction(&id);
+                }
+            }
+        }
+        std::mem::take(&mut self.cx.effects)
+    }
+
+    /// When [`Self::tick`] has something to do; calling it earlier or later is harmless.
+    pub fn next_deadline(&self) -> Option<TimestampMs> {
+        self.timers.next()
+    }
+
+    /// The connection that waits for this ticket is gone: it will not be answered.
+    pub fn cancel(&mut self, ticket: u64) {
+        let now = self.cx.now;
+        let waited =
+            self.groups.iter_mut().find_map(|(id, group)| group.cancel(ticket, now).then(|| id.clone()));
+        if let Some(id) = waited {
+            self.watch_group(&id);
+        }
+    }
+
+    /// Replays a record at the start, oldest first. `now` is when the sessions of restored members begin.
+    pub fn apply(&mut self, record: &StateRecord, now: TimestampMs) {
+        self.cx.now = now;
+        match record.clone() {
+            StateRecord::Topic(topic) => self.topics.put(topic),
+            StateRecord::TopicDeleted { name, id } => self.forget_topic(&name, &id),
+            StateRecord::Group(group) => {
+                self.groups.insert(group.group_id.clone(), Group::restored(&group, now));
+                self.watch_group(&group.group_id);
+            }
+            StateRecord::GroupDeleted { group_id } => self.forget_group(&group_id),
+            StateRecord::Offset(offset) => {
+                let id = offset.group_id.clone();
+                self.offsets.put(offset);
+                self.watch_offsets(&id);
+            }
+            StateRecord::OffsetDeleted { group_id, topic, partition } => {
+                self.offsets.remove(&group_id, &topic, partition);
+                self.watch_group(&group_id);
+            }
+            StateRecord::PendingOffset { transactional_id, offset } => {
+                self.offsets.put_pending(&transactional_id, offset);
+            }
+            StateRecord::ProducerIds { reserved } => self.transactions.reserve(reserved),
+            StateRecord::Transaction(record) => {
+                let id = record.transactional_id.clone();
+                self.transactions.put(record);
+                self.settle_offsets(&id);
+                self.watch_transaction(&id);
+            }
+            StateRecord::TransactionDeleted { transactional_id } => {
+                self.transactions.remove(&transactional_id);
+                self.watch_transaction(&transactional_id);
+            }
+        }
+    }
+
+    /// The durable state in as few records as possible; replaying them gives an equal coordinator.
+    pub fn snapshot(&self) -> Vec<StateRecord> {
+        let topics = self.topics.iter().cloned().map(StateRecord::Topic);
+        let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
+        topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot()).collect()
+    }
+
+    /// Topics in the order of their names.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicRecord> {
+        self.topics.iter()
+    }
+
+    pub fn topic(&self, name: &str) -> Option<&TopicRecord> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, id: &TopicId) -> Option<&TopicRecord> {
+        self.topics.by_id(id)
+    }
+
+    /// Whether a batch of this producer may be appended to this partition; `None` for one that is only idempotent.
+    ///
+    /// # Errors
+    /// `INVALID_PRODUCER_ID_MAPPING`, `INVALID_PRODUCER_EPOCH`, or `INVALID_TXN_STATE` when the partition is not in the
+    /// open transaction (Produce v11 and above call that `TRANSACTION_ABORTABLE`).
+    pub fn check_transactional_produce(
+        &self,
+        transactional_id: Option<&str>,
+        producer_id: i64,
+        producer_epoch: i16,
+        partition: TopicPartitionId,
+    ) -> Result<(), Error> {
+        match transactional_id {
+            None => self.transactions.check_idempotent(producer_id),
+            Some(id) => {
+                let producer = ProducerIdentity { producer_id, producer_epoch };
+                self.transactions.verify(id, producer, partition).map_err(as_data_error)
+            }
+        }
+    }
+
+    /// KIP-890: Produce v12 and above adds the partition to the transaction. No effects when it is there; the effects
+    /// belong into the log commit of the batch, before it.
+    ///
+    /// # Errors
+    /// As [`Self::check_transactional_produce`], and `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub fn add_partition_implicitly(
+        &mut self,
+        transactional_id: &str,
+        producer_id: i64,
+        producer_epoch: i16,
+        partition: TopicPartitionId,
+        now: TimestampMs,
+    ) -> Result<Vec<Effect>, Error> {
+        self.cx.now = now;
+        if !self.topics.has(partition) {
+            return Err(Error::UnknownTopicOrPartition);
+        }
+        let producer = ProducerIdentity { producer_id, producer_epoch };
+        self.transactions
+            .add(&mut self.cx, transactional_id, producer, &[partition], None)
+            .map_err(as_data_error)?;
+        self.watch_transaction(transactional_id);
+        Ok(std::mem::take(&mut self.cx.effects))
+    }
+}

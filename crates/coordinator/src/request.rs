@@ -1,0 +1,253 @@
+//! What may be asked of the coordinator: plain fields, no wire structs and no API versions.
+//!
+//! Where a version changes behaviour, the difference is a named field (`require_known_member_id`, `implicit`,
+//! `bump_epoch` …), which the broker sets from the version.
+
+use bytes::Bytes;
+use headwater_model::{Offset, TopicPartition};
+
+use crate::records::TopicId;
+
+/// Who asks: kept as member metadata and part of generated member ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Client {
+    pub id: String,
+    pub host: String,
+}
+
+/// One request; [`crate::Response`] has a variant of the same name for each.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    CreateTopics {
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    },
+    DeleteTopics(Vec<TopicRef>),
+    CreatePartitions {
+        topics: Vec<NewPartitions>,
+        validate_only: bool,
+    },
+    /// `None` asks for every topic.
+    DescribeTopics(Option<Vec<TopicRef>>),
+    DescribeConfigs(Vec<DescribeConfig>),
+    AlterConfigs {
+        topics: Vec<AlterConfig>,
+        validate_only: bool,
+    },
+    JoinGroup(JoinGroup),
+    SyncGroup(SyncGroup),
+    Heartbeat(Heartbeat),
+    LeaveGroup {
+        group_id: String,
+        members: Vec<LeavingMember>,
+    },
+    /// Empty filters match everything; `states` and `types` are compared without case.
+    ListGroups {
+        states: Vec<String>,
+        types: Vec<String>,
+    },
+    DescribeGroups(Vec<String>),
+    DeleteGroups(Vec<String>),
+    OffsetCommit(OffsetCommit),
+    OffsetFetch(OffsetFetch),
+    OffsetDelete {
+        group_id: String,
+        partitions: Vec<TopicPartition>,
+    },
+    InitProducerId(InitProducerId),
+    /// One entry for the shape of v3 and below; several, also verifying ones, from v4.
+    AddPartitionsToTxn(Vec<AddPartitions>),
+    AddOffsetsToTxn {
+        transactional_id: String,
+        producer_id: i64,
+        producer_epoch: i16,
+        group_id: String,
+    },
+    TxnOffsetCommit(TxnOffsetCommit),
+    EndTxn(EndTxn),
+    DescribeTransactions(Vec<String>),
+    ListTransactions(ListTransactions),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    /// −1 for [`crate::Settings::default_partitions`].
+    pub partitions: i32,
+    /// −1 or 1.
+    pub replication_factor: i16,
+    /// `None` as value leaves the default.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic by name or by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicRef {
+    Name(String),
+    Id(TopicId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPartitions {
+    pub name: String,
+    /// The new total.
+    pub count: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribeConfig {
+    pub topic: String,
+    /// `None` asks for every key.
+    pub keys: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterConfig {
+    pub topic: String,
+    /// `true` for the old AlterConfigs, which forgets every key that is not named.
+    pub replace: bool,
+    pub changes: Vec<(String, ConfigChange)>,
+}
+
+/// One incremental change (KIP-339).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigChange {
+    Set(String),
+    Delete,
+    /// Lists only.
+    Append(String),
+    /// Lists only.
+    Subtract(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinGroup {
+    pub group_id: String,
+    pub session_timeout_ms: i32,
+    /// −1 (v0) means the session timeout.
+    pub rebalance_timeout_ms: i32,
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub protocol_type: String,
+    /// In the member's order of preference.
+    pub protocols: Vec<(String, Bytes)>,
+    /// v4 and above (KIP-394): a dynamic member first gets its id and joins again with it.
+    pub require_known_member_id: bool,
+    /// v9 and above (KIP-814): a returning static leader is told not to assign.
+    pub supports_skipping_assignment: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncGroup {
+    pub group_id: String,
+    pub generation: i32,
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub protocol_type: Option<String>,
+    pub protocol: Option<String>,
+    /// The leader's assignments, by member id; empty from followers.
+    pub assignments: Vec<(String, Bytes)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub group_id: String,
+    pub generation: i32,
+    pub member_id: String,
+    pub instance_id: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeavingMember {
+    /// May be empty when an instance id is given.
+    pub member_id: String,
+    pub instance_id: Option<String>,
+}
+
+/// An offset to remember for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOffset {
+    pub partition: TopicPartition,
+    pub offset: Offset,
+    /// −1 when unknown.
+    pub leader_epoch: i32,
+    pub metadata: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetCommit {
+    pub group_id: String,
+    /// −1 for a simple consumer.
+    pub generation: i32,
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub offsets: Vec<NewOffset>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetFetch {
+    pub groups: Vec<OffsetFetchGroup>,
+    /// Answer `UNSTABLE_OFFSET_COMMIT` for partitions with offsets of an unfinished transaction (KIP-447).
+    pub require_stable: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetFetchGroup {
+    pub group_id: String,
+    /// `None` asks for every partition with an offset.
+    pub partitions: Option<Vec<TopicPartition>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitProducerId {
+    /// `None` for a producer that is only idempotent.
+    pub transactional_id: Option<String>,
+    pub transaction_timeout_ms: i32,
+    /// −1 unless the producer bumps its own epoch (KIP-360).
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddPartitions {
+    pub transactional_id: String,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// Only ask whether the partitions are in the transaction.
+    pub verify_only: bool,
+    pub partitions: Vec<TopicPartition>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxnOffsetCommit {
+    pub transactional_id: String,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub group_id: String,
+    /// −1 when the producer gave no group metadata.
+    pub generation: i32,
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    /// v5 and above (KIP-890): the group joins the transaction without AddOffsetsToTxn.
+    pub implicit: bool,
+    pub offsets: Vec<NewOffset>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndTxn {
+    pub transactional_id: String,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub commit: bool,
+    /// v5 and above (KIP-890): every transaction has its own epoch.
+    pub bump_epoch: bool,
+}
+
+/// Empty filters match everything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListTransactions {
+    pub states: Vec<String>,
+    pub producer_ids: Vec<i64>,
+    /// Only transactions open for longer than this; negative for all.
+    pub longer_than_ms: i64,
+}

@@ -1,0 +1,50 @@
+//! The limits and defaults of the coordinator, named after the broker properties they stand for.
+
+/// What bounds the coordinator; all times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Randomness for topic ids and member ids. Must differ at every start, or ids repeat.
+    pub seed: u64,
+    /// `num.partitions`: what −1 means in a topic creation.
+    pub default_partitions: i32,
+    /// The most partitions one topic may have.
+    pub max_partitions: i32,
+    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members.
+    pub initial_rebalance_delay_ms: i64,
+    /// `group.min.session.timeout.ms`
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`
+    pub max_session_timeout_ms: i32,
+    /// `group.max.size`: members of one group, those still without a first join included.
+    pub max_group_size: usize,
+    /// `offset.metadata.max.bytes`
+    pub max_offset_metadata_bytes: usize,
+    /// The most bytes of protocol metadata one member may send in JoinGroup.
+    pub max_member_metadata_bytes: usize,
+    /// `offsets.retention.minutes`, in milliseconds: how long the offsets of an empty group are kept; `None` keeps them.
+    pub offsets_retention_ms: Option<i64>,
+    /// `transaction.max.timeout.ms`
+    pub max_transaction_timeout_ms: i32,
+    /// `transactional.id.expiration.ms`: how long an idle transactional id is remembered; `None` keeps it.
+    pub transactional_id_expiration_ms: Option<i64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const WEEK: i64 = 7 * 24 * 3_600_000;
+        Self {
+            seed: 0,
+            default_partitions: 1,
+            max_partitions: 10_000,
+            initial_rebalance_delay_ms: 0,
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            max_group_size: 2_000,
+            max_offset_metadata_bytes: 4_096,
+            max_member_metadata_bytes: 1 << 20,
+            offsets_retention_ms: Some(WEEK),
+            max_transaction_timeout_ms: 900_000,
+            transactional_id_expiration_ms: Some(WEEK),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Topics: names, identities, partition counts, configuration.
+//!
+//! Owns which topics exist; refuses to know anything of their contents.
+
+use std::collections::BTreeMap;
+
+use crate::configs;
+use crate::context::Context;
+use crate::error::{Error, Failure};
+use crate::records::{StateRecord, TopicId, TopicPartitionId, TopicRecord};
+use crate::request::{AlterConfig, DescribeConfig, NewPartitions, NewTopic, TopicRef};
+use crate::response::{DescribedConfigs, DescribedTopic, TopicResult, TopicSummary};
+use headwater_model::TopicPartition;
+
+/// Topics by name, and their names by id.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    by_name: BTreeMap<String, TopicRecord>,
+    names: BTreeMap<TopicId, String>,
+}
+
+/// Whether clients should hide the topic: Kafka's own and the registry's.
+pub fn is_internal(name: &str) -> bool {
+    name.starts_with("__")
+}
+
+impl Topics {
+    pub fn get(&self, name: &str) -> Option<&TopicRecord> {
+        self.by_name.get(name)
+    }
+
+    pub fn by_id(&self, id: &TopicId) -> Option<&TopicRecord> {
+        self.by_name.get(self.names.get(id)?)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &TopicRecord> {
+        self.by_name.values()
+    }
+
+    /// The identity of a partition that exists.
+    pub fn partition_id(&self, partition: &TopicPartition) -> Option<TopicPartitionId> {
+        let topic = self.get(&partition.topic)?;
+        (0..topic.partitions).contains(&partition.partition).then_some((topic.id, partition.partition))
+    }
+
+    pub fn has(&self, (id, partition): TopicPartitionId) -> bool {
+        self.by_id(&id).is_some_and(|topic| (0..topic.partitions).contains(&partition))
+    }
+
+    pub fn put(&mut self, topic: TopicRecord) {
+        self.names.insert(topic.id, topic.name.clone());
+        if let Some(before) = self.by_name.insert(topic.name.clone(), topic.clone())
+            && before.id != topic.id
+        {
+            self.names.remove(&before.id);
+        }
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        if let Some(topic) = self.by_name.remove(name) {
+            self.names.remove(&topic.id);
+        }
+    }
+
+    pub fn find(&self, topic: &TopicRef) -> Result<&TopicRecord, Error> {
+        match topic {
+            TopicRef::Name(name) => self.get(name).ok_or(Error::UnknownTopicOrPartition),
+            TopicRef::Id(id) => self.by_id(id).ok_or(Error::UnknownTopicId),
+        }
+    }
+
+    pub fn create(
+        &mut self,
+        cx: &mut Context,
+        wanted: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Vec<TopicResult> {
+        let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
+        let mut results = Vec::with_capacity(wanted.len());
+        for topic in wanted {
+            let twice = names.iter().filter(|name| **name == topic.name).count() > 1;
+            let result = match twice {
+                true => Err(Failure::new(Error::InvalidRequest, "the topic is named twice in the request")),
+                false => self.planned(cx, &topic),
+            };
+            results.push(TopicResult { name: topic.name, result: self.keep(cx, result, validate_only) });
+        }
+        results
+    }
+
+    fn planned(&self, cx: &mut Context, topic: &NewTopic) -> Result<TopicRecord, Failure> {
+        self.check_name(&topic.name)?;
+        let partitions =
+            if topic.partitions == -1 { cx.settings.default_partitions } else { topic.partitions };
+        if !(1..=cx.settings.max_partitions).contains(&partitions) {
+            let message = format!(
+                "topic '{}' cannot have {partitions} partitions: use 1 to {}",
+                topic.name, cx.settings.max_partitions
+            );
+            return Err(Failure::new(Error::InvalidPartitions, message));
+        }
+        if !matches!(topic.replication_factor, -1 | 1) {
+            return Err(Error::InvalidReplicationFactor.into());
+        }
+        let configs = configs::initial(&topic.configs)?;
+        Ok(TopicRecord { name: topic.name.clone(), id: cx.random.uuid(), partitions, configs })
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), Failure> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 249 || matches!(name, "." | "..") || !name.chars().all(legal) {
+            return Err(Error::InvalidTopic.into());
+        }
+        if self.get(name).is_some() {
+            return Err(Failure::new(Error::TopicAlreadyExists, format!("topic '{name}' exists")));
+        }
+        // Kafka's metric names turn '.' into '_', so both spellings may not exist together.
+        let folded = name.replace('.', "_");
+        let twin = |other: &&String| other.len() == name.len() && other.replace('.', "_") == folded;
+        match name.contains(['.', '_']).then(|| self.by_name.keys().find(twin)).flatten() {
+            Some(twin) => Err(Failure::new(
+                Error::InvalidTopic,
+                format!("topic '{name}' collides with '{twin}': they differ only in '.' and '_'"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores what was planned unless it failed or is only validated.
+    fn keep(
+        &mut self,
+        cx: &mut Context,
+        planned: Result<TopicRecord, Failure>,
+        validate_only: bool,
+    ) -> Result<TopicSummary, Failure> {
+        let topic = planned?;
+        let configs = topic.config_entries(None);
+        let summary = TopicSummary { id: topic.id, partitions: topic.partitions, configs };
+        if !validate_only {
+            self.put(topic.clone());
+            cx.append(StateRecord::Topic(topic));
+        }
+        Ok(summary)
+    }
+
+    pub fn create_partitions(
+        &mut self,
+        cx: &mut Context,
+        wanted: Vec<NewPartitions>,
+        validate_only: bool,
+    ) -> Vec<TopicResult> {
+        let mut results = Vec::with_capacity(wanted.len());
+        for NewPartitions { name, count } in wanted {
+            let planned = match self.get(&name) {
+                None => Err(Error::UnknownTopicOrPartition.into()),
+                Some(topic) if count <= topic.partitions || count > cx.settings.max_partitions => {
+                    Err(Failure::new(
+                        Error::InvalidPartitions,
+                        format!(
+                            "topic '{name}' has {} partitions, so the new total must be from {} to {}, not {count}",
+                            topic.partitions,
+                            topic.partitions.saturating_add(1),
+                            cx.settings.max_partitions
+                        ),
+                    ))
+                }
+                Some(topic) => Ok(TopicRecord { partitions: count, ..topic.clone() }),
+            };
+            let result = self.keep(cx, planned, validate_only);
+            results.push(TopicResult { name, result });
+        }
+        results
+    }
+
+    pub fn describe(&self, wanted: Option<Vec<TopicRef>>) -> Vec<DescribedTopic> {
+        let found = |topic: &TopicRecord| DescribedTopic {
+            name: Some(topic.name.clone()),
+            id: Some(topic.id),
+            internal: is_internal(&topic.name),
+            partitions: topic.partitions,
+            error: None,
+        };
+        let Some(wanted) = wanted else { return self.iter().map(found).collect() };
+        let missing = |topic: TopicRef, error| {
+            let (name, id) = match topic {
+                TopicRef::Name(name) => (Some(name), None),
+                TopicRef::Id(id) => (None, Some(id)),
+            };
+            DescribedTopic { name, id, internal: false, partitions: 0, error: Some(error) }
+        };
+        wanted
+            .into_iter()
+            .map(|topic| match self.find(&topic) {
+                Ok(record) => found(record),
+                Err(error) => missing(topic, error),
+            })
+            .collect()
+    }
+
+    pub fn describe_configs(&self, wanted: Vec<DescribeConfig>) -> Vec<DescribedConfigs> {
+        let describe = |DescribeConfig { topic, keys }| {
+            let entries = self.get(&topic).map(|record| record.config_entries(keys.as_deref()));
+            DescribedConfigs { topic, result: entries.ok_or_else(|| Error::UnknownTopicOrPartition.into()) }
+        };
+        wanted.into_iter().map(describe).collect()
+    }
+
+    pub fn alter_configs(
+        &mut self,
+        cx: &mut Context,
+        wanted: Vec<AlterConfig>,
+        validate_only: bool,
+    ) -> Vec<TopicResult> {
+        let mut results = Vec::with_capacity(wanted.len());
+        for AlterConfig { topic, replace, changes } in wanted {
+            let planned = match self.get(&topic) {
+                None => Err(Error::UnknownTopicOrPartition.into()),
+                Some(record) => configs::altered(&record.configs, replace, &changes)
+                    .map(|configs| TopicRecord { configs, ..record.clone() }),
+            };
+            let result = self.keep(cx, planned, validate_only);
+            results.push(TopicResult { name: topic, result });
+        }
+        results
+    }
+}
