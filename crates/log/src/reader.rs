@@ -22,6 +22,28 @@ impl<D: Disk> Clone for Reader<D> {
     }
 }
 
+/// The batches to read from `offset` on: at least one when there is any, else up to `max_bytes`.
+fn wanted(
+    partition: &Partition,
+    id: PartitionId,
+    offset: Offset,
+    max_bytes: usize,
+    isolation: Isolation,
+) -> Result<impl Iterator<Item = &BatchPlace>, LogError> {
+    let (log_start, end) = (partition.log_start, partition.end);
+    if offset < log_start || offset > end {
+        return Err(LogError::OffsetOutOfRange { partition: id, offset, log_start, end });
+    }
+    let limit = if isolation == Isolation::Committed { partition.last_stable() } else { end };
+    let mut size = 0;
+    let batches = partition.batches.range(partition.batch_at(offset)..);
+    Ok(batches.take_while(move |batch| {
+        let first = size == 0;
+        size += batch.size as usize;
+        batch.base_offset < limit && (first || size <= max_bytes)
+    }))
+}
+
 impl<D: Disk> Reader<D> {
     pub(crate) fn new(shared: Arc<Shared<D>>) -> Self {
         Self { shared }
@@ -60,23 +82,7 @@ impl<D: Disk> Reader<D> {
         let partition = self.find(id)?;
         let (mut fetched, places) = {
             let partition = lock(&partition);
-            let (log_start, end) = (partition.log_start, partition.end);
-            if offset < log_start || offset > end {
-                return Err(LogError::OffsetOutOfRange { partition: id, offset, log_start, end });
-            }
-            let last_stable = partition.last_stable();
-            let limit = if isolation == Isolation::Committed { last_stable } else { end };
-            let mut places: Vec<BatchPlace> = Vec::new();
-            let mut size = 0;
-            for batch in partition.batches.range(partition.batch_at(offset)..) {
-                if batch.base_offset >= limit
-                    || (!places.is_empty() && size + batch.size as usize > max_bytes)
-                {
-                    break;
-                }
-                size += batch.size as usize;
-                places.push(*batch);
-            }
+            let places: Vec<BatchPlace> = wanted(&partition, id, offset, max_bytes, isolation)?.copied().collect();
             let aborted = match (isolation, places.last()) {
                 (Isolation::Committed, Some(last)) => partition.aborted_between(offset, last.last_offset + 1),
                 _ => Vec::new(),
@@ -86,9 +92,9 @@ impl<D: Disk> Reader<D> {
                 .map(|a| AbortedTransaction { producer_id: a.producer_id, first_offset: a.first_offset })
                 .collect();
             let fetched = Fetched {
-                high_watermark: end,
-                last_stable_offset: last_stable,
-                log_start_offset: log_start,
+                high_watermark: partition.end,
+                last_stable_offset: partition.last_stable(),
+                log_start_offset: partition.log_start,
                 records: Bytes::new(),
                 aborted,
             };
@@ -96,6 +102,20 @@ impl<D: Disk> Reader<D> {
         };
         fetched.records = self.load(id, &places)?;
         Ok(fetched)
+    }
+
+    /// How many bytes [`Self::read`] would return.
+    pub fn available(
+        &self,
+        id: PartitionId,
+        offset: Offset,
+        max_bytes: usize,
+        isolation: Isolation,
+    ) -> Result<usize, LogError> {
+        let partition = self.find(id)?;
+        let partition = lock(&partition);
+        let wanted = wanted(&partition, id, offset, max_bytes, isolation)?;
+        Ok(wanted.map(|batch| batch.size as usize).sum())
     }
 
     fn load(&self, id: PartitionId, places: &[BatchPlace]) -> Result<Bytes, LogError> {

@@ -183,6 +183,14 @@ pub fn assign_append_time(batch: &mut [u8], now: TimestampMs) {
     seal(batch);
 }
 
+/// Restamps a batch with another producer's id, epoch and sequence, and renews its checksum.
+pub fn assign_producer(batch: &mut [u8], producer: Producer) {
+    batch[43..51].copy_from_slice(&producer.id.to_be_bytes());
+    batch[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&producer.base_sequence.to_be_bytes());
+    seal(batch);
+}
+
 fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_START..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());

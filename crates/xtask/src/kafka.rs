@@ -67,7 +67,7 @@ fn fetch() -> Result<PathBuf> {
         .status()
         .context("running mvn")?;
     if !status.success() {
-        bail!("Maven could not fetch Apache Kafka {VERSION}; is repo.maven.apache.org reachable?");
+        bail!("Maven could not fetch Apache Kafka {VERSION}; can Maven reach Maven Central from here?");
     }
     fs::write(jars.join(".complete"), "")?;
     Ok(jars)

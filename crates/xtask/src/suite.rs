@@ -85,7 +85,7 @@ fn python_clients() -> Result<PathBuf> {
         return Ok(python);
     }
     let hint =
-        "python3 with venv is needed (Debian: apt-get install python3-venv) and pypi.org must be reachable";
+        "python3 with venv is needed (Debian: apt-get install python3-venv) and pip must reach PyPI";
     quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv), hint)?;
     quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(FOREIGN_CLIENTS), hint)?;
     std::fs::write(&stamp, wanted)?;
