@@ -1,0 +1,64 @@
+//! Requests this client sends, with the response each is answered by and the newest version it speaks.
+//!
+//! Versions stop where a message changes to topic ids or to the implicit transaction protocol
+//! (KIP-890), so that every broker is addressed in the same way.
+
+use bytes::{Bytes, BytesMut};
+use headwater_wire::messages::*;
+use headwater_wire::{ApiKey, ProtocolError};
+
+pub trait Call {
+    type Response;
+    const KEY: ApiKey;
+    const NAME: &'static str;
+    const OLDEST: i16;
+    const NEWEST: i16;
+    fn encode(&self, into: &mut BytesMut, version: i16) -> Result<(), ProtocolError>;
+    fn decode(from: &mut Bytes, version: i16) -> Result<Self::Response, ProtocolError>;
+}
+
+macro_rules! calls {
+    ($($key:ident $request:ident => $response:ident, $oldest:literal..=$newest:literal;)*) => {$(
+        impl Call for $request {
+            type Response = $response;
+            const KEY: ApiKey = ApiKey::$key;
+            const NAME: &'static str = stringify!($key);
+            const OLDEST: i16 = $oldest;
+            const NEWEST: i16 = $newest;
+            fn encode(&self, into: &mut BytesMut, version: i16) -> Result<(), ProtocolError> {
+                Ok(self.write(into, version)?)
+            }
+            fn decode(from: &mut Bytes, version: i16) -> Result<Self::Response, ProtocolError> {
+                Ok($response::read(from, version)?)
+            }
+        }
+    )*};
+}
+
+calls! {
+    ApiVersions ApiVersionsRequestData => ApiVersionsResponseData, 0..=3;
+    Metadata MetadataRequestData => MetadataResponseData, 4..=12;
+    Produce ProduceRequestData => ProduceResponseData, 3..=11;
+    Fetch FetchRequestData => FetchResponseData, 4..=12;
+    ListOffsets ListOffsetsRequestData => ListOffsetsResponseData, 2..=7;
+    FindCoordinator FindCoordinatorRequestData => FindCoordinatorResponseData, 1..=3;
+    JoinGroup JoinGroupRequestData => JoinGroupResponseData, 2..=7;
+    SyncGroup SyncGroupRequestData => SyncGroupResponseData, 1..=5;
+    Heartbeat HeartbeatRequestData => HeartbeatResponseData, 1..=4;
+    LeaveGroup LeaveGroupRequestData => LeaveGroupResponseData, 3..=4;
+    OffsetCommit OffsetCommitRequestData => OffsetCommitResponseData, 2..=8;
+    OffsetFetch OffsetFetchRequestData => OffsetFetchResponseData, 2..=7;
+    ListGroups ListGroupsRequestData => ListGroupsResponseData, 0..=4;
+    DescribeGroups DescribeGroupsRequestData => DescribeGroupsResponseData, 0..=5;
+    DeleteGroups DeleteGroupsRequestData => DeleteGroupsResponseData, 0..=2;
+    CreateTopics CreateTopicsRequestData => CreateTopicsResponseData, 2..=6;
+    DeleteTopics DeleteTopicsRequestData => DeleteTopicsResponseData, 1..=5;
+    CreatePartitions CreatePartitionsRequestData => CreatePartitionsResponseData, 0..=3;
+    DescribeConfigs DescribeConfigsRequestData => DescribeConfigsResponseData, 1..=4;
+    DeleteRecords DeleteRecordsRequestData => DeleteRecordsResponseData, 0..=2;
+    InitProducerId InitProducerIdRequestData => InitProducerIdResponseData, 0..=4;
+    AddPartitionsToTxn AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData, 0..=3;
+    AddOffsetsToTxn AddOffsetsToTxnRequestData => AddOffsetsToTxnResponseData, 0..=3;
+    TxnOffsetCommit TxnOffsetCommitRequestData => TxnOffsetCommitResponseData, 0..=3;
+    EndTxn EndTxnRequestData => EndTxnResponseData, 0..=3;
+}

@@ -1,0 +1,223 @@
+//! One TCP connection: pipelined requests, answers matched by correlation id.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use headwater_wire::messages::{ApiVersionsRequestData, ApiVersionsResponseData, ResponseHeaderData};
+use headwater_wire::{ErrorCode, KafkaString, request_header_version, response_header_version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ClientError;
+use crate::call::Call;
+
+/// No response is believed to be longer than this.
+const LONGEST_RESPONSE: usize = 256 << 20;
+
+pub struct Connection {
+    address: String,
+    client_id: String,
+    versions: HashMap<i16, (i16, i16)>,
+    outgoing: mpsc::UnboundedSender<Bytes>,
+    waiting: Arc<Waiting>,
+    next_id: AtomicI32,
+}
+
+/// Who waits for which answer; `None` once the connection is gone, with the reason.
+struct Waiting {
+    state: Mutex<Result<HashMap<i32, oneshot::Sender<Bytes>>, String>>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Result<HashMap<i32, oneshot::Sender<Bytes>>, String>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, reason: String) {
+        let mut state = self.lock();
+        if state.is_ok() {
+            *state = Err(reason);
+        }
+    }
+}
+
+impl Connection {
+    /// Connects and learns which versions the broker speaks.
+    pub async fn open(address: &str, client_id: &str, timeout: Duration) -> Result<Self, ClientError> {
+        let late = || ClientError::Timeout { what: "connect", address: address.to_owned(), after: timeout };
+        let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await.map_err(|_| late())?;
+        let stream = stream.map_err(|error| ClientError::lost(address, &error))?;
+        stream.set_nodelay(true).map_err(|error| ClientError::lost(address, &error))?;
+        let (read, write) = stream.into_split();
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Waiting { state: Mutex::new(Ok(HashMap::new())) });
+        tokio::spawn(send(write, queue, Arc::clone(&waiting)));
+        tokio::spawn(receive(read, Arc::clone(&waiting)));
+        let mut connection = Self {
+            address: address.to_owned(),
+            client_id: client_id.to_owned(),
+            versions: HashMap::new(),
+            outgoing,
+            waiting,
+            next_id: AtomicI32::new(0),
+        };
+        let offered = connection.ask_versions(timeout).await?;
+        connection.versions =
+            offered.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        Ok(connection)
+    }
+
+    async fn ask_versions(&self, timeout: Duration) -> Result<ApiVersionsResponseData, ClientError> {
+        let request = ApiVersionsRequestData::default()
+            .with_client_software_name(KafkaString::from_static("headwater"))
+            .with_client_software_version(KafkaString::from_static(env!("CARGO_PKG_VERSION")));
+        let mut body = self.exchange(&request, 3, timeout)?.await?;
+        // A broker that does not know this version answers in version 0.
+        if body.len() >= 2 && i16::from_be_bytes([body[0], body[1]]) == ErrorCode::UnsupportedVersion.code() {
+            body = self.exchange(&request, 0, timeout)?.await?;
+            return ApiVersionsRequestData::decode(&mut body, 0)
+                .map_err(|e| ClientError::malformed(&self.address, &e));
+        }
+        ApiVersionsRequestData::decode(&mut body, 3).map_err(|e| ClientError::malformed(&self.address, &e))
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.waiting.lock().is_ok()
+    }
+
+    fn version_of<C: Call>(&self) -> Result<i16, ClientError> {
+        let too_old = || ClientError::TooOld { address: self.address.clone(), api: C::NAME };
+        let &(oldest, newest) = self.versions.get(&(C::KEY as i16)).ok_or_else(too_old)?;
+        let version = newest.min(C::NEWEST);
+        if version < oldest.max(C::OLDEST) {
+            return Err(too_old());
+        }
+        Ok(version)
+    }
+
+    /// Sends now, in the order of calls; the future waits for the answer.
+    pub fn start<C: Call>(
+        &self,
+        request: &C,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Result<C::Response, ClientError>> + use<C>, ClientError> {
+        let version = self.version_of::<C>()?;
+        let answer = self.exchange(request, version, timeout)?;
+        let address = self.address.clone();
+        Ok(async move {
+            let mut body = answer.await?;
+            C::decode(&mut body, version).map_err(|error| ClientError::malformed(&address, &error))
+        })
+    }
+
+    pub async fn call<C: Call>(&self, request: &C, timeout: Duration) -> Result<C::Response, ClientError> {
+        self.start(request, timeout)?.await
+    }
+
+    fn exchange<C: Call>(
+        &self,
+        request: &C,
+        version: i16,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Result<Bytes, ClientError>> + use<C>, ClientError> {
+        let key = C::KEY as i16;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut frame = BytesMut::new();
+        frame.put_i32(0);
+        frame.put_i16(key);
+        frame.put_i16(version);
+        frame.put_i32(id);
+        frame.put_i16(self.client_id.len().min(i16::MAX as usize) as i16);
+        frame.put_slice(&self.client_id.as_bytes()[..self.client_id.len().min(i16::MAX as usize)]);
+        if request_header_version(key, version) == 2 {
+            frame.put_u8(0);
+        }
+        request.encode(&mut frame, version).map_err(|error| ClientError::malformed(&self.address, &error))?;
+        let length = (frame.len() - 4) as i32;
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        let (answered, answer) = oneshot::channel();
+        match &mut *self.waiting.lock() {
+            Ok(waiting) => waiting.insert(id, answered),
+            Err(reason) => {
+                return Err(ClientError::Disconnected {
+                    address: self.address.clone(),
+                    reason: reason.clone(),
+                });
+            }
+        };
+        // A closed queue shows in the answer, which is dropped with the connection's state.
+        let _ = self.outgoing.send(frame.freeze());
+        let (address, waiting) = (self.address.clone(), Arc::clone(&self.waiting));
+        let header_version = response_header_version(key, version);
+        Ok(async move {
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(Ok(mut body)) => {
+                    let malformed = |e: &headwater_wire::ProtocolError| ClientError::malformed(&address, e);
+                    ResponseHeaderData::read(&mut body, header_version)
+                        .map_err(|error| malformed(&error.into()))?;
+                    Ok(body)
+                }
+                Ok(Err(_)) => {
+                    let reason = waiting.lock().as_ref().err().cloned().unwrap_or_default();
+                    Err(ClientError::Disconnected { address, reason })
+                }
+                Err(_) => {
+                    // Whatever comes after a lost answer cannot be trusted to come in time either.
+                    waiting.close(format!("{} was not answered in time", C::NAME));
+                    Err(ClientError::Timeout { what: C::NAME, address, after: timeout })
+                }
+            }
+        })
+    }
+}
+
+async fn send(mut to: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Bytes>, waiting: Arc<Waiting>) {
+    while let Some(frame) = queue.recv().await {
+        if let Err(error) = to.write_all(&frame).await {
+            waiting.close(error.to_string());
+            return;
+        }
+    }
+}
+
+async fn receive(mut from: OwnedReadHalf, waiting: Arc<Waiting>) {
+    let mut buffer = BytesMut::with_capacity(64 << 10);
+    let reason = loop {
+        if buffer.len() >= 4 {
+            let length = i32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
+            let Some(length) = usize::try_from(length).ok().filter(|l| (4..=LONGEST_RESPONSE).contains(l))
+            else {
+                break format!("a response of {length} bytes");
+            };
+            if buffer.len() >= 4 + length {
+                buffer.advance(4);
+                let frame = buffer.split_to(length).freeze();
+                let id = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+                let waiter = match &mut *waiting.lock() {
+                    Ok(waiters) => waiters.remove(&id),
+                    Err(_) => return,
+                };
+                match waiter {
+                    // The caller may have gone; its answer is nobody's.
+                    Some(waiter) => drop(waiter.send(frame)),
+                    None => break format!("an answer to request {id}, which was not asked"),
+                }
+                continue;
+            }
+            let missing = 4 + length - buffer.len();
+            buffer.reserve(missing.min(1 << 20));
+        }
+        match from.read_buf(&mut buffer).await {
+            Ok(0) => break "closed by the broker".to_owned(),
+            Ok(_) => {}
+            Err(error) => break error.to_string(),
+        }
+    };
+    waiting.close(reason);
+}

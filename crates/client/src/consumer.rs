@@ -1,0 +1,180 @@
+//! A consumer of assigned partitions, without a group.
+//!
+//! A background task (`consumer/fetcher.rs`) keeps buffers filled; `poll` only takes from them, so it
+//! may be cancelled at any point. What `poll` has returned, and nothing else, moves the position.
+
+mod batches;
+mod fetcher;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Offset, Record, TopicPartition};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::cluster::Lane;
+use crate::{Client, ClientError};
+use fetcher::Fetcher;
+use state::Shared;
+
+/// Whether records of transactions that are open or aborted are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    Uncommitted,
+    #[default]
+    Committed,
+}
+
+impl Isolation {
+    pub(crate) fn level(self) -> i8 {
+        match self {
+            Self::Uncommitted => 0,
+            Self::Committed => 1,
+        }
+    }
+}
+
+/// Where to go on when there is no position, or none that the partition still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoOffsetReset {
+    Earliest,
+    Latest,
+    /// Nowhere: it is an error.
+    #[default]
+    Fail,
+}
+
+#[derive(Debug, Clone)]
+pub struct ConsumerConfig {
+    pub isolation: Isolation,
+    pub auto_offset_reset: AutoOffsetReset,
+    /// Most bytes of one fetch.
+    pub max_bytes: i32,
+    /// Most bytes of one partition in one fetch, and what is buffered of it before the next.
+    pub max_partition_bytes: i32,
+    pub min_bytes: i32,
+    pub max_wait: Duration,
+}
+
+impl Default for ConsumerConfig {
+    fn default() -> Self {
+        Self {
+            isolation: Isolation::Committed,
+            auto_offset_reset: AutoOffsetReset::Fail,
+            max_bytes: 8 << 20,
+            max_partition_bytes: 1 << 20,
+            min_bytes: 1,
+            max_wait: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A run of one partition.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    pub topic_partition: TopicPartition,
+    /// Empty where only control or aborted batches were passed.
+    pub records: Vec<Record>,
+    /// The position after this.
+    pub next_offset: Offset,
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
+}
+
+pub struct Consumer {
+    client: Client,
+    shared: Arc<Shared>,
+    lanes: [Lane; 2],
+    /// Started by the first poll, which is known to run inside a runtime.
+    fetcher: Option<JoinHandle<()>>,
+}
+
+impl Consumer {
+    pub fn new(client: &Client, config: ConsumerConfig) -> Self {
+        Self {
+            client: client.clone(),
+            shared: Arc::new(Shared::new(config)),
+            lanes: [client.new_lane(), client.new_lane()],
+            fetcher: None,
+        }
+    }
+
+    /// Replaces the assignment; what was buffered is dropped.
+    pub fn assign(&mut self, partitions: Vec<(TopicPartition, Offset)>) {
+        self.shared.lock().assign(partitions);
+        self.shared.work.notify_one();
+    }
+
+    /// Adds to the assignment; a partition that is there already is moved to the offset.
+    pub fn add(&mut self, partitions: Vec<(TopicPartition, Offset)>) {
+        self.shared.lock().add(partitions);
+        self.shared.work.notify_one();
+    }
+
+    pub fn remove(&mut self, partitions: &[TopicPartition]) {
+        self.shared.lock().remove(partitions);
+    }
+
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.shared.lock().assignment()
+    }
+
+    /// Moves the position of an assigned partition.
+    pub fn seek(&mut self, at: &TopicPartition, offset: Offset) {
+        self.shared.lock().seek(at, offset);
+        self.shared.work.notify_one();
+    }
+
+    /// Nothing of these partitions is returned or fetched until they are resumed.
+    pub fn pause(&mut self, partitions: &[TopicPartition]) {
+        self.shared.lock().set_paused(partitions, true);
+    }
+
+    pub fn resume(&mut self, partitions: &[TopicPartition]) {
+        self.shared.lock().set_paused(partitions, false);
+        self.shared.work.notify_one();
+        self.shared.ready.notify_one();
+    }
+
+    /// The offset `poll` returns next; `None` when the partition is not assigned.
+    pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
+        self.shared.lock().position(at)
+    }
+
+    /// Returns what has been fetched, at latest after `timeout`; then possibly nothing.
+    ///
+    /// An error names a partition that has failed for a minute, or whose offset is out of range; it
+    /// comes back at each poll until the partition is removed or moved by `seek`.
+    pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<Fetched>, ClientError> {
+        self.start();
+        let deadline = Instant::now() + timeout;
+        loop {
+            let taken = self.shared.lock().take()?;
+            if !taken.is_empty() {
+                self.shared.work.notify_one();
+                return Ok(taken);
+            }
+            if tokio::time::timeout_at(deadline, self.shared.ready.notified()).await.is_err() {
+                return self.shared.lock().take();
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        if self.fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
+            let fetcher = Fetcher::new(self.client.clone(), Arc::clone(&self.shared), self.lanes);
+            self.fetcher = Some(tokio::spawn(fetcher.run()));
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if let Some(fetcher) = &self.fetcher {
+            fetcher.abort();
+        }
+        self.lanes.iter().for_each(|lane| self.client.close_lane(*lane));
+    }
+}

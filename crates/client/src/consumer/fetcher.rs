@@ -1,0 +1,266 @@
+//! The background task that keeps a consumer's buffers filled.
+//!
+//! Each broker has at most two fetches in flight, on connections of their own: a broker answers one
+//! connection's requests in order, so a partition that becomes hungry while the first fetch is a long
+//! poll for others goes into the second. No partition is in both.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::TopicPartition;
+use headwater_wire::ErrorCode;
+use headwater_wire::messages::fetch_request::{FetchPartition, FetchRequestData, FetchTopic};
+use headwater_wire::messages::fetch_response::{FetchResponseData, PartitionData};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::batches::{Answered, runs};
+use super::state::{Shared, Wanted};
+use super::{AutoOffsetReset, Isolation};
+use crate::admin::{OffsetSpec, by_topic, text};
+use crate::cluster::Lane;
+use crate::{Client, ClientError};
+
+/// How long a fetch waits for data while a partition is held back.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
+
+pub(super) struct Fetcher {
+    client: Client,
+    shared: Arc<Shared>,
+    lanes: [Lane; 2],
+    /// Lanes in use, by broker.
+    busy: HashSet<(String, usize)>,
+    jobs: JoinSet<Done>,
+    /// Leaders are being looked up.
+    looking: bool,
+}
+
+enum Done {
+    Fetched(String, usize),
+    Looked,
+}
+
+impl Fetcher {
+    pub(super) fn new(client: Client, shared: Arc<Shared>, lanes: [Lane; 2]) -> Self {
+        Self { client, shared, lanes, busy: HashSet::new(), jobs: JoinSet::new(), looking: false }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let retry_at = self.start_jobs();
+            tokio::select! {
+                () = self.shared.work.notified() => {}
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(Done::Fetched(address, lane)) => drop(self.busy.remove(&(address, lane))),
+                    Ok(Done::Looked) => self.looking = false,
+                    // A fetch that panicked has left its partitions in flight: say so rather than hang.
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = sleep_until(retry_at) => {}
+            }
+        }
+    }
+
+    /// Starts what can be started; returns when to look again at the latest.
+    fn start_jobs(&mut self) -> Option<Instant> {
+        let limit = usize::try_from(self.shared.config.max_partition_bytes).unwrap_or(0).max(1);
+        let mut state = self.shared.lock();
+        let demand = state.demand(limit);
+        let mut by_broker: HashMap<String, Vec<Wanted>> = HashMap::new();
+        let mut unknown = Vec::new();
+        for wanted in demand.wanted {
+            match self.client.cached_leader(&wanted.at.topic, wanted.at.partition) {
+                Some(address) => by_broker.entry(address).or_default().push(wanted),
+                None => unknown.push(wanted),
+            }
+        }
+        for (address, part) in by_broker {
+            let free = (0..self.lanes.len()).find(|lane| !self.busy.contains(&(address.clone(), *lane)));
+            let Some(lane) = free else { continue };
+            part.iter().for_each(|wanted| state.begin(wanted));
+            self.busy.insert((address.clone(), lane));
+            let wait = if demand.held_back { SHORT_WAIT } else { self.shared.config.max_wait };
+            let flight = Flight { client: self.client.clone(), shared: Arc::clone(&self.shared), part };
+            let on = self.lanes[lane];
+            self.jobs.spawn(async move {
+                flight.run(on, &address, wait).await;
+                Done::Fetched(address, lane)
+            });
+        }
+        if !unknown.is_empty() && !self.looking {
+            self.looking = true;
+            unknown.iter().for_each(|wanted| state.begin(wanted));
+            let flight =
+                Flight { client: self.client.clone(), shared: Arc::clone(&self.shared), part: unknown };
+            self.jobs.spawn(async move {
+                flight.find_leaders().await;
+                Done::Looked
+            });
+        }
+        demand.retry_at
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One request, and the partitions that wait for it.
+struct Flight {
+    client: Client,
+    shared: Arc<Shared>,
+    part: Vec<Wanted>,
+}
+
+impl Flight {
+    async fn run(&self, lane: Lane, address: &str, wait: Duration) {
+        match self.fetch(lane, address, wait).await {
+            Ok(answer) => self.accept(address, answer).await,
+            Err(error) => self.all_failed(&error),
+        }
+        self.finish();
+    }
+
+    async fn find_leaders(&self) {
+        let mut topics: Vec<String> = self.part.iter().map(|wanted| wanted.at.topic.clone()).collect();
+        topics.sort();
+        topics.dedup();
+        let outcome = self.client.refresh(Some(&topics)).await;
+        let mut state = self.shared.lock();
+        for wanted in &self.part {
+            if self.client.cached_leader(&wanted.at.topic, wanted.at.partition).is_some() {
+                continue;
+            }
+            let error = match &outcome {
+                Err(error) => error.clone(),
+                Ok(_) => ClientError::UnknownTopic(wanted.at.topic.clone()),
+            };
+            state.trouble(wanted, &error);
+        }
+        drop(state);
+        self.finish();
+    }
+
+    fn finish(&self) {
+        let mut state = self.shared.lock();
+        self.part.iter().for_each(|wanted| state.finish(wanted));
+        drop(state);
+        self.shared.ready.notify_one();
+    }
+
+    async fn fetch(
+        &self,
+        lane: Lane,
+        address: &str,
+        wait: Duration,
+    ) -> Result<FetchResponseData, ClientError> {
+        let config = &self.shared.config;
+        let wanted = self.part.iter().map(|wanted| (&wanted.at, wanted.from));
+        let topics = by_topic(wanted).into_iter().map(|(name, list)| {
+            let partition = |(index, from)| {
+                FetchPartition::default()
+                    .with_partition(index)
+                    .with_fetch_offset(from)
+                    .with_partition_max_bytes(config.max_partition_bytes)
+            };
+            FetchTopic::default()
+                .with_topic(text(name))
+                .with_partitions(list.into_iter().map(partition).collect())
+        });
+        let request = FetchRequestData::default()
+            .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+            .with_min_bytes(config.min_bytes)
+            .with_max_bytes(config.max_bytes)
+            .with_isolation_level(config.isolation.level())
+            .with_topics(topics.collect());
+        let connection = self.client.connection(lane, address).await?;
+        let answer = connection.call(&request, self.client.request_timeout() + wait).await?;
+        ClientError::check(answer.error_code, None, || format!("fetch from {address}"))?;
+        Ok(answer)
+    }
+
+    fn all_failed(&self, error: &ClientError) {
+        let mut state = self.shared.lock();
+        for wanted in &self.part {
+            match error.is_retriable() {
+                true => {
+                    self.client.forget_topic(&wanted.at.topic);
+                    state.trouble(wanted, error);
+                }
+                false => state.fail(wanted, error.clone()),
+            }
+        }
+    }
+
+    async fn accept(&self, address: &str, answer: FetchResponseData) {
+        for topic in answer.responses {
+            for data in topic.partitions {
+                let at = TopicPartition::new(topic.topic.as_str(), data.partition_index);
+                if let Some(wanted) = self.part.iter().find(|wanted| wanted.at == at) {
+                    self.accept_partition(address, wanted, data).await;
+                }
+            }
+        }
+    }
+
+    async fn accept_partition(&self, address: &str, wanted: &Wanted, data: PartitionData) {
+        let error = match ErrorCode::from(data.error_code) {
+            ErrorCode::None => match self.decode(wanted, data) {
+                Ok(()) => return,
+                Err(error) => ClientError::Batch(Arc::new(error)),
+            },
+            ErrorCode::OffsetOutOfRange => match self.reset(wanted).await {
+                Ok(()) => return,
+                Err(error) => error,
+            },
+            code => ClientError::kafka(format!("fetch {} from {address}", wanted.at), code.code(), None),
+        };
+        let mut state = self.shared.lock();
+        match error.is_retriable() {
+            true => {
+                self.client.forget_topic(&wanted.at.topic);
+                state.trouble(wanted, &error);
+            }
+            false => state.fail(wanted, error),
+        }
+    }
+
+    fn decode(&self, wanted: &Wanted, data: PartitionData) -> Result<(), headwater_wire::BatchError> {
+        let aborted = (self.shared.config.isolation == Isolation::Committed).then(|| {
+            let listed = data.aborted_transactions.unwrap_or_default();
+            listed.into_iter().map(|aborted| (aborted.producer_id, aborted.first_offset)).collect()
+        });
+        let runs = runs(Answered {
+            at: wanted.at.clone(),
+            from: wanted.from,
+            records: data.records.unwrap_or_default(),
+            aborted,
+            high_watermark: data.high_watermark,
+            last_stable_offset: data.last_stable_offset,
+        })?;
+        let mut state = self.shared.lock();
+        state.healthy(wanted);
+        state.fill(wanted, runs);
+        Ok(())
+    }
+
+    async fn reset(&self, wanted: &Wanted) -> Result<(), ClientError> {
+        let spec = match self.shared.config.auto_offset_reset {
+            AutoOffsetReset::Earliest => OffsetSpec::Earliest,
+            AutoOffsetReset::Latest => OffsetSpec::Latest,
+            AutoOffsetReset::Fail => {
+                return Err(ClientError::OffsetOutOfRange { at: wanted.at.clone(), offset: wanted.from });
+            }
+        };
+        let isolation = self.shared.config.isolation;
+        let found = self.client.list_offsets(&[(wanted.at.clone(), spec)], isolation).await?;
+        let offset = found.get(&wanted.at).copied().unwrap_or(0);
+        tracing::warn!(at = %wanted.at, from = wanted.from, to = offset, "offset out of range; going on elsewhere");
+        self.shared.lock().reset(wanted, offset);
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! What can go wrong, said so that one knows what to do.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_wire::{BatchError, CompressionError, ErrorCode, KafkaString, ProtocolError};
+use thiserror::Error;
+
+#[derive(Debug, Clone, Error)]
+pub enum ClientError {
+    #[error(
+        "no Kafka broker answers at {bootstrap}: {reason}; is it running, and is this its address? (--bootstrap, HEADWATER_BOOTSTRAP)"
+    )]
+    Unreachable { bootstrap: String, reason: String },
+    #[error(
+        "the broker at {address} is too old: it does not offer {api}; Apache Kafka 2.5 or later is needed"
+    )]
+    TooOld { address: String, api: &'static str },
+    #[error("connection to {address} lost: {reason}")]
+    Disconnected { address: String, reason: String },
+    #[error("{what}: no answer from {address} within {after:?}")]
+    Timeout { what: &'static str, address: String, after: Duration },
+    #[error("{what}: {message} ({code:?})")]
+    Kafka { what: String, code: ErrorCode, message: String },
+    #[error("topic {0} exists already")]
+    TopicExists(String),
+    #[error("there is no topic {0}")]
+    UnknownTopic(String),
+    #[error("offset {offset} of {at} is out of range, and the consumer is told not to choose another")]
+    OffsetOutOfRange { at: headwater_model::TopicPartition, offset: i64 },
+    #[error("{what}: still failing after {after:?}: {last}")]
+    GaveUp { what: String, after: Duration, last: Arc<ClientError> },
+    #[error("a record of {topic} has {size} bytes, more than the buffer's {limit}")]
+    RecordTooLarge { topic: String, size: usize, limit: usize },
+    #[error("{0}")]
+    State(&'static str),
+    #[error("the transaction must be aborted: {0}")]
+    Abortable(Arc<ClientError>),
+    #[error("{address} sent what is not Kafka: {reason}")]
+    Malformed { address: String, reason: String },
+    #[error(transparent)]
+    Batch(Arc<BatchError>),
+    #[error(transparent)]
+    Compression(Arc<CompressionError>),
+}
+
+impl ClientError {
+    pub(crate) fn kafka(what: impl Into<String>, code: i16, message: Option<&str>) -> Self {
+        let code = ErrorCode::from(code);
+        let message = message.map_or_else(|| describe(code), str::to_owned);
+        Self::Kafka { what: what.into(), code, message }
+    }
+
+    /// `Ok` for Kafka's code 0.
+    pub(crate) fn check(
+        code: i16,
+        message: Option<&KafkaString>,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Self> {
+        match code {
+            0 => Ok(()),
+            code => Err(Self::kafka(what(), code, message.map(KafkaString::as_str))),
+        }
+    }
+
+    pub(crate) fn lost(address: &str, error: &io::Error) -> Self {
+        Self::Disconnected { address: address.to_owned(), reason: error.to_string() }
+    }
+
+    pub(crate) fn malformed(address: &str, error: &ProtocolError) -> Self {
+        Self::Malformed { address: address.to_owned(), reason: error.to_string() }
+    }
+
+    /// The broker's own code, when it was the broker that refused.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Kafka { code, .. } => Some(*code),
+            Self::Abortable(inner) | Self::GaveUp { last: inner, .. } => inner.code(),
+            _ => None,
+        }
+    }
+
+    /// Another producer with the same transactional id has taken over: this one must end.
+    pub fn is_fenced(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                ErrorCode::ProducerFenced
+                    | ErrorCode::InvalidProducerEpoch
+                    | ErrorCode::InvalidProducerIdMapping
+            )
+        )
+    }
+
+    /// The transaction can be aborted and the work tried again.
+    pub fn is_abortable(&self) -> bool {
+        matches!(self, Self::Abortable(_)) && !self.is_fenced()
+    }
+
+    /// Trying the same again may help.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Disconnected { .. } | Self::Timeout { .. } => true,
+            Self::Kafka { code, .. } => heals(*code),
+            _ => false,
+        }
+    }
+}
+
+/// Kafka's own list, less what a group's member answers by joining again, and more what it keeps to
+/// its producers and fetchers.
+fn heals(code: ErrorCode) -> bool {
+    match code {
+        ErrorCode::RebalanceInProgress => false,
+        ErrorCode::ConcurrentTransactions
+        | ErrorCode::BrokerNotAvailable
+        | ErrorCode::KafkaStorageError
+        | ErrorCode::FencedLeaderEpoch
+        | ErrorCode::UnknownLeaderEpoch => true,
+        other => other.is_retriable(),
+    }
+}
+
+fn describe(code: ErrorCode) -> String {
+    match code {
+        ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch => {
+            "a newer producer with the same transactional id has taken over".into()
+        }
+        ErrorCode::UnknownMemberId => "the group does not know this member any more".into(),
+        ErrorCode::IllegalGeneration => "the group has moved on to another generation".into(),
+        ErrorCode::RebalanceInProgress => "the group is rebalancing".into(),
+        other => format!("the broker refused with code {}", other.code()),
+    }
+}

@@ -1,0 +1,213 @@
+//! A member of a consumer group: Kafka's classic protocol with eager rebalances.
+//!
+//! A background task (`group/membership.rs`) joins, keeps the session alive and learns of rebalances;
+//! `poll` turns what it learns into events. The caller sees `Revoked` before the member joins again, so
+//! whatever is committed until the next poll still belongs to the old generation.
+
+mod membership;
+pub(crate) mod protocol;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_model::TopicPartition;
+use headwater_wire::messages::OffsetCommitRequestData;
+use tokio::time::Instant;
+
+use crate::admin::text;
+use crate::assignor::{Assignor, RangeAssignor};
+use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
+use crate::consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched};
+use crate::{Client, ClientError, Committed, GroupMetadata};
+use membership::{Membership, News};
+
+#[derive(Clone)]
+pub struct GroupConfig {
+    pub group_id: String,
+    pub topics: Vec<String>,
+    /// A static member keeps its assignment over a restart within the session timeout.
+    pub instance_id: Option<String>,
+    pub session_timeout: Duration,
+    /// How long members may take to commit and join again.
+    pub rebalance_timeout: Duration,
+    pub assignor: Arc<dyn Assignor>,
+    pub consumer: ConsumerConfig,
+}
+
+impl GroupConfig {
+    /// Kafka's defaults: range, sessions of 45 s; where nothing is committed, from the beginning.
+    pub fn new(group_id: impl Into<String>, topics: Vec<String>) -> Self {
+        Self {
+            group_id: group_id.into(),
+            topics,
+            instance_id: None,
+            session_timeout: Duration::from_secs(45),
+            rebalance_timeout: Duration::from_secs(60),
+            assignor: Arc::new(RangeAssignor),
+            consumer: ConsumerConfig {
+                auto_offset_reset: AutoOffsetReset::Earliest,
+                ..ConsumerConfig::default()
+            },
+        }
+    }
+}
+
+#[derive(Debug)]
+pub enum GroupEvent {
+    /// These partitions are this member's, and no others.
+    Assigned {
+        partitions: Vec<TopicPartition>,
+        user_data: Option<Bytes>,
+    },
+    /// These partitions are not this member's any more after the next poll; if `lost`, they are not
+    /// already, and commits are refused.
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        lost: bool,
+    },
+    Records(Vec<Fetched>),
+}
+
+pub struct GroupConsumer {
+    client: Client,
+    config: GroupConfig,
+    lane: Lane,
+    consumer: Consumer,
+    manage_positions: Arc<AtomicBool>,
+    /// Runs from the first poll on.
+    membership: Option<Membership>,
+    metadata: GroupMetadata,
+    assigned: Option<Vec<TopicPartition>>,
+    /// The caller was told of a rebalance: the next poll joins again.
+    rejoin: bool,
+    failure: Option<ClientError>,
+}
+
+impl GroupConsumer {
+    /// Finds the group's coordinator. The member joins with the first `poll`, which must then be called
+    /// again and again: others wait for this member when the group rebalances.
+    pub async fn join(client: &Client, config: GroupConfig) -> Result<Self, ClientError> {
+        let mut pause = Pause::new(PATIENCE);
+        loop {
+            match client.coordinator(CoordinatorOf::Group, &config.group_id).await {
+                Ok(_) => break,
+                Err(error) if error.is_retriable() => {
+                    pause.wait("find the group's coordinator", error).await?
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let metadata = GroupMetadata {
+            instance_id: config.instance_id.clone(),
+            ..GroupMetadata::simple(&config.group_id)
+        };
+        Ok(Self {
+            client: client.clone(),
+            lane: client.new_lane(),
+            consumer: Consumer::new(client, config.consumer.clone()),
+            config,
+            manage_positions: Arc::new(AtomicBool::new(true)),
+            membership: None,
+            metadata,
+            assigned: None,
+            rejoin: false,
+            failure: None,
+        })
+    }
+
+    /// The next event; `None` when there was none within `timeout`. May be cancelled at any point.
+    ///
+    /// An error that is not retriable ends the membership: it comes back at each poll.
+    pub async fn poll(&mut self, timeout: Duration) -> Result<Option<GroupEvent>, ClientError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let deadline = Instant::now() + timeout;
+        let membership = self.membership.get_or_insert_with(|| {
+            let positions = Arc::clone(&self.manage_positions);
+            Membership::start(self.client.clone(), self.config.clone(), positions)
+        });
+        if std::mem::take(&mut self.rejoin) {
+            membership.rejoin();
+        }
+        let news = tokio::select! {
+            biased;
+            news = membership.news() => news,
+            fetched = poll_records(&mut self.consumer, deadline) => {
+                let fetched = fetched?;
+                return Ok((!fetched.is_empty()).then_some(GroupEvent::Records(fetched)));
+            }
+        };
+        self.accept(news).map(Some)
+    }
+
+    fn accept(&mut self, news: News) -> Result<GroupEvent, ClientError> {
+        match news {
+            News::Joined(joined) => {
+                self.metadata.generation = joined.generation;
+                self.metadata.member_id = joined.member_id;
+                self.consumer.assign(joined.positions);
+                let partitions = joined.assignment.partitions;
+                self.assigned = Some(partitions.clone());
+                Ok(GroupEvent::Assigned { partitions, user_data: joined.assignment.user_data })
+            }
+            News::Rebalance { lost } => {
+                self.rejoin = true;
+                self.consumer.assign(Vec::new());
+                Ok(GroupEvent::Revoked { partitions: self.assigned.take().unwrap_or_default(), lost })
+            }
+            News::Failed(error) => {
+                self.failure = Some(error.clone());
+                self.consumer.assign(Vec::new());
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether start positions come from committed offsets (the default), or the caller adds each
+    /// assigned partition to `consumer()` itself. Call it before the first poll.
+    pub fn manage_positions(&mut self, yes: bool) {
+        self.manage_positions.store(yes, Ordering::Relaxed);
+    }
+
+    pub fn consumer(&mut self) -> &mut Consumer {
+        &mut self.consumer
+    }
+
+    /// The generation this member is in, for `Producer::send_offsets`.
+    pub fn metadata(&self) -> GroupMetadata {
+        self.metadata.clone()
+    }
+
+    /// Commits under this member's generation; refused when the group has moved on.
+    pub async fn commit(&mut self, offsets: &HashMap<TopicPartition, Committed>) -> Result<(), ClientError> {
+        let request = OffsetCommitRequestData::default()
+            .with_group_id(text(&self.config.group_id))
+            .with_generation_id_or_member_epoch(self.metadata.generation)
+            .with_member_id(text(&self.metadata.member_id))
+            .with_group_instance_id(self.metadata.instance_id.as_deref().map(text));
+        self.client.commit_with(self.lane, &self.config.group_id, request, offsets).await
+    }
+
+    /// Leaves, so that the others need not wait for the session to end. A static member does not: it is
+    /// expected back.
+    pub async fn leave(mut self) -> Result<(), ClientError> {
+        match self.membership.take() {
+            Some(membership) => membership.leave().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.client.close_lane(self.lane);
+    }
+}
+
+async fn poll_records(consumer: &mut Consumer, deadline: Instant) -> Result<Vec<Fetched>, ClientError> {
+    consumer.poll(deadline.saturating_duration_since(Instant::now())).await
+}

@@ -1,0 +1,419 @@
+//! The task behind a group member: join, sync, heartbeat, and again.
+//!
+//! It never joins again by itself after a rebalance: it waits for the word of `poll`, and keeps the
+//! session alive meanwhile. Dropping the `Membership` ends the task; the session then runs out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use headwater_model::{Offset, TopicPartition};
+use headwater_wire::ErrorCode;
+use headwater_wire::messages::{
+    HeartbeatRequestData, JoinGroupRequestData, JoinGroupRequestProtocol, JoinGroupResponseData,
+    SyncGroupRequestAssignment, SyncGroupRequestData,
+};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::GroupConfig;
+use super::protocol;
+use crate::admin::{OffsetSpec, text};
+use crate::assignor::{Assignment, MemberSubscription};
+use crate::call::Call;
+use crate::cluster::{CoordinatorOf, Lane, Pause};
+use crate::consumer::AutoOffsetReset;
+use crate::{Client, ClientError};
+
+/// How long joining is tried against failures that may heal.
+const JOIN_PATIENCE: Duration = Duration::from_secs(120);
+/// A join is answered when all members have joined: at most the rebalance timeout, and this.
+const JOIN_GRACE: Duration = Duration::from_secs(10);
+/// Rebalances are learned of by heartbeats: often enough that hand-overs are quick.
+const LONGEST_BEAT: Duration = Duration::from_millis(500);
+
+pub(super) enum News {
+    Joined(Joined),
+    Rebalance { lost: bool },
+    Failed(ClientError),
+}
+
+pub(super) struct Joined {
+    pub(super) generation: i32,
+    pub(super) member_id: String,
+    pub(super) assignment: Assignment,
+    pub(super) positions: Vec<(TopicPartition, Offset)>,
+}
+
+pub(super) struct Membership {
+    news: mpsc::UnboundedReceiver<News>,
+    rejoin: Arc<Notify>,
+    /// The member id, as soon as the coordinator has given one.
+    member_id: Arc<Mutex<String>>,
+    client: Client,
+    config: GroupConfig,
+    lanes: [Lane; 2],
+    task: JoinHandle<()>,
+}
+
+impl Membership {
+    pub(super) fn start(client: Client, config: GroupConfig, manage_positions: Arc<AtomicBool>) -> Self {
+        let (sender, news) = mpsc::unbounded_channel();
+        let (rejoin, member_id) = (Arc::new(Notify::new()), Arc::new(Mutex::new(String::new())));
+        let lanes = [client.new_lane(), client.new_lane()];
+        let task = Task {
+            client: client.clone(),
+            config: config.clone(),
+            join_lane: lanes[0],
+            beat_lane: lanes[1],
+            manage_positions,
+            news: sender,
+            rejoin: Arc::clone(&rejoin),
+            shared_id: Arc::clone(&member_id),
+            member_id: String::new(),
+            generation: -1,
+            owned: Vec::new(),
+        };
+        let task = tokio::spawn(task.run());
+        Self { news, rejoin, member_id, client, config, lanes, task }
+    }
+
+    /// The caller has finished with the old generation.
+    pub(super) fn rejoin(&self) {
+        self.rejoin.notify_one();
+    }
+
+    /// May be cancelled without losing anything.
+    pub(super) async fn news(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
+            None => News::Failed(ClientError::State("the group membership has ended")),
+        }
+    }
+
+    pub(super) async fn leave(self) -> Result<(), ClientError> {
+        self.task.abort();
+        let member_id = self.member_id.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if member_id.is_empty() || self.config.instance_id.is_some() {
+            return Ok(());
+        }
+        let outcome = self.client.remove_member(&self.config.group_id, &member_id).await;
+        match outcome {
+            // Whoever is not known has left already.
+            Err(error) if error.code() == Some(ErrorCode::UnknownMemberId) => Ok(()),
+            outcome => outcome,
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.lanes.iter().for_each(|lane| self.client.close_lane(*lane));
+    }
+}
+
+struct Task {
+    client: Client,
+    config: GroupConfig,
+    join_lane: Lane,
+    beat_lane: Lane,
+    manage_positions: Arc<AtomicBool>,
+    news: mpsc::UnboundedSender<News>,
+    rejoin: Arc<Notify>,
+    shared_id: Arc<Mutex<String>>,
+    member_id: String,
+    generation: i32,
+    /// The last assignment, told to the leader at the next join.
+    owned: Vec<TopicPartition>,
+}
+
+/// Why a generation has ended for this member.
+enum Ended {
+    Rebalance,
+    Lost,
+    Fatal(ClientError),
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = self.one_generation().await {
+                // Nobody listens when the consumer is gone, and then nobody needs to.
+                let _ = self.news.send(News::Failed(error));
+                return;
+            }
+        }
+    }
+
+    async fn one_generation(&mut self) -> Result<(), ClientError> {
+        let assignment = self.join_and_sync().await?;
+        self.owned = assignment.partitions.clone();
+        let ended = {
+            let beats = self.heartbeats(false);
+            tokio::pin!(beats);
+            let positions = self.positions(&self.owned);
+            tokio::pin!(positions);
+            tokio::select! {
+                ended = &mut beats => Some(ended),
+                positions = &mut positions => {
+                    let joined = Joined {
+                        generation: self.generation,
+                        member_id: self.member_id.clone(),
+                        assignment,
+                        positions: positions?,
+                    };
+                    let _ = self.news.send(News::Joined(joined));
+                    None
+                }
+            }
+        };
+        match ended {
+            // The caller has not heard of this generation: nothing to revoke.
+            Some(Ended::Rebalance) => Ok(()),
+            Some(Ended::Lost) => {
+                self.forget();
+                Ok(())
+            }
+            Some(Ended::Fatal(error)) => Err(error),
+            None => self.until_rejoin().await,
+        }
+    }
+
+    /// Heartbeats until the generation ends, then until the caller has let go of it.
+    async fn until_rejoin(&mut self) -> Result<(), ClientError> {
+        let lost = match self.heartbeats(false).await {
+            Ended::Rebalance => false,
+            Ended::Lost => true,
+            Ended::Fatal(error) => return Err(error),
+        };
+        let _ = self.news.send(News::Rebalance { lost });
+        if lost {
+            self.forget();
+            self.rejoin.notified().await;
+            return Ok(());
+        }
+        let ended = tokio::select! {
+            biased;
+            () = self.rejoin.notified() => return Ok(()),
+            ended = self.heartbeats(true) => ended,
+        };
+        if let Ended::Fatal(error) = ended {
+            return Err(error);
+        }
+        self.forget();
+        self.rejoin.notified().await;
+        Ok(())
+    }
+
+    fn set_member_id(&mut self, id: String) {
+        self.shared_id.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&id);
+        self.member_id = id;
+    }
+
+    /// This member is nobody to the group any more.
+    fn forget(&mut self) {
+        self.set_member_id(String::new());
+        self.generation = -1;
+        self.owned.clear();
+    }
+
+    async fn join_and_sync(&mut self) -> Result<Assignment, ClientError> {
+        let mut pause = Pause::new(JOIN_PATIENCE);
+        loop {
+            let error = match self.join_once().await {
+                Ok(assignment) => return Ok(assignment),
+                Err(error) => error,
+            };
+            match error.code() {
+                Some(ErrorCode::MemberIdRequired) => continue,
+                Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => self.forget(),
+                Some(ErrorCode::RebalanceInProgress) => {}
+                _ if error.is_retriable() => {
+                    self.client.forget_coordinator(CoordinatorOf::Group, &self.config.group_id);
+                }
+                _ => return Err(error),
+            }
+            pause.wait("join the group", error).await?;
+        }
+    }
+
+    async fn call<C: Call>(
+        &self,
+        lane: Lane,
+        request: &C,
+        timeout: Duration,
+    ) -> Result<C::Response, ClientError> {
+        let address = self.client.coordinator(CoordinatorOf::Group, &self.config.group_id).await?;
+        self.client.connection(lane, &address).await?.call(request, timeout).await
+    }
+
+    async fn join_once(&mut self) -> Result<Assignment, ClientError> {
+        let config = &self.config;
+        let what = || format!("join group {}", config.group_id);
+        let user_data = config.assignor.user_data();
+        let metadata =
+            protocol::encode_subscription(&config.topics, user_data.as_ref(), &self.owned, self.generation);
+        let offered = JoinGroupRequestProtocol::default()
+            .with_name(text(config.assignor.name()))
+            .with_metadata(metadata);
+        let request = JoinGroupRequestData::default()
+            .with_group_id(text(&config.group_id))
+            .with_session_timeout_ms(millis(config.session_timeout))
+            .with_rebalance_timeout_ms(millis(config.rebalance_timeout))
+            .with_member_id(text(&self.member_id))
+            .with_group_instance_id(config.instance_id.as_deref().map(text))
+            .with_protocol_type(text(protocol::PROTOCOL_TYPE))
+            .with_protocols(vec![offered]);
+        let timeout = config.rebalance_timeout + JOIN_GRACE;
+        let answer = self.call(self.join_lane, &request, timeout).await?;
+        let refused = ClientError::check(answer.error_code, None, what);
+        if ErrorCode::from(answer.error_code) == ErrorCode::MemberIdRequired {
+            self.set_member_id(answer.member_id.to_string());
+        }
+        refused?;
+        self.set_member_id(answer.member_id.to_string());
+        self.generation = answer.generation_id;
+        self.sync(answer).await
+    }
+
+    async fn sync(&self, joined: JoinGroupResponseData) -> Result<Assignment, ClientError> {
+        let config = &self.config;
+        let assignments = match joined.leader == joined.member_id {
+            true => self.lead(&joined).await?,
+            false => Vec::new(),
+        };
+        let request = SyncGroupRequestData::default()
+            .with_group_id(text(&config.group_id))
+            .with_generation_id(self.generation)
+            .with_member_id(text(&self.member_id))
+            .with_group_instance_id(config.instance_id.as_deref().map(text))
+            .with_protocol_type(Some(text(protocol::PROTOCOL_TYPE)))
+            .with_protocol_name(Some(text(config.assignor.name())))
+            .with_assignments(assignments);
+        let timeout = config.rebalance_timeout + JOIN_GRACE;
+        let answer = self.call(self.join_lane, &request, timeout).await?;
+        ClientError::check(answer.error_code, None, || format!("sync with group {}", config.group_id))?;
+        protocol::decode_assignment(&answer.assignment).map_err(|error| self.unreadable(&error))
+    }
+
+    fn unreadable(&self, error: &protocol::Unreadable) -> ClientError {
+        ClientError::Malformed {
+            address: format!("a member of group {}", self.config.group_id),
+            reason: error.to_string(),
+        }
+    }
+
+    /// Decides for all members.
+    async fn lead(
+        &self,
+        joined: &JoinGroupResponseData,
+    ) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
+        let mut members = Vec::with_capacity(joined.members.len());
+        for member in &joined.members {
+            let said =
+                protocol::decode_subscription(&member.metadata).map_err(|error| self.unreadable(&error))?;
+            members.push(MemberSubscription {
+                member_id: member.member_id.to_string(),
+                instance_id: member.group_instance_id.as_ref().map(ToString::to_string),
+                ..said
+            });
+        }
+        let mut topics: Vec<String> =
+            members.iter().flat_map(|member| member.topics.iter().cloned()).collect();
+        topics.sort();
+        topics.dedup();
+        let partitions = self.partition_counts(&topics).await?;
+        let assigned = self.config.assignor.assign(&partitions, &members);
+        let bytes = |(id, assignment): (&String, &Assignment)| {
+            SyncGroupRequestAssignment::default()
+                .with_member_id(text(id))
+                .with_assignment(protocol::encode_assignment(assignment))
+        };
+        Ok(assigned.iter().map(bytes).collect())
+    }
+
+    /// Of those topics that exist.
+    async fn partition_counts(&self, topics: &[String]) -> Result<BTreeMap<String, i32>, ClientError> {
+        let answer = self.client.refresh(Some(topics)).await?;
+        let known = answer.topics.iter().filter_map(|topic| {
+            let name = topic.name.as_ref()?.to_string();
+            (!topic.partitions.is_empty()).then_some((name, topic.partitions.len() as i32))
+        });
+        Ok(known.collect())
+    }
+
+    /// Beats until the generation ends; with `leaving`, a rebalance is known and does not count.
+    async fn heartbeats(&self, leaving: bool) -> Ended {
+        let every = LONGEST_BEAT.min(self.config.session_timeout / 3);
+        let mut last = Instant::now();
+        loop {
+            tokio::time::sleep(every).await;
+            let error = match self.heartbeat(every).await {
+                Ok(()) => {
+                    last = Instant::now();
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match error.code() {
+                Some(ErrorCode::RebalanceInProgress) if leaving => last = Instant::now(),
+                Some(ErrorCode::RebalanceInProgress) => return Ended::Rebalance,
+                Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => return Ended::Lost,
+                _ if error.is_retriable() => {
+                    self.client.forget_coordinator(CoordinatorOf::Group, &self.config.group_id);
+                    tracing::debug!(group = self.config.group_id, %error, "heartbeat failed; trying again");
+                    if last.elapsed() >= self.config.session_timeout {
+                        tracing::warn!(group = self.config.group_id, %error, "no heartbeat for a whole session");
+                        return Ended::Lost;
+                    }
+                }
+                _ => return Ended::Fatal(error),
+            }
+        }
+    }
+
+    async fn heartbeat(&self, every: Duration) -> Result<(), ClientError> {
+        let config = &self.config;
+        let request = HeartbeatRequestData::default()
+            .with_group_id(text(&config.group_id))
+            .with_generation_id(self.generation)
+            .with_member_id(text(&self.member_id))
+            .with_group_instance_id(config.instance_id.as_deref().map(text));
+        let timeout = config.session_timeout.min(self.client.request_timeout()).max(every);
+        let answer = self.call(self.beat_lane, &request, timeout).await?;
+        ClientError::check(answer.error_code, None, || format!("heartbeat in group {}", config.group_id))
+    }
+
+    /// Where to begin: what is committed, else as `auto_offset_reset` says.
+    async fn positions(
+        &self,
+        assigned: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Offset)>, ClientError> {
+        if !self.manage_positions.load(Ordering::Relaxed) || assigned.is_empty() {
+            return Ok(Vec::new());
+        }
+        let committed = self.client.committed(&self.config.group_id, Some(assigned)).await?;
+        let mut positions: HashMap<TopicPartition, Offset> =
+            committed.into_iter().map(|(at, committed)| (at, committed.offset)).collect();
+        let missing: Vec<&TopicPartition> =
+            assigned.iter().filter(|at| !positions.contains_key(at)).collect();
+        let spec = match (self.config.consumer.auto_offset_reset, missing.first()) {
+            (_, None) => return Ok(positions.into_iter().collect()),
+            (AutoOffsetReset::Earliest, _) => OffsetSpec::Earliest,
+            (AutoOffsetReset::Latest, _) => OffsetSpec::Latest,
+            (AutoOffsetReset::Fail, Some(at)) => {
+                return Err(ClientError::OffsetOutOfRange { at: (*at).clone(), offset: -1 });
+            }
+        };
+        let ask: Vec<_> = missing.into_iter().map(|at| (at.clone(), spec)).collect();
+        positions.extend(self.client.list_offsets(&ask, self.config.consumer.isolation).await?);
+        Ok(positions.into_iter().collect())
+    }
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,33 @@
+//! An async Kafka client: admin, producer with transactions, consumer, consumer groups.
+//!
+//! Works against Headwater's broker and Apache Kafka alike; versions are negotiated by `ApiVersions`.
+//! Fetches, produce requests and coordination go over connections of their own, so a long poll never
+//! holds up a write. Whatever is retried has a deadline, and ends with an error that names the server.
+
+mod admin;
+mod assignor;
+mod call;
+mod cluster;
+mod connection;
+mod consumer;
+mod error;
+mod group;
+mod producer;
+mod transaction;
+
+pub use admin::{ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec};
+pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
+pub use cluster::{Client, ClientConfig, TopicInfo};
+pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation};
+pub use error::ClientError;
+pub use group::{GroupConfig, GroupConsumer, GroupEvent};
+pub use headwater_wire::{Compression, ErrorCode};
+pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig};
+pub use transaction::GroupMetadata;
+
+/// A committed position: the next offset to read, and what its owner wrote beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub offset: headwater_model::Offset,
+    pub metadata: String,
+}

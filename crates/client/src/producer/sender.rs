@@ -1,0 +1,433 @@
+//! The task that takes batches to their leaders.
+//!
+//! One loop owns the connections: it starts requests in order, at most five a broker, and lets their
+//! answers come back as jobs. Whatever must be looked up or waited for is a job too, so that a broker
+//! that does not answer holds up nobody else's batches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::TopicPartition;
+use headwater_wire::ErrorCode;
+use headwater_wire::messages::produce_response::PartitionProduceResponse;
+use headwater_wire::messages::{
+    PartitionProduceData, ProduceRequestData, ProduceResponseData, TopicProduceData,
+};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::accumulator::{Batch, Identity, Taken};
+use super::{ProducerConfig, Shared, millis};
+use crate::admin::text;
+use crate::cluster::Lane;
+use crate::connection::Connection;
+use crate::{Client, ClientError};
+
+const REQUESTS_IN_FLIGHT: usize = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often batches that cannot be sent are looked at.
+const EXPIRY: Duration = Duration::from_millis(500);
+const ALL_REPLICAS: i16 = -1;
+
+pub(super) struct Sender {
+    client: Client,
+    config: ProducerConfig,
+    shared: Arc<Shared>,
+    lane: Lane,
+    control: Lane,
+    links: HashMap<String, Link>,
+    jobs: JoinSet<Done>,
+    looking: bool,
+    renewing: bool,
+    /// Leaders are looked up again no earlier than this.
+    look_at: Instant,
+    renew_at: Instant,
+}
+
+/// A broker as the sender sees it.
+#[derive(Default)]
+struct Link {
+    connection: Option<Arc<Connection>>,
+    connecting: bool,
+    in_flight: usize,
+    pause: Duration,
+    retry_at: Option<Instant>,
+}
+
+enum Done {
+    Connected(String, Result<Arc<Connection>, ClientError>),
+    Answered(String, Vec<Batch>, Result<ProduceResponseData, ClientError>),
+    Joined(Vec<(Arc<str>, i32)>, Result<(), ClientError>),
+    Renewed(Result<Identity, ClientError>),
+    Looked,
+}
+
+impl Sender {
+    pub(super) fn new(client: Client, config: ProducerConfig, shared: Arc<Shared>, control: Lane) -> Self {
+        let now = Instant::now();
+        Self {
+            lane: client.new_lane(),
+            client,
+            config,
+            shared,
+            control,
+            links: HashMap::new(),
+            jobs: JoinSet::new(),
+            looking: false,
+            renewing: false,
+            look_at: now,
+            renew_at: now,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let next = self.round();
+            if self.is_over() {
+                break;
+            }
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(done) => self.done(done),
+                    Err(error) => tracing::error!(%error, "a job of the producer ended early"),
+                },
+                () = tokio::time::sleep_until(next) => {}
+            }
+            while let Some(Ok(done)) = self.jobs.try_join_next() {
+                self.done(done);
+            }
+        }
+        self.client.close_lane(self.lane);
+    }
+
+    /// All handles are gone, and nothing is left that could still be delivered.
+    fn is_over(&self) -> bool {
+        let state = self.shared.lock();
+        state.closed && (state.transaction.is_transactional() || state.outstanding().is_empty())
+    }
+
+    /// Starts everything that can be started; returns when to look again at the latest.
+    fn round(&mut self) -> Instant {
+        let now = Instant::now();
+        let mut wanted = Vec::new();
+        let (round, joining, renew) = {
+            let mut state = self.shared.lock();
+            state.expire(now);
+            let joining = match state.transaction.asking || state.transaction.joining.is_empty() {
+                true => Vec::new(),
+                false => {
+                    state.transaction.asking = true;
+                    state.transaction.begun = true;
+                    std::mem::take(&mut state.transaction.joining)
+                }
+            };
+            let links = &self.links;
+            let leader = |topic: &str, partition: i32| self.client.cached_leader(topic, partition);
+            let admits = |address: &str| {
+                let admits = links.get(address).is_some_and(Link::admits);
+                if !admits {
+                    wanted.push(address.to_owned());
+                }
+                admits
+            };
+            let round = state.take(now, leader, admits);
+            let identity = state.identity.filter(|_| state.renew && state.in_flight() == 0);
+            (round, (joining, state.identity), identity)
+        };
+        let mut next = round.next.unwrap_or(now + EXPIRY).min(now + EXPIRY);
+        if let (joining, Some(identity)) = joining
+            && !joining.is_empty()
+        {
+            self.join(joining, identity);
+        }
+        if renew.is_some() && !self.renewing {
+            next = next.min(self.renew(now));
+        }
+        if !round.leaderless.is_empty() && !self.looking {
+            next = next.min(self.look(round.leaderless, now));
+        }
+        for (address, taken) in round.taken {
+            self.send(&address, taken);
+        }
+        for address in wanted {
+            if let Some(at) = self.connect(address, now) {
+                next = next.min(at);
+            }
+        }
+        next
+    }
+
+    fn join(&mut self, partitions: Vec<(Arc<str>, i32)>, identity: Identity) {
+        let (client, lane) = (self.client.clone(), self.control);
+        let id = self.config.transactional_id.clone().unwrap_or_default();
+        self.jobs.spawn(async move {
+            let outcome = client.add_partitions(lane, &id, identity, &partitions).await;
+            Done::Joined(partitions, outcome)
+        });
+    }
+
+    /// A new producer id, once nothing of the old one is on its way.
+    fn renew(&mut self, now: Instant) -> Instant {
+        if self.renew_at > now {
+            return self.renew_at;
+        }
+        self.renewing = true;
+        let (client, lane, timeout) =
+            (self.client.clone(), self.control, millis(self.config.transaction_timeout));
+        self.jobs
+            .spawn(async move { Done::Renewed(client.init_producer_id(lane, None, timeout, None).await) });
+        now + EXPIRY
+    }
+
+    fn look(&mut self, mut topics: Vec<String>, now: Instant) -> Instant {
+        if self.look_at > now {
+            return self.look_at;
+        }
+        topics.sort();
+        topics.dedup();
+        self.looking = true;
+        self.look_at = now + 5 * FIRST_PAUSE;
+        let client = self.client.clone();
+        self.jobs.spawn(async move {
+            if let Err(error) = client.refresh(Some(&topics)).await {
+                tracing::warn!(%error, ?topics, "cannot learn the leaders to produce to; trying again");
+            }
+            Done::Looked
+        });
+        now + EXPIRY
+    }
+
+    /// Connects unless that is under way; returns when to try, if that is later.
+    fn connect(&mut self, address: String, now: Instant) -> Option<Instant> {
+        let link = self.links.entry(address.clone()).or_default();
+        if link.connecting || link.is_connected() {
+            return None;
+        }
+        if let Some(at) = link.retry_at.filter(|at| *at > now) {
+            return Some(at);
+        }
+        link.connecting = true;
+        let (client, lane) = (self.client.clone(), self.lane);
+        self.jobs.spawn(async move {
+            let connected = client.connection(lane, &address).await;
+            Done::Connected(address, connected)
+        });
+        None
+    }
+
+    fn send(&mut self, address: &str, taken: Vec<Taken>) {
+        let transactional = self.config.transactional_id.is_some();
+        let mut batches = Vec::with_capacity(taken.len());
+        for one in taken {
+            let (batch, builder, encoded) = one.encode(self.config.compression, transactional);
+            let mut state = self.shared.lock();
+            builder.into_iter().for_each(|builder| state.recycle(builder));
+            match encoded {
+                Ok(()) => batches.push(batch),
+                Err(error) => {
+                    state.landed(&batch);
+                    state.fail(batch, error);
+                }
+            }
+        }
+        if batches.is_empty() {
+            return;
+        }
+        let request = self.request(&batches);
+        let timeout = self.client.request_timeout();
+        let link = self.links.entry(address.to_owned()).or_default();
+        let started = match &link.connection {
+            Some(connection) => connection.start(&request, timeout),
+            None => {
+                Err(ClientError::Disconnected { address: address.to_owned(), reason: "not connected".into() })
+            }
+        };
+        match started {
+            Ok(answer) => {
+                link.in_flight += 1;
+                let address = address.to_owned();
+                self.jobs.spawn(async move { Done::Answered(address, batches, answer.await) });
+            }
+            Err(error) => self.answered(address, batches, Err(error)),
+        }
+    }
+
+    fn request(&self, batches: &[Batch]) -> ProduceRequestData {
+        let mut topics: HashMap<&str, Vec<PartitionProduceData>> = HashMap::new();
+        for batch in batches {
+            let data = PartitionProduceData::default()
+                .with_index(batch.partition)
+                .with_records(Some(batch.bytes.clone()));
+            topics.entry(&batch.topic).or_default().push(data);
+        }
+        let topics = topics
+            .into_iter()
+            .map(|(name, list)| TopicProduceData::default().with_name(text(name)).with_partition_data(list));
+        ProduceRequestData::default()
+            .with_transactional_id(self.config.transactional_id.as_deref().map(text))
+            .with_acks(ALL_REPLICAS)
+            .with_timeout_ms(millis(self.client.request_timeout()))
+            .with_topic_data(topics.collect())
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Connected(address, outcome) => self.connected(address, outcome),
+            Done::Answered(address, batches, outcome) => {
+                if let Some(link) = self.links.get_mut(&address) {
+                    link.in_flight = link.in_flight.saturating_sub(1);
+                }
+                self.answered(&address, batches, outcome);
+            }
+            Done::Joined(partitions, outcome) => {
+                let mut state = self.shared.lock();
+                state.transaction.asking = false;
+                match outcome {
+                    Ok(()) => state.joined(&partitions),
+                    Err(error) => {
+                        state.transaction.fail(error, false);
+                        state.drop_waiting();
+                    }
+                }
+                drop(state);
+                self.announce();
+            }
+            Done::Renewed(outcome) => self.renewed(outcome),
+            Done::Looked => self.looking = false,
+        }
+    }
+
+    fn connected(&mut self, address: String, outcome: Result<Arc<Connection>, ClientError>) {
+        let link = self.links.entry(address.clone()).or_default();
+        link.connecting = false;
+        match outcome {
+            Ok(connection) => {
+                link.connection = Some(connection);
+                (link.pause, link.retry_at) = (Duration::ZERO, None);
+            }
+            Err(error) => {
+                link.back_off();
+                tracing::warn!(%address, %error, "cannot connect to produce; trying again");
+                // Its partitions may have moved to another broker.
+                self.client.forget_leader(&address);
+            }
+        }
+    }
+
+    fn renewed(&mut self, outcome: Result<Identity, ClientError>) {
+        self.renewing = false;
+        match outcome {
+            Ok(identity) => self.shared.lock().renewed(identity),
+            Err(error) => {
+                tracing::warn!(%error, "cannot get a new producer id; trying again");
+                self.renew_at = Instant::now() + LONGEST_PAUSE;
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        address: &str,
+        batches: Vec<Batch>,
+        outcome: Result<ProduceResponseData, ClientError>,
+    ) {
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(error) => {
+                if let Some(link) = self.links.get_mut(address) {
+                    link.connection = None;
+                    link.back_off();
+                }
+                let mut state = self.shared.lock();
+                for batch in batches {
+                    self.client.forget_topic(&batch.topic);
+                    state.landed(&batch);
+                    match error.is_retriable() {
+                        true => state.repeat(batch, error.clone()),
+                        false => state.fail(batch, error.clone()),
+                    }
+                }
+                drop(state);
+                return self.announce();
+            }
+        };
+        let mut results: HashMap<TopicPartition, PartitionProduceResponse> = HashMap::new();
+        for topic in answer.responses {
+            for result in topic.partition_responses {
+                results.insert(TopicPartition::new(topic.name.as_str(), result.index), result);
+            }
+        }
+        for batch in batches {
+            let at = TopicPartition::new(&*batch.topic, batch.partition);
+            match results.remove(&at) {
+                Some(result) => self.resolve(batch, &at, result),
+                None => {
+                    let reason = format!("the answer to a produce request does not mention {at}");
+                    let error = ClientError::Malformed { address: address.to_owned(), reason };
+                    let mut state = self.shared.lock();
+                    state.landed(&batch);
+                    state.fail(batch, error);
+                }
+            }
+        }
+        self.announce();
+    }
+
+    fn resolve(&self, batch: Batch, at: &TopicPartition, result: PartitionProduceResponse) {
+        let mut state = self.shared.lock();
+        let after_unresolved = state.landed(&batch);
+        let code = ErrorCode::from(result.error_code);
+        let message = result.error_message.as_ref().map(|message| message.as_str());
+        let error = || ClientError::kafka(format!("produce to {at}"), result.error_code, message);
+        let transactional = self.config.transactional_id.is_some();
+        match code {
+            ErrorCode::None => state.acknowledge(batch, result.base_offset),
+            // Written before, by a request whose answer was lost.
+            ErrorCode::DuplicateSequenceNumber => state.acknowledge(batch, -1),
+            ErrorCode::OutOfOrderSequenceNumber if after_unresolved => state.repeat(batch, error()),
+            ErrorCode::OutOfOrderSequenceNumber
+            | ErrorCode::UnknownProducerId
+            | ErrorCode::InvalidProducerEpoch
+                if batch.stamp.is_some() && !transactional =>
+            {
+                tracing::warn!(%at, ?code, "the broker does not know this producer's sequence; beginning a new one");
+                state.renew = true;
+                state.repeat(batch, error());
+            }
+            _ => {
+                let error = error();
+                if error.is_retriable() {
+                    tracing::debug!(%at, %error, "produce again");
+                    self.client.forget_topic(&at.topic);
+                    state.repeat(batch, error);
+                } else {
+                    state.fail(batch, error);
+                }
+            }
+        }
+    }
+
+    /// Somebody may wait for space, or for the last answer.
+    fn announce(&self) {
+        self.shared.space.notify_waiters();
+        self.shared.settled.notify_waiters();
+    }
+}
+
+impl Link {
+    fn is_connected(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_alive())
+    }
+
+    fn admits(&self) -> bool {
+        self.is_connected() && self.in_flight < REQUESTS_IN_FLIGHT
+    }
+
+    fn back_off(&mut self) {
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.retry_at = Some(Instant::now() + self.pause);
+    }
+}

@@ -1,0 +1,442 @@
+//! Transactions of a producer: begin, offsets, commit, abort, and the state between them.
+//!
+//! ```text
+//! Ready ─begin→ Open ─commit/abort→ Ending ─→ Ready
+//!                 └─failure→ Failed ─abort→ Ending       any ─fenced→ Fenced (for good)
+//! ```
+//! A transaction whose commit could not be confirmed stays in `Ending`: only committing again, or
+//! aborting, is allowed, and the coordinator knows which of them it was.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use headwater_model::TopicPartition;
+use headwater_wire::ErrorCode;
+use headwater_wire::messages::{
+    AddOffsetsToTxnRequestData, AddOffsetsToTxnResponseData, AddPartitionsToTxnRequestData,
+    AddPartitionsToTxnResponseData, AddPartitionsToTxnTopic, EndTxnRequestData, EndTxnResponseData,
+    InitProducerIdRequestData, InitProducerIdResponseData, TxnOffsetCommitRequestData,
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponseData,
+};
+use tokio::time::Instant;
+
+use crate::admin::{by_topic, text};
+use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
+use crate::producer::{Identity, Producer};
+use crate::{Client, ClientError, Committed};
+
+/// The generation whose offsets a transaction commits, so that the group's coordinator can refuse
+/// those of a member that has been replaced (KIP-447).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMetadata {
+    pub group_id: String,
+    pub generation: i32,
+    pub member_id: String,
+    pub instance_id: Option<String>,
+}
+
+impl Default for GroupMetadata {
+    fn default() -> Self {
+        Self::simple("")
+    }
+}
+
+impl GroupMetadata {
+    /// A group without members.
+    pub fn simple(group_id: impl Into<String>) -> Self {
+        Self { group_id: group_id.into(), generation: -1, member_id: String::new(), instance_id: None }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    /// The producer has no transactional id.
+    Never,
+    Ready,
+    Open,
+    Ending,
+    Failed(Arc<ClientError>),
+    Fenced(ClientError),
+}
+
+/// The state that sending records depends on; it lives under the accumulator's lock.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    phase: Phase,
+    /// Partitions to be added before they are written to.
+    pub(crate) joining: Vec<(Arc<str>, i32)>,
+    /// Additions under way.
+    pub(crate) asking: bool,
+    /// The coordinator may know of the transaction.
+    pub(crate) begun: bool,
+    /// Sequences have a gap: the end must bring a new epoch.
+    pub(crate) renew: bool,
+    /// A commit was sent, and its answer is not known.
+    uncertain: bool,
+}
+
+impl Transaction {
+    pub(crate) fn new(transactional: bool) -> Self {
+        let phase = if transactional { Phase::Ready } else { Phase::Never };
+        Self { phase, joining: Vec::new(), asking: false, begun: false, renew: false, uncertain: false }
+    }
+
+    pub(crate) fn is_transactional(&self) -> bool {
+        !matches!(self.phase, Phase::Never)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        matches!(self.phase, Phase::Failed(_) | Phase::Fenced(_))
+    }
+
+    /// What every call is answered with once the transaction has failed.
+    pub(crate) fn failure(&self) -> Option<ClientError> {
+        match &self.phase {
+            Phase::Failed(error) => Some(ClientError::Abortable(Arc::clone(error))),
+            Phase::Fenced(error) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn check_send(&self) -> Result<(), ClientError> {
+        match &self.phase {
+            Phase::Never | Phase::Open => Ok(()),
+            Phase::Ready => Err(ClientError::State("no transaction is open: begin one before sending")),
+            Phase::Ending => Err(ClientError::State("the transaction is being ended: nothing can be sent")),
+            Phase::Failed(_) | Phase::Fenced(_) => self.failure().map_or(Ok(()), Err),
+        }
+    }
+
+    /// The first failure counts; being fenced is for good.
+    pub(crate) fn fail(&mut self, error: ClientError, renew: bool) {
+        self.renew |= renew;
+        match (&self.phase, error.is_fenced()) {
+            (Phase::Never | Phase::Fenced(_), _) => {}
+            (_, true) => self.phase = Phase::Fenced(error),
+            (Phase::Failed(_), false) => {}
+            (_, false) => self.phase = Phase::Failed(Arc::new(error)),
+        }
+    }
+}
+
+impl Client {
+    /// A producer id; `current` asks for the next epoch of one that is held.
+    pub(crate) async fn init_producer_id(
+        &self,
+        lane: Lane,
+        transactional_id: Option<&str>,
+        timeout_ms: i32,
+        current: Option<Identity>,
+    ) -> Result<Identity, ClientError> {
+        let current = current.unwrap_or(Identity { id: -1, epoch: -1 });
+        let request = InitProducerIdRequestData::default()
+            .with_transactional_id(transactional_id.map(text))
+            .with_transaction_timeout_ms(timeout_ms)
+            .with_producer_id(current.id)
+            .with_producer_epoch(current.epoch);
+        let check = |answer: &InitProducerIdResponseData| {
+            ClientError::check(answer.error_code, None, || "get a producer id".to_owned())
+        };
+        let timeout = self.request_timeout();
+        let answer = match transactional_id {
+            Some(id) => {
+                self.call_coordinator(lane, CoordinatorOf::Transaction, id, &request, timeout, check).await?
+            }
+            None => self.init_plain(&request, check).await?,
+        };
+        Ok(Identity { id: answer.producer_id, epoch: answer.producer_epoch })
+    }
+
+    async fn init_plain(
+        &self,
+        request: &InitProducerIdRequestData,
+        check: impl Fn(&InitProducerIdResponseData) -> Result<(), ClientError>,
+    ) -> Result<InitProducerIdResponseData, ClientError> {
+        let mut pause = Pause::new(PATIENCE);
+        loop {
+            let error = match self.call_any(request).await.and_then(|answer| check(&answer).map(|()| answer))
+            {
+                Err(error) if error.is_retriable() => error,
+                outcome => return outcome,
+            };
+            pause.wait("InitProducerId", error).await?;
+        }
+    }
+
+    pub(crate) async fn add_partitions(
+        &self,
+        lane: Lane,
+        transactional_id: &str,
+        identity: Identity,
+        partitions: &[(Arc<str>, i32)],
+    ) -> Result<(), ClientError> {
+        let mut topics: HashMap<&str, Vec<i32>> = HashMap::new();
+        partitions.iter().for_each(|(topic, index)| topics.entry(topic).or_default().push(*index));
+        let topics = topics.into_iter().map(|(name, list)| {
+            AddPartitionsToTxnTopic::default().with_name(text(name)).with_partitions(list)
+        });
+        let request = AddPartitionsToTxnRequestData::default()
+            .with_v3_and_below_transactional_id(text(transactional_id))
+            .with_v3_and_below_producer_id(identity.id)
+            .with_v3_and_below_producer_epoch(identity.epoch)
+            .with_v3_and_below_topics(topics.collect());
+        let (of, timeout) = (CoordinatorOf::Transaction, self.request_timeout());
+        self.call_coordinator(lane, of, transactional_id, &request, timeout, check_added).await?;
+        Ok(())
+    }
+}
+
+/// One refused partition leaves the others "not attempted": the refusal is what counts.
+fn check_added(answer: &AddPartitionsToTxnResponseData) -> Result<(), ClientError> {
+    let mut refused = None;
+    for topic in &answer.results_by_topic_v3_and_below {
+        for result in topic.results_by_partition.iter().filter(|result| result.partition_error_code != 0) {
+            let what = format!("add {}/{} to the transaction", topic.name, result.partition_index);
+            let not_attempted =
+                ErrorCode::from(result.partition_error_code) == ErrorCode::OperationNotAttempted;
+            if refused.is_none() || !not_attempted {
+                refused = Some(ClientError::kafka(what, result.partition_error_code, None));
+            }
+        }
+    }
+    refused.map_or(Ok(()), Err)
+}
+
+fn check_offsets(answer: &TxnOffsetCommitResponseData) -> Result<(), ClientError> {
+    for topic in &answer.topics {
+        for partition in &topic.partitions {
+            let what = || format!("commit the offset of {}/{}", topic.name, partition.partition_index);
+            ClientError::check(partition.error_code, None, what)?;
+        }
+    }
+    Ok(())
+}
+
+impl Producer {
+    /// Opens a transaction; the coordinator hears of it with the first record or offset.
+    pub async fn begin_transaction(&self) -> Result<(), ClientError> {
+        let mut state = self.shared().lock();
+        match state.transaction.phase {
+            Phase::Never => Err(ClientError::State("this producer has no transactional id")),
+            Phase::Open => Err(ClientError::State("a transaction is open already: commit or abort it first")),
+            Phase::Ending => {
+                Err(ClientError::State("the last transaction is not ended: commit or abort it again"))
+            }
+            Phase::Failed(_) | Phase::Fenced(_) => state.transaction.failure().map_or(Ok(()), Err),
+            Phase::Ready => {
+                state.transaction.phase = Phase::Open;
+                state.first_failure = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Commits a group's offsets with the transaction.
+    pub async fn send_offsets(
+        &self,
+        group: &GroupMetadata,
+        offsets: &HashMap<TopicPartition, Committed>,
+    ) -> Result<(), ClientError> {
+        if !self.shared().lock().transaction.is_transactional() {
+            return Err(ClientError::State("this producer has no transactional id"));
+        }
+        self.shared().lock().transaction.check_send()?;
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let sent = self.send_offsets_now(group, offsets).await;
+        sent.map_err(|error| self.transaction_failed(error))
+    }
+
+    async fn send_offsets_now(
+        &self,
+        group: &GroupMetadata,
+        offsets: &HashMap<TopicPartition, Committed>,
+    ) -> Result<(), ClientError> {
+        let (id, identity) = self.identity()?;
+        self.shared().lock().transaction.begun = true;
+        let request = AddOffsetsToTxnRequestData::default()
+            .with_transactional_id(text(id))
+            .with_producer_id(identity.id)
+            .with_producer_epoch(identity.epoch)
+            .with_group_id(text(&group.group_id));
+        let check = |answer: &AddOffsetsToTxnResponseData| {
+            ClientError::check(answer.error_code, None, || {
+                format!("add group {} to the transaction", group.group_id)
+            })
+        };
+        let (client, lane, timeout) = (self.client(), self.control_lane(), self.client().request_timeout());
+        client.call_coordinator(lane, CoordinatorOf::Transaction, id, &request, timeout, check).await?;
+        let topics = by_topic(offsets).into_iter().map(|(name, list)| {
+            let partition = |(index, committed): (i32, &Committed)| {
+                TxnOffsetCommitRequestPartition::default()
+                    .with_partition_index(index)
+                    .with_committed_offset(committed.offset)
+                    .with_committed_metadata(Some(text(&committed.metadata)))
+            };
+            TxnOffsetCommitRequestTopic::default()
+                .with_name(text(name))
+                .with_partitions(list.into_iter().map(partition).collect())
+        });
+        let request = TxnOffsetCommitRequestData::default()
+            .with_transactional_id(text(id))
+            .with_group_id(text(&group.group_id))
+            .with_producer_id(identity.id)
+            .with_producer_epoch(identity.epoch)
+            .with_generation_id(group.generation)
+            .with_member_id(text(&group.member_id))
+            .with_group_instance_id(group.instance_id.as_deref().map(text))
+            .with_topics(topics.collect());
+        let of = CoordinatorOf::Group;
+        client.call_coordinator(lane, of, &group.group_id, &request, timeout, check_offsets).await?;
+        Ok(())
+    }
+
+    /// Ends the transaction: all of it is visible, or, after an abortable error, nothing yet.
+    ///
+    /// Any other error leaves the end unknown; committing again asks for the same end.
+    pub async fn commit_transaction(&self) -> Result<(), ClientError> {
+        let _one_at_a_time = self.ending().await;
+        {
+            let mut state = self.shared().lock();
+            match state.transaction.phase {
+                Phase::Open | Phase::Ending => state.transaction.phase = Phase::Ending,
+                Phase::Never => return Err(ClientError::State("this producer has no transactional id")),
+                Phase::Ready => {
+                    return Err(ClientError::State("no transaction is open: there is nothing to commit"));
+                }
+                Phase::Failed(_) | Phase::Fenced(_) => {
+                    return state.transaction.failure().map_or(Ok(()), Err);
+                }
+            }
+        }
+        if let Err(error) = self.flush().await {
+            return Err(self.transaction_failed(error));
+        }
+        if self.shared().lock().transaction.begun {
+            match self.end_transaction(true).await {
+                Ok(()) => {}
+                // Perhaps committed, perhaps not: the phase stays.
+                Err(error) if matches!(error, ClientError::GaveUp { .. }) => {
+                    self.shared().lock().transaction.uncertain = true;
+                    return Err(error);
+                }
+                Err(error) => return Err(self.transaction_failed(error)),
+            }
+        }
+        self.ended();
+        Ok(())
+    }
+
+    /// Ends the transaction with nothing of it visible; what is not sent yet is dropped.
+    pub async fn abort_transaction(&self) -> Result<(), ClientError> {
+        let _one_at_a_time = self.ending().await;
+        {
+            let mut state = self.shared().lock();
+            match state.transaction.phase {
+                Phase::Never => return Err(ClientError::State("this producer has no transactional id")),
+                Phase::Ready => {
+                    return Err(ClientError::State("no transaction is open: there is nothing to abort"));
+                }
+                Phase::Fenced(_) => return state.transaction.failure().map_or(Ok(()), Err),
+                Phase::Open | Phase::Ending | Phase::Failed(_) => {}
+            }
+            state.transaction.fail(ClientError::State("the transaction was aborted by its owner"), false);
+            state.drop_waiting();
+        }
+        self.settle().await?;
+        let (begun, mut renew, uncertain) = {
+            let state = self.shared().lock();
+            (state.transaction.begun, state.transaction.renew, state.transaction.uncertain)
+        };
+        if begun {
+            match self.end_transaction(false).await {
+                Ok(()) => {}
+                // The coordinator has no open transaction: a new epoch makes sure that none opens late.
+                Err(error) if error.code() == Some(ErrorCode::InvalidTxnState) && !uncertain => renew = true,
+                Err(error) => return Err(self.keep_if_fenced(error)),
+            }
+        }
+        if renew {
+            self.renew_epoch().await?;
+        }
+        self.ended();
+        Ok(())
+    }
+
+    /// Waits until nothing of the transaction is on its way.
+    async fn settle(&self) -> Result<(), ClientError> {
+        let begun = Instant::now();
+        loop {
+            let changed = self.shared().settled.notified();
+            {
+                let state = self.shared().lock();
+                if state.in_flight() == 0 && !state.transaction.asking {
+                    return Ok(());
+                }
+            }
+            let patience = self.client().request_timeout() + 2 * PATIENCE;
+            if tokio::time::timeout_at(begun + patience, changed).await.is_err() {
+                let last = Arc::new(ClientError::State("requests of the transaction are still on their way"));
+                return Err(ClientError::GaveUp { what: "abort".into(), after: patience, last });
+            }
+        }
+    }
+
+    async fn end_transaction(&self, commit: bool) -> Result<(), ClientError> {
+        let (id, identity) = self.identity()?;
+        let request = EndTxnRequestData::default()
+            .with_transactional_id(text(id))
+            .with_producer_id(identity.id)
+            .with_producer_epoch(identity.epoch)
+            .with_committed(commit);
+        let what = if commit { "commit" } else { "abort" };
+        let check = |answer: &EndTxnResponseData| {
+            ClientError::check(answer.error_code, None, || format!("{what} the transaction of {id}"))
+        };
+        let (lane, timeout) = (self.control_lane(), self.client().request_timeout());
+        self.client()
+            .call_coordinator(lane, CoordinatorOf::Transaction, id, &request, timeout, check)
+            .await?;
+        Ok(())
+    }
+
+    async fn renew_epoch(&self) -> Result<(), ClientError> {
+        let (id, identity) = self.identity()?;
+        let (lane, timeout) = (self.control_lane(), self.transaction_timeout_ms());
+        let renewed = self.client().init_producer_id(lane, Some(id), timeout, Some(identity)).await;
+        let renewed = renewed.map_err(|error| self.keep_if_fenced(error))?;
+        self.shared().lock().renewed(renewed);
+        Ok(())
+    }
+
+    fn ended(&self) {
+        let mut state = self.shared().lock();
+        state.leave_transaction();
+        state.transaction = Transaction::new(true);
+        state.first_failure = None;
+    }
+
+    /// Remembers the failure; returns it as every later call will.
+    fn transaction_failed(&self, error: ClientError) -> ClientError {
+        let mut state = self.shared().lock();
+        let inner = match error {
+            ClientError::Abortable(inner) => ClientError::clone(&inner),
+            other => other,
+        };
+        state.transaction.fail(inner.clone(), false);
+        state.drop_waiting();
+        state.transaction.failure().unwrap_or(inner)
+    }
+
+    fn keep_if_fenced(&self, error: ClientError) -> ClientError {
+        if error.is_fenced() {
+            self.shared().lock().transaction.fail(error.clone(), false);
+        }
+        error
+    }
+}

@@ -1,0 +1,91 @@
+//! Where the broker is, and the steps that several tests share.
+
+use std::time::{Duration, Instant};
+
+use headwater_client::{
+    AutoOffsetReset, Client, ClientConfig, Consumer, ConsumerConfig, Isolation, NewTopic, OffsetSpec,
+    ProduceRecord, Producer, ProducerConfig,
+};
+use headwater_model::{Record, TopicPartition};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The broker under test; `None` skips, which CI does not allow.
+pub fn bootstrap() -> Option<String> {
+    let address = std::env::var("HEADWATER_TEST_BOOTSTRAP").ok().filter(|address| !address.is_empty());
+    if address.is_none() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must set HEADWATER_TEST_BOOTSTRAP");
+        eprintln!("skipped: HEADWATER_TEST_BOOTSTRAP names no broker");
+    }
+    address
+}
+
+pub async fn client() -> Option<Client> {
+    let config = ClientConfig::new(bootstrap()?, "headwater-client-tests");
+    Some(Client::connect(config).await.expect("the broker under test answers"))
+}
+
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}-{}", uuid::Uuid::new_v4().simple())
+}
+
+pub async fn topic(client: &Client, partitions: i32) -> String {
+    let name = unique("client");
+    client.ensure_topic(NewTopic::new(&name, partitions)).await.unwrap();
+    name
+}
+
+pub fn record(topic: &str, partition: i32, value: impl Into<String>) -> ProduceRecord {
+    ProduceRecord {
+        topic: topic.into(),
+        partition: Some(partition),
+        value: Some(value.into().into()),
+        ..ProduceRecord::default()
+    }
+}
+
+pub async fn producer(client: &Client) -> Producer {
+    Producer::new(client, ProducerConfig::default()).await.unwrap()
+}
+
+pub async fn transactional(client: &Client, id: &str) -> Producer {
+    let config = ProducerConfig { transactional_id: Some(id.into()), ..ProducerConfig::default() };
+    Producer::new(client, config).await.unwrap()
+}
+
+/// Sends and forgets the delivery: flush or commit will tell.
+pub async fn send(producer: &Producer, record: ProduceRecord) {
+    drop(producer.send(record).await.unwrap());
+}
+
+pub fn consumer(client: &Client, isolation: Isolation) -> Consumer {
+    let config =
+        ConsumerConfig { isolation, auto_offset_reset: AutoOffsetReset::Fail, ..ConsumerConfig::default() };
+    Consumer::new(client, config)
+}
+
+/// All of a topic from the beginning to its present end, as one who reads at this isolation sees it.
+pub async fn read_all(client: &Client, topic: &str, isolation: Isolation) -> Vec<Record> {
+    let info = client.topic(topic).await.unwrap().expect("the topic exists");
+    let partitions: Vec<_> = (0..info.partitions).map(|index| TopicPartition::new(topic, index)).collect();
+    let ask = |spec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
+    let begins = client.list_offsets(&ask(OffsetSpec::Earliest), isolation).await.unwrap();
+    let ends = client.list_offsets(&ask(OffsetSpec::Latest), isolation).await.unwrap();
+    let mut consumer = consumer(client, isolation);
+    consumer.assign(begins.into_iter().collect());
+    let mut records = Vec::new();
+    let begun = Instant::now();
+    while ends.iter().any(|(at, end)| consumer.position(at).unwrap() < *end) {
+        assert!(begun.elapsed() < PATIENCE, "{topic} was not read to its end");
+        for fetched in consumer.poll(Duration::from_millis(500)).await.unwrap() {
+            records.extend(fetched.records);
+        }
+    }
+    records
+}
+
+pub fn values(records: &[Record]) -> Vec<String> {
+    let text =
+        |record: &Record| String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap();
+    records.iter().map(text).collect()
+}
