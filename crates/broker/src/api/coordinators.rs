@@ -1,0 +1,47 @@
+//! FindCoordinator: it is always this node.
+
+use headwater_wire::ErrorCode;
+use headwater_wire::messages::FindCoordinatorRequestData;
+use headwater_wire::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponseData};
+
+use super::{Call, CallError};
+use crate::NODE_ID;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+
+pub async fn find(
+    call: &Call,
+    request: FindCoordinatorRequestData,
+) -> Result<FindCoordinatorResponseData, CallError> {
+    let refused = match (call.shared.engine.fenced(), request.key_type) {
+        (Some(reason), _) => Some((ErrorCode::CoordinatorNotAvailable, reason.to_string())),
+        (None, GROUP | TRANSACTION) => None,
+        (None, other) => Some((ErrorCode::InvalidRequest, format!("there is no coordinator of type {other}"))),
+    };
+    let (host, port) = call.node();
+    let coordinator = |key| match &refused {
+        None => Coordinator::default()
+            .with_key(key)
+            .with_node_id(NODE_ID)
+            .with_host(host.clone())
+            .with_port(port),
+        Some((error, message)) => Coordinator::default()
+            .with_key(key)
+            .with_node_id(-1)
+            .with_port(-1)
+            .with_error_code(error.code())
+            .with_error_message(Some(message.clone().into())),
+    };
+    if call.version >= 4 {
+        let coordinators = request.coordinator_keys.into_iter().map(coordinator).collect();
+        return Ok(FindCoordinatorResponseData::default().with_coordinators(coordinators));
+    }
+    let found = coordinator(request.key);
+    Ok(FindCoordinatorResponseData::default()
+        .with_error_code(found.error_code)
+        .with_error_message(found.error_message)
+        .with_node_id(found.node_id)
+        .with_host(found.host)
+        .with_port(found.port))
+}

@@ -1,0 +1,233 @@
+//! The APIs that are served: one table, and what every handler is given.
+//!
+//! A handler gets a decoded request and returns a response; the table does the rest. What is not in the table
+//! is not offered by ApiVersions, and asking for it ends the connection, as Apache Kafka does.
+
+mod configs;
+mod coordinators;
+mod fetch;
+mod groups;
+mod metadata;
+mod offsets;
+mod positions;
+mod produce;
+mod topics;
+mod transactions;
+mod versions;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use headwater_coordinator::{Client, Request, Response};
+use headwater_wire::messages::*;
+use headwater_wire::{ApiKey, KafkaString, KafkaUuid, ProtocolError, response_header_version};
+use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::broker::Shared;
+use crate::engine::Unavailable;
+use crate::frame::SHORTEST;
+
+/// Why a request gets no answer; its connection is closed.
+#[derive(Debug, Error)]
+pub enum CallError {
+    #[error("a request without a header")]
+    NoHeader,
+    #[error("a request of API {key} v{version}, which is not served")]
+    Unsupported { key: i16, version: i16, correlation_id: i32 },
+    #[error("a request of API {key} v{version} that cannot be read: {error}")]
+    Decode { key: i16, version: i16, error: ProtocolError },
+    #[error("a response of API {key} v{version} cannot be written: {error}; this is an error in Headwater")]
+    Encode { key: i16, version: i16, error: ProtocolError },
+    #[error("the coordinator answered API {key} with something else; this is an error in Headwater")]
+    Mismatch { key: i16 },
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// One response with its length in front; memory that was taken for it is given back when it is sent.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub frame: BytesMut,
+    pub memory: Option<OwnedSemaphorePermit>,
+}
+
+pub type Serving = Pin<Box<dyn Future<Output = Result<Option<Outgoing>, CallError>> + Send>>;
+
+/// One line of the table.
+pub struct Api {
+    pub key: ApiKey,
+    pub oldest: i16,
+    pub newest: i16,
+    /// The oldest version that ApiVersions names; lower than `oldest` where a client insists.
+    pub offered: i16,
+    /// The request takes effect when it is handed over, so the next may be read before it is answered.
+    pub pipelined: bool,
+    pub serve: fn(Call, Bytes) -> Serving,
+}
+
+/// A request apart from its body.
+#[derive(Clone)]
+pub struct Call {
+    pub shared: Arc<Shared>,
+    pub key: i16,
+    pub version: i16,
+    pub correlation_id: i32,
+    pub client: Client,
+    /// Where the client came to.
+    pub local: SocketAddr,
+}
+
+impl Call {
+    pub async fn ask(&self, request: Request) -> Result<Response, CallError> {
+        Ok(self.shared.engine.ask(self.client.clone(), request).await?)
+    }
+
+    fn mismatch(&self) -> CallError {
+        CallError::Mismatch { key: self.key }
+    }
+
+    fn malformed(&self, error: ProtocolError) -> CallError {
+        CallError::Decode { key: self.key, version: self.version, error }
+    }
+
+    /// Host and port of the only node, as this client should know it.
+    fn node(&self) -> (KafkaString, i32) {
+        let (host, port) = self.shared.advertised.to(self.local);
+        (host.into(), port)
+    }
+
+    /// A response frame around what `write` writes.
+    fn frame(
+        &self,
+        length: Result<usize, ProtocolError>,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), ProtocolError>,
+    ) -> Result<BytesMut, CallError> {
+        let failed = |error| CallError::Encode { key: self.key, version: self.version, error };
+        let mut frame = BytesMut::with_capacity(length.map_err(failed)? + 16);
+        frame.put_i32(0);
+        frame.put_i32(self.correlation_id);
+        if response_header_version(self.key, self.version) == 1 {
+            frame.put_u8(0);
+        }
+        write(&mut frame).map_err(failed)?;
+        let length = (frame.len() - 4) as i32;
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        Ok(frame)
+    }
+}
+
+macro_rules! served {
+    ($request:ident, $handler:path) => {
+        |call, mut body| {
+            Box::pin(async move {
+                let request =
+                    $request::read(&mut body, call.version).map_err(|error| call.malformed(error))?;
+                drop(body);
+                let response = $handler(&call, request).await?;
+                let length = response.encoded_len(call.version);
+                let frame = call.frame(length, |buffer| response.write(buffer, call.version))?;
+                Ok(Some(Outgoing { frame, memory: None }))
+            })
+        }
+    };
+}
+
+macro_rules! table {
+    ($($key:ident $oldest:literal..=$newest:literal $request:ident => $handler:path;)*) => {
+        &[
+            Api { key: ApiKey::Produce, oldest: 3, newest: 13, offered: 0, pipelined: true, serve: produce::serve },
+            Api { key: ApiKey::Fetch, oldest: 4, newest: 17, offered: 4, pipelined: false, serve: fetch::serve },
+            $(Api {
+                key: ApiKey::$key,
+                oldest: $oldest,
+                newest: $newest,
+                offered: $oldest,
+                pipelined: false,
+                serve: served!($request, $handler),
+            },)*
+        ]
+    };
+}
+
+/// Produce is offered from v0 because librdkafka compresses only when it is (KAFKA-18659).
+#[rustfmt::skip]
+pub static APIS: &[Api] = table! {
+    ListOffsets 1..=10 ListOffsetsRequestData => positions::list;
+    Metadata 0..=13 MetadataRequestData => metadata::metadata;
+    OffsetCommit 2..=9 OffsetCommitRequestData => offsets::commit;
+    OffsetFetch 1..=9 OffsetFetchRequestData => offsets::fetch;
+    FindCoordinator 0..=6 FindCoordinatorRequestData => coordinators::find;
+    JoinGroup 0..=9 JoinGroupRequestData => groups::join;
+    Heartbeat 0..=4 HeartbeatRequestData => groups::heartbeat;
+    LeaveGroup 0..=5 LeaveGroupRequestData => groups::leave;
+    SyncGroup 0..=5 SyncGroupRequestData => groups::sync;
+    DescribeGroups 0..=6 DescribeGroupsRequestData => groups::describe;
+    ListGroups 0..=5 ListGroupsRequestData => groups::list;
+    ApiVersions 0..=4 ApiVersionsRequestData => versions::versions;
+    CreateTopics 2..=7 CreateTopicsRequestData => topics::create;
+    DeleteTopics 1..=6 DeleteTopicsRequestData => topics::delete;
+    DeleteRecords 0..=2 DeleteRecordsRequestData => positions::delete_records;
+    InitProducerId 0..=5 InitProducerIdRequestData => transactions::init_producer_id;
+    OffsetForLeaderEpoch 2..=4 OffsetForLeaderEpochRequestData => positions::for_leader_epoch;
+    AddPartitionsToTxn 0..=5 AddPartitionsToTxnRequestData => transactions::add_partitions;
+    AddOffsetsToTxn 0..=4 AddOffsetsToTxnRequestData => transactions::add_offsets;
+    EndTxn 0..=5 EndTxnRequestData => transactions::end;
+    TxnOffsetCommit 0..=5 TxnOffsetCommitRequestData => offsets::commit_in_transaction;
+    DescribeConfigs 1..=4 DescribeConfigsRequestData => configs::describe;
+    AlterConfigs 0..=2 AlterConfigsRequestData => configs::alter;
+    DescribeLogDirs 1..=4 DescribeLogDirsRequestData => metadata::log_dirs;
+    CreatePartitions 0..=3 CreatePartitionsRequestData => topics::create_partitions;
+    DeleteGroups 0..=2 DeleteGroupsRequestData => groups::delete;
+    IncrementalAlterConfigs 0..=1 IncrementalAlterConfigsRequestData => configs::alter_incrementally;
+    OffsetDelete 0..=0 OffsetDeleteRequestData => offsets::delete;
+    DescribeCluster 0..=2 DescribeClusterRequestData => metadata::cluster;
+    DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
+    ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
+    DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;
+};
+
+/// Key, version and correlation id, which every request begins with.
+pub fn peek(frame: &Bytes) -> Result<(i16, i16, i32), CallError> {
+    let head = frame.first_chunk::<SHORTEST>().ok_or(CallError::NoHeader)?;
+    let key = i16::from_be_bytes([head[0], head[1]]);
+    let version = i16::from_be_bytes([head[2], head[3]]);
+    Ok((key, version, i32::from_be_bytes([head[4], head[5], head[6], head[7]])))
+}
+
+pub fn find(key: i16, version: i16, correlation_id: i32) -> Result<&'static Api, CallError> {
+    let api = APIS.iter().find(|api| api.key as i16 == key);
+    api.filter(|api| (api.oldest..=api.newest).contains(&version)).ok_or(CallError::Unsupported {
+        key,
+        version,
+        correlation_id,
+    })
+}
+
+/// KIP-511: a client that asks with a newer ApiVersions learns in v0 what there is; all else is an error.
+pub fn answer_unknown_version(error: CallError) -> Result<Outgoing, CallError> {
+    match error {
+        CallError::Unsupported { key, correlation_id, .. } if key == ApiKey::ApiVersions as i16 => {
+            Ok(Outgoing { frame: versions::unsupported(correlation_id)?, memory: None })
+        }
+        error => Err(error),
+    }
+}
+
+fn text(string: &KafkaString) -> String {
+    string.as_str().to_owned()
+}
+
+fn texts(strings: &[KafkaString]) -> Vec<String> {
+    strings.iter().map(text).collect()
+}
+
+fn optional(string: &Option<KafkaString>) -> Option<String> {
+    string.as_ref().map(text)
+}
+
+fn uuid(bytes: [u8; 16]) -> KafkaUuid {
+    KafkaUuid::from_uuid(uuid::Uuid::from_bytes(bytes))
+}

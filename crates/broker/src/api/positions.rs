@@ -1,0 +1,164 @@
+//! Offsets of partitions: by time, by leader epoch, and where a log begins.
+
+use std::sync::Arc;
+
+use headwater_log::{Isolation, LogError, PartitionId};
+use headwater_model::{Offset, TimestampMs};
+use headwater_wire::ErrorCode;
+use headwater_wire::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsResponseData, DeleteRecordsTopicResult,
+};
+use headwater_wire::messages::list_offsets_request::ListOffsetsPartition;
+use headwater_wire::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsResponseData, ListOffsetsTopicResponse,
+};
+use headwater_wire::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderEpochResponseData, OffsetForLeaderTopicResult,
+};
+use headwater_wire::messages::{
+    DeleteRecordsRequestData, ListOffsetsRequestData, OffsetForLeaderEpochRequestData,
+};
+
+use super::{Call, CallError};
+use crate::broker::Shared;
+
+const LATEST: TimestampMs = -1;
+const EARLIEST: TimestampMs = -2;
+/// KIP-734
+const MAX_TIMESTAMP: TimestampMs = -3;
+/// KIP-405: the earliest that is on the broker itself, which is all of it.
+const EARLIEST_LOCAL: TimestampMs = -4;
+/// KIP-1005: the last in tiered storage, where there is nothing.
+const LATEST_TIERED: TimestampMs = -5;
+
+pub async fn list(call: &Call, request: ListOffsetsRequestData) -> Result<ListOffsetsResponseData, CallError> {
+    let shared = Arc::clone(&call.shared);
+    // A search by time reads batches.
+    let listing = tokio::task::spawn_blocking(move || {
+        let isolation =
+            if request.isolation_level == 1 { Isolation::Committed } else { Isolation::Uncommitted };
+        let topics = request.topics.into_iter().map(|topic| {
+            let found = shared.catalog.by_name(topic.name.as_str());
+            let answer = |partition: ListOffsetsPartition| {
+                let place = found.as_ref().and_then(|topic| topic.partition(partition.partition_index));
+                answer(&shared, place, &partition, isolation)
+            };
+            let partitions = topic.partitions.into_iter().map(answer).collect();
+            ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
+        });
+        ListOffsetsResponseData::default().with_topics(topics.collect())
+    });
+    listing.await.map_err(|_| call.mismatch())
+}
+
+fn answer(
+    shared: &Shared,
+    place: Option<PartitionId>,
+    wanted: &ListOffsetsPartition,
+    isolation: Isolation,
+) -> ListOffsetsPartitionResponse {
+    let response =
+        ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
+    let found = match place {
+        None => Err(ErrorCode::UnknownTopicOrPartition),
+        Some(_) if wanted.current_leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
+        Some(place) => position(shared, place, wanted.timestamp, isolation).map_err(|error| code(&error)),
+    };
+    match found {
+        Ok(Some((offset, timestamp))) => {
+            response.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(0)
+        }
+        Ok(None) => response.with_offset(-1).with_timestamp(-1),
+        Err(code) => response.with_error_code(code.code()).with_offset(-1).with_timestamp(-1),
+    }
+}
+
+/// Offset and timestamp; the latter −1 where only a position was asked for.
+fn position(
+    shared: &Shared,
+    place: PartitionId,
+    timestamp: TimestampMs,
+    isolation: Isolation,
+) -> Result<Option<(Offset, TimestampMs)>, LogError> {
+    let offsets = shared.reader.offsets(place)?;
+    let end = if isolation == Isolation::Committed { offsets.last_stable } else { offsets.high_watermark };
+    let found = match timestamp {
+        LATEST => return Ok(Some((end, -1))),
+        EARLIEST | EARLIEST_LOCAL => return Ok(Some((offsets.log_start, -1))),
+        LATEST_TIERED => return Ok(None),
+        MAX_TIMESTAMP => shared.reader.max_timestamp_offset(place)?,
+        timestamp => shared.reader.offset_for_time(place, timestamp)?,
+    };
+    Ok(found.filter(|(offset, _)| *offset < end))
+}
+
+/// There was only ever epoch 0.
+pub async fn for_leader_epoch(
+    call: &Call,
+    request: OffsetForLeaderEpochRequestData,
+) -> Result<OffsetForLeaderEpochResponseData, CallError> {
+    let topics = request.topics.into_iter().map(|topic| {
+        let found = call.shared.catalog.by_name(topic.topic.as_str());
+        let partitions = topic.partitions.into_iter().map(|wanted| {
+            let response = EpochEndOffset::default().with_partition(wanted.partition);
+            let place = found.as_ref().and_then(|topic| topic.partition(wanted.partition));
+            match place.map(|place| call.shared.reader.offsets(place)) {
+                Some(Ok(_)) if wanted.current_leader_epoch > 0 => {
+                    response.with_error_code(ErrorCode::UnknownLeaderEpoch.code())
+                }
+                Some(Ok(offsets)) if wanted.leader_epoch == 0 => {
+                    response.with_leader_epoch(0).with_end_offset(offsets.high_watermark)
+                }
+                Some(Ok(_)) => response,
+                _ => response.with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
+            }
+        });
+        OffsetForLeaderTopicResult::default().with_partitions(partitions.collect()).with_topic(topic.topic)
+    });
+    Ok(OffsetForLeaderEpochResponseData::default().with_topics(topics.collect()))
+}
+
+pub async fn delete_records(
+    call: &Call,
+    request: DeleteRecordsRequestData,
+) -> Result<DeleteRecordsResponseData, CallError> {
+    let mut before = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let found = call.shared.catalog.by_name(topic.name.as_str());
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in topic.partitions {
+            let place = found.as_ref().and_then(|topic| topic.partition(wanted.partition_index));
+            before.extend(place.map(|place| (place, wanted.offset)));
+            partitions.push((wanted.partition_index, place.is_some()));
+        }
+        topics.push((topic.name, partitions));
+    }
+    let mut deleted = call.shared.engine.delete_records(before).await?.into_iter();
+    let mut result = |(index, exists): (i32, bool)| {
+        let result = DeleteRecordsPartitionResult::default().with_partition_index(index);
+        match exists.then(|| deleted.next()).flatten() {
+            Some(Ok(low_watermark)) => result.with_low_watermark(low_watermark),
+            Some(Err(error)) => result.with_low_watermark(-1).with_error_code(code(&error).code()),
+            None => {
+                result.with_low_watermark(-1).with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+            }
+        }
+    };
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        let partitions = partitions.into_iter().map(&mut result).collect();
+        DeleteRecordsTopicResult::default().with_name(name).with_partitions(partitions)
+    });
+    Ok(DeleteRecordsResponseData::default().with_topics(topics.collect()))
+}
+
+fn code(error: &LogError) -> ErrorCode {
+    match error {
+        LogError::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+        LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        error => {
+            tracing::error!(%error, "the log cannot be read");
+            ErrorCode::KafkaStorageError
+        }
+    }
+}

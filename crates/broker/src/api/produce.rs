@@ -1,0 +1,220 @@
+//! Produce: every batch is checked here, on the connection's task, and then handed to the engine.
+
+use bytes::{Bytes, BytesMut};
+use headwater_coordinator::Error;
+use headwater_log::{Appended, LogError};
+use headwater_model::TimestampMs;
+use headwater_wire::messages::ProduceRequestData;
+use headwater_wire::messages::produce_request::PartitionProduceData;
+use headwater_wire::messages::produce_response::{
+    PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
+};
+use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
+
+use super::{Call, Outgoing, Serving, optional};
+use crate::catalog::Topic;
+use crate::clock;
+use crate::engine::{Answer, Batch, Produce, Produced, Refusal};
+
+/// From here on a topic is named by its id, and zstd may be used, and so on.
+const TOPIC_IDS: i16 = 13;
+const IMPLICIT_PARTITIONS: i16 = 12;
+const ABORTABLE: i16 = 11;
+const ZSTD: i16 = 7;
+
+/// A code and what it means for this very batch.
+type Refused = (ErrorCode, String);
+
+/// A partition of the request: refused at once, or at this place of what the engine was given.
+enum Outcome {
+    Refused(Refused),
+    Sent { place: usize, append_time: TimestampMs },
+}
+
+struct Checked {
+    topics: Vec<(TopicProduceResponse, Vec<(i32, Outcome)>)>,
+    produce: Produce,
+}
+
+/// Hands over before the first poll, so that requests take effect in their order.
+pub fn serve(call: Call, mut body: Bytes) -> Serving {
+    let request = match ProduceRequestData::read(&mut body, call.version) {
+        Ok(request) => request,
+        Err(error) => return Box::pin(async move { Err(call.malformed(error)) }),
+    };
+    let wants_answer = request.acks != 0;
+    let Checked { topics, produce } = check(&call, request);
+    let produced = (!produce.batches.is_empty()).then(|| call.shared.engine.produce(produce));
+    Box::pin(async move {
+        let produced = match produced {
+            Some(produced) => produced.await,
+            None => Ok(Vec::new()),
+        };
+        if !wants_answer {
+            return Ok(None);
+        }
+        let response = respond(&call, topics, produced);
+        let length = response.encoded_len(call.version);
+        let frame = call.frame(length, |buffer| response.write(buffer, call.version))?;
+        Ok(Some(Outgoing { frame, memory: None }))
+    })
+}
+
+fn check(call: &Call, request: ProduceRequestData) -> Checked {
+    let mut produce = Produce {
+        transactional_id: optional(&request.transactional_id),
+        implicit: call.version >= IMPLICIT_PARTITIONS,
+        batches: Vec::new(),
+    };
+    let legal_acks = matches!(request.acks, -1..=1);
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for data in request.topic_data {
+        let (topic, unknown) = match call.version >= TOPIC_IDS {
+            true => (call.shared.catalog.by_id(&data.topic_id.to_bytes()), ErrorCode::UnknownTopicId),
+            false => (call.shared.catalog.by_name(data.name.as_str()), ErrorCode::UnknownTopicOrPartition),
+        };
+        let mut outcomes = Vec::with_capacity(data.partition_data.len());
+        for partition in data.partition_data {
+            let index = partition.index;
+            let checked = match &topic {
+                _ if !legal_acks => Err((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1".to_owned())),
+                None => Err((unknown, "there is no such topic".to_owned())),
+                Some(topic) => check_batch(call, topic, partition),
+            };
+            outcomes.push((
+                index,
+                match checked {
+                    Err(refused) => Outcome::Refused(refused),
+                    Ok((batch, append_time)) => {
+                        produce.batches.push(batch);
+                        Outcome::Sent { place: produce.batches.len() - 1, append_time }
+                    }
+                },
+            ));
+        }
+        let named = TopicProduceResponse::default().with_name(data.name).with_topic_id(data.topic_id);
+        topics.push((named, outcomes));
+    }
+    Checked { topics, produce }
+}
+
+fn check_batch(
+    call: &Call,
+    topic: &Topic,
+    data: PartitionProduceData,
+) -> Result<(Batch, TimestampMs), Refused> {
+    let refuse = |code, message: &str| Err((code, message.to_owned()));
+    let Some(partition) = topic.partition(data.index) else {
+        return refuse(ErrorCode::UnknownTopicOrPartition, "the topic has no such partition");
+    };
+    let bytes = data.records.unwrap_or_default();
+    let header = BatchHeader::read(&bytes).map_err(refused)?;
+    if header.size != bytes.len() {
+        return refuse(ErrorCode::InvalidRecord, "a partition takes one batch a request");
+    }
+    let most = usize::try_from(topic.settings.max_message_bytes).unwrap_or(usize::MAX);
+    if bytes.len() > most {
+        let message = format!("the batch has {} bytes; max.message.bytes is {most}", bytes.len());
+        return Err((ErrorCode::MessageTooLarge, message));
+    }
+    header.verify(&bytes).map_err(refused)?;
+    header.check_from_client().map_err(refused)?;
+    if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
+        return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
+    }
+    let (bytes, append_time) = stamp(topic, &header, bytes)?;
+    let batch = Batch {
+        partition,
+        bytes,
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        transactional: header.is_transactional(),
+    };
+    Ok((batch, append_time))
+}
+
+/// The producer's timestamps, checked, or the broker's own; −1 for the producer's.
+fn stamp(topic: &Topic, header: &BatchHeader, bytes: Bytes) -> Result<(Bytes, TimestampMs), Refused> {
+    let now = clock::wall();
+    if topic.settings.log_append_time {
+        let mut stamped = BytesMut::from(&bytes[..]);
+        batch::assign_append_time(&mut stamped, now);
+        return Ok((stamped.freeze(), now));
+    }
+    let (before, after) = (topic.settings.timestamp_before_max_ms, topic.settings.timestamp_after_max_ms);
+    let early = header.base_timestamp >= 0 && header.base_timestamp < now.saturating_sub(before);
+    if early || header.max_timestamp > now.saturating_add(after) {
+        let message = format!(
+            "timestamps from {} to {} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
+            header.base_timestamp, header.max_timestamp
+        );
+        return Err((ErrorCode::InvalidTimestamp, message));
+    }
+    Ok((bytes, -1))
+}
+
+fn refused(error: BatchError) -> Refused {
+    let code = match &error {
+        BatchError::Truncated { .. } | BatchError::Checksum { .. } => ErrorCode::CorruptMessage,
+        BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
+        BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
+        BatchError::Invalid(_) => ErrorCode::InvalidRecord,
+    };
+    (code, error.to_string())
+}
+
+fn respond(
+    call: &Call,
+    topics: Vec<(TopicProduceResponse, Vec<(i32, Outcome)>)>,
+    produced: Answer<Produced>,
+) -> ProduceResponseData {
+    let partition = |(index, outcome): (i32, Outcome)| {
+        let response = PartitionProduceResponse::default().with_index(index);
+        let (code, message) = match (outcome, &produced) {
+            (Outcome::Sent { place, append_time }, Ok(produced)) => match produced.get(place) {
+                Some(Ok(appended)) => return accepted(response, *appended, append_time),
+                Some(Err(refusal)) => (code(refusal, call.version), refusal.to_string()),
+                None => (ErrorCode::UnknownServerError.code(), "the engine lost the batch".to_owned()),
+            },
+            (Outcome::Sent { .. }, Err(error)) => (ErrorCode::KafkaStorageError.code(), error.to_string()),
+            (Outcome::Refused((code, message)), _) => (code.code(), message),
+        };
+        response
+            .with_error_code(code)
+            .with_base_offset(-1)
+            .with_log_append_time_ms(-1)
+            .with_log_start_offset(-1)
+            .with_error_message(Some(message.into()))
+    };
+    let topic = |(named, outcomes): (TopicProduceResponse, Vec<_>)| {
+        named.with_partition_responses(outcomes.into_iter().map(partition).collect())
+    };
+    ProduceResponseData::default().with_responses(topics.into_iter().map(topic).collect())
+}
+
+fn accepted(
+    response: PartitionProduceResponse,
+    appended: Appended,
+    append_time: TimestampMs,
+) -> PartitionProduceResponse {
+    response
+        .with_base_offset(appended.base_offset)
+        .with_log_append_time_ms(append_time)
+        .with_log_start_offset(appended.log_start_offset)
+}
+
+fn code(refusal: &Refusal, version: i16) -> i16 {
+    match refusal {
+        Refusal::Coordinator(Error::InvalidTxnState) if version >= ABORTABLE => {
+            ErrorCode::TransactionAbortable.code()
+        }
+        Refusal::Coordinator(error) => error.code(),
+        Refusal::Log(error) => match error {
+            LogError::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition.code(),
+            LogError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber.code(),
+            LogError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch.code(),
+            LogError::Batch(_) => ErrorCode::InvalidRecord.code(),
+            _ => ErrorCode::KafkaStorageError.code(),
+        },
+    }
+}

@@ -1,0 +1,56 @@
+//! ApiVersions: the table, and the features that clients decide by.
+
+use bytes::{BufMut, BytesMut};
+use headwater_wire::messages::api_versions_response::{
+    ApiVersion, ApiVersionsResponseData, FinalizedFeatureKey, SupportedFeatureKey,
+};
+use headwater_wire::messages::ApiVersionsRequestData;
+use headwater_wire::{ApiKey, ErrorCode, KafkaString};
+
+use super::{APIS, Call, CallError};
+
+/// KIP-890: every transaction has its own epoch, and writing to a partition adds it.
+const TRANSACTION_VERSION: i16 = 2;
+
+fn keys() -> Vec<ApiVersion> {
+    let key = |api: &super::Api| {
+        ApiVersion::default()
+            .with_api_key(api.key as i16)
+            .with_min_version(api.offered)
+            .with_max_version(api.newest)
+    };
+    let mut keys: Vec<_> = APIS.iter().map(key).collect();
+    keys.sort_unstable_by_key(|key| key.api_key);
+    keys
+}
+
+pub async fn versions(call: &Call, _: ApiVersionsRequestData) -> Result<ApiVersionsResponseData, CallError> {
+    let name = || KafkaString::from_static("transaction.version");
+    let finalized = FinalizedFeatureKey::default()
+        .with_name(name())
+        .with_min_version_level(TRANSACTION_VERSION)
+        .with_max_version_level(TRANSACTION_VERSION);
+    let supported = SupportedFeatureKey::default().with_name(name()).with_max_version(TRANSACTION_VERSION);
+    // Clients of v3 cannot read a feature that begins at 0 (KAFKA-17011).
+    let supported = if call.version >= 4 { vec![supported] } else { Vec::new() };
+    Ok(ApiVersionsResponseData::default()
+        .with_api_keys(keys())
+        .with_supported_features(supported)
+        .with_finalized_features_epoch(0)
+        .with_finalized_features(vec![finalized]))
+}
+
+/// The answer to a version that we do not know, in v0.
+pub fn unsupported(correlation_id: i32) -> Result<BytesMut, CallError> {
+    let response = ApiVersionsResponseData::default()
+        .with_error_code(ErrorCode::UnsupportedVersion.code())
+        .with_api_keys(keys());
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    frame.put_i32(correlation_id);
+    let key = ApiKey::ApiVersions as i16;
+    response.write(&mut frame, 0).map_err(|error| CallError::Encode { key, version: 0, error })?;
+    let length = (frame.len() - 4) as i32;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame)
+}

@@ -1,0 +1,105 @@
+//! A running broker: its parts in the order in which they start, and their end in the other.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use headwater_log::{RealDisk, Reader};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle as Task;
+
+use crate::advertised::Advertised;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::directory::Directory;
+use crate::engine::{self, Engine};
+use crate::waiters::Waiters;
+use crate::{Config, StartError, listener};
+
+/// What all connections share.
+pub struct Shared {
+    pub config: Config,
+    pub advertised: Advertised,
+    pub cluster_id: String,
+    pub catalog: Arc<Catalog>,
+    pub waiters: Arc<Waiters>,
+    pub engine: Engine,
+    pub reader: Reader<RealDisk>,
+    /// In KiB.
+    pub request_memory: Arc<Semaphore>,
+    /// In KiB.
+    pub fetch_memory: Arc<Semaphore>,
+}
+
+/// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
+pub struct Broker {
+    bootstrap: String,
+    engine: Engine,
+    thread: JoinHandle<()>,
+    listener: Task<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Broker {
+    /// Returns when clients can connect.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let address = config.listen;
+        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => StartError::AddressInUse { address },
+            _ => StartError::Listen { address, source },
+        })?;
+        let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
+        let opening = tokio::task::spawn_blocking(move || open(config, advertised));
+        let (shared, thread) = opening.await.unwrap_or_else(|panic| {
+            // Opening has no business panicking, and a caller none going on without a broker.
+            std::panic::resume_unwind(panic.into_panic())
+        })?;
+        let bootstrap = shared.advertised.bootstrap();
+        let engine = shared.engine.clone();
+        let (stop, stopped) = watch::channel(false);
+        let listener = tokio::spawn(listener::run(listener, Arc::new(shared), stopped));
+        tracing::info!(%bootstrap, "the broker serves");
+        Ok(Self { bootstrap, engine, thread, listener, stop })
+    }
+
+    /// `HOST:PORT` for clients.
+    pub fn bootstrap(&self) -> String {
+        self.bootstrap.clone()
+    }
+
+    /// Ends connections, commits what is staged and gives the directory back.
+    pub async fn shutdown(self) {
+        let Self { engine, thread, listener, stop, .. } = self;
+        let _ = stop.send(true);
+        if let Err(error) = listener.await {
+            tracing::error!(%error, "the listener ended badly");
+        }
+        engine.stop();
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the engine ended badly; the next start replays the log");
+        }
+    }
+}
+
+fn open(config: Config, advertised: Advertised) -> Result<(Shared, JoinHandle<()>), StartError> {
+    let directory = Directory::claim(&config.data_dir)?;
+    let cluster_id = directory.cluster_id.clone();
+    let (catalog, waiters) = (Arc::new(Catalog::default()), Arc::new(Waiters::default()));
+    let started =
+        engine::start(&config, directory, Clock::start(), Arc::clone(&catalog), Arc::clone(&waiters))?;
+    let memory = |bytes: usize| Arc::new(Semaphore::new((bytes >> 10).clamp(1, u32::MAX as usize / 2)));
+    let shared = Shared {
+        request_memory: memory(config.request_memory_bytes.max(config.max_request_bytes)),
+        fetch_memory: memory(config.fetch_memory_bytes),
+        config,
+        advertised,
+        cluster_id,
+        catalog,
+        waiters,
+        engine: started.engine,
+        reader: started.reader,
+    };
+    Ok((shared, started.thread))
+}

@@ -1,0 +1,106 @@
+//! The topics as connections see them: those whose creation is on disk.
+//!
+//! The engine writes it after the commit that carries a change; everybody else reads.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use headwater_coordinator::{TopicId, TopicRecord, TopicSettings, is_internal};
+use headwater_log::PartitionId;
+
+#[derive(Debug)]
+pub struct Topic {
+    pub record: TopicRecord,
+    pub settings: TopicSettings,
+}
+
+impl Topic {
+    pub fn new(record: TopicRecord) -> Self {
+        let settings = record.settings();
+        Self { record, settings }
+    }
+
+    pub fn id(&self) -> TopicId {
+        self.record.id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    pub fn is_internal(&self) -> bool {
+        is_internal(&self.record.name)
+    }
+
+    /// `None` when the topic has no such partition.
+    pub fn partition(&self, index: i32) -> Option<PartitionId> {
+        let exists = (0..self.record.partitions).contains(&index);
+        exists.then_some(PartitionId { topic_id: self.record.id, partition: index })
+    }
+}
+
+/// A change of the catalog, made when its commit is on disk.
+#[derive(Debug)]
+pub enum Change {
+    Put(TopicRecord),
+    Remove(TopicId),
+}
+
+#[derive(Debug, Default)]
+pub struct Catalog {
+    topics: RwLock<Topics>,
+}
+
+#[derive(Debug, Default)]
+struct Topics {
+    by_id: HashMap<TopicId, Arc<Topic>>,
+    ids: HashMap<String, TopicId>,
+}
+
+impl Catalog {
+    fn read(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Topics> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<Arc<Topic>> {
+        let topics = self.read();
+        topics.by_id.get(topics.ids.get(name)?).cloned()
+    }
+
+    pub fn by_id(&self, id: &TopicId) -> Option<Arc<Topic>> {
+        self.read().by_id.get(id).cloned()
+    }
+
+    /// All topics in the order of their names.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        let mut all: Vec<_> = self.read().by_id.values().cloned().collect();
+        all.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        all
+    }
+
+    pub fn apply(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut topics = self.write();
+        for change in changes {
+            match change {
+                Change::Put(record) => {
+                    topics.ids.insert(record.name.clone(), record.id);
+                    topics.by_id.insert(record.id, Arc::new(Topic::new(record)));
+                }
+                Change::Remove(id) => {
+                    if let Some(gone) = topics.by_id.remove(&id)
+                        && topics.ids.get(gone.name()) == Some(&id)
+                    {
+                        topics.ids.remove(gone.name());
+                    }
+                }
+            }
+        }
+    }
+}

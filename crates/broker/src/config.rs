@@ -1,0 +1,62 @@
+//! What a broker is told at its start: where it listens and writes, and what bounds it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{CoordinatorSettings, LogSettings};
+
+/// Limits and defaults; `..Config::default()` fills in what is not named.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the log lives; created when it does not exist.
+    pub data_dir: PathBuf,
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `HOST:PORT` that clients are told to connect to; `None` for the address they came to.
+    pub advertised: Option<String>,
+    /// Whether asking for the metadata of an unknown topic creates it.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic whose creator does not say.
+    pub default_partitions: i32,
+    /// The longest Produce request.
+    pub max_request_bytes: usize,
+    /// The longest request of any other kind.
+    pub max_other_request_bytes: usize,
+    /// Requests above 64 KiB share so many bytes; who comes later waits.
+    pub request_memory_bytes: usize,
+    /// Responses to Fetch share so many bytes.
+    pub fetch_memory_bytes: usize,
+    /// The most one Fetch returns, whatever it asks for.
+    pub max_fetch_bytes: usize,
+    /// Further connections are closed as soon as they are accepted.
+    pub max_connections: usize,
+    /// A connection without requests for so long is closed.
+    pub max_idle: Duration,
+    /// How long a request that has begun to arrive may take, and a response to be read.
+    pub transfer_timeout: Duration,
+    pub log: LogSettings,
+    pub coordinator: CoordinatorSettings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("headwater-data"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9092)),
+            advertised: None,
+            auto_create_topics: true,
+            default_partitions: 1,
+            max_request_bytes: 100 << 20,
+            max_other_request_bytes: 4 << 20,
+            request_memory_bytes: 256 << 20,
+            fetch_memory_bytes: 128 << 20,
+            max_fetch_bytes: 55 << 20,
+            max_connections: 4096,
+            max_idle: Duration::from_secs(600),
+            transfer_timeout: Duration::from_secs(60),
+            log: LogSettings::default(),
+            coordinator: CoordinatorSettings::default(),
+        }
+    }
+}

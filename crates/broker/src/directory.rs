@@ -1,0 +1,177 @@
+//! The data directory: whose it is, who uses it now, and which cluster it belongs to.
+//!
+//! ```text
+//! headwater.json   {"format": 1, "cluster_id": "…"}: what makes the directory ours
+//! headwater.lock   held with flock(2) as long as a broker runs; its text is the holder's pid
+//! log/             the write-ahead log
+//! ```
+//! A directory with other contents and without the marker is left as it is.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use headwater_wire::KafkaUuid;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::StartError;
+
+const FORMAT: u32 = 1;
+const MARKER: &str = "headwater.json";
+const UNFINISHED_MARKER: &str = "headwater.json.new";
+const LOCK: &str = "headwater.lock";
+const LOG: &str = "log";
+/// What a first start that was cut short may leave, and what a file system puts into its root.
+const HARMLESS: [&str; 4] = [UNFINISHED_MARKER, LOCK, LOG, "lost+found"];
+
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    cluster_id: String,
+}
+
+/// A directory that is ours until this is dropped.
+#[derive(Debug)]
+pub struct Directory {
+    pub log: PathBuf,
+    pub cluster_id: String,
+    _lock: File,
+}
+
+impl Directory {
+    pub fn claim(path: &Path) -> Result<Self, StartError> {
+        fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
+        refuse_foreign(path)?;
+        let lock = lock(path)?;
+        let cluster_id = read_marker(path)?.map_or_else(|| write_marker(path), Ok)?;
+        let log = path.join(LOG);
+        fs::create_dir_all(&log).map_err(|error| StartError::io(&log, error))?;
+        sync(path)?;
+        Ok(Self { log, cluster_id, _lock: lock })
+    }
+}
+
+fn refuse_foreign(path: &Path) -> Result<(), StartError> {
+    let list = || -> io::Result<Vec<String>> {
+        fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    };
+    let mut names = list().map_err(|error| StartError::io(path, error))?;
+    if names.iter().any(|name| name == MARKER) {
+        return Ok(());
+    }
+    names.sort_unstable();
+    match names.into_iter().find(|name| !HARMLESS.contains(&name.as_str())) {
+        Some(foreign) => Err(StartError::Foreign { directory: path.to_owned(), foreign }),
+        None => Ok(()),
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, StartError> {
+    let path = directory.join(LOCK);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(|error| StartError::io(&path, error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            // Who holds the lock has written its pid, unless it got the lock this very moment.
+            let _ = file.read_to_string(&mut pid);
+            let pid = if pid.trim().is_empty() { "unknown".to_owned() } else { pid.trim().to_owned() };
+            return Err(StartError::Locked { directory: directory.to_owned(), pid });
+        }
+        Err(error) => return Err(StartError::io(&path, error.into())),
+    }
+    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(|error| StartError::io(&path, error))?;
+    Ok(file)
+}
+
+fn read_marker(directory: &Path) -> Result<Option<String>, StartError> {
+    let file = directory.join(MARKER);
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StartError::io(&file, error)),
+    };
+    let marker: Marker = serde_json::from_slice(&text)
+        .map_err(|error| StartError::Marker { file, reason: error.to_string() })?;
+    if marker.format != FORMAT {
+        return Err(StartError::Format {
+            directory: directory.to_owned(),
+            found: marker.format,
+            supported: FORMAT,
+        });
+    }
+    Ok(Some(marker.cluster_id))
+}
+
+/// The marker appears under its name only when all of it is on disk.
+fn write_marker(directory: &Path) -> Result<String, StartError> {
+    let cluster_id = KafkaUuid::from_uuid(uuid::Uuid::new_v4()).to_string();
+    let marker = Marker { format: FORMAT, cluster_id: cluster_id.clone() };
+    let unfinished = directory.join(UNFINISHED_MARKER);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(serde_json::to_string_pretty(&marker)?.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&unfinished, directory.join(MARKER))
+    };
+    write().map_err(|error| StartError::io(&unfinished, error))?;
+    sync(directory)?;
+    Ok(cluster_id)
+}
+
+fn sync(directory: &Path) -> Result<(), StartError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| StartError::io(directory, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_keeps_its_cluster_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Directory::claim(dir.path()).unwrap().cluster_id;
+        assert_eq!(first.len(), 22);
+        assert_eq!(Directory::claim(dir.path()).unwrap().cluster_id, first);
+    }
+
+    #[test]
+    fn a_held_directory_names_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = Directory::claim(dir.path()).unwrap();
+        let refused = Directory::claim(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+        assert!(refused.contains(&dir.path().display().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn foreign_contents_are_named_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "precious").unwrap();
+        let refused = Directory::claim(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("thesis.tex"), "{refused}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_is_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(UNFINISHED_MARKER), "{").unwrap();
+        fs::create_dir(dir.path().join(LOG)).unwrap();
+        Directory::claim(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn another_format_and_a_broken_marker_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MARKER), r#"{"format": 9, "cluster_id": "x"}"#).unwrap();
+        assert!(matches!(Directory::claim(dir.path()), Err(StartError::Format { found: 9, .. })));
+        fs::write(dir.path().join(MARKER), "{").unwrap();
+        assert!(matches!(Directory::claim(dir.path()), Err(StartError::Marker { .. })));
+    }
+}

@@ -1,0 +1,183 @@
+//! The one thread that writes: it owns the log and the coordinator.
+//!
+//! Connections send commands over a channel and wait. The thread takes every command that is there, stages
+//! what they write, and hands one commit to the disk thread; while the disk syncs it, the next gathers. No
+//! reply leaves before the commit that carries what it tells. A commit that failed fences the engine: what it
+//! has decided since is not on disk, so it refuses everything until a restart replays the log.
+
+mod held;
+mod state;
+mod worker;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use headwater_coordinator::{Client, Request, Response};
+use headwater_log::{Appended, CommitTicket, LogError, PartitionId, RealDisk, Reader};
+use headwater_model::Offset;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::waiters::Waiters;
+use crate::{Config, StartError};
+
+/// The engine takes no more commands.
+#[derive(Debug, Clone, Error)]
+#[error("the broker takes no writes: {0}")]
+pub struct Unavailable(Arc<str>);
+
+pub type Answer<T> = Result<T, Unavailable>;
+
+/// Why one batch of a Produce request was not appended.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Coordinator(#[from] headwater_coordinator::Error),
+}
+
+/// One batch that its connection has checked.
+#[derive(Debug)]
+pub struct Batch {
+    pub partition: PartitionId,
+    pub bytes: Bytes,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub transactional: bool,
+}
+
+/// The batches of one Produce request, in its order.
+#[derive(Debug)]
+pub struct Produce {
+    pub transactional_id: Option<String>,
+    /// v12 and above (KIP-890): writing to a partition adds it to the transaction.
+    pub implicit: bool,
+    pub batches: Vec<Batch>,
+}
+
+pub type Produced = Vec<Result<Appended, Refusal>>;
+/// The new log start of each partition.
+pub type Deleted = Vec<Result<Offset, LogError>>;
+
+enum Command {
+    Ask { ticket: u64, client: Client, request: Request, reply: oneshot::Sender<Answer<Response>> },
+    Cancel { ticket: u64 },
+    Produce { produce: Produce, reply: oneshot::Sender<Answer<Produced>> },
+    DeleteRecords { before: Vec<(PartitionId, Offset)>, reply: oneshot::Sender<Answer<Deleted>> },
+    Committed { ticket: CommitTicket<RealDisk>, outcome: std::io::Result<()> },
+    Stop,
+}
+
+/// The way to the thread; the engine stops with the last of these.
+#[derive(Clone)]
+pub struct Engine {
+    inbox: Arc<Inbox>,
+}
+
+struct Inbox {
+    commands: mpsc::Sender<Command>,
+    next_ticket: AtomicU64,
+    fenced: Arc<OnceLock<Unavailable>>,
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+    }
+}
+
+/// A started engine and what others read of it.
+pub struct Started {
+    pub engine: Engine,
+    pub reader: Reader<RealDisk>,
+    pub thread: JoinHandle<()>,
+}
+
+/// Opens the log, replays the state and starts the threads.
+pub fn start(
+    config: &Config,
+    directory: crate::directory::Directory,
+    clock: Clock,
+    catalog: Arc<Catalog>,
+    waiters: Arc<Waiters>,
+) -> Result<Started, StartError> {
+    let (commands, inbox) = mpsc::channel();
+    let fenced = Arc::new(OnceLock::new());
+    let disk = worker::start_disk(commands.clone())?;
+    let mut worker = worker::Worker::open(config, &directory, clock, catalog, waiters, disk, Arc::clone(&fenced))?;
+    let reader = worker.reader();
+    let thread = std::thread::Builder::new()
+        .name("headwater-engine".to_owned())
+        .spawn(move || {
+            worker.run(&inbox);
+            // The lock on the directory ends with the last write.
+            drop(directory);
+        })
+        .map_err(StartError::Thread)?;
+    let inbox = Arc::new(Inbox { commands, next_ticket: AtomicU64::new(0), fenced });
+    Ok(Started { engine: Engine { inbox }, reader, thread })
+}
+
+impl Engine {
+    /// Why the engine refuses everything, when it does.
+    pub fn fenced(&self) -> Option<&Unavailable> {
+        self.inbox.fenced.get()
+    }
+
+    fn gone(&self) -> Unavailable {
+        self.fenced().cloned().unwrap_or_else(|| Unavailable("it is stopping".into()))
+    }
+
+    fn send<T, F>(&self, command: F) -> impl Future<Output = Answer<T>> + use<T, F>
+    where
+        F: FnOnce(oneshot::Sender<Answer<T>>) -> Command,
+    {
+        let (reply, answer) = oneshot::channel();
+        // A closed channel drops the reply, which the answer then shows.
+        let _ = self.inbox.commands.send(command(reply));
+        let engine = self.clone();
+        async move { answer.await.unwrap_or_else(|_| Err(engine.gone())) }
+    }
+
+    /// Asks the coordinator. Dropping the future withdraws a question that waits for others (JoinGroup).
+    pub async fn ask(&self, client: Client, request: Request) -> Answer<Response> {
+        let ticket = self.inbox.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let mut withdrawal = Withdrawal { engine: self, ticket, answered: false };
+        let answer = self.send(|reply| Command::Ask { ticket, client, request, reply }).await;
+        withdrawal.answered = true;
+        answer
+    }
+
+    /// Hands over in the order of the calls; the future waits for the disk.
+    pub fn produce(&self, produce: Produce) -> impl Future<Output = Answer<Produced>> + use<> {
+        self.send(|reply| Command::Produce { produce, reply })
+    }
+
+    pub async fn delete_records(&self, before: Vec<(PartitionId, Offset)>) -> Answer<Deleted> {
+        self.send(|reply| Command::DeleteRecords { before, reply }).await
+    }
+
+    /// Commits what is staged and ends the thread.
+    pub fn stop(&self) {
+        let _ = self.inbox.commands.send(Command::Stop);
+    }
+}
+
+struct Withdrawal<'a> {
+    engine: &'a Engine,
+    ticket: u64,
+    answered: bool,
+}
+
+impl Drop for Withdrawal<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let _ = self.engine.inbox.commands.send(Command::Cancel { ticket: self.ticket });
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The loop of the engine's thread, and the thread that waits for the disk.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use headwater_coordinator::{
+    Client, Coordinator, Effect, Error, Request, Response, StateRecord, TopicId, TopicPartitionId,
+};
+use headwater_log::{CommitJob, CommitTicket, Log, LogError, Origin, PartitionId, RealDisk, Reader};
+use headwater_model::Offset;
+use headwater_wire::batch;
+use tokio::sync::oneshot;
+
+use super::held::{Held, Reply};
+use super::state::{self, State};
+use super::{Answer, Batch, Command, Produce, Refusal, Unavailable};
+use crate::catalog::{Catalog, Change};
+use crate::clock::{self, Clock};
+use crate::directory::Directory;
+use crate::waiters::Waiters;
+use crate::{Config, CoordinatorSettings, StartError};
+
+pub type Jobs = mpsc::Sender<CommitJob<RealDisk>>;
+
+/// Starts the thread that writes and syncs one commit after the other.
+pub fn start_disk(commands: mpsc::Sender<Command>) -> Result<Jobs, StartError> {
+    let (jobs, inbox) = mpsc::channel::<CommitJob<RealDisk>>();
+    let work = move || {
+        for job in inbox {
+            let (ticket, outcome) = job.run();
+            if commands.send(Command::Committed { ticket, outcome }).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("headwater-disk".to_owned()).spawn(work).map_err(StartError::Thread)?;
+    Ok(jobs)
+}
+
+pub struct Worker {
+    log: Log<RealDisk>,
+    coordinator: Coordinator,
+    state: State,
+    clock: Clock,
+    catalog: Arc<Catalog>,
+    waiters: Arc<Waiters>,
+    jobs: Jobs,
+    /// Who waits for the coordinator.
+    asked: HashMap<u64, oneshot::Sender<Answer<Response>>>,
+    /// How many partitions the log has of each topic.
+    partitions: HashMap<TopicId, i32>,
+    staged: Held,
+    in_flight: Option<Held>,
+    fenced: Arc<OnceLock<Unavailable>>,
+    stopping: bool,
+}
+
+impl Worker {
+    pub fn open(
+        config: &Config,
+        directory: &Directory,
+        clock: Clock,
+        catalog: Arc<Catalog>,
+        waiters: Arc<Waiters>,
+        jobs: Jobs,
+        fenced: Arc<OnceLock<Unavailable>>,
+    ) -> Result<Self, StartError> {
+        let log = open_log(&directory.log, config)?;
+        let mut coordinator = Coordinator::new(CoordinatorSettings {
+            seed: uuid::Uuid::new_v4().as_u64_pair().0,
+            default_partitions: config.default_partitions,
+            ..config.coordinator.clone()
+        });
+        let mut partitions = HashMap::new();
+        let state = State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
+            .map_err(|reason| StartError::State { directory: directory.log.clone(), reason })?;
+        catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
+        Ok(Self {
+            log,
+            coordinator,
+            state,
+            clock,
+            catalog,
+            waiters,
+            jobs,
+            asked: HashMap::new(),
+            partitions,
+            staged: Held::default(),
+            in_flight: None,
+            fenced,
+            stopping: false,
+        })
+    }
+
+    pub fn reader(&self) -> Reader<RealDisk> {
+        self.log.reader()
+    }
+
+    /// Works until told to stop and all that was staged is on disk.
+    pub fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
+        while !(self.stopping && self.in_flight.is_none()) {
+            match self.next(inbox) {
+                Ok(command) => self.handle(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(command) = inbox.try_recv() {
+                self.handle(command);
+            }
+            self.tick();
+            self.commit();
+        }
+        let reason = Unavailable("it is stopping".into());
+        self.refuse_all(&reason);
+    }
+
+    fn next(&self, inbox: &mpsc::Receiver<Command>) -> Result<Command, RecvTimeoutError> {
+        match self.coordinator.next_deadline() {
+            Some(deadline) if self.fenced.get().is_none() => {
+                let wait = u64::try_from(deadline - self.clock.now()).unwrap_or(0);
+                inbox.recv_timeout(Duration::from_millis(wait))
+            }
+            _ => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Ask { ticket, client, request, reply } => self.ask(ticket, &client, request, reply),
+            Command::Cancel { ticket } => {
+                if self.asked.remove(&ticket).is_some() {
+                    self.coordinator.cancel(ticket);
+                }
+            }
+            Command::Produce { produce, reply } => {
+                let produced = self.produce(produce);
+                self.hold(Reply::Produced(reply, produced));
+            }
+            Command::DeleteRecords { before, reply } => {
+                let deleted = before.into_iter().map(|(id, offset)| self.delete_before(id, offset)).collect();
+                self.hold(Reply::Deleted(reply, deleted));
+            }
+            Command::Committed { ticket, outcome } => self.committed(ticket, outcome),
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn ask(
+        &mut self,
+        ticket: u64,
+        client: &Client,
+        request: Request,
+        reply: oneshot::Sender<Answer<Response>>,
+    ) {
+        if let Some(reason) = self.fenced.get() {
+            let _ = reply.send(Err(reason.clone()));
+            return;
+        }
+        self.asked.insert(ticket, reply);
+        let effects = self.coordinator.handle(ticket, client, request, self.clock.now());
+        self.perform(effects);
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if self.fenced.get().is_none() && self.coordinator.next_deadline().is_some_and(|due| due <= now) {
+            let effects = self.coordinator.tick(now);
+            self.perform(effects);
+        }
+    }
+
+    /// Stages everything a call decided; its replies wait for all of it.
+    fn perform(&mut self, effects: Vec<Effect>) {
+        let mut replies = Vec::new();
+        for effect in effects {
+            let staged = match effect {
+                Effect::Append(record) => self.record(&record),
+                Effect::Markers { partitions, producer_id, producer_epoch, commit } => {
+                    self.mark(partitions, producer_id, producer_epoch, commit)
+                }
+                Effect::Reply { ticket, response } => {
+                    replies.extend(self.asked.remove(&ticket).map(|reply| Reply::Asked(reply, response)));
+                    Ok(())
+                }
+            };
+            if let Err(error) = staged {
+                self.fence(&error);
+            }
+        }
+        for reply in replies {
+            self.hold(reply);
+        }
+    }
+
+    fn record(&mut self, record: &StateRecord) -> Result<(), LogError> {
+        match record {
+            StateRecord::Topic(topic) => {
+                for partition in 0..topic.partitions {
+                    self.log.create_partition(PartitionId { topic_id: topic.id, partition })?;
+                }
+                self.staged.changes.push(Change::Put(topic.clone()));
+            }
+            StateRecord::TopicDeleted { id, .. } => {
+                for partition in 0..self.partitions.get(id).copied().unwrap_or(0) {
+                    let gone = PartitionId { topic_id: *id, partition };
+                    self.log.delete_partition(gone)?;
+                    self.staged.touched.push(gone);
+                }
+                self.staged.changes.push(Change::Remove(*id));
+            }
+            _ => {}
+        }
+        count(&mut self.partitions, record);
+        self.state.push(&mut self.log, record, self.clock.now())
+    }
+
+    fn mark(
+        &mut self,
+        partitions: Vec<TopicPartitionId>,
+        producer_id: i64,
+        producer_epoch: i16,
+        commit: bool,
+    ) -> Result<(), LogError> {
+        let now = clock::wall();
+        let marker = batch::transaction_marker(producer_id, producer_epoch, commit, 0, now);
+        for (topic_id, partition) in partitions {
+            if self.partitions.get(&topic_id).is_none_or(|count| partition >= *count) {
+                // The topic was deleted with the transaction open.
+                continue;
+            }
+            let id = PartitionId { topic_id, partition };
+            self.log.append(id, &marker, Origin::Broker, now)?;
+            self.staged.touched.push(id);
+        }
+        Ok(())
+    }
+
+    fn produce(&mut self, produce: Produce) -> Vec<Result<headwater_log::Appended, Refusal>> {
+        let Produce { transactional_id, implicit, batches } = produce;
+        batches.iter().map(|batch| self.append(transactional_id.as_deref(), implicit, batch)).collect()
+    }
+
+    fn append(
+        &mut self,
+        transactional_id: Option<&str>,
+        implicit: bool,
+        batch: &Batch,
+    ) -> Result<headwater_log::Appended, Refusal> {
+        let PartitionId { topic_id, partition } = batch.partition;
+        if self.partitions.get(&topic_id).is_none_or(|count| partition >= *count) {
+            return Err(Error::UnknownTopicOrPartition.into());
+        }
+        if batch.producer_id >= 0 {
+            self.admit(transactional_id, implicit, batch)?;
+        }
+        let appended = self.log.append(batch.partition, &batch.bytes, Origin::Client, clock::wall())?;
+        if !appended.duplicate {
+            self.staged.touched.push(batch.partition);
+        }
+        Ok(appended)
+    }
+
+    fn admit(
+        &mut self,
+        transactional_id: Option<&str>,
+        implicit: bool,
+        batch: &Batch,
+    ) -> Result<(), Error> {
+        let PartitionId { topic_id, partition } = batch.partition;
+        let (producer_id, epoch) = (batch.producer_id, batch.producer_epoch);
+        match (batch.transactional, transactional_id) {
+            (true, None) => Err(Error::InvalidProducerIdMapping),
+            (true, Some(id)) if implicit => {
+                let now = self.clock.now();
+                let place = (topic_id, partition);
+                let effects = self.coordinator.add_partition_implicitly(id, producer_id, epoch, place, now)?;
+                self.perform(effects);
+                Ok(())
+            }
+            (transactional, id) => self.coordinator.check_transactional_produce(
+                id.filter(|_| transactional),
+                producer_id,
+                epoch,
+                (topic_id, partition),
+            ),
+        }
+    }
+
+    /// −1 stands for everything that is there.
+    fn delete_before(&mut self, id: PartitionId, offset: Offset) -> Result<Offset, LogError> {
+        let offsets = self.log.reader().offsets(id)?;
+        let offset = if offset == -1 { offsets.high_watermark } else { offset };
+        self.log.delete_before(id, offset)?;
+        Ok(offset.max(offsets.log_start))
+    }
+
+    /// Keeps a reply until all that it may tell of is on disk; sends it when that is so.
+    fn hold(&mut self, reply: Reply) {
+        if let Some(reason) = self.fenced.get() {
+            reply.refuse(reason);
+        } else if self.log.staged_bytes() > 0 || !self.state.is_empty() {
+            self.staged.replies.push(reply);
+        } else if let Some(in_flight) = &mut self.in_flight {
+            in_flight.replies.push(reply);
+        } else {
+            reply.send();
+        }
+    }
+
+    fn commit(&mut self) {
+        if self.in_flight.is_some() || self.fenced.get().is_some() {
+            return;
+        }
+        match self.state.flush(&mut self.log, &self.coordinator, self.clock.now()) {
+            Ok(snapshot) => self.staged.snapshot = snapshot,
+            Err(error) => return self.fence(&error),
+        }
+        let Some(job) = self.log.begin_commit() else { return };
+        self.in_flight = Some(std::mem::take(&mut self.staged));
+        if self.jobs.send(job).is_err() {
+            self.fence(&LogError::Io(io::Error::other("the disk thread is gone")));
+        }
+    }
+
+    fn committed(&mut self, ticket: CommitTicket<RealDisk>, outcome: io::Result<()>) {
+        match self.log.end_commit(ticket, outcome) {
+            Ok(()) => {}
+            Err(error @ LogError::Fenced(_)) => return self.fence(&error),
+            Err(error) => {
+                tracing::warn!(%error, "the commit is on disk, but files that are not needed any more stay");
+            }
+        }
+        let Some(held) = self.in_flight.take() else { return };
+        self.catalog.apply(held.changes);
+        held.replies.into_iter().for_each(Reply::send);
+        self.waiters.wake(&held.touched);
+        if let Some(first) = held.snapshot
+            && let Err(error) = self.log.delete_before(state::PARTITION, first)
+        {
+            self.fence(&error);
+        }
+    }
+
+    /// Nothing decided since the last good commit is true: refuse it all, and say so.
+    fn fence(&mut self, error: &LogError) {
+        let reason = Unavailable(error.to_string().into());
+        if self.fenced.set(reason.clone()).is_ok() {
+            tracing::error!(%error, "the broker takes no more writes; free space or mend the disk, then restart it");
+        }
+        self.refuse_all(&reason);
+    }
+
+    fn refuse_all(&mut self, reason: &Unavailable) {
+        let in_flight = self.in_flight.take().into_iter().flat_map(|held| held.replies);
+        in_flight.chain(std::mem::take(&mut self.staged).replies).for_each(|reply| reply.refuse(reason));
+        for (_, reply) in self.asked.drain() {
+            let _ = reply.send(Err(reason.clone()));
+        }
+    }
+}
+
+fn count(partitions: &mut HashMap<TopicId, i32>, record: &StateRecord) {
+    match record {
+        StateRecord::Topic(topic) => drop(partitions.insert(topic.id, topic.partitions)),
+        StateRecord::TopicDeleted { id, .. } => drop(partitions.remove(id)),
+        _ => {}
+    }
+}
+
+/// The log with the state partition in it.
+fn open_log(directory: &Path, config: &Config) -> Result<Log<RealDisk>, StartError> {
+    let failed = |error| StartError::log(directory, error);
+    let mut log = Log::open(Arc::new(RealDisk::new(directory)), config.log).map_err(failed)?;
+    log.create_partition(state::PARTITION).map_err(failed)?;
+    if let Some(job) = log.begin_commit() {
+        let (ticket, outcome) = job.run();
+        if let Err(error) = outcome {
+            return Err(StartError::io(directory, error));
+        }
+        log.end_commit(ticket, Ok(())).map_err(failed)?;
+    }
+    Ok(log)
+}

@@ -1,0 +1,94 @@
+//! Why a broker does not start: what, where, and what to do next.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use headwater_coordinator::DecodeError;
+use headwater_log::LogError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error(
+        "the address {address} is in use by another program; choose another with --listen HOST:PORT (port 0 takes a free one)"
+    )]
+    AddressInUse { address: SocketAddr },
+    #[error(
+        "cannot listen on {address}: {source}; choose another address with --listen HOST:PORT (port 0 takes a free one)"
+    )]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error(
+        "the advertised address '{0}' is not HOST:PORT; name the host and port that clients can connect to"
+    )]
+    Advertised(String),
+    #[error(
+        "{} holds '{foreign}' and no headwater.json, so it is not a Headwater directory; nothing in it was touched, choose an empty or new directory with --data-dir DIR",
+        .directory.display()
+    )]
+    Foreign { directory: PathBuf, foreign: String },
+    #[error(
+        "{} is in use by the process with pid {pid}; stop that process, or choose another directory with --data-dir DIR",
+        .directory.display()
+    )]
+    Locked { directory: PathBuf, pid: String },
+    #[error(
+        "{} has the directory format {found}, this build reads {supported}; use the build that wrote it, or another directory",
+        .directory.display()
+    )]
+    Format { directory: PathBuf, found: u32, supported: u32 },
+    #[error("{} cannot be read as headwater.json: {reason}; restore it from a copy of the directory", .file.display())]
+    Marker { file: PathBuf, reason: String },
+    #[error(
+        "{} cannot be written: {source}; make it writable for this user, or choose another directory with --data-dir DIR",
+        .path.display()
+    )]
+    ReadOnly { path: PathBuf, source: io::Error },
+    #[error(
+        "there is no space left for {}; free some, or choose a directory on another disk with --data-dir DIR",
+        .path.display()
+    )]
+    NoSpace { path: PathBuf },
+    #[error("{}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the log in {} cannot be opened: {source}", .directory.display())]
+    Log { directory: PathBuf, source: LogError },
+    #[error("the broker's own state in {} cannot be read: {reason}; restore the directory from a copy", .directory.display())]
+    State { directory: PathBuf, reason: StateError },
+    #[error("cannot start a thread: {0}; the system is out of threads or memory")]
+    Thread(io::Error),
+}
+
+/// Why the state partition does not give a state.
+#[derive(Debug, Error)]
+pub enum StateError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Batch(#[from] headwater_wire::BatchError),
+    #[error(transparent)]
+    Record(#[from] DecodeError),
+    #[error("a record without a value at offset {0}")]
+    Empty(i64),
+}
+
+impl StartError {
+    /// Sorts an error of the file system by what its reader can do about it.
+    pub fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { path, source }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    pub fn log(directory: &Path, source: LogError) -> Self {
+        match source {
+            LogError::Io(source) => Self::io(directory, source),
+            source => Self::Log { directory: directory.to_owned(), source },
+        }
+    }
+}

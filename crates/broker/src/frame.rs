@@ -1,0 +1,142 @@
+//! Requests as they arrive: a length, checked before a byte of it is believed, then so many bytes.
+//!
+//! A large request waits for its share of the common memory before it is read; small ones fit into the
+//! connection's own buffer.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use headwater_wire::ApiKey;
+use thiserror::Error;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::broker::Shared;
+use crate::Config;
+
+/// Api key, version and correlation id.
+pub const SHORTEST: usize = 8;
+const LENGTH: usize = 4;
+/// A request up to this size costs nothing of the common memory.
+const SMALL: usize = 64 << 10;
+/// How far the buffer grows ahead of the bytes that are there.
+const STEP: usize = 1 << 20;
+
+#[derive(Debug, Error)]
+pub enum FrameError {
+    #[error("a request of {length} bytes, where {SHORTEST} to {longest} are allowed")]
+    Length { length: i32, longest: usize },
+    #[error("the connection ended within a request")]
+    Truncated,
+    #[error("a request did not arrive in time")]
+    Late,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One request without its length; the memory is given back with it.
+#[derive(Debug)]
+pub struct Frame {
+    pub bytes: Bytes,
+    pub memory: Option<OwnedSemaphorePermit>,
+}
+
+pub struct FrameReader {
+    stream: OwnedReadHalf,
+    buffer: BytesMut,
+    memory: Arc<Semaphore>,
+    /// For the request that is arriving.
+    permit: Option<OwnedSemaphorePermit>,
+    /// When the connection is given up: it moves with each request that begins or ends.
+    deadline: Instant,
+    arriving: bool,
+    ended: bool,
+}
+
+impl FrameReader {
+    pub fn new(stream: OwnedReadHalf, shared: &Shared) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            memory: Arc::clone(&shared.request_memory),
+            permit: None,
+            deadline: Instant::now() + shared.config.max_idle,
+            arriving: false,
+            ended: false,
+        }
+    }
+
+    /// The next request; `None` at the end, or when none came for too long. Safe to cancel.
+    pub async fn next(&mut self, config: &Config) -> Result<Option<Frame>, FrameError> {
+        loop {
+            let wanted = self.wanted(config)?;
+            if let Some(size) = wanted {
+                if size > SMALL && self.permit.is_none() {
+                    let memory = Arc::clone(&self.memory).acquire_many_owned((size >> 10) as u32);
+                    let permit = timeout_at(self.deadline, memory).await.map_err(|_| FrameError::Late)?;
+                    self.permit = permit.ok();
+                }
+                if self.buffer.len() >= LENGTH + size {
+                    self.buffer.advance(LENGTH);
+                    let bytes = self.buffer.split_to(size).freeze();
+                    self.arriving = false;
+                    self.deadline = Instant::now() + config.max_idle;
+                    return Ok(Some(Frame { bytes, memory: self.permit.take() }));
+                }
+                self.buffer.reserve((LENGTH + size - self.buffer.len()).min(STEP));
+            } else {
+                self.buffer.reserve(SMALL / 16);
+            }
+            if self.ended {
+                return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Truncated) };
+            }
+            if !self.buffer.is_empty() && !self.arriving {
+                self.arriving = true;
+                self.deadline = Instant::now() + config.transfer_timeout;
+            }
+            match timeout_at(self.deadline, self.stream.read_buf(&mut self.buffer)).await {
+                Ok(read) => self.ended = read? == 0,
+                Err(_) if self.buffer.is_empty() => return Ok(None),
+                Err(_) => return Err(FrameError::Late),
+            }
+        }
+    }
+
+    /// The size of the request that is arriving, as soon as its length and kind are known.
+    fn wanted(&self, config: &Config) -> Result<Option<usize>, FrameError> {
+        let Some(head) = self.buffer.first_chunk::<{ LENGTH + 2 }>() else { return Ok(None) };
+        let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+        let is_produce = i16::from_be_bytes([head[4], head[5]]) == ApiKey::Produce as i16;
+        let longest = if is_produce { config.max_request_bytes } else { config.max_other_request_bytes };
+        let size = usize::try_from(length).ok().filter(|size| (SHORTEST..=longest).contains(size));
+        size.map(Some).ok_or(FrameError::Length { length, longest })
+    }
+
+    /// Returns when the other side has closed the connection; what it sends meanwhile is kept. Safe to cancel.
+    pub async fn closed(&mut self) {
+        while !self.ended {
+            if self.buffer.len() >= SMALL {
+                return std::future::pending().await;
+            }
+            self.buffer.reserve(SMALL / 16);
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(read) => self.ended = read == 0,
+                Err(_) => self.ended = true,
+            }
+        }
+        if !self.buffer.is_empty() {
+            // What was sent before the end still counts.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The time in which nothing is asked counts from here.
+    pub fn answered(&mut self, config: &Config) {
+        if !self.arriving {
+            self.deadline = Instant::now() + config.max_idle;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The embedded broker: Kafka's protocol over TCP, on one write-ahead log.
+//!
+//! Owns listeners, connections and the engine thread. Every connection is one task; every write goes through
+//! one thread, the [`engine`], which owns the log and the coordinator; reads go to the log directly.
+//!
+//! Invariant: nothing is answered before the commit that carries it is on disk, and nothing that a client
+//! sends can cost more than its own connection.
+//!
+//! Deliberately absent: replication (one node leads everything), TLS, SASL and ACLs, quotas, fetch sessions
+//! (answered sessionless), the consumer and share group protocols of KIP-848 and KIP-932, deletion by
+//! retention and compaction.
+
+mod advertised;
+mod api;
+mod broker;
+mod catalog;
+mod clock;
+mod config;
+mod connection;
+mod directory;
+mod engine;
+mod error;
+mod frame;
+mod listener;
+mod waiters;
+
+pub use broker::Broker;
+pub use config::Config;
+pub use error::StartError;
+pub use headwater_coordinator::Settings as CoordinatorSettings;
+pub use headwater_log::Settings as LogSettings;
+
+/// The id of the only node.
+const NODE_ID: i32 = 1;
