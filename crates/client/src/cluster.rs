@@ -17,6 +17,7 @@ use crate::connection::Connection;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const BRIEF_PAUSE: Duration = Duration::from_millis(5);
 /// How long something that may heal is tried before it becomes an error.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -335,11 +336,12 @@ impl Client {
             match attempt.await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if !error.is_retriable() => return Err(error),
+                // The one before is being completed, which takes milliseconds.
+                Err(error) if error.code() == Some(ErrorCode::ConcurrentTransactions) => {
+                    pause.wait_briefly(C::NAME, error).await?;
+                }
                 Err(error) => {
-                    if !matches!(
-                        error.code(),
-                        Some(ErrorCode::ConcurrentTransactions | ErrorCode::UnstableOffsetCommit)
-                    ) {
+                    if error.code() != Some(ErrorCode::UnstableOffsetCommit) {
                         self.forget_coordinator(of, key);
                     }
                     pause.wait(C::NAME, error).await?;
@@ -363,6 +365,21 @@ impl Pause {
 
     /// Waits, or gives up with what was wrong last.
     pub(crate) async fn wait(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
+        self.check(what, last)?;
+        let jitter = rand::rng().random_range(0.5..1.0);
+        tokio::time::sleep(self.next.mul_f64(jitter)).await;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
+    /// The same without the pauses growing, for what is known to be short.
+    pub(crate) async fn wait_briefly(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
+        self.check(what, last)?;
+        tokio::time::sleep(BRIEF_PAUSE).await;
+        Ok(())
+    }
+
+    fn check(&self, what: &str, last: ClientError) -> Result<(), ClientError> {
         if self.begun.elapsed() >= self.patience {
             if matches!(last, ClientError::UnknownTopic(_)) {
                 return Err(last);
@@ -374,9 +391,6 @@ impl Pause {
             });
         }
         tracing::debug!(what, %last, "trying again");
-        let jitter = rand::rng().random_range(0.5..1.0);
-        tokio::time::sleep(self.next.mul_f64(jitter)).await;
-        self.next = (self.next * 2).min(LONGEST_PAUSE);
         Ok(())
     }
 }

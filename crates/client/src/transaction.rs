@@ -111,6 +111,16 @@ impl Transaction {
         }
     }
 
+    /// Partitions to be added now, if no addition is under way.
+    pub(crate) fn ask(&mut self) -> Vec<(Arc<str>, i32)> {
+        if self.asking || self.joining.is_empty() || self.is_failed() {
+            return Vec::new();
+        }
+        self.asking = true;
+        self.begun = true;
+        std::mem::take(&mut self.joining)
+    }
+
     /// The first failure counts; being fenced is for good.
     pub(crate) fn fail(&mut self, error: ClientError, renew: bool) {
         self.renew |= renew;

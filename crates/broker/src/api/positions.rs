@@ -22,6 +22,8 @@ use headwater_wire::messages::{
 use super::{Call, CallError};
 use crate::broker::Shared;
 
+/// From here on a position comes with its epoch.
+const LEADER_EPOCH: i16 = 4;
 const LATEST: TimestampMs = -1;
 const EARLIEST: TimestampMs = -2;
 /// KIP-734
@@ -32,7 +34,7 @@ const EARLIEST_LOCAL: TimestampMs = -4;
 const LATEST_TIERED: TimestampMs = -5;
 
 pub async fn list(call: &Call, request: ListOffsetsRequestData) -> Result<ListOffsetsResponseData, CallError> {
-    let shared = Arc::clone(&call.shared);
+    let (shared, version) = (Arc::clone(&call.shared), call.version);
     // A search by time reads batches.
     let listing = tokio::task::spawn_blocking(move || {
         let isolation =
@@ -41,7 +43,8 @@ pub async fn list(call: &Call, request: ListOffsetsRequestData) -> Result<ListOf
             let found = shared.catalog.by_name(topic.name.as_str());
             let answer = |partition: ListOffsetsPartition| {
                 let place = found.as_ref().and_then(|topic| topic.partition(partition.partition_index));
-                answer(&shared, place, &partition, isolation)
+                let response = answer(&shared, place, &partition, isolation);
+                if version < LEADER_EPOCH { response.with_leader_epoch(-1) } else { response }
             };
             let partitions = topic.partitions.into_iter().map(answer).collect();
             ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use headwater_broker::{Broker, Config};
+use headwater_wire::messages::fetch_request::{FetchPartition, FetchTopic};
+use headwater_wire::messages::fetch_response::PartitionData;
 use headwater_wire::messages::*;
 use headwater_wire::{
     ApiKey, BatchBuilder, Compression, Producer, ProtocolError, request_header_version, response_header_version,

@@ -43,6 +43,7 @@ pub(super) struct Sender {
     renewing: bool,
     /// Leaders are looked up again no earlier than this.
     look_at: Instant,
+    look_pause: Duration,
     renew_at: Instant,
 }
 
@@ -78,6 +79,7 @@ impl Sender {
             looking: false,
             renewing: false,
             look_at: now,
+            look_pause: FIRST_PAUSE,
             renew_at: now,
         }
     }
@@ -116,14 +118,7 @@ impl Sender {
         let (round, joining, renew) = {
             let mut state = self.shared.lock();
             state.expire(now);
-            let joining = match state.transaction.asking || state.transaction.joining.is_empty() {
-                true => Vec::new(),
-                false => {
-                    state.transaction.asking = true;
-                    state.transaction.begun = true;
-                    std::mem::take(&mut state.transaction.joining)
-                }
-            };
+            let joining = state.transaction.ask();
             let links = &self.links;
             let leader = |topic: &str, partition: i32| self.client.cached_leader(topic, partition);
             let admits = |address: &str| {
@@ -146,7 +141,9 @@ impl Sender {
         if renew.is_some() && !self.renewing {
             next = next.min(self.renew(now));
         }
-        if !round.leaderless.is_empty() && !self.looking {
+        if round.leaderless.is_empty() {
+            self.look_pause = FIRST_PAUSE;
+        } else if !self.looking {
             next = next.min(self.look(round.leaderless, now));
         }
         for (address, taken) in round.taken {
@@ -189,10 +186,10 @@ impl Sender {
         topics.sort();
         topics.dedup();
         self.looking = true;
-        self.look_at = now + 5 * FIRST_PAUSE;
         let client = self.client.clone();
         self.jobs.spawn(async move {
-            if let Err(error) = client.refresh(Some(&topics)).await {
+            let known = client.refresh(Some(&topics)).await;
+            if let Err(error) = &known {
                 tracing::warn!(%error, ?topics, "cannot learn the leaders to produce to; trying again");
             }
             Done::Looked
@@ -296,7 +293,12 @@ impl Sender {
                 self.announce();
             }
             Done::Renewed(outcome) => self.renewed(outcome),
-            Done::Looked => self.looking = false,
+            // Whether it helped shows in the next round; if it did not, the one after waits longer.
+            Done::Looked => {
+                self.looking = false;
+                self.look_at = Instant::now() + self.look_pause;
+                self.look_pause = (self.look_pause * 2).min(LONGEST_PAUSE);
+            }
         }
     }
 
@@ -337,10 +339,7 @@ impl Sender {
         let answer = match outcome {
             Ok(answer) => answer,
             Err(error) => {
-                if let Some(link) = self.links.get_mut(address) {
-                    link.connection = None;
-                    link.back_off();
-                }
+                self.lost(address);
                 let mut state = self.shared.lock();
                 for batch in batches {
                     self.client.forget_topic(&batch.topic);
@@ -374,6 +373,16 @@ impl Sender {
             }
         }
         self.announce();
+    }
+
+    /// Once for all requests of a connection; a newer one stays.
+    fn lost(&mut self, address: &str) {
+        if let Some(link) = self.links.get_mut(address)
+            && !link.is_connected()
+            && link.connection.take().is_some()
+        {
+            link.back_off();
+        }
     }
 
     fn resolve(&self, batch: Batch, at: &TopicPartition, result: PartitionProduceResponse) {

@@ -1,0 +1,84 @@
+//! `headwater group`: who reads, and how far behind.
+
+use std::process::ExitCode;
+
+use headwater_client::{Isolation, OffsetSpec};
+use serde_json::{Value, json};
+
+use super::connect;
+use crate::Common;
+use crate::output::{self, Failure, NO_INPUT};
+
+#[derive(clap::Subcommand)]
+pub enum Group {
+    /// All consumer groups
+    List,
+    /// Members, committed offsets and lag
+    Describe { group: String },
+}
+
+impl Group {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        let client = connect(common).await?;
+        match self {
+            Group::List => {
+                let mut groups = client.list_groups().await?;
+                groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+                if common.json {
+                    for group in &groups {
+                        output::json(&json!({ "group": group.group_id, "state": group.state, "protocol_type": group.protocol_type }));
+                    }
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let rows = groups.into_iter().map(|group| vec![group.group_id, group.state, group.protocol_type]);
+                output::table(&["GROUP", "STATE", "PROTOCOL TYPE"], rows.collect());
+            }
+            Group::Describe { group } => {
+                let description = client.describe_group(&group).await?;
+                let committed = client.committed(&group, None).await?;
+                if description.members.is_empty() && committed.is_empty() {
+                    return Err(Failure::new(
+                        NO_INPUT,
+                        format_args!("there is no group {group}"),
+                        "headwater group list".to_owned(),
+                    ));
+                }
+                let ask: Vec<_> = committed.keys().map(|at| (at.clone(), OffsetSpec::Latest)).collect();
+                let ends = client.list_offsets(&ask, Isolation::Uncommitted).await?;
+                let mut places: Vec<_> = committed.into_iter().collect();
+                places.sort_by(|a, b| a.0.cmp(&b.0));
+                let mut total = 0;
+                let mut rows = Vec::new();
+                let mut partitions: Vec<Value> = Vec::new();
+                for (at, place) in places {
+                    let end = ends.get(&at).copied().unwrap_or(place.offset);
+                    let lag = (end - place.offset).max(0);
+                    total += lag;
+                    let member = description.members.iter().find(|member| member.assignment.contains(&at));
+                    let member = member.map_or_else(String::new, |m| format!("{} ({})", m.client_id, m.host.trim_start_matches('/')));
+                    partitions.push(json!({
+                        "topic": at.topic, "partition": at.partition, "committed": place.offset, "end": end, "lag": lag,
+                        "member": member,
+                    }));
+                    let cell = output::number;
+                    rows.push(vec![at.to_string(), cell(place.offset), cell(end), cell(lag), member]);
+                }
+                if common.json {
+                    output::json(&json!({
+                        "group": group, "state": description.state, "members": description.members.len(), "lag": total,
+                        "partitions": partitions,
+                    }));
+                    return Ok(ExitCode::SUCCESS);
+                }
+                output::line(&format!(
+                    "GROUP {group}   {}   {} members   lag {}\n",
+                    description.state,
+                    description.members.len(),
+                    output::number(total)
+                ));
+                output::table(&["PARTITION", "COMMITTED#", "END#", "LAG#", "MEMBER"], rows);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,28 @@
+//! One file a command.
+
+pub mod demo;
+pub mod group;
+pub mod produce;
+pub mod schema;
+pub mod tail;
+pub mod topic;
+pub mod up;
+
+use headwater_client::{Client, ClientConfig};
+
+use crate::Common;
+use crate::output::Failure;
+
+/// A client of the cluster that `--bootstrap` names.
+pub async fn connect(common: &Common) -> Result<Client, Failure> {
+    Ok(Client::connect(ClientConfig::new(common.bootstrap(), "headwater-cli")).await?)
+}
+
+/// "There is no …, did you mean …?"
+pub fn unknown_topic(name: &str) -> Failure {
+    Failure::new(
+        crate::output::NO_INPUT,
+        format_args!("there is no topic {name}"),
+        format!("headwater topic list, or headwater topic create {name}"),
+    )
+}

@@ -1,0 +1,77 @@
+//! `headwater schema`: what the registry knows.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use headwater_registry::RegistryClient;
+use serde_json::json;
+
+use crate::Common;
+use crate::output::{self, DATA, Failure, NO_INPUT};
+
+#[derive(clap::Subcommand)]
+pub enum Schema {
+    /// All subjects
+    List,
+    /// The latest schema of a subject
+    Get { subject: String },
+    /// Register an Avro schema under a subject
+    Register { subject: String, file: PathBuf },
+    /// Would this schema be accepted? Exit code 1 when not
+    Check { subject: String, file: PathBuf },
+}
+
+fn read(file: &PathBuf) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::new(NO_INPUT, format_args!("reading {}: {error}", file.display()), None))
+}
+
+impl Schema {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        let registry = RegistryClient::new(common.registry.clone());
+        match self {
+            Schema::List => {
+                for subject in registry.subjects().await? {
+                    if common.json {
+                        output::json(&json!({ "subject": subject }));
+                    } else {
+                        output::line(&subject);
+                    }
+                }
+            }
+            Schema::Get { subject } => {
+                let latest = registry.latest(&subject).await?;
+                if common.json {
+                    output::json(&json!({ "subject": subject, "id": latest.id, "version": latest.version, "schema": latest.schema }));
+                } else {
+                    output::line(&latest.schema);
+                }
+            }
+            Schema::Register { subject, file } => {
+                let id = registry
+                    .register(&subject, &read(&file)?)
+                    .await
+                    .map_err(|error| Failure::new(DATA, error, format!("headwater schema check {subject} {}", file.display())))?;
+                if common.json {
+                    output::json(&json!({ "subject": subject, "id": id }));
+                } else {
+                    output::line(&format!("{subject} has id {id}"));
+                }
+            }
+            Schema::Check { subject, file } => {
+                let problems = registry.check(&subject, &read(&file)?).await?;
+                let compatible = problems.is_empty();
+                if common.json {
+                    output::json(&json!({ "subject": subject, "compatible": compatible, "messages": problems }));
+                } else if compatible {
+                    output::line("compatible");
+                } else {
+                    output::line(&format!("not compatible with {subject}:"));
+                    problems.iter().for_each(|problem| output::line(&format!("  {problem}")));
+                }
+                return Ok(if compatible { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

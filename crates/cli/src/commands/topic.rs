@@ -1,0 +1,151 @@
+//! `headwater topic`: the streams of a cluster.
+
+use std::process::ExitCode;
+
+use headwater_client::{Client, ClientError, Isolation, NewTopic, OffsetSpec};
+use headwater_model::TopicPartition;
+use serde_json::{Map, Value, json};
+
+use super::{connect, unknown_topic};
+use crate::Common;
+use crate::output::{self, DATA, Failure};
+
+#[derive(clap::Subcommand)]
+pub enum Topic {
+    /// All topics; --all shows internal ones, too
+    List {
+        #[arg(long)]
+        all: bool,
+    },
+    /// Partitions with their offsets, and the configuration
+    Describe { name: String },
+    /// A new topic
+    Create {
+        name: String,
+        #[arg(long, short, default_value_t = 1)]
+        partitions: i32,
+        /// Kafka's topic configuration, for example cleanup.policy=compact; may repeat
+        #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_value)]
+        config: Vec<(String, String)>,
+    },
+    /// Delete a topic and its records
+    Delete {
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Topic {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        let client = connect(common).await?;
+        match self {
+            Topic::List { all } => list(&client, common, all).await?,
+            Topic::Describe { name } => describe(&client, common, &name).await?,
+            Topic::Create { name, partitions, config } => {
+                let mut topic = NewTopic::new(&name, partitions);
+                for (key, value) in config {
+                    topic = topic.config(key, value);
+                }
+                client.create_topic(topic).await.map_err(|error| Failure::new(DATA, error, None))?;
+                if common.json {
+                    output::json(&json!({ "created": name, "partitions": partitions }));
+                } else {
+                    output::line(&format!("created {name}; undo: headwater topic delete {name}"));
+                }
+            }
+            Topic::Delete { name, yes } => {
+                if !yes {
+                    return Err(Failure::new(
+                        2,
+                        format_args!("deleting {name} removes its records for ever"),
+                        format!("headwater topic delete {name} --yes"),
+                    ));
+                }
+                if client.topic(&name).await?.is_none() {
+                    return Err(unknown_topic(&name));
+                }
+                client.delete_topic(&name).await?;
+                if common.json {
+                    output::json(&json!({ "deleted": name }));
+                } else {
+                    output::line(&format!("deleted {name}"));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn ends(client: &Client, name: &str, partitions: i32) -> Result<Vec<(i64, i64)>, ClientError> {
+    let ask = |spec: OffsetSpec| -> Vec<_> {
+        (0..partitions).map(|partition| (TopicPartition::new(name, partition), spec)).collect()
+    };
+    let starts = client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Uncommitted).await?;
+    let ends = client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
+    let offset = |of: &std::collections::HashMap<TopicPartition, i64>, partition| {
+        of.get(&TopicPartition::new(name, partition)).copied().unwrap_or(0)
+    };
+    Ok((0..partitions).map(|partition| (offset(&starts, partition), offset(&ends, partition))).collect())
+}
+
+async fn list(client: &Client, common: &Common, all: bool) -> Result<(), Failure> {
+    let mut topics = client.topics().await?;
+    topics.retain(|topic| all || !(topic.internal || topic.name.starts_with('_')));
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut rows = Vec::new();
+    for topic in &topics {
+        let offsets = ends(client, &topic.name, topic.partitions).await?;
+        let records: i64 = offsets.iter().map(|(start, end)| end - start).sum();
+        if common.json {
+            output::json(&json!({ "topic": topic.name, "partitions": topic.partitions, "records": records, "internal": topic.internal }));
+        }
+        rows.push(vec![topic.name.clone(), topic.partitions.to_string(), output::number(records)]);
+    }
+    if common.json {
+        return Ok(());
+    }
+    if rows.is_empty() && output::is_terminal() {
+        output::line("no topics yet; try: headwater topic create orders");
+        return Ok(());
+    }
+    output::table(&["TOPIC", "PARTITIONS#", "RECORDS#"], rows);
+    Ok(())
+}
+
+async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Failure> {
+    let Some(topic) = client.topic(name).await? else { return Err(unknown_topic(name)) };
+    let offsets = ends(client, name, topic.partitions).await?;
+    let configs = client.topic_configs(name).await?;
+    if common.json {
+        let partitions: Vec<Value> = offsets
+            .iter()
+            .enumerate()
+            .map(|(partition, (start, end))| json!({ "partition": partition, "log_start_offset": start, "end_offset": end }))
+            .collect();
+        let configs: Map<String, Value> =
+            configs.into_iter().map(|entry| (entry.name, entry.value.into())).collect();
+        output::json(&json!({ "topic": name, "partitions": partitions, "configs": configs }));
+        return Ok(());
+    }
+    let rows = offsets.iter().enumerate().map(|(partition, (start, end))| {
+        vec![format!("{name}/{partition}"), output::number(*start), output::number(*end), output::number(end - start)]
+    });
+    output::table(&["PARTITION", "START#", "END#", "RECORDS#"], rows.collect());
+    let rows: Vec<_> = configs
+        .into_iter()
+        .filter(|entry| !entry.is_default)
+        .map(|entry| vec![entry.name, entry.value.unwrap_or_default()])
+        .collect();
+    if !rows.is_empty() {
+        output::line("");
+        output::table(&["CONFIG", "VALUE"], rows);
+    }
+    Ok(())
+}

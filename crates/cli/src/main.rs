@@ -1,0 +1,107 @@
+//! The `headwater` command: noun, then verb.
+
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use commands::{demo, group, produce, schema, tail, topic, up};
+use output::Failure;
+
+#[derive(Parser)]
+#[command(name = "headwater", version, about = "Event-driven microservices in one binary", max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(clap::Args, Clone)]
+pub struct Common {
+    /// Kafka listener of a Headwater node, or an Apache Kafka
+    #[arg(long, global = true, env = "HEADWATER_BOOTSTRAP", value_name = "HOST:PORT")]
+    bootstrap: Option<String>,
+    /// Base URL of the schema registry
+    #[arg(long, global = true, env = "HEADWATER_REGISTRY", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    registry: String,
+    /// Print JSON: one object, or one object a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Common {
+    const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
+
+    pub fn bootstrap(&self) -> &str {
+        self.bootstrap.as_deref().unwrap_or(Self::DEFAULT_BOOTSTRAP)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything on this machine: broker, schema registry and console in one process
+    Up(up::Up),
+    /// The main job on real data, with its answer checked
+    Demo(demo::Demo),
+    /// The demo's service as a process of its own
+    #[command(hide = true)]
+    DemoService(demo::Service),
+    /// Streams: list, describe, create, delete
+    #[command(subcommand)]
+    Topic(topic::Topic),
+    /// Consumer groups: list, describe
+    #[command(subcommand)]
+    Group(group::Group),
+    /// Schemas: list, get, register, check
+    #[command(subcommand)]
+    Schema(schema::Schema),
+    /// Write events, one a line of standard input
+    Produce(produce::Produce),
+    /// Look at events
+    Tail(tail::Tail),
+    /// Print the completion script of a shell
+    Completion { shell: clap_complete::Shell },
+}
+
+fn main() -> ExitCode {
+    let Arguments { common, command } = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("HEADWATER_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    if let Command::Completion { shell } = command {
+        clap_complete::generate(shell, &mut Arguments::command(), "headwater", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::internal(error).report(common.json),
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Up(up) => up.run(&common).await,
+            Command::Demo(demo) => demo.run(&common).await,
+            Command::DemoService(service) => service.run().await,
+            Command::Topic(topic) => topic.run(&common).await,
+            Command::Group(group) => group.run(&common).await,
+            Command::Schema(schema) => schema.run(&common).await,
+            Command::Produce(produce) => produce.run(&common).await,
+            Command::Tail(tail) => tail.run(&common).await,
+            Command::Completion { .. } => Ok(ExitCode::SUCCESS),
+        }
+    });
+    // Blocking readers of standard input must not hold up the end.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => code,
+        Err(failure) => failure.report(common.json),
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line as a stranger meets it, with good and bad input.
+
+mod common;
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use common::{HEADWATER, Node};
+use serde_json::Value;
+
+fn fails(arguments: &[&str]) -> String {
+    let output = Command::new(HEADWATER).args(arguments).env_remove("HEADWATER_BOOTSTRAP").output().expect("it runs");
+    assert!(!output.status.success(), "{arguments:?} should fail");
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_and_a_clean_stop() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    node.done(&["topic", "create", "orders", "--partitions", "2"], "");
+    let first: String = (0..500).map(|n| format!("{n}={n}\n")).collect();
+    node.done(&["produce", "orders", "--key-separator", "="], &first);
+    node.kill();
+    let node = Node::start(dir.path());
+    let second: String = (500..1000).map(|n| format!("{n}={n}\n")).collect();
+    node.done(&["produce", "orders", "--key-separator", "="], &second);
+    node.terminate();
+    let node = Node::start(dir.path());
+    let read = node.done(&["tail", "orders", "--from-beginning", "--no-follow", "--json"], "");
+    let mut keys: Vec<i64> = read
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["key"].as_i64().expect("a number"))
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(keys, (0..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_second_node_on_the_same_directory_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _node = Node::start(dir.path());
+    let path = dir.path().display().to_string();
+    let said = fails(&["up", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", &path]);
+    assert!(said.contains(&path), "{said}");
+    assert!(said.contains("process") || said.contains("pid"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let path = dir.path().join("data").display().to_string();
+    for (listen, http) in [(address.as_str(), "127.0.0.1:0"), ("127.0.0.1:0", address.as_str())] {
+        let said = fails(&["up", "--listen", listen, "--http", http, "--data-dir", &path]);
+        assert!(said.contains(&address), "{said}");
+        assert!(said.contains("port 0") || said.contains("--listen"), "{said}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_ours_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("thesis.tex"), "precious").expect("written");
+    let path = dir.path().display().to_string();
+    let said = fails(&["up", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", &path]);
+    assert!(said.contains("thesis.tex") && said.contains(&path), "{said}");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).expect("listed").collect();
+    assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named_with_what_to_do() {
+    let said = fails(&["topic", "list", "--bootstrap", "127.0.0.1:1"]);
+    assert!(said.contains("127.0.0.1:1"), "{said}");
+}
+
+#[test]
+fn an_unknown_configuration_key_names_the_nearest() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    let output = node.run(&["topic", "create", "x", "--config", "cleanup.polizy=compact"], "");
+    assert_eq!(output.status.code(), Some(65));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cleanup.policy"), "{said}");
+}
+
+#[test]
+fn an_incompatible_schema_is_refused_and_says_why() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&dir.path().join("node"));
+    let schema = |fields: &str| format!(r#"{{"type":"record","name":"Order","fields":[{fields}]}}"#);
+    let old = dir.path().join("old.avsc");
+    let new = dir.path().join("new.avsc");
+    std::fs::write(&old, schema(r#"{"name":"id","type":"long"}"#)).expect("written");
+    std::fs::write(&new, schema(r#"{"name":"id","type":"long"},{"name":"customer","type":"string"}"#)).expect("written");
+    let (old, new) = (old.display().to_string(), new.display().to_string());
+    node.done(&["schema", "register", "orders-value", &old], "");
+    let output = node.run(&["schema", "check", "orders-value", &new], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("customer"), "{output:?}");
+    let output = node.run(&["schema", "register", "orders-value", &new], "");
+    assert_eq!(output.status.code(), Some(65), "{output:?}");
+    node.done(&["topic", "create", "orders"], "");
+    node.done(&["produce", "orders", "--avro"], "{\"id\": 7}\n");
+    let read = node.done(&["tail", "orders", "--from-beginning", "--no-follow", "--decode", "--json"], "");
+    let event: Value = serde_json::from_str(read.trim()).expect("JSON");
+    assert_eq!(event["value"]["id"], 7);
+}

@@ -1,0 +1,113 @@
+//! A real `headwater up` in a process of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub const HEADWATER: &str = env!("CARGO_BIN_EXE_headwater");
+
+pub struct Node {
+    child: Child,
+    pub kafka: String,
+    pub http: String,
+}
+
+impl Node {
+    pub fn start(data_dir: &Path) -> Self {
+        Self::start_on(data_dir, "127.0.0.1:0")
+    }
+
+    pub fn start_on(data_dir: &Path, listen: &str) -> Self {
+        let mut child = Command::new(HEADWATER)
+            .args(["up", "--json", "--listen", listen, "--http", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .env_remove("HEADWATER_BOOTSTRAP")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("headwater starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout is piped")).read_line(&mut line).expect("a line");
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        assert_eq!(ready["ready"], true, "{line}");
+        Self { child, kafka: text(&ready["kafka"]), http: text(&ready["http"]) }
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("gone");
+    }
+
+    /// SIGTERM; the exit code must be 0.
+    pub fn terminate(mut self) {
+        let status = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        assert!(status.success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("try_wait") {
+                assert!(status.success(), "{status}");
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "SIGTERM did not stop it");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Runs a `headwater` command against this node.
+    pub fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(HEADWATER)
+            .args(arguments)
+            .env("HEADWATER_BOOTSTRAP", &self.kafka)
+            .env("HEADWATER_REGISTRY", &self.http)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("headwater starts");
+        child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()).expect("input is read");
+        child.wait_with_output().expect("it ends")
+    }
+
+    pub fn done(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a string").to_owned()
+}
+
+/// A program the tests need; absent it is a skip with a reason, and a failure under CI=true.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        missing(&format!("{name} is not installed (Debian: apt-get install {name})"));
+    }
+    found
+}
+
+/// A Python with kafka-python and confluent-kafka, as `cargo xtask test` makes it.
+pub fn python() -> Option<PathBuf> {
+    let found = std::env::var_os("HEADWATER_TEST_PYTHON").map(PathBuf::from);
+    if found.is_none() {
+        missing("HEADWATER_TEST_PYTHON is not set; `cargo xtask test` installs the Python clients and sets it");
+    }
+    found
+}
+
+fn missing(reason: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+    eprintln!("skipped: {reason}");
+}

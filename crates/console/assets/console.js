@@ -1,0 +1,144 @@
+// The overview's live parts. Values from events are set as text, never as markup.
+const number = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const at = (id) => document.getElementById(id);
+
+class Topology extends HTMLElement {
+  set picture(svg) {
+    const parsed = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+    const drawn = document.importNode(parsed, true);
+    const root = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    for (const { name, value } of drawn.attributes) root.setAttribute(name, value);
+    root.append(...drawn.childNodes);
+    this.replaceChildren(root);
+  }
+}
+
+class Throughput extends HTMLElement {
+  set history(rates) {
+    const most = Math.max(1, ...rates);
+    const steps = Math.max(rates.length - 1, 1);
+    const points = rates.map((rate, i) => `${(i / steps) * 600},${118 - (rate / most) * 110}`);
+    const ns = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(ns, "svg");
+    svg.setAttribute("viewBox", "0 0 600 120");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `${short.format(rates.at(-1) ?? 0)} events a second now, ${short.format(most)} at most`);
+    if (points.length > 1) {
+      const path = document.createElementNS(ns, "path");
+      path.setAttribute("d", `M0,119L${points.join("L")}L600,119Z`);
+      svg.append(path);
+    }
+    this.replaceChildren(svg);
+  }
+}
+
+class Events extends HTMLElement {
+  set events(list) {
+    this.replaceChildren(...list.map((event) => {
+      const line = document.createElement("div");
+      const key = document.createElement("b");
+      key.textContent = typeof event.key === "string" ? event.key : JSON.stringify(event.key);
+      const time = document.createElement("time");
+      time.dateTime = new Date(event.timestamp_ms).toISOString();
+      time.textContent = time.dateTime.replace("T", " ").slice(0, 19);
+      line.append(time, key, event.value === null ? "tombstone" : JSON.stringify(event.value));
+      return line;
+    }));
+  }
+}
+
+customElements.define("hw-topology", Topology);
+customElements.define("hw-throughput", Throughput);
+customElements.define("hw-events", Events);
+
+function fill(table, rows, cells) {
+  const body = table.tBodies[0];
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((row, i) => {
+    const line = body.rows[i] ?? body.insertRow();
+    line.className = row.internal ? "internal" : "";
+    cells(row).forEach((value, j) => {
+      const cell = line.cells[j] ?? line.insertCell();
+      if (value instanceof Node) {
+        if (cell.textContent !== value.textContent) cell.replaceChildren(value);
+      } else {
+        cell.className = typeof value === "number" ? "n" : "";
+        const text = typeof value === "number" ? number.format(value) : value;
+        if (cell.textContent !== text) cell.textContent = text;
+      }
+    });
+  });
+}
+
+let chosen = new URLSearchParams(location.search).get("stream");
+let streams = [];
+let services = [];
+let sawAt = 0;
+
+function link(name) {
+  const button = document.createElement("button");
+  button.textContent = name;
+  button.addEventListener("click", () => {
+    chosen = button.textContent;
+    history.replaceState(null, "", `?stream=${encodeURIComponent(chosen)}`);
+    refreshEvents();
+  });
+  return button;
+}
+
+const live = new EventSource("/console/live");
+live.addEventListener("overview", (message) => {
+  const { overview, graph } = JSON.parse(message.data);
+  if (graph) document.querySelector("hw-topology").picture = graph;
+  ({ streams, services } = overview);
+  sawAt = Date.now();
+  const health = at("health");
+  const late = overview.groups.filter((group) => group.behind_seconds > 60);
+  health.classList.toggle("ill", Boolean(overview.error) || late.length > 0);
+  health.textContent = overview.error ? `▲ ${overview.error}`
+    : late.length ? `▲ ${late.map((group) => group.group).join(", ")} over a minute behind` : "● all is well";
+  document.querySelector("hw-throughput").history = overview.throughput;
+  at("rate").textContent = `${short.format(overview.throughput.at(-1) ?? 0)} records/s`;
+  fill(at("groups"), overview.groups, (group) => [
+    group.group, group.state, group.lag,
+    group.behind_seconds === null ? (group.lag ? "waiting" : "0") : short.format(group.behind_seconds),
+    Math.round(group.records_per_second),
+  ]);
+  fill(at("streams"), overview.streams, (stream) => [
+    link(stream.name), stream.partitions, stream.records, Math.round(stream.records_per_second),
+  ]);
+});
+live.addEventListener("error", () => {
+  const health = at("health");
+  health.classList.add("ill");
+  health.textContent = sawAt ? `▲ connection lost; stale since ${new Date(sawAt).toLocaleTimeString()}` : "▲ not reachable";
+});
+
+async function refreshEvents() {
+  if (document.hidden) return;
+  const busiest = streams.filter((stream) => !stream.internal)
+    .sort((a, b) => b.records_per_second - a.records_per_second || b.records - a.records)[0];
+  const stream = chosen ?? busiest?.name;
+  if (!stream) return;
+  at("events-of").textContent = `of ${stream}`;
+  at("try").textContent = `headwater tail ${stream} --decode`;
+  const answer = await fetch(`/api/v1/streams/${encodeURIComponent(stream)}/latest?count=15`);
+  if (answer.ok) document.querySelector("hw-events").events = await answer.json();
+}
+
+async function refreshWindows() {
+  const service = services.find((row) => row.writes.includes("departures-by-hour") && row.http);
+  if (!service || document.hidden) return;
+  const answer = await fetch(`/api/v1/services/${encodeURIComponent(service.name)}/stores/departures-by-hour?limit=12&order=desc`);
+  if (!answer.ok) return;
+  const rows = await answer.json();
+  at("windows").hidden = false;
+  fill(at("departures"), rows.slice(0, 12), ({ key, value, window_start }) => [
+    key, new Date(window_start).toISOString().slice(0, 16).replace("T", " "),
+    value.departures, Math.round((10 * value.dep_delay_sum) / value.departures) / 10,
+  ]);
+}
+
+setInterval(() => { refreshEvents().catch(() => {}); refreshWindows().catch(() => {}); }, 2000);

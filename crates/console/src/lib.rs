@@ -1,0 +1,45 @@
+//! The console: what flows where, what is late, what an event looks like, on one live page.
+//!
+//! Owns pages, their script and style, and the observer that looks at the broker while somebody
+//! watches. Reads everything through the Kafka client, the schema registry and the services' own HTTP
+//! addresses, so it shows the same on the embedded broker and on Apache Kafka. Changes nothing.
+
+mod catalog;
+mod events;
+mod graph;
+mod observer;
+mod pages;
+
+use std::sync::Arc;
+
+use axum::Router;
+use headwater_client::Client;
+use headwater_registry::RegistryClient;
+
+pub use observer::{GroupRow, Overview, ServiceRow, StreamRow};
+
+/// What the console shows and where it asks.
+#[derive(Clone)]
+pub struct Console {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) client: Client,
+    pub(crate) schemas: RegistryClient,
+    pub(crate) observer: observer::Observer,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Console {
+    /// A console over one cluster. Nothing is asked of the broker until somebody looks.
+    pub fn new(client: Client, schemas: RegistryClient) -> Self {
+        let observer = observer::Observer::new(client.clone());
+        Self { inner: Arc::new(Inner { client, schemas, observer, http: reqwest::Client::new() }) }
+    }
+
+    /// `/` and everything below `/console` and `/api/v1`.
+    pub fn router(&self) -> Router {
+        pages::router(Arc::clone(&self.inner))
+    }
+}

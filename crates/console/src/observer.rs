@@ -1,0 +1,296 @@
+//! Looks at the broker once a second while somebody watches, and keeps the last five minutes.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Isolation, OffsetSpec};
+use headwater_model::TopicPartition;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::catalog::{self, Service};
+use crate::graph::{Graph, Kind, Node};
+
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long the observer goes on after the last request; a paused tab costs nothing.
+const LINGER_MS: i64 = 15_000;
+const HISTORY: usize = 300;
+
+/// One stream (topic) as the table shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamRow {
+    pub name: String,
+    pub partitions: i32,
+    /// Records between the first and the end offset, markers included.
+    pub records: i64,
+    pub records_per_second: f64,
+    pub internal: bool,
+}
+
+/// One consumer group and how far it is behind.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupRow {
+    pub group: String,
+    pub state: String,
+    pub lag: i64,
+    /// Lag divided by what it consumes a second; absent when it consumes nothing.
+    pub behind_seconds: Option<f64>,
+    pub records_per_second: f64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceRow {
+    pub name: String,
+    pub team: String,
+    pub http: Option<String>,
+    pub reads: Vec<String>,
+    pub writes: Vec<String>,
+}
+
+/// Everything the overview shows, at one moment.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Overview {
+    /// Milliseconds since 1970; 0 before the first look.
+    pub at_ms: i64,
+    pub error: Option<String>,
+    pub streams: Vec<StreamRow>,
+    pub groups: Vec<GroupRow>,
+    pub services: Vec<ServiceRow>,
+    /// Records a second over all streams that are not internal, oldest first, one a second.
+    pub throughput: Vec<f64>,
+    #[serde(skip)]
+    pub graph_svg: String,
+}
+
+pub(crate) struct Observer {
+    client: Client,
+    overview: watch::Sender<Arc<Overview>>,
+    wanted_until: Arc<AtomicI64>,
+}
+
+impl Observer {
+    pub(crate) fn new(client: Client) -> Self {
+        let (overview, _) = watch::channel(Arc::default());
+        Self { client, overview, wanted_until: Arc::new(AtomicI64::new(0)) }
+    }
+
+    /// The newest overview; asking keeps the observer awake, and wakes it when it sleeps.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Overview>> {
+        let receiver = self.overview.subscribe();
+        let before = self.wanted_until.swap(now_ms() + LINGER_MS, Ordering::SeqCst);
+        if before == 0 {
+            let eye = Eye::new(self.client.clone());
+            tokio::spawn(eye.run(self.overview.clone(), Arc::clone(&self.wanted_until)));
+        }
+        receiver
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// One spell of watching.
+struct Eye {
+    client: Client,
+    catalog: Option<Consumer>,
+    services: BTreeMap<String, Service>,
+    ends: HashMap<TopicPartition, i64>,
+    committed: HashMap<String, i64>,
+    at_ms: i64,
+    throughput: VecDeque<f64>,
+}
+
+impl Eye {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            catalog: None,
+            services: BTreeMap::new(),
+            ends: HashMap::new(),
+            committed: HashMap::new(),
+            at_ms: 0,
+            throughput: VecDeque::new(),
+        }
+    }
+
+    async fn run(mut self, overview: watch::Sender<Arc<Overview>>, wanted_until: Arc<AtomicI64>) {
+        loop {
+            let seen = match self.look().await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    let last = Overview::clone(&overview.borrow());
+                    Overview { error: Some(error.to_string()), ..last }
+                }
+            };
+            overview.send_replace(Arc::new(seen));
+            tokio::time::sleep(PERIOD).await;
+            if overview.receiver_count() > 0 {
+                wanted_until.fetch_max(now_ms() + LINGER_MS, Ordering::SeqCst);
+            }
+            let until = wanted_until.load(Ordering::SeqCst);
+            if until < now_ms() && wanted_until.compare_exchange(until, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Overview, ClientError> {
+        self.read_catalog().await?;
+        let topics = self.client.topics().await?;
+        let partitions: Vec<TopicPartition> = topics
+            .iter()
+            .flat_map(|topic| (0..topic.partitions).map(|partition| TopicPartition::new(&topic.name, partition)))
+            .collect();
+        let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
+        let ends = self.client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
+        let starts = self.client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Uncommitted).await?;
+        let now = now_ms();
+        let seconds = ((now - self.at_ms) as f64 / 1000.0).max(0.001);
+        let first_look = self.at_ms == 0;
+
+        let mut streams = Vec::with_capacity(topics.len());
+        let mut flowing = 0.0;
+        for topic in &topics {
+            let mut row = StreamRow {
+                name: topic.name.clone(),
+                partitions: topic.partitions,
+                records: 0,
+                records_per_second: 0.0,
+                internal: topic.internal || topic.name.starts_with('_') || is_internal(&topic.name),
+            };
+            for partition in 0..topic.partitions {
+                let at = TopicPartition::new(&topic.name, partition);
+                let end = ends.get(&at).copied().unwrap_or(0);
+                row.records += end - starts.get(&at).copied().unwrap_or(0);
+                if !first_look {
+                    let before = self.ends.get(&at).copied().unwrap_or(0);
+                    row.records_per_second += (end - before).max(0) as f64 / seconds;
+                }
+            }
+            if !row.internal {
+                flowing += row.records_per_second;
+            }
+            streams.push(row);
+        }
+        streams.sort_by(|a, b| a.internal.cmp(&b.internal).then_with(|| a.name.cmp(&b.name)));
+        if !first_look {
+            self.throughput.push_back(flowing);
+            if self.throughput.len() > HISTORY {
+                self.throughput.pop_front();
+            }
+        }
+
+        let groups = self.groups(&ends, seconds, first_look).await?;
+        self.ends = ends;
+        self.at_ms = now;
+        let services: Vec<ServiceRow> = self.services.values().map(ServiceRow::from).collect();
+        let stream = |name: &str| streams.iter().find(|stream| stream.name == name);
+        let label = |node: &Node| match node.kind {
+            Kind::Service => self.services.get(&node.name).map(|s| s.team.clone()).unwrap_or_default(),
+            Kind::Stream => stream(&node.name).map_or_else(|| "not there yet".into(), |s| thousands(s.records)),
+        };
+        let rate = |node: &Node| stream(&node.name).map_or(0.0, |stream| stream.records_per_second);
+        let graph_svg = self.graph().svg(label, rate);
+        Ok(Overview {
+            at_ms: now,
+            error: None,
+            streams,
+            groups,
+            services,
+            throughput: self.throughput.iter().copied().collect(),
+            graph_svg,
+        })
+    }
+
+    async fn groups(
+        &mut self,
+        ends: &HashMap<TopicPartition, i64>,
+        seconds: f64,
+        first_look: bool,
+    ) -> Result<Vec<GroupRow>, ClientError> {
+        let mut rows = Vec::new();
+        for listing in self.client.list_groups().await? {
+            let committed = self.client.committed(&listing.group_id, None).await?;
+            let mut lag = 0;
+            let mut reached = 0;
+            for (at, place) in &committed {
+                lag += (ends.get(at).copied().unwrap_or(place.offset) - place.offset).max(0);
+                reached += place.offset;
+            }
+            let before = self.committed.insert(listing.group_id.clone(), reached).unwrap_or(reached);
+            let rate = if first_look { 0.0 } else { (reached - before).max(0) as f64 / seconds };
+            rows.push(GroupRow {
+                group: listing.group_id,
+                state: listing.state,
+                lag,
+                behind_seconds: (rate > 0.0).then(|| lag as f64 / rate),
+                records_per_second: rate,
+            });
+        }
+        rows.sort_by(|a, b| a.group.cmp(&b.group));
+        Ok(rows)
+    }
+
+    async fn read_catalog(&mut self) -> Result<(), ClientError> {
+        let Some(consumer) = &mut self.catalog else {
+            if let Some(topic) = self.client.topic(catalog::TOPIC).await? {
+                let mut consumer = Consumer::new(&self.client, ConsumerConfig::default());
+                consumer.assign((0..topic.partitions).map(|p| (TopicPartition::new(catalog::TOPIC, p), 0)).collect());
+                self.catalog = Some(consumer);
+            }
+            return Ok(());
+        };
+        for fetched in consumer.poll(Duration::from_millis(50)).await? {
+            for record in &fetched.records {
+                if let Some(service) = Service::from_record(record) {
+                    self.services.insert(service.name.clone(), service);
+                } else if record.value.is_none()
+                    && let Some(name) = record.key.as_ref().and_then(|key| key.strip_prefix(b"service/"))
+                {
+                    self.services.remove(&*String::from_utf8_lossy(name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn graph(&self) -> Graph {
+        let mut graph = Graph::default();
+        for service in self.services.values() {
+            graph.service(&service.name, &service.reads, &service.writes);
+        }
+        graph
+    }
+}
+
+impl From<&Service> for ServiceRow {
+    fn from(service: &Service) -> Self {
+        Self {
+            name: service.name.clone(),
+            team: service.team.clone(),
+            http: service.http.clone(),
+            reads: service.reads.clone(),
+            writes: service.writes.clone(),
+        }
+    }
+}
+
+fn is_internal(topic: &str) -> bool {
+    topic.ends_with("-changelog") || topic.ends_with("-repartition")
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn thousands(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    if number < 0 { format!("-{grouped}") } else { grouped }
+}

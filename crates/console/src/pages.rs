@@ -1,0 +1,133 @@
+//! Routes: the overview page, its assets, its live feed and the same as JSON.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_stream::{Stream, StreamExt};
+use tokio_stream::wrappers::WatchStream;
+
+use crate::{Inner, events};
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const MOST_EVENTS: usize = 100;
+
+pub fn router(inner: Arc<Inner>) -> Router {
+    Router::new()
+        .route("/", get(overview_page))
+        .route("/console/console.js", get(|| asset("text/javascript", include_str!("../assets/console.js"))))
+        .route("/console/console.css", get(|| asset("text/css", include_str!("../assets/console.css"))))
+        .route("/console/live", get(live))
+        .route("/api/v1/overview", get(overview))
+        .route("/api/v1/streams/{topic}/latest", get(latest))
+        .route("/api/v1/services/{service}/stores/{store}", get(store))
+        .with_state(inner)
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage;
+
+async fn overview_page() -> Response {
+    let body = match OverviewPage.render() {
+        Ok(body) => body,
+        Err(error) => return problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    };
+    let mut response = Html(body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
+}
+
+/// Server-sent events: one `overview` a second; the picture comes along only when it changed.
+async fn live(State(inner): State<Arc<Inner>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mut last_graph = String::new();
+    let feed = WatchStream::new(inner.observer.watch()).filter(|overview| overview.at_ms > 0 || overview.error.is_some());
+    let events = feed.map(move |overview| {
+        let mut body = json!({ "overview": *overview });
+        if overview.graph_svg != last_graph {
+            last_graph.clone_from(&overview.graph_svg);
+            body["graph"] = Value::String(last_graph.clone());
+        }
+        Ok(Event::default().event("overview").data(body.to_string()))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+async fn overview(State(inner): State<Arc<Inner>>) -> Response {
+    let mut feed = inner.observer.watch();
+    let stale_after = Duration::from_secs(5);
+    if feed.borrow().at_ms == 0 {
+        let _ = tokio::time::timeout(stale_after, feed.changed()).await;
+    }
+    let seen = feed.borrow().clone();
+    if seen.at_ms == 0 {
+        let reason = seen.error.clone().unwrap_or_else(|| "the broker has not answered yet".into());
+        return problem(StatusCode::SERVICE_UNAVAILABLE, &reason);
+    }
+    Json(&*seen).into_response()
+}
+
+#[derive(Deserialize)]
+struct Latest {
+    count: Option<usize>,
+}
+
+async fn latest(State(inner): State<Arc<Inner>>, Path(topic): Path<String>, Query(query): Query<Latest>) -> Response {
+    let count = query.count.unwrap_or(20).min(MOST_EVENTS);
+    match events::latest(&inner.client, &inner.schemas, &topic, count).await {
+        Ok(Some(events)) => Json(events).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, &format!("there is no stream {topic}; `headwater topic list` shows all")),
+        Err(error) => problem(StatusCode::BAD_GATEWAY, &error.to_string()),
+    }
+}
+
+/// Passes a question on to the service that holds the store, so that the page needs one origin only.
+async fn store(
+    State(inner): State<Arc<Inner>>,
+    Path((service, store)): Path<(String, String)>,
+    axum::extract::RawQuery(query): axum::extract::RawQuery,
+) -> Response {
+    let overview = inner.observer.watch().borrow().clone();
+    let Some(row) = overview.services.iter().find(|row| row.name == service) else {
+        return problem(StatusCode::NOT_FOUND, &format!("no service {service} in the catalog"));
+    };
+    let Some(base) = &row.http else {
+        return problem(StatusCode::NOT_FOUND, &format!("service {service} serves no queries"));
+    };
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    let url = format!("{}/stores/{store}{query}", base.trim_end_matches('/'));
+    let answer = inner.http.get(&url).timeout(Duration::from_secs(5)).send().await;
+    match answer {
+        Ok(answer) => {
+            let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+            match answer.bytes().await {
+                Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+                Err(error) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {error}")),
+            }
+        }
+        Err(error) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {error}")),
+    }
+}
+
+/// An RFC 9457 problem document.
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let body = json!({ "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}

@@ -1,0 +1,129 @@
+//! One process with everything: broker, schema registry and console.
+//!
+//! Owns wiring and life cycle, in that order: the broker serves, then the registry has read
+//! `_schemas`, then HTTP answers, then the node is ready. On Apache Kafka the broker is left out and
+//! everything else is the same.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use headwater_broker::{Broker, Config, StartError};
+use headwater_client::{Client, ClientConfig, ClientError};
+use headwater_console::Console;
+use headwater_registry::{Registry, RegistryClient, RegistryError};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// What a node runs and where it listens.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Where the embedded broker keeps its log.
+    pub data_dir: PathBuf,
+    /// The Kafka listener; port 0 takes a free one.
+    pub kafka: SocketAddr,
+    /// Registry, API and console; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// An Apache Kafka to use instead of the embedded broker.
+    pub bootstrap: Option<String>,
+    /// Partitions of a topic that is created by using it.
+    pub default_partitions: i32,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Broker(#[from] StartError),
+    #[error("the HTTP address {address} cannot be used: {source}; choose another with --http HOST:PORT (port 0 takes a free one)")]
+    Http { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// A running node.
+pub struct Node {
+    broker: Option<Broker>,
+    kafka: String,
+    http: SocketAddr,
+    ready_after: Duration,
+    stop_http: oneshot::Sender<()>,
+    http_task: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts all parts and returns when each of them serves.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let begun = Instant::now();
+        let listener = TcpListener::bind(config.http)
+            .await
+            .map_err(|source| NodeError::Http { address: config.http, source })?;
+        let http = listener.local_addr().map_err(|source| NodeError::Http { address: config.http, source })?;
+        let broker = match &config.bootstrap {
+            Some(_) => None,
+            None => Some(
+                Broker::start(Config {
+                    data_dir: config.data_dir,
+                    listen: config.kafka,
+                    advertised: None,
+                    auto_create_topics: true,
+                    default_partitions: config.default_partitions,
+                    ..Config::default()
+                })
+                .await?,
+            ),
+        };
+        let kafka = match (&broker, config.bootstrap) {
+            (Some(broker), _) => broker.bootstrap(),
+            (None, bootstrap) => bootstrap.unwrap_or_default(),
+        };
+        let client = Client::connect(ClientConfig::new(&kafka, "headwater-node")).await?;
+        let registry = Registry::start(client.clone()).await?;
+        let console = Console::new(client, RegistryClient::new(format!("http://{http}")));
+        let app = Router::new()
+            .route("/health", get(|| async { "ok\n" }))
+            .merge(console.router())
+            .merge(registry.router());
+        let (stop_http, stopped) = oneshot::channel::<()>();
+        let http_task = tokio::spawn(async move {
+            // Live pages never end by themselves, so stopping does not wait for open connections.
+            let serving = axum::serve(listener, app);
+            tokio::select! {
+                result = serving => if let Err(error) = result {
+                    tracing::error!(%error, "HTTP stopped");
+                },
+                _ = stopped => {}
+            }
+        });
+        Ok(Self { broker, kafka, http, ready_after: begun.elapsed(), stop_http, http_task })
+    }
+
+    /// `HOST:PORT` for Kafka clients.
+    pub fn kafka(&self) -> &str {
+        &self.kafka
+    }
+
+    /// Base URL of registry, API and console.
+    pub fn http(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// How long it took from start to ready.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// Stops HTTP, then the broker, which leaves its log clean.
+    pub async fn shutdown(self) {
+        let _ = self.stop_http.send(());
+        let _ = self.http_task.await;
+        if let Some(broker) = self.broker {
+            broker.shutdown().await;
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! A running application: what its parts share, how it starts and how it ends.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use headwater_client::{Client, ClientConfig, ClientError};
+use headwater_streams::{GlobalStores, TaskId, Topology};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::assignor::TaskInputs;
+use crate::board::{Board, Phase, TaskStatus};
+use crate::claims::Claims;
+use crate::config::{AppConfig, StateStore};
+use crate::error::AppError;
+use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::state::{Budget, StateDir, Stores};
+use crate::topics::Counts;
+use crate::{catalog, globals, serve, thread, topics};
+
+/// How long a broker that does not answer is tried at the start: it may be starting, too.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
+const CONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// What the threads and the HTTP side of one application have in common.
+pub(crate) struct Shared {
+    pub config: AppConfig,
+    pub topology: Topology,
+    /// Partitions of the topics it reads and writes, as they were at the start.
+    pub counts: Counts,
+    pub tasks: Arc<TaskInputs>,
+    pub board: Board,
+    pub metrics: Metrics,
+    pub stores: Stores,
+    pub globals: GlobalStores,
+    pub claims: Claims,
+    /// Names this process across restarts.
+    pub instance: String,
+    /// Threads that have not had an assignment yet.
+    awaiting: AtomicUsize,
+    stop: watch::Sender<bool>,
+    ended: watch::Sender<usize>,
+    failure: Mutex<Option<AppError>>,
+    /// Locked as long as any thread may write.
+    _directory: Option<StateDir>,
+}
+
+impl Shared {
+    pub fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// A thread was assigned tasks for the first time; when all were, the application runs.
+    pub fn first_assignment(&self) {
+        if self.awaiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.board.set_phase(Phase::Running);
+        }
+    }
+
+    /// A thread has ended. One that failed ends the others, too.
+    pub fn thread_ended(&self, result: Result<(), AppError>) {
+        if let Err(error) = result {
+            tracing::error!(application_id = self.config.application_id, %error, "a processing thread stopped");
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            self.stop.send_replace(true);
+        }
+        self.ended.send_modify(|ended| *ended += 1);
+    }
+}
+
+/// A topology at work. Dropping it stops it without waiting; [`StreamsApp::stop`] waits.
+pub struct StreamsApp {
+    shared: Arc<Shared>,
+    threads: usize,
+    http: Option<SocketAddr>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl StreamsApp {
+    /// Checks and creates topics, loads global tables and starts threads; tasks may be restoring when it returns.
+    pub async fn start(topology: Topology, config: AppConfig) -> Result<Self, AppError> {
+        if topology.application_id() != config.application_id {
+            let (topology, application_id) = (topology.application_id().to_owned(), config.application_id);
+            return Err(AppError::ApplicationId { topology, application_id });
+        }
+        let directory = match config.state_store {
+            StateStore::Disk => Some(StateDir::open(&config.state_dir, &config.application_id)?),
+            StateStore::Memory => None,
+        };
+        let client = connect(&config).await?;
+        let counts = topics::prepare(&client, &topology, &config).await?;
+        let shared = Arc::new(share(topology, config, counts.clone(), directory)?);
+        let mut background = Vec::new();
+        let http = serve::serve(&shared).await?.map(|(address, serving)| {
+            background.push(serving);
+            address
+        });
+        let mut app = Self { shared, threads: 0, http, background };
+        app.background.extend(globals::load(&client, &app.shared, &counts).await?);
+        app.start_threads(&client)?;
+        app.background.push(tokio::spawn(announce(client, app.shared.clone(), http)));
+        Ok(app)
+    }
+
+    fn start_threads(&mut self, client: &Client) -> Result<(), AppError> {
+        if self.shared.tasks.is_empty() {
+            self.shared.board.set_phase(Phase::Running);
+            return Ok(());
+        }
+        for index in 0..self.shared.config.threads.max(1) {
+            thread::spawn(self.shared.clone(), client.clone(), index).map_err(AppError::Thread)?;
+            self.threads += 1;
+        }
+        Ok(())
+    }
+
+    /// Where questions are answered, if anywhere.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// What was counted since the start: committed work only.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.shared.metrics.snapshot()
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.shared.board.phase()
+    }
+
+    /// The tasks assigned to this process.
+    pub fn tasks(&self) -> BTreeMap<TaskId, TaskStatus> {
+        self.shared.board.tasks()
+    }
+
+    /// Whether every assigned task runs.
+    pub fn ready(&self) -> bool {
+        self.shared.board.ready()
+    }
+
+    /// Names this process across restarts.
+    pub fn instance(&self) -> &str {
+        &self.shared.instance
+    }
+
+    /// Returns when all threads have ended: what made one fail (told once), or `Ok` after a stop.
+    pub async fn wait(&self) -> Result<(), AppError> {
+        // The senders live in `self`, so waiting cannot fail before they say so.
+        let _ = self.shared.stop.subscribe().wait_for(|stop| *stop).await;
+        let _ = self.shared.ended.subscribe().wait_for(|ended| *ended >= self.threads).await;
+        self.shared.board.set_phase(Phase::Stopped);
+        match self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits what is done, ends the threads and gives up the state directory.
+    pub async fn stop(mut self) -> Result<(), AppError> {
+        self.shared.stop.send_replace(true);
+        let result = self.wait().await;
+        for task in std::mem::take(&mut self.background) {
+            task.abort();
+            // Aborted tasks end with an error that says so.
+            let _ = task.await;
+        }
+        result
+    }
+
+    /// For `main`: runs until SIGTERM or SIGINT and stops cleanly, or until a failure.
+    pub async fn run_until_signal(self) -> Result<(), AppError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Thread)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Thread)?;
+        let failed = tokio::select! {
+            result = self.wait() => result,
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        };
+        let stopped = self.stop().await;
+        failed.and(stopped)
+    }
+}
+
+impl Drop for StreamsApp {
+    fn drop(&mut self) {
+        self.shared.stop.send_replace(true);
+        self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn connect(config: &AppConfig) -> Result<Client, AppError> {
+    let begun = Instant::now();
+    let mut warned = false;
+    loop {
+        match Client::connect(ClientConfig::new(&config.bootstrap, &config.client_id)).await {
+            Ok(client) => return Ok(client),
+            Err(error) if error.is_retriable() && begun.elapsed() < CONNECT_PATIENCE => {
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::warn!(%error, "trying for {CONNECT_PATIENCE:?}");
+                }
+                tokio::time::sleep(CONNECT_PAUSE).await;
+            }
+            Err(source) => {
+                let (application_id, bootstrap) = (config.application_id.clone(), config.bootstrap.clone());
+                return Err(AppError::Connect { application_id, bootstrap, source });
+            }
+        }
+    }
+}
+
+fn share(
+    topology: Topology,
+    config: AppConfig,
+    counts: Counts,
+    directory: Option<StateDir>,
+) -> Result<Shared, AppError> {
+    let count = |topic: &str| counts.get(topic).copied();
+    let tasks: TaskInputs =
+        topology.tasks(&count).into_iter().map(|id| (id, topology.inputs(id, &count))).collect();
+    let budget = Budget {
+        cache_bytes: config.cache_bytes,
+        write_buffer_bytes: config.write_buffer_bytes,
+        stores: tasks.keys().map(|id| topology.stores(id.subtopology).len()).sum(),
+    };
+    let stores = match &directory {
+        Some(directory) => Stores::on_disk(directory, budget)?,
+        None => Stores::in_memory(),
+    };
+    let kept = || directory.as_ref().map(|directory| directory.instance().to_owned());
+    let instance = config.instance.clone().or_else(kept).unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    Ok(Shared {
+        globals: topology.new_globals(),
+        awaiting: AtomicUsize::new(config.threads.max(1)),
+        tasks: Arc::new(tasks),
+        board: Board::new(),
+        metrics: Metrics::default(),
+        claims: Claims::default(),
+        stop: watch::Sender::new(false),
+        ended: watch::Sender::new(0),
+        failure: Mutex::new(None),
+        _directory: directory,
+        config,
+        topology,
+        counts,
+        stores,
+        instance,
+    })
+}
+
+/// The catalog is for people: an application that cannot be listed runs all the same.
+async fn announce(client: Client, shared: Arc<Shared>, http: Option<SocketAddr>) {
+    let result: Result<(), ClientError> = catalog::publish(&client, &shared, http).await;
+    if let Err(error) = result {
+        tracing::warn!(topic = catalog::TOPIC, %error, "the catalog does not list this service; it runs");
+    }
+}

@@ -1,0 +1,78 @@
+//! What the processing threads tell the outside: phase, tasks, restore progress and node counts.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use headwater_streams::TaskId;
+use serde::Serialize;
+
+/// How far the application is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Loading global tables or waiting for an assignment.
+    Starting,
+    Running,
+    Stopped,
+}
+
+/// One assigned task; at first it does not run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TaskStatus {
+    /// Changelog records still to be restored, by offset distance; 0 once it runs.
+    pub restoring: u64,
+    pub running: bool,
+    /// Committed records per node since the task was assigned.
+    pub node_counts: BTreeMap<String, u64>,
+}
+
+struct State {
+    phase: Phase,
+    tasks: BTreeMap<TaskId, TaskStatus>,
+}
+
+/// Shared between processing threads and the HTTP side.
+pub(crate) struct Board {
+    state: RwLock<State>,
+}
+
+impl Board {
+    pub fn new() -> Self {
+        Self { state: RwLock::new(State { phase: Phase::Starting, tasks: BTreeMap::new() }) }
+    }
+
+    /// Every change is one assignment, so a panic elsewhere leaves it whole.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.read().phase
+    }
+
+    pub fn set_phase(&self, phase: Phase) {
+        self.write().phase = phase;
+    }
+
+    pub fn tasks(&self) -> BTreeMap<TaskId, TaskStatus> {
+        self.read().tasks.clone()
+    }
+
+    pub fn set_task(&self, task: TaskId, status: TaskStatus) {
+        self.write().tasks.insert(task, status);
+    }
+
+    pub fn remove_task(&self, task: TaskId) {
+        self.write().tasks.remove(&task);
+    }
+
+    /// Ready: an assignment has come and nothing is being restored.
+    pub fn ready(&self) -> bool {
+        let state = self.read();
+        state.phase == Phase::Running && state.tasks.values().all(|task| task.running)
+    }
+}

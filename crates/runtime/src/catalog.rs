@@ -1,0 +1,45 @@
+//! What a running service says of itself in the compacted topic `_headwater.catalog`, under `service/<name>`.
+
+use std::net::SocketAddr;
+
+use headwater_client::{Client, ClientError, NewTopic, ProduceRecord, Producer, ProducerConfig};
+use headwater_model::Bytes;
+use serde_json::json;
+
+use crate::app::Shared;
+
+/// The topic that lists every service.
+pub const TOPIC: &str = "_headwater.catalog";
+
+/// Publishes manifest, topology, addresses and instance of this service, replacing what it said before.
+pub(crate) async fn publish(
+    client: &Client,
+    shared: &Shared,
+    http: Option<SocketAddr>,
+) -> Result<(), ClientError> {
+    client.ensure_topic(NewTopic::new(TOPIC, 1).config("cleanup.policy", "compact")).await?;
+    let config = &shared.config;
+    let name =
+        config.manifest.as_ref().map_or(config.application_id.as_str(), |manifest| &manifest.service.name);
+    let entry = json!({
+        "manifest": config.manifest,
+        "topology": shared.topology.describe(),
+        "group_id": config.application_id,
+        "client_id": config.client_id,
+        "instance": shared.instance,
+        "http": http.map(|address| format!("http://{address}")),
+        "reads": shared.topology.source_topics(),
+        "writes": shared.topology.sink_topics(),
+    });
+    let producer = Producer::new(client, ProducerConfig::default()).await?;
+    let record = ProduceRecord {
+        topic: TOPIC.to_owned(),
+        partition: Some(0),
+        timestamp: None,
+        key: Some(Bytes::from(format!("service/{name}"))),
+        value: Some(Bytes::from(entry.to_string())),
+        headers: Vec::new(),
+    };
+    producer.send(record).await?.await?;
+    Ok(())
+}

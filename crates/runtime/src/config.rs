@@ -1,0 +1,194 @@
+//! How an application runs: where the broker is, where state lives, how often and how safely it commits.
+//!
+//! Values come from the manifest's `[runtime]` table; environment variables win over it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use headwater_control::Guarantee;
+use headwater_control::Manifest;
+
+use crate::fault::FaultHook;
+
+/// The address a broker listens on unless told otherwise.
+const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
+const DEFAULT_REGISTRY: &str = "http://127.0.0.1:8081";
+const DEFAULT_STATE_DIR: &str = "state";
+
+/// Where stores keep their committed entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StateStore {
+    /// Under `state_dir`; an unclean stop restores only the tail of the changelogs.
+    #[default]
+    Disk,
+    /// In memory: every start restores all of the changelogs.
+    Memory,
+}
+
+/// Settings of a [`crate::StreamsApp`].
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    /// `host:port` of any broker of the cluster.
+    pub bootstrap: String,
+    /// Consumer group and prefix of internal topics; must equal the topology's.
+    pub application_id: String,
+    pub client_id: String,
+    /// URL of the schema registry, for serdes that need one.
+    pub registry: String,
+    /// State lives in `<state_dir>/<application_id>/`, locked by one process.
+    pub state_dir: PathBuf,
+    pub state_store: StateStore,
+    /// Block cache of all stores together, in bytes.
+    pub cache_bytes: u64,
+    /// Unflushed writes of all stores together, in bytes.
+    pub write_buffer_bytes: u64,
+    /// Time between commits (default 100 ms).
+    pub commit_interval: Duration,
+    /// Processing threads, each with its own group member and producer (default 1).
+    pub threads: usize,
+    /// Where queries, health and metrics are answered; nothing is served without it. Port 0 takes a free one.
+    pub http: Option<SocketAddr>,
+    pub guarantee: Guarantee,
+    /// Of internal topics; -1 takes the broker's default.
+    pub replication: i16,
+    /// How long a silent member keeps its tasks.
+    pub session_timeout: Duration,
+    /// How long a rebalance waits for members that are still processing.
+    pub rebalance_timeout: Duration,
+    /// After this an open transaction of a vanished process is aborted by the broker.
+    pub transaction_timeout: Duration,
+    /// Records buffered per input partition before its fetching pauses.
+    pub max_buffered: usize,
+    /// Names this process across restarts (static membership, transactional id); by default kept in the state directory.
+    pub instance: Option<String>,
+    /// Published in the catalog, and the source of output topics' settings.
+    pub manifest: Option<Manifest>,
+    /// Simulates a crash in tests.
+    #[doc(hidden)]
+    pub fault: Option<FaultHook>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("use {value:?} from {origin}: {reason}")]
+pub struct ConfigError {
+    pub value: String,
+    /// The environment variable or manifest key.
+    pub origin: String,
+    pub reason: String,
+}
+
+impl AppConfig {
+    pub fn new(bootstrap: impl Into<String>, application_id: impl Into<String>) -> Self {
+        let application_id = application_id.into();
+        Self {
+            bootstrap: bootstrap.into(),
+            client_id: application_id.clone(),
+            application_id,
+            registry: DEFAULT_REGISTRY.to_owned(),
+            state_dir: PathBuf::from(DEFAULT_STATE_DIR),
+            state_store: StateStore::Disk,
+            cache_bytes: 16 << 20,
+            write_buffer_bytes: 32 << 20,
+            commit_interval: Duration::from_millis(100),
+            threads: 1,
+            http: None,
+            guarantee: Guarantee::ExactlyOnce,
+            replication: -1,
+            session_timeout: Duration::from_secs(10),
+            rebalance_timeout: Duration::from_secs(60),
+            transaction_timeout: Duration::from_secs(10),
+            max_buffered: 4000,
+            instance: None,
+            manifest: None,
+            fault: None,
+        }
+    }
+
+    /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
+    /// `HEADWATER_HTTP` and `HEADWATER_INSTANCE`.
+    pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {
+        Self::from_manifest_and(manifest, &|name| std::env::var(name).ok())
+    }
+
+    /// As [`AppConfig::from_manifest`], with the environment as an argument.
+    pub fn from_manifest_and(
+        manifest: &Manifest,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let settings = &manifest.runtime;
+        let pick = |variable: &str, key: &str, declared: &Option<String>| {
+            let set = environment(variable).filter(|value| !value.is_empty());
+            let from_environment = set.map(|value| (value, format!("environment variable {variable}")));
+            from_environment.or_else(|| declared.clone().map(|value| (value, format!("[runtime] {key}"))))
+        };
+        let bootstrap = pick("HEADWATER_BOOTSTRAP", "bootstrap", &settings.bootstrap);
+        let bootstrap = bootstrap.map_or_else(|| DEFAULT_BOOTSTRAP.to_owned(), |(value, _)| value);
+        let mut config = Self::new(bootstrap, manifest.group_id());
+        config.client_id = manifest.client_id().to_owned();
+        if let Some((registry, _)) = pick("HEADWATER_REGISTRY", "registry", &settings.registry) {
+            config.registry = registry;
+        }
+        if let Some((folder, _)) = pick("HEADWATER_STATE_DIR", "state_dir", &settings.state_dir) {
+            config.state_dir = PathBuf::from(folder);
+        }
+        if let Some((address, origin)) = pick("HEADWATER_HTTP", "http", &settings.http) {
+            config.http = Some(socket_address(address, origin)?);
+        }
+        config.instance = pick("HEADWATER_INSTANCE", "instance", &None).map(|(value, _)| value);
+        config.guarantee = settings.guarantee.unwrap_or_default();
+        if let Some(ms) = settings.commit_interval_ms {
+            config.commit_interval = Duration::from_millis(ms);
+        }
+        config.threads = settings.threads.unwrap_or(1);
+        config.manifest = Some(manifest.clone());
+        Ok(config)
+    }
+}
+
+fn socket_address(value: String, origin: String) -> Result<SocketAddr, ConfigError> {
+    let found = value.to_socket_addrs().map(|mut addresses| addresses.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => {
+            Err(ConfigError { value, origin, reason: "it names no address; use host:port".to_owned() })
+        }
+        Err(error) => Err(ConfigError { value, origin, reason: format!("{error}; use host:port") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "[service]\nname = \"orders\"\nteam = \"t\"\n[runtime]\nbootstrap = \"kafka:9092\"\n\
+                            http = \"127.0.0.1:7000\"\nguarantee = \"at-least-once\"\n";
+
+    #[test]
+    fn the_environment_wins_over_the_manifest() {
+        let manifest = Manifest::parse(MANIFEST, "headwater.toml").unwrap();
+        let config = AppConfig::from_manifest_and(&manifest, &|_| None).unwrap();
+        assert_eq!((config.bootstrap.as_str(), config.application_id.as_str()), ("kafka:9092", "orders"));
+        assert_eq!(config.http, Some("127.0.0.1:7000".parse().unwrap()));
+        assert_eq!(config.guarantee, Guarantee::AtLeastOnce);
+        let environment = |name: &str| match name {
+            "HEADWATER_BOOTSTRAP" => Some("other:1".to_owned()),
+            "HEADWATER_STATE_DIR" => Some("/data".to_owned()),
+            _ => None,
+        };
+        let config = AppConfig::from_manifest_and(&manifest, &environment).unwrap();
+        assert_eq!((config.bootstrap.as_str(), config.state_dir.to_str()), ("other:1", Some("/data")));
+    }
+
+    #[test]
+    fn an_address_that_is_none_names_its_origin() {
+        let manifest = Manifest::parse(MANIFEST, "headwater.toml").unwrap();
+        let environment = |name: &str| (name == "HEADWATER_HTTP").then(|| "nonsense".to_owned());
+        let error = AppConfig::from_manifest_and(&manifest, &environment).unwrap_err();
+        assert!(
+            error.to_string().contains("HEADWATER_HTTP") && error.to_string().contains("nonsense"),
+            "{error}"
+        );
+    }
+}

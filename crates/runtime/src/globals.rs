@@ -1,0 +1,107 @@
+//! Global tables: read to their end before any task starts, then kept current in the background.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_client::{Client, Consumer, ConsumerConfig, Fetched, Isolation, OffsetSpec};
+use headwater_model::{Offset, TopicPartition};
+use headwater_streams::GlobalStores;
+use tokio::task::JoinHandle;
+
+use crate::app::Shared;
+use crate::error::AppError;
+use crate::topics::Counts;
+
+const POLL: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Loads every global table and returns the task that follows their topics; `None` if there are none.
+pub(crate) async fn load(
+    client: &Client,
+    shared: &Arc<Shared>,
+    counts: &Counts,
+) -> Result<Option<JoinHandle<()>>, AppError> {
+    let mut stores: HashMap<String, Vec<String>> = HashMap::new();
+    for global in shared.topology.global_stores() {
+        stores.entry(global.topic).or_default().push(global.store);
+    }
+    if stores.is_empty() {
+        return Ok(None);
+    }
+    let failed = || AppError::client("load the global tables");
+    let partitions: Vec<TopicPartition> = stores
+        .keys()
+        .flat_map(|topic| {
+            let count = counts.get(topic).copied().unwrap_or(0);
+            (0..count).map(|partition| TopicPartition::new(topic.as_str(), partition))
+        })
+        .collect();
+    let offsets = async |spec: OffsetSpec| {
+        let asked: Vec<_> = partitions.iter().map(|at| (at.clone(), spec)).collect();
+        client.list_offsets(&asked, Isolation::Committed).await
+    };
+    let starts = offsets(OffsetSpec::Earliest).await.map_err(failed())?;
+    let ends = offsets(OffsetSpec::Latest).await.map_err(failed())?;
+    let config = ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() };
+    let mut consumer = Consumer::new(client, config);
+    let positions: Vec<(TopicPartition, Offset)> = starts.into_iter().collect();
+    let mut waiting: HashMap<TopicPartition, Offset> = ends
+        .into_iter()
+        .filter(|(at, end)| positions.iter().any(|(known, start)| known == at && start < end))
+        .collect();
+    consumer.assign(positions);
+    while !waiting.is_empty() {
+        let fetched = consumer.poll(POLL).await.map_err(failed())?;
+        for part in &fetched {
+            if waiting.get(&part.topic_partition).is_some_and(|end| part.next_offset >= *end) {
+                waiting.remove(&part.topic_partition);
+            }
+        }
+        apply(&shared.globals, &stores, fetched).await;
+        waiting.retain(|at, end| consumer.position(at).is_none_or(|position| position < *end));
+    }
+    for store in stores.values().flatten() {
+        let (rows, skipped) = (shared.globals.len(store), shared.globals.skipped(store));
+        tracing::info!(store, rows, skipped, "global table loaded");
+    }
+    let globals = shared.globals.clone();
+    Ok(Some(tokio::spawn(follow(consumer, globals, stores))))
+}
+
+async fn follow(mut consumer: Consumer, globals: GlobalStores, stores: HashMap<String, Vec<String>>) {
+    loop {
+        match consumer.poll(POLL).await {
+            Ok(fetched) => apply(&globals, &stores, fetched).await,
+            Err(error) => {
+                tracing::warn!(%error, "global tables are not current; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Decoding may wait for a schema, so it does not run on the reactor.
+async fn apply(globals: &GlobalStores, stores: &HashMap<String, Vec<String>>, fetched: Vec<Fetched>) {
+    let mut work = Vec::new();
+    for part in fetched {
+        let records = Arc::new(part.records);
+        for store in stores.get(&part.topic_partition.topic).into_iter().flatten() {
+            work.push((store.clone(), records.clone()));
+        }
+    }
+    if work.iter().all(|(_, records)| records.is_empty()) {
+        return;
+    }
+    let globals = globals.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        for (store, records) in work {
+            if let Err(error) = globals.apply(&store, &records) {
+                tracing::error!(store, %error, "apply records to a global table");
+            }
+        }
+    });
+    if let Err(error) = done.await {
+        tracing::error!(%error, "apply records to the global tables");
+    }
+}

@@ -1,0 +1,44 @@
+//! Runs a topology of `headwater-streams` against a Kafka cluster.
+//!
+//! Owns what the pure core refuses: group membership, fetching, transactions, state on disk, restoring, queries over HTTP.
+//! Invariant: outputs, changelogs and input positions are committed together or not at all, and a store on disk never
+//! holds more than its changelog. Whatever fails in between, tasks are dropped and made again from what is committed.
+//!
+//! A [`StreamsApp`] has one or more processing threads. Each is a member of the consumer group named like the application
+//! and has a transactional producer; all network I/O runs on the tokio runtime that [`StreamsApp::start`] was called in, so
+//! that processing never starves it.
+//!
+//! Absent: standby tasks, queries of other instances' stores, cooperative rebalancing (a rebalance stops all tasks).
+
+// An error here ends an attempt or the application, so its size costs nothing.
+#![allow(clippy::result_large_err)]
+
+mod app;
+mod assignor;
+mod avro;
+mod balance;
+mod board;
+mod catalog;
+mod claims;
+mod config;
+mod error;
+mod fault;
+mod globals;
+mod http;
+mod metrics;
+mod serve;
+mod state;
+mod thread;
+mod topics;
+
+pub use app::StreamsApp;
+pub use avro::{AvroSerde, AvroSerdes};
+pub use board::{Phase, TaskStatus};
+pub use catalog::TOPIC as CATALOG_TOPIC;
+pub use config::{AppConfig, ConfigError, Guarantee, StateStore};
+pub use error::AppError;
+#[doc(hidden)]
+pub use fault::{FaultHook, FaultPoint};
+pub use headwater_registry::{RegistryClient, RegistryError};
+pub use metrics::MetricsSnapshot;
+pub use state::StateError;

@@ -1,0 +1,99 @@
+//! What an application counted: committed work only, so that a replay after a failure is not counted twice.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use headwater_streams::TaskMetrics;
+use serde::Serialize;
+
+macro_rules! counters {
+    ($(#[doc = $doc:literal] $name:ident),* $(,)?) => {
+        /// Counters of one application, shared by its threads.
+        #[derive(Debug, Default)]
+        pub struct Metrics { $(pub(crate) $name: AtomicU64),* }
+
+        /// The counters at one moment.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub struct MetricsSnapshot { $(#[doc = $doc] pub $name: u64),* }
+
+        impl Metrics {
+            pub fn snapshot(&self) -> MetricsSnapshot {
+                MetricsSnapshot { $($name: self.$name.load(Ordering::Relaxed)),* }
+            }
+        }
+
+        impl MetricsSnapshot {
+            /// Prometheus' text format.
+            pub fn prometheus(&self, application_id: &str) -> String {
+                let mut text = String::new();
+                for (name, value, help) in [$((stringify!($name), self.$name, $doc)),*] {
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(text, "# HELP headwater_streams_{name} {help}\n# TYPE headwater_streams_{name} counter");
+                    let _ = writeln!(text, "headwater_streams_{name}{{application_id=\"{application_id}\"}} {value}");
+                }
+                text
+            }
+        }
+    };
+}
+
+counters! {
+    #[doc = "Records taken from input topics."]
+    records_in,
+    #[doc = "Records written to sinks, repartition topics and dead-letter topics."]
+    records_out,
+    #[doc = "Records whose window had closed."]
+    dropped_late,
+    #[doc = "Records skipped for a null key."]
+    skipped_null_key,
+    #[doc = "Records skipped for a null value."]
+    skipped_null_value,
+    #[doc = "Records skipped for a negative timestamp."]
+    skipped_invalid_timestamp,
+    #[doc = "Records that did not decode."]
+    deserialization_errors,
+    #[doc = "Changelog records applied to stores."]
+    restored,
+    #[doc = "Stores thrown away because their position did not fit their changelog."]
+    wiped_stores,
+    #[doc = "Transactions or commits done."]
+    commits,
+    #[doc = "Transactions or commits given up and repeated."]
+    aborts,
+    #[doc = "Assignments received."]
+    rebalances,
+    #[doc = "Microseconds spent processing."]
+    process_micros,
+    #[doc = "Microseconds spent committing."]
+    commit_micros,
+}
+
+impl Metrics {
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn took(counter: &AtomicU64, time: Duration) {
+        Self::add(counter, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds what a task did between two of its snapshots.
+    pub(crate) fn advance(&self, before: &TaskMetrics, after: &TaskMetrics) {
+        for (counter, before, after) in [
+            (&self.records_in, before.records_in, after.records_in),
+            (&self.records_out, before.records_out, after.records_out),
+            (&self.dropped_late, before.dropped_late, after.dropped_late),
+            (&self.skipped_null_key, before.skipped_null_key, after.skipped_null_key),
+            (&self.skipped_null_value, before.skipped_null_value, after.skipped_null_value),
+            (
+                &self.skipped_invalid_timestamp,
+                before.skipped_invalid_timestamp,
+                after.skipped_invalid_timestamp,
+            ),
+            (&self.deserialization_errors, before.deserialization_errors, after.deserialization_errors),
+        ] {
+            Self::add(counter, after.saturating_sub(before));
+        }
+    }
+}

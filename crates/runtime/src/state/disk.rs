@@ -1,0 +1,150 @@
+//! Stores on disk: one fjall database per process, a keyspace per store and task, one more for positions.
+//!
+//! Writes reach the operating system before they return, so a killed process loses none. A machine that loses power may
+//! lose the last ones, entries together with their position, and restores them from the changelog.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use headwater_model::{Bytes, Offset};
+use headwater_streams::{StoreBackend, StoreError};
+
+use super::{Budget, StateError, StoreWrite};
+
+/// The smallest limit that fjall accepts. An opening database reads its journal, so it is kept small.
+const JOURNAL_BYTES: u64 = 64 << 20;
+const SMALLEST_MEMTABLE: u64 = 256 << 10;
+const LARGEST_MEMTABLE: u64 = 8 << 20;
+
+/// The database of one process.
+pub struct DiskStores {
+    database: Database,
+    positions: Keyspace,
+    memtable_bytes: u64,
+}
+
+fn failed(what: &str, name: &str) -> impl FnOnce(fjall::Error) -> StoreError {
+    let context = format!("{what} store {name}");
+    move |error| StoreError::new(format!("{context}: {error}"))
+}
+
+impl DiskStores {
+    pub(super) fn open(path: &Path, budget: Budget) -> Result<Self, StateError> {
+        let broken =
+            |error: fjall::Error| StateError::Open { path: path.to_owned(), message: error.to_string() };
+        let database = Database::builder(path)
+            .cache_size(budget.cache_bytes)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(1)
+            .open()
+            .map_err(broken)?;
+        let small = || KeyspaceCreateOptions::default().max_memtable_size(SMALLEST_MEMTABLE);
+        let positions = database.keyspace("positions", small).map_err(broken)?;
+        let share = budget.write_buffer_bytes / budget.stores.max(1) as u64;
+        Ok(Self { database, positions, memtable_bytes: share.clamp(SMALLEST_MEMTABLE, LARGEST_MEMTABLE) })
+    }
+
+    pub(super) fn keyspace(&self, name: &str) -> Result<DiskStore, StoreError> {
+        if name.len() > usize::from(u8::MAX) {
+            return Err(StoreError::new(format!(
+                "open store {name}: use a name of fewer than 230 characters"
+            )));
+        }
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
+        let keyspace = self.database.keyspace(name, options).map_err(failed("open", name))?;
+        Ok(DiskStore { database: self.database.clone(), keyspace, name: name.to_owned() })
+    }
+
+    pub(super) fn position(&self, name: &str) -> Result<Option<Offset>, StoreError> {
+        let Some(stored) = self.positions.get(name).map_err(failed("read the position of", name))? else {
+            return Ok(None);
+        };
+        <[u8; 8]>::try_from(&stored[..]).map(|bytes| Some(Offset::from_be_bytes(bytes))).map_err(|_| {
+            StoreError::new(format!("read the position of store {name}: it has {} bytes", stored.len()))
+        })
+    }
+
+    pub(super) fn positioned(&self) -> Result<Vec<String>, StoreError> {
+        let name = |guard: fjall::Guard| {
+            let key = guard.key().map_err(failed("list", "positions"))?;
+            Ok(String::from_utf8_lossy(&key).into_owned())
+        };
+        self.positions.iter().map(name).collect()
+    }
+
+    pub(super) fn write(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        for write in writes {
+            let name = write.id.name();
+            let keyspace = self.keyspace(&name)?.keyspace;
+            for (key, value) in write.entries {
+                match value {
+                    Some(value) => batch.insert(&keyspace, &key[..], &value[..]),
+                    None => batch.remove(&keyspace, &key[..]),
+                }
+            }
+            if let Some(position) = write.position {
+                batch.insert(&self.positions, name.as_str(), position.to_be_bytes());
+            }
+        }
+        batch.commit().map_err(failed("write", "batch"))
+    }
+
+    /// The position goes first: entries without one are wiped again by the next start.
+    pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
+        self.positions.remove(name).map_err(failed("forget the position of", name))?;
+        self.keyspace(name)?.keyspace.clear().map_err(failed("empty", name))
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
+    }
+}
+
+/// The committed entries of one store.
+pub struct DiskStore {
+    database: Database,
+    keyspace: Keyspace,
+    name: String,
+}
+
+impl StoreBackend for DiskStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = self.keyspace.get(key).map_err(failed("read", &self.name))?;
+        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        if is_empty(from, to) {
+            return Ok(Vec::new());
+        }
+        let entry = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(failed("scan", &self.name))?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        };
+        self.keyspace.range::<&[u8], _>((from, to)).map(entry).collect()
+    }
+
+    fn apply(&mut self, entries: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        for (key, value) in entries {
+            match value {
+                Some(value) => batch.insert(&self.keyspace, &key[..], &value[..]),
+                None => batch.remove(&self.keyspace, &key[..]),
+            }
+        }
+        batch.commit().map_err(failed("write", &self.name))
+    }
+}
+
+/// Ordered maps panic on inverted bounds; here they contain nothing.
+fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+            from >= to
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,58 @@
+//! Stores in memory: they outlive their tasks but not the process.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use headwater_model::Offset;
+use headwater_streams::{MemoryStore, StoreBackend, StoreError};
+
+use super::StoreWrite;
+
+#[derive(Default)]
+struct Held {
+    entries: MemoryStore,
+    position: Option<Offset>,
+}
+
+/// Entries and positions by store name.
+#[derive(Default)]
+pub struct MemoryStores {
+    stores: Mutex<HashMap<String, Held>>,
+}
+
+impl MemoryStores {
+    /// A panic elsewhere leaves the map whole.
+    fn stores(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn entries(&self, name: &str) -> MemoryStore {
+        self.stores().entry(name.to_owned()).or_default().entries.clone()
+    }
+
+    pub(super) fn position(&self, name: &str) -> Option<Offset> {
+        self.stores().get(name).and_then(|held| held.position)
+    }
+
+    pub(super) fn positioned(&self) -> Vec<String> {
+        self.stores()
+            .iter()
+            .filter(|(_, held)| held.position.is_some())
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    pub(super) fn write(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
+        let mut stores = self.stores();
+        for write in writes {
+            let held = stores.entry(write.id.name()).or_default();
+            held.entries.apply(write.entries)?;
+            held.position = write.position.or(held.position);
+        }
+        Ok(())
+    }
+
+    pub(super) fn wipe(&self, name: &str) {
+        self.stores().remove(name);
+    }
+}

@@ -1,0 +1,232 @@
+//! The state of one process: a locked directory, and stores that change together with their changelog positions.
+//!
+//! Invariant: a store's entries are exactly its changelog up to its position; both change in one atomic write. A store
+//! without a position is empty.
+
+mod directory;
+mod disk;
+mod memory;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use headwater_model::{Bytes, Offset};
+use headwater_streams::{StoreBackend, StoreError, TaskId};
+
+pub use directory::StateDir;
+use disk::DiskStores;
+use memory::MemoryStores;
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error(
+        "lock state directory {}: another process uses it; stop that one, or give this one its own with HEADWATER_STATE_DIR",
+        path.display()
+    )]
+    InUse { path: PathBuf },
+    #[error("use state directory {}: {source}; check its owner, its permissions and the space left", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "open the stores in {}: {message}; if the directory is damaged, remove it: it is rebuilt from the changelogs",
+        path.display()
+    )]
+    Open { path: PathBuf, message: String },
+}
+
+/// One store of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StoreId {
+    pub task: TaskId,
+    pub store: String,
+}
+
+impl StoreId {
+    pub fn new(task: TaskId, store: impl Into<String>) -> Self {
+        Self { task, store: store.into() }
+    }
+
+    /// The name under which its entries and its position are kept.
+    fn name(&self) -> String {
+        format!("{}/{}", self.task, self.store)
+    }
+}
+
+/// Changes of one store and the changelog position they lead to.
+pub struct StoreWrite {
+    pub id: StoreId,
+    pub entries: Vec<(Bytes, Option<Bytes>)>,
+    /// `None` leaves the position as it is.
+    pub position: Option<Offset>,
+}
+
+/// All stores of a process; clones share them.
+#[derive(Clone)]
+pub enum Stores {
+    Disk(Arc<DiskStores>),
+    Memory(Arc<MemoryStores>),
+}
+
+/// How much memory the stores of a process may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    pub cache_bytes: u64,
+    pub write_buffer_bytes: u64,
+    /// How many stores share it.
+    pub stores: usize,
+}
+
+impl Stores {
+    pub fn in_memory() -> Self {
+        Self::Memory(Arc::new(MemoryStores::default()))
+    }
+
+    pub fn on_disk(directory: &StateDir, budget: Budget) -> Result<Self, StateError> {
+        Ok(Self::Disk(Arc::new(DiskStores::open(&directory.stores(), budget)?)))
+    }
+
+    /// The committed entries of a store, created empty if it is new.
+    pub fn open(&self, id: &StoreId) -> Result<Box<dyn StoreBackend>, StoreError> {
+        match self {
+            Self::Disk(stores) => Ok(Box::new(stores.keyspace(&id.name())?)),
+            Self::Memory(stores) => Ok(Box::new(stores.entries(&id.name()))),
+        }
+    }
+
+    /// The changelog offset up to which a store is complete.
+    pub fn position(&self, id: &StoreId) -> Result<Option<Offset>, StoreError> {
+        match self {
+            Self::Disk(stores) => stores.position(&id.name()),
+            Self::Memory(stores) => Ok(stores.position(&id.name())),
+        }
+    }
+
+    /// Applies all changes and positions, or none.
+    pub fn write(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
+        match self {
+            Self::Disk(stores) => stores.write(writes),
+            Self::Memory(stores) => stores.write(writes),
+        }
+    }
+
+    /// Empties a store and forgets its position.
+    pub fn wipe(&self, id: &StoreId) -> Result<(), StoreError> {
+        match self {
+            Self::Disk(stores) => stores.wipe(&id.name()),
+            Self::Memory(stores) => {
+                stores.wipe(&id.name());
+                Ok(())
+            }
+        }
+    }
+
+    /// Tasks that have a store with a position here, for the assignor.
+    pub fn held(&self) -> Result<Vec<TaskId>, StoreError> {
+        let names = match self {
+            Self::Disk(stores) => stores.positioned()?,
+            Self::Memory(stores) => stores.positioned(),
+        };
+        let mut tasks: Vec<TaskId> =
+            names.iter().filter_map(|name| parse_task(name.split_once('/')?.0)).collect();
+        tasks.sort();
+        tasks.dedup();
+        Ok(tasks)
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        match self {
+            Self::Disk(stores) => stores.disk_bytes(),
+            Self::Memory(_) => 0,
+        }
+    }
+}
+
+/// Reads `0_1` back.
+pub(crate) fn parse_task(text: &str) -> Option<TaskId> {
+    let (subtopology, partition) = text.split_once('_')?;
+    Some(TaskId { subtopology: subtopology.parse().ok()?, partition: partition.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: Budget = Budget { cache_bytes: 1 << 20, write_buffer_bytes: 4 << 20, stores: 4 };
+
+    fn entry(key: &str, value: &str) -> (Bytes, Option<Bytes>) {
+        (Bytes::from(key.to_owned()), Some(Bytes::from(value.to_owned())))
+    }
+
+    fn check(stores: &Stores) {
+        let id = StoreId::new(TaskId { subtopology: 1, partition: 2 }, "counts");
+        let other = StoreId::new(TaskId { subtopology: 0, partition: 0 }, "counts");
+        assert_eq!(stores.position(&id).unwrap(), None);
+        let write = |id: &StoreId, entries, position| StoreWrite { id: id.clone(), entries, position };
+        stores
+            .write(vec![
+                write(&id, vec![entry("a", "1"), entry("b", "2")], Some(7)),
+                write(&other, vec![entry("a", "9")], None),
+            ])
+            .unwrap();
+        stores.write(vec![write(&id, vec![(Bytes::from("b"), None)], Some(8))]).unwrap();
+        let backend = stores.open(&id).unwrap();
+        assert_eq!(backend.get(b"a").unwrap(), Some(Bytes::from("1")));
+        assert_eq!(backend.get(b"b").unwrap(), None);
+        assert_eq!(stores.open(&other).unwrap().get(b"a").unwrap(), Some(Bytes::from("9")));
+        assert_eq!(stores.position(&id).unwrap(), Some(8));
+        assert_eq!(stores.held().unwrap(), [id.task]);
+        stores.wipe(&id).unwrap();
+        assert_eq!(stores.position(&id).unwrap(), None);
+        assert_eq!(stores.open(&id).unwrap().get(b"a").unwrap(), None);
+    }
+
+    #[test]
+    fn memory_and_disk_behave_alike() {
+        check(&Stores::in_memory());
+        let folder = tempfile::tempdir().unwrap();
+        let directory = StateDir::open(folder.path(), "app").unwrap();
+        check(&Stores::on_disk(&directory, BUDGET).unwrap());
+    }
+
+    #[test]
+    fn disk_stores_come_back_with_their_positions() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = StoreId::new(TaskId { subtopology: 0, partition: 1 }, "s");
+        let instance = {
+            let directory = StateDir::open(folder.path(), "app").unwrap();
+            let stores = Stores::on_disk(&directory, BUDGET).unwrap();
+            let writes =
+                vec![StoreWrite { id: id.clone(), entries: vec![entry("k", "v")], position: Some(3) }];
+            stores.write(writes).unwrap();
+            directory.instance().to_owned()
+        };
+        let directory = StateDir::open(folder.path(), "app").unwrap();
+        assert_eq!(directory.instance(), instance);
+        let stores = Stores::on_disk(&directory, BUDGET).unwrap();
+        assert_eq!(stores.position(&id).unwrap(), Some(3));
+        assert_eq!(stores.open(&id).unwrap().get(b"k").unwrap(), Some(Bytes::from("v")));
+    }
+
+    #[test]
+    fn a_second_process_is_kept_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = StateDir::open(folder.path(), "app").unwrap();
+        let error = StateDir::open(folder.path(), "app").unwrap_err();
+        assert!(
+            matches!(error, StateError::InUse { .. }) && error.to_string().contains("HEADWATER_STATE_DIR")
+        );
+        assert!(StateDir::open(folder.path(), "other-app").is_ok());
+        drop(held);
+        assert!(StateDir::open(folder.path(), "app").is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        let error = StateDir::open(&file, "app").unwrap_err();
+        assert!(error.to_string().contains("file"), "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! A task that runs: its inputs, what of it is committed, and whether there is something to commit.
+
+use std::collections::HashMap;
+
+use headwater_client::{Committed, Fetched};
+use headwater_model::{Offset, TimestampMs, TopicPartition};
+use headwater_streams::{StoreInfo, Task, TaskError, TaskMetrics};
+
+use crate::board::TaskStatus;
+
+pub(super) struct ActiveTask {
+    pub task: Task,
+    pub stores: Vec<StoreInfo>,
+    /// Where fetching of each input starts.
+    pub starts: Vec<(TopicPartition, Offset)>,
+    committed: HashMap<TopicPartition, Committed>,
+    /// Records or punctuations were processed since the last commit. Control records that only move a position do
+    /// not count: committing them would write new ones, without end.
+    pub dirty: bool,
+    /// What the application's metrics already contain.
+    pub counted: TaskMetrics,
+}
+
+impl ActiveTask {
+    pub fn new(
+        task: Task,
+        starts: Vec<(TopicPartition, Offset)>,
+        committed: HashMap<TopicPartition, Committed>,
+    ) -> Self {
+        let stores = task.stores();
+        Self { task, stores, starts, committed, dirty: false, counted: TaskMetrics::default() }
+    }
+
+    /// Buffers fetched records; returns how many wait at that input.
+    ///
+    /// The input's end is its last stable offset: waiting for records of an open transaction would wait for its end.
+    pub fn take(&mut self, part: Fetched) -> Result<usize, TaskError> {
+        let at = &part.topic_partition;
+        self.task.set_end_offset(at, part.last_stable_offset);
+        self.task.enqueue(at, part.records)?;
+        self.task.set_fetched_to(at, part.next_offset);
+        Ok(self.task.buffered(at))
+    }
+
+    /// Processes up to `turn` records and due punctuations; returns whether there were any.
+    pub fn work(&mut self, turn: usize, now: TimestampMs) -> Result<bool, TaskError> {
+        let records = self.task.process(turn, now)?;
+        let punctuations = self.task.punctuate(now)?;
+        let worked = records + punctuations > 0;
+        self.dirty |= worked;
+        Ok(worked)
+    }
+
+    pub fn holds_records(&self) -> bool {
+        self.starts.iter().any(|(at, _)| self.task.buffered(at) > 0)
+    }
+
+    /// Positions that differ from those that are committed.
+    pub fn advanced(&self) -> Vec<(TopicPartition, Committed)> {
+        let positions = self.task.positions().into_iter();
+        positions
+            .map(|(at, offset, metadata)| (at, Committed { offset, metadata }))
+            .filter(|(at, position)| self.committed.get(at) != Some(position))
+            .collect()
+    }
+
+    pub fn commit_positions(&mut self, positions: Vec<(TopicPartition, Committed)>) {
+        self.committed.extend(positions);
+        self.dirty = false;
+    }
+
+    pub fn committed(&self, at: &TopicPartition) -> Option<Offset> {
+        self.committed.get(at).map(|position| position.offset)
+    }
+
+    pub fn status(&self) -> TaskStatus {
+        TaskStatus { restoring: 0, running: true, node_counts: self.task.node_counts().into_iter().collect() }
+    }
+}

@@ -1,0 +1,132 @@
+//! How a thread begins: its producer first, so that a predecessor's transaction is over, then its membership.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use headwater_client::{
+    AutoOffsetReset, Client, ClientError, ConsumerConfig, GroupConfig, GroupConsumer, Isolation, Producer,
+    ProducerConfig,
+};
+use headwater_model::TopicPartition;
+use tokio::runtime::Handle;
+
+use super::Worker;
+use super::commit::Transaction;
+use super::purge::Purge;
+use super::trouble::{Failures, Trouble};
+use crate::app::Shared;
+use crate::assignor::{Owned, StreamsAssignor};
+use crate::config::Guarantee;
+use crate::error::AppError;
+
+impl Worker {
+    pub(super) fn join(
+        shared: Arc<Shared>,
+        runtime: Handle,
+        client: Client,
+        index: usize,
+    ) -> Result<Self, AppError> {
+        let owned = Owned::default();
+        let producer = runtime
+            .block_on(Producer::new(&client, producer_config(&shared, index)))
+            .map_err(AppError::client("start the producer"))?;
+        let config = group_config(&shared, index, &owned);
+        let mut group = runtime
+            .block_on(GroupConsumer::join(&client, config))
+            .map_err(AppError::client("join the group"))?;
+        group.manage_positions(false);
+        Ok(Self {
+            purge: Purge::new(&shared.topology),
+            shared,
+            runtime,
+            client,
+            index,
+            owned,
+            group,
+            membership_ended: false,
+            producer: Some(producer),
+            had_assignment: false,
+            assigned: Vec::new(),
+            open_at: None,
+            active: Default::default(),
+            readers: HashMap::new(),
+            paused: Default::default(),
+            restoring: Default::default(),
+            restorer: None,
+            transaction: Transaction::default(),
+            last_commit: Instant::now(),
+            failures: Failures::default(),
+        })
+    }
+
+    /// A new producer of this thread; under exactly-once its start ends the transaction of the one before.
+    pub(super) fn ensure_producer(&mut self) -> Result<(), Trouble> {
+        if self.producer.is_none() {
+            let config = producer_config(&self.shared, self.index);
+            let started = self.runtime.block_on(Producer::new(&self.client, config));
+            self.producer = Some(started.map_err(Trouble::client("start the producer again"))?);
+        }
+        Ok(())
+    }
+
+    /// A membership that ended with an error is replaced: the tasks it had may be another member's.
+    pub(super) fn ensure_member(&mut self) -> Result<(), Trouble> {
+        if self.membership_ended {
+            self.unlist();
+            self.assigned.clear();
+            self.owned.set(Vec::new());
+            self.open_at = None;
+            let config = group_config(&self.shared, self.index, &self.owned);
+            let joined = self.runtime.block_on(member(&self.client, config));
+            self.group = joined.map_err(Trouble::client("join the group again"))?;
+            self.membership_ended = false;
+        }
+        Ok(())
+    }
+
+    /// The partitions that the assigned tasks read.
+    pub(super) fn assigned_inputs(&self) -> Vec<TopicPartition> {
+        self.assigned.iter().filter_map(|task| self.shared.tasks.get(task)).flatten().cloned().collect()
+    }
+}
+
+/// Start positions are this thread's business: tasks are restored before their inputs are read.
+async fn member(client: &Client, config: GroupConfig) -> Result<GroupConsumer, ClientError> {
+    let mut group = GroupConsumer::join(client, config).await?;
+    group.manage_positions(false);
+    Ok(group)
+}
+
+fn producer_config(shared: &Shared, index: usize) -> ProducerConfig {
+    let config = &shared.config;
+    let transactional_id = match config.guarantee {
+        Guarantee::ExactlyOnce => Some(format!("{}-{}-{index}", config.application_id, shared.instance)),
+        Guarantee::AtLeastOnce => None,
+    };
+    ProducerConfig {
+        transactional_id,
+        transaction_timeout: config.transaction_timeout,
+        ..ProducerConfig::default()
+    }
+}
+
+fn group_config(shared: &Shared, index: usize, owned: &Owned) -> GroupConfig {
+    let config = &shared.config;
+    let topics: BTreeSet<String> = shared.tasks.values().flatten().map(|input| input.topic.clone()).collect();
+    let mut group = GroupConfig::new(config.application_id.clone(), topics.into_iter().collect());
+    group.instance_id = Some(format!("{}-{index}", shared.instance));
+    group.session_timeout = config.session_timeout;
+    group.rebalance_timeout = config.rebalance_timeout;
+    group.assignor = Arc::new(StreamsAssignor {
+        tasks: shared.tasks.clone(),
+        owned: owned.clone(),
+        stores: shared.stores.clone(),
+    });
+    group.consumer = ConsumerConfig {
+        isolation: Isolation::Committed,
+        auto_offset_reset: AutoOffsetReset::Earliest,
+        ..ConsumerConfig::default()
+    };
+    group
+}

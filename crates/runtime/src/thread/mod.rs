@@ -1,0 +1,271 @@
+//! A processing thread: one member of the group, one producer, and the tasks it was given.
+//!
+//! Everything runs in turns on a thread of its own: poll, open tasks, restore, process, commit. Only network I/O is
+//! awaited, on the application's runtime. Invariant: whatever fails, no task survives it; tasks are opened again from
+//! committed state, by a producer whose InitProducerId has ended the open transaction.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use headwater_client::{Client, Consumer, Fetched, GroupConsumer, GroupEvent, Producer};
+use headwater_model::{TimestampMs, TopicPartition};
+use headwater_streams::TaskId;
+use tokio::runtime::Handle;
+
+use crate::app::Shared;
+use crate::assignor::{Owned, tasks_of};
+use crate::board::TaskStatus;
+use crate::error::AppError;
+use crate::fault::FaultPoint;
+use crate::metrics::Metrics;
+
+mod active;
+mod commit;
+mod join;
+mod open;
+mod purge;
+mod restore;
+mod trouble;
+
+use active::ActiveTask;
+use commit::Transaction;
+use purge::Purge;
+use restore::RestoringTask;
+use trouble::{Failures, Trouble};
+
+/// The longest wait for records: how soon a stop is noticed.
+const IDLE: Duration = Duration::from_millis(200);
+/// Waits while records are held back for an input that is behind.
+const HELD_BACK: Duration = Duration::from_millis(5);
+/// Records that a task takes before the next one has its turn.
+const TURN: usize = 1000;
+
+/// Starts processing thread `index`; its end is reported to `shared`.
+pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::io::Result<()> {
+    let runtime = Handle::current();
+    let name = format!("{}-{index}", shared.config.application_id);
+    let work = move || {
+        // Connections and heartbeats are spawned on the runtime that the application was started in.
+        let _entered = runtime.enter();
+        let worked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            Worker::join(shared.clone(), runtime.clone(), client, index)?.run()
+        }));
+        shared.claims.release(index);
+        shared.thread_ended(worked.unwrap_or_else(|panic| Err(AppError::Panic(message(panic.as_ref())))));
+    };
+    std::thread::Builder::new().name(name).spawn(work).map(drop)
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+/// Milliseconds since 1970.
+fn wall_clock() -> TimestampMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    client: Client,
+    index: usize,
+    /// What the assignor tells the group's leader.
+    owned: Owned,
+    group: GroupConsumer,
+    /// The group refused this member for good; a new one must join.
+    membership_ended: bool,
+    producer: Option<Producer>,
+    had_assignment: bool,
+    assigned: Vec<TaskId>,
+    /// The assigned tasks are yet to be opened, not before this moment.
+    open_at: Option<Instant>,
+    active: BTreeMap<TaskId, ActiveTask>,
+    /// Which active task reads a partition.
+    readers: HashMap<TopicPartition, TaskId>,
+    paused: HashSet<TopicPartition>,
+    restoring: BTreeMap<TaskId, RestoringTask>,
+    restorer: Option<Consumer>,
+    transaction: Transaction,
+    last_commit: Instant,
+    purge: Purge,
+    failures: Failures,
+}
+
+impl Worker {
+    fn run(mut self) -> Result<(), AppError> {
+        while !self.shared.stopping() {
+            if let Err(trouble) = self.turn() {
+                self.recover(trouble)?;
+            }
+        }
+        self.finish()
+    }
+
+    fn turn(&mut self) -> Result<(), Trouble> {
+        self.poll()?;
+        self.open_tasks()?;
+        self.restore()?;
+        self.process()?;
+        self.commit_if_due()
+    }
+
+    /// A clean end. What cannot be committed is done again by the next start.
+    fn finish(mut self) -> Result<(), AppError> {
+        match self.commit() {
+            Ok(()) => {}
+            Err(Trouble::Fatal(error)) => return Err(error),
+            Err(trouble) => {
+                tracing::warn!(%trouble, "the last commit failed; the next start repeats its work")
+            }
+        }
+        self.unlist();
+        self.drop_tasks();
+        if let Err(error) = self.runtime.block_on(self.group.leave()) {
+            tracing::warn!(%error, "leave the group; its tasks wait for the session timeout");
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<(), Trouble> {
+        let patience = self.patience();
+        let event =
+            self.runtime.block_on(self.group.poll(patience)).map_err(Trouble::client("poll the group"))?;
+        match event {
+            None => Ok(()),
+            Some(GroupEvent::Records(fetched)) => fetched.into_iter().try_for_each(|part| self.take(part)),
+            Some(GroupEvent::Revoked { lost, .. }) => self.revoked(lost),
+            Some(GroupEvent::Assigned { partitions, .. }) => {
+                self.assigned_tasks(&partitions);
+                Ok(())
+            }
+        }
+    }
+
+    /// How long to wait for records: not at all if there is work.
+    fn patience(&mut self) -> Duration {
+        let now = wall_clock();
+        if !self.restoring.is_empty() || self.active.values_mut().any(|active| active.task.ready(now)) {
+            return Duration::ZERO;
+        }
+        let mut wait = IDLE;
+        if self.active.values().any(|active| active.dirty) {
+            wait = wait.min(self.shared.config.commit_interval.saturating_sub(self.last_commit.elapsed()));
+        }
+        if let Some(open_at) = self.open_at {
+            wait = wait.min(open_at.saturating_duration_since(Instant::now()));
+        }
+        if let Some(due) = self.active.values().filter_map(|active| active.task.next_punctuation()).min() {
+            wait = wait.min(Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
+        }
+        if self.active.values().any(ActiveTask::holds_records) {
+            wait = wait.min(HELD_BACK);
+        }
+        wait
+    }
+
+    /// Hands fetched records to their task and pauses the partition if it has enough.
+    fn take(&mut self, part: Fetched) -> Result<(), Trouble> {
+        let at = part.topic_partition.clone();
+        let Some(active) = self.readers.get(&at).and_then(|task| self.active.get_mut(task)) else {
+            return Ok(());
+        };
+        let buffered = active.take(part).map_err(Trouble::task(active.task.id()))?;
+        if buffered > self.shared.config.max_buffered && self.paused.insert(at.clone()) {
+            self.group.consumer().pause(&[at]);
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) {
+        let low = self.shared.config.max_buffered / 2;
+        let Self { paused, readers, active, .. } = self;
+        let buffered = |at: &TopicPartition| {
+            let active = readers.get(at).and_then(|task| active.get(task));
+            active.map_or(0, |active| active.task.buffered(at))
+        };
+        let due: Vec<TopicPartition> = paused.extract_if(|at| buffered(at) <= low).collect();
+        if !due.is_empty() {
+            self.group.consumer().resume(&due);
+        }
+    }
+
+    /// One turn of every task, and sending what they wrote.
+    fn process(&mut self) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let now = wall_clock();
+        let mut outputs = Vec::new();
+        let mut worked = false;
+        for (id, active) in &mut self.active {
+            worked |= active.work(TURN, now).map_err(Trouble::task(*id))?;
+            outputs.append(&mut active.task.take_output());
+        }
+        if worked {
+            Metrics::took(&self.shared.metrics.process_micros, begun.elapsed());
+        }
+        self.send(outputs, false)?;
+        self.resume();
+        Ok(())
+    }
+
+    fn assigned_tasks(&mut self, partitions: &[TopicPartition]) {
+        self.unlist();
+        self.drop_tasks();
+        self.assigned = tasks_of(&self.shared.tasks, partitions);
+        self.owned.set(self.assigned.clone());
+        for task in &self.assigned {
+            self.shared.board.set_task(*task, TaskStatus::default());
+        }
+        let names: Vec<String> = self.assigned.iter().map(TaskId::to_string).collect();
+        tracing::info!(thread = self.index, tasks = names.join(" "), "assigned");
+        Metrics::add(&self.shared.metrics.rebalances, 1);
+        self.open_at = Some(Instant::now());
+        if !std::mem::replace(&mut self.had_assignment, true) {
+            self.shared.first_assignment();
+        }
+    }
+
+    /// What can still be committed is; then the tasks belong to others.
+    fn revoked(&mut self, lost: bool) -> Result<(), Trouble> {
+        tracing::info!(thread = self.index, lost, "revoked");
+        let committed = if lost { Ok(()) } else { self.commit() };
+        self.unlist();
+        self.assigned.clear();
+        if lost {
+            self.owned.set(Vec::new());
+        }
+        self.drop_tasks();
+        if self.transaction.is_open() {
+            self.abandon_transaction();
+        }
+        committed
+    }
+
+    /// Forgets all tasks without committing anything.
+    fn drop_tasks(&mut self) {
+        self.group.consumer().assign(Vec::new());
+        self.restorer = None;
+        self.restoring.clear();
+        self.active.clear();
+        self.readers.clear();
+        self.paused.clear();
+        self.open_at = None;
+        self.shared.claims.release(self.index);
+    }
+
+    fn unlist(&self) {
+        self.assigned.iter().for_each(|task| self.shared.board.remove_task(*task));
+    }
+
+    fn fault(&self, point: FaultPoint) -> Result<(), Trouble> {
+        match &self.shared.config.fault {
+            Some(hook) if hook.dies(point) => Err(Trouble::Fatal(AppError::Killed(point))),
+            _ => Ok(()),
+        }
+    }
+}

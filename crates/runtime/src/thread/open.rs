@@ -1,0 +1,202 @@
+//! Opening tasks: where their inputs start, which stores fit their changelogs, and what is left to restore.
+//!
+//! The order matters: the producer's InitProducerId has settled our own last transaction before committed offsets are
+//! read, and those are read before the changelogs' ends, which are high watermarks: a transaction of someone else that is
+//! still open there must end, either way, before a store is complete.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use headwater_client::{ClientError, Committed, Isolation, OffsetSpec};
+use headwater_model::{Offset, TopicPartition};
+use headwater_streams::{StoreBackend, StoreInfo, TaskId};
+
+use super::Worker;
+use super::active::ActiveTask;
+use super::restore::{Part, RestoringTask};
+use super::trouble::Trouble;
+use crate::error::AppError;
+use crate::metrics::Metrics;
+use crate::state::{StoreId, StoreWrite};
+
+/// Before another thread of this process is asked for its task again.
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+
+type Offsets = HashMap<TopicPartition, Offset>;
+
+/// What the broker says about the assigned tasks' topics.
+struct Facts {
+    committed: HashMap<TopicPartition, Committed>,
+    input_starts: Offsets,
+    input_ends: Offsets,
+    changelog_starts: Offsets,
+    changelog_ends: Offsets,
+}
+
+impl Facts {
+    fn start(&self, input: &TopicPartition) -> Offset {
+        let earliest = || self.input_starts.get(input).copied().unwrap_or(0);
+        self.committed.get(input).map_or_else(earliest, |position| position.offset)
+    }
+
+    /// The range of the changelog that makes up the store.
+    fn log(&self, changelog: &TopicPartition, source_topic: bool) -> (Offset, Offset) {
+        if source_topic {
+            let earliest = self.input_starts.get(changelog).copied().unwrap_or(0);
+            let end = self.committed.get(changelog).map_or(earliest, |position| position.offset);
+            return (earliest, end);
+        }
+        let of = |offsets: &Offsets| offsets.get(changelog).copied().unwrap_or(0);
+        (of(&self.changelog_starts), of(&self.changelog_ends))
+    }
+}
+
+/// What a store's position means for a changelog that holds `start..end`.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    wipe: bool,
+    from: Offset,
+}
+
+fn plan(position: Option<Offset>, start: Offset, end: Offset) -> Plan {
+    match position {
+        Some(position) if position == end || (start..end).contains(&position) => {
+            Plan { wipe: false, from: position }
+        }
+        _ => Plan { wipe: true, from: start },
+    }
+}
+
+impl Worker {
+    /// Opens the assigned tasks if that is still to be done. Those without anything to restore run at once.
+    pub(super) fn open_tasks(&mut self) -> Result<(), Trouble> {
+        if self.open_at.is_none_or(|moment| Instant::now() < moment) {
+            return Ok(());
+        }
+        if let Err(taken) = self.shared.claims.claim(&self.assigned, self.index) {
+            tracing::debug!(task = %taken, "another thread of this process still has it");
+            self.open_at = Some(Instant::now() + CLAIM_PAUSE);
+            return Ok(());
+        }
+        self.ensure_producer()?;
+        let facts = self.facts().map_err(Trouble::client("look up committed offsets and changelogs"))?;
+        for id in self.assigned.clone() {
+            let opened = self.open_task(id, &facts)?;
+            self.restoring.insert(id, opened);
+        }
+        self.open_at = None;
+        self.last_commit = Instant::now();
+        self.begin_restore();
+        Ok(())
+    }
+
+    fn facts(&self) -> Result<Facts, ClientError> {
+        let inputs = self.assigned_inputs();
+        let mut changelogs = Vec::new();
+        for task in &self.assigned {
+            for info in self.shared.topology.stores(task.subtopology) {
+                if let (Some(topic), false) = (info.changelog, info.source_topic) {
+                    changelogs.push(TopicPartition::new(topic, task.partition));
+                }
+            }
+        }
+        let client = &self.client;
+        let ask = async |of: &[TopicPartition], spec: OffsetSpec, isolation: Isolation| {
+            let asked: Vec<_> = of.iter().map(|at| (at.clone(), spec)).collect();
+            client.list_offsets(&asked, isolation).await
+        };
+        self.runtime.block_on(async {
+            let committed = client.committed(&self.shared.config.application_id, Some(&inputs)).await?;
+            let (input_starts, input_ends, changelog_starts, changelog_ends) = tokio::try_join!(
+                ask(&inputs, OffsetSpec::Earliest, Isolation::Committed),
+                ask(&inputs, OffsetSpec::Latest, Isolation::Committed),
+                ask(&changelogs, OffsetSpec::Earliest, Isolation::Uncommitted),
+                ask(&changelogs, OffsetSpec::Latest, Isolation::Uncommitted),
+            )?;
+            Ok(Facts { committed, input_starts, input_ends, changelog_starts, changelog_ends })
+        })
+    }
+
+    fn open_task(&self, id: TaskId, facts: &Facts) -> Result<RestoringTask, Trouble> {
+        let mut backends: HashMap<String, Box<dyn StoreBackend>> = HashMap::new();
+        let mut parts = Vec::new();
+        for info in self.shared.topology.stores(id.subtopology) {
+            parts.extend(self.fit_store(id, &info, facts)?);
+            let opened = self.shared.stores.open(&StoreId::new(id, info.name.as_str()));
+            backends.insert(info.name, opened.map_err(store_failed(id))?);
+        }
+        let globals = self.shared.globals.clone();
+        let count = |topic: &str| self.shared.counts.get(topic).copied();
+        let mut task = self.shared.topology.task(id, backends, globals, &count).map_err(Trouble::task(id))?;
+        let mut starts = Vec::new();
+        let mut committed = HashMap::new();
+        for input in task.inputs() {
+            let start = facts.start(&input);
+            task.set_fetched_to(&input, start);
+            if let Some(end) = facts.input_ends.get(&input) {
+                task.set_end_offset(&input, *end);
+            }
+            if let Some(position) = facts.committed.get(&input) {
+                task.set_stream_time(&input, &position.metadata);
+                committed.insert(input.clone(), position.clone());
+            }
+            starts.push((input, start));
+        }
+        Ok(RestoringTask { active: ActiveTask::new(task, starts, committed), parts })
+    }
+
+    /// Empties a store that does not fit its changelog, and says what is to be restored.
+    fn fit_store(&self, task: TaskId, info: &StoreInfo, facts: &Facts) -> Result<Option<Part>, Trouble> {
+        // A store that is not logged keeps what the last process on this machine left in it.
+        let Some(topic) = &info.changelog else { return Ok(None) };
+        let changelog = TopicPartition::new(topic.as_str(), task.partition);
+        let (start, end) = facts.log(&changelog, info.source_topic);
+        let id = StoreId::new(task, info.name.as_str());
+        let stores = &self.shared.stores;
+        let position = stores.position(&id).map_err(store_failed(task))?;
+        let plan = plan(position, start, end);
+        if plan.wipe {
+            if let Some(position) = position {
+                Metrics::add(&self.shared.metrics.wiped_stores, 1);
+                tracing::warn!(
+                    %task, store = info.name, position, %changelog, start, end,
+                    "the store's position is not in its changelog: restoring all of it"
+                );
+            }
+            stores.wipe(&id).map_err(store_failed(task))?;
+        }
+        if plan.from < end {
+            return Ok(Some(Part { changelog, store: id, next: plan.from, end }));
+        }
+        if position != Some(end) {
+            let write = StoreWrite { id, entries: Vec::new(), position: Some(end) };
+            stores.write(vec![write]).map_err(store_failed(task))?;
+        }
+        Ok(None)
+    }
+}
+
+/// A store that cannot be read or written stops the application: its operator must look at the disk.
+pub(super) fn store_failed(task: TaskId) -> impl Fn(headwater_streams::StoreError) -> Trouble {
+    move |source| Trouble::Fatal(AppError::Store { task: task.to_string(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_inside_the_changelog_restores_the_tail_and_any_other_all_of_it() {
+        let keeps = |from| Plan { wipe: false, from };
+        let wipes = |from| Plan { wipe: true, from };
+        assert_eq!(plan(Some(7), 2, 9), keeps(7));
+        assert_eq!(plan(Some(9), 2, 9), keeps(9));
+        assert_eq!(plan(Some(0), 0, 0), keeps(0));
+        assert_eq!(plan(None, 2, 9), wipes(2));
+        // The topic was made anew, or its start was deleted.
+        assert_eq!(plan(Some(10), 2, 9), wipes(2));
+        assert_eq!(plan(Some(1), 2, 9), wipes(2));
+        // Nothing was lost: all was read before it was deleted.
+        assert_eq!(plan(Some(9), 9, 9), keeps(9));
+    }
+}

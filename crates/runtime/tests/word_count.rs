@@ -1,0 +1,191 @@
+//! A word count from start to stop: results, restarts, hand-over, restoring, and brokers that go away.
+
+mod support;
+
+use std::time::Duration;
+
+use headwater_runtime::{AppError, Guarantee, StateStore, StreamsApp};
+use headwater_streams::{Consumed, StreamsBuilder, serdes};
+use support::{Cluster, WordCount, eventually, unique};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_equal_the_model_and_go_on_after_a_restart() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let mut words = WordCount::new(&cluster, 3).await;
+    words.write(&cluster, 200).await;
+    let app = words.start(&cluster, state.path()).await;
+    words.check(&cluster).await;
+    app.stop().await.unwrap();
+
+    words.write(&cluster, 100).await;
+    let app = words.start(&cluster, state.path()).await;
+    words.check(&cluster).await;
+    words.check_store(&app).await;
+    assert_eq!(app.metrics().wiped_stores, 0);
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_in_memory_comes_back_from_the_changelogs() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    let config = || {
+        let mut config = words.config(&cluster, state.path());
+        config.state_store = StateStore::Memory;
+        config.instance = Some("one".to_owned());
+        config
+    };
+    let (first, second) = (config(), config());
+    words.write(&cluster, 200).await;
+    let app = StreamsApp::start(words.topology(), first).await.unwrap();
+    words.check(&cluster).await;
+    app.stop().await.unwrap();
+    words.write(&cluster, 50).await;
+    let app = StreamsApp::start(words.topology(), second).await.unwrap();
+    words.check(&cluster).await;
+    assert!(app.metrics().restored > 0);
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_state_directory_is_restored() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    let config = || {
+        let mut config = words.config(&cluster, state.path());
+        config.instance = Some("one".to_owned());
+        config
+    };
+    let (first, second) = (config(), config());
+    words.write(&cluster, 200).await;
+    let app = StreamsApp::start(words.topology(), first).await.unwrap();
+    words.check(&cluster).await;
+    app.stop().await.unwrap();
+    std::fs::remove_dir_all(state.path().join(&words.application_id)).unwrap();
+    let app = StreamsApp::start(words.topology(), second).await.unwrap();
+    words.check_store(&app).await;
+    words.write(&cluster, 50).await;
+    words.check(&cluster).await;
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_share_the_tasks_and_one_takes_over() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 4).await;
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    words.write(&cluster, 200).await;
+    let first = words.start(&cluster, here.path()).await;
+    eventually("the first has all tasks", async || first.tasks().len() == 8 && first.ready()).await;
+    let second = words.start(&cluster, there.path()).await;
+    eventually("each has half", async || {
+        first.tasks().len() == 4 && second.tasks().len() == 4 && first.ready() && second.ready()
+    })
+    .await;
+    assert!(first.tasks().keys().all(|task| !second.tasks().contains_key(task)));
+    words.write(&cluster, 200).await;
+    words.check(&cluster).await;
+    first.stop().await.unwrap();
+    words.write(&cluster, 100).await;
+    eventually("the second has all tasks", async || second.tasks().len() == 8 && second.ready()).await;
+    words.check(&cluster).await;
+    words.check_store(&second).await;
+    second.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_of_one_process_share_the_tasks() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 4).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut config = words.config(&cluster, state.path());
+    config.threads = 2;
+    words.write(&cluster, 300).await;
+    let app = StreamsApp::start(words.topology(), config).await.unwrap();
+    words.check(&cluster).await;
+    words.check_store(&app).await;
+    assert_eq!(app.tasks().len(), 8);
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_survives_a_broker_that_is_away() {
+    let mut cluster = Cluster::start().await;
+    if !cluster.is_embedded() {
+        eprintln!("skipped: the broker at HEADWATER_TEST_BOOTSTRAP is not ours to restart");
+        return;
+    }
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    let app = words.start(&cluster, state.path()).await;
+    for _ in 0..3 {
+        words.write(&cluster, 500).await;
+        cluster.restart_broker(Duration::from_millis(500)).await;
+    }
+    words.write(&cluster, 100).await;
+    words.check(&cluster).await;
+    words.check_store(&app).await;
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_least_once_loses_nothing() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut config = words.config(&cluster, state.path());
+    config.guarantee = Guarantee::AtLeastOnce;
+    words.write(&cluster, 200).await;
+    let app = StreamsApp::start(words.topology(), config).await.unwrap();
+    words.check(&cluster).await;
+    words.check_store(&app).await;
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_application_commits_nothing() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    words.write(&cluster, 50).await;
+    let app = words.start(&cluster, state.path()).await;
+    words.check(&cluster).await;
+    words.check_store(&app).await;
+    // Its own commit markers move positions of the repartition topic; that must not count as work.
+    let mut before = app.metrics().commits;
+    eventually("commits end", async || {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let commits = app.metrics().commits;
+        std::mem::replace(&mut before, commits) == commits
+    })
+    .await;
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_input_topics_are_named() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let application_id = unique("missing");
+    let builder = StreamsBuilder::new(&application_id);
+    for topic in ["nowhere-a", "nowhere-b"] {
+        builder.stream(topic, Consumed::with(serdes::string(), serdes::string())).for_each(|_, _| {});
+    }
+    let mut config = headwater_runtime::AppConfig::new(&cluster.bootstrap, &application_id);
+    config.state_dir = state.path().to_owned();
+    let error = StreamsApp::start(builder.build().unwrap(), config).await.err().unwrap();
+    assert!(matches!(&error, AppError::MissingTopics { topics, .. } if topics.len() == 2), "{error}");
+    assert!(error.to_string().contains("nowhere-a, nowhere-b"), "{error}");
+    cluster.stop().await;
+}

@@ -1,0 +1,79 @@
+//! Bytes and texts that mean harm: an error within bounded time, never a panic.
+
+use std::time::{Duration, Instant};
+
+use headwater_schema::{AvroCodec, AvroSchema, Resolver};
+use proptest::prelude::*;
+use serde::de::IgnoredAny;
+
+use crate::schema;
+
+const EVERYTHING: &str = r#"{"type":"record","name":"R","fields":[
+    {"name":"a","type":{"type":"array","items":["null","R","string","double"]}},
+    {"name":"m","type":{"type":"map","values":"R"}},
+    {"name":"e","type":{"type":"enum","name":"E","symbols":["A","B"]}},
+    {"name":"f","type":{"type":"fixed","name":"F","size":3}},
+    {"name":"b","type":"boolean"},{"name":"l","type":"long"},{"name":"i","type":"int"},{"name":"y","type":"bytes"}
+]}"#;
+
+/// Wants nothing of what is written, so that everything is skipped.
+const NOTHING: &str = r#"{"type":"record","name":"R","fields":[]}"#;
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(prop_oneof![3 => 0_u8..6, 1 => any::<u8>()], 0..200)) {
+        let everything = schema(EVERYTHING);
+        let shown = AvroCodec::to_json(&everything, &bytes).is_ok();
+        let read = Resolver::new(&everything, &everything).unwrap().decode::<IgnoredAny>(&bytes).is_ok();
+        prop_assert_eq!(shown, read);
+        let _ = Resolver::new(&everything, &schema(NOTHING)).unwrap().decode::<IgnoredAny>(&bytes);
+    }
+
+    #[test]
+    fn any_text_is_parsed_or_refused(cuts in proptest::collection::vec((0_usize..700, ".{0,3}"), 1..4)) {
+        let mut text = EVERYTHING.to_owned();
+        for (at, replacement) in cuts {
+            let at = at % text.len();
+            if text.is_char_boundary(at) && text.is_char_boundary(at + 1) {
+                text.replace_range(at..=at, &replacement);
+            }
+        }
+        let _ = AvroSchema::parse(&text);
+    }
+}
+
+fn is_refused_quickly(text: &str, bytes: &[u8]) {
+    let schema = schema(text);
+    let begun = Instant::now();
+    assert!(AvroCodec::to_json(&schema, bytes).is_err(), "{text}");
+    assert!(Resolver::new(&schema, &schema).unwrap().decode::<IgnoredAny>(bytes).is_err(), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{text} took {:?}", begun.elapsed());
+}
+
+#[test]
+fn items_without_bytes_are_paid_for() {
+    let huge: Vec<u8> = vec![0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    is_refused_quickly(r#"{"type":"array","items":"null"}"#, &huge);
+    is_refused_quickly(r#"{"type":"array","items":{"type":"fixed","name":"F","size":0}}"#, &huge.repeat(1000));
+    is_refused_quickly(r#"{"type":"array","items":"long"}"#, &huge);
+}
+
+#[test]
+fn endless_values_are_refused() {
+    is_refused_quickly(r#"{"type":"record","name":"R","fields":[{"name":"r","type":"R"}]}"#, &[]);
+    is_refused_quickly(r#"{"type":"record","name":"R","fields":[{"name":"r","type":{"type":"array","items":"R"}}]}"#, &[2; 100_000]);
+}
+
+#[test]
+fn a_schema_that_doubles_with_each_level_is_refused() {
+    let mut text = r#"{"type":"record","name":"R0","fields":[]}"#.to_owned();
+    for level in 1..60 {
+        text = format!(r#"{{"type":"record","name":"R{level}","fields":[{{"name":"a","type":{text}}},{{"name":"b","type":"R{}"}}]}}"#, level - 1);
+    }
+    is_refused_quickly(&text, &[]);
+}
+
+#[test]
+fn bytes_left_over_are_refused() {
+    is_refused_quickly("\"int\"", &[2, 2]);
+}

@@ -1,0 +1,144 @@
+//! Where every topology starts: sources, tables, global tables and stores.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::TopologyError;
+use crate::global::GlobalRows;
+use crate::graph::{DeserializationHandler, GlobalSpec, Graph};
+use crate::node::Payload;
+use crate::processor::StateStore;
+use crate::query::QueryableStore;
+use crate::serdes::nullable;
+use crate::store::keys::Layout;
+use crate::task::input::{Extractor, TypedSource};
+use crate::topology::Topology;
+use crate::windows::duration_ms;
+
+use super::global::GlobalKTable;
+use super::kstream::KStream;
+use super::ktable::{KTable, table_from_updates};
+use super::options::{Consumed, Materialized};
+use super::parts::{GraphRef, SourceLog, key_value_store, require};
+
+/// Builds one application's topology.
+pub struct StreamsBuilder {
+    graph: GraphRef,
+}
+
+impl StreamsBuilder {
+    /// The application id is the consumer group and the prefix of all internal topics.
+    pub fn new(application_id: impl Into<String>) -> Self {
+        Self { graph: Rc::new(RefCell::new(Graph::new(application_id.into()))) }
+    }
+
+    /// What happens to records that do not decode (default: the task fails).
+    pub fn deserialization_handler(&mut self, handler: DeserializationHandler) -> &mut Self {
+        self.graph.borrow_mut().handler = handler;
+        self
+    }
+
+    /// How long a task waits for an empty input whose end it has reached (default: not at all), so that records of
+    /// several inputs are taken in the order of their timestamps (KIP-353, KIP-695).
+    pub fn max_task_idle(&mut self, idle: Duration) -> &mut Self {
+        self.graph.borrow_mut().max_task_idle_ms = duration_ms(idle);
+        self
+    }
+
+    /// Reads a topic. Records with a null key or value are skipped and counted; a [`nullable`] serde lets them through.
+    pub fn stream<K: Payload, V: Payload>(&self, topic: &str, consumed: Consumed<K, V>) -> KStream<K, V> {
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.name(consumed.name.as_deref(), "KSTREAM-SOURCE");
+        let Consumed { key, value, extractor, handler, .. } = consumed;
+        let (key_serde, value_serde) = (Some(key.clone()), Some(value.clone()));
+        let make = move || Box::new(TypedSource::new(key.clone(), value.clone(), extractor.clone())) as Box<_>;
+        let node = graph.source(name, topic, Arc::new(make), handler);
+        drop(graph);
+        KStream {
+            graph: self.graph.clone(),
+            node,
+            sources: [node].into(),
+            key_serde,
+            value_serde,
+            needs_repartition: false,
+        }
+    }
+
+    /// Reads a topic as a table: the last value of each key, null deletes. Without a timestamp extractor the topic itself
+    /// is the store's changelog, so it should be compacted.
+    pub fn table<K: Payload, V: Payload>(
+        &self,
+        topic: &str,
+        consumed: Consumed<K, V>,
+        materialized: Materialized<K, V>,
+    ) -> KTable<K, V> {
+        let by_record_time = consumed.extractor.is_none();
+        let (key, value) = (consumed.key.clone(), consumed.value.clone());
+        let extractor = consumed.extractor.map(|extract| -> Extractor<K, Option<V>> {
+            Arc::new(move |key, value: &Option<V>, record| match value {
+                Some(value) => extract(key, value, record),
+                None => record.timestamp,
+            })
+        });
+        let updates = self.stream(
+            topic,
+            Consumed {
+                key: consumed.key,
+                value: nullable(consumed.value),
+                name: consumed.name,
+                extractor,
+                handler: consumed.handler,
+            },
+        );
+        let source = by_record_time.then_some(SourceLog { topic, key: &key, value: &value });
+        let options = Materialized {
+            key: Some(materialized.key.clone().unwrap_or_else(|| key.clone())),
+            value: Some(materialized.value.clone().unwrap_or_else(|| value.clone())),
+            ..materialized
+        };
+        table_from_updates(&updates, "KTABLE-SOURCE", source, options)
+    }
+
+    /// Reads all partitions of a topic into every instance, for joins by any key.
+    pub fn global_table<K: Payload, V: Payload + Sync>(
+        &self,
+        topic: &str,
+        consumed: Consumed<K, V>,
+        materialized: Materialized<K, V>,
+    ) -> GlobalKTable<K, V> {
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.name(materialized.name.as_deref(), "GLOBAL-STORE");
+        let Consumed { key, value, .. } = consumed;
+        let queryable = materialized.json.as_ref().map(|json| QueryableStore {
+            name: Arc::from(name.as_str()),
+            layout: Layout::key_value(),
+            window_size_ms: None,
+            json: json(key.clone(), value.clone(), topic.to_owned()),
+        });
+        let queried = queryable.is_some();
+        let (key_serde, owned_topic) = (key.clone(), topic.to_owned());
+        let make =
+            move || Arc::new(GlobalRows::new(owned_topic.clone(), key.clone(), value.clone(), queried)) as Arc<_>;
+        let index = graph.add_global(GlobalSpec { name, topic: topic.to_owned(), make: Arc::new(make), queryable });
+        GlobalKTable { index, key_serde, value: PhantomData }
+    }
+
+    /// A key-value store for processors; connect it where it is used.
+    pub fn add_store<K: Payload, V: Payload>(&self, materialized: Materialized<K, V>) -> StateStore<K, V> {
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.name(materialized.name.as_deref(), "STATE-STORE");
+        let key = require(&mut graph, materialized.key.clone(), &name, "key", "Materialized::key_serde");
+        let value = require(&mut graph, materialized.value.clone(), &name, "value", "Materialized::value_serde");
+        let index = key_value_store(&mut graph, &name, &key, &value, None, &materialized);
+        StateStore { index, name: Arc::from(name), key, value: PhantomData }
+    }
+
+    /// Checks the graph and closes it.
+    pub fn build(self) -> Result<Topology, TopologyError> {
+        let application_id = self.graph.borrow().application_id.clone();
+        Topology::new(self.graph.replace(Graph::new(application_id)))
+    }
+}

@@ -1,0 +1,146 @@
+//! A grouped stream: counted, reduced or aggregated per key.
+//!
+//! Records with a null key are skipped and counted.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::graph::MakeNode;
+use crate::node::{Change, Payload, Rec, node};
+use crate::serdes;
+use crate::windows::{SessionWindows, TimeWindows};
+
+use super::kstream::KStream;
+use super::ktable::KTable;
+use super::options::{Grouped, Materialized};
+use super::parts::{key_value_store, require, store_getter};
+use super::windowed::{SessionWindowedKStream, TimeWindowedKStream};
+
+/// The store's name: the one given, or one made from its operator's, as Kafka Streams does.
+pub(crate) fn windowless_name(given: Option<&str>, operator: &str) -> String {
+    given.map_or_else(|| format!("{operator}-STORE"), str::to_owned)
+}
+
+/// A stream grouped by its key.
+pub struct KGroupedStream<K, V> {
+    stream: KStream<K, V>,
+    name: Option<String>,
+    /// Shared by all aggregations of this grouping, so that they share one repartition topic.
+    partitioned: Rc<RefCell<Option<KStream<K, V>>>>,
+}
+
+impl<K, V> Clone for KGroupedStream<K, V> {
+    fn clone(&self) -> Self {
+        Self { stream: self.stream.clone(), name: self.name.clone(), partitioned: self.partitioned.clone() }
+    }
+}
+
+impl<K: Payload, V: Payload> KGroupedStream<K, V> {
+    pub(crate) fn new(stream: KStream<K, V>, grouped: Grouped<K, V>) -> Self {
+        let stream = KStream {
+            key_serde: grouped.key.or(stream.key_serde.clone()),
+            value_serde: grouped.value.or(stream.value_serde.clone()),
+            ..stream
+        };
+        Self { stream, name: grouped.name, partitioned: Rc::default() }
+    }
+
+    /// The stream partitioned by key; its repartition topic is named after the grouping or the first store.
+    pub(crate) fn partitioned(&self, store: &str) -> KStream<K, V> {
+        let make = || self.stream.by_key(self.name.as_deref().unwrap_or(store), None, None);
+        self.partitioned.borrow_mut().get_or_insert_with(make).clone()
+    }
+
+    pub(crate) fn stream(&self) -> &KStream<K, V> {
+        &self.stream
+    }
+
+    pub(crate) fn value_serde(&self) -> Option<serdes::SerdeRef<V>> {
+        self.stream.value_serde.clone()
+    }
+
+    /// Aggregates per window of fixed size.
+    pub fn windowed_by(&self, windows: TimeWindows) -> TimeWindowedKStream<K, V> {
+        TimeWindowedKStream { grouped: self.clone(), windows, late: None }
+    }
+
+    /// Aggregates per session.
+    pub fn windowed_by_session(&self, windows: SessionWindows) -> SessionWindowedKStream<K, V> {
+        SessionWindowedKStream { grouped: self.clone(), windows, late: None }
+    }
+
+    /// How many records each key has.
+    pub fn count(&self, materialized: Materialized<K, i64>) -> KTable<K, i64> {
+        let value = Some(materialized.value.clone().unwrap_or_else(serdes::i64));
+        let options = Materialized { value, ..materialized };
+        self.fold("count", options, |_, _, count: Option<i64>| count.unwrap_or(0) + 1)
+    }
+
+    /// Combines the values of each key; the first value is the first result.
+    pub fn reduce(
+        &self,
+        reduce: impl Fn(V, V) -> V + Send + Sync + 'static,
+        materialized: Materialized<K, V>,
+    ) -> KTable<K, V> {
+        let value = materialized.value.clone().or(self.stream.value_serde.clone());
+        self.fold("reduce", Materialized { value, ..materialized }, move |_, value, sum| match sum {
+            Some(sum) => reduce(sum, value),
+            None => value,
+        })
+    }
+
+    /// Adds each value to its key's aggregate.
+    pub fn aggregate<A: Payload>(
+        &self,
+        initial: impl Fn() -> A + Send + Sync + 'static,
+        add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+        materialized: Materialized<K, A>,
+    ) -> KTable<K, A> {
+        self.fold("aggregate", materialized, move |key, value, sum| add(key, value, sum.unwrap_or_else(&initial)))
+    }
+
+    fn fold<A: Payload>(
+        &self,
+        kind: &'static str,
+        options: Materialized<K, A>,
+        fold: impl Fn(&K, V, Option<A>) -> A + Send + Sync + 'static,
+    ) -> KTable<K, A> {
+        let name = self.stream.graph.borrow_mut().generate("KSTREAM-AGGREGATE");
+        let store_name = windowless_name(options.name.as_deref(), &name);
+        let stream = self.partitioned(&store_name);
+        let mut graph = stream.graph.borrow_mut();
+        let key = options.key.clone().or(stream.key_serde.clone());
+        let key = require(&mut graph, key, &name, "key", "Grouped::with");
+        let value = require(&mut graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
+        let store = key_value_store(&mut graph, &store_name, &key, &value, None, &options);
+        let (key_serde, topic, fold) = (key.clone(), store_name.clone(), Arc::new(fold));
+        let make: MakeNode = Arc::new(move || {
+            let (key_serde, topic, fold) = (key_serde.clone(), topic.clone(), fold.clone());
+            node(move |record: Rec<K, V>, cx| {
+                let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
+                let store = cx.store::<A>(store);
+                let old = store.get(&key)?.cloned();
+                let timestamp = old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
+                let old = old.map(|(_, value)| value);
+                let new = fold(&record.key, record.value, old.clone());
+                store.put(key, Some((timestamp, new.clone())));
+                cx.forward(Rec { key: record.key, value: Change { new: Some(new), old }, timestamp })
+            })
+        });
+        let node = graph.operator(name, kind, &[stream.node], make);
+        graph.connect(node, &[store]);
+        drop(graph);
+        KTable {
+            graph: stream.graph.clone(),
+            node,
+            sources: stream.sources.clone(),
+            getter: store_getter(store, &store_name, &key),
+            key_serde: Some(key),
+            value_serde: Some(value),
+            stores: vec![store],
+            close_after_ms: None,
+            unsettled: None,
+        }
+    }
+}

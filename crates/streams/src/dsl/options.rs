@@ -1,0 +1,307 @@
+//! What can be said about a source, a sink, a grouping, a join or a store: names, serdes and settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Record, TimestampMs};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::graph::DeserializationHandler;
+use crate::query::{MakeJson, make_json};
+use crate::serdes::SerdeRef;
+use crate::task::input::Extractor;
+use crate::windows::duration_ms;
+
+/// How a topic is read.
+pub struct Consumed<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) name: Option<String>,
+    pub(crate) extractor: Option<Extractor<K, V>>,
+    pub(crate) handler: Option<DeserializationHandler>,
+}
+
+impl<K, V> Consumed<K, V> {
+    pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
+        Self { key, value, name: None, extractor: None, handler: None }
+    }
+
+    /// Names the node.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Event time from the record itself; without, the record's timestamp. A negative time skips and counts the record.
+    /// A table's tombstones keep their record's timestamp.
+    pub fn timestamp_extractor(
+        mut self,
+        extract: impl Fn(&K, &V, &Record) -> TimestampMs + Send + Sync + 'static,
+    ) -> Self {
+        self.extractor = Some(Arc::new(extract));
+        self
+    }
+
+    /// What to do with records that do not decode, instead of the builder's rule.
+    pub fn deserialization_handler(mut self, handler: DeserializationHandler) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+}
+
+/// How a topic is written.
+pub struct Produced<K, V> {
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V>,
+    pub(crate) name: Option<String>,
+}
+
+impl<K, V> Produced<K, V> {
+    pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
+        Self { key, value, name: None }
+    }
+
+    /// Names the node.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+macro_rules! named_serdes {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name<K, V> {
+            pub(crate) name: Option<String>,
+            pub(crate) key: Option<SerdeRef<K>>,
+            pub(crate) value: Option<SerdeRef<V>>,
+        }
+
+        impl<K, V> Default for $name<K, V> {
+            fn default() -> Self {
+                Self { name: None, key: None, value: None }
+            }
+        }
+
+        impl<K, V> $name<K, V> {
+            /// With the serdes that the stream already has.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
+                Self { name: None, key: Some(key), value: Some(value) }
+            }
+
+            /// Names the node, and the repartition topic if one is needed.
+            pub fn named(mut self, name: impl Into<String>) -> Self {
+                self.name = Some(name.into());
+                self
+            }
+        }
+    };
+}
+
+named_serdes! {
+    /// How a stream or table is grouped.
+    Grouped
+}
+
+named_serdes! {
+    /// How a stream is joined with a table: the stream's serdes, in case it is repartitioned first.
+    Joined
+}
+
+/// How two tables are joined by a foreign key. Serdes that the tables have need not be given.
+pub struct TableJoined<K, V, KO, VO, R> {
+    pub(crate) name: Option<String>,
+    pub(crate) key: Option<SerdeRef<K>>,
+    pub(crate) value: Option<SerdeRef<V>>,
+    pub(crate) foreign_key: Option<SerdeRef<KO>>,
+    pub(crate) other_value: Option<SerdeRef<VO>>,
+    pub(crate) result: Option<SerdeRef<R>>,
+}
+
+impl<K, V, KO, VO, R> Default for TableJoined<K, V, KO, VO, R> {
+    fn default() -> Self {
+        Self { name: None, key: None, value: None, foreign_key: None, other_value: None, result: None }
+    }
+}
+
+impl<K, V, KO, VO, R> TableJoined<K, V, KO, VO, R> {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the topics `<application-id>-<name>-subscription-registration-repartition` and `…-response-repartition`, and
+    /// the store `<name>-subscription-store`.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    pub fn key_serde(mut self, serde: SerdeRef<K>) -> Self {
+        self.key = Some(serde);
+        self
+    }
+
+    /// Of this table's values: by their bytes the join tells whether an answer is out of date.
+    pub fn value_serde(mut self, serde: SerdeRef<V>) -> Self {
+        self.value = Some(serde);
+        self
+    }
+
+    pub fn foreign_key_serde(mut self, serde: SerdeRef<KO>) -> Self {
+        self.foreign_key = Some(serde);
+        self
+    }
+
+    /// Of the other table's values, which travel to this table's tasks.
+    pub fn other_value_serde(mut self, serde: SerdeRef<VO>) -> Self {
+        self.other_value = Some(serde);
+        self
+    }
+
+    /// Of the result, if it is grouped, joined or otherwise has to be kept.
+    pub fn result_serde(mut self, serde: SerdeRef<R>) -> Self {
+        self.result = Some(serde);
+        self
+    }
+}
+
+/// An explicit repartitioning.
+pub struct Repartitioned<K, V> {
+    pub(crate) name: Option<String>,
+    pub(crate) key: Option<SerdeRef<K>>,
+    pub(crate) value: Option<SerdeRef<V>>,
+    pub(crate) partitions: Option<i32>,
+}
+
+impl<K, V> Repartitioned<K, V> {
+    pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
+        Self { name: None, key: Some(key), value: Some(value), partitions: None }
+    }
+
+    /// Names the topic: `<application-id>-<name>-repartition`.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The number of partitions, instead of the source's.
+    pub fn partitions(mut self, partitions: i32) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+}
+
+/// How two streams are joined; both are kept in window stores.
+pub struct StreamJoined<K, V1, V2> {
+    pub(crate) name: Option<String>,
+    pub(crate) key: SerdeRef<K>,
+    pub(crate) value: SerdeRef<V1>,
+    pub(crate) other: SerdeRef<V2>,
+}
+
+impl<K, V1, V2> StreamJoined<K, V1, V2> {
+    pub fn with(key: SerdeRef<K>, value: SerdeRef<V1>, other: SerdeRef<V2>) -> Self {
+        Self { name: None, key, value, other }
+    }
+
+    /// Names the join, its stores and its repartition topics.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// Decoded entries a store keeps between commits, unless told otherwise.
+const CACHE_ENTRIES: usize = 50_000;
+
+/// How a store is kept. Keys are those before windowing.
+pub struct Materialized<K, V> {
+    pub(crate) name: Option<String>,
+    pub(crate) key: Option<SerdeRef<K>>,
+    pub(crate) value: Option<SerdeRef<V>>,
+    pub(crate) json: Option<MakeJson<K, V>>,
+    pub(crate) retention_ms: Option<i64>,
+    pub(crate) logged: bool,
+    pub(crate) configs: Vec<(String, String)>,
+    pub(crate) cache_entries: usize,
+}
+
+impl<K, V> Default for Materialized<K, V> {
+    fn default() -> Self {
+        Self {
+            name: None,
+            key: None,
+            value: None,
+            json: None,
+            retention_ms: None,
+            logged: true,
+            configs: Vec::new(),
+            cache_entries: CACHE_ENTRIES,
+        }
+    }
+}
+
+impl<K, V> Materialized<K, V> {
+    /// A store with a generated name.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A store with this name; its changelog is `<application-id>-<name>-changelog`.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..Self::default() }
+    }
+
+    pub fn with(name: impl Into<String>, key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
+        Self::named(name).key_serde(key).value_serde(value)
+    }
+
+    pub fn key_serde(mut self, serde: SerdeRef<K>) -> Self {
+        self.key = Some(serde);
+        self
+    }
+
+    pub fn value_serde(mut self, serde: SerdeRef<V>) -> Self {
+        self.value = Some(serde);
+        self
+    }
+
+    /// Opens the store to queries that answer in JSON.
+    pub fn json(mut self) -> Self
+    where
+        K: Serialize + DeserializeOwned + 'static,
+        V: Serialize + 'static,
+    {
+        self.json = Some(make_json());
+        self
+    }
+
+    /// How long windows are kept after they started (sessions: ended); at least their size and grace.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention_ms = Some(duration_ms(retention));
+        self
+    }
+
+    /// Keeps no changelog: the store is empty after a move to another machine.
+    pub fn without_logging(mut self) -> Self {
+        self.logged = false;
+        self
+    }
+
+    /// A setting of the changelog topic.
+    pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.configs.push((name.into(), value.into()));
+        self
+    }
+
+    /// How many decoded entries may stay in memory between commits (default 50,000).
+    pub fn cache_entries(mut self, entries: usize) -> Self {
+        self.cache_entries = entries;
+        self
+    }
+}

@@ -1,0 +1,376 @@
+//! Windowed aggregation: tumbling and hopping windows, and sessions.
+//!
+//! A record whose window has closed by the stream time it carries (at or past end + grace; sessions: past end + gap +
+//! grace) is dropped, counted, and sent to [`late_to`](TimeWindowedKStream::late_to)'s topic. Windows are forgotten by the
+//! watermark. So the result does not depend on the order in which lanes are read.
+//!
+//! A late record that extends a session which is still open is taken, as in Kafka Streams, where one lane feeds the
+//! operator. With several lanes the open session might as well not be there yet, so the record alone decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Bytes, TimestampMs};
+
+use crate::error::{TaskError, TopologyError};
+use crate::graph::{Graph, MakeNode};
+use crate::node::{Change, Cx, Payload, Rec, node};
+use crate::serdes::{self, SerdeRef};
+use crate::store::StoreKind;
+use crate::windows::{SessionWindows, TimeWindows, Windowed, session_windowed, time_windowed};
+
+use super::grouped::{KGroupedStream, windowless_name};
+use super::kstream::KStream;
+use super::ktable::KTable;
+use super::options::{Materialized, Produced};
+use super::parts::{Getter, require, sink_node, timed_store};
+
+/// A grouped stream cut into windows of fixed size.
+pub struct TimeWindowedKStream<K, V> {
+    pub(crate) grouped: KGroupedStream<K, V>,
+    pub(crate) windows: TimeWindows,
+    pub(crate) late: Option<LateSink<K, V>>,
+}
+
+/// A grouped stream cut into sessions.
+pub struct SessionWindowedKStream<K, V> {
+    pub(crate) grouped: KGroupedStream<K, V>,
+    pub(crate) windows: SessionWindows,
+    pub(crate) late: Option<LateSink<K, V>>,
+}
+
+/// Where late records go.
+pub(crate) struct LateSink<K, V> {
+    topic: String,
+    produced: Produced<K, V>,
+}
+
+impl<K: Payload, V: Payload> LateSink<K, V> {
+    /// A sink without parents: the windowed operator hands it what is late.
+    fn add(&self, graph: &mut Graph) -> usize {
+        let Produced { key, value, name } = &self.produced;
+        graph.check_name(&self.topic);
+        let name = graph.name(name.as_deref(), "KSTREAM-SINK");
+        graph.sink(name, &self.topic, &[], sink_node(&self.topic, key.clone(), value.clone(), false))
+    }
+}
+
+/// What both kinds need to know about their operator.
+struct Operator<K, V, A> {
+    name: String,
+    store_name: String,
+    stream: KStream<K, V>,
+    key: SerdeRef<K>,
+    value: SerdeRef<A>,
+    store: usize,
+    clock: usize,
+    retention: i64,
+    late: Option<usize>,
+}
+
+/// Settles names and serdes and adds the store.
+fn operator<K: Payload, V: Payload, A: Payload>(
+    grouped: &KGroupedStream<K, V>,
+    kind: StoreKind,
+    (needed_ms, size): (i64, Option<i64>),
+    options: &Materialized<K, A>,
+    late: Option<&LateSink<K, V>>,
+) -> Operator<K, V, A> {
+    let name = grouped.stream().graph.borrow_mut().generate("KSTREAM-AGGREGATE");
+    let store_name = windowless_name(options.name.as_deref(), &name);
+    let stream = grouped.partitioned(&store_name);
+    let mut guard = stream.graph.borrow_mut();
+    let graph: &mut Graph = &mut guard;
+    let key = require(graph, options.key.clone().or(stream.key_serde.clone()), &name, "key", "Grouped::with");
+    let value = require(graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
+    let (store, retention) = timed_store(graph, &store_name, (&key, &value), kind, (needed_ms, size), options);
+    let clock = graph.add_clock();
+    let late = late.map(|sink| sink.add(graph));
+    drop(guard);
+    Operator { name, store_name, stream, key, value, store, clock, retention, late }
+}
+
+impl<K: Payload, V: Payload, A: Payload> Operator<K, V, A> {
+    fn table(
+        self,
+        kind: &'static str,
+        make: MakeNode,
+        key_serde: SerdeRef<Windowed<K>>,
+        session: bool,
+        close_after_ms: i64,
+    ) -> KTable<Windowed<K>, A> {
+        let mut graph = self.stream.graph.borrow_mut();
+        let node = graph.operator(self.name.clone(), kind, &[self.stream.node], make);
+        graph.connect(node, &[self.store]);
+        graph.set_clock(node, self.clock);
+        graph.nodes[node].late = self.late;
+        drop(graph);
+        let (store, topic, key) = (self.store, self.store_name, self.key);
+        let getter: Getter<Windowed<K>, A> = Arc::new(move |cx, window| {
+            let Some(key) = cx.encode(&key, "key", &topic, &window.key)? else { return Ok(None) };
+            let store = cx.store::<A>(store);
+            let (time, second) = if session { (window.end, window.start) } else { (window.start, 0) };
+            let store_key = store.layout().store_key(&key, time, second);
+            Ok(store.get(&store_key)?.cloned())
+        });
+        KTable {
+            graph: self.stream.graph.clone(),
+            node,
+            sources: self.stream.sources.clone(),
+            key_serde: Some(key_serde),
+            value_serde: Some(self.value),
+            stores: vec![self.store],
+            getter,
+            close_after_ms: Some(close_after_ms),
+            unsettled: None,
+        }
+    }
+}
+
+impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
+    /// Writes what is dropped as late to a topic, key and value as they came. A record that only some of its hopping
+    /// windows could still take is written, too.
+    pub fn late_to(self, topic: &str, produced: Produced<K, V>) -> Self {
+        Self { late: Some(LateSink { topic: topic.to_owned(), produced }), ..self }
+    }
+
+    /// How many records each key has per window.
+    pub fn count(&self, materialized: Materialized<K, i64>) -> KTable<Windowed<K>, i64> {
+        let value = Some(materialized.value.clone().unwrap_or_else(serdes::i64));
+        let options = Materialized { value, ..materialized };
+        self.fold("count", options, |_, _, count: Option<i64>| count.unwrap_or(0) + 1)
+    }
+
+    /// Combines the values of each key and window.
+    pub fn reduce(
+        &self,
+        reduce: impl Fn(V, V) -> V + Send + Sync + 'static,
+        materialized: Materialized<K, V>,
+    ) -> KTable<Windowed<K>, V> {
+        let value = materialized.value.clone().or(self.grouped.value_serde());
+        self.fold("reduce", Materialized { value, ..materialized }, move |_, value, sum| match sum {
+            Some(sum) => reduce(sum, value),
+            None => value,
+        })
+    }
+
+    /// Adds each value to the aggregate of its key and window.
+    pub fn aggregate<A: Payload>(
+        &self,
+        initial: impl Fn() -> A + Send + Sync + 'static,
+        add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+        materialized: Materialized<K, A>,
+    ) -> KTable<Windowed<K>, A> {
+        self.fold("aggregate", materialized, move |key, value, sum| add(key, value, sum.unwrap_or_else(&initial)))
+    }
+
+    fn fold<A: Payload>(
+        &self,
+        kind: &'static str,
+        options: Materialized<K, A>,
+        fold: impl Fn(&K, V, Option<A>) -> A + Send + Sync + 'static,
+    ) -> KTable<Windowed<K>, A> {
+        let windows = self.windows;
+        let needed = windows.size.saturating_add(windows.grace);
+        let sizes = (needed, Some(windows.size));
+        let operator = operator(&self.grouped, StoreKind::Window, sizes, &options, self.late.as_ref());
+        if let Some(reason) = windows.problem() {
+            let node = operator.name.clone();
+            operator.stream.graph.borrow_mut().errors.push(TopologyError::InvalidWindow { node, reason });
+        }
+        let (key_serde, topic, fold) = (operator.key.clone(), operator.store_name.clone(), Arc::new(fold));
+        let (store, clock, retention) = (operator.store, operator.clock, operator.retention);
+        let make: MakeNode = Arc::new(move || {
+            let (key_serde, topic, fold) = (key_serde.clone(), topic.clone(), fold.clone());
+            node(move |record: Rec<K, V>, cx| {
+                let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
+                let oldest = cx.watermark(clock).saturating_sub(retention);
+                cx.store::<A>(store).expire_before(oldest)?;
+                let closed = cx.stream_time().saturating_sub(windows.grace);
+                let is_open = |start: &i64| start.saturating_add(windows.size) > closed;
+                if windows.starts(record.timestamp).any(|start| !is_open(&start)) {
+                    cx.core.metrics.dropped_late += 1;
+                    cx.forward_late(record.clone())?;
+                }
+                let mut open = windows.starts(record.timestamp).filter(is_open).peekable();
+                let mut value = Some(record.value);
+                while let Some(start) = open.next() {
+                    let value = if open.peek().is_some() { value.clone() } else { value.take() };
+                    let Some(value) = value else { break };
+                    let end = start.saturating_add(windows.size);
+                    let store = cx.store::<A>(store);
+                    let store_key = store.layout().store_key(&key, start, 0);
+                    let old = store.get(&store_key)?.cloned();
+                    let timestamp = old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
+                    let old = old.map(|(_, value)| value);
+                    let new = fold(&record.key, value, old.clone());
+                    store.put(store_key, Some((timestamp, new.clone())));
+                    let window = Windowed { key: record.key.clone(), start, end };
+                    cx.forward(Rec { key: window, value: Change { new: Some(new), old }, timestamp })?;
+                }
+                Ok(())
+            })
+        });
+        let size = Duration::from_millis(windows.size.unsigned_abs());
+        let windowed = time_windowed(operator.key.clone(), size);
+        operator.table(kind, make, windowed, false, windows.grace)
+    }
+}
+
+impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
+    /// Writes what is dropped as late to a topic, key and value as they came.
+    pub fn late_to(self, topic: &str, produced: Produced<K, V>) -> Self {
+        Self { late: Some(LateSink { topic: topic.to_owned(), produced }), ..self }
+    }
+
+    /// How many records each session has.
+    pub fn count(&self, materialized: Materialized<K, i64>) -> KTable<Windowed<K>, i64> {
+        let value = Some(materialized.value.clone().unwrap_or_else(serdes::i64));
+        let options = Materialized { value, ..materialized };
+        self.fold("count", options, |_, _, count: Option<i64>| count.unwrap_or(0) + 1, |_, a, b| a + b)
+    }
+
+    /// Combines the values of each session.
+    pub fn reduce(
+        &self,
+        reduce: impl Fn(V, V) -> V + Send + Sync + 'static,
+        materialized: Materialized<K, V>,
+    ) -> KTable<Windowed<K>, V> {
+        let value = materialized.value.clone().or(self.grouped.value_serde());
+        let (reduce, merge) = {
+            let reduce = Arc::new(reduce);
+            (reduce.clone(), reduce)
+        };
+        let fold = move |_: &K, value: V, sum: Option<V>| match sum {
+            Some(sum) => reduce(sum, value),
+            None => value,
+        };
+        self.fold("reduce", Materialized { value, ..materialized }, fold, move |_, a, b| merge(a, b))
+    }
+
+    /// Adds each value to its session's aggregate; `merge` joins the aggregates of sessions that grow together, the
+    /// earlier one first.
+    pub fn aggregate<A: Payload>(
+        &self,
+        initial: impl Fn() -> A + Send + Sync + 'static,
+        add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+        merge: impl Fn(&K, A, A) -> A + Send + Sync + 'static,
+        materialized: Materialized<K, A>,
+    ) -> KTable<Windowed<K>, A> {
+        let fold = move |key: &K, value, sum: Option<A>| add(key, value, sum.unwrap_or_else(&initial));
+        self.fold("aggregate", materialized, fold, merge)
+    }
+
+    fn fold<A: Payload>(
+        &self,
+        kind: &'static str,
+        options: Materialized<K, A>,
+        fold: impl Fn(&K, V, Option<A>) -> A + Send + Sync + 'static,
+        merge: impl Fn(&K, A, A) -> A + Send + Sync + 'static,
+    ) -> KTable<Windowed<K>, A> {
+        let SessionWindows { gap, grace } = self.windows;
+        // A record that is just not late may touch a session that ended a gap before it.
+        let close_after = gap.saturating_mul(2).saturating_add(grace).saturating_add(1);
+        let operator =
+            operator(&self.grouped, StoreKind::Session, (close_after, None), &options, self.late.as_ref());
+        let windowed = session_windowed(operator.key.clone());
+        let session = Arc::new(Session {
+            key: operator.key.clone(),
+            topic: operator.store_name.clone(),
+            store: operator.store,
+            clock: operator.clock,
+            retention: operator.retention,
+            gap,
+            grace,
+            fold,
+            merge,
+        });
+        let make: MakeNode = Arc::new(move || {
+            let session = session.clone();
+            node(move |record: Rec<K, V>, cx| session.process(record, cx))
+        });
+        operator.table(kind, make, windowed, true, close_after)
+    }
+}
+
+/// The session operator.
+struct Session<K, F, M> {
+    key: SerdeRef<K>,
+    topic: String,
+    store: usize,
+    clock: usize,
+    retention: i64,
+    gap: i64,
+    grace: i64,
+    fold: F,
+    merge: M,
+}
+
+/// A session in the store: its key there, start, end and aggregate.
+type Stored<A> = (Bytes, TimestampMs, TimestampMs, A);
+
+impl<K: Payload, F, M> Session<K, F, M> {
+    /// Sessions that end no more than a gap before `time` and start no more than a gap after it. Those of a key lie
+    /// apart, so the first one that starts later ends the search.
+    fn touched<A: Payload>(
+        &self,
+        key: &[u8],
+        time: TimestampMs,
+        latest: TimestampMs,
+        cx: &mut Cx<'_>,
+    ) -> Result<Vec<Stored<A>>, TaskError> {
+        let store = cx.store::<A>(self.store);
+        let layout = store.layout();
+        let latest_start = time.saturating_add(self.gap);
+        let mut found = Vec::new();
+        store.fetch_while(key, (time.saturating_sub(self.gap).max(0), latest.max(latest_start)), |store_key, value| {
+            let Some(entry) = layout.parse(&store_key) else { return true };
+            if entry.second <= latest_start {
+                found.push((store_key, entry.second, entry.time, value));
+            }
+            entry.time <= latest_start
+        })?;
+        Ok(found)
+    }
+
+    fn process<V: Payload, A: Payload>(&self, record: Rec<K, V>, cx: &mut Cx<'_>) -> Result<(), TaskError>
+    where
+        F: Fn(&K, V, Option<A>) -> A,
+        M: Fn(&K, A, A) -> A,
+    {
+        let Some(key) = cx.key(&self.key, &self.topic, &record.key)? else { return Ok(()) };
+        let time = record.timestamp;
+        let latest = cx.observe(self.clock, time);
+        let oldest = cx.watermark(self.clock).saturating_sub(self.retention);
+        cx.store::<A>(self.store).expire_before(oldest)?;
+        let merged = self.touched::<A>(&key, time, latest, cx)?;
+        let start = merged.iter().map(|(_, start, ..)| *start).fold(time, i64::min);
+        let end = merged.iter().map(|(_, _, end, _)| *end).fold(time, i64::max);
+        let decides = if cx.one_lane(self.clock) { end } else { time };
+        if decides < cx.stream_time().saturating_sub(self.grace).saturating_sub(self.gap) {
+            cx.core.metrics.dropped_late += 1;
+            return cx.forward_late(record);
+        }
+        let layout = cx.store::<A>(self.store).layout();
+        let window = |start, end| Windowed { key: record.key.clone(), start, end };
+        let mut sum = None;
+        let mut replaced = None;
+        for (store_key, from, to, value) in merged {
+            sum = Some(match sum {
+                None => value.clone(),
+                Some(sum) => (self.merge)(&record.key, sum, value.clone()),
+            });
+            if (from, to) == (start, end) {
+                replaced = Some(value);
+                continue;
+            }
+            cx.store::<A>(self.store).put(store_key, None);
+            let change = Change { new: None, old: Some(value) };
+            cx.forward(Rec { key: window(from, to), value: change, timestamp: to })?;
+        }
+        let new = (self.fold)(&record.key, record.value, sum);
+        cx.store::<A>(self.store).put(layout.store_key(&key, end, start), Some((end, new.clone())));
+        let change = Change { new: Some(new), old: replaced };
+        cx.forward(Rec { key: window(start, end), value: change, timestamp: end })
+    }
+}

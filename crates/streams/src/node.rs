@@ -1,0 +1,267 @@
+//! What runs inside a task: nodes, and the context through which they forward, read stores and emit.
+//!
+//! Records travel on the stack: a node hands its child a `&mut dyn Any` that holds an `Option<Rec<K, V>>`, and the child
+//! takes it. No allocation, no lookup by name, no conversion between nodes. Nodes form a directed acyclic graph, so a node
+//! is never entered twice at once; it leaves its slot while it runs.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use headwater_model::{Bytes, Header, Offset, TimestampMs};
+
+use crate::error::TaskError;
+use crate::global::GlobalStores;
+use crate::lanes::Stamp;
+use crate::processor::PunctuationType;
+use crate::serdes::{SerdeRef, to_wire};
+use crate::store::typed::{AnyStore, TypedStore};
+use crate::task::{Output, TaskMetrics};
+
+/// What keys and values must be. Wrap large ones in an `Arc` if several operators read one stream.
+pub trait Payload: Clone + Send + 'static {}
+impl<T: Clone + Send + 'static> Payload for T {}
+
+/// A record between two nodes.
+#[derive(Debug, Clone)]
+pub(crate) struct Rec<K, V> {
+    pub key: K,
+    pub value: V,
+    pub timestamp: TimestampMs,
+}
+
+/// A table's update: what a key's value is and was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change<V> {
+    pub new: Option<V>,
+    pub old: Option<V>,
+}
+
+/// One operator in one task.
+pub(crate) trait Node: Send {
+    fn process(&mut self, record: &mut dyn Any, cx: &mut Cx<'_>) -> Result<(), TaskError>;
+
+    /// Runs once, after the stores are restored and before the first record.
+    fn init(&mut self, _cx: &mut Cx<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// The watermark of this node's clock has advanced; the record that did it is processed next.
+    fn advance(&mut self, _watermark: TimestampMs, _cx: &mut Cx<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    fn punctuate(&mut self, _id: usize, _time: TimestampMs, _cx: &mut Cx<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+struct Closure<F, R> {
+    run: F,
+    record: std::marker::PhantomData<fn(R)>,
+}
+
+impl<K, V, F> Node for Closure<F, Rec<K, V>>
+where
+    K: Payload,
+    V: Payload,
+    F: FnMut(Rec<K, V>, &mut Cx<'_>) -> Result<(), TaskError> + Send,
+{
+    fn process(&mut self, record: &mut dyn Any, cx: &mut Cx<'_>) -> Result<(), TaskError> {
+        let record = take::<K, V>(record, cx);
+        (self.run)(record, cx)
+    }
+}
+
+/// A node made of a closure over typed records.
+pub(crate) fn node<K, V, F>(run: F) -> Box<dyn Node>
+where
+    K: Payload,
+    V: Payload,
+    F: FnMut(Rec<K, V>, &mut Cx<'_>) -> Result<(), TaskError> + Send + 'static,
+{
+    Box::new(Closure { run, record: std::marker::PhantomData::<fn(Rec<K, V>)> })
+}
+
+/// Takes the typed record out of its envelope. The typed DSL connects nodes of equal types only.
+pub(crate) fn take<K: Payload, V: Payload>(record: &mut dyn Any, cx: &Cx<'_>) -> Rec<K, V> {
+    record
+        .downcast_mut::<Option<Rec<K, V>>>()
+        .and_then(Option::take)
+        .unwrap_or_else(|| panic!("node {} was handed a record of another type", cx.name()))
+}
+
+/// Where the record being processed came from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RecordContext {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: Offset,
+    pub headers: Vec<Header>,
+    /// The record's lane and its stream time there.
+    pub stamp: Stamp,
+}
+
+pub(crate) struct Slot {
+    pub name: Arc<str>,
+    pub node: Option<Box<dyn Node>>,
+    pub children: Box<[usize]>,
+    /// Takes what a windowed operator drops as late.
+    pub late: Option<usize>,
+    /// What this node writes to a repartition topic carries its stream time.
+    pub timed: bool,
+    pub records: u64,
+}
+
+pub(crate) struct Punctuation {
+    pub node: usize,
+    pub id: usize,
+    pub kind: PunctuationType,
+    pub interval: i64,
+    pub next: TimestampMs,
+}
+
+/// All a task's nodes share.
+pub(crate) struct Core {
+    /// By graph index; nodes of other sub-topologies have no node.
+    pub slots: Vec<Slot>,
+    /// By graph index.
+    pub stores: Vec<Option<Box<dyn AnyStore>>>,
+    pub globals: GlobalStores,
+    pub out: Vec<Output>,
+    /// The highest timestamp each session operator saw; -1 before its first record.
+    pub clocks: Vec<TimestampMs>,
+    /// The time that no lane above a windowed operator is behind; -1 while one has not been heard of.
+    pub watermarks: Vec<TimestampMs>,
+    /// Whether a single lane feeds the operator.
+    pub one_lane: Vec<bool>,
+    pub stream_time: TimestampMs,
+    pub now: TimestampMs,
+    pub partition: i32,
+    pub context: RecordContext,
+    pub metrics: TaskMetrics,
+    pub punctuations: Vec<Punctuation>,
+}
+
+impl Core {
+    pub fn run<R>(
+        &mut self,
+        index: usize,
+        call: impl FnOnce(&mut dyn Node, &mut Cx<'_>) -> Result<R, TaskError>,
+    ) -> Result<R, TaskError> {
+        let mut node = self.slots[index]
+            .node
+            .take()
+            .unwrap_or_else(|| panic!("node {} is not of this task, or was entered twice", self.slots[index].name));
+        let result = call(node.as_mut(), &mut Cx { core: self, node: index });
+        self.slots[index].node = Some(node);
+        result
+    }
+}
+
+/// A node's view of its task.
+pub(crate) struct Cx<'a> {
+    pub core: &'a mut Core,
+    pub node: usize,
+}
+
+impl Cx<'_> {
+    pub fn name(&self) -> Arc<str> {
+        self.core.slots[self.node].name.clone()
+    }
+
+    /// Hands the record to every child; the last one gets it without a copy.
+    #[inline]
+    pub fn forward<K: Payload, V: Payload>(&mut self, record: Rec<K, V>) -> Result<(), TaskError> {
+        let count = self.core.slots[self.node].children.len();
+        let mut record = Some(record);
+        for place in 0..count {
+            if place + 1 == count {
+                return self.hand(place, &mut record);
+            }
+            self.hand(place, &mut record.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Hands the record to the child at `place` only (branches).
+    #[inline]
+    pub fn forward_to<K: Payload, V: Payload>(&mut self, place: usize, record: Rec<K, V>) -> Result<(), TaskError> {
+        self.hand(place, &mut Some(record))
+    }
+
+    #[inline]
+    fn hand<K: Payload, V: Payload>(&mut self, place: usize, record: &mut Option<Rec<K, V>>) -> Result<(), TaskError> {
+        let child = self.core.slots[self.node].children[place];
+        self.core.slots[child].records += 1;
+        self.core.run(child, |node, cx| node.process(record, cx))
+    }
+
+    pub fn store<V: Payload>(&mut self, index: usize) -> &mut TypedStore<V> {
+        self.core.stores[index]
+            .as_mut()
+            .and_then(|store| store.as_any().downcast_mut::<TypedStore<V>>())
+            .unwrap_or_else(|| panic!("store {index} is not connected to this task with this type"))
+    }
+
+    /// Hands a record that came too late to the node that takes such.
+    pub fn forward_late<K: Payload, V: Payload>(&mut self, record: Rec<K, V>) -> Result<(), TaskError> {
+        let Some(child) = self.core.slots[self.node].late else { return Ok(()) };
+        self.core.slots[child].records += 1;
+        self.core.run(child, |node, cx| node.process(&mut Some(record), cx))
+    }
+
+    /// The stream time that the current record carries: by it, and it alone, the record may be late.
+    pub fn stream_time(&self) -> TimestampMs {
+        self.core.context.stamp.time
+    }
+
+    /// The time that no record still to come carries less of: what ends before it is final.
+    pub fn watermark(&self, clock: usize) -> TimestampMs {
+        self.core.watermarks[clock]
+    }
+
+    /// Whether a single lane feeds the operator: its order is then the same on every run.
+    pub fn one_lane(&self, clock: usize) -> bool {
+        self.core.one_lane[clock]
+    }
+
+    /// Takes note of a timestamp and returns the highest that the operator saw.
+    pub fn observe(&mut self, clock: usize, timestamp: TimestampMs) -> TimestampMs {
+        let clock = &mut self.core.clocks[clock];
+        *clock = (*clock).max(timestamp);
+        *clock
+    }
+
+    pub fn encode<T>(
+        &self,
+        serde: &SerdeRef<T>,
+        what: &'static str,
+        target: &str,
+        value: &T,
+    ) -> Result<Option<Bytes>, TaskError> {
+        to_wire(serde, target, value).map_err(|source| TaskError::Serialize {
+            node: self.name().to_string(),
+            what,
+            target: target.to_owned(),
+            source,
+        })
+    }
+
+    /// The serialized key; `None` is counted as a skipped null key.
+    pub fn key<K>(&mut self, serde: &SerdeRef<K>, target: &str, key: &K) -> Result<Option<Bytes>, TaskError> {
+        let key = self.encode(serde, "key", target, key)?;
+        if key.is_none() {
+            self.core.metrics.skipped_null_key += 1;
+        }
+        Ok(key)
+    }
+
+    /// Writes a record; one for a repartition topic carries its time if someone needs it.
+    pub fn emit(&mut self, mut output: Output) {
+        if self.core.slots[self.node].timed {
+            output.headers.push(self.core.context.stamp.header());
+        }
+        self.core.metrics.records_out += 1;
+        self.core.out.push(output);
+    }
+}

@@ -1,0 +1,222 @@
+//! How windowed entries are laid out in a store and in its changelog.
+//!
+//! ```text
+//! key-value   store and changelog:  key
+//! window      store:      segment u64 | escaped key | 00 00 | start i64 | sequence u32
+//!             changelog:  key | start i64 | sequence u32                  (as Kafka Streams writes it)
+//! session     store:      segment u64 | escaped key | 00 00 | end i64 | start i64
+//!             changelog:  key | end i64 | start i64                       (as Kafka Streams writes it)
+//! ```
+//!
+//! All integers are big endian; times are not negative, so their order is the byte order. A zero byte within the key
+//! is escaped as `00 FF`, which keeps the order of keys and lets no key be a prefix of another. The segment is the
+//! entry's time (window start, session end) divided by the segment interval: old windows expire a segment at a time, by
+//! one range. Values are `timestamp i64 | value` in a store; a changelog carries the timestamp as the record's own.
+
+use std::ops::Bound;
+
+use headwater_model::{Bytes, TimestampMs};
+
+use super::StoreKind;
+
+/// Whether the bounds exclude everything (`BTreeMap::range` panics on such).
+pub(crate) fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Included(a), Bound::Included(b)) => a > b,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => a >= b,
+        _ => false,
+    }
+}
+
+/// An entry of a window or session store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Timed {
+    pub key: Bytes,
+    /// Window start or session end.
+    pub time: TimestampMs,
+    /// Session start, or the sequence number among entries of one key and time.
+    pub second: i64,
+}
+
+/// Where the entries of a window or session store go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub kind: StoreKind,
+    /// Milliseconds per segment; at least 1.
+    pub segment_ms: i64,
+}
+
+impl Layout {
+    pub fn key_value() -> Self {
+        Self { kind: StoreKind::KeyValue, segment_ms: 1 }
+    }
+
+    /// Segments as Kafka Streams sizes them: half the retention, a minute at least.
+    pub fn timed(kind: StoreKind, retention_ms: i64) -> Self {
+        Self { kind, segment_ms: (retention_ms / 2).max(60_000) }
+    }
+
+    pub fn segment(&self, time: TimestampMs) -> i64 {
+        time.max(0) / self.segment_ms
+    }
+
+    fn tail_len(&self) -> usize {
+        match self.kind {
+            StoreKind::KeyValue => 0,
+            StoreKind::Window => 12,
+            StoreKind::Session => 16,
+        }
+    }
+
+    fn push_tail(&self, out: &mut Vec<u8>, time: TimestampMs, second: i64) {
+        out.extend_from_slice(&time.max(0).to_be_bytes());
+        match self.kind {
+            StoreKind::Session => out.extend_from_slice(&second.max(0).to_be_bytes()),
+            _ => out.extend_from_slice(&(second as u32).to_be_bytes()),
+        }
+    }
+
+    fn read_tail(&self, tail: &[u8]) -> Option<(TimestampMs, i64)> {
+        let (time, second) = tail.split_first_chunk::<8>()?;
+        let second = match self.kind {
+            StoreKind::Session => i64::from_be_bytes(second.try_into().ok()?),
+            _ => i64::from(u32::from_be_bytes(second.try_into().ok()?)),
+        };
+        Some((i64::from_be_bytes(*time), second))
+    }
+
+    /// The store key of an entry of a window or session store.
+    pub fn store_key(&self, key: &[u8], time: TimestampMs, second: i64) -> Bytes {
+        let mut out = self.prefix(self.segment(time), key);
+        self.push_tail(&mut out, time, second);
+        Bytes::from(out)
+    }
+
+    /// What every entry of `key` in `segment` begins with.
+    fn prefix(&self, segment: i64, key: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(8 + key.len() + 2 + 16);
+        out.extend_from_slice(&segment.to_be_bytes());
+        for &byte in key {
+            out.push(byte);
+            if byte == 0 {
+                out.push(0xff);
+            }
+        }
+        out.extend_from_slice(&[0, 0]);
+        out
+    }
+
+    /// Inclusive store-key bounds of `key` within one segment, for times `from..=to`.
+    pub fn key_range(&self, segment: i64, key: &[u8], from: TimestampMs, to: TimestampMs) -> (Vec<u8>, Vec<u8>) {
+        let mut low = self.prefix(segment, key);
+        let mut high = low.clone();
+        self.push_tail(&mut low, from, 0);
+        high.extend_from_slice(&to.max(0).to_be_bytes());
+        high.resize(high.len() + self.tail_len() - 8, 0xff);
+        (low, high)
+    }
+
+    /// The first store key of a segment.
+    pub fn segment_start(segment: i64) -> [u8; 8] {
+        segment.max(0).to_be_bytes()
+    }
+
+    /// Reads a store key; `None` if it is not one.
+    pub fn parse(&self, store_key: &[u8]) -> Option<Timed> {
+        let mut rest = store_key.get(8..)?;
+        let mut key = Vec::with_capacity(rest.len());
+        loop {
+            let (&byte, after) = rest.split_first()?;
+            rest = after;
+            if byte == 0 {
+                let (&mark, after) = rest.split_first()?;
+                rest = after;
+                match mark {
+                    0 => break,
+                    0xff => {}
+                    _ => return None,
+                }
+            }
+            key.push(byte);
+        }
+        let (time, second) = self.read_tail(rest)?;
+        Some(Timed { key: Bytes::from(key), time, second })
+    }
+
+    /// The changelog key of a store key.
+    pub fn to_changelog(self, store_key: &Bytes) -> Option<Bytes> {
+        if self.kind == StoreKind::KeyValue {
+            return Some(store_key.clone());
+        }
+        let Timed { key, time, second } = self.parse(store_key)?;
+        let mut out = Vec::with_capacity(key.len() + 16);
+        out.extend_from_slice(&key);
+        self.push_tail(&mut out, time, second);
+        Some(Bytes::from(out))
+    }
+
+    /// The store key of a changelog key; `None` if it is too short to be one.
+    pub fn from_changelog(self, changelog_key: &Bytes) -> Option<Bytes> {
+        if self.kind == StoreKind::KeyValue {
+            return Some(changelog_key.clone());
+        }
+        let at = changelog_key.len().checked_sub(self.tail_len())?;
+        let (key, tail) = changelog_key.split_at(at);
+        let (time, second) = self.read_tail(tail)?;
+        Some(self.store_key(key, time, second))
+    }
+}
+
+/// `timestamp | value`, as a backend keeps it.
+pub(crate) fn stored_value(timestamp: TimestampMs, value: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(8 + value.len());
+    out.extend_from_slice(&timestamp.to_be_bytes());
+    out.extend_from_slice(value);
+    Bytes::from(out)
+}
+
+/// Splits a backend's value into timestamp and value.
+pub(crate) fn split_value(stored: &Bytes) -> Option<(TimestampMs, Bytes)> {
+    let (timestamp, _) = stored.split_first_chunk::<8>()?;
+    Some((i64::from_be_bytes(*timestamp), stored.slice(8..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_their_order_and_no_key_is_a_prefix_of_another() {
+        let layout = Layout::timed(StoreKind::Window, 0);
+        let keys: [&[u8]; 7] = [b"", b"\0", b"\0\0", b"\0\x01", b"a", b"a\0", b"ab"];
+        let mut previous = Bytes::new();
+        for key in keys {
+            for time in [0, 5, 59_999] {
+                let store_key = layout.store_key(key, time, 0);
+                assert!(store_key > previous, "{key:?} {time}");
+                previous = store_key;
+                let (low, high) = layout.key_range(0, key, 0, 59_999);
+                for other in keys {
+                    let inside = (low.as_slice()..=high.as_slice()).contains(&&layout.store_key(other, time, 0)[..]);
+                    assert_eq!(inside, key == other, "{key:?} {other:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn changelog_keys_are_those_of_kafka_streams_and_read_back() {
+        let window = Layout::timed(StoreKind::Window, 120_000);
+        let store_key = window.store_key(b"k\0", 61_000, 7);
+        let changelog = window.to_changelog(&store_key).unwrap();
+        assert_eq!(&changelog[..], [&b"k\0"[..], &61_000_i64.to_be_bytes(), &7_u32.to_be_bytes()].concat());
+        assert_eq!(window.from_changelog(&changelog).unwrap(), store_key);
+
+        let session = Layout::timed(StoreKind::Session, 120_000);
+        let store_key = session.store_key(b"k", 90, 40);
+        let changelog = session.to_changelog(&store_key).unwrap();
+        assert_eq!(&changelog[..], [&b"k"[..], &90_i64.to_be_bytes(), &40_i64.to_be_bytes()].concat());
+        assert_eq!(session.from_changelog(&changelog).unwrap(), store_key);
+        assert_eq!(session.from_changelog(&Bytes::from_static(b"short")), None);
+    }
+}

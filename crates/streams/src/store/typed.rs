@@ -1,0 +1,260 @@
+//! A store as operators see it: typed values above a byte backend.
+//!
+//! Values are decoded once and encoded once per commit: reads and writes go to the overlay, and [`AnyStore::flush`]
+//! turns what changed since the last commit into changelog records and a batch for the backend. So a key that changes a
+//! thousand times between two commits costs one changelog record.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use headwater_model::{Bytes, Record, TimestampMs};
+
+use super::keys::{self, Layout};
+use super::{StoreBackend, StoreError};
+use crate::error::TaskError;
+use crate::node::Payload;
+use crate::serdes::SerdeRef;
+use crate::task::Output;
+
+/// Entries for a backend: `None` deletes.
+pub(crate) type Batch = Vec<(Bytes, Option<Bytes>)>;
+
+/// Turns a source topic's record into the entry its table would hold; `None` if it does not decode.
+pub(crate) type Normalize = Arc<dyn Fn(&Record) -> Option<(Bytes, Option<Bytes>)> + Send + Sync>;
+
+/// What a task does with any of its stores.
+pub(crate) trait AnyStore: Send {
+    fn as_any(&mut self) -> &mut dyn Any;
+    /// Encodes what changed: changelog records into `out`, entries into the pending batch.
+    fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError>;
+    fn take_pending(&mut self) -> Batch;
+    fn restore_batch(&self, records: &[Record]) -> Batch;
+    fn apply(&mut self, batch: Batch) -> Result<(), TaskError>;
+}
+
+/// What is known of a store before its backend is.
+pub(crate) struct StoreParts<V> {
+    pub name: Arc<str>,
+    pub layout: Layout,
+    pub serde: SerdeRef<V>,
+    /// Where changes are logged; `None` if they are not, or if the source topic is the log.
+    pub changelog: Option<Arc<str>>,
+    /// Set when the source topic is the log.
+    pub normalize: Option<Normalize>,
+    /// Decoded entries kept between commits.
+    pub cache_entries: usize,
+}
+
+impl<V> Clone for StoreParts<V> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            layout: self.layout,
+            serde: self.serde.clone(),
+            changelog: self.changelog.clone(),
+            normalize: self.normalize.clone(),
+            cache_entries: self.cache_entries,
+        }
+    }
+}
+
+struct Entry<V> {
+    value: Option<(TimestampMs, V)>,
+    dirty: bool,
+}
+
+/// The overlay of one store in one task.
+pub(crate) struct TypedStore<V> {
+    parts: StoreParts<V>,
+    backend: Box<dyn StoreBackend>,
+    entries: BTreeMap<Bytes, Entry<V>>,
+    dirty: Vec<Bytes>,
+    pending: Batch,
+    live_from: i64,
+}
+
+impl<V: Payload> TypedStore<V> {
+    pub fn new(parts: StoreParts<V>, backend: Box<dyn StoreBackend>) -> Self {
+        Self { parts, backend, entries: BTreeMap::new(), dirty: Vec::new(), pending: Vec::new(), live_from: 0 }
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.parts.layout
+    }
+
+    fn failed(&self, source: StoreError) -> TaskError {
+        TaskError::Store { store: self.parts.name.to_string(), source }
+    }
+
+    fn decode(&self, stored: &Bytes) -> Result<(TimestampMs, V), TaskError> {
+        let wrong = |source| TaskError::StoredValue { store: self.parts.name.to_string(), source };
+        let (timestamp, bytes) =
+            keys::split_value(stored).ok_or_else(|| wrong(crate::serdes::SerdeError::new("shorter than a timestamp")))?;
+        let value = self.parts.serde.deserialize(&self.parts.name, &bytes).map_err(wrong)?;
+        Ok((timestamp, value))
+    }
+
+    /// The value of a store key with its timestamp.
+    pub fn get(&mut self, key: &Bytes) -> Result<Option<&(TimestampMs, V)>, TaskError> {
+        if !self.entries.contains_key(key) {
+            let stored = self.backend.get(key).map_err(|e| self.failed(e))?;
+            let value = stored.map(|stored| self.decode(&stored)).transpose()?;
+            self.entries.insert(key.clone(), Entry { value, dirty: false });
+        }
+        Ok(self.entries.get(key).and_then(|entry| entry.value.as_ref()))
+    }
+
+    /// Writes or (`None`) deletes.
+    pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) {
+        let entry = self.entries.entry(key.clone()).or_insert(Entry { value: None, dirty: false });
+        entry.value = value;
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// All entries between the bounds in key order.
+    pub fn range(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, TimestampMs, V)>, TaskError> {
+        if keys::is_empty_range(from, to) {
+            return Ok(Vec::new());
+        }
+        let mut merged: BTreeMap<Bytes, (TimestampMs, V)> = BTreeMap::new();
+        for (key, stored) in self.backend.range(from, to).map_err(|e| self.failed(e))? {
+            if !self.entries.contains_key(&key) {
+                let value = self.decode(&stored)?;
+                merged.insert(key, value);
+            }
+        }
+        for (key, entry) in self.entries.range::<[u8], _>((from, to)) {
+            if let Some(value) = &entry.value {
+                merged.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(merged.into_iter().map(|(key, (timestamp, value))| (key, timestamp, value)).collect())
+    }
+
+    /// Entries of `key` in a window or session store whose time is in `from..=to`, oldest first.
+    pub fn fetch(
+        &mut self,
+        key: &[u8],
+        from: TimestampMs,
+        to: TimestampMs,
+    ) -> Result<Vec<(Bytes, TimestampMs, V)>, TaskError> {
+        let layout = self.parts.layout;
+        let mut found = Vec::new();
+        let first = layout.segment(from).max(self.live_from);
+        for segment in first..=layout.segment(to) {
+            let (low, high) = layout.key_range(segment, key, from, to);
+            found.extend(self.range(Bound::Included(&low), Bound::Included(&high))?);
+        }
+        Ok(found)
+    }
+
+    /// As [`TypedStore::fetch`], entry by entry, a segment at a time, until `take` wants no more.
+    pub fn fetch_while(
+        &mut self,
+        key: &[u8],
+        (from, to): (TimestampMs, TimestampMs),
+        mut take: impl FnMut(Bytes, V) -> bool,
+    ) -> Result<(), TaskError> {
+        let layout = self.parts.layout;
+        let first = layout.segment(from).max(self.live_from);
+        for segment in first..=layout.segment(to) {
+            let (low, high) = layout.key_range(segment, key, from, to);
+            for (store_key, _, value) in self.range(Bound::Included(&low), Bound::Included(&high))? {
+                if !take(store_key, value) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets segments that end before `oldest`. Nothing is logged: the changelog has a retention of its own.
+    pub fn expire_before(&mut self, oldest: TimestampMs) -> Result<(), TaskError> {
+        let first_live = self.parts.layout.segment(oldest);
+        if first_live <= self.live_from {
+            return Ok(());
+        }
+        self.live_from = first_live;
+        let end = Layout::segment_start(first_live);
+        let bounds = (Bound::Unbounded, Bound::Excluded(&end[..]));
+        for (key, _) in self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))? {
+            self.entries.insert(key.clone(), Entry { value: None, dirty: false });
+            self.pending.push((key, None));
+        }
+        for (_, entry) in self.entries.range_mut::<[u8], _>(bounds) {
+            entry.value = None;
+            entry.dirty = false;
+        }
+        Ok(())
+    }
+}
+
+impl<V: Payload> AnyStore for TypedStore<V> {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
+        // An empty batch means that the last one has reached the backend, so clean entries may go.
+        if self.pending.is_empty() && self.entries.len() > self.parts.cache_entries {
+            self.entries.retain(|_, entry| entry.dirty);
+        }
+        for key in std::mem::take(&mut self.dirty) {
+            let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.dirty) else { continue };
+            entry.dirty = false;
+            let (stored, timestamp) = match &entry.value {
+                None => (None, 0),
+                Some((timestamp, value)) => {
+                    let bytes = self.parts.serde.serialize(&self.parts.name, value).map_err(|source| {
+                        TaskError::Serialize {
+                            node: self.parts.name.to_string(),
+                            what: "value",
+                            target: self.parts.name.to_string(),
+                            source,
+                        }
+                    })?;
+                    (Some(keys::stored_value(*timestamp, &bytes)), *timestamp)
+                }
+            };
+            if let Some(topic) = &self.parts.changelog {
+                out.push(Output {
+                    topic: topic.clone(),
+                    partition: Some(partition),
+                    timestamp,
+                    key: self.parts.layout.to_changelog(&key),
+                    value: stored.as_ref().map(|stored| stored.slice(8..)),
+                    headers: Vec::new(),
+                });
+            }
+            self.pending.push((key, stored));
+        }
+        Ok(())
+    }
+
+    fn take_pending(&mut self) -> Batch {
+        std::mem::take(&mut self.pending)
+    }
+
+    fn restore_batch(&self, records: &[Record]) -> Batch {
+        let entry = |record: &Record| match &self.parts.normalize {
+            Some(normalize) => normalize(record),
+            None => {
+                let key = self.parts.layout.from_changelog(record.key.as_ref()?)?;
+                Some((key, record.value.as_ref().map(|value| keys::stored_value(record.timestamp, value))))
+            }
+        };
+        records.iter().filter_map(entry).collect()
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), TaskError> {
+        for (key, _) in &batch {
+            self.entries.remove(key);
+        }
+        self.backend.apply(batch).map_err(|e| TaskError::Store { store: self.parts.name.to_string(), source: e })
+    }
+}

@@ -1,0 +1,398 @@
+//! A task: one partition of one sub-topology, with its inputs, stores and operators.
+//!
+//! A task never reads a clock or does I/O. The shell feeds it records ([`Task::enqueue`]), lets it work
+//! ([`Task::process`]), takes what it wrote ([`Task::take_output`]) and, when outputs and positions are committed together,
+//! moves its state into the backends ([`Task::pre_commit`], [`Task::committed`]). To abort, drop the task.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use headwater_model::{Bytes, Header, Offset, Record, TimestampMs, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TaskError;
+use crate::lanes::LaneClocks;
+use crate::node::{Core, RecordContext};
+use crate::processor::PunctuationType;
+use crate::store::StoreKind;
+
+pub(crate) mod input;
+
+use input::Input;
+
+/// A task's name: sub-topology and partition, printed `0_1` as Kafka Streams does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskId {
+    pub subtopology: i32,
+    pub partition: i32,
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.subtopology, self.partition)
+    }
+}
+
+/// A record to produce. Without a partition, Kafka's default partitioner decides by the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub topic: Arc<str>,
+    pub partition: Option<i32>,
+    pub timestamp: TimestampMs,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<Header>,
+}
+
+/// A store of a task, as the shell needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreInfo {
+    pub name: String,
+    /// The topic it is restored from; `None` if changes are not logged.
+    pub changelog: Option<String>,
+    pub kind: StoreKind,
+    /// The changelog is the source topic itself: restore only up to the committed position of that input.
+    pub source_topic: bool,
+}
+
+/// What a task counted since it was created.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskMetrics {
+    pub records_in: u64,
+    /// Records for sinks, repartition topics and dead letters; changelogs are not counted.
+    pub records_out: u64,
+    /// Records whose window had closed.
+    pub dropped_late: u64,
+    pub skipped_null_key: u64,
+    pub skipped_null_value: u64,
+    pub skipped_invalid_timestamp: u64,
+    pub deserialization_errors: u64,
+    /// Table updates older than the value they replaced (they are applied: offset order rules).
+    pub out_of_order_table_updates: u64,
+}
+
+/// One partition of one sub-topology at work.
+pub struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) core: Core,
+    pub(crate) inputs: Vec<Input>,
+    /// Per clock the inputs (by place) that its watermark follows.
+    pub(crate) clock_inputs: Vec<Vec<usize>>,
+    /// This task's nodes with a clock, and which.
+    pub(crate) clocked: Vec<(usize, usize)>,
+    /// The watermarks before the record at hand; kept to spare an allocation per record.
+    pub(crate) before: Vec<TimestampMs>,
+    pub(crate) stores: Vec<(usize, StoreInfo)>,
+    pub(crate) max_task_idle_ms: i64,
+    pub(crate) idle_since: Option<TimestampMs>,
+    pub(crate) initialized: bool,
+}
+
+impl Task {
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// The partitions to feed: one for each source topic that has so many partitions.
+    pub fn inputs(&self) -> Vec<TopicPartition> {
+        self.inputs.iter().map(|input| input.at.clone()).collect()
+    }
+
+    pub fn stores(&self) -> Vec<StoreInfo> {
+        self.stores.iter().map(|(_, info)| info.clone()).collect()
+    }
+
+    fn input(&mut self, at: &TopicPartition) -> Result<&mut Input, TaskError> {
+        let task = self.id;
+        self.inputs
+            .iter_mut()
+            .find(|input| input.at == *at)
+            .ok_or_else(|| TaskError::UnknownInput { task: task.to_string(), input: at.to_string() })
+    }
+
+    /// Appends records in offset order.
+    pub fn enqueue(&mut self, input: &TopicPartition, records: Vec<Record>) -> Result<(), TaskError> {
+        let input = self.input(input)?;
+        if let Some(last) = records.last() {
+            input.fetched_to = input.fetched_to.max(Some(last.offset + 1));
+        }
+        if input.position.is_none() {
+            input.position = records.first().map(|record| record.offset);
+        }
+        input.buffer.extend(records);
+        Ok(())
+    }
+
+    /// Records waiting at an input.
+    pub fn buffered(&self, input: &TopicPartition) -> usize {
+        self.inputs.iter().find(|known| known.at == *input).map_or(0, |input| input.buffer.len())
+    }
+
+    /// The input's end as the broker last told it. An empty input that has not reached it is waited for; one that has
+    /// is waited for `max.task.idle` only (KIP-695).
+    pub fn set_end_offset(&mut self, input: &TopicPartition, end: Offset) {
+        if let Ok(input) = self.input(input) {
+            input.end_offset = Some(end);
+        }
+    }
+
+    /// The consumer's next position: commits then cover control records and aborted batches at the end of a fetch.
+    /// Call it with the start offset when the input is assigned, so that the task knows whether there is more to come.
+    pub fn set_fetched_to(&mut self, input: &TopicPartition, next: Offset) {
+        if let Ok(input) = self.input(input) {
+            input.fetched_to = input.fetched_to.max(Some(next));
+        }
+    }
+
+    /// How long to wait for an empty input that has been read to its end: 0 not at all, -1 not even for data known to
+    /// be on its way.
+    pub fn set_max_task_idle(&mut self, ms: i64) {
+        self.max_task_idle_ms = ms;
+    }
+
+    /// Whether there is a record that may be processed now.
+    pub fn ready(&mut self, now: TimestampMs) -> bool {
+        if self.inputs.iter().all(|input| !input.buffer.is_empty()) {
+            self.idle_since = None;
+            return !self.inputs.is_empty();
+        }
+        if self.inputs.iter().all(|input| input.buffer.is_empty()) {
+            return false;
+        }
+        if self.max_task_idle_ms < 0 {
+            return true;
+        }
+        if self.inputs.iter().any(|input| input.buffer.is_empty() && input.lags()) {
+            return false;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        now - since >= self.max_task_idle_ms
+    }
+
+    /// Processes up to `max_records`, smallest timestamp first, and due punctuations; returns how many records it took.
+    pub fn process(&mut self, max_records: usize, now: TimestampMs) -> Result<usize, TaskError> {
+        self.initialize(now)?;
+        let mut done = 0;
+        while done < max_records && self.ready(now) {
+            for input in &mut self.inputs {
+                if input.head.is_none() && !input.buffer.is_empty() {
+                    done += input.stage(&mut self.core)?;
+                }
+            }
+            if !self.ready(now) {
+                break;
+            }
+            let heads = self.inputs.iter().enumerate().filter_map(|(i, input)| Some((input.head?, i)));
+            let Some((timestamp, index)) = heads.min() else { break };
+            self.process_head(index, timestamp)?;
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    fn initialize(&mut self, now: TimestampMs) -> Result<(), TaskError> {
+        self.core.now = now;
+        if !self.initialized {
+            self.initialized = true;
+            for index in 0..self.core.slots.len() {
+                if self.core.slots[index].node.is_some() {
+                    self.core.run(index, |node, cx| node.init(cx))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn process_head(&mut self, index: usize, timestamp: TimestampMs) -> Result<(), TaskError> {
+        let input = &mut self.inputs[index];
+        let Some(mut record) = input.pop() else { return Ok(()) };
+        let before = input.watermark();
+        let stamp = input.stamp(timestamp, &mut record.headers);
+        let advanced = input.watermark() > before;
+        self.core.context = RecordContext {
+            topic: input.topic.clone(),
+            partition: input.at.partition,
+            offset: record.offset,
+            headers: record.headers,
+            stamp,
+        };
+        self.core.metrics.records_in += 1;
+        self.core.slots[input.node].records += 1;
+        self.core.stream_time = self.core.stream_time.max(timestamp);
+        if advanced {
+            self.advance_watermarks()?;
+        }
+        let input = &mut self.inputs[index];
+        input.source.emit(&mut crate::node::Cx { core: &mut self.core, node: input.node })?;
+        if !self.core.punctuations.is_empty() {
+            self.punctuate_due(PunctuationType::StreamTime, self.core.stream_time)?;
+        }
+        Ok(())
+    }
+
+    fn settle_watermarks(&mut self) {
+        for (watermark, inputs) in self.core.watermarks.iter_mut().zip(&self.clock_inputs) {
+            let lowest = inputs.iter().map(|&input| self.inputs[input].watermark()).min().unwrap_or(-1);
+            *watermark = lowest.max(*watermark);
+        }
+    }
+
+    /// What becomes final by the record at hand comes before it, without its headers.
+    fn advance_watermarks(&mut self) -> Result<(), TaskError> {
+        if self.clocked.is_empty() {
+            return Ok(());
+        }
+        self.before.clone_from(&self.core.watermarks);
+        self.settle_watermarks();
+        let headers = std::mem::take(&mut self.core.context.headers);
+        for place in 0..self.clocked.len() {
+            let (node, clock) = self.clocked[place];
+            let watermark = self.core.watermarks[clock];
+            if watermark > self.before[clock] {
+                self.core.run(node, |node, cx| node.advance(watermark, cx))?;
+            }
+        }
+        self.core.context.headers = headers;
+        Ok(())
+    }
+
+    /// Runs due wall-clock punctuations; returns how many ran.
+    pub fn punctuate(&mut self, now: TimestampMs) -> Result<usize, TaskError> {
+        self.initialize(now)?;
+        self.punctuate_due(PunctuationType::WallClock, now)
+    }
+
+    /// When the next wall-clock punctuation is due.
+    pub fn next_punctuation(&self) -> Option<TimestampMs> {
+        let wall_clock = |p: &&crate::node::Punctuation| p.kind == PunctuationType::WallClock;
+        self.core.punctuations.iter().filter(wall_clock).map(|p| p.next).min()
+    }
+
+    fn punctuate_due(&mut self, kind: PunctuationType, time: TimestampMs) -> Result<usize, TaskError> {
+        let mut ran = 0;
+        for place in 0..self.core.punctuations.len() {
+            let due = &mut self.core.punctuations[place];
+            if due.kind != kind || due.next > time {
+                continue;
+            }
+            due.next += ((time - due.next) / due.interval + 1) * due.interval;
+            let (node, id) = (due.node, due.id);
+            self.core.context.headers.clear();
+            self.core.run(node, |node, cx| node.punctuate(id, time, cx))?;
+            ran += 1;
+        }
+        Ok(ran)
+    }
+
+    /// Everything written since the last call: sinks, repartition topics, dead letters and, after `pre_commit`, changelogs.
+    pub fn take_output(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.core.out)
+    }
+
+    /// What to commit per input: the next offset, and metadata from which `set_stream_time` restores the clocks.
+    pub fn positions(&self) -> Vec<(TopicPartition, Offset, String)> {
+        let clocks = self.core.clocks.iter().enumerate().filter(|(_, time)| **time >= 0);
+        let clocks: Vec<String> = clocks.map(|(index, time)| format!("{index}:{time}")).collect();
+        let clocks = clocks.join(",");
+        self.inputs
+            .iter()
+            .filter_map(|input| {
+                let lanes = input.lanes.as_ref().map(LaneClocks::to_text).unwrap_or_default();
+                let times = format!("hw2;{};{};{clocks};{lanes}", input.partition_time, self.core.stream_time);
+                Some((input.at.clone(), input.next_offset()?, times))
+            })
+            .collect()
+    }
+
+    /// Takes back the clocks from a committed position's metadata; anything else is ignored.
+    pub fn set_stream_time(&mut self, input: &TopicPartition, metadata: &str) {
+        let mut parts = metadata.split(';');
+        if parts.next() != Some("hw2") {
+            return;
+        }
+        let times = (parts.next().and_then(|t| t.parse().ok()), parts.next().and_then(|t| t.parse::<i64>().ok()));
+        let (Some(partition_time), Some(stream_time)) = times else { return };
+        for pair in parts.next().unwrap_or_default().split(',') {
+            let clock = pair.split_once(':').and_then(|(i, t)| Some((i.parse::<usize>().ok()?, t.parse::<i64>().ok()?)));
+            if let Some((index, time)) = clock
+                && let Some(clock) = self.core.clocks.get_mut(index)
+            {
+                *clock = (*clock).max(time);
+            }
+        }
+        self.core.stream_time = self.core.stream_time.max(stream_time);
+        if let Ok(input) = self.input(input) {
+            input.partition_time = input.partition_time.max(partition_time);
+            if let Some(lanes) = &mut input.lanes {
+                lanes.restore(parts.next().unwrap_or_default());
+            }
+        }
+        self.settle_watermarks();
+    }
+
+    /// The highest timestamp processed; -1 before the first.
+    pub fn stream_time(&self) -> TimestampMs {
+        self.core.stream_time
+    }
+
+    /// Encodes what changed in the stores: changelog records join the output.
+    pub fn pre_commit(&mut self) -> Result<(), TaskError> {
+        for (index, _) in &self.stores {
+            if let Some(store) = &mut self.core.stores[*index] {
+                store.flush(self.id.partition, &mut self.core.out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What `pre_commit` encoded, per store, now that outputs and positions are committed. The shell writes it to the
+    /// backends before it calls `process` again.
+    pub fn committed(&mut self, _now: TimestampMs) -> HashMap<String, Vec<(Bytes, Option<Bytes>)>> {
+        let mut batches = HashMap::new();
+        for (index, info) in &self.stores {
+            if let Some(store) = &mut self.core.stores[*index] {
+                let batch = store.take_pending();
+                if !batch.is_empty() {
+                    batches.insert(info.name.clone(), batch);
+                }
+            }
+        }
+        batches
+    }
+
+    fn store_index(&self, store: &str) -> Result<usize, TaskError> {
+        let found = self.stores.iter().find(|(_, info)| info.name == store).map(|(index, _)| *index);
+        found.ok_or_else(|| TaskError::UnknownStore { task: self.id.to_string(), store: store.to_owned() })
+    }
+
+    /// Converts changelog records to entries and writes them to the store's backend.
+    pub fn restore(&mut self, store: &str, records: &[Record]) -> Result<(), TaskError> {
+        let index = self.store_index(store)?;
+        match &mut self.core.stores[index] {
+            Some(store) => {
+                let batch = store.restore_batch(records);
+                store.apply(batch)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Converts only: for a shell that writes the entries and its changelog position in one batch.
+    pub fn restore_batch(&self, store: &str, records: &[Record]) -> Result<Vec<(Bytes, Option<Bytes>)>, TaskError> {
+        let index = self.store_index(store)?;
+        Ok(self.core.stores[index].as_ref().map(|store| store.restore_batch(records)).unwrap_or_default())
+    }
+
+    pub fn metrics(&self) -> TaskMetrics {
+        self.core.metrics
+    }
+
+    /// Records that reached each node since the task was created.
+    pub fn node_counts(&self) -> Vec<(String, u64)> {
+        let own = |(index, slot): &(usize, &crate::node::Slot)| {
+            slot.node.is_some() || self.inputs.iter().any(|input| input.node == *index)
+        };
+        self.core.slots.iter().enumerate().filter(own).map(|(_, slot)| (slot.name.to_string(), slot.records)).collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! The topology as data: JSON for the console, Kafka Streams' text for people.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Graph, Role};
+
+/// All of a topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopologyDescription {
+    pub application_id: String,
+    pub subtopologies: Vec<SubtopologyDescription>,
+    pub globals: Vec<GlobalDescription>,
+}
+
+/// What one kind of task runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtopologyDescription {
+    pub id: i32,
+    pub nodes: Vec<NodeDescription>,
+}
+
+/// One operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDescription {
+    pub name: String,
+    /// `source`, `sink`, or what the operator does.
+    pub kind: String,
+    /// What a source reads or a sink writes.
+    pub topics: Vec<String>,
+    /// Stores it reads or writes, global ones included.
+    pub stores: Vec<String>,
+    pub successors: Vec<String>,
+}
+
+/// A global table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlobalDescription {
+    pub store: String,
+    pub topic: String,
+}
+
+pub(super) fn describe(graph: &Graph, subtopologies: &[Vec<usize>]) -> TopologyDescription {
+    let node = |&index: &usize| {
+        let spec = &graph.nodes[index];
+        let topics = match &spec.role {
+            Role::Source { topic, .. } | Role::Sink { topic, .. } => vec![topic.to_string()],
+            Role::Operator(_) => Vec::new(),
+        };
+        let local = spec.stores.iter().map(|&store| graph.stores[store].name.to_string());
+        let global = spec.globals.iter().map(|&store| graph.globals[store].name.clone());
+        NodeDescription {
+            name: spec.name.to_string(),
+            kind: spec.kind.to_owned(),
+            topics,
+            stores: local.chain(global).collect(),
+            successors: spec.children.iter().chain(&spec.late).map(|&child| graph.nodes[child].name.to_string()).collect(),
+        }
+    };
+    let part = |(id, nodes): (usize, &Vec<usize>)| SubtopologyDescription {
+        id: id as i32,
+        nodes: nodes.iter().map(node).collect(),
+    };
+    let global = |spec: &crate::graph::GlobalSpec| GlobalDescription { store: spec.name.clone(), topic: spec.topic.clone() };
+    TopologyDescription {
+        application_id: graph.application_id.clone(),
+        subtopologies: subtopologies.iter().enumerate().map(part).collect(),
+        globals: graph.globals.iter().map(global).collect(),
+    }
+}
+
+impl fmt::Display for TopologyDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Topologies:")?;
+        for part in &self.subtopologies {
+            writeln!(f, "   Sub-topology: {}", part.id)?;
+            for node in &part.nodes {
+                match node.kind.as_str() {
+                    "source" => writeln!(f, "    Source: {} (topics: [{}])", node.name, node.topics.join(", "))?,
+                    "sink" => writeln!(f, "    Sink: {} (topic: {})", node.name, node.topics.join(", "))?,
+                    _ => writeln!(f, "    Processor: {} (stores: [{}])", node.name, node.stores.join(", "))?,
+                }
+                if node.kind != "sink" {
+                    let next = if node.successors.is_empty() { "none".to_owned() } else { node.successors.join(", ") };
+                    writeln!(f, "      --> {next}")?;
+                }
+                let parents = part.nodes.iter().filter(|other| other.successors.contains(&node.name));
+                let parents: Vec<&str> = parents.map(|parent| parent.name.as_str()).collect();
+                if node.kind != "source" {
+                    writeln!(f, "      <-- {}", if parents.is_empty() { "none".to_owned() } else { parents.join(", ") })?;
+                }
+            }
+        }
+        for global in &self.globals {
+            writeln!(f, "   Global store: {} (topic: {})", global.store, global.topic)?;
+        }
+        Ok(())
+    }
+}
