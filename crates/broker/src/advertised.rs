@@ -17,8 +17,9 @@ impl Advertised {
             None => None,
             Some(text) => {
                 let split = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-                let (host, port) =
-                    split.filter(|(host, _)| !host.is_empty()).ok_or(StartError::Advertised(text.to_owned()))?;
+                let (host, port) = split
+                    .filter(|(host, _)| !host.is_empty())
+                    .ok_or(StartError::Advertised(text.to_owned()))?;
                 Some((host.trim_matches(['[', ']']).to_owned(), if port == 0 { bound.port() } else { port }))
             }
         };
@@ -38,7 +39,8 @@ impl Advertised {
         if let Some((host, port)) = &self.fixed {
             return if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         }
-        let ip = if self.bound.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.bound.ip() };
+        let ip =
+            if self.bound.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.bound.ip() };
         SocketAddr::new(ip, self.bound.port()).to_string()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use headwater_log::{RealDisk, Reader};
+use headwater_log::{Reader, RealDisk};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
@@ -91,7 +91,7 @@ fn open(config: Config, advertised: Advertised) -> Result<(Shared, JoinHandle<()
         engine::start(&config, directory, Clock::start(), Arc::clone(&catalog), Arc::clone(&waiters))?;
     let memory = |bytes: usize| Arc::new(Semaphore::new((bytes >> 10).clamp(1, u32::MAX as usize / 2)));
     let shared = Shared {
-        request_memory: memory(config.request_memory_bytes.max(config.max_request_bytes)),
+        request_memory: memory(config.request_memory()),
         fetch_memory: memory(config.fetch_memory_bytes),
         config,
         advertised,

@@ -60,3 +60,10 @@ impl Default for Config {
         }
     }
 }
+
+impl Config {
+    /// The common memory of requests; the longest one always fits.
+    pub(crate) fn request_memory(&self) -> usize {
+        self.request_memory_bytes.max(self.max_request_bytes)
+    }
+}

@@ -14,14 +14,16 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::broker::Shared;
 use crate::Config;
+use crate::broker::Shared;
 
 /// Api key, version and correlation id.
 pub const SHORTEST: usize = 8;
 const LENGTH: usize = 4;
 /// A request up to this size costs nothing of the common memory.
 const SMALL: usize = 64 << 10;
+/// What a request may grow to when it is decoded; the batches of a Produce request stay as they are.
+const GROWTH: usize = 16;
 /// How far the buffer grows ahead of the bytes that are there.
 const STEP: usize = 1 << 20;
 
@@ -42,6 +44,12 @@ pub enum FrameError {
 pub struct Frame {
     pub bytes: Bytes,
     pub memory: Option<OwnedSemaphorePermit>,
+}
+
+/// What is known of a request when its first bytes are there.
+struct Wanted {
+    size: usize,
+    memory: usize,
 }
 
 pub struct FrameReader {
@@ -72,10 +80,14 @@ impl FrameReader {
     /// The next request; `None` at the end, or when none came for too long. Safe to cancel.
     pub async fn next(&mut self, config: &Config) -> Result<Option<Frame>, FrameError> {
         loop {
+            if !self.buffer.is_empty() && !self.arriving {
+                self.arriving = true;
+                self.deadline = Instant::now() + config.transfer_timeout;
+            }
             let wanted = self.wanted(config)?;
-            if let Some(size) = wanted {
+            if let Some(Wanted { size, memory }) = wanted {
                 if size > SMALL && self.permit.is_none() {
-                    let memory = Arc::clone(&self.memory).acquire_many_owned((size >> 10) as u32);
+                    let memory = Arc::clone(&self.memory).acquire_many_owned((memory >> 10) as u32);
                     let permit = timeout_at(self.deadline, memory).await.map_err(|_| FrameError::Late)?;
                     self.permit = permit.ok();
                 }
@@ -93,10 +105,6 @@ impl FrameReader {
             if self.ended {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Truncated) };
             }
-            if !self.buffer.is_empty() && !self.arriving {
-                self.arriving = true;
-                self.deadline = Instant::now() + config.transfer_timeout;
-            }
             match timeout_at(self.deadline, self.stream.read_buf(&mut self.buffer)).await {
                 Ok(read) => self.ended = read? == 0,
                 Err(_) if self.buffer.is_empty() => return Ok(None),
@@ -106,13 +114,15 @@ impl FrameReader {
     }
 
     /// The size of the request that is arriving, as soon as its length and kind are known.
-    fn wanted(&self, config: &Config) -> Result<Option<usize>, FrameError> {
+    fn wanted(&self, config: &Config) -> Result<Option<Wanted>, FrameError> {
         let Some(head) = self.buffer.first_chunk::<{ LENGTH + 2 }>() else { return Ok(None) };
         let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let is_produce = i16::from_be_bytes([head[4], head[5]]) == ApiKey::Produce as i16;
         let longest = if is_produce { config.max_request_bytes } else { config.max_other_request_bytes };
         let size = usize::try_from(length).ok().filter(|size| (SHORTEST..=longest).contains(size));
-        size.map(Some).ok_or(FrameError::Length { length, longest })
+        let size = size.ok_or(FrameError::Length { length, longest })?;
+        let memory = if is_produce { size } else { size.saturating_mul(GROWTH) };
+        Ok(Some(Wanted { size, memory: memory.min(config.request_memory()) }))
     }
 
     /// Returns when the other side has closed the connection; what it sends meanwhile is kept. Safe to cancel.

@@ -2,50 +2,17 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use common::process::{self, Process};
 use common::{Raw, batch, config, start};
 use headwater_broker::{Broker, Config, LogSettings, StartError};
 use headwater_wire::messages::*;
 
-const CHILD: &str = "HEADWATER_BROKER_TEST_CHILD";
-
 /// Not a test by itself: what [`Process`] runs, in a process of its own.
 #[tokio::test]
 async fn serve_until_killed() {
-    let Some(directory) = std::env::var_os(CHILD) else { return };
-    let broker = start(Path::new(&directory)).await;
-    println!("\nserving {}", broker.bootstrap());
-    std::future::pending::<()>().await;
-}
-
-struct Process {
-    child: Child,
-    address: String,
-}
-
-impl Process {
-    fn start(directory: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "serve_until_killed", "--nocapture"])
-            .env(CHILD, directory)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.map_while(Result::ok).find_map(|line| Some(line.strip_prefix("serving ")?.to_owned()));
-        Self { child, address: address.expect("the child serves") }
-    }
-}
-
-impl Drop for Process {
-    /// SIGKILL
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    process::serve_until_killed().await;
 }
 
 #[tokio::test]
@@ -53,7 +20,7 @@ async fn everything_acknowledged_survives_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for round in 0..4 {
-        let process = Process::start(dir.path());
+        let process = Process::start(dir.path(), None);
         let mut raw = Raw::to(&process.address).await;
         if round == 0 {
             raw.create_topic("t", 1).await;
@@ -76,11 +43,14 @@ async fn everything_acknowledged_survives_kill_9() {
 #[tokio::test]
 async fn a_directory_in_use_is_refused_with_its_owner() {
     let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(dir.path());
+    let process = Process::start(dir.path(), None);
     let refused = Broker::start(config(dir.path())).await.err().expect("refused");
     assert!(matches!(refused, StartError::Locked { .. }), "{refused}");
     let text = refused.to_string();
-    assert!(text.contains(&process.child.id().to_string()) && text.contains(&dir.path().display().to_string()), "{text}");
+    assert!(
+        text.contains(&process.id().to_string()) && text.contains(&dir.path().display().to_string()),
+        "{text}"
+    );
     drop(process);
     start(dir.path()).await.shutdown().await;
 }
@@ -90,9 +60,13 @@ async fn a_port_in_use_is_named_and_nothing_is_created() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap();
-    let refused = Broker::start(Config { listen, ..config(&dir.path().join("data")) }).await.err().expect("refused");
+    let refused =
+        Broker::start(Config { listen, ..config(&dir.path().join("data")) }).await.err().expect("refused");
     let text = refused.to_string();
-    assert!(text.contains(&listen.to_string()) && text.contains("--listen") && text.contains("port 0"), "{text}");
+    assert!(
+        text.contains(&listen.to_string()) && text.contains("--listen") && text.contains("port 0"),
+        "{text}"
+    );
     assert!(!dir.path().join("data").exists());
 }
 

@@ -68,7 +68,9 @@ async fn the_first_batch_is_whole_and_the_limits_hold_after_it() {
         raw.produce("t", partition, batch(&[&large])).await;
     }
     let mut request = fetch("t", 0, 0).with_max_bytes(100);
-    request.topics[0].partitions.push(FetchPartition::default().with_partition(1).with_partition_max_bytes(100));
+    request.topics[0]
+        .partitions
+        .push(FetchPartition::default().with_partition(1).with_partition_max_bytes(100));
     let response = raw.call(&request, 11).await;
     let partitions = &response.responses[0].partitions;
     assert_eq!(batches(partitions[0].records.clone().unwrap()).len(), 1);
@@ -132,7 +134,10 @@ async fn topics_are_fetched_by_id_until_they_are_deleted() {
     let response = raw.receive::<FetchRequestData>(13, 0).await;
     let code = ErrorCode::from(response.responses[0].partitions[0].error_code);
     assert!(matches!(code, ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition), "{code}");
-    assert_eq!(raw.call(&by_id(1), 13).await.responses[0].partitions[0].error_code, ErrorCode::UnknownTopicId.code());
+    assert_eq!(
+        raw.call(&by_id(1), 13).await.responses[0].partitions[0].error_code,
+        ErrorCode::UnknownTopicId.code()
+    );
 }
 
 async fn position(raw: &mut Raw, timestamp: i64) -> (i64, i64) {
@@ -162,7 +167,8 @@ async fn positions_are_found_by_time_and_move_with_deleted_records() {
     assert_eq!(position(&mut raw, 1500).await, (1, 3000));
     assert_eq!(position(&mut raw, 4000).await, (-1, -1));
     let partition = DeleteRecordsPartition::default().with_offset(2);
-    let topic = DeleteRecordsTopic::default().with_name("t".to_owned().into()).with_partitions(vec![partition]);
+    let topic =
+        DeleteRecordsTopic::default().with_name("t".to_owned().into()).with_partitions(vec![partition]);
     let deleted = raw.call(&DeleteRecordsRequestData::default().with_topics(vec![topic]), 1).await;
     assert_eq!(deleted.topics[0].partitions[0].low_watermark, 2);
     assert_eq!(position(&mut raw, -2).await, (2, -1));

@@ -12,6 +12,13 @@ fn framed(body: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The rest of a header, no transactional id, acks, timeout, and topics of three bytes.
+fn million_topics() -> Vec<u8> {
+    let mut body = vec![0, 0, 0xff, 0xff, 0, 0, 0, 9, 0xc1, 0x84, 0x3d];
+    body.extend([1, 1, 0].repeat(1_000_000));
+    body
+}
+
 #[tokio::test]
 async fn nonsense_ends_its_own_connection_only() {
     let dir = tempfile::tempdir().unwrap();
@@ -32,7 +39,11 @@ async fn nonsense_ends_its_own_connection_only() {
         ("no body", with_body(0, 9, &[])),
         ("garbage after the header", with_body(1, 11, &[0xfe; 300])),
         ("an array of 2^31 - 1", with_body(3, 1, &many)),
-        ("a produce with 2^31 - 1 topics", with_body(0, 3, &[&[0xff, 0xff, 0, 1, 0, 0, 0, 9][..], &many].concat())),
+        (
+            "a produce with 2^31 - 1 topics",
+            with_body(0, 3, &[&[0xff, 0xff, 0, 1, 0, 0, 0, 9][..], &many].concat()),
+        ),
+        ("a produce of a million topics and no batch", with_body(0, 9, &million_topics())),
         ("a client id that is longer than the frame", framed(&[0, 3, 0, 1, 0, 0, 0, 1, 0x7f, 0xff, b'x'])),
         ("a client id that is not UTF-8", framed(&[0, 3, 0, 1, 0, 0, 0, 1, 0, 2, 0xc0, 0xaf, 0, 0, 0, 0])),
     ];
@@ -53,11 +64,16 @@ async fn random_bytes_after_a_good_header_never_stop_the_broker() {
     bystander.create_topic("t", 1).await;
     let mut random = StdRng::seed_from_u64(7);
     for round in 0..2000_u32 {
-        let key = [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 24, 25, 26, 28, 32, 33, 37, 44, 61, 65, 75]
-            [random.random_range(0..29)];
+        let key = [
+            0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 24, 25, 26, 28, 32, 33, 37, 44,
+            61, 65, 75,
+        ][random.random_range(0..29)];
         let mut body = vec![0, key, 0, random.random_range(0..10), 0, 0, 0, 1, 0xff, 0xff];
         let length = random.random_range(0..200);
-        body.extend((0..length).map(|_| if random.random() { random.random_range(0..4) } else { random.random::<u8>() }));
+        body.extend(
+            (0..length)
+                .map(|_| if random.random() { random.random_range(0..4) } else { random.random::<u8>() }),
+        );
         let mut hostile = Raw::connect(&broker).await;
         hostile.stream.write_all(&framed(&body)).await.unwrap();
         drop(hostile);

@@ -25,8 +25,9 @@ async fn init(raw: &mut Raw, timeout_ms: i32) -> Producer {
 }
 
 async fn add(raw: &mut Raw, producer: Producer, partitions: &[i32]) -> i16 {
-    let topic =
-        AddPartitionsToTxnTopic::default().with_name("t".to_owned().into()).with_partitions(partitions.to_vec());
+    let topic = AddPartitionsToTxnTopic::default()
+        .with_name("t".to_owned().into())
+        .with_partitions(partitions.to_vec());
     let request = AddPartitionsToTxnRequestData::default()
         .with_v3_and_below_transactional_id(id())
         .with_v3_and_below_producer_id(producer.id)
@@ -153,9 +154,8 @@ async fn a_transaction_over_its_time_is_aborted() {
 }
 
 async fn committed(raw: &mut Raw) -> i64 {
-    let topic = OffsetFetchRequestTopic::default()
-        .with_name("t".to_owned().into())
-        .with_partition_indexes(vec![0]);
+    let topic =
+        OffsetFetchRequestTopic::default().with_name("t".to_owned().into()).with_partition_indexes(vec![0]);
     let request =
         OffsetFetchRequestData::default().with_group_id("g".to_owned().into()).with_topics(Some(vec![topic]));
     raw.call(&request, 5).await.topics[0].partitions[0].committed_offset

@@ -26,10 +26,10 @@ macro_rules! calls {
             const OLDEST: i16 = $oldest;
             const NEWEST: i16 = $newest;
             fn encode(&self, into: &mut BytesMut, version: i16) -> Result<(), ProtocolError> {
-                Ok(self.write(into, version)?)
+                self.write(into, version)
             }
             fn decode(from: &mut Bytes, version: i16) -> Result<Self::Response, ProtocolError> {
-                Ok($response::read(from, version)?)
+                $response::read(from, version)
             }
         }
     )*};

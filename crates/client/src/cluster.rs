@@ -69,10 +69,13 @@ pub struct Client {
     inner: Arc<Inner>,
 }
 
+/// Held while its connection is opened.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+
 struct Inner {
     config: ClientConfig,
     state: Mutex<State>,
-    connections: Mutex<HashMap<(Lane, String), Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>>>,
+    connections: Mutex<HashMap<(Lane, String), Slot>>,
     next_lane: AtomicU64,
 }
 

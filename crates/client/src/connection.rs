@@ -159,8 +159,7 @@ impl Connection {
             match tokio::time::timeout(timeout, answer).await {
                 Ok(Ok(mut body)) => {
                     let malformed = |e: &headwater_wire::ProtocolError| ClientError::malformed(&address, e);
-                    ResponseHeaderData::read(&mut body, header_version)
-                        .map_err(|error| malformed(&error.into()))?;
+                    ResponseHeaderData::read(&mut body, header_version).map_err(|error| malformed(&error))?;
                     Ok(body)
                 }
                 Ok(Err(_)) => {

@@ -5,6 +5,7 @@
 
 mod accumulator;
 mod delivery;
+mod queue;
 mod sender;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +19,9 @@ use tokio::time::Instant;
 
 use crate::cluster::Lane;
 use crate::{Client, ClientError};
-pub(crate) use accumulator::Identity;
 use accumulator::{Accumulator, Pushed};
 pub use delivery::{Delivered, Delivery};
+pub(crate) use queue::Identity;
 
 #[derive(Debug, Clone)]
 pub struct ProducerConfig {

@@ -20,9 +20,13 @@ pub enum DatabaseError {
     NoTable { table: String, found: Option<String> },
     #[error("find column {column:?} of table {table:?}: {}", nearest(found.as_deref(), "it has no columns"))]
     NoColumn { table: String, column: String, found: Option<String> },
-    #[error("choose the record key of table {table:?}: it has no primary key; name the columns that identify a row in `key`")]
+    #[error(
+        "choose the record key of table {table:?}: it has no primary key; name the columns that identify a row in `key`"
+    )]
     NoKey { table: String },
-    #[error("capture table {table:?}: it is a {kind}, and triggers need an ordinary table; use a query source")]
+    #[error(
+        "capture table {table:?}: it is a {kind}, and triggers need an ordinary table; use a query source"
+    )]
     NoTriggers { table: String, kind: String },
     #[error(
         "derive a schema: column {table}.{column} is declared {declared:?}, which has no Avro type; choose other columns, or read a view that casts it to INTEGER, REAL, TEXT or BLOB"
@@ -32,7 +36,9 @@ pub enum DatabaseError {
         "derive a schema: {table}.{column} is named as an instant, but declared {declared:?}; it has to be INTEGER (UTC milliseconds)"
     )]
     NotAnInstant { table: String, column: String, declared: String },
-    #[error("derive a schema: {name:?} is not an Avro name (letters, digits, underscore); choose other columns, or read a view that renames it")]
+    #[error(
+        "derive a schema: {name:?} is not an Avro name (letters, digits, underscore); choose other columns, or read a view that renames it"
+    )]
     BadName { name: String },
     #[error("write {}: table {table:?} was not made by a sink (it has no _key column); choose another table name", path.display())]
     ForeignTable { path: PathBuf, table: String },
@@ -87,7 +93,9 @@ impl SourceError {
         match self {
             Self::Client { source, .. } => !matches!(
                 source,
-                ClientError::RecordTooLarge { .. } | ClientError::TooOld { .. } | ClientError::Malformed { .. }
+                ClientError::RecordTooLarge { .. }
+                    | ClientError::TooOld { .. }
+                    | ClientError::Malformed { .. }
             ),
             Self::Registry { source, .. } => source.is_retriable(),
             Self::Database { source, .. } => matches!(source, DatabaseError::Locked { .. }),
@@ -103,7 +111,9 @@ pub enum SinkError {
     Database { name: String, source: DatabaseError },
     #[error("sink {name:?}: {what}: {source}")]
     Client { name: String, what: &'static str, source: ClientError },
-    #[error("sink {name:?}: read topic {topic:?}: it does not exist; start the service that writes it, or create it (headwater topic create {topic})")]
+    #[error(
+        "sink {name:?}: read topic {topic:?}: it does not exist; start the service that writes it, or create it (headwater topic create {topic})"
+    )]
     NoTopic { name: String, topic: String },
     #[error("sink {name:?}: fetch schema {id} of topic {topic:?}: {source}")]
     Registry { name: String, topic: String, id: u32, source: RegistryError },

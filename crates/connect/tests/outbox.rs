@@ -64,7 +64,8 @@ async fn inserts_updates_deletes_and_key_changes_are_told_in_order() {
     assert_eq!(cluster.read_json(&stream.topic).await, expected);
     let times: Vec<i64> = cluster.read(&stream.topic).await.iter().map(|record| record.timestamp).collect();
     assert_eq!(times, [1000, 2000, 3000, 3000, 3000]);
-    let left: i64 = database.query_row("SELECT count(*) FROM _headwater_outbox_flights", [], |row| row.get(0)).unwrap();
+    let left: i64 =
+        database.query_row("SELECT count(*) FROM _headwater_outbox_flights", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0, "published rows leave the outbox");
 }
 
@@ -96,10 +97,18 @@ async fn a_trigger_of_the_owner_that_changes_the_row_again_does_not_leave_an_old
         if !owner_first {
             database.execute_batch(touch).unwrap();
         }
-        database.execute_batch("INSERT INTO flights VALUES (1, 'UA', NULL, 1, NULL); UPDATE flights SET delay = 5;").unwrap();
+        database
+            .execute_batch(
+                "INSERT INTO flights VALUES (1, 'UA', NULL, 1, NULL); UPDATE flights SET delay = 5;",
+            )
+            .unwrap();
         drain(&cluster, &stream).await;
         let told = cluster.read_json(&stream.topic).await;
-        assert_eq!(told.last(), Some(&("1".to_owned(), flight(1, "UA", Some(5), 9000))), "owner first: {owner_first}");
+        assert_eq!(
+            told.last(),
+            Some(&("1".to_owned(), flight(1, "UA", Some(5), 9000))),
+            "owner first: {owner_first}"
+        );
     }
 }
 
@@ -121,7 +130,9 @@ fn write_randomly(database: &Connection, dice: &mut Dice, transactions: u32, his
         let mut changes: Vec<(i64, Option<Value>)> = Vec::new();
         for _ in 0..=dice.below(20) {
             let (id, delay, at) = (dice.below(300) as i64, dice.below(1_000_000) as i64, i64::from(at));
-            let is_there = database.query_row("SELECT count(*) FROM flights WHERE id = ?1", [id], |row| row.get(0)).unwrap();
+            let is_there = database
+                .query_row("SELECT count(*) FROM flights WHERE id = ?1", [id], |row| row.get(0))
+                .unwrap();
             let deletes = dice.below(5) == 0;
             let sql = match (is_there, deletes) {
                 (false, true) => continue,
@@ -129,8 +140,9 @@ fn write_randomly(database: &Connection, dice: &mut Dice, transactions: u32, his
                 (false, false) => "INSERT INTO flights VALUES (?1, 'UA', ?2, ?3, NULL)",
                 (true, false) => "UPDATE flights SET delay = ?2, happened_at = ?3 WHERE id = ?1",
             };
-            let before: Option<i64> =
-                database.query_row("SELECT max(delay) FROM flights WHERE id = ?1", [id], |row| row.get(0)).unwrap();
+            let before: Option<i64> = database
+                .query_row("SELECT max(delay) FROM flights WHERE id = ?1", [id], |row| row.get(0))
+                .unwrap();
             if is_there && !deletes && before == Some(delay) {
                 continue;
             }
@@ -166,7 +178,10 @@ async fn a_source_that_is_dropped_again_and_again_tells_each_change_exactly_once
         let handle = source.handle();
         let running = tokio::spawn(source.run(never()));
         let enough = dice.below(3_000);
-        eventually("rows are published", || handle.published() >= enough || handle.caught_up() || running.is_finished()).await;
+        eventually("rows are published", || {
+            handle.published() >= enough || handle.caught_up() || running.is_finished()
+        })
+        .await;
         assert!(!running.is_finished(), "{:?}", running.await);
         running.abort();
         assert!(running.await.is_err_and(|error| error.is_cancelled()));
@@ -175,6 +190,32 @@ async fn a_source_that_is_dropped_again_and_again_tells_each_change_exactly_once
     drain(&cluster, &stream).await;
     let history = writer.await.unwrap();
     assert_eq!(by_key(cluster.read_json(&stream.topic).await), history, "after {drops} drops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() {
+    if std::env::var("HEADWATER_TEST_BOOTSTRAP").is_ok() {
+        eprintln!("skipped: another's broker is not restarted");
+        return;
+    }
+    let mut cluster = Cluster::start().await;
+    let database = cluster.database("legacy.sqlite", FLIGHTS);
+    let stream = flights(&cluster).partitions(3);
+    outbox::install(&database, &stream).unwrap();
+    let source = source(&cluster, &stream);
+    let handle = source.handle();
+    let running = tokio::spawn(source.run(never()));
+    let mut history = History::new();
+    let mut dice = Dice(0xb0b);
+    for _ in 0..3 {
+        let before = handle.published();
+        write_randomly(&database, &mut dice, 300, &mut history);
+        eventually("rows are published", || handle.published() > before).await;
+        cluster.restart_broker().await;
+    }
+    handle.finish();
+    running.await.unwrap().unwrap();
+    assert_eq!(by_key(cluster.read_json(&stream.topic).await), history);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +240,8 @@ async fn a_row_that_does_not_fit_is_set_aside_and_told_once_it_is_corrected() {
     assert_eq!(reason, "column \"delay\" holds text, long is needed");
     database.execute_batch("UPDATE flights SET delay = 15 WHERE id = 1").unwrap();
     drain(&cluster, &stream).await;
-    let expected = [("2".to_owned(), flight(2, "UA", Some(3), 2)), ("1".to_owned(), flight(1, "UA", Some(15), 1))];
+    let expected =
+        [("2".to_owned(), flight(2, "UA", Some(3), 2)), ("1".to_owned(), flight(1, "UA", Some(15), 1))];
     assert_eq!(cluster.read_json(&stream.topic).await, expected);
 }
 
@@ -242,7 +284,10 @@ async fn a_name_that_is_not_there_is_an_error_that_names_the_nearest() {
         (TableStream { table: "flihgts".into(), ..flights(&cluster) }, "is \"flights\" meant?"),
         (flights(&cluster).columns(&["carier"]), "is \"carrier\" meant?"),
         (flights(&cluster).event_time("hapened_at"), "is \"happened_at\" meant?"),
-        (TableStream { database: cluster.path("nowhere.sqlite"), ..flights(&cluster) }, "there is no such database"),
+        (
+            TableStream { database: cluster.path("nowhere.sqlite"), ..flights(&cluster) },
+            "there is no such database",
+        ),
     ] {
         let error = source(&cluster, &stream).run(never()).await.unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
@@ -261,7 +306,11 @@ async fn an_incompatible_change_of_the_table_is_refused_before_an_event_is_out()
     outbox::install(&database, &stream).unwrap();
     database.execute_batch("INSERT INTO flights VALUES (1, 'UA', 3, 1, 'a');").unwrap();
     drain(&cluster, &stream).await;
-    database.execute_batch("ALTER TABLE flights ADD COLUMN gate TEXT NOT NULL DEFAULT '-'; UPDATE flights SET gate = 'B';").unwrap();
+    database
+        .execute_batch(
+            "ALTER TABLE flights ADD COLUMN gate TEXT NOT NULL DEFAULT '-'; UPDATE flights SET gate = 'B';",
+        )
+        .unwrap();
     let changed = stream.clone().columns(&["id", "carrier", "delay", "happened_at", "gate"]);
     let refused = source(&cluster, &changed).run(never()).await.unwrap_err();
     assert!(matches!(refused, SourceError::Registry { .. }), "{refused}");

@@ -57,7 +57,8 @@ async fn new_and_changed_rows_are_told_after_a_restart_and_known_ones_are_not() 
     let keys: Vec<&str> = told.iter().map(|(key, _)| key.as_str()).collect();
     let at = |origin: &str| format!("{origin}|2013-01-01T06:00:00Z");
     assert_eq!(keys, [at("EWR"), at("JFK"), at("LGA"), at("JFK")]);
-    let first = json!({"origin": "EWR", "time_hour": "2013-01-01T06:00:00Z", "temp": 39.02, "updated_at": 1000});
+    let first =
+        json!({"origin": "EWR", "time_hour": "2013-01-01T06:00:00Z", "temp": 39.02, "updated_at": 1000});
     assert_eq!(told[0].1, Some(first));
     assert_eq!(cluster.read(&stream.topic).await[3].timestamp, 2000);
 }
@@ -93,14 +94,18 @@ async fn a_query_that_is_dropped_tells_each_row_exactly_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_published_once_for_each_label() {
     let cluster = Cluster::start().await;
-    let database = cluster.database("legacy.sqlite", "CREATE TABLE planes (tailnum TEXT PRIMARY KEY NOT NULL, year INTEGER) WITHOUT ROWID;");
+    let database = cluster.database(
+        "legacy.sqlite",
+        "CREATE TABLE planes (tailnum TEXT PRIMARY KEY NOT NULL, year INTEGER) WITHOUT ROWID;",
+    );
     database
         .execute_batch(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
              INSERT INTO planes SELECT printf('N%05d', i), i FROM n;",
         )
         .unwrap();
-    let stream = TableStream::new(unique("planes"), cluster.path("legacy.sqlite"), "planes", unique("aircraft"));
+    let stream =
+        TableStream::new(unique("planes"), cluster.path("legacy.sqlite"), "planes", unique("aircraft"));
     assert_eq!(bulk(&cluster, &stream).run(never()).await.unwrap(), 12_000);
     assert_eq!(bulk(&cluster, &stream).run(never()).await.unwrap(), 0);
     let told = cluster.read_json(&stream.topic).await;

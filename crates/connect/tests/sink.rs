@@ -102,7 +102,8 @@ async fn a_sink_that_is_dropped_again_and_again_holds_the_fold_of_its_topic() {
         for n in 0..40_u64 {
             let mut records = Vec::new();
             for i in 0..500_u64 {
-                let (key, value) = (format!("{}", dice.below(700)), (dice.below(4) > 0).then_some(n * 500 + i));
+                let (key, value) =
+                    (format!("{}", dice.below(700)), (dice.below(4) > 0).then_some(n * 500 + i));
                 fold.insert(key.clone(), value);
                 records.push(source.record(&key, value.map(|n| json!({"n": n}))));
             }
@@ -120,7 +121,8 @@ async fn a_sink_that_is_dropped_again_and_again_holds_the_fold_of_its_topic() {
     };
     assert_eq!(handles(0).await, 40);
     drain(&cluster, &topic).await;
-    let expected: Vec<String> = fold.into_iter().filter_map(|(key, n)| n.map(|n| format!("{key}={n}"))).collect();
+    let expected: Vec<String> =
+        fold.into_iter().filter_map(|(key, n)| n.map(|n| format!("{key}={n}"))).collect();
     assert_eq!(rows(&cluster, "SELECT _key || '=' || n FROM rows ORDER BY _key"), expected);
 }
 
@@ -131,7 +133,8 @@ async fn a_later_schema_adds_its_column_and_an_older_writer_leaves_it_null() {
     let old = Rows::new(&cluster, &topic, json!([{"name": "n", "type": "long"}])).await;
     old.send(vec![old.record("a", Some(json!({"n": 1}))), old.record("b", Some(json!({"n": 2})))]).await;
     drain(&cluster, &topic).await;
-    let fields = json!([{"name": "n", "type": "long"}, {"name": "note", "type": ["null", "string"], "default": null}]);
+    let fields =
+        json!([{"name": "n", "type": "long"}, {"name": "note", "type": ["null", "string"], "default": null}]);
     let new = Rows::new(&cluster, &topic, fields).await;
     new.send(vec![
         new.record("a", Some(json!({"n": 3, "note": "new"}))),
@@ -171,7 +174,8 @@ async fn a_corrupt_record_goes_to_the_dead_letters_and_the_rest_flows() {
     let letter = letters.iter().find(|letter| letter.key.as_deref() == Some(b"a")).unwrap();
     assert_eq!(letter.value, Some(corrupt));
     let header = |name: &str| {
-        let found = letter.headers.iter().find(|header| header.key == name).unwrap_or_else(|| panic!("{name}"));
+        let found =
+            letter.headers.iter().find(|header| header.key == name).unwrap_or_else(|| panic!("{name}"));
         String::from_utf8(found.value.clone().unwrap().to_vec()).unwrap()
     };
     assert_eq!(header("trace"), "7");
@@ -227,7 +231,9 @@ async fn a_second_sink_on_the_same_database_is_refused() {
     let (first, second) = (tokio::spawn(first.run(never())), tokio::spawn(second.run(never())));
     eventually("both follow", || handle.caught_up()).await;
     for n in 0.. {
-        source.send(vec![source.record("a", Some(json!({"n": n}))), source.record("b", Some(json!({"n": n})))]).await;
+        source
+            .send(vec![source.record("a", Some(json!({"n": n}))), source.record("b", Some(json!({"n": n})))])
+            .await;
         if first.is_finished() || second.is_finished() {
             break;
         }
@@ -235,8 +241,9 @@ async fn a_second_sink_on_the_same_database_is_refused() {
     }
     first.abort();
     second.abort();
-    let refused = [first.await, second.await].into_iter().filter_map(Result::ok).any(|ended| {
-        ended.is_err_and(|error| error.to_string().contains("run one sink per database"))
-    });
+    let refused = [first.await, second.await]
+        .into_iter()
+        .filter_map(Result::ok)
+        .any(|ended| ended.is_err_and(|error| error.to_string().contains("run one sink per database")));
     assert!(refused);
 }

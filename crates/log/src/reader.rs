@@ -82,7 +82,8 @@ impl<D: Disk> Reader<D> {
         let partition = self.find(id)?;
         let (mut fetched, places) = {
             let partition = lock(&partition);
-            let places: Vec<BatchPlace> = wanted(&partition, id, offset, max_bytes, isolation)?.copied().collect();
+            let places: Vec<BatchPlace> =
+                wanted(&partition, id, offset, max_bytes, isolation)?.copied().collect();
             let aborted = match (isolation, places.last()) {
                 (Isolation::Committed, Some(last)) => partition.aborted_between(offset, last.last_offset + 1),
                 _ => Vec::new(),

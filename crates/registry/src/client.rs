@@ -74,7 +74,14 @@ impl RegistryClient {
     /// `base` is the registry's address, as `http://127.0.0.1:8081`. Nothing is asked of it yet.
     pub fn new(base: impl Into<String>) -> Self {
         let http = reqwest::Client::new();
-        Self { inner: Arc::new(Inner { base: base.into(), http, schemas: Mutex::default(), ids: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                base: base.into(),
+                http,
+                schemas: Mutex::default(),
+                ids: Mutex::default(),
+            }),
+        }
     }
 
     pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
@@ -118,7 +125,10 @@ impl RegistryClient {
     /// What stands against registering the schema; empty when it would be accepted.
     pub async fn check(&self, subject: &str, schema: &str) -> Result<Vec<String>, RegistryError> {
         let path = ["compatibility", "subjects", subject, "versions"];
-        let ask = Ask { query: Some("verbose=true"), ..Ask::with(Method::POST, &path, json!({ "schema": schema })) };
+        let ask = Ask {
+            query: Some("verbose=true"),
+            ..Ask::with(Method::POST, &path, json!({ "schema": schema }))
+        };
         let verdict: Verdict = self.call(&ask).await?;
         match (verdict.is_compatible, verdict.messages.is_empty()) {
             (true, _) => Ok(Vec::new()),
@@ -127,7 +137,11 @@ impl RegistryClient {
         }
     }
 
-    pub async fn set_compatibility(&self, subject: &str, level: CompatibilityLevel) -> Result<(), RegistryError> {
+    pub async fn set_compatibility(
+        &self,
+        subject: &str,
+        level: CompatibilityLevel,
+    ) -> Result<(), RegistryError> {
         let path = ["config", subject];
         let ask = Ask::with(Method::PUT, &path, json!({ "compatibility": level.name() }));
         let _: Value = self.call(&ask).await?;
@@ -135,7 +149,11 @@ impl RegistryClient {
     }
 
     /// Like `call`, but goes on while the registry cannot be reached or is not ready.
-    async fn call_patiently<T: DeserializeOwned>(&self, patience: Duration, ask: &Ask<'_>) -> Result<T, RegistryError> {
+    async fn call_patiently<T: DeserializeOwned>(
+        &self,
+        patience: Duration,
+        ask: &Ask<'_>,
+    ) -> Result<T, RegistryError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -160,15 +178,19 @@ impl RegistryClient {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let malformed = |reason: String| RegistryError::Malformed { url: url.to_string(), reason };
-        let bytes = self.read(response).await?.ok_or_else(|| malformed(format!("more than {MAX_ANSWER} bytes")))?;
+        let bytes =
+            self.read(response).await?.ok_or_else(|| malformed(format!("more than {MAX_ANSWER} bytes")))?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()));
         }
         match serde_json::from_slice::<Refused>(&bytes) {
-            Ok(Refused { error_code, message }) => Err(RegistryError::Refused { status: status.as_u16(), error_code, message }),
-            Err(_) if status.is_server_error() => {
-                Err(RegistryError::Unreachable { url: self.inner.base.clone(), reason: format!("it answers with {status}") })
+            Ok(Refused { error_code, message }) => {
+                Err(RegistryError::Refused { status: status.as_u16(), error_code, message })
             }
+            Err(_) if status.is_server_error() => Err(RegistryError::Unreachable {
+                url: self.inner.base.clone(),
+                reason: format!("it answers with {status}"),
+            }),
             Err(_) => Err(malformed(format!("it answers with {status}"))),
         }
     }
@@ -193,7 +215,10 @@ impl RegistryClient {
         let base = &self.inner.base;
         let wrong = |reason: String| RegistryError::Address { url: base.clone(), reason };
         let mut url = Url::parse(base).map_err(|error| wrong(error.to_string()))?;
-        url.path_segments_mut().map_err(|()| wrong("it has no host".to_owned()))?.pop_if_empty().extend(ask.path);
+        url.path_segments_mut()
+            .map_err(|()| wrong("it has no host".to_owned()))?
+            .pop_if_empty()
+            .extend(ask.path);
         url.set_query(ask.query);
         Ok(url)
     }
@@ -248,6 +273,9 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_told() {
-        assert!(matches!(RegistryClient::new("localhost").url(&Ask::get(&["subjects"])), Err(RegistryError::Address { .. })));
+        assert!(matches!(
+            RegistryClient::new("localhost").url(&Ask::get(&["subjects"])),
+            Err(RegistryError::Address { .. })
+        ));
     }
 }

@@ -20,7 +20,11 @@ pub enum Wanted {
 pub enum Registration {
     /// The schema is there.
     Known(u32),
-    New { version: i32, id: u32, record: Written },
+    New {
+        version: i32,
+        id: u32,
+        record: Written,
+    },
 }
 
 pub fn register(state: &State, subject: &str, schema: &AvroSchema) -> Result<Registration, Refusal> {
@@ -34,28 +38,40 @@ pub fn register(state: &State, subject: &str, schema: &AvroSchema) -> Result<Reg
     }
     let id = match state.id_of(schema) {
         Some(id) => id,
-        None => state.highest_id().checked_add(1).ok_or_else(|| Refusal::Store("all schema ids are used up".to_owned()))?,
+        None => state
+            .highest_id()
+            .checked_add(1)
+            .ok_or_else(|| Refusal::Store("all schema ids are used up".to_owned()))?,
     };
     let version = state.next_version(subject);
     let record = record::new_version(subject, version, id, schema.canonical());
     let size = record.key.len() + record.value.as_ref().map_or(0, |value| value.len());
     if size > MAX_RECORD {
-        return Err(Refusal::InvalidSchema(format!("its record would have {size} bytes, more than the limit of {MAX_RECORD}")));
+        return Err(Refusal::InvalidSchema(format!(
+            "its record would have {size} bytes, more than the limit of {MAX_RECORD}"
+        )));
     }
     Ok(Registration::New { version, id, record })
 }
 
 /// Why a schema may not follow these versions (oldest first), as messages; the newest version comes first.
-pub fn incompatibilities(level: CompatibilityLevel, schema: &AvroSchema, versions: &[(i32, Version)]) -> Vec<String> {
+pub fn incompatibilities(
+    level: CompatibilityLevel,
+    schema: &AvroSchema,
+    versions: &[(i32, Version)],
+) -> Vec<String> {
     if level == CompatibilityLevel::None {
         return Vec::new();
     }
-    let counted = if level.is_transitive() { versions } else { &versions[versions.len().saturating_sub(1)..] };
+    let counted =
+        if level.is_transitive() { versions } else { &versions[versions.len().saturating_sub(1)..] };
     let mut reasons = Vec::new();
     for (number, version) in counted.iter().rev() {
         let Some(old) = &version.schema.avro else {
             let schema_type = version.schema.schema_type.as_deref().unwrap_or("AVRO with references");
-            reasons.push(format!("version {number} is {schema_type}, which Avro cannot be compared with ({level})"));
+            reasons.push(format!(
+                "version {number} is {schema_type}, which Avro cannot be compared with ({level})"
+            ));
             continue;
         };
         let found = check(level, schema, std::slice::from_ref(old));
@@ -65,7 +81,12 @@ pub fn incompatibilities(level: CompatibilityLevel, schema: &AvroSchema, version
 }
 
 /// The version asked for; without one, whether it is the subject or the version that is not there.
-pub fn version<'s>(state: &'s State, subject: &str, wanted: Wanted, deleted: bool) -> Result<(i32, &'s Version), Refusal> {
+pub fn version<'s>(
+    state: &'s State,
+    subject: &str,
+    wanted: Wanted,
+    deleted: bool,
+) -> Result<(i32, &'s Version), Refusal> {
     let visible = state.versions(subject, deleted);
     let Some((latest, _)) = visible.last() else { return Err(Refusal::SubjectNotFound(subject.to_owned())) };
     let number = match wanted {
@@ -79,10 +100,15 @@ pub fn version<'s>(state: &'s State, subject: &str, wanted: Wanted, deleted: boo
 }
 
 /// The versions that go, and the records that do it.
-pub fn delete_subject(state: &State, subject: &str, permanent: bool) -> Result<(Vec<i32>, Vec<Written>), Refusal> {
+pub fn delete_subject(
+    state: &State,
+    subject: &str,
+    permanent: bool,
+) -> Result<(Vec<i32>, Vec<Written>), Refusal> {
     let all = state.versions(subject, true);
     let Some((last, _)) = all.last() else { return Err(Refusal::SubjectNotFound(subject.to_owned())) };
-    let live: Vec<i32> = all.iter().filter(|(_, version)| !version.deleted).map(|(number, _)| *number).collect();
+    let live: Vec<i32> =
+        all.iter().filter(|(_, version)| !version.deleted).map(|(number, _)| *number).collect();
     if permanent {
         if !live.is_empty() {
             return Err(Refusal::SubjectNotSoftDeleted(subject.to_owned()));
@@ -103,7 +129,12 @@ pub fn delete_subject(state: &State, subject: &str, permanent: bool) -> Result<(
 }
 
 /// The version's number, and the records that delete it.
-pub fn delete_version(state: &State, subject: &str, wanted: Wanted, permanent: bool) -> Result<(i32, Vec<Written>), Refusal> {
+pub fn delete_version(
+    state: &State,
+    subject: &str,
+    wanted: Wanted,
+    permanent: bool,
+) -> Result<(i32, Vec<Written>), Refusal> {
     if state.versions(subject, true).is_empty() {
         return Err(Refusal::SubjectNotFound(subject.to_owned()));
     }
@@ -111,9 +142,13 @@ pub fn delete_version(state: &State, subject: &str, wanted: Wanted, permanent: b
         Wanted::Number(number) => number,
         Wanted::Latest => version(state, subject, Wanted::Latest, permanent)?.0,
     };
-    let version = state.version(subject, number).ok_or_else(|| Refusal::VersionNotFound(number.to_string()))?;
+    let version =
+        state.version(subject, number).ok_or_else(|| Refusal::VersionNotFound(number.to_string()))?;
     match (permanent, version.deleted) {
-        (true, true) => Ok((number, vec![record::highest_id(state.highest_id()), record::removed_version(subject, number)])),
+        (true, true) => Ok((
+            number,
+            vec![record::highest_id(state.highest_id()), record::removed_version(subject, number)],
+        )),
         (true, false) => Err(Refusal::VersionNotSoftDeleted(subject.to_owned(), number)),
         (false, true) => Err(Refusal::VersionSoftDeleted(subject.to_owned(), number)),
         (false, false) => Ok((number, vec![record::marked(subject, number, &version.members, true)])),
@@ -162,7 +197,11 @@ mod tests {
         let refused = register(&state, "s", &record_schema(r#"{"name":"a","type":"int"}"#)).unwrap_err();
         assert_eq!(refused.codes(), (409, 409));
         let text = refused.to_string();
-        assert!(text.contains("READER_FIELD_MISSING_DEFAULT_VALUE at /fields/0") && text.contains("(version 1, BACKWARD)"), "{text}");
+        assert!(
+            text.contains("READER_FIELD_MISSING_DEFAULT_VALUE at /fields/0")
+                && text.contains("(version 1, BACKWARD)"),
+            "{text}"
+        );
     }
 
     #[test]

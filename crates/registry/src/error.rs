@@ -7,7 +7,9 @@ use headwater_schema::SchemaError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("no schema registry answers at {url}: {reason}; is it running, and is this its address? (--registry, HEADWATER_REGISTRY)")]
+    #[error(
+        "no schema registry answers at {url}: {reason}; is it running, and is this its address? (--registry, HEADWATER_REGISTRY)"
+    )]
     Unreachable { url: String, reason: String },
     #[error("{message}")]
     Refused { status: u16, error_code: i32, message: String },

@@ -43,7 +43,10 @@ impl Follower {
             match self.consumer.poll(POLL).await {
                 Ok(batches) => batches.into_iter().for_each(|batch| self.apply(batch)),
                 Err(ClientError::OffsetOutOfRange { offset, .. }) => {
-                    tracing::warn!(offset, "_schemas no longer has this offset; reading it again from its beginning");
+                    tracing::warn!(
+                        offset,
+                        "_schemas no longer has this offset; reading it again from its beginning"
+                    );
                     self.begin_again().await;
                 }
                 Err(error) => {
@@ -61,7 +64,9 @@ impl Follower {
             for record in &batch.records {
                 match record::read(record.key.as_deref(), record.value.as_deref()) {
                     Ok(change) => state.apply(change),
-                    Err(reason) => tracing::warn!(offset = record.offset, reason, "a record of _schemas is passed over"),
+                    Err(reason) => {
+                        tracing::warn!(offset = record.offset, reason, "a record of _schemas is passed over")
+                    }
                 }
             }
         });

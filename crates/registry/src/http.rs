@@ -22,7 +22,10 @@ pub fn router(store: Arc<Store>) -> Router {
         .route("/subjects", get(subjects::list))
         .route("/subjects/{subject}", post(subjects::find).delete(subjects::delete))
         .route("/subjects/{subject}/versions", get(subjects::versions).post(subjects::register))
-        .route("/subjects/{subject}/versions/{version}", get(subjects::version).delete(subjects::delete_version))
+        .route(
+            "/subjects/{subject}/versions/{version}",
+            get(subjects::version).delete(subjects::delete_version),
+        )
         .route("/subjects/{subject}/versions/{version}/schema", get(subjects::schema))
         .route("/subjects/{subject}/versions/{version}/referencedby", get(subjects::referenced_by))
         .route("/schemas/types", get(schemas::types))
@@ -33,7 +36,10 @@ pub fn router(store: Arc<Store>) -> Router {
         .route("/compatibility/subjects/{subject}/versions", post(compatibility::with_all))
         .route("/compatibility/subjects/{subject}/versions/{version}", post(compatibility::with_one))
         .route("/config", get(config::global).put(config::set_global).delete(config::reset_global))
-        .route("/config/{subject}", get(config::of_subject).put(config::set_subject).delete(config::reset_subject))
+        .route(
+            "/config/{subject}",
+            get(config::of_subject).put(config::set_subject).delete(config::reset_subject),
+        )
         .route("/mode", get(config::mode))
         .route("/mode/{subject}", get(config::mode))
         .layer(DefaultBodyLimit::max(MAX_BODY))

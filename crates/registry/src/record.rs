@@ -11,13 +11,25 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// `None` removes the version for good.
-    Version { subject: String, version: i32, value: Option<VersionValue> },
+    Version {
+        subject: String,
+        version: i32,
+        value: Option<VersionValue>,
+    },
     /// `None` removes the level; no subject means all.
-    Level { subject: Option<String>, level: Option<CompatibilityLevel> },
+    Level {
+        subject: Option<String>,
+        level: Option<CompatibilityLevel>,
+    },
     /// All versions up to this one are soft-deleted.
-    DeleteSubject { subject: String, version: i32 },
+    DeleteSubject {
+        subject: String,
+        version: i32,
+    },
     /// All soft-deleted versions are removed for good.
-    ClearSubject { subject: String },
+    ClearSubject {
+        subject: String,
+    },
     /// The highest id ever given, written when its schema is removed for good.
     HighestId(u32),
     Other,
@@ -44,10 +56,13 @@ pub struct Written {
 /// Reads a record; what cannot be understood is an error for the log, and changes nothing.
 pub fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Change, String> {
     let key = key.ok_or("a record without a key")?;
-    let key: Map<String, Value> = serde_json::from_slice(key).map_err(|error| format!("its key is no JSON object: {error}"))?;
+    let key: Map<String, Value> =
+        serde_json::from_slice(key).map_err(|error| format!("its key is no JSON object: {error}"))?;
     let value: Option<Map<String, Value>> = match value {
         None => None,
-        Some(value) => serde_json::from_slice(value).map_err(|error| format!("its value is no JSON object: {error}"))?,
+        Some(value) => {
+            serde_json::from_slice(value).map_err(|error| format!("its value is no JSON object: {error}"))?
+        }
     };
     let subject = key.get("subject").and_then(Value::as_str).map(str::to_owned);
     // A context has ids of its own; this registry has none.
@@ -63,7 +78,10 @@ pub fn read(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Change, String> 
         }
         "CONFIG" => Ok(Change::Level { subject, level: value.and_then(|value| level(&value)) }),
         "DELETE_SUBJECT" => match value {
-            Some(value) => Ok(Change::DeleteSubject { subject: subject_of("DELETE_SUBJECT")?, version: integer(&value, "version")? }),
+            Some(value) => Ok(Change::DeleteSubject {
+                subject: subject_of("DELETE_SUBJECT")?,
+                version: integer(&value, "version")?,
+            }),
             None => Ok(Change::Other),
         },
         "CLEAR_SUBJECT" => Ok(Change::ClearSubject { subject: subject_of("CLEAR_SUBJECT")? }),
@@ -101,7 +119,10 @@ fn text(value: &str) -> Value {
 }
 
 fn version_key(subject: &str, version: i32) -> Bytes {
-    Bytes::from(format!(r#"{{"keytype":"SCHEMA","subject":{},"version":{version},"magic":1}}"#, text(subject)))
+    Bytes::from(format!(
+        r#"{{"keytype":"SCHEMA","subject":{},"version":{version},"magic":1}}"#,
+        text(subject)
+    ))
 }
 
 fn subject_key(kind: &str, subject: Option<&str>) -> Bytes {
@@ -110,7 +131,8 @@ fn subject_key(kind: &str, subject: Option<&str>) -> Bytes {
 }
 
 pub fn new_version(subject: &str, version: i32, id: u32, schema: &str) -> Written {
-    let value = json!({ "subject": subject, "version": version, "id": id, "schema": schema, "deleted": false });
+    let value =
+        json!({ "subject": subject, "version": version, "id": id, "schema": schema, "deleted": false });
     Written { key: version_key(subject, version), value: Some(Bytes::from(value.to_string())) }
 }
 
@@ -118,7 +140,10 @@ pub fn new_version(subject: &str, version: i32, id: u32, schema: &str) -> Writte
 pub fn marked(subject: &str, version: i32, members: &Map<String, Value>, deleted: bool) -> Written {
     let mut members = members.clone();
     members.insert("deleted".to_owned(), Value::Bool(deleted));
-    Written { key: version_key(subject, version), value: Some(Bytes::from(Value::Object(members).to_string())) }
+    Written {
+        key: version_key(subject, version),
+        value: Some(Bytes::from(Value::Object(members).to_string())),
+    }
 }
 
 pub fn removed_version(subject: &str, version: i32) -> Written {
@@ -138,7 +163,10 @@ pub fn level_of(subject: Option<&str>, level: Option<CompatibilityLevel>) -> Wri
 /// Confluent's registry ignores the value of this key.
 pub fn highest_id(id: u32) -> Written {
     let value = json!({ "headwater_highest_id": id });
-    Written { key: Bytes::from_static(br#"{"keytype":"NOOP","magic":0}"#), value: Some(Bytes::from(value.to_string())) }
+    Written {
+        key: Bytes::from_static(br#"{"keytype":"NOOP","magic":0}"#),
+        value: Some(Bytes::from(value.to_string())),
+    }
 }
 
 #[cfg(test)]
@@ -163,8 +191,13 @@ mod tests {
     fn what_is_written_is_read() {
         let written = new_version("s", 2, 9, "\"int\"");
         let change = read(Some(&written.key), written.value.as_deref()).unwrap();
-        let Change::Version { subject, version: 2, value: Some(value) } = change else { panic!("{change:?}") };
-        assert_eq!((subject.as_str(), value.id, value.schema.as_str(), value.deleted), ("s", 9, "\"int\"", false));
+        let Change::Version { subject, version: 2, value: Some(value) } = change else {
+            panic!("{change:?}")
+        };
+        assert_eq!(
+            (subject.as_str(), value.id, value.schema.as_str(), value.deleted),
+            ("s", 9, "\"int\"", false)
+        );
         let removed = removed_version("s", 2);
         let change = read(Some(&removed.key), None).unwrap();
         assert_eq!(change, Change::Version { subject: "s".into(), version: 2, value: None });
@@ -175,7 +208,10 @@ mod tests {
     #[test]
     fn foreign_records_are_passed_over() {
         assert_eq!(read_text(r#"{"keytype":"NOOP","magic":0}"#, None), Ok(Change::Other));
-        assert_eq!(read_text(r#"{"keytype":"MODE","subject":null,"magic":0}"#, Some(r#"{"mode":"READONLY"}"#)), Ok(Change::Other));
+        assert_eq!(
+            read_text(r#"{"keytype":"MODE","subject":null,"magic":0}"#, Some(r#"{"mode":"READONLY"}"#)),
+            Ok(Change::Other)
+        );
         assert_eq!(read_text(r#"{"keytype":"WHATEVER","magic":9}"#, Some("{}")), Ok(Change::Other));
         let context = r#"{"keytype":"SCHEMA","subject":":.other:s","version":1,"magic":1}"#;
         assert_eq!(read_text(context, Some(r#"{"id":1,"schema":"\"int\""}"#)), Ok(Change::Other));

@@ -33,7 +33,9 @@ pub enum Refusal {
          forward_transitive, and full_transitive"
     )]
     InvalidLevel(String),
-    #[error("Invalid subject '{0}': a subject is not empty, has no control characters, and does not begin with \":.\"")]
+    #[error(
+        "Invalid subject '{0}': a subject is not empty, has no control characters, and does not begin with \":.\""
+    )]
     InvalidSubject(String),
     #[error("Schema being registered is incompatible with an earlier schema for subject \"{subject}\", details: [{}]", .reasons.join(", "))]
     Incompatible { subject: String, reasons: Vec<String> },

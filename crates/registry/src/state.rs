@@ -87,7 +87,9 @@ impl State {
                 versions.range_mut(..=version).for_each(|(_, version)| version.deleted = true);
             }
             Change::ClearSubject { subject } => {
-                for (version, _) in self.versions(&subject, true).into_iter().filter(|(_, version)| version.deleted) {
+                for (version, _) in
+                    self.versions(&subject, true).into_iter().filter(|(_, version)| version.deleted)
+                {
                     self.remove(&subject, version);
                 }
             }
@@ -98,8 +100,11 @@ impl State {
 
     fn put(&mut self, subject: String, number: i32, value: VersionValue) {
         let schema = Schema::new(&value);
-        let version_taken = self.version(&subject, number).is_some_and(|v| v.id != value.id || v.schema.identity != schema.identity);
-        let id_taken = self.ids.get(&value.id).is_some_and(|stored| stored.schema.identity != schema.identity);
+        let version_taken = self
+            .version(&subject, number)
+            .is_some_and(|v| v.id != value.id || v.schema.identity != schema.identity);
+        let id_taken =
+            self.ids.get(&value.id).is_some_and(|stored| stored.schema.identity != schema.identity);
         if version_taken || id_taken {
             self.contested.insert((subject, number));
             return;
@@ -108,7 +113,12 @@ impl State {
         self.highest_id = self.highest_id.max(value.id);
         let versions = self.subjects.entry(subject).or_default();
         let stored = self.ids.entry(value.id).or_insert_with(|| Stored { schema: Arc::new(schema), uses: 0 });
-        let version = Version { id: value.id, deleted: value.deleted, schema: Arc::clone(&stored.schema), members: value.members };
+        let version = Version {
+            id: value.id,
+            deleted: value.deleted,
+            schema: Arc::clone(&stored.schema),
+            members: value.members,
+        };
         if versions.insert(number, version).is_none() {
             stored.uses += 1;
         }
@@ -138,14 +148,22 @@ impl State {
 
     /// Subjects that have versions, soft-deleted ones on request.
     pub fn subjects(&self, deleted: bool) -> impl Iterator<Item = &str> {
-        let visible = move |versions: &BTreeMap<i32, Version>| versions.values().any(|version| deleted || !version.deleted);
-        self.subjects.iter().filter(move |(_, versions)| visible(versions)).map(|(subject, _)| subject.as_str())
+        let visible = move |versions: &BTreeMap<i32, Version>| {
+            versions.values().any(|version| deleted || !version.deleted)
+        };
+        self.subjects
+            .iter()
+            .filter(move |(_, versions)| visible(versions))
+            .map(|(subject, _)| subject.as_str())
     }
 
     /// Oldest first.
     pub fn versions(&self, subject: &str, deleted: bool) -> Vec<(i32, Version)> {
         let versions = self.subjects.get(subject).into_iter().flatten();
-        versions.filter(|(_, version)| deleted || !version.deleted).map(|(number, version)| (*number, version.clone())).collect()
+        versions
+            .filter(|(_, version)| deleted || !version.deleted)
+            .map(|(number, version)| (*number, version.clone()))
+            .collect()
     }
 
     pub fn version(&self, subject: &str, number: i32) -> Option<&Version> {
@@ -161,7 +179,12 @@ impl State {
         let used = |version: &Version| version.id == id && (deleted || !version.deleted);
         let mut uses = Vec::new();
         for (subject, versions) in &self.subjects {
-            uses.extend(versions.iter().filter(|(_, version)| used(version)).map(|(number, _)| (subject.as_str(), *number)));
+            uses.extend(
+                versions
+                    .iter()
+                    .filter(|(_, version)| used(version))
+                    .map(|(number, _)| (subject.as_str(), *number)),
+            );
         }
         uses
     }
@@ -173,7 +196,12 @@ impl State {
     /// The latest version of a subject that is this schema.
     pub fn find(&self, subject: &str, schema: &AvroSchema, deleted: bool) -> Option<(i32, &Version)> {
         let same = |version: &Version| version.schema.is(schema) && (deleted || !version.deleted);
-        self.subjects.get(subject)?.iter().rev().find(|(_, version)| same(version)).map(|(number, version)| (*number, version))
+        self.subjects
+            .get(subject)?
+            .iter()
+            .rev()
+            .find(|(_, version)| same(version))
+            .map(|(number, version)| (*number, version))
     }
 
     pub fn next_version(&self, subject: &str) -> i32 {
@@ -201,7 +229,9 @@ impl State {
     /// Versions whose key does not end with the record that won it.
     pub fn contested(&self) -> impl Iterator<Item = (&str, i32, &Version)> {
         let winner = |(subject, number): &'_ (String, i32)| self.version(subject, *number);
-        self.contested.iter().filter_map(move |key| winner(key).map(|version| (key.0.as_str(), key.1, version)))
+        self.contested
+            .iter()
+            .filter_map(move |key| winner(key).map(|version| (key.0.as_str(), key.1, version)))
     }
 }
 
@@ -224,7 +254,10 @@ mod tests {
 
     #[test]
     fn one_schema_has_one_id_in_all_subjects() {
-        let state = fold(&[record::new_version("a", 1, 1, "\"int\""), record::new_version("b", 1, 1, "{\"type\": \"int\"}")]);
+        let state = fold(&[
+            record::new_version("a", 1, 1, "\"int\""),
+            record::new_version("b", 1, 1, "{\"type\": \"int\"}"),
+        ]);
         assert_eq!(state.id_of(&schema("\"int\"")), Some(1));
         assert_eq!(state.uses(1, false), [("a", 1), ("b", 1)]);
         assert!(state.contested().next().is_none());
@@ -236,7 +269,8 @@ mod tests {
         let second = record::new_version("s", 1, 1, "\"long\"");
         let mut state = fold(&[first.clone(), second]);
         assert_eq!(state.version("s", 1).unwrap().schema.text, "\"int\"");
-        let contested: Vec<_> = state.contested().map(|(subject, number, _)| (subject.to_owned(), number)).collect();
+        let contested: Vec<_> =
+            state.contested().map(|(subject, number, _)| (subject.to_owned(), number)).collect();
         assert_eq!(contested, [("s".to_owned(), 1)]);
         state.apply(record::read(Some(&first.key), first.value.as_deref()).unwrap());
         assert!(state.contested().next().is_none());
@@ -244,7 +278,8 @@ mod tests {
 
     #[test]
     fn an_id_stays_with_the_first_schema_in_the_log() {
-        let state = fold(&[record::new_version("a", 1, 1, "\"int\""), record::new_version("b", 1, 1, "\"long\"")]);
+        let state =
+            fold(&[record::new_version("a", 1, 1, "\"int\""), record::new_version("b", 1, 1, "\"long\"")]);
         assert_eq!(state.schema(1).unwrap().text, "\"int\"");
         assert_eq!(state.id_of(&schema("\"long\"")), None);
         assert!(state.version("b", 1).is_none());
@@ -294,7 +329,10 @@ mod tests {
         let mut records = vec![record::level_of(None, Some(CompatibilityLevel::Full))];
         records.push(record::level_of(Some("s"), Some(CompatibilityLevel::None)));
         let state = fold(&records);
-        assert_eq!((state.level("s"), state.level("t")), (CompatibilityLevel::None, CompatibilityLevel::Full));
+        assert_eq!(
+            (state.level("s"), state.level("t")),
+            (CompatibilityLevel::None, CompatibilityLevel::Full)
+        );
         records.push(record::level_of(Some("s"), None));
         records.push(record::level_of(None, None));
         assert_eq!(fold(&records).level("s"), CompatibilityLevel::Backward);

@@ -101,7 +101,11 @@ impl Store {
                 Registration::New { version, id, record } => (version, id, record),
             };
             self.write(&mut writer, vec![record]).await?;
-            if self.state().version(subject, number).is_some_and(|version| version.id == id && version.schema.is(schema)) {
+            if self
+                .state()
+                .version(subject, number)
+                .is_some_and(|version| version.id == id && version.schema.is(schema))
+            {
                 return Ok(id);
             }
             tracing::info!(subject, version = number, "another node registered first; trying again");
@@ -118,14 +122,23 @@ impl Store {
         Ok(versions)
     }
 
-    pub async fn delete_version(&self, subject: &str, wanted: Wanted, permanent: bool) -> Result<i32, Refusal> {
+    pub async fn delete_version(
+        &self,
+        subject: &str,
+        wanted: Wanted,
+        permanent: bool,
+    ) -> Result<i32, Refusal> {
         let mut writer = self.writer.lock().await;
         let (number, records) = decide::delete_version(&self.state(), subject, wanted, permanent)?;
         self.write(&mut writer, records).await?;
         Ok(number)
     }
 
-    pub async fn set_level(&self, subject: Option<&str>, level: Option<CompatibilityLevel>) -> Result<(), Refusal> {
+    pub async fn set_level(
+        &self,
+        subject: Option<&str>,
+        level: Option<CompatibilityLevel>,
+    ) -> Result<(), Refusal> {
         let mut writer = self.writer.lock().await;
         self.write(&mut writer, vec![record::level_of(subject, level)]).await
     }
@@ -167,23 +180,39 @@ impl Store {
             Err(_) => {
                 *writer = None;
                 tracing::warn!(after = ?WRITE_TIMEOUT, "a write to _schemas was not read back in time");
-                Err(Refusal::TimedOut(format!("the write was not confirmed within {WRITE_TIMEOUT:?}; trying again is safe")))
+                Err(Refusal::TimedOut(format!(
+                    "the write was not confirmed within {WRITE_TIMEOUT:?}; trying again is safe"
+                )))
             }
         }
     }
 
     /// The offset of the last record.
-    async fn produce(&self, writer: &mut Option<Producer>, records: Vec<Written>) -> Result<Offset, ClientError> {
+    async fn produce(
+        &self,
+        writer: &mut Option<Producer>,
+        records: Vec<Written>,
+    ) -> Result<Offset, ClientError> {
         let producer = match writer {
             Some(producer) => producer,
             None => {
-                let config = ProducerConfig { linger: Duration::ZERO, delivery_timeout: WRITE_TIMEOUT, ..ProducerConfig::default() };
+                let config = ProducerConfig {
+                    linger: Duration::ZERO,
+                    delivery_timeout: WRITE_TIMEOUT,
+                    ..ProducerConfig::default()
+                };
                 writer.insert(Producer::new(&self.client, config).await?)
             }
         };
         let mut deliveries = Vec::with_capacity(records.len());
         for Written { key, value } in records {
-            let record = ProduceRecord { topic: TOPIC.to_owned(), partition: Some(0), key: Some(key), value, ..ProduceRecord::default() };
+            let record = ProduceRecord {
+                topic: TOPIC.to_owned(),
+                partition: Some(0),
+                key: Some(key),
+                value,
+                ..ProduceRecord::default()
+            };
             deliveries.push(producer.send(record).await?);
         }
         let mut last = -1;

@@ -86,6 +86,7 @@ impl StreamsApp {
             let (topology, application_id) = (topology.application_id().to_owned(), config.application_id);
             return Err(AppError::ApplicationId { topology, application_id });
         }
+        config.check()?;
         let directory = match config.state_store {
             StateStore::Disk => Some(StateDir::open(&config.state_dir, &config.application_id)?),
             StateStore::Memory => None,

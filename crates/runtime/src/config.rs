@@ -106,6 +106,21 @@ impl AppConfig {
         }
     }
 
+    /// Refuses settings that cannot work together.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let (interval, timeout) = (self.commit_interval, self.transaction_timeout);
+        if self.guarantee == Guarantee::ExactlyOnce && interval >= timeout {
+            return Err(ConfigError {
+                value: format!("{interval:?}"),
+                origin: "[runtime] commit_interval_ms".to_owned(),
+                reason: format!(
+                    "a transaction is open that long, and the broker aborts it after {timeout:?}; use less"
+                ),
+            });
+        }
+        Ok(())
+    }
+
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
     /// `HEADWATER_HTTP` and `HEADWATER_INSTANCE`.
     pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {

@@ -2,9 +2,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use headwater_runtime::{AppError, Guarantee, StateStore, StreamsApp};
+use headwater_runtime::{AppError, FaultHook, FaultPoint, Guarantee, StateStore, StreamsApp};
 use headwater_streams::{Consumed, StreamsBuilder, serdes};
 use support::{Cluster, WordCount, eventually, unique};
 
@@ -170,6 +170,53 @@ async fn an_idle_application_commits_nothing() {
     })
     .await;
     app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_gets_its_tasks_back_at_once() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    words.write(&cluster, 100).await;
+    let mut config = words.config(&cluster, state.path());
+    let session_timeout = config.session_timeout;
+    config.fault = Some(FaultHook::new(|at| at == FaultPoint::BeforeStores));
+    let app = StreamsApp::start(words.topology(), config).await.unwrap();
+    assert!(app.wait().await.is_err());
+    app.stop().await.unwrap();
+    let begun = Instant::now();
+    let app = words.start(&cluster, state.path()).await;
+    eventually("every task runs again", async || app.ready()).await;
+    assert!(begun.elapsed() < session_timeout / 2, "took {:?}", begun.elapsed());
+    eprintln!("tasks ran again after {:?}", begun.elapsed());
+    words.check(&cluster).await;
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_with_the_same_name_ends_its_predecessor() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = |state: &tempfile::TempDir| {
+        let mut config = words.config(&cluster, state.path());
+        config.instance = Some("same".to_owned());
+        config
+    };
+    let (old, new) = (config(&here), config(&there));
+    let old = StreamsApp::start(words.topology(), old).await.unwrap();
+    eventually("the old one runs", async || old.ready()).await;
+    words.write(&cluster, 200).await;
+    let new = StreamsApp::start(words.topology(), new).await.unwrap();
+    words.write(&cluster, 200).await;
+    let error = old.wait().await.unwrap_err();
+    assert!(matches!(error, AppError::Fenced { .. }), "{error}");
+    words.write(&cluster, 100).await;
+    words.check(&cluster).await;
+    words.check_store(&new).await;
+    new.stop().await.unwrap();
     cluster.stop().await;
 }
 

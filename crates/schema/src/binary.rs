@@ -55,7 +55,9 @@ impl<'d> Cursor<'d> {
     pub fn enter(&mut self) -> Result<(), SchemaError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(SchemaError::decode(format_args!("the value is nested deeper than {MAX_DEPTH} levels")));
+            return Err(SchemaError::decode(format_args!(
+                "the value is nested deeper than {MAX_DEPTH} levels"
+            )));
         }
         self.spend(1)
     }
@@ -110,13 +112,18 @@ impl<'d> Cursor<'d> {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
         }
-        Err(if self.rest.len() < 10 { self.short(self.rest.len() + 1) } else { SchemaError::decode("an integer is too long") })
+        Err(if self.rest.len() < 10 {
+            self.short(self.rest.len() + 1)
+        } else {
+            SchemaError::decode("an integer is too long")
+        })
     }
 
     #[inline]
     pub fn int(&mut self) -> Result<i32, SchemaError> {
         let value = self.long()?;
-        i32::try_from(value).map_err(|_| SchemaError::decode(format_args!("{value} is out of the range of int")))
+        i32::try_from(value)
+            .map_err(|_| SchemaError::decode(format_args!("{value} is out of the range of int")))
     }
 
     pub fn boolean(&mut self) -> Result<bool, SchemaError> {

@@ -147,7 +147,11 @@ impl<'t> Printer<'t> {
         self.out.push_str(&Value::from(text).to_string());
     }
 
-    fn list<'l, T: 'l>(&mut self, items: impl IntoIterator<Item = &'l T>, mut item: impl FnMut(&mut Self, &'l T)) {
+    fn list<'l, T: 'l>(
+        &mut self,
+        items: impl IntoIterator<Item = &'l T>,
+        mut item: impl FnMut(&mut Self, &'l T),
+    ) {
         self.out.push('[');
         for (index, each) in items.into_iter().enumerate() {
             if index > 0 {

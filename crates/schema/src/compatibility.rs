@@ -69,7 +69,8 @@ impl FromStr for CompatibilityLevel {
 
 /// What stands against `new` after the `existing` versions, oldest first; empty when it may follow them.
 pub fn check(level: CompatibilityLevel, new: &AvroSchema, existing: &[AvroSchema]) -> Vec<Incompatibility> {
-    let counted = if level.is_transitive() { existing } else { &existing[existing.len().saturating_sub(1)..] };
+    let counted =
+        if level.is_transitive() { existing } else { &existing[existing.len().saturating_sub(1)..] };
     let mut found = Vec::new();
     for old in counted.iter().rev() {
         if level.new_reads_old() {

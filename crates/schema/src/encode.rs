@@ -6,8 +6,9 @@
 use serde::ser::{self, Serialize};
 
 use crate::binary::{MAX_DEPTH, put_bytes, put_long};
+use crate::list_encoder::{MapEncoder, SeqEncoder};
 use crate::node::{Fixed, Kind, NodeId, Types};
-use crate::record_encoder::{MapEncoder, RecordEncoder, SeqEncoder, VariantEncoder};
+use crate::record_encoder::RecordEncoder;
 use crate::{AvroSchema, SchemaError};
 
 const USUAL_SIZE: usize = 256;
@@ -33,7 +34,9 @@ impl Encoder<'_> {
     pub fn enter(&mut self) -> Result<(), SchemaError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(SchemaError::encode(format_args!("the value is nested deeper than {MAX_DEPTH} levels")));
+            return Err(SchemaError::encode(format_args!(
+                "the value is nested deeper than {MAX_DEPTH} levels"
+            )));
         }
         Ok(())
     }
@@ -83,7 +86,9 @@ impl<'e, 's> At<'e, 's> {
             Ok(Kind::Double) => self.encoder.out.extend_from_slice(&(value as f64).to_le_bytes()),
             Ok(_) => put_long(&mut self.encoder.out, value),
             Err(_) if matches!(self.encoder.types.kind(self.node), Kind::Int) => {
-                return Err(SchemaError::encode(format_args!("{value} is out of the range of int; make the field a long")));
+                return Err(SchemaError::encode(format_args!(
+                    "{value} is out of the range of int; make the field a long"
+                )));
             }
             Err(error) => return Err(error),
         }
@@ -99,7 +104,10 @@ impl<'e, 's> At<'e, 's> {
         if let Kind::Enum(symbols) = self.encoder.types.kind(self.node)
             && !symbols.by_symbol.contains_key(symbol)
         {
-            return Err(SchemaError::encode(format_args!("{symbol} is no symbol of enum {}", symbols.name.full)));
+            return Err(SchemaError::encode(format_args!(
+                "{symbol} is no symbol of enum {}",
+                symbols.name.full
+            )));
         }
         match self.choose("an enum's variant", fit)? {
             Kind::Enum(symbols) => put_long(&mut self.encoder.out, symbols.by_symbol[symbol] as i64),
@@ -140,7 +148,10 @@ fn mismatch_union(value: &str, types: &Types, branches: &[NodeId]) -> SchemaErro
 fn put_fixed(out: &mut Vec<u8>, fixed: &Fixed, bytes: &[u8]) -> Result<(), SchemaError> {
     if bytes.len() != fixed.size {
         let (full, size) = (&fixed.name.full, fixed.size);
-        return Err(SchemaError::encode(format_args!("{} bytes for fixed {full}, which has {size}", bytes.len())));
+        return Err(SchemaError::encode(format_args!(
+            "{} bytes for fixed {full}, which has {size}",
+            bytes.len()
+        )));
     }
     out.extend_from_slice(bytes);
     Ok(())
@@ -161,7 +172,7 @@ impl<'e, 's> ser::Serializer for At<'e, 's> {
     type SerializeSeq = SeqEncoder<'e, 's>;
     type SerializeTuple = SeqEncoder<'e, 's>;
     type SerializeTupleStruct = SeqEncoder<'e, 's>;
-    type SerializeTupleVariant = VariantEncoder;
+    type SerializeTupleVariant = ser::Impossible<(), SchemaError>;
     type SerializeMap = MapEncoder<'e, 's>;
     type SerializeStruct = RecordEncoder<'e, 's>;
     type SerializeStructVariant = RecordEncoder<'e, 's>;
@@ -257,11 +268,20 @@ impl<'e, 's> ser::Serializer for At<'e, 's> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Result<(), SchemaError> {
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<(), SchemaError> {
         self.symbol(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Result<(), SchemaError> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), SchemaError> {
         value.serialize(self)
     }
 
@@ -292,7 +312,11 @@ impl<'e, 's> ser::Serializer for At<'e, 's> {
         self.serialize_seq(Some(length))
     }
 
-    fn serialize_tuple_struct(self, _name: &'static str, length: usize) -> Result<SeqEncoder<'e, 's>, SchemaError> {
+    fn serialize_tuple_struct(
+        self,
+        _name: &'static str,
+        length: usize,
+    ) -> Result<SeqEncoder<'e, 's>, SchemaError> {
         self.serialize_seq(Some(length))
     }
 
@@ -302,8 +326,10 @@ impl<'e, 's> ser::Serializer for At<'e, 's> {
         _index: u32,
         variant: &'static str,
         _length: usize,
-    ) -> Result<VariantEncoder, SchemaError> {
-        Err(SchemaError::encode(format_args!("variant {variant} has unnamed fields, which Avro has no type for; name them")))
+    ) -> Result<ser::Impossible<(), SchemaError>, SchemaError> {
+        Err(SchemaError::encode(format_args!(
+            "variant {variant} has unnamed fields, which Avro has no type for; name them"
+        )))
     }
 
     fn serialize_map(mut self, length: Option<usize>) -> Result<MapEncoder<'e, 's>, SchemaError> {
@@ -320,7 +346,11 @@ impl<'e, 's> ser::Serializer for At<'e, 's> {
     }
 
     #[inline]
-    fn serialize_struct(mut self, name: &'static str, _length: usize) -> Result<RecordEncoder<'e, 's>, SchemaError> {
+    fn serialize_struct(
+        mut self,
+        name: &'static str,
+        _length: usize,
+    ) -> Result<RecordEncoder<'e, 's>, SchemaError> {
         let fit = |kind: &Kind| match kind {
             Kind::Record(record) => 1 + u8::from(record.name.simple() == name),
             _ => 0,

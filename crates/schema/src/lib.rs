@@ -7,6 +7,7 @@
 //! [`encode`] and [`Resolver`] go straight between `serde` and Avro's binary form, without a tree of
 //! values between; [`AvroCodec`] is for people, who read and write JSON.
 
+mod access;
 mod binary;
 mod canonical;
 mod compatibility;
@@ -15,12 +16,15 @@ mod decode;
 mod encode;
 mod error;
 mod json;
+mod json_writer;
+mod list_encoder;
 mod node;
 mod parse;
 mod plan;
 mod record_encoder;
 mod rules;
 mod schema;
+mod skip;
 
 pub use compatibility::{CompatibilityLevel, check};
 pub use decode::Resolver;

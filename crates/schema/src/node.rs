@@ -13,6 +13,10 @@ pub struct NodeId(pub u32);
 pub struct Types {
     pub nodes: Vec<Node>,
     pub root: NodeId,
+    /// A string of no schema's own: the keys of maps.
+    pub key: NodeId,
+    /// An int of no schema's own: a byte in a list of them.
+    pub byte: NodeId,
 }
 
 impl Types {

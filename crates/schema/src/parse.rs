@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use crate::SchemaError;
-use crate::json::Writer;
+use crate::json_writer::Writer;
 use crate::node::{Enum, Field, Fixed, Kind, Name, Node, NodeId, Record, Types};
 
 /// Larger texts are refused before they are read.
@@ -22,9 +22,12 @@ pub fn parse(text: &str) -> Result<Types, SchemaError> {
         serde_json::from_str(text).map_err(|error| SchemaError::NotJson { reason: error.to_string() })?;
     let mut parser = Parser::default();
     let root = parser.schema(&json, "")?;
+    let key = parser.push(Node::plain(Kind::String));
+    let byte = parser.push(Node::plain(Kind::Int));
     // Every reserved place is filled by now: a named type is complete when its definition ends.
-    let nodes = parser.nodes.into_iter().map(|node| node.unwrap_or_else(|| Node::plain(Kind::Null))).collect();
-    let mut types = Types { nodes, root };
+    let nodes =
+        parser.nodes.into_iter().map(|node| node.unwrap_or_else(|| Node::plain(Kind::Null))).collect();
+    let mut types = Types { nodes, root, key, byte };
     encode_defaults(&mut types)?;
     Ok(types)
 }
@@ -51,7 +54,9 @@ impl Parser {
             },
             Value::Array(branches) => self.union(branches, namespace),
             Value::Object(object) => self.object(object, namespace),
-            other => Err(SchemaError::invalid(format_args!("{other} is neither a type's name, an object nor a list of types"))),
+            other => Err(SchemaError::invalid(format_args!(
+                "{other} is neither a type's name, an object nor a list of types"
+            ))),
         }
     }
 
@@ -64,7 +69,9 @@ impl Parser {
         let full = qualified(name, namespace);
         // A simple name may also mean a type without a namespace, as in Avro for Java.
         self.names.get(&full).or_else(|| self.names.get(name)).copied().ok_or_else(|| {
-            SchemaError::invalid(format_args!("there is no type {full}; define it before it is used, or correct the name"))
+            SchemaError::invalid(format_args!(
+                "there is no type {full}; define it before it is used, or correct the name"
+            ))
         })
     }
 
@@ -100,7 +107,9 @@ impl Parser {
             "array" => self.container(object, "items", namespace, Kind::Array),
             "map" => self.container(object, "values", namespace, Kind::Map),
             _ => match Kind::primitive(type_name) {
-                Some(kind) => Ok(self.push(Node { kind, attributes: extra(object, &SCHEMA_ATTRIBUTES, &[]) })),
+                Some(kind) => {
+                    Ok(self.push(Node { kind, attributes: extra(object, &SCHEMA_ATTRIBUTES, &[]) }))
+                }
                 None => self.reference(type_name, namespace),
             },
         }
@@ -113,16 +122,25 @@ impl Parser {
         namespace: &str,
         kind: fn(NodeId) -> Kind,
     ) -> Result<NodeId, SchemaError> {
-        let inner = object.get(of).ok_or_else(|| SchemaError::invalid(format_args!("\"{of}\" is missing")))?;
+        let inner =
+            object.get(of).ok_or_else(|| SchemaError::invalid(format_args!("\"{of}\" is missing")))?;
         let inner = self.schema(inner, namespace).map_err(|error| error.at(of))?;
         Ok(self.push(Node { kind: kind(inner), attributes: extra(object, &SCHEMA_ATTRIBUTES, &[of]) }))
     }
 
-    fn named(&mut self, type_name: &str, object: &Map<String, Value>, namespace: &str) -> Result<NodeId, SchemaError> {
+    fn named(
+        &mut self,
+        type_name: &str,
+        object: &Map<String, Value>,
+        namespace: &str,
+    ) -> Result<NodeId, SchemaError> {
         let name = type_full_name(object, namespace)?;
         let id = NodeId(self.nodes.len() as u32);
         if self.names.insert(name.full.clone(), id).is_some() {
-            return Err(SchemaError::invalid(format_args!("{} is defined twice; refer to it by its name", name.full)));
+            return Err(SchemaError::invalid(format_args!(
+                "{} is defined twice; refer to it by its name",
+                name.full
+            )));
         }
         self.nodes.push(None);
         let aliases = strings(object, "aliases")?;
@@ -152,7 +170,10 @@ impl Parser {
             let at = |error: SchemaError| error.at(index).at("fields");
             let field = self.field(field, name.namespace()).map_err(at)?;
             if by_name.insert(field.name.clone(), index).is_some() {
-                return Err(at(SchemaError::invalid(format_args!("{} has field {} twice", name.full, field.name))));
+                return Err(at(SchemaError::invalid(format_args!(
+                    "{} has field {} twice",
+                    name.full, field.name
+                ))));
             }
             fields.push(field);
         }
@@ -163,11 +184,17 @@ impl Parser {
         let object = json.as_object().ok_or_else(|| SchemaError::invalid("a field is an object"))?;
         let name = text(object, "name").ok_or_else(|| SchemaError::invalid("a field without \"name\""))?;
         check_name(&name)?;
-        let schema = object.get("type").ok_or_else(|| SchemaError::invalid(format_args!("field {name} has no \"type\"")))?;
+        let schema = object
+            .get("type")
+            .ok_or_else(|| SchemaError::invalid(format_args!("field {name} has no \"type\"")))?;
         let node = self.schema(schema, namespace).map_err(|error| error.at("type"))?;
         let order = text(object, "order");
-        if let Some(order) = order.as_deref().filter(|order| !["ascending", "descending", "ignore"].contains(order)) {
-            return Err(SchemaError::invalid(format_args!("order {order} is not ascending, descending or ignore")));
+        if let Some(order) =
+            order.as_deref().filter(|order| !["ascending", "descending", "ignore"].contains(order))
+        {
+            return Err(SchemaError::invalid(format_args!(
+                "order {order} is not ascending, descending or ignore"
+            )));
         }
         Ok(Field {
             name,
@@ -194,7 +221,12 @@ fn enumeration(object: &Map<String, Value>, name: Name, aliases: Vec<String>) ->
             return Err(SchemaError::invalid(format_args!("enum {} has symbol {symbol} twice", name.full)));
         }
     }
-    let unknown = |default| SchemaError::invalid(format_args!("the default {default} of enum {} is none of its symbols", name.full));
+    let unknown = |default| {
+        SchemaError::invalid(format_args!(
+            "the default {default} of enum {} is none of its symbols",
+            name.full
+        ))
+    };
     let default = match object.get("default") {
         None => None,
         Some(value) => {
@@ -206,9 +238,13 @@ fn enumeration(object: &Map<String, Value>, name: Name, aliases: Vec<String>) ->
 }
 
 fn fixed(object: &Map<String, Value>, name: Name, aliases: Vec<String>) -> Result<Fixed, SchemaError> {
-    let size = object.get("size").and_then(Value::as_u64).filter(|size| *size <= MAX_FIXED).ok_or_else(|| {
-        SchemaError::invalid(format_args!("fixed {} needs a \"size\" of 0 to {MAX_FIXED} bytes", name.full))
-    })?;
+    let size =
+        object.get("size").and_then(Value::as_u64).filter(|size| *size <= MAX_FIXED).ok_or_else(|| {
+            SchemaError::invalid(format_args!(
+                "fixed {} needs a \"size\" of 0 to {MAX_FIXED} bytes",
+                name.full
+            ))
+        })?;
     Ok(Fixed { name, aliases, doc: text(object, "doc"), size: size as usize })
 }
 
@@ -221,7 +257,9 @@ fn encode_defaults(types: &mut Types) -> Result<(), SchemaError> {
             let Some(default) = &field.default else { continue };
             let bytes = Writer::encode(types, field.node, default).map_err(|error| {
                 let place = format!("{}.{}", record.name.full, field.name);
-                SchemaError::invalid(format_args!("the default {default} of {place} does not fit its type: {error}"))
+                SchemaError::invalid(format_args!(
+                    "the default {default} of {place} does not fit its type: {error}"
+                ))
             })?;
             encoded.push((index, position, bytes));
         }
@@ -235,7 +273,8 @@ fn encode_defaults(types: &mut Types) -> Result<(), SchemaError> {
 }
 
 fn type_full_name(object: &Map<String, Value>, enclosing: &str) -> Result<Name, SchemaError> {
-    let name = text(object, "name").ok_or_else(|| SchemaError::invalid("a record, enum or fixed without \"name\""))?;
+    let name = text(object, "name")
+        .ok_or_else(|| SchemaError::invalid("a record, enum or fixed without \"name\""))?;
     let namespace = text(object, "namespace");
     let full = qualified(&name, namespace.as_deref().unwrap_or(enclosing));
     full.split('.').try_for_each(check_name)?;
@@ -259,7 +298,9 @@ fn check_name(name: &str) -> Result<(), SchemaError> {
     if begins && characters.all(|rest| rest.is_alphanumeric() || rest == '_') {
         return Ok(());
     }
-    Err(SchemaError::invalid(format_args!("{name:?} is no name: letters, digits and _ only, and no digit first")))
+    Err(SchemaError::invalid(format_args!(
+        "{name:?} is no name: letters, digits and _ only, and no digit first"
+    )))
 }
 
 fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
@@ -268,7 +309,8 @@ fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
 
 fn strings(object: &Map<String, Value>, key: &str) -> Result<Vec<String>, SchemaError> {
     let Some(value) = object.get(key).filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
-    let list = value.as_array().and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+    let list =
+        value.as_array().and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect());
     list.ok_or_else(|| SchemaError::invalid(format_args!("\"{key}\" is not a list of strings")))
 }
 

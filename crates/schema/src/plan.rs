@@ -26,7 +26,10 @@ pub enum Number {
 pub enum Step {
     Null,
     Boolean,
-    Number { from: Number, to: Number },
+    Number {
+        from: Number,
+        to: Number,
+    },
     Bytes,
     /// Strings, and bytes read as one.
     String,
@@ -38,7 +41,10 @@ pub enum Step {
     /// The writer's union: the bytes say which branch.
     Union(Vec<StepId>),
     /// The reader's union: the branch that the value goes to, by its simple name.
-    Branch { name: Box<str>, inner: StepId },
+    Branch {
+        name: Box<str>,
+        inner: StepId,
+    },
     Fail(SchemaError),
 }
 
@@ -163,7 +169,12 @@ impl<'t> Compiler<'t> {
         }
     }
 
-    fn union(&mut self, from: &'t Types, branches: &'t [NodeId], reader: NodeId) -> Result<Step, SchemaError> {
+    fn union(
+        &mut self,
+        from: &'t Types,
+        branches: &'t [NodeId],
+        reader: NodeId,
+    ) -> Result<Step, SchemaError> {
         let mut steps = Vec::with_capacity(branches.len());
         let mut failure = None;
         let mut readable = branches.is_empty();
@@ -186,7 +197,12 @@ impl<'t> Compiler<'t> {
         }
     }
 
-    fn branch(&mut self, from: &'t Types, writer: NodeId, branches: &'t [NodeId]) -> Result<Step, SchemaError> {
+    fn branch(
+        &mut self,
+        from: &'t Types,
+        writer: NodeId,
+        branches: &'t [NodeId],
+    ) -> Result<Step, SchemaError> {
         let theirs = from.kind(writer);
         let mut candidates: Vec<(u8, NodeId)> =
             branches.iter().map(|branch| (closeness(theirs, self.reader.kind(*branch)), *branch)).collect();
@@ -204,7 +220,10 @@ impl<'t> Compiler<'t> {
             }
         }
         Err(failure.unwrap_or_else(|| {
-            SchemaError::unresolvable(format_args!("the reader's union has no branch for the writer's {}", theirs.describe()))
+            SchemaError::unresolvable(format_args!(
+                "the reader's union has no branch for the writer's {}",
+                theirs.describe()
+            ))
         }))
     }
 
@@ -217,7 +236,10 @@ impl<'t> Compiler<'t> {
                 continue;
             }
             let Some(bytes) = &field.default_bytes else {
-                let reason = format!("the writer does not have this field of {}, and it has no default", ours.name.full);
+                let reason = format!(
+                    "the writer does not have this field of {}, and it has no default",
+                    ours.name.full
+                );
                 return Err(SchemaError::unresolvable(reason).at(&field.name));
             };
             let step = self.step(self.reader, field.node, field.node)?;
@@ -228,7 +250,8 @@ impl<'t> Compiler<'t> {
             fields.push(match target {
                 None => FieldStep::Skip(field.node),
                 Some(ours) => {
-                    let step = self.step(from, field.node, ours.node).map_err(|error| error.at(&ours.name))?;
+                    let step =
+                        self.step(from, field.node, ours.node).map_err(|error| error.at(&ours.name))?;
                     FieldStep::Read { name: ours.name.as_str().into(), step }
                 }
             });

@@ -34,7 +34,11 @@ pub fn can_read(reader: &AvroSchema, writer: &AvroSchema) -> Vec<Incompatibility
 }
 
 /// `who` names the two schemas in messages.
-pub fn compare(reader: &AvroSchema, writer: &AvroSchema, who: (&'static str, &'static str)) -> Vec<Incompatibility> {
+pub fn compare(
+    reader: &AvroSchema,
+    writer: &AvroSchema,
+    who: (&'static str, &'static str),
+) -> Vec<Incompatibility> {
     let mut rules = Rules {
         reader: reader.types(),
         writer: writer.types(),
@@ -48,7 +52,9 @@ pub fn compare(reader: &AvroSchema, writer: &AvroSchema, who: (&'static str, &'s
 /// By simple name, or by an alias of the reader's for the writer's full name.
 pub fn names_match(reader: &Kind, writer: &Kind) -> bool {
     match (reader.name(), writer.name()) {
-        (Some(ours), Some(theirs)) => ours.simple() == theirs.simple() || reader.aliases().contains(&theirs.full),
+        (Some(ours), Some(theirs)) => {
+            ours.simple() == theirs.simple() || reader.aliases().contains(&theirs.full)
+        }
         _ => true,
     }
 }
@@ -122,7 +128,9 @@ impl<'t> Rules<'t> {
             }
             (Kind::Union(_), Kind::Union(branches)) => self.check_branches(reader, branches),
             // A reader that is no union reads a union when it reads each of its branches.
-            (_, Kind::Union(branches)) => branches.iter().flat_map(|branch| self.check(reader, *branch)).collect(),
+            (_, Kind::Union(branches)) => {
+                branches.iter().flat_map(|branch| self.check(reader, *branch)).collect()
+            }
             (Kind::Union(branches), _) => self.check_union_reader(branches, writer),
             _ if std::mem::discriminant(ours) == std::mem::discriminant(theirs) => Vec::new(),
             _ if promotes(theirs, ours) => Vec::new(),
@@ -154,14 +162,16 @@ impl<'t> Rules<'t> {
     fn check_size(&self, ours: &Fixed, theirs: &Fixed) -> Option<Incompatibility> {
         let (reader, writer) = self.who;
         let (full, size, their_size) = (&ours.name.full, ours.size, theirs.size);
-        let message =
-            format!("{reader}'s fixed {full} has {size} bytes, {writer}'s has {their_size}; keep the size, or define another type");
+        let message = format!(
+            "{reader}'s fixed {full} has {size} bytes, {writer}'s has {their_size}; keep the size, or define another type"
+        );
         (size != their_size).then(|| self.found("FIXED_SIZE_MISMATCH", "/size", message))
     }
 
     fn check_symbols(&self, ours: &Enum, theirs: &Enum) -> Option<Incompatibility> {
         let known = |symbol: &&String| ours.by_symbol.contains_key(*symbol);
-        let missing: BTreeSet<&str> = theirs.symbols.iter().filter(|symbol| !known(symbol)).map(String::as_str).collect();
+        let missing: BTreeSet<&str> =
+            theirs.symbols.iter().filter(|symbol| !known(symbol)).map(String::as_str).collect();
         if missing.is_empty() || ours.default.is_some() {
             return None;
         }
@@ -231,6 +241,8 @@ impl<'t> Rules<'t> {
     fn missing_branch(&self, theirs: &Kind) -> String {
         let (reader, writer) = self.who;
         let theirs = theirs.describe();
-        format!("the union of {reader} has nothing to read {theirs} of {writer} with; add {theirs} to the union")
+        format!(
+            "the union of {reader} has nothing to read {theirs} of {writer} with; add {theirs} to the union"
+        )
     }
 }

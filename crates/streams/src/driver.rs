@@ -47,10 +47,14 @@ impl TopologyTestDriver {
     }
 
     /// Topics have as many partitions as `partitions` says.
-    pub fn with_partitions(topology: Topology, partitions: &dyn Fn(&str) -> i32) -> Result<Self, TopologyError> {
+    pub fn with_partitions(
+        topology: Topology,
+        partitions: &dyn Fn(&str) -> i32,
+    ) -> Result<Self, TopologyError> {
         let internal = topology.internal_topics(&|topic| Some(partitions(topic)))?;
         let external = topology.source_topics().into_iter().chain(topology.sink_topics());
-        let mut counts: BTreeMap<String, i32> = external.map(|topic| (topic.clone(), partitions(&topic))).collect();
+        let mut counts: BTreeMap<String, i32> =
+            external.map(|topic| (topic.clone(), partitions(&topic))).collect();
         counts.extend(internal.iter().map(|topic| (topic.name.clone(), topic.partitions)));
         let globals = topology.new_globals();
         let mut driver = Self {
@@ -158,7 +162,11 @@ impl TopologyTestDriver {
     }
 
     /// Appends many records before the tasks work, as after a pause; much faster than one by one.
-    pub fn pipe_all(&mut self, topic: &str, records: impl IntoIterator<Item = Record>) -> Result<(), TaskError> {
+    pub fn pipe_all(
+        &mut self,
+        topic: &str,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<(), TaskError> {
         records.into_iter().for_each(|record| self.append(topic, None, record));
         self.run()
     }
@@ -172,7 +180,12 @@ impl TopologyTestDriver {
         timestamp: TimestampMs,
     ) -> Result<(), TaskError> {
         let wrong = |what| {
-            move |source| TaskError::Serialize { node: "test".to_owned(), what, target: topic.to_owned(), source }
+            move |source| TaskError::Serialize {
+                node: "test".to_owned(),
+                what,
+                target: topic.to_owned(),
+                source,
+            }
         };
         let key = to_wire(serdes.0, topic, key).map_err(wrong("key"))?;
         let value = to_wire(serdes.1, topic, value).map_err(wrong("value"))?;
@@ -230,7 +243,9 @@ impl TopologyTestDriver {
                 self.committed.insert(input, (offset, metadata));
             }
             for (store, batch) in running.task.committed(self.now) {
-                if let Some(mut backend) = self.backends.get(id).and_then(|stores| stores.get(&store)).cloned() {
+                if let Some(mut backend) =
+                    self.backends.get(id).and_then(|stores| stores.get(&store)).cloned()
+                {
                     backend.apply(batch).map_err(|source| TaskError::Store { store, source })?;
                 }
             }
@@ -296,7 +311,8 @@ impl TopologyTestDriver {
             Some(global) => vec![global],
             None => self.backends.values().filter_map(|stores| stores.get(store).cloned()).collect(),
         };
-        let answers: Result<Vec<_>, _> = partitions.iter().map(|backend| queryable.query(backend, query)).collect();
+        let answers: Result<Vec<_>, _> =
+            partitions.iter().map(|backend| queryable.query(backend, query)).collect();
         Some(answers.map(|rows| rows.into_iter().flatten().collect()))
     }
 

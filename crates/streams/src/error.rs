@@ -12,13 +12,19 @@ use crate::store::StoreError;
 pub enum TopologyError {
     #[error("add {kind} {name:?}: the name is taken; give one of the two another name")]
     Duplicate { kind: &'static str, name: String },
-    #[error("read topic {topic:?} twice, in {first:?} and in {second:?}: call stream() once and use its result twice")]
+    #[error(
+        "read topic {topic:?} twice, in {first:?} and in {second:?}: call stream() once and use its result twice"
+    )]
     TopicReadTwice { topic: String, first: String, second: String },
     #[error("connect node {node:?} to store {store:?}: no such store; add it with add_store() first")]
     UnknownStore { node: String, store: String },
-    #[error("find topic {topic:?}, which {node:?} reads: it does not exist; create it before the application starts")]
+    #[error(
+        "find topic {topic:?}, which {node:?} reads: it does not exist; create it before the application starts"
+    )]
     UnknownTopic { topic: String, node: String },
-    #[error("build application {application_id:?}: no node reads a topic; call stream(), table() or global_table()")]
+    #[error(
+        "build application {application_id:?}: no node reads a topic; call stream(), table() or global_table()"
+    )]
     NoSource { application_id: String },
     #[error("build {node:?}: no serde for its {what}; name one with {option}")]
     NoSerde { node: String, what: &'static str, option: &'static str },
@@ -30,21 +36,40 @@ pub enum TopologyError {
         "join in {node:?}: topics {first:?} ({first_partitions} partitions) and {second:?} ({second_partitions} partitions) \
          are not copartitioned; give both the same number, or repartition() one of them"
     )]
-    NotCopartitioned { node: String, first: String, first_partitions: i32, second: String, second_partitions: i32 },
-    #[error("count the partitions of repartition topic {topic:?}: it feeds itself only; set Repartitioned::partitions")]
+    NotCopartitioned {
+        node: String,
+        first: String,
+        first_partitions: i32,
+        second: String,
+        second_partitions: i32,
+    },
+    #[error(
+        "count the partitions of repartition topic {topic:?}: it feeds itself only; set Repartitioned::partitions"
+    )]
     UnknownPartitions { topic: String },
 }
 
 /// What stops a task.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TaskError {
-    #[error("decode the {what} of {topic}/{partition} offset {offset} in {node:?}; set a DeserializationHandler::DeadLetter to let the rest flow")]
-    Deserialize { node: String, what: &'static str, topic: String, partition: i32, offset: Offset, source: SerdeError },
+    #[error(
+        "decode the {what} of {topic}/{partition} offset {offset} in {node:?}; set a DeserializationHandler::DeadLetter to let the rest flow"
+    )]
+    Deserialize {
+        node: String,
+        what: &'static str,
+        topic: String,
+        partition: i32,
+        offset: Offset,
+        source: SerdeError,
+    },
     #[error("encode the {what} of a record for {target:?} in {node:?}")]
     Serialize { node: String, what: &'static str, target: String, source: SerdeError },
     #[error("use store {store:?}")]
     Store { store: String, source: StoreError },
-    #[error("decode an entry of store {store:?}; its serde or its directory has changed, so rebuild it from its changelog")]
+    #[error(
+        "decode an entry of store {store:?}; its serde or its directory has changed, so rebuild it from its changelog"
+    )]
     StoredValue { store: String, source: SerdeError },
     #[error("create task {task}: no backend was given for store {store:?}")]
     NoBackend { task: String, store: String },

@@ -186,10 +186,17 @@ impl Graph {
         make: MakeSource,
         handler: Option<DeserializationHandler>,
     ) -> usize {
-        let reader = self.nodes.iter().find(|node| matches!(&node.role, Role::Source { topic: t, .. } if **t == *topic));
+        let reader = self
+            .nodes
+            .iter()
+            .find(|node| matches!(&node.role, Role::Source { topic: t, .. } if **t == *topic));
         if let Some(reader) = reader {
             let first = reader.name.to_string();
-            self.errors.push(TopologyError::TopicReadTwice { topic: topic.to_owned(), first, second: name.clone() });
+            self.errors.push(TopologyError::TopicReadTwice {
+                topic: topic.to_owned(),
+                first,
+                second: name.clone(),
+            });
         }
         self.add_node(name, "source", &[], Role::Source { topic: Arc::from(topic), make, handler })
     }
@@ -208,7 +215,8 @@ impl Graph {
     }
 
     fn store_exists(&self, name: &str) -> bool {
-        self.stores.iter().any(|store| &*store.name == name) || self.globals.iter().any(|store| store.name == name)
+        self.stores.iter().any(|store| &*store.name == name)
+            || self.globals.iter().any(|store| store.name == name)
     }
 
     pub fn add_global(&mut self, global: GlobalSpec) -> usize {

@@ -144,7 +144,8 @@ mod tests {
         let mut headers = vec![Header { key: "a".to_owned(), value: None }, stamp(7, 3, 99).header()];
         assert_eq!(Stamp::take(&mut headers), Some(stamp(7, 3, 99)));
         assert_eq!((headers.len(), Stamp::take(&mut headers)), (1, None));
-        let mut short = vec![Header { key: TIME_HEADER.to_owned(), value: Some(Bytes::from_static(b"short")) }];
+        let mut short =
+            vec![Header { key: TIME_HEADER.to_owned(), value: Some(Bytes::from_static(b"short")) }];
         assert_eq!(Stamp::take(&mut short), None);
     }
 
@@ -174,7 +175,9 @@ mod tests {
         }
         assert!(clocks.to_text().len() < 2_100);
         let mut many = LaneClocks::new(&BTreeMap::from([(1, 400)]));
-        (0..400).for_each(|partition| many.advance(stamp(1, partition, 1_384_000_000_000 + i64::from(partition))));
+        (0..400).for_each(|partition| {
+            many.advance(stamp(1, partition, 1_384_000_000_000 + i64::from(partition)))
+        });
         let mut restored = LaneClocks::new(&BTreeMap::from([(1, 400)]));
         restored.restore(&many.to_text());
         assert_eq!((restored.minimum(), many.to_text().len()), (1_384_000_000_000, 15));

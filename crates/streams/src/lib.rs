@@ -77,7 +77,9 @@ pub use dsl::global::GlobalKTable;
 pub use dsl::grouped::KGroupedStream;
 pub use dsl::kstream::{KStream, Predicate};
 pub use dsl::ktable::KTable;
-pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced, Repartitioned, StreamJoined, TableJoined};
+pub use dsl::options::{
+    Consumed, Grouped, Joined, Materialized, Produced, Repartitioned, StreamJoined, TableJoined,
+};
 pub use dsl::table_group::KGroupedTable;
 pub use dsl::windowed::{SessionWindowedKStream, TimeWindowedKStream};
 pub use error::{TaskError, TopologyError};
@@ -86,14 +88,16 @@ pub use graph::DeserializationHandler;
 pub use node::{Change, Payload};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
 pub use query::{KeyQuery, Query, QueryError, QueryableStore, RangeQuery, SessionQuery, WindowRangeQuery};
-pub use serdes::{BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde};
+pub use serdes::{
+    BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde,
+};
 pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
 pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics};
 pub use topology::{
-    GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind, NodeDescription, SubtopologyDescription, Topology,
-    TopologyDescription,
+    GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind, NodeDescription,
+    SubtopologyDescription, Topology, TopologyDescription,
 };
 pub use windows::{
-    JoinWindows, SessionWindowedSerde, SessionWindows, TimeWindowedSerde, TimeWindows, Windowed, session_windowed,
-    time_windowed,
+    JoinWindows, SessionWindowedSerde, SessionWindows, TimeWindowedSerde, TimeWindows, Windowed,
+    session_windowed, time_windowed,
 };

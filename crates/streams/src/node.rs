@@ -148,10 +148,9 @@ impl Core {
         index: usize,
         call: impl FnOnce(&mut dyn Node, &mut Cx<'_>) -> Result<R, TaskError>,
     ) -> Result<R, TaskError> {
-        let mut node = self.slots[index]
-            .node
-            .take()
-            .unwrap_or_else(|| panic!("node {} is not of this task, or was entered twice", self.slots[index].name));
+        let mut node = self.slots[index].node.take().unwrap_or_else(|| {
+            panic!("node {} is not of this task, or was entered twice", self.slots[index].name)
+        });
         let result = call(node.as_mut(), &mut Cx { core: self, node: index });
         self.slots[index].node = Some(node);
         result
@@ -185,12 +184,20 @@ impl Cx<'_> {
 
     /// Hands the record to the child at `place` only (branches).
     #[inline]
-    pub fn forward_to<K: Payload, V: Payload>(&mut self, place: usize, record: Rec<K, V>) -> Result<(), TaskError> {
+    pub fn forward_to<K: Payload, V: Payload>(
+        &mut self,
+        place: usize,
+        record: Rec<K, V>,
+    ) -> Result<(), TaskError> {
         self.hand(place, &mut Some(record))
     }
 
     #[inline]
-    fn hand<K: Payload, V: Payload>(&mut self, place: usize, record: &mut Option<Rec<K, V>>) -> Result<(), TaskError> {
+    fn hand<K: Payload, V: Payload>(
+        &mut self,
+        place: usize,
+        record: &mut Option<Rec<K, V>>,
+    ) -> Result<(), TaskError> {
         let child = self.core.slots[self.node].children[place];
         self.core.slots[child].records += 1;
         self.core.run(child, |node, cx| node.process(record, cx))

@@ -149,7 +149,12 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         Ok(self.cx.store::<V>(store.index).get(&key)?.map(|(_, value)| value.clone()))
     }
 
-    pub fn put<K, V: Payload>(&mut self, store: &StateStore<K, V>, key: &K, value: V) -> Result<(), TaskError> {
+    pub fn put<K, V: Payload>(
+        &mut self,
+        store: &StateStore<K, V>,
+        key: &K,
+        value: V,
+    ) -> Result<(), TaskError> {
         let key = self.key(store, key)?;
         let timestamp = self.timestamp;
         self.cx.store::<V>(store.index).put(key, Some((timestamp, value)));
@@ -197,7 +202,8 @@ where
         timestamp: TimestampMs,
         call: impl FnOnce(&mut P, &mut ProcessorContext<'_, '_, KOut, VOut>) -> Result<(), ProcessorError>,
     ) -> Result<(), TaskError> {
-        let result = call(&mut self.processor, &mut ProcessorContext { cx, timestamp, forwards: PhantomData });
+        let result =
+            call(&mut self.processor, &mut ProcessorContext { cx, timestamp, forwards: PhantomData });
         result.map_err(|error| failed(error, cx))
     }
 }

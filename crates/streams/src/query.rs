@@ -163,7 +163,8 @@ impl QueryableStore {
     }
 
     fn row(&self, key: &Bytes, stored: &Bytes) -> Result<Value, QueryError> {
-        let (timestamp, bytes) = keys::split_value(stored).ok_or_else(|| self.wrong("shorter than a timestamp"))?;
+        let (timestamp, bytes) =
+            keys::split_value(stored).ok_or_else(|| self.wrong("shorter than a timestamp"))?;
         let value = (self.json.value)(&bytes).map_err(|reason| self.wrong(reason))?;
         let key = (self.json.key)(key).map_err(|reason| self.wrong(reason))?;
         Ok(json!({ "key": key, "value": value, "timestamp": timestamp }))
@@ -182,7 +183,9 @@ impl QueryableStore {
         self.expect(StoreKind::KeyValue, "a range of keys")?;
         let bytes = |text: &Option<String>| text.as_ref().map(|text| self.key_bytes(text)).transpose();
         let (from, to) = (bytes(&query.from)?, bytes(&query.to)?);
-        let bound = |key: &'_ Option<Bytes>| key.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(key.clone()));
+        let bound = |key: &'_ Option<Bytes>| {
+            key.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(key.clone()))
+        };
         let (from, to) = (bound(&from), bound(&to));
         let rows = backend
             .range(from.as_ref().map(|b| &b[..]), to.as_ref().map(|b| &b[..]))
@@ -203,7 +206,8 @@ impl QueryableStore {
         for (store_key, stored) in
             backend.range(Bound::Included(&first), Bound::Unbounded).map_err(|e| self.failed(e))?
         {
-            let entry = self.layout.parse(&store_key).ok_or_else(|| self.wrong("not a key of a windowed store"))?;
+            let entry =
+                self.layout.parse(&store_key).ok_or_else(|| self.wrong("not a key of a windowed store"))?;
             let starts_by = if self.layout.kind == StoreKind::Session { entry.second } else { entry.time };
             if entry.time >= from && starts_by <= to && key.as_ref().is_none_or(|key| *key == entry.key) {
                 found.push((entry, stored));

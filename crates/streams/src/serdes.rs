@@ -109,11 +109,14 @@ impl<T> Default for JsonSerde<T> {
 
 impl<T: Serialize + DeserializeOwned> Serde<T> for JsonSerde<T> {
     fn serialize(&self, _topic: &str, value: &T) -> Result<Bytes, SerdeError> {
-        serde_json::to_vec(value).map(Bytes::from).map_err(|error| SerdeError::new(format!("no JSON form: {error}")))
+        serde_json::to_vec(value)
+            .map(Bytes::from)
+            .map_err(|error| SerdeError::new(format!("no JSON form: {error}")))
     }
 
     fn deserialize(&self, _topic: &str, bytes: &Bytes) -> Result<T, SerdeError> {
-        serde_json::from_slice(bytes).map_err(|error| SerdeError::new(format!("not the expected JSON: {error}")))
+        serde_json::from_slice(bytes)
+            .map_err(|error| SerdeError::new(format!("not the expected JSON: {error}")))
     }
 }
 

@@ -168,8 +168,9 @@ impl<K> Serde<Windowed<K>> for SessionWindowedSerde<K> {
 }
 
 fn split_time(bytes: &Bytes) -> Result<(Bytes, TimestampMs), SerdeError> {
-    let (rest, time) =
-        bytes.split_last_chunk::<8>().ok_or_else(|| SerdeError::new("a windowed key has at least 8 bytes"))?;
+    let (rest, time) = bytes
+        .split_last_chunk::<8>()
+        .ok_or_else(|| SerdeError::new("a windowed key has at least 8 bytes"))?;
     Ok((bytes.slice(..rest.len()), i64::from_be_bytes(*time)))
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use headwater_streams::serdes::{nullable, string};
 use headwater_streams::{
-    Consumed, Grouped, KTable, KeyQuery, Materialized, Produced, Query, StreamsBuilder, TableJoined, TopologyError,
-    TopologyTestDriver,
+    Consumed, Grouped, KTable, KeyQuery, Materialized, Produced, Query, StreamsBuilder, TableJoined,
+    TopologyError, TopologyTestDriver,
 };
 use proptest::prelude::*;
 use support::*;
@@ -31,13 +31,18 @@ fn both() -> StreamsBuilder {
     let builder = StreamsBuilder::new("app");
     let (left, right) = (table(&builder, "left"), table(&builder, "right"));
     let inner = |l: &String, r: &String| format!("{l}+{r}");
-    left.join_foreign(&right, refers_to, inner, Joined::new().named("inner").result_serde(string())).to("inner", out());
+    left.join_foreign(&right, refers_to, inner, Joined::new().named("inner").result_serde(string()))
+        .to("inner", out());
     let outer = |l: &String, r: Option<&String>| format!("{l}+{}", r.map_or("-", |r| r));
-    let joined = left.left_join_foreign(&right, refers_to, outer, Joined::new().named("left").result_serde(string()));
+    let joined =
+        left.left_join_foreign(&right, refers_to, outer, Joined::new().named("left").result_serde(string()));
     joined.to("left-joined", out());
     // Needs old values, so the result is kept.
     joined
-        .group_by(|_, row| (row.split_once('+').unwrap().1.to_owned(), row.clone()), Grouped::with(string(), string()))
+        .group_by(
+            |_, row| (row.split_once('+').unwrap().1.to_owned(), row.clone()),
+            Grouped::with(string(), string()),
+        )
         .count(Materialized::named("by-right-row").json());
     builder
 }
@@ -77,7 +82,10 @@ fn a_row_that_refers_to_nothing_or_is_deleted_is_settled_at_once() {
     assert_eq!(texts(&mut driver, "inner"), ["k=a:1+x@2", "k=-@3"]);
     assert_eq!(texts(&mut driver, "left-joined"), ["k=:1+-@1", "k=a:1+x@2", "k=:2+-@3", "k=-@4"]);
     // Nobody is subscribed any more.
-    assert_eq!((0..2).map(|p| driver.backend("inner-subscription-store", p).unwrap().len()).sum::<usize>(), 0);
+    assert_eq!(
+        (0..2).map(|p| driver.backend("inner-subscription-store", p).unwrap().len()).sum::<usize>(),
+        0
+    );
 }
 
 #[test]
@@ -126,7 +134,10 @@ fn generated_names_are_those_of_kafka_streams() {
     let (left, right) = (table(&builder, "left"), table(&builder, "right"));
     left.join_foreign(&right, refers_to, |l, r| format!("{l}{r}"), Joined::new()).to("out", out());
     let description = builder.build().unwrap().describe().to_string();
-    assert!(description.contains("app-KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-0000000004-repartition"), "{description}");
+    assert!(
+        description.contains("app-KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-0000000004-repartition"),
+        "{description}"
+    );
     assert!(description.contains("Sub-topology: 1"), "{description}");
 }
 

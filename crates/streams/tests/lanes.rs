@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use headwater_model::{Record, TopicPartition, partition};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Grouped, Materialized, Produced, SessionWindows, StreamsBuilder, TimeWindows, TopologyTestDriver,
-    session_windowed, time_windowed,
+    Consumed, Grouped, Materialized, Produced, SessionWindows, StreamsBuilder, TimeWindows,
+    TopologyTestDriver, session_windowed, time_windowed,
 };
 use proptest::prelude::*;
 use support::*;
@@ -87,7 +87,9 @@ fn run(lanes: &[Vec<Event>], steps: &[Step]) -> BTreeMap<&'static str, Vec<Strin
     };
     for step in steps {
         match *step {
-            Step::Next(lane) => queues[lane].next().into_iter().for_each(|event| feed(&mut driver, lane, event)),
+            Step::Next(lane) => {
+                queues[lane].next().into_iter().for_each(|event| feed(&mut driver, lane, event))
+            }
             Step::Commit => driver.commit().unwrap(),
             Step::Crash => driver.crash().unwrap(),
             Step::Wipe => driver.crash_and_wipe().unwrap(),
@@ -109,8 +111,10 @@ fn run(lanes: &[Vec<Event>], steps: &[Step]) -> BTreeMap<&'static str, Vec<Strin
 }
 
 fn all(records: Vec<Record>) -> Vec<String> {
-    let mut lines: Vec<String> =
-        records.iter().map(|r| format!("{:?}={:?}@{} {:?}", r.key, r.value, r.timestamp, r.headers)).collect();
+    let mut lines: Vec<String> = records
+        .iter()
+        .map(|r| format!("{:?}={:?}@{} {:?}", r.key, r.value, r.timestamp, r.headers))
+        .collect();
     lines.sort_unstable();
     lines
 }
@@ -175,7 +179,9 @@ fn the_time_is_carried_between_tasks_only_and_only_where_it_is_needed() {
 
     let builder = StreamsBuilder::new("app");
     let stream = builder.stream("in", Consumed::with(string(), i64()));
-    stream.group_by(|k, _| k.clone(), Grouped::with(string(), i64()).named("again")).count(Materialized::named("n"));
+    stream
+        .group_by(|k, _| k.clone(), Grouped::with(string(), i64()).named("again"))
+        .count(Materialized::named("n"));
     let mut driver = self::driver(builder);
     number(&mut driver, "in", "k", 1, 5);
     assert!(driver.log(&TopicPartition::new("app-again-repartition", 0))[0].headers.is_empty());
@@ -191,13 +197,18 @@ fn the_committed_clocks_fit_into_the_metadata_of_an_offset() {
     let mut task = topology.task(id, stores, topology.new_globals(), &counts).unwrap();
     let input = task.inputs()[0].clone();
     let now = 1_384_000_000_000_i64;
-    let lane = |n: i32| [&partition::murmur2(b"in").to_be_bytes()[..], &n.to_be_bytes(), &now.to_be_bytes()].concat();
+    let lane = |n: i32| {
+        [&partition::murmur2(b"in").to_be_bytes()[..], &n.to_be_bytes(), &now.to_be_bytes()].concat()
+    };
     let record = |n: i32| Record {
         offset: n.into(),
         timestamp: now,
         key: Some("g".into()),
         value: Some(1_i64.to_be_bytes().to_vec().into()),
-        headers: vec![headwater_model::Header { key: "__headwater.time".into(), value: Some(lane(n).into()) }],
+        headers: vec![headwater_model::Header {
+            key: "__headwater.time".into(),
+            value: Some(lane(n).into()),
+        }],
     };
     task.enqueue(&input, (0..64).map(record).collect()).unwrap();
     task.process(usize::MAX, 0).unwrap();

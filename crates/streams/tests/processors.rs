@@ -4,8 +4,8 @@ mod support;
 
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Materialized, Processor, ProcessorContext, ProcessorError, Produced, PunctuationType, ScheduleId,
-    StateStore, StreamsBuilder, TaskError, TopologyError,
+    Consumed, Materialized, Processor, ProcessorContext, ProcessorError, Produced, PunctuationType,
+    ScheduleId, StateStore, StreamsBuilder, TaskError, TopologyError,
 };
 use support::*;
 
@@ -98,10 +98,9 @@ fn a_failing_processor_stops_the_task_with_its_name_and_reason() {
 fn a_processor_cannot_use_a_store_that_nobody_added() {
     let builder = StreamsBuilder::new("app");
     let other = StreamsBuilder::new("other").add_store(Materialized::with("seen", string(), i64()));
-    builder.stream("in", Consumed::with(string(), i64())).process(
-        move || FirstOnly { seen: other.clone(), every: PunctuationType::WallClock },
-        &["seen"],
-    );
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || FirstOnly { seen: other.clone(), every: PunctuationType::WallClock }, &["seen"]);
     let error = builder.build().err().unwrap();
     assert!(matches!(&error, TopologyError::UnknownStore { store, .. } if store == "seen"), "{error}");
 }

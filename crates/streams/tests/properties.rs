@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_model::Record;
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, Grouped, JoinWindows, Materialized, Produced, SessionWindows, StreamJoined, StreamsBuilder, TimeWindows,
-    TopologyTestDriver, session_windowed, time_windowed,
+    Consumed, Grouped, JoinWindows, Materialized, Produced, SessionWindows, StreamJoined, StreamsBuilder,
+    TimeWindows, TopologyTestDriver, session_windowed, time_windowed,
 };
 use proptest::prelude::*;
 use support::*;
@@ -75,7 +75,8 @@ fn everything() -> StreamsBuilder {
     let builder = StreamsBuilder::new("app");
     let window = ms(SIZE as u64);
     let input = builder.stream("in", Consumed::with(string(), i64()));
-    let by_parity = input.group_by(|_, v| format!("p{}", v % 2), Grouped::with(string(), i64()).named("parity"));
+    let by_parity =
+        input.group_by(|_, v| format!("p{}", v % 2), Grouped::with(string(), i64()).named("parity"));
     by_parity
         .windowed_by(TimeWindows::of(window).grace(ms(GRACE as u64)))
         .count(Materialized::named("windows"))
@@ -132,7 +133,9 @@ fn run(steps: &[Step], crashes: bool) -> (Vec<Vec<Record>>, Vec<usize>) {
         let at = |time: i64| (place as i64) * 12 + time % 60;
         match *step {
             Step::Input((key, value, time)) => number(&mut driver, "in", &format!("k{key}"), value, at(time)),
-            Step::Other((key, value, time)) => number(&mut driver, "other", &format!("k{key}"), value, at(time)),
+            Step::Other((key, value, time)) => {
+                number(&mut driver, "other", &format!("k{key}"), value, at(time))
+            }
             Step::Row((key, value, time)) => {
                 let value = (value >= 10).then_some(value);
                 let serdes = (&string(), &nullable(i64()));
@@ -279,7 +282,8 @@ proptest! {
 fn outcome((outputs, sizes): (Vec<Vec<Record>>, Vec<usize>)) -> (Vec<Vec<String>>, Vec<usize>) {
     let shown = outputs.into_iter().enumerate().map(|(topic, records)| {
         let lines = if matches!(topic, 1 | 2) { latest(records) } else { records };
-        let mut lines: Vec<String> = lines.iter().map(|r| format!("{:?}={:?}@{}", r.key, r.value, r.timestamp)).collect();
+        let mut lines: Vec<String> =
+            lines.iter().map(|r| format!("{:?}={:?}@{}", r.key, r.value, r.timestamp)).collect();
         lines.sort_unstable();
         lines
     });

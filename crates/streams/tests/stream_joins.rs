@@ -3,7 +3,9 @@
 mod support;
 
 use headwater_streams::serdes::string;
-use headwater_streams::{Consumed, JoinWindows, KStream, Produced, StreamJoined, StreamsBuilder, TopologyTestDriver};
+use headwater_streams::{
+    Consumed, JoinWindows, KStream, Produced, StreamJoined, StreamsBuilder, TopologyTestDriver,
+};
 use support::*;
 
 fn joined() -> StreamJoined<String, String, String> {

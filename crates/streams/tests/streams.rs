@@ -5,8 +5,8 @@ mod support;
 use headwater_model::{Bytes, Header, Record};
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, DeserializationHandler, Grouped, Materialized, Produced, Repartitioned, StreamsBuilder, TaskError,
-    TopologyTestDriver,
+    Consumed, DeserializationHandler, Grouped, Materialized, Produced, Repartitioned, StreamsBuilder,
+    TaskError, TopologyTestDriver,
 };
 use support::*;
 
@@ -39,7 +39,10 @@ fn stateless_operators_run_in_order_and_keep_time() {
 #[test]
 fn a_new_timestamp_is_what_follows_sees_and_a_negative_one_skips_the_record() {
     let builder = StreamsBuilder::new("app");
-    builder.stream("in", Consumed::with(string(), i64())).with_timestamp(|_, v| *v).to("out", Produced::with(string(), i64()));
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .with_timestamp(|_, v| *v)
+        .to("out", Produced::with(string(), i64()));
     let mut driver = driver(builder);
     number(&mut driver, "in", "k", 7, 100);
     number(&mut driver, "in", "k", -1, 101);
@@ -75,7 +78,12 @@ fn headers_travel_to_sinks_through_repartition_topics() {
     builder.stream("in", strings()).select_key(|_, v| v.clone()).repartition(options).to("out", out());
     let mut driver = driver(builder);
     let headers = vec![Header { key: "trace".to_owned(), value: Some(Bytes::from_static(b"1")) }];
-    let record = Record { key: Some("k".into()), value: Some("v".into()), headers: headers.clone(), ..Record::default() };
+    let record = Record {
+        key: Some("k".into()),
+        value: Some("v".into()),
+        headers: headers.clone(),
+        ..Record::default()
+    };
     driver.pipe_record("in", record).unwrap();
     assert_eq!(driver.internal_topics()[0].name, "app-again-repartition");
     let sent = driver.read_output("out");
@@ -118,7 +126,13 @@ fn a_record_that_does_not_decode_goes_to_the_dead_letters_and_the_rest_flows() {
     builder.stream("in", Consumed::with(string(), i64())).to("out", Produced::with(string(), i64()));
     let mut driver = driver(builder);
     let original = vec![Header { key: "h".to_owned(), value: None }];
-    let bad = Record { timestamp: 5, key: Some("k".into()), value: Some("bad".into()), headers: original, offset: 0 };
+    let bad = Record {
+        timestamp: 5,
+        key: Some("k".into()),
+        value: Some("bad".into()),
+        headers: original,
+        offset: 0,
+    };
     driver.pipe_record("in", bad).unwrap();
     number(&mut driver, "in", "k", 1, 6);
     assert_eq!(numbers(&mut driver, "out"), ["k=1@6"]);

@@ -49,7 +49,9 @@ fn a_range_of_keys_is_answered_in_order() {
     let bounds = |from: &str, to: &str, limit| {
         Query::Range(RangeQuery { from: Some(from.to_owned()), to: Some(to.to_owned()), limit })
     };
-    let keys = |rows: Vec<serde_json::Value>| rows.iter().map(|r| r["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let keys = |rows: Vec<serde_json::Value>| {
+        rows.iter().map(|r| r["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(keys(driver.query("rows", &bounds("b", "d", 9)).unwrap().unwrap()), ["b", "c", "d"]);
     assert_eq!(keys(driver.query("rows", &bounds("b", "d", 1)).unwrap().unwrap()), ["b"]);
     assert!(driver.query("rows", &bounds("d", "b", 9)).unwrap().unwrap().is_empty());
@@ -71,7 +73,10 @@ fn routes() -> TopologyTestDriver {
     let builder = StreamsBuilder::new("app");
     builder
         .table("flights", Consumed::with(string(), i64()), Materialized::named("flights"))
-        .group_by(|flight, delay| (flight[..3].to_owned(), *delay), Grouped::with(string(), i64()).named("route"))
+        .group_by(
+            |flight, delay| (flight[..3].to_owned(), *delay),
+            Grouped::with(string(), i64()).named("route"),
+        )
         .aggregate(
             || 0,
             |_, delay, sum| sum + delay,
@@ -212,7 +217,8 @@ fn a_stream_with_a_new_key_is_repartitioned_before_it_joins_a_table() {
         .select_key(|_, v| v.clone())
         .join(&rows, |v, row| format!("{v}{row}"), Joined::new().named("enrich"))
         .to("out", out());
-    let mut driver = TopologyTestDriver::with_partitions(builder.build().unwrap(), &|t| if t == "rows" { 3 } else { 2 });
+    let mut driver =
+        TopologyTestDriver::with_partitions(builder.build().unwrap(), &|t| if t == "rows" { 3 } else { 2 });
     let driver = driver.as_mut().unwrap();
     let topic = &driver.internal_topics()[0];
     assert_eq!((topic.name.as_str(), topic.partitions), ("app-enrich-repartition", 3));
@@ -226,12 +232,17 @@ fn a_stream_with_a_new_key_is_repartitioned_before_it_joins_a_table() {
 #[test]
 fn global_rows_are_found_by_any_key_and_cause_no_output() {
     let builder = StreamsBuilder::new("app");
-    let planes: GlobalKTable<String, String> =
-        builder.global_table("planes", Consumed::with(string(), string()), Materialized::named("planes").json());
+    let planes: GlobalKTable<String, String> = builder.global_table(
+        "planes",
+        Consumed::with(string(), string()),
+        Materialized::named("planes").json(),
+    );
     let stream = builder.stream("in", Consumed::with(string(), string()));
     let tail = |_: &String, v: &String| (v != "none").then(|| v.clone());
     stream.join_global(&planes, tail, |v, plane| format!("{v}:{plane}")).to("inner", out());
-    stream.left_join_global(&planes, tail, |v, plane| format!("{v}:{}", plane.map_or("_", |p| p))).to("left", out());
+    stream
+        .left_join_global(&planes, tail, |v, plane| format!("{v}:{}", plane.map_or("_", |p| p)))
+        .to("left", out());
     let mut driver = TopologyTestDriver::with_partitions(builder.build().unwrap(), &|_| 4).unwrap();
     text(&mut driver, "planes", "N1", "737", 0);
     for value in ["N1", "N2", "none"] {
@@ -241,14 +252,19 @@ fn global_rows_are_found_by_any_key_and_cause_no_output() {
     text(&mut driver, "in", "k", "N1", 3);
     assert_eq!(texts(&mut driver, "inner"), ["k=N1:737@1"]);
     assert_eq!(texts(&mut driver, "left"), ["k=N1:737@1", "k=N2:_@1", "k=none:_@1", "k=N1:_@3"]);
-    assert!(driver.query("planes", &Query::Key(KeyQuery { key: "N1".to_owned() })).unwrap().unwrap().is_empty());
+    assert!(
+        driver.query("planes", &Query::Key(KeyQuery { key: "N1".to_owned() })).unwrap().unwrap().is_empty()
+    );
 }
 
 #[test]
 fn a_stream_becomes_a_table_and_a_derived_table_can_be_kept() {
     let builder = StreamsBuilder::new("app");
-    let rows = builder.stream("in", Consumed::with(string(), string())).to_table(Materialized::named("latest").json());
-    rows.map_values(|v| v.len() as i64).materialized(Materialized::named("lengths").value_serde(i64()).json());
+    let rows = builder
+        .stream("in", Consumed::with(string(), string()))
+        .to_table(Materialized::named("latest").json());
+    rows.map_values(|v| v.len() as i64)
+        .materialized(Materialized::named("lengths").value_serde(i64()).json());
     let mut driver = driver(builder);
     text(&mut driver, "in", "k", "abc", 4);
     let query = Query::Key(KeyQuery { key: "k".to_owned() });

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use headwater_model::{Record, TopicPartition};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Grouped, InternalTopicKind, Joined, Materialized, MemoryStore, Produced, Repartitioned, StoreBackend,
-    StreamsBuilder, Task, TaskId, TimeWindows, Topology, TopologyError,
+    Consumed, Grouped, InternalTopicKind, Joined, Materialized, MemoryStore, Produced, Repartitioned,
+    StoreBackend, StreamsBuilder, Task, TaskId, TimeWindows, Topology, TopologyError,
 };
 use support::*;
 
@@ -39,7 +39,10 @@ fn a_repartition_topic_cuts_the_graph_and_names_are_stable() {
         .iter()
         .map(|part| part.nodes.iter().map(|node| node.name.as_str()).collect())
         .collect();
-    assert_eq!(names[0], ["KSTREAM-SOURCE-0000000000", "KSTREAM-KEY-SELECT-0000000001", "counts-repartition-sink"]);
+    assert_eq!(
+        names[0],
+        ["KSTREAM-SOURCE-0000000000", "KSTREAM-KEY-SELECT-0000000001", "counts-repartition-sink"]
+    );
     assert_eq!(names[1], ["counts-repartition-source", "KSTREAM-AGGREGATE-0000000002"]);
     assert_eq!(description.subtopologies[1].nodes[1].stores, ["counts"]);
     assert!(description.to_string().contains("Sub-topology: 1"));
@@ -103,7 +106,9 @@ fn mistakes_are_named() {
     let builder = StreamsBuilder::new("app");
     builder.stream("in", strings());
     builder.stream("in", strings());
-    assert!(matches!(builder.build().err().unwrap(), TopologyError::TopicReadTwice { topic, .. } if topic == "in"));
+    assert!(
+        matches!(builder.build().err().unwrap(), TopologyError::TopicReadTwice { topic, .. } if topic == "in")
+    );
 
     let builder = StreamsBuilder::new("app");
     let grouped = builder.stream("in", strings()).group_by_key(Grouped::new());
@@ -113,14 +118,19 @@ fn mistakes_are_named() {
     assert!(matches!(&error, TopologyError::Duplicate { kind: "store", name } if name == "twice"), "{error}");
 
     let builder = StreamsBuilder::new("app");
-    builder.stream("in", strings()).map(|k, v| (v, k)).group_by_key(Grouped::new()).count(Materialized::named("c"));
+    builder
+        .stream("in", strings())
+        .map(|k, v| (v, k))
+        .group_by_key(Grouped::new())
+        .count(Materialized::named("c"));
     assert!(matches!(builder.build().err().unwrap(), TopologyError::NoSerde { what: "key", .. }));
 }
 
 #[test]
 fn two_aggregations_of_one_grouping_share_its_repartition_topic() {
     let builder = StreamsBuilder::new("app");
-    let grouped = builder.stream("in", strings()).group_by(|_, v| v.clone(), Grouped::with(string(), string()));
+    let grouped =
+        builder.stream("in", strings()).group_by(|_, v| v.clone(), Grouped::with(string(), string()));
     grouped.count(Materialized::named("a"));
     grouped.count(Materialized::named("b"));
     let topics = builder.build().unwrap().internal_topics(&|_| Some(1)).unwrap();
@@ -129,10 +139,15 @@ fn two_aggregations_of_one_grouping_share_its_repartition_topic() {
 
 fn two_inputs() -> (Task, TopicPartition, TopicPartition) {
     let builder = StreamsBuilder::new("app");
-    let (a, b) = (builder.stream("a", Consumed::with(string(), i64())), builder.stream("b", Consumed::with(string(), i64())));
+    let (a, b) = (
+        builder.stream("a", Consumed::with(string(), i64())),
+        builder.stream("b", Consumed::with(string(), i64())),
+    );
     a.merge(&b).to("out", Produced::with(string(), i64()));
     let topology = builder.build().unwrap();
-    let task = topology.task(TaskId { subtopology: 0, partition: 0 }, HashMap::new(), topology.new_globals(), &one).unwrap();
+    let task = topology
+        .task(TaskId { subtopology: 0, partition: 0 }, HashMap::new(), topology.new_globals(), &one)
+        .unwrap();
     (task, TopicPartition::new("a", 0), TopicPartition::new("b", 0))
 }
 
@@ -202,9 +217,15 @@ fn a_task_needs_a_backend_for_each_of_its_stores() {
     let error = topology.task(id, HashMap::new(), topology.new_globals(), &one).err().unwrap();
     assert!(error.to_string().contains("counts"), "{error}");
     let backend = Box::new(MemoryStore::new()) as Box<dyn StoreBackend>;
-    let task = topology.task(id, HashMap::from([("counts".to_owned(), backend)]), topology.new_globals(), &one).unwrap();
+    let task = topology
+        .task(id, HashMap::from([("counts".to_owned(), backend)]), topology.new_globals(), &one)
+        .unwrap();
     assert_eq!(task.stores()[0].changelog.as_deref(), Some("app-counts-changelog"));
-    assert!(topology.task(TaskId { subtopology: 9, partition: 0 }, HashMap::new(), topology.new_globals(), &one).is_err());
+    assert!(
+        topology
+            .task(TaskId { subtopology: 9, partition: 0 }, HashMap::new(), topology.new_globals(), &one)
+            .is_err()
+    );
 }
 
 #[test]

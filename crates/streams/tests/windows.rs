@@ -4,8 +4,8 @@ mod support;
 
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Grouped, Materialized, Produced, Query, SessionQuery, SessionWindows, StreamsBuilder, TimeWindows,
-    TopologyError, TopologyTestDriver, WindowRangeQuery, session_windowed, time_windowed,
+    Consumed, Grouped, Materialized, Produced, Query, SessionQuery, SessionWindows, StreamsBuilder,
+    TimeWindows, TopologyError, TopologyTestDriver, WindowRangeQuery, session_windowed, time_windowed,
 };
 use support::*;
 
@@ -79,7 +79,8 @@ fn windows_answer_queries_by_key_and_time_and_expire_after_their_retention() {
         Query::WindowRange(WindowRangeQuery { key, from, to, limit: 100 })
     };
     let rows = driver.query("sums", &query(180_000, 240_000, Some("a"))).unwrap().unwrap();
-    let seen: Vec<_> = rows.iter().map(|r| (r["start"].as_i64().unwrap(), r["value"].as_i64().unwrap())).collect();
+    let seen: Vec<_> =
+        rows.iter().map(|r| (r["start"].as_i64().unwrap(), r["value"].as_i64().unwrap())).collect();
     assert_eq!(seen, [(180_000, 3), (240_000, 4)]);
     assert_eq!(rows[0]["end"], 240_000);
     let keys = driver.query("sums", &query(240_000, 240_000, None)).unwrap().unwrap();

@@ -91,7 +91,8 @@ impl BatchHeader {
             return Err(BatchError::Magic(magic));
         }
         let length = i32::from_be_bytes(array(bytes, 8));
-        let size = usize::try_from(length).map_err(|_| BatchError::Invalid("negative length"))? + LENGTH_PREFIX;
+        let size =
+            usize::try_from(length).map_err(|_| BatchError::Invalid("negative length"))? + LENGTH_PREFIX;
         if size < HEADER_LEN {
             return Err(BatchError::Invalid("length shorter than a header"));
         }
@@ -224,7 +225,13 @@ impl BatchBuilder {
         HEADER_LEN + self.records.len()
     }
 
-    pub fn push(&mut self, timestamp: TimestampMs, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) {
+    pub fn push(
+        &mut self,
+        timestamp: TimestampMs,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[Header],
+    ) {
         if self.count == 0 {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
@@ -325,7 +332,8 @@ pub fn decode(header: &BatchHeader, bytes: &Bytes) -> Result<Vec<Record>, BatchE
         codec => Bytes::from(codec.decompress(&packed, MAX_DECOMPRESSED)?),
     };
     // A record takes at least seven bytes, so a lying count cannot reserve more than is present.
-    let count = usize::try_from(header.record_count).map_err(|_| BatchError::Invalid("negative record count"))?;
+    let count =
+        usize::try_from(header.record_count).map_err(|_| BatchError::Invalid("negative record count"))?;
     let mut records = Vec::with_capacity(count.min(rest.len() / 7 + 1));
     for _ in 0..count {
         let length = take_length(&mut rest)?.ok_or(BatchError::Invalid("negative record length"))?;
@@ -346,11 +354,13 @@ fn decode_record(header: &BatchHeader, body: &mut Bytes) -> Result<Record, Batch
     let offset = header.base_offset.wrapping_add(take_varlong(body)?);
     let key = take_bytes(body)?;
     let value = take_bytes(body)?;
-    let count = usize::try_from(take_varlong(body)?).map_err(|_| BatchError::Invalid("negative header count"))?;
+    let count =
+        usize::try_from(take_varlong(body)?).map_err(|_| BatchError::Invalid("negative header count"))?;
     let mut headers = Vec::with_capacity(count.min(body.len() / 2));
     for _ in 0..count {
         let name = take_bytes(body)?.ok_or(BatchError::Invalid("header without a key"))?;
-        let key = String::from_utf8(name.to_vec()).map_err(|_| BatchError::Invalid("header key is not UTF-8"))?;
+        let key =
+            String::from_utf8(name.to_vec()).map_err(|_| BatchError::Invalid("header key is not UTF-8"))?;
         headers.push(Header { key, value: take_bytes(body)? });
     }
     let timestamp = if header.is_log_append_time() { header.max_timestamp } else { timestamp };

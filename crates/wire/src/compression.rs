@@ -57,9 +57,9 @@ impl Compression {
                 out.write_all(plain)?;
                 out.finish()?
             }
-            Self::Snappy => snap::raw::Encoder::new()
-                .compress_vec(plain)
-                .map_err(|_| CompressionError::Snappy)?,
+            Self::Snappy => {
+                snap::raw::Encoder::new().compress_vec(plain).map_err(|_| CompressionError::Snappy)?
+            }
             Self::Lz4 => {
                 let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
                 out.write_all(plain)?;

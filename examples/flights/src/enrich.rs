@@ -20,7 +20,10 @@ pub fn enrich(inputs: &Inputs, serdes: &Serdes) {
             &inputs.airlines,
             |_, row| row.as_ref().map(|flight| flight.carrier.clone()),
             |row, airline| {
-                row.map(|flight| EnrichedFlight { airline: airline.map(|airline| airline.name.clone()), ..flight })
+                row.map(|flight| EnrichedFlight {
+                    airline: airline.map(|airline| airline.name.clone()),
+                    ..flight
+                })
             },
         )
         .left_join_global(
@@ -40,13 +43,18 @@ pub fn enrich(inputs: &Inputs, serdes: &Serdes) {
             &inputs.airports,
             |_, row| row.as_ref().map(|flight| flight.origin.clone()),
             |row, origin| {
-                row.map(|flight| EnrichedFlight { origin_name: origin.map(|origin| origin.name.clone()), ..flight })
+                row.map(|flight| EnrichedFlight {
+                    origin_name: origin.map(|origin| origin.name.clone()),
+                    ..flight
+                })
             },
         )
         .left_join_global(
             &inputs.airports,
             |_, row| row.as_ref().map(|flight| flight.dest.clone()),
-            |row, dest| row.map(|flight| EnrichedFlight { dest_name: dest.map(|dest| dest.name.clone()), ..flight }),
+            |row, dest| {
+                row.map(|flight| EnrichedFlight { dest_name: dest.map(|dest| dest.name.clone()), ..flight })
+            },
         )
         .to("flights.enriched", Produced::with(string(), nullable(serdes.enriched.clone())));
 }

@@ -15,6 +15,8 @@ use crate::time::iso8601;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration::from_secs(12 * 3600);
+/// How long the store can be asked about an hour.
+const RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// What the store `departures-by-hour` keeps.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -37,7 +39,12 @@ pub fn departures_by_hour(changes: &KStream<String, Change<Arc<Flight>>>, serdes
                 departures: sum.departures + 1,
                 sum_dep_delay_minutes: sum.sum_dep_delay_minutes + departure.dep_delay_minutes,
             },
-            Materialized::named("departures-by-hour").value_serde(json()).json(),
+            // Events may be years old, so the changelog is not deleted by their age.
+            Materialized::named("departures-by-hour")
+                .value_serde(json())
+                .retention(RETENTION)
+                .config("cleanup.policy", "compact")
+                .json(),
         )
         .to_stream()
         .without_tombstones()

@@ -29,7 +29,11 @@ impl Inputs {
         let airlines = Consumed::with(string(), serdes.airline.clone());
         Self {
             flights: builder.table("flights", flights, Materialized::named("flights-by-id")),
-            weather: builder.table("weather", weather, Materialized::named("weather-by-hour").value_serde(json())),
+            weather: builder.table(
+                "weather",
+                weather,
+                Materialized::named("weather-by-hour").value_serde(json()),
+            ),
             aircraft: builder.global_table("aircraft", aircraft, Materialized::named("aircraft-by-tailnum")),
             airports: builder.global_table("airports", airports, Materialized::named("airports-by-faa")),
             airlines: builder.global_table("airlines", airlines, Materialized::named("airlines-by-carrier")),

@@ -39,7 +39,9 @@ pub fn manifest() -> Result<Manifest, ServiceError> {
 pub fn topology(avro: &AvroSerdes) -> Result<Topology, ServiceError> {
     let serdes = Serdes::new(avro)?;
     let mut builder = StreamsBuilder::new(APPLICATION_ID);
-    builder.deserialization_handler(DeserializationHandler::DeadLetter("flight-operations.dead-letter".to_owned()));
+    builder.deserialization_handler(DeserializationHandler::DeadLetter(
+        "flight-operations.dead-letter".to_owned(),
+    ));
 
     let inputs = Inputs::read(&builder, &serdes);
     let changes = inputs.flights.changes();
@@ -51,7 +53,9 @@ pub fn topology(avro: &AvroSerdes) -> Result<Topology, ServiceError> {
 }
 
 /// Starts the service. Settings are the manifest's, unless `environment` has them (`HEADWATER_BOOTSTRAP`, …).
-pub async fn start(environment: &(dyn Fn(&str) -> Option<String> + Sync)) -> Result<StreamsApp, ServiceError> {
+pub async fn start(
+    environment: &(dyn Fn(&str) -> Option<String> + Sync),
+) -> Result<StreamsApp, ServiceError> {
     let config = AppConfig::from_manifest_and(&manifest()?, &|name| environment(name))?;
     let avro = AvroSerdes::new(RegistryClient::new(config.registry.as_str()));
     Ok(StreamsApp::start(topology(&avro)?, config).await?)

@@ -16,6 +16,8 @@ use crate::time::iso8601;
 
 const GAP: Duration = Duration::from_secs(12 * 3600);
 const GRACE: Duration = Duration::from_secs(24 * 3600);
+/// How long the store can be asked about a rotation.
+const RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// What the store `rotations` keeps.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -41,7 +43,12 @@ pub fn rotations(changes: &KStream<String, Change<Arc<Flight>>>, serdes: &Serdes
             Legs::default,
             |_, leg, legs| legs.and(Legs { legs: 1, last_arrival: leg.landed_at }),
             |_, earlier, later| earlier.and(later),
-            Materialized::named("rotations").value_serde(json()).json(),
+            // Events may be years old, so the changelog is not deleted by their age.
+            Materialized::named("rotations")
+                .value_serde(json())
+                .retention(RETENTION)
+                .config("cleanup.policy", "compact")
+                .json(),
         )
         .to_stream()
         .map(|session, legs| {

@@ -38,7 +38,8 @@ fn a_flight_on_a_normal_day_is_in_all_answers() {
     service.tell(&landed(&left, 227, 11), TEN + 244 * MINUTE);
 
     let rows = service.read("flights.enriched", |serdes| &serdes.enriched);
-    let told: Vec<_> = rows.iter().map(|(key, row)| (key.as_str(), row.as_ref().unwrap().status.as_str())).collect();
+    let told: Vec<_> =
+        rows.iter().map(|(key, row)| (key.as_str(), row.as_ref().unwrap().status.as_str())).collect();
     assert_eq!(told, [("1", "scheduled"), ("1", "departed"), ("1", "landed")]);
     let row = rows.into_iter().last().unwrap().1.unwrap();
     assert_eq!(row.airline.as_deref(), Some("United Air Lines Inc."));
@@ -46,7 +47,10 @@ fn a_flight_on_a_normal_day_is_in_all_answers() {
     assert_eq!(row.origin_name.as_deref(), Some("Newark Liberty Intl"));
     assert_eq!(row.dest_name.as_deref(), Some("George Bush Intercontinental"));
     assert_eq!((row.weather_temp, row.weather_visib), (Some(39.02), Some(10.0)));
-    assert_eq!((row.dep_delay_minutes, row.arr_delay_minutes, row.air_time_minutes), (Some(2), Some(11), Some(227)));
+    assert_eq!(
+        (row.dep_delay_minutes, row.arr_delay_minutes, row.air_time_minutes),
+        (Some(2), Some(11), Some(227))
+    );
 
     let hour = service.read("departures.hourly", |serdes| &serdes.hourly);
     assert_eq!(hour, [("EWR|2013-01-01T10:00:00Z".to_owned(), Some(hourly(1, 2)))]);
@@ -58,7 +62,10 @@ fn a_flight_on_a_normal_day_is_in_all_answers() {
     };
     let rotations = service.read("aircraft.rotations", |serdes| &serdes.rotation);
     assert_eq!(rotations, [("N14228|2013-01-01T10:17:00Z".to_owned(), Some(rotation))]);
-    assert_eq!(service.last("routes.delays", |serdes| &serdes.route), ("EWR|IAH".to_owned(), Some(route(1, 11))));
+    assert_eq!(
+        service.last("routes.delays", |serdes| &serdes.route),
+        ("EWR|IAH".to_owned(), Some(route(1, 11)))
+    );
 }
 
 #[test]
@@ -256,7 +263,10 @@ fn records_with_more_fields_than_this_service_reads_are_read() {
     service.put("weather", &serde, "EWR|2013-01-01T10:00:00Z", &whole, TEN);
     service.tell(&scheduled(1, TEN), TEN - HOUR);
     let row = service.last("flights.enriched", |serdes| &serdes.enriched).1.unwrap();
-    assert_eq!((row.weather_temp, row.weather_wind_speed, row.weather_precip), (Some(28.04), None, Some(0.1)));
+    assert_eq!(
+        (row.weather_temp, row.weather_wind_speed, row.weather_precip),
+        (Some(28.04), None, Some(0.1))
+    );
 }
 
 #[test]
@@ -274,7 +284,8 @@ fn the_manifest_says_what_the_topology_does() {
     assert_eq!(sorted(topology.sink_topics()), sorted(outputs));
     let name = |name: &String, kind: &str| format!("{}-{name}-{kind}", manifest.group_id());
     let repartitions = manifest.internal.repartitions.iter().map(|topic| name(topic, "repartition"));
-    let internal = repartitions.chain(manifest.internal.stores.iter().map(|store| name(store, "changelog"))).collect();
+    let internal =
+        repartitions.chain(manifest.internal.stores.iter().map(|store| name(store, "changelog"))).collect();
     let made = topology.internal_topics(&|topic| Some(partitions(topic))).unwrap();
     assert_eq!(sorted(made.into_iter().map(|topic| topic.name).collect()), sorted(internal));
     for output in manifest.outputs.values() {

@@ -78,9 +78,9 @@ async fn of_topic(
             let shown = |entry: &ConfigEntry| described_entry(entry, synonyms, documented, call.version);
             response.with_configs(entries.iter().map(shown).collect())
         }
-        Err(failure) => response
-            .with_error_code(failure.error.code())
-            .with_error_message(Some(failure.message.into())),
+        Err(failure) => {
+            response.with_error_code(failure.error.code()).with_error_message(Some(failure.message.into()))
+        }
     })
 }
 
@@ -134,9 +134,9 @@ fn of_broker(config: &Config, resource: DescribeConfigsResource) -> DescribeConf
         ("socket.request.max.bytes", config.max_request_bytes.to_string(), ConfigKind::Int),
     ];
     let keys = resource.configuration_keys.as_deref().map(texts).filter(|keys| !keys.is_empty());
-    let shown = entries.into_iter().filter(|(name, ..)| {
-        keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name))
-    });
+    let shown = entries
+        .into_iter()
+        .filter(|(name, ..)| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name)));
     let entry = |(name, value, kind): (&'static str, String, ConfigKind)| {
         DescribeConfigsResourceResult::default()
             .with_name(KafkaString::from_static(name))
@@ -176,7 +176,8 @@ async fn change(
 }
 
 const READ_ONLY: &str = "the broker's configuration is fixed at its start: restart it with another";
-const NO_OPERATION: &str = "a change is 0 (set), 1 (delete), 2 (append) or 3 (subtract), with a value unless it deletes";
+const NO_OPERATION: &str =
+    "a change is 0 (set), 1 (delete), 2 (append) or 3 (subtract), with a value unless it deletes";
 
 pub async fn alter(
     call: &Call,
@@ -190,8 +191,7 @@ pub async fn alter(
         });
         let topic = text(&resource.resource_name);
         let wanted = AlterConfig { topic, replace: true, changes: changes.collect() };
-        let (code, message) =
-            change(call, resource.resource_type, Ok(wanted), request.validate_only).await?;
+        let (code, message) = change(call, resource.resource_type, Ok(wanted), request.validate_only).await?;
         responses.push(
             Altered::default()
                 .with_error_code(code)

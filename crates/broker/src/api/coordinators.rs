@@ -17,15 +17,15 @@ pub async fn find(
     let refused = match (call.shared.engine.fenced(), request.key_type) {
         (Some(reason), _) => Some((ErrorCode::CoordinatorNotAvailable, reason.to_string())),
         (None, GROUP | TRANSACTION) => None,
-        (None, other) => Some((ErrorCode::InvalidRequest, format!("there is no coordinator of type {other}"))),
+        (None, other) => {
+            Some((ErrorCode::InvalidRequest, format!("there is no coordinator of type {other}")))
+        }
     };
     let (host, port) = call.node();
     let coordinator = |key| match &refused {
-        None => Coordinator::default()
-            .with_key(key)
-            .with_node_id(NODE_ID)
-            .with_host(host.clone())
-            .with_port(port),
+        None => {
+            Coordinator::default().with_key(key).with_node_id(NODE_ID).with_host(host.clone()).with_port(port)
+        }
         Some((error, message)) => Coordinator::default()
             .with_key(key)
             .with_node_id(-1)

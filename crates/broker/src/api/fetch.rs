@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_log::{Fetched, Isolation, LogError, PartitionId};
 use headwater_model::Offset;
+use headwater_wire::ErrorCode;
 use headwater_wire::messages::FetchRequestData;
 use headwater_wire::messages::fetch_request::FetchPartition;
 use headwater_wire::messages::fetch_response::{
     AbortedTransaction, FetchResponseData, FetchableTopicResponse, PartitionData,
 };
-use headwater_wire::ErrorCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
@@ -72,7 +72,8 @@ async fn fetch(call: &Call, request: FetchRequestData) -> (FetchResponseData, Op
     // The records are in memory twice: as read, and in the response.
     let wanted = (available.min(poll.max_bytes) >> 9).max(1);
     let most = call.shared.config.fetch_memory_bytes >> 10;
-    let memory = Arc::clone(&call.shared.fetch_memory).acquire_many_owned(wanted.min(most).max(1) as u32).await;
+    let memory =
+        Arc::clone(&call.shared.fetch_memory).acquire_many_owned(wanted.min(most).max(1) as u32).await;
     let shared = Arc::clone(&call.shared);
     let reading = tokio::task::spawn_blocking(move || read(&shared, poll)).await;
     let response = reading.unwrap_or_else(|error| {
@@ -93,9 +94,7 @@ fn resolve(call: &Call, request: FetchRequestData) -> Poll {
             let place = match &found {
                 None => Err(unknown),
                 Some(_) if partition.current_leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
-                Some(topic) => {
-                    topic.partition(partition.partition).ok_or(ErrorCode::UnknownTopicOrPartition)
-                }
+                Some(topic) => topic.partition(partition.partition).ok_or(ErrorCode::UnknownTopicOrPartition),
             };
             Wanted {
                 index: partition.partition,
@@ -173,9 +172,10 @@ fn read(shared: &Shared, poll: Poll) -> FetchResponseData {
             let read = match wanted.place {
                 Err(code) => Err(code),
                 Ok(place) if left == 0 && !first => peek(shared, place, wanted.offset),
-                Ok(place) => {
-                    shared.reader.read(place, wanted.offset, most, poll.isolation).map_err(|error| code(&error))
-                }
+                Ok(place) => shared
+                    .reader
+                    .read(place, wanted.offset, most, poll.isolation)
+                    .map_err(|error| code(&error)),
             };
             let partition = PartitionData::default().with_partition_index(wanted.index);
             data.push(match read {

@@ -3,6 +3,7 @@
 use headwater_coordinator::{
     GroupDescription, Heartbeat, JoinGroup, JoinedGroup, LeavingMember, Request, Response, SyncGroup, code,
 };
+use headwater_wire::KafkaString;
 use headwater_wire::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponseData};
 use headwater_wire::messages::describe_groups_response::{
     DescribeGroupsResponseData, DescribedGroup, DescribedGroupMember,
@@ -15,7 +16,6 @@ use headwater_wire::messages::{
     JoinGroupRequestData, LeaveGroupRequestData, ListGroupsRequestData, SyncGroupRequestData,
     SyncGroupResponseData,
 };
-use headwater_wire::KafkaString;
 
 use super::{Call, CallError, optional, text, texts};
 
@@ -133,10 +133,8 @@ pub async fn leave(call: &Call, request: LeaveGroupRequestData) -> Result<LeaveG
 }
 
 pub async fn list(call: &Call, request: ListGroupsRequestData) -> Result<ListGroupsResponseData, CallError> {
-    let filter = Request::ListGroups {
-        states: texts(&request.states_filter),
-        types: texts(&request.types_filter),
-    };
+    let filter =
+        Request::ListGroups { states: texts(&request.states_filter), types: texts(&request.types_filter) };
     let Response::ListGroups(groups) = call.ask(filter).await? else { return Err(call.mismatch()) };
     let groups = groups.into_iter().map(|group| {
         ListedGroup::default()
@@ -185,7 +183,8 @@ pub async fn delete(
     call: &Call,
     request: DeleteGroupsRequestData,
 ) -> Result<DeleteGroupsResponseData, CallError> {
-    let Response::DeleteGroups(groups) = call.ask(Request::DeleteGroups(texts(&request.groups_names))).await?
+    let Response::DeleteGroups(groups) =
+        call.ask(Request::DeleteGroups(texts(&request.groups_names))).await?
     else {
         return Err(call.mismatch());
     };

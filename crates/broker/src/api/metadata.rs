@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use headwater_coordinator::{NewTopic, Request, Response};
-use headwater_wire::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponseData};
+use headwater_wire::messages::describe_cluster_response::{
+    DescribeClusterBroker, DescribeClusterResponseData,
+};
 use headwater_wire::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResponseData, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -164,8 +166,9 @@ pub async fn topic_partitions(
     };
     names.sort_unstable();
     names.dedup();
-    let (from, mut first) =
-        request.cursor.map_or((String::new(), 0), |cursor| (text(&cursor.topic_name), cursor.partition_index));
+    let (from, mut first) = request
+        .cursor
+        .map_or((String::new(), 0), |cursor| (text(&cursor.topic_name), cursor.partition_index));
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, PAGE);
     let mut response = DescribeTopicPartitionsResponseData::default();
     for name in names.into_iter().filter(|name| *name >= from) {
@@ -200,7 +203,10 @@ fn cursor(topic: String, partition: i32) -> Box<Cursor> {
 
 fn page(topic: &Topic, partitions: Vec<i32>) -> DescribeTopicPartitionsResponseTopic {
     let partition = |index| {
+        // The Java client does not bear null in the lists that are nullable.
         DescribeTopicPartitionsResponsePartition::default()
+            .with_eligible_leader_replicas(Some(Vec::new()))
+            .with_last_known_elr(Some(Vec::new()))
             .with_partition_index(index)
             .with_leader_id(NODE_ID)
             .with_leader_epoch(0)

@@ -11,6 +11,7 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
+mod skim;
 mod topics;
 mod transactions;
 mod versions;
@@ -39,6 +40,8 @@ pub enum CallError {
     Unsupported { key: i16, version: i16, correlation_id: i32 },
     #[error("a request of API {key} v{version} that cannot be read: {error}")]
     Decode { key: i16, version: i16, error: ProtocolError },
+    #[error("a Produce request of {0} bytes with more entries than batches fit into it")]
+    Implausible(usize),
     #[error("a response of API {key} v{version} cannot be written: {error}; this is an error in Headwater")]
     Encode { key: i16, version: i16, error: ProtocolError },
     #[error("the coordinator answered API {key} with something else; this is an error in Headwater")]

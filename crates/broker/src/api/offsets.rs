@@ -31,10 +31,7 @@ const MANY_GROUPS: i16 = 8;
 const IMPLICIT_GROUP: i16 = 5;
 
 /// Neighbours of one topic under the topic's name: the shape of every response here.
-fn by_topic<T>(
-    items: impl IntoIterator<Item = T>,
-    topic: impl Fn(&T) -> &str,
-) -> Vec<(KafkaString, Vec<T>)> {
+fn by_topic<T>(items: impl IntoIterator<Item = T>, topic: impl Fn(&T) -> &str) -> Vec<(KafkaString, Vec<T>)> {
     let mut topics: Vec<(KafkaString, Vec<T>)> = Vec::new();
     for item in items {
         match topics.last_mut().filter(|(name, _)| name.as_str() == topic(&item)) {

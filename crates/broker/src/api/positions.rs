@@ -33,7 +33,10 @@ const EARLIEST_LOCAL: TimestampMs = -4;
 /// KIP-1005: the last in tiered storage, where there is nothing.
 const LATEST_TIERED: TimestampMs = -5;
 
-pub async fn list(call: &Call, request: ListOffsetsRequestData) -> Result<ListOffsetsResponseData, CallError> {
+pub async fn list(
+    call: &Call,
+    request: ListOffsetsRequestData,
+) -> Result<ListOffsetsResponseData, CallError> {
     let (shared, version) = (Arc::clone(&call.shared), call.version);
     // A search by time reads batches.
     let listing = tokio::task::spawn_blocking(move || {
@@ -60,8 +63,7 @@ fn answer(
     wanted: &ListOffsetsPartition,
     isolation: Isolation,
 ) -> ListOffsetsPartitionResponse {
-    let response =
-        ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
+    let response = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
     let found = match place {
         None => Err(ErrorCode::UnknownTopicOrPartition),
         Some(_) if wanted.current_leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
@@ -143,9 +145,7 @@ pub async fn delete_records(
         match exists.then(|| deleted.next()).flatten() {
             Some(Ok(low_watermark)) => result.with_low_watermark(low_watermark),
             Some(Err(error)) => result.with_low_watermark(-1).with_error_code(code(&error).code()),
-            None => {
-                result.with_low_watermark(-1).with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-            }
+            None => result.with_low_watermark(-1).with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
         }
     };
     let topics = topics.into_iter().map(|(name, partitions)| {

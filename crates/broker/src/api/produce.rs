@@ -11,7 +11,7 @@ use headwater_wire::messages::produce_response::{
 };
 use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
 
-use super::{Call, Outgoing, Serving, optional};
+use super::{Call, CallError, Outgoing, Serving, optional, skim};
 use crate::catalog::Topic;
 use crate::clock;
 use crate::engine::{Answer, Batch, Produce, Produced, Refusal};
@@ -38,6 +38,10 @@ struct Checked {
 
 /// Hands over before the first poll, so that requests take effect in their order.
 pub fn serve(call: Call, mut body: Bytes) -> Serving {
+    if !skim::is_plausible(&body, call.version) {
+        let size = body.len();
+        return Box::pin(async move { Err(CallError::Implausible(size)) });
+    }
     let request = match ProduceRequestData::read(&mut body, call.version) {
         Ok(request) => request,
         Err(error) => return Box::pin(async move { Err(call.malformed(error)) }),
@@ -77,7 +81,9 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
         for partition in data.partition_data {
             let index = partition.index;
             let checked = match &topic {
-                _ if !legal_acks => Err((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1".to_owned())),
+                _ if !legal_acks => {
+                    Err((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1".to_owned()))
+                }
                 None => Err((unknown, "there is no such topic".to_owned())),
                 Some(topic) => check_batch(call, topic, partition),
             };

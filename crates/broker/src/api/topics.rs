@@ -86,8 +86,7 @@ pub async fn create_partitions(
 ) -> Result<CreatePartitionsResponseData, CallError> {
     let topics =
         request.topics.iter().map(|topic| NewPartitions { name: text(&topic.name), count: topic.count });
-    let create =
-        Request::CreatePartitions { topics: topics.collect(), validate_only: request.validate_only };
+    let create = Request::CreatePartitions { topics: topics.collect(), validate_only: request.validate_only };
     let Response::CreatePartitions(results) = call.ask(create).await? else { return Err(call.mismatch()) };
     let results = results.into_iter().map(|TopicResult { name, result }| {
         let response = CreatePartitionsTopicResult::default().with_name(name.into());

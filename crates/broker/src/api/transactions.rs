@@ -176,7 +176,8 @@ pub async fn describe(
     request: DescribeTransactionsRequestData,
 ) -> Result<DescribeTransactionsResponseData, CallError> {
     let ids = texts(&request.transactional_ids);
-    let Response::DescribeTransactions(described) = call.ask(Request::DescribeTransactions(ids)).await? else {
+    let Response::DescribeTransactions(described) = call.ask(Request::DescribeTransactions(ids)).await?
+    else {
         return Err(call.mismatch());
     };
     let states = described.into_iter().map(described_transaction).collect();
@@ -188,7 +189,9 @@ fn described_transaction(transaction: DescribedTransaction) -> Described {
     for TopicPartition { topic, partition } in transaction.partitions {
         match topics.last_mut().filter(|last| last.topic.as_str() == topic) {
             Some(last) => last.partitions.push(partition),
-            None => topics.push(TopicData::default().with_topic(topic.into()).with_partitions(vec![partition])),
+            None => {
+                topics.push(TopicData::default().with_topic(topic.into()).with_partitions(vec![partition]))
+            }
         }
     }
     Described::default()

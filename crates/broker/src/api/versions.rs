@@ -1,10 +1,10 @@
 //! ApiVersions: the table, and the features that clients decide by.
 
 use bytes::{BufMut, BytesMut};
+use headwater_wire::messages::ApiVersionsRequestData;
 use headwater_wire::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponseData, FinalizedFeatureKey, SupportedFeatureKey,
 };
-use headwater_wire::messages::ApiVersionsRequestData;
 use headwater_wire::{ApiKey, ErrorCode, KafkaString};
 
 use super::{APIS, Call, CallError};

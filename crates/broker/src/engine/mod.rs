@@ -6,6 +6,7 @@
 //! has decided since is not on disk, so it refuses everything until a restart replays the log.
 
 mod held;
+mod staging;
 mod state;
 mod worker;
 
@@ -15,7 +16,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use headwater_coordinator::{Client, Request, Response};
-use headwater_log::{Appended, CommitTicket, LogError, PartitionId, RealDisk, Reader};
+use headwater_log::{Appended, CommitTicket, LogError, PartitionId, Reader, RealDisk};
 use headwater_model::Offset;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -109,7 +110,8 @@ pub fn start(
     let (commands, inbox) = mpsc::channel();
     let fenced = Arc::new(OnceLock::new());
     let disk = worker::start_disk(commands.clone())?;
-    let mut worker = worker::Worker::open(config, &directory, clock, catalog, waiters, disk, Arc::clone(&fenced))?;
+    let mut worker =
+        worker::Worker::open(config, &directory, clock, catalog, waiters, disk, Arc::clone(&fenced))?;
     let reader = worker.reader();
     let thread = std::thread::Builder::new()
         .name("headwater-engine".to_owned())

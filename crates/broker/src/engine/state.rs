@@ -58,8 +58,8 @@ impl State {
         self.stage(log, now)?;
         self.log += log.staged_bytes() as u64;
         let share = self.snapshot.saturating_mul(SNAPSHOT_SHARE);
-        let due = self.records > RECORDS_BYTES.max(share)
-            || (self.records > 0 && self.log > LOG_BYTES.max(share));
+        let due =
+            self.records > RECORDS_BYTES.max(share) || (self.records > 0 && self.log > LOG_BYTES.max(share));
         if !due {
             return Ok(None);
         }
@@ -81,7 +81,8 @@ impl State {
         if self.pending.is_empty() {
             return Ok(None);
         }
-        let bytes = self.pending.build(Compression::None, None, false).map_err(headwater_wire::BatchError::from)?;
+        let bytes =
+            self.pending.build(Compression::None, None, false).map_err(headwater_wire::BatchError::from)?;
         self.records += bytes.len() as u64;
         Ok(Some(log.append(PARTITION, &bytes, Origin::Broker, now)?.base_offset))
     }

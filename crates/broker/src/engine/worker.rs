@@ -7,19 +7,16 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use headwater_coordinator::{
-    Client, Coordinator, Effect, Error, Request, Response, StateRecord, TopicId, TopicPartitionId,
-};
-use headwater_log::{CommitJob, CommitTicket, Log, LogError, Origin, PartitionId, RealDisk, Reader};
-use headwater_model::Offset;
-use headwater_wire::batch;
+use headwater_coordinator::{Client, Coordinator, Request, Response, TopicId};
+use headwater_log::{CommitJob, CommitTicket, Log, LogError, Reader, RealDisk};
 use tokio::sync::oneshot;
 
 use super::held::{Held, Reply};
+use super::staging::count;
 use super::state::{self, State};
-use super::{Answer, Batch, Command, Produce, Refusal, Unavailable};
+use super::{Answer, Command, Unavailable};
 use crate::catalog::{Catalog, Change};
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::waiters::Waiters;
 use crate::{Config, CoordinatorSettings, StartError};
@@ -42,18 +39,18 @@ pub fn start_disk(commands: mpsc::Sender<Command>) -> Result<Jobs, StartError> {
 }
 
 pub struct Worker {
-    log: Log<RealDisk>,
-    coordinator: Coordinator,
-    state: State,
-    clock: Clock,
+    pub(super) log: Log<RealDisk>,
+    pub(super) coordinator: Coordinator,
+    pub(super) state: State,
+    pub(super) clock: Clock,
     catalog: Arc<Catalog>,
     waiters: Arc<Waiters>,
     jobs: Jobs,
     /// Who waits for the coordinator.
-    asked: HashMap<u64, oneshot::Sender<Answer<Response>>>,
+    pub(super) asked: HashMap<u64, oneshot::Sender<Answer<Response>>>,
     /// How many partitions the log has of each topic.
-    partitions: HashMap<TopicId, i32>,
-    staged: Held,
+    pub(super) partitions: HashMap<TopicId, i32>,
+    pub(super) staged: Held,
     in_flight: Option<Held>,
     fenced: Arc<OnceLock<Unavailable>>,
     stopping: bool,
@@ -76,8 +73,9 @@ impl Worker {
             ..config.coordinator.clone()
         });
         let mut partitions = HashMap::new();
-        let state = State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
-            .map_err(|reason| StartError::State { directory: directory.log.clone(), reason })?;
+        let state =
+            State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
+                .map_err(|reason| StartError::State { directory: directory.log.clone(), reason })?;
         catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
         Ok(Self {
             log,
@@ -173,133 +171,8 @@ impl Worker {
         }
     }
 
-    /// Stages everything a call decided; its replies wait for all of it.
-    fn perform(&mut self, effects: Vec<Effect>) {
-        let mut replies = Vec::new();
-        for effect in effects {
-            let staged = match effect {
-                Effect::Append(record) => self.record(&record),
-                Effect::Markers { partitions, producer_id, producer_epoch, commit } => {
-                    self.mark(partitions, producer_id, producer_epoch, commit)
-                }
-                Effect::Reply { ticket, response } => {
-                    replies.extend(self.asked.remove(&ticket).map(|reply| Reply::Asked(reply, response)));
-                    Ok(())
-                }
-            };
-            if let Err(error) = staged {
-                self.fence(&error);
-            }
-        }
-        for reply in replies {
-            self.hold(reply);
-        }
-    }
-
-    fn record(&mut self, record: &StateRecord) -> Result<(), LogError> {
-        match record {
-            StateRecord::Topic(topic) => {
-                for partition in 0..topic.partitions {
-                    self.log.create_partition(PartitionId { topic_id: topic.id, partition })?;
-                }
-                self.staged.changes.push(Change::Put(topic.clone()));
-            }
-            StateRecord::TopicDeleted { id, .. } => {
-                for partition in 0..self.partitions.get(id).copied().unwrap_or(0) {
-                    let gone = PartitionId { topic_id: *id, partition };
-                    self.log.delete_partition(gone)?;
-                    self.staged.touched.push(gone);
-                }
-                self.staged.changes.push(Change::Remove(*id));
-            }
-            _ => {}
-        }
-        count(&mut self.partitions, record);
-        self.state.push(&mut self.log, record, self.clock.now())
-    }
-
-    fn mark(
-        &mut self,
-        partitions: Vec<TopicPartitionId>,
-        producer_id: i64,
-        producer_epoch: i16,
-        commit: bool,
-    ) -> Result<(), LogError> {
-        let now = clock::wall();
-        let marker = batch::transaction_marker(producer_id, producer_epoch, commit, 0, now);
-        for (topic_id, partition) in partitions {
-            if self.partitions.get(&topic_id).is_none_or(|count| partition >= *count) {
-                // The topic was deleted with the transaction open.
-                continue;
-            }
-            let id = PartitionId { topic_id, partition };
-            self.log.append(id, &marker, Origin::Broker, now)?;
-            self.staged.touched.push(id);
-        }
-        Ok(())
-    }
-
-    fn produce(&mut self, produce: Produce) -> Vec<Result<headwater_log::Appended, Refusal>> {
-        let Produce { transactional_id, implicit, batches } = produce;
-        batches.iter().map(|batch| self.append(transactional_id.as_deref(), implicit, batch)).collect()
-    }
-
-    fn append(
-        &mut self,
-        transactional_id: Option<&str>,
-        implicit: bool,
-        batch: &Batch,
-    ) -> Result<headwater_log::Appended, Refusal> {
-        let PartitionId { topic_id, partition } = batch.partition;
-        if self.partitions.get(&topic_id).is_none_or(|count| partition >= *count) {
-            return Err(Error::UnknownTopicOrPartition.into());
-        }
-        if batch.producer_id >= 0 {
-            self.admit(transactional_id, implicit, batch)?;
-        }
-        let appended = self.log.append(batch.partition, &batch.bytes, Origin::Client, clock::wall())?;
-        if !appended.duplicate {
-            self.staged.touched.push(batch.partition);
-        }
-        Ok(appended)
-    }
-
-    fn admit(
-        &mut self,
-        transactional_id: Option<&str>,
-        implicit: bool,
-        batch: &Batch,
-    ) -> Result<(), Error> {
-        let PartitionId { topic_id, partition } = batch.partition;
-        let (producer_id, epoch) = (batch.producer_id, batch.producer_epoch);
-        match (batch.transactional, transactional_id) {
-            (true, None) => Err(Error::InvalidProducerIdMapping),
-            (true, Some(id)) if implicit => {
-                let now = self.clock.now();
-                let place = (topic_id, partition);
-                let effects = self.coordinator.add_partition_implicitly(id, producer_id, epoch, place, now)?;
-                self.perform(effects);
-                Ok(())
-            }
-            (transactional, id) => self.coordinator.check_transactional_produce(
-                id.filter(|_| transactional),
-                producer_id,
-                epoch,
-                (topic_id, partition),
-            ),
-        }
-    }
-
-    /// −1 stands for everything that is there.
-    fn delete_before(&mut self, id: PartitionId, offset: Offset) -> Result<Offset, LogError> {
-        let offsets = self.log.reader().offsets(id)?;
-        let offset = if offset == -1 { offsets.high_watermark } else { offset };
-        self.log.delete_before(id, offset)?;
-        Ok(offset.max(offsets.log_start))
-    }
-
     /// Keeps a reply until all that it may tell of is on disk; sends it when that is so.
-    fn hold(&mut self, reply: Reply) {
+    pub(super) fn hold(&mut self, reply: Reply) {
         if let Some(reason) = self.fenced.get() {
             reply.refuse(reason);
         } else if self.log.staged_bytes() > 0 || !self.state.is_empty() {
@@ -346,7 +219,7 @@ impl Worker {
     }
 
     /// Nothing decided since the last good commit is true: refuse it all, and say so.
-    fn fence(&mut self, error: &LogError) {
+    pub(super) fn fence(&mut self, error: &LogError) {
         let reason = Unavailable(error.to_string().into());
         if self.fenced.set(reason.clone()).is_ok() {
             tracing::error!(%error, "the broker takes no more writes; free space or mend the disk, then restart it");
@@ -360,14 +233,6 @@ impl Worker {
         for (_, reply) in self.asked.drain() {
             let _ = reply.send(Err(reason.clone()));
         }
-    }
-}
-
-fn count(partitions: &mut HashMap<TopicId, i32>, record: &StateRecord) {
-    match record {
-        StateRecord::Topic(topic) => drop(partitions.insert(topic.id, topic.partitions)),
-        StateRecord::TopicDeleted { id, .. } => drop(partitions.remove(id)),
-        _ => {}
     }
 }
 

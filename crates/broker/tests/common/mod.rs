@@ -1,6 +1,8 @@
 //! A client that knows frames and messages and nothing else.
 #![allow(dead_code)]
 
+pub mod process;
+
 use std::path::Path;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -9,7 +11,8 @@ use headwater_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use headwater_wire::messages::fetch_response::PartitionData;
 use headwater_wire::messages::*;
 use headwater_wire::{
-    ApiKey, BatchBuilder, Compression, Producer, ProtocolError, request_header_version, response_header_version,
+    ApiKey, BatchBuilder, Compression, Producer, ProtocolError, request_header_version,
+    response_header_version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -175,7 +178,13 @@ impl Raw {
     }
 
     /// Records of a partition from an offset on, as (offset, value); waits for `min_bytes` for up to `max_wait_ms`.
-    pub async fn fetch(&mut self, topic: &str, partition: i32, offset: i64, committed: bool) -> PartitionData {
+    pub async fn fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        committed: bool,
+    ) -> PartitionData {
         let request = fetch(topic, partition, offset).with_isolation_level(i8::from(committed));
         let mut response = self.call(&request, 11).await;
         assert_eq!(response.error_code, 0);
@@ -221,7 +230,12 @@ pub fn batches(mut bytes: Bytes) -> Vec<(headwater_wire::BatchHeader, Vec<headwa
     batches
 }
 
-pub fn produce(transactional_id: Option<&str>, topic: &str, partition: i32, batch: Bytes) -> ProduceRequestData {
+pub fn produce(
+    transactional_id: Option<&str>,
+    topic: &str,
+    partition: i32,
+    batch: Bytes,
+) -> ProduceRequestData {
     let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch));
     let topic =
         TopicProduceData::default().with_name(topic.to_owned().into()).with_partition_data(vec![data]);
@@ -251,7 +265,8 @@ pub fn batch(values: &[&str]) -> Bytes {
 
 pub fn batch_of(values: &[&str], producer: Option<Producer>, transactional: bool) -> Bytes {
     let mut builder = BatchBuilder::new();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis() as i64;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis()
+        as i64;
     for value in values {
         builder.push(now, None, Some(value.as_bytes()), &[]);
     }

@@ -39,8 +39,7 @@ impl Future for Delivery {
         self.outcome.poll(context).map(|outcome| {
             let base = outcome?;
             let offset = if base < 0 { -1 } else { base + i64::from(self.index) };
-            let topic_partition = TopicPartition::new(&*self.outcome.topic, self.outcome.partition);
-            Ok(Delivered { topic_partition, offset })
+            Ok(Delivered { topic_partition: self.outcome.topic_partition(), offset })
         })
     }
 }
@@ -62,6 +61,10 @@ enum State {
 impl Outcome {
     pub(super) fn new(topic: Arc<str>, partition: i32) -> Arc<Self> {
         Arc::new(Self { topic, partition, state: Mutex::new(State::Pending(Vec::new())) })
+    }
+
+    pub(super) fn topic_partition(&self) -> TopicPartition {
+        TopicPartition::new(&*self.topic, self.partition)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -17,7 +17,7 @@ use headwater_wire::messages::{
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::accumulator::{Batch, Identity, Taken};
+use super::queue::{Batch, Identity, Taken};
 use super::{ProducerConfig, Shared, millis};
 use crate::admin::text;
 use crate::cluster::Lane;
@@ -147,6 +147,8 @@ impl Sender {
             next = next.min(self.look(round.leaderless, now));
         }
         for (address, taken) in round.taken {
+            // There may be more of the same partitions.
+            next = now;
             self.send(&address, taken);
         }
         for address in wanted {

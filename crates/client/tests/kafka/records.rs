@@ -1,5 +1,6 @@
 //! What is produced is what is consumed.
 
+use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -164,13 +165,13 @@ async fn seek_pause_and_resume_move_what_poll_returns() {
     let (even, odd) = (TopicPartition::new(&name, 0), TopicPartition::new(&name, 1));
     let mut consumer = consumer(&client, Isolation::Committed);
     consumer.assign(vec![(even.clone(), 0), (odd.clone(), 0)]);
-    consumer.pause(&[odd.clone()]);
+    consumer.pause(from_ref(&odd));
     assert_eq!(take(&mut consumer, 5).await, ["0", "2", "4", "6", "8"]);
     assert_eq!((consumer.position(&even), consumer.position(&odd)), (Some(5), Some(0)));
-    consumer.resume(&[odd.clone()]);
+    consumer.resume(from_ref(&odd));
     consumer.seek(&odd, 3);
     assert_eq!(take(&mut consumer, 2).await, ["7", "9"]);
-    consumer.remove(&[odd.clone()]);
+    consumer.remove(from_ref(&odd));
     consumer.seek(&even, 4);
     assert_eq!(take(&mut consumer, 1).await, ["8"]);
     assert_eq!((consumer.assignment(), consumer.position(&odd)), (vec![even], None));

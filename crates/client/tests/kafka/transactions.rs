@@ -63,7 +63,7 @@ async fn offsets_are_committed_with_the_transaction_or_not_at_all() {
             true => producer.commit_transaction().await.unwrap(),
             false => producer.abort_transaction().await.unwrap(),
         }
-        let committed = client.committed(&group.group_id, Some(&[at.clone()])).await.unwrap();
+        let committed = client.committed(&group.group_id, Some(std::slice::from_ref(&at))).await.unwrap();
         assert_eq!(committed[&at], Committed { offset: 5, metadata: "m5".into() });
     }
 }

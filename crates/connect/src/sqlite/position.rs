@@ -7,7 +7,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Isolation, NewTopic, OffsetSpec, ProduceRecord};
+use headwater_client::{
+    Client, ClientError, Consumer, ConsumerConfig, Isolation, NewTopic, OffsetSpec, ProduceRecord,
+};
 use headwater_model::{TopicPartition, partition};
 use serde::{Deserialize, Serialize};
 
@@ -85,18 +87,24 @@ async fn last_value(client: &Client, name: &str) -> Result<Option<Bytes>, Client
     // Up to the high watermark, not to the last stable offset: our record may lie behind the first record of a
     // transaction that another source has open.
     let end = offset(client, &at, OffsetSpec::Latest).await?;
-    let mut consumer = Consumer::new(client, ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() });
+    let mut consumer = Consumer::new(
+        client,
+        ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() },
+    );
     consumer.assign(vec![(at.clone(), start)]);
     let (mut last, begun, mut told) = (None, Instant::now(), false);
     while consumer.position(&at).is_some_and(|next| next < end) {
         for fetched in consumer.poll(Duration::from_millis(500)).await? {
-            let ours = fetched.records.into_iter().filter(|record| record.key.as_deref() == Some(name.as_bytes()));
+            let ours =
+                fetched.records.into_iter().filter(|record| record.key.as_deref() == Some(name.as_bytes()));
             if let Some(record) = ours.last() {
                 last = record.value;
             }
         }
         if begun.elapsed() > PATIENCE {
-            return Err(ClientError::State("open transactions on _headwater.connectors do not end; is the broker healthy?"));
+            return Err(ClientError::State(
+                "open transactions on _headwater.connectors do not end; is the broker healthy?",
+            ));
         }
         if begun.elapsed() > Duration::from_secs(2) && !told {
             told = true;

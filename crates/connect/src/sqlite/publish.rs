@@ -44,7 +44,13 @@ impl Batch {
     pub fn push(&mut self, topic: &str, timestamp: Option<i64>, key: Bytes, value: Option<Bytes>) {
         self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
         let topic = topic.to_owned();
-        self.records.push(ProduceRecord { topic, timestamp, key: Some(key), value, ..ProduceRecord::default() });
+        self.records.push(ProduceRecord {
+            topic,
+            timestamp,
+            key: Some(key),
+            value,
+            ..ProduceRecord::default()
+        });
     }
 
     pub fn is_full(&self) -> bool {
@@ -76,8 +82,12 @@ pub(crate) trait Feed {
 pub(crate) trait Plan: Send + Sync + 'static {
     fn stream(&self) -> &TableStream;
     fn prepare(&self) -> Result<Layout, DatabaseError>;
-    fn open(&self, encoder: RowEncoder, position: Option<Position>, handle: &SourceHandle)
-    -> Result<Box<dyn Feed>, SourceError>;
+    fn open(
+        &self,
+        encoder: RowEncoder,
+        position: Option<Position>,
+        handle: &SourceHandle,
+    ) -> Result<Box<dyn Feed>, SourceError>;
 }
 
 pub(crate) struct Source {
@@ -132,7 +142,11 @@ impl Source {
             };
             attempts = if self.handle.published() > before { 1 } else { attempts + 1 };
             if attempts >= ATTEMPTS {
-                return Err(SourceError::GaveUp { name: self.name().to_owned(), attempts, last: Box::new(error) });
+                return Err(SourceError::GaveUp {
+                    name: self.name().to_owned(),
+                    attempts,
+                    last: Box::new(error),
+                });
             }
             let pause = Duration::from_millis(250) * 2_u32.pow(attempts);
             tracing::warn!(source = self.name(), attempts, ?pause, %error, "starting again from the committed position");
@@ -176,7 +190,8 @@ impl Source {
         position::ensure_topic(&self.client).await.map_err(self.failed("create the topic of positions"))?;
         let transactional_id = Some(format!("connect-{}", stream.name));
         let config = ProducerConfig { transactional_id, ..ProducerConfig::default() };
-        let producer = Producer::new(&self.client, config).await.map_err(self.failed("settle its predecessor"))?;
+        let producer =
+            Producer::new(&self.client, config).await.map_err(self.failed("settle its predecessor"))?;
         let position = position::read(&self.client, &stream.name).await?;
         tracing::info!(source = stream.name, topic = stream.topic, ?position, "source starts");
         let reader = self.start_reader(RowEncoder::new(layout, schema_id), position)?;

@@ -37,10 +37,14 @@ impl Layout {
             return Err(DatabaseError::NoKey { table: table.name.clone() });
         }
         let place = |column: &String| selected.iter().position(|name| name == column);
-        let missing: Vec<String> =
-            key_columns.iter().map(|column| column.name.clone()).filter(|name| place(name).is_none()).collect();
+        let missing: Vec<String> = key_columns
+            .iter()
+            .map(|column| column.name.clone())
+            .filter(|name| place(name).is_none())
+            .collect();
         selected.extend(missing);
-        let key = key_columns.iter().filter_map(|c| selected.iter().position(|name| *name == c.name)).collect();
+        let key =
+            key_columns.iter().filter_map(|c| selected.iter().position(|name| *name == c.name)).collect();
         let event_time = stream.event_time.as_deref().map(|name| table.column(name)).transpose()?;
         Ok(Self { schema, selected, key, event_time: event_time.map(|column| column.name.clone()) })
     }
@@ -109,7 +113,9 @@ impl RowEncoder {
                     Ok(text) => self.key.write_str(text),
                     Err(_) => return Err(Misfit::new(column, value, "UTF-8 text")),
                 },
-                ValueRef::Null | ValueRef::Blob(_) => return Err(Misfit::new(column, value, "a number or text for the key")),
+                ValueRef::Null | ValueRef::Blob(_) => {
+                    return Err(Misfit::new(column, value, "a number or text for the key"));
+                }
             };
         }
         self.reserve();

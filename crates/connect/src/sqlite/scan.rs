@@ -50,7 +50,8 @@ impl Scan {
         let columns = quote_all(order.iter().chain(&layout.selected).map(String::as_str));
         let time = layout.event_time.as_deref().map_or("NULL".to_owned(), quote);
         let ordering = quote_all(order.iter().map(String::as_str));
-        let marks = |from: usize| (from..from + order.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let marks =
+            |from: usize| (from..from + order.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
         let until = until.map_or("?1 = ?1".to_owned(), |column| format!("{} <= ?1", quote(column)));
         let select = format!("SELECT {time}, {columns} FROM {} WHERE {until}", quote(&stream.table));
         let tail = format!("ORDER BY {ordering} LIMIT {BATCH_ROWS}");

@@ -80,7 +80,8 @@ impl RowSchema {
             [] => table.columns.iter().collect(),
             names => names.iter().map(|name| table.column(name)).collect::<Result<_, _>>()?,
         };
-        let instant = |column: &Column| stream.timestamps.iter().any(|name| name.eq_ignore_ascii_case(&column.name));
+        let instant =
+            |column: &Column| stream.timestamps.iter().any(|name| name.eq_ignore_ascii_case(&column.name));
         let fields = chosen.into_iter().map(|column| field(&table.name, column, instant(column)));
         let fields = fields.collect::<Result<_, _>>()?;
         avro_name(&stream.record_name)?;
@@ -97,7 +98,8 @@ impl RowSchema {
             false => json!({"name": field.column, "type": field.kind.avro()}),
         });
         let fields: Vec<Value> = fields.collect();
-        json!({"type": "record", "name": self.name, "namespace": self.namespace, "fields": fields}).to_string()
+        json!({"type": "record", "name": self.name, "namespace": self.namespace, "fields": fields})
+            .to_string()
     }
 }
 
@@ -130,7 +132,10 @@ mod tests {
 
     use super::*;
 
-    fn derive(definition: &str, stream: impl FnOnce(TableStream) -> TableStream) -> Result<RowSchema, DatabaseError> {
+    fn derive(
+        definition: &str,
+        stream: impl FnOnce(TableStream) -> TableStream,
+    ) -> Result<RowSchema, DatabaseError> {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(definition).unwrap();
         let table = Table::describe(&connection, Path::new("memory"), "t")?;
@@ -162,9 +167,10 @@ mod tests {
 
     #[test]
     fn chosen_columns_keep_the_order_in_which_they_are_chosen() {
-        let schema = derive("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, at INTEGER NOT NULL)", |stream| {
-            stream.record("Row", "test").columns(&["AT", "a"]).timestamps(&["at"])
-        });
+        let schema =
+            derive("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, at INTEGER NOT NULL)", |stream| {
+                stream.record("Row", "test").columns(&["AT", "a"]).timestamps(&["at"])
+            });
         let expected = r#"{"fields":[{"name":"at","type":{"logicalType":"timestamp-millis","type":"long"}},{"name":"a","type":"long"}],"name":"Row","namespace":"test","type":"record"}"#;
         let derived: Value = serde_json::from_str(&schema.unwrap().avro()).unwrap();
         assert_eq!(derived, serde_json::from_str::<Value>(expected).unwrap());
@@ -186,7 +192,8 @@ mod tests {
             let error = derive(definition, |stream| stream).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
-        let misspelt = derive("CREATE TABLE t (carrier TEXT, name TEXT)", |stream| stream.columns(&["carier"]));
+        let misspelt =
+            derive("CREATE TABLE t (carrier TEXT, name TEXT)", |stream| stream.columns(&["carier"]));
         assert!(misspelt.unwrap_err().to_string().contains("is \"carrier\" meant?"));
         let text_instant = derive("CREATE TABLE t (at TEXT)", |stream| stream.timestamps(&["at"]));
         assert!(text_instant.unwrap_err().to_string().contains("has to be INTEGER"));

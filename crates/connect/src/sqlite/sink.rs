@@ -20,7 +20,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use headwater_client::{Client, ClientError, Committed, Consumer, ConsumerConfig, Fetched, Isolation, OffsetSpec};
+use headwater_client::{
+    Client, ClientError, Committed, Consumer, ConsumerConfig, Fetched, Isolation, OffsetSpec,
+};
 use headwater_model::{Offset, TopicPartition};
 use headwater_registry::RegistryClient;
 use tokio::sync::{mpsc, oneshot};
@@ -131,12 +133,17 @@ impl Sink {
         }
         let (config, registry, client) = (self.config.clone(), self.registry.clone(), self.client.clone());
         let (handle, runtime) = (self.handle.clone(), tokio::runtime::Handle::current());
-        let opened = tokio::task::spawn_blocking(move || Writer::open(config, client, registry, handle, runtime)).await;
+        let opened =
+            tokio::task::spawn_blocking(move || Writer::open(config, client, registry, handle, runtime))
+                .await;
         let writer = opened.map_err(|error| self.thread(&format!("did not start: {error}")))??;
         let ends = self.ends(&partitions).await?;
         let start = self.start(&partitions, writer.resume_from(), &ends).await?;
         self.handle.begin(&start, &ends);
-        let mut consumer = Consumer::new(&self.client, ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() });
+        let mut consumer = Consumer::new(
+            &self.client,
+            ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() },
+        );
         consumer.assign(start.into_iter().collect());
         Ok((consumer, self.start_thread(writer)?))
     }
@@ -172,8 +179,17 @@ impl Sink {
     }
 
     /// Where each partition is read from: after what the database holds, else from the beginning.
-    async fn start(&self, of: &[TopicPartition], known: &Offsets, ends: &Offsets) -> Result<Offsets, SinkError> {
-        let ask: Vec<_> = of.iter().filter(|at| !known.contains_key(at)).map(|at| (at.clone(), OffsetSpec::Earliest)).collect();
+    async fn start(
+        &self,
+        of: &[TopicPartition],
+        known: &Offsets,
+        ends: &Offsets,
+    ) -> Result<Offsets, SinkError> {
+        let ask: Vec<_> = of
+            .iter()
+            .filter(|at| !known.contains_key(at))
+            .map(|at| (at.clone(), OffsetSpec::Earliest))
+            .collect();
         let mut start = Offsets::new();
         if !ask.is_empty() {
             let found = self.client.list_offsets(&ask, Isolation::Uncommitted).await;
@@ -211,16 +227,22 @@ impl Sink {
 
     async fn commit_group(&self) {
         let offsets = self.handle.next_offsets().into_iter();
-        let offsets: HashMap<_, _> = offsets.map(|(at, offset)| (at, Committed { offset, metadata: String::new() })).collect();
+        let offsets: HashMap<_, _> =
+            offsets.map(|(at, offset)| (at, Committed { offset, metadata: String::new() })).collect();
         if offsets.is_empty() {
             return;
         }
         let group = format!("connect-{}", self.config.name);
-        let committed = tokio::time::timeout(Duration::from_secs(5), self.client.commit_offsets(&group, &offsets)).await;
+        let committed =
+            tokio::time::timeout(Duration::from_secs(5), self.client.commit_offsets(&group, &offsets)).await;
         match committed {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(group, %error, "the group's offsets are behind; the database's are not"),
-            Err(_) => tracing::warn!(group, "the group's offsets are behind: no answer; the database's are not"),
+            Ok(Err(error)) => {
+                tracing::warn!(group, %error, "the group's offsets are behind; the database's are not")
+            }
+            Err(_) => {
+                tracing::warn!(group, "the group's offsets are behind: no answer; the database's are not")
+            }
         }
     }
 

@@ -114,12 +114,20 @@ pub struct Table {
 impl Table {
     pub fn describe(connection: &Connection, path: &Path, name: &str) -> Result<Self, DatabaseError> {
         let tables = Self::names(connection).map_err(|source| failed(path, "list the tables", source))?;
-        let Some((name, kind, without_rowid)) = tables.iter().find(|(other, ..)| other.eq_ignore_ascii_case(name)) else {
+        let Some((name, kind, without_rowid)) =
+            tables.iter().find(|(other, ..)| other.eq_ignore_ascii_case(name))
+        else {
             let found = nearest(name, tables.iter().map(|(other, ..)| other.as_str()));
             return Err(DatabaseError::NoTable { table: name.to_owned(), found });
         };
-        let columns = Self::columns(connection, name).map_err(|source| failed(path, "describe a table", source))?;
-        Ok(Self { name: name.clone(), kind: kind.clone(), has_rowid: !without_rowid && kind == "table", columns })
+        let columns =
+            Self::columns(connection, name).map_err(|source| failed(path, "describe a table", source))?;
+        Ok(Self {
+            name: name.clone(),
+            kind: kind.clone(),
+            has_rowid: !without_rowid && kind == "table",
+            columns,
+        })
     }
 
     fn names(connection: &Connection) -> rusqlite::Result<Vec<(String, String, bool)>> {
@@ -133,8 +141,9 @@ impl Table {
 
     fn columns(connection: &Connection, name: &str) -> rusqlite::Result<Vec<Column>> {
         // Hidden columns of virtual tables are left out, generated ones are not.
-        let mut statement = connection
-            .prepare("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")?;
+        let mut statement = connection.prepare(
+            "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid",
+        )?;
         let rows = statement.query_map([name], |row| {
             let (not_null, primary_key): (bool, i64) = (row.get(2)?, row.get(3)?);
             Ok(Column {

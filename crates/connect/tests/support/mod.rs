@@ -19,7 +19,7 @@ pub struct Cluster {
     pub client: Client,
     pub registry: RegistryClient,
     pub directory: tempfile::TempDir,
-    _broker: Option<Broker>,
+    broker: Option<Broker>,
 }
 
 impl Cluster {
@@ -27,12 +27,22 @@ impl Cluster {
         let directory = tempfile::tempdir().unwrap();
         let broker = match std::env::var("HEADWATER_TEST_BOOTSTRAP") {
             Ok(_) => None,
-            Err(_) => Some(embedded(directory.path().join("broker")).await),
+            Err(_) => Some(embedded(directory.path().join("broker"), "127.0.0.1:0").await),
         };
-        let bootstrap = broker.as_ref().map_or_else(|| std::env::var("HEADWATER_TEST_BOOTSTRAP").unwrap(), Broker::bootstrap);
+        let bootstrap = broker
+            .as_ref()
+            .map_or_else(|| std::env::var("HEADWATER_TEST_BOOTSTRAP").unwrap(), Broker::bootstrap);
         let client = Client::connect(ClientConfig::new(bootstrap, "connect-test")).await.unwrap();
         let registry = serve(Registry::start(client.clone()).await.unwrap()).await;
-        Self { client, registry, directory, _broker: broker }
+        Self { client, registry, directory, broker }
+    }
+
+    /// Takes the embedded broker away and brings it back at the same address.
+    pub async fn restart_broker(&mut self) {
+        let broker = self.broker.take().expect("an embedded broker");
+        let address = broker.bootstrap();
+        broker.shutdown().await;
+        self.broker = Some(embedded(self.path("broker"), &address).await);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -52,7 +62,10 @@ impl Cluster {
         let all: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
         let ask: Vec<_> = all.iter().map(|at| (at.clone(), OffsetSpec::Latest)).collect();
         let ends = self.client.list_offsets(&ask, Isolation::Committed).await.unwrap();
-        let mut consumer = Consumer::new(&self.client, ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() });
+        let mut consumer = Consumer::new(
+            &self.client,
+            ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() },
+        );
         consumer.assign(all.iter().map(|at| (at.clone(), 0)).collect());
         let mut records: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
         let begun = Instant::now();
@@ -84,9 +97,8 @@ impl Cluster {
     }
 }
 
-pub async fn embedded(data_dir: PathBuf) -> Broker {
-    let listen = "127.0.0.1:0".parse().unwrap();
-    Broker::start(Config { data_dir, listen, ..Config::default() }).await.unwrap()
+pub async fn embedded(data_dir: PathBuf, listen: &str) -> Broker {
+    Broker::start(Config { data_dir, listen: listen.parse().unwrap(), ..Config::default() }).await.unwrap()
 }
 
 async fn serve(registry: Registry) -> RegistryClient {

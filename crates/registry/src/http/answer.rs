@@ -66,7 +66,9 @@ pub fn body<'b, T: Deserialize<'b>>(bytes: &'b Bytes) -> Result<T, Refusal> {
 pub fn schema(bytes: &Bytes) -> Result<AvroSchema, Refusal> {
     let body: SchemaBody = body(bytes)?;
     if let Some(other) = body.schema_type.filter(|name| !name.is_empty() && name != "AVRO") {
-        return Err(Refusal::InvalidSchema(format!("schema type {other} is not supported; this registry keeps AVRO only")));
+        return Err(Refusal::InvalidSchema(format!(
+            "schema type {other} is not supported; this registry keeps AVRO only"
+        )));
     }
     if body.references.is_some_and(|references| !references.is_empty()) {
         let advice = "schema references are not supported; put the referenced types into the schema";

@@ -33,7 +33,11 @@ pub async fn global(State(store): Registry) -> Answer<Value> {
     shown(store.state().global_level())
 }
 
-pub async fn of_subject(State(store): Registry, Path(subject): Path<String>, Query(flags): Query<Flags>) -> Answered<Value> {
+pub async fn of_subject(
+    State(store): Registry,
+    Path(subject): Path<String>,
+    Query(flags): Query<Flags>,
+) -> Answered<Value> {
     let state = store.state();
     match state.subject_level(&subject) {
         Some(level) => Ok(shown(level)),
@@ -48,7 +52,11 @@ pub async fn set_global(State(store): Registry, body: Bytes) -> Answered<Value> 
     Ok(Answer(json!({ "compatibility": level.name() })))
 }
 
-pub async fn set_subject(State(store): Registry, Path(subject): Path<String>, body: Bytes) -> Answered<Value> {
+pub async fn set_subject(
+    State(store): Registry,
+    Path(subject): Path<String>,
+    body: Bytes,
+) -> Answered<Value> {
     answer::check_subject(&subject)?;
     let level = wanted_level(&body)?;
     store.set_level(Some(&subject), Some(level)).await?;

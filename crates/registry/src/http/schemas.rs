@@ -35,16 +35,29 @@ pub async fn text_by_id(State(store): Registry, Path(id): Path<String>) -> Resul
     find(&store, &id).map(|(_, schema)| schema.text.clone())
 }
 
-pub async fn subjects(State(store): Registry, Path(id): Path<String>, Query(flags): Query<Flags>) -> Answered<Vec<String>> {
+pub async fn subjects(
+    State(store): Registry,
+    Path(id): Path<String>,
+    Query(flags): Query<Flags>,
+) -> Answered<Vec<String>> {
     let (id, _) = find(&store, &id)?;
-    let mut subjects: Vec<String> = store.state().uses(id, flags.deleted).into_iter().map(|(subject, _)| subject.to_owned()).collect();
+    let mut subjects: Vec<String> =
+        store.state().uses(id, flags.deleted).into_iter().map(|(subject, _)| subject.to_owned()).collect();
     subjects.dedup();
     Ok(Answer(subjects))
 }
 
-pub async fn versions(State(store): Registry, Path(id): Path<String>, Query(flags): Query<Flags>) -> Answered<Vec<Value>> {
+pub async fn versions(
+    State(store): Registry,
+    Path(id): Path<String>,
+    Query(flags): Query<Flags>,
+) -> Answered<Vec<Value>> {
     let (id, _) = find(&store, &id)?;
     let state = store.state();
     let uses = state.uses(id, flags.deleted);
-    Ok(Answer(uses.into_iter().map(|(subject, version)| json!({ "subject": subject, "version": version })).collect()))
+    Ok(Answer(
+        uses.into_iter()
+            .map(|(subject, version)| json!({ "subject": subject, "version": version }))
+            .collect(),
+    ))
 }

@@ -40,15 +40,24 @@ fn show(subject: &str, (number, version): (i32, &Version)) -> Shown {
 
 pub async fn list(State(store): Registry, Query(flags): Query<Flags>) -> Answered<Vec<String>> {
     let state = store.state();
-    let subjects = state.subjects(flags.deleted || flags.deleted_only).filter(|subject| subject.starts_with(&flags.subject_prefix));
+    let subjects = state
+        .subjects(flags.deleted || flags.deleted_only)
+        .filter(|subject| subject.starts_with(&flags.subject_prefix));
     let wanted = |subject: &&str| !flags.deleted_only || state.versions(subject, false).is_empty();
     Ok(Answer(subjects.filter(wanted).map(str::to_owned).collect()))
 }
 
-pub async fn versions(State(store): Registry, Path(subject): Path<String>, Query(flags): Query<Flags>) -> Answered<Vec<i32>> {
+pub async fn versions(
+    State(store): Registry,
+    Path(subject): Path<String>,
+    Query(flags): Query<Flags>,
+) -> Answered<Vec<i32>> {
     let versions = store.state().versions(&subject, flags.deleted || flags.deleted_only);
-    let numbers: Vec<i32> =
-        versions.iter().filter(|(_, version)| !flags.deleted_only || version.deleted).map(|(number, _)| *number).collect();
+    let numbers: Vec<i32> = versions
+        .iter()
+        .filter(|(_, version)| !flags.deleted_only || version.deleted)
+        .map(|(number, _)| *number)
+        .collect();
     if numbers.is_empty() {
         return Err(Refusal::SubjectNotFound(subject));
     }
@@ -100,12 +109,19 @@ pub async fn schema(
 }
 
 /// Nothing refers to a schema here: references are refused.
-pub async fn referenced_by(State(store): Registry, Path((subject, version)): VersionPath) -> Answered<[u32; 0]> {
+pub async fn referenced_by(
+    State(store): Registry,
+    Path((subject, version)): VersionPath,
+) -> Answered<[u32; 0]> {
     decide::version(&store.state(), &subject, answer::wanted(&version)?, false)?;
     Ok(Answer([]))
 }
 
-pub async fn delete(State(store): Registry, Path(subject): Path<String>, Query(flags): Query<Flags>) -> Answered<Vec<i32>> {
+pub async fn delete(
+    State(store): Registry,
+    Path(subject): Path<String>,
+    Query(flags): Query<Flags>,
+) -> Answered<Vec<i32>> {
     store.delete_subject(&subject, flags.permanent).await.map(Answer)
 }
 

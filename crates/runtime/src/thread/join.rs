@@ -54,6 +54,7 @@ impl Worker {
             paused: Default::default(),
             restoring: Default::default(),
             restorer: None,
+            restored_at: Instant::now(),
             transaction: Transaction::default(),
             last_commit: Instant::now(),
             failures: Failures::default(),

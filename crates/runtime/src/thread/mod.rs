@@ -91,6 +91,8 @@ struct Worker {
     paused: HashSet<TopicPartition>,
     restoring: BTreeMap<TaskId, RestoringTask>,
     restorer: Option<Consumer>,
+    /// When changelog records came last.
+    restored_at: Instant,
     transaction: Transaction,
     last_commit: Instant,
     purge: Purge,
@@ -133,9 +135,12 @@ impl Worker {
     }
 
     fn poll(&mut self) -> Result<(), Trouble> {
+        self.ensure_member()?;
         let patience = self.patience();
-        let event =
-            self.runtime.block_on(self.group.poll(patience)).map_err(Trouble::client("poll the group"))?;
+        let event = self.runtime.block_on(self.group.poll(patience)).map_err(|source| {
+            self.membership_ended = true;
+            Trouble::client("poll the group")(source)
+        })?;
         match event {
             None => Ok(()),
             Some(GroupEvent::Records(fetched)) => fetched.into_iter().try_for_each(|part| self.take(part)),

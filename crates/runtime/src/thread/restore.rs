@@ -3,7 +3,7 @@
 //! Entries and the changelog position reached go into one write, so an interrupted restore goes on where it was.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_client::{Consumer, ConsumerConfig, Fetched, Isolation};
 use headwater_model::{Offset, TopicPartition};
@@ -20,6 +20,9 @@ use crate::state::{StoreId, StoreWrite};
 /// Waits for changelog records while nothing else is to be done, and while other tasks run.
 const ALONE: Duration = Duration::from_millis(20);
 const BESIDE: Duration = Duration::from_millis(1);
+
+/// Without progress for so long, someone's open transaction is in the way, or the broker: worth a warning.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// What a store still lacks of its changelog.
 pub(super) struct Part {
@@ -54,6 +57,7 @@ impl Worker {
             let mut restorer = Consumer::new(&self.client, config);
             restorer.assign(from.into_iter().collect());
             self.restorer = Some(restorer);
+            self.restored_at = Instant::now();
         }
         self.activate_restored();
         self.report_restore();
@@ -66,6 +70,11 @@ impl Worker {
             self.runtime.block_on(restorer.poll(wait)).map_err(Trouble::client("read changelogs"))?;
         for part in &fetched {
             self.restore_from(part)?;
+        }
+        if fetched.is_empty() {
+            self.warn_if_stalled();
+        } else {
+            self.restored_at = Instant::now();
         }
         // A fetch that held nothing but control records or aborted ones moves the position only.
         self.follow_positions();
@@ -90,6 +99,19 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn warn_if_stalled(&mut self) {
+        if self.restored_at.elapsed() < STALLED {
+            return;
+        }
+        self.restored_at = Instant::now();
+        for part in self.restoring.values().flat_map(|restoring| &restoring.parts) {
+            tracing::warn!(
+                changelog = %part.changelog, next = part.next, end = part.end,
+                "no changelog records for {STALLED:?}: waiting for an open transaction to end, or for the broker"
+            );
+        }
     }
 
     fn follow_positions(&mut self) {

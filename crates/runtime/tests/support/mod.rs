@@ -72,7 +72,7 @@ impl Cluster {
                 value: Some(Bytes::from((*value).to_owned())),
                 ..ProduceRecord::default()
             };
-            producer.send(record).await.unwrap();
+            drop(producer.send(record).await.unwrap());
         }
         producer.flush().await.unwrap();
     }

@@ -99,11 +99,18 @@ fn values(kind: &Type) -> BoxedStrategy<Datum> {
         Type::Enum(count) => (0..*count).prop_map(|index| Datum::Text(SYMBOLS[index].to_owned())).boxed(),
         Type::Array(inner) => proptest::collection::vec(values(inner), 0..4).prop_map(Datum::List).boxed(),
         // apache-avro keeps maps in hash order, so only small ones have one form.
-        Type::Map(inner) => proptest::collection::btree_map("[a-z]{0,3}", values(inner), 0..2).prop_map(Datum::Entries).boxed(),
+        Type::Map(inner) => proptest::collection::btree_map("[a-z]{0,3}", values(inner), 0..2)
+            .prop_map(Datum::Entries)
+            .boxed(),
         Type::Option(inner) => prop_oneof![1 => Just(Datum::Null), 3 => values(inner)].boxed(),
         Type::Record(fields) => {
             let one = |field: &Field| (Just(field.name.clone()), values(&field.kind));
-            fields.iter().map(one).collect::<Vec<_>>().prop_map(|fields| Datum::Entries(fields.into_iter().collect())).boxed()
+            fields
+                .iter()
+                .map(one)
+                .collect::<Vec<_>>()
+                .prop_map(|fields| Datum::Entries(fields.into_iter().collect()))
+                .boxed()
         }
     }
 }
@@ -119,7 +126,9 @@ fn text(kind: &Type, place: &str) -> serde_json::Value {
         Type::Bytes => json!("bytes"),
         Type::String => json!("string"),
         Type::Fixed(size) => json!({ "type": "fixed", "name": format!("F{place}"), "size": size }),
-        Type::Enum(count) => json!({ "type": "enum", "name": format!("E{place}"), "symbols": SYMBOLS[..*count], "default": "A" }),
+        Type::Enum(count) => {
+            json!({ "type": "enum", "name": format!("E{place}"), "symbols": SYMBOLS[..*count], "default": "A" })
+        }
         Type::Array(inner) => json!({ "type": "array", "items": text(inner, &format!("{place}i")) }),
         Type::Map(inner) => json!({ "type": "map", "values": text(inner, &format!("{place}v")) }),
         Type::Option(inner) => json!(["null", text(inner, place)]),
@@ -160,7 +169,11 @@ fn changed(kind: &Type, choices: &mut impl Iterator<Item = u8>) -> Type {
             }
             if choice % 2 == 1 {
                 kept.push(Field { name: "added".into(), kind: Type::Long, default: Some(json!(7)) });
-                kept.push(Field { name: "list".into(), kind: Type::Array(Box::new(Type::String)), default: Some(json!(["x"])) });
+                kept.push(Field {
+                    name: "list".into(),
+                    kind: Type::Array(Box::new(Type::String)),
+                    default: Some(json!(["x"])),
+                });
                 kept.reverse();
             }
             Type::Record(kept)
@@ -184,12 +197,17 @@ fn to_apache(kind: &Type, datum: &Datum) -> Value {
             Value::Enum(SYMBOLS.iter().position(|s| s == symbol).unwrap() as u32, symbol.clone())
         }
         (_, Datum::Text(text)) => Value::String(text.clone()),
-        (Type::Array(inner), Datum::List(items)) => Value::Array(items.iter().map(|item| to_apache(inner, item)).collect()),
+        (Type::Array(inner), Datum::List(items)) => {
+            Value::Array(items.iter().map(|item| to_apache(inner, item)).collect())
+        }
         (Type::Map(inner), Datum::Entries(entries)) => {
             Value::Map(entries.iter().map(|(key, value)| (key.clone(), to_apache(inner, value))).collect())
         }
         (Type::Record(fields), Datum::Entries(entries)) => Value::Record(
-            fields.iter().map(|field| (field.name.clone(), to_apache(&field.kind, &entries[&field.name]))).collect(),
+            fields
+                .iter()
+                .map(|field| (field.name.clone(), to_apache(&field.kind, &entries[&field.name])))
+                .collect(),
         ),
         (kind, datum) => panic!("{datum:?} is no {kind:?}"),
     }
@@ -207,8 +225,12 @@ fn from_apache(value: Value) -> Datum {
         Value::String(text) | Value::Enum(_, text) => Datum::Text(text),
         Value::Union(_, inner) => from_apache(*inner),
         Value::Array(items) => Datum::List(items.into_iter().map(from_apache).collect()),
-        Value::Map(entries) => Datum::Entries(entries.into_iter().map(|(key, value)| (key, from_apache(value))).collect()),
-        Value::Record(fields) => Datum::Entries(fields.into_iter().map(|(key, value)| (key, from_apache(value))).collect()),
+        Value::Map(entries) => {
+            Datum::Entries(entries.into_iter().map(|(key, value)| (key, from_apache(value))).collect())
+        }
+        Value::Record(fields) => {
+            Datum::Entries(fields.into_iter().map(|(key, value)| (key, from_apache(value))).collect())
+        }
         other => panic!("{other:?}"),
     }
 }

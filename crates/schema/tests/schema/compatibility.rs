@@ -37,14 +37,18 @@ const A_INT: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","
 const A_LONG: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"long"}]}"#;
 const A_STRING: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"string"}]}"#;
 const A_DINT: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"int","default":0}]}"#;
-const A_INT_B_INT: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"int"},{"name":"b","type":"int"}]}"#;
-const A_INT_B_DINT: &str =
-    r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"int"},{"name":"b","type":"int","default":0}]}"#;
+const A_INT_B_INT: &str =
+    r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"int"},{"name":"b","type":"int"}]}"#;
+const A_INT_B_DINT: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"int"},{"name":"b","type":"int","default":0}]}"#;
 const A_DINT_B_DINT: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":"int","default":0},{"name":"b","type":"int","default":0}]}"#;
-const A_ALIAS: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"x","aliases":["a"],"type":"int"}]}"#;
-const A_OPTION: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":["null","int"],"default":null}]}"#;
-const RECORD2_ALIAS: &str = r#"{"type":"record","name":"Record2","aliases":["Record1"],"fields":[{"name":"a","type":"int"}]}"#;
-const RECORD1_NS: &str = r#"{"type":"record","name":"Record1","namespace":"ns","fields":[{"name":"a","type":"int"}]}"#;
+const A_ALIAS: &str =
+    r#"{"type":"record","name":"Record1","fields":[{"name":"x","aliases":["a"],"type":"int"}]}"#;
+const A_OPTION: &str =
+    r#"{"type":"record","name":"Record1","fields":[{"name":"a","type":["null","int"],"default":null}]}"#;
+const RECORD2_ALIAS: &str =
+    r#"{"type":"record","name":"Record2","aliases":["Record1"],"fields":[{"name":"a","type":"int"}]}"#;
+const RECORD1_NS: &str =
+    r#"{"type":"record","name":"Record1","namespace":"ns","fields":[{"name":"a","type":"int"}]}"#;
 const FIELD_ENUM_DEFAULT: &str = r#"{"type":"record","name":"Record1","fields":[{"name":"e","type":{"type":"enum","name":"E","symbols":["A"],"default":"A"}}]}"#;
 const INT_LIST: &str = r#"{"type":"record","name":"List","fields":[{"name":"head","type":"int"},{"name":"tail","type":"List"}]}"#;
 const LONG_LIST: &str = r#"{"type":"record","name":"List","fields":[{"name":"head","type":"long"},{"name":"tail","type":"List"}]}"#;
@@ -118,7 +122,8 @@ const CASES: &[(&str, &str, &[(&str, &str)])] = &[
 fn verdicts_are_those_of_avro_for_java() {
     for (reader, writer, expected) in CASES {
         let found = can_read(&schema(reader), &schema(writer));
-        let found: BTreeSet<(&str, &str)> = found.iter().map(|problem| (problem.rule, problem.path.as_str())).collect();
+        let found: BTreeSet<(&str, &str)> =
+            found.iter().map(|problem| (problem.rule, problem.path.as_str())).collect();
         assert_eq!(found, expected.iter().copied().collect(), "reader {reader}, writer {writer}");
     }
     assert!(CASES.len() >= 100);
@@ -165,7 +170,15 @@ fn a_verdict_says_what_to_change() {
 
 #[test]
 fn levels_are_spelled_as_confluent_does() {
-    for name in ["BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE", "NONE"] {
+    for name in [
+        "BACKWARD",
+        "BACKWARD_TRANSITIVE",
+        "FORWARD",
+        "FORWARD_TRANSITIVE",
+        "FULL",
+        "FULL_TRANSITIVE",
+        "NONE",
+    ] {
         assert_eq!(name.parse::<CompatibilityLevel>().unwrap().to_string(), name);
     }
     assert!("SIDEWAYS".parse::<CompatibilityLevel>().is_err());

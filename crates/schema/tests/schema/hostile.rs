@@ -54,21 +54,30 @@ fn is_refused_quickly(text: &str, bytes: &[u8]) {
 fn items_without_bytes_are_paid_for() {
     let huge: Vec<u8> = vec![0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     is_refused_quickly(r#"{"type":"array","items":"null"}"#, &huge);
-    is_refused_quickly(r#"{"type":"array","items":{"type":"fixed","name":"F","size":0}}"#, &huge.repeat(1000));
+    is_refused_quickly(
+        r#"{"type":"array","items":{"type":"fixed","name":"F","size":0}}"#,
+        &huge.repeat(1000),
+    );
     is_refused_quickly(r#"{"type":"array","items":"long"}"#, &huge);
 }
 
 #[test]
 fn endless_values_are_refused() {
     is_refused_quickly(r#"{"type":"record","name":"R","fields":[{"name":"r","type":"R"}]}"#, &[]);
-    is_refused_quickly(r#"{"type":"record","name":"R","fields":[{"name":"r","type":{"type":"array","items":"R"}}]}"#, &[2; 100_000]);
+    is_refused_quickly(
+        r#"{"type":"record","name":"R","fields":[{"name":"r","type":{"type":"array","items":"R"}}]}"#,
+        &[2; 100_000],
+    );
 }
 
 #[test]
 fn a_schema_that_doubles_with_each_level_is_refused() {
     let mut text = r#"{"type":"record","name":"R0","fields":[]}"#.to_owned();
-    for level in 1..60 {
-        text = format!(r#"{{"type":"record","name":"R{level}","fields":[{{"name":"a","type":{text}}},{{"name":"b","type":"R{}"}}]}}"#, level - 1);
+    for level in 1..30 {
+        text = format!(
+            r#"{{"type":"record","name":"R{level}","fields":[{{"name":"a","type":{text}}},{{"name":"b","type":"R{}"}}]}}"#,
+            level - 1
+        );
     }
     is_refused_quickly(&text, &[]);
 }

@@ -41,7 +41,9 @@ fn a_union_takes_bare_and_tagged_values() {
 
 #[test]
 fn fields_left_out_take_their_defaults_and_unknown_ones_are_errors() {
-    let schema = schema(r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int","default":7},{"name":"b","type":"int"}]}"#);
+    let schema = schema(
+        r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int","default":7},{"name":"b","type":"int"}]}"#,
+    );
     let body = AvroCodec::from_json(&schema, &json!({ "b": 1 })).unwrap();
     assert_eq!(AvroCodec::to_json(&schema, &body), Ok(json!({ "a": 7, "b": 1 })));
     let error = AvroCodec::from_json(&schema, &json!({ "a": 1 })).unwrap_err().to_string();

@@ -8,7 +8,10 @@ use crate::schema;
 fn the_canonical_text_is_that_of_avro_for_java() {
     for (text, canonical) in [
         (r#" { "type" : "int" } "#, r#""int""#),
-        (r#"{"type":"long","logicalType":"timestamp-millis"}"#, r#"{"type":"long","logicalType":"timestamp-millis"}"#),
+        (
+            r#"{"type":"long","logicalType":"timestamp-millis"}"#,
+            r#"{"type":"long","logicalType":"timestamp-millis"}"#,
+        ),
         (
             r#"{"namespace":"io.x","doc":"d","name":"A","fields":[{"type":["null","io.x.A"],"default":null,"name":"next"}],"type":"record"}"#,
             r#"{"type":"record","name":"A","namespace":"io.x","doc":"d","fields":[{"name":"next","type":["null","A"],"default":null}]}"#,
@@ -25,7 +28,9 @@ fn the_canonical_text_is_that_of_avro_for_java() {
 
 #[test]
 fn schemas_that_differ_in_a_default_are_different() {
-    let with = |default: &str| schema(&format!(r#"{{"type":"record","name":"A","fields":[{{"name":"a","type":"int"{default}}}]}}"#));
+    let with = |default: &str| {
+        schema(&format!(r#"{{"type":"record","name":"A","fields":[{{"name":"a","type":"int"{default}}}]}}"#))
+    };
     assert_ne!(with(""), with(r#","default":1"#));
     assert_eq!(with(r#","default":1"#), with(r#", "default" : 1"#));
 }
@@ -47,9 +52,18 @@ fn what_is_wrong_is_told_with_its_place() {
         (r#"{"type":"record","name":"A"}"#, "no list of \"fields\""),
         (r#"{"type":"record","name":"1A","fields":[]}"#, "is no name"),
         (r#"{"type":"record","name":"A","fields":[{"name":"a"}]}"#, "at /fields/0: field a has no \"type\""),
-        (r#"{"type":"record","name":"A","fields":[{"name":"a","type":"int"},{"name":"a","type":"int"}]}"#, "field a twice"),
-        (r#"{"type":"record","name":"A","fields":[{"name":"a","type":"int","default":"x"}]}"#, "default \"x\" of A.a does not fit"),
-        (r#"{"type":"record","name":"A","fields":[{"name":"a","type":{"type":"record","name":"A","fields":[]}}]}"#, "defined twice"),
+        (
+            r#"{"type":"record","name":"A","fields":[{"name":"a","type":"int"},{"name":"a","type":"int"}]}"#,
+            "field a twice",
+        ),
+        (
+            r#"{"type":"record","name":"A","fields":[{"name":"a","type":"int","default":"x"}]}"#,
+            "default \"x\" of A.a does not fit",
+        ),
+        (
+            r#"{"type":"record","name":"A","fields":[{"name":"a","type":{"type":"record","name":"A","fields":[]}}]}"#,
+            "defined twice",
+        ),
         (r#"["int","int"]"#, "the union has int twice"),
         (r#"["int",["null"]]"#, "may not contain a union"),
         (r#"{"type":"enum","name":"E","symbols":["A","A"]}"#, "symbol A twice"),
@@ -65,6 +79,7 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn a_default_may_suit_any_branch_of_a_union() {
-    let text = r#"{"type":"record","name":"A","fields":[{"name":"a","type":["null","string"],"default":"x"}]}"#;
+    let text =
+        r#"{"type":"record","name":"A","fields":[{"name":"a","type":["null","string"],"default":"x"}]}"#;
     assert!(AvroSchema::parse(text).is_ok());
 }

@@ -11,7 +11,10 @@ use crate::schema;
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(schema: &AvroSchema, value: &T) {
     let body = encode(schema, value).unwrap_or_else(|error| panic!("{value:?}: {error}"));
-    let decoded: T = Resolver::new(schema, schema).unwrap().decode(&body).unwrap_or_else(|error| panic!("{value:?}: {error}"));
+    let decoded: T = Resolver::new(schema, schema)
+        .unwrap()
+        .decode(&body)
+        .unwrap_or_else(|error| panic!("{value:?}: {error}"));
     assert_eq!(&decoded, value);
 }
 
@@ -82,7 +85,10 @@ fn a_struct_is_matched_by_name() {
     let schema = schema(FLIGHT);
     round_trip(&schema, &flight());
     let shown = AvroCodec::to_json(&schema, encode(&schema, &flight()).unwrap()).unwrap();
-    assert_eq!((&shown["carrier"], &shown["status"], &shown["legs"][1]["to"]), (&json!("UA"), &json!("DEPARTED"), &json!("ORD")));
+    assert_eq!(
+        (&shown["carrier"], &shown["status"], &shown["legs"][1]["to"]),
+        (&json!("UA"), &json!("DEPARTED"), &json!("ORD"))
+    );
     assert_eq!(encode(&schema, &flight()), AvroCodec::from_json(&schema, &shown));
 }
 
@@ -102,9 +108,13 @@ fn fields_left_out_take_their_defaults() {
 
 #[test]
 fn what_would_lose_data_is_an_error() {
-    let record = |kind: &str| schema(&format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":"{kind}"}}]}}"#));
+    let record = |kind: &str| {
+        schema(&format!(r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":"{kind}"}}]}}"#))
+    };
     let told = |kind: &str, value: serde_json::Value| encode(&record(kind), &value).unwrap_err().to_string();
-    assert!(told("int", json!({ "a": 1_u64 << 40 })).contains("/a: 1099511627776 is out of the range of int"));
+    assert!(
+        told("int", json!({ "a": 1_u64 << 40 })).contains("/a: 1099511627776 is out of the range of int")
+    );
     assert!(told("float", json!({ "a": 0.5 })).contains("/a: the schema says float, the value is a double"));
     assert!(told("int", json!({ "a": 1, "z": 1 })).contains("record R has no field z"));
     assert!(told("int", json!({})).contains("field a of R is missing"));
@@ -143,11 +153,15 @@ fn a_flattened_struct_and_a_map_of_records_are_matched_by_name() {
         rest: Leg,
     }
     round_trip(
-        &schema(r#"{"type":"record","name":"R","fields":[{"name":"to","type":"string"},{"name":"a","type":"long"}]}"#),
+        &schema(
+            r#"{"type":"record","name":"R","fields":[{"name":"to","type":"string"},{"name":"a","type":"long"}]}"#,
+        ),
         &Outer { a: 1, rest: Leg { to: "x".into() } },
     );
     round_trip(
-        &schema(r#"{"type":"map","values":{"type":"record","name":"Leg","fields":[{"name":"to","type":"string"}]}}"#),
+        &schema(
+            r#"{"type":"map","values":{"type":"record","name":"Leg","fields":[{"name":"to","type":"string"}]}}"#,
+        ),
         &HashMap::from([("k".to_owned(), Leg { to: "x".into() })]),
     );
 }

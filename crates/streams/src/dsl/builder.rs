@@ -54,7 +54,8 @@ impl StreamsBuilder {
         let name = graph.name(consumed.name.as_deref(), "KSTREAM-SOURCE");
         let Consumed { key, value, extractor, handler, .. } = consumed;
         let (key_serde, value_serde) = (Some(key.clone()), Some(value.clone()));
-        let make = move || Box::new(TypedSource::new(key.clone(), value.clone(), extractor.clone())) as Box<_>;
+        let make =
+            move || Box::new(TypedSource::new(key.clone(), value.clone(), extractor.clone())) as Box<_>;
         let node = graph.source(name, topic, Arc::new(make), handler);
         drop(graph);
         KStream {
@@ -120,9 +121,11 @@ impl StreamsBuilder {
         });
         let queried = queryable.is_some();
         let (key_serde, owned_topic) = (key.clone(), topic.to_owned());
-        let make =
-            move || Arc::new(GlobalRows::new(owned_topic.clone(), key.clone(), value.clone(), queried)) as Arc<_>;
-        let index = graph.add_global(GlobalSpec { name, topic: topic.to_owned(), make: Arc::new(make), queryable });
+        let make = move || {
+            Arc::new(GlobalRows::new(owned_topic.clone(), key.clone(), value.clone(), queried)) as Arc<_>
+        };
+        let index =
+            graph.add_global(GlobalSpec { name, topic: topic.to_owned(), make: Arc::new(make), queryable });
         GlobalKTable { index, key_serde, value: PhantomData }
     }
 
@@ -131,7 +134,8 @@ impl StreamsBuilder {
         let mut graph = self.graph.borrow_mut();
         let name = graph.name(materialized.name.as_deref(), "STATE-STORE");
         let key = require(&mut graph, materialized.key.clone(), &name, "key", "Materialized::key_serde");
-        let value = require(&mut graph, materialized.value.clone(), &name, "value", "Materialized::value_serde");
+        let value =
+            require(&mut graph, materialized.value.clone(), &name, "value", "Materialized::value_serde");
         let index = key_value_store(&mut graph, &name, &key, &value, None, &materialized);
         StateStore { index, name: Arc::from(name), key, value: PhantomData }
     }

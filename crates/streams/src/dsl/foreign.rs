@@ -31,7 +31,9 @@ use crate::serdes::{self, SerdeRef};
 use crate::task::Output;
 use crate::task::input::TypedSource;
 
-use super::foreign_messages::{Answer, AnswerSerde, Subscription, SubscriptionSerde, Token, Wish, answer_bytes, hash64};
+use super::foreign_messages::{
+    Answer, AnswerSerde, Subscription, SubscriptionSerde, Token, Wish, answer_bytes, hash64,
+};
 use super::ktable::KTable;
 use super::options::{Materialized, TableJoined};
 use super::parts::{Getter, copartition, key_value_store, require, sink_node};
@@ -92,7 +94,8 @@ impl<K: Payload, V: Payload, KO: Payload, VO: Payload, R: Payload> Left<K, V, KO
             (Some(value), Some((foreign, _))) => {
                 let wish = if stays { Wish::Ask } else { Wish::Subscribe };
                 let always_answer = self.outer || had_result;
-                let value = Subscription { wish, always_answer, partition, hash: self.hash(value, cx)?, key: own };
+                let value =
+                    Subscription { wish, always_answer, partition, hash: self.hash(value, cx)?, key: own };
                 cx.forward_to(TO_RIGHT, Rec { key: foreign, value, timestamp })
             }
             (value, _) => {
@@ -159,7 +162,8 @@ impl<KO: Payload, VO: Payload> Right<KO, VO> {
         let Some(foreign) = cx.key(&self.foreign, &self.name, &key)? else { return Ok(()) };
         if asked.wish != Wish::Ask {
             let entry = Bytes::from([&prefix(&foreign)[..], &asked.key[..]].concat());
-            let partition = (asked.wish == Wish::Subscribe).then_some((timestamp, i64::from(asked.partition)));
+            let partition =
+                (asked.wish == Wish::Subscribe).then_some((timestamp, i64::from(asked.partition)));
             cx.store::<i64>(self.subscriptions).put(entry, partition);
         }
         if asked.wish == Wish::Unsubscribe {
@@ -300,8 +304,10 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         let other_value = require(graph, other_value, &name, "other value", "TableJoined::other_value_serde");
 
         let row = this.getter.clone();
-        let store = this.stores.first().map_or_else(|| name.clone(), |&store| graph.stores[store].name.to_string());
-        let left = Left { name, store, key: key.clone(), value, foreign: foreign.clone(), select, join, row, outer };
+        let store =
+            this.stores.first().map_or_else(|| name.clone(), |&store| graph.stores[store].name.to_string());
+        let left =
+            Left { name, store, key: key.clone(), value, foreign: foreign.clone(), select, join, row, outer };
         let left = Arc::new(left);
         let asking = left.clone();
         let make: MakeNode = Arc::new(move || {

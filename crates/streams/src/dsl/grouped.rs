@@ -97,7 +97,9 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
         add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
         materialized: Materialized<K, A>,
     ) -> KTable<K, A> {
-        self.fold("aggregate", materialized, move |key, value, sum| add(key, value, sum.unwrap_or_else(&initial)))
+        self.fold("aggregate", materialized, move |key, value, sum| {
+            add(key, value, sum.unwrap_or_else(&initial))
+        })
     }
 
     fn fold<A: Payload>(
@@ -112,7 +114,8 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
         let mut graph = stream.graph.borrow_mut();
         let key = options.key.clone().or(stream.key_serde.clone());
         let key = require(&mut graph, key, &name, "key", "Grouped::with");
-        let value = require(&mut graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
+        let value =
+            require(&mut graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
         let store = key_value_store(&mut graph, &store_name, &key, &value, None, &options);
         let (key_serde, topic, fold) = (key.clone(), store_name.clone(), Arc::new(fold));
         let make: MakeNode = Arc::new(move || {
@@ -121,7 +124,8 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
                 let store = cx.store::<A>(store);
                 let old = store.get(&key)?.cloned();
-                let timestamp = old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
+                let timestamp =
+                    old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
                 let old = old.map(|(_, value)| value);
                 let new = fold(&record.key, record.value, old.clone());
                 store.put(key, Some((timestamp, new.clone())));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use headwater_model::TimestampMs;
 
+use crate::error::TaskError;
 use crate::graph::MakeNode;
 use crate::node::{Cx, Payload, Rec, node};
-use crate::error::TaskError;
 use crate::processor::{Processor, ProcessorNode};
 use crate::serdes::SerdeRef;
 
@@ -51,10 +51,14 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         F: Fn(Rec<K, V>, &mut Cx<'_>) -> Result<(), TaskError> + Send + Sync + 'static,
     {
         let run = Arc::new(run);
-        self.append(prefix, kind, Arc::new(move || {
-            let run = run.clone();
-            node(move |record: Rec<K, V>, cx| run(record, cx))
-        }))
+        self.append(
+            prefix,
+            kind,
+            Arc::new(move || {
+                let run = run.clone();
+                node(move |record: Rec<K, V>, cx| run(record, cx))
+            }),
+        )
     }
 
     fn append(&self, prefix: &str, kind: &'static str, make: MakeNode) -> usize {
@@ -147,7 +151,9 @@ impl<K: Payload, V: Payload> KStream<K, V> {
     ) -> KStream<K, V2> {
         let node = self.each("KSTREAM-FLATMAPVALUES", "flat map values", move |record, cx| {
             let Rec { key, value, timestamp } = record;
-            map(value).into_iter().try_for_each(|value| cx.forward(Rec { key: key.clone(), value, timestamp }))
+            map(value)
+                .into_iter()
+                .try_for_each(|value| cx.forward(Rec { key: key.clone(), value, timestamp }))
         });
         self.with_values(node)
     }
@@ -196,7 +202,10 @@ impl<K: Payload, V: Payload> KStream<K, V> {
     }
 
     /// A new key for each record.
-    pub fn select_key<K2: Payload>(&self, select: impl Fn(&K, &V) -> K2 + Send + Sync + 'static) -> KStream<K2, V> {
+    pub fn select_key<K2: Payload>(
+        &self,
+        select: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
+    ) -> KStream<K2, V> {
         let node = self.each("KSTREAM-KEY-SELECT", "select key", move |record, cx| {
             let key = select(&record.key, &record.value);
             cx.forward(Rec { key, value: record.value, timestamp: record.timestamp })
@@ -316,9 +325,13 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         make: impl Fn() -> P + Send + Sync + 'static,
         stores: &[&str],
     ) -> KStream<K2, V2> {
-        let node = self.append("KSTREAM-PROCESSOR", "process", Arc::new(move || {
-            Box::new(ProcessorNode { processor: make(), types: PhantomData::<fn(K, V, K2, V2)> })
-        }));
+        let node = self.append(
+            "KSTREAM-PROCESSOR",
+            "process",
+            Arc::new(move || {
+                Box::new(ProcessorNode { processor: make(), types: PhantomData::<fn(K, V, K2, V2)> })
+            }),
+        );
         self.graph.borrow_mut().connect_named(node, stores);
         self.with_keys(node, None)
     }

@@ -176,7 +176,8 @@ impl<K: Payload, V: Payload> KTable<K, V> {
 
     /// Only rows for which `keep` holds; a row that no longer does is deleted.
     pub fn filter(&self, keep: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
-        let table = self.derive("KTABLE-FILTER", "filter", move |key, value| keep(key, &value).then_some(value));
+        let table =
+            self.derive("KTABLE-FILTER", "filter", move |key, value| keep(key, &value).then_some(value));
         Self { value_serde: self.value_serde.clone(), ..table }
     }
 

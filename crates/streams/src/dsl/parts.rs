@@ -172,7 +172,8 @@ fn normalize<K: Payload, V: Payload>(
     topic: &str,
 ) -> Normalize {
     let (store, topic, as_it_is) = (store.to_owned(), topic.to_owned(), Arc::ptr_eq(value, store_value));
-    let (key, value, key_out, value_out) = (key.clone(), value.clone(), store_key.clone(), store_value.clone());
+    let (key, value, key_out, value_out) =
+        (key.clone(), value.clone(), store_key.clone(), store_value.clone());
     Arc::new(move |record: &Record| {
         let decoded = key.deserialize(&topic, record.key.as_ref()?).ok()?;
         let store_key = key_out.serialize(&store, &decoded).ok()?;
@@ -180,7 +181,8 @@ fn normalize<K: Payload, V: Payload>(
             None => None,
             Some(bytes) => {
                 let decoded = value.deserialize(&topic, bytes).ok()?;
-                let bytes = if as_it_is { bytes.clone() } else { value_out.serialize(&store, &decoded).ok()? };
+                let bytes =
+                    if as_it_is { bytes.clone() } else { value_out.serialize(&store, &decoded).ok()? };
                 Some(keys::stored_value(record.timestamp, &bytes))
             }
         };
@@ -198,7 +200,8 @@ pub(crate) fn key_value_store<K: Payload, V: Payload>(
     options: &Materialized<K, V>,
 ) -> usize {
     let layout = Layout::key_value();
-    NewStore { name, layout, key, value, retention_ms: None, window_size_ms: None, source }.add(graph, options)
+    NewStore { name, layout, key, value, retention_ms: None, window_size_ms: None, source }
+        .add(graph, options)
 }
 
 /// A store for windows (`size` given) or sessions.
@@ -224,7 +227,11 @@ pub(crate) fn timed_store<K: Payload, V: Payload>(
 }
 
 /// Reads a key-value store as a table.
-pub(crate) fn store_getter<K: Payload, V: Payload>(store: usize, name: &str, key: &SerdeRef<K>) -> Getter<K, V> {
+pub(crate) fn store_getter<K: Payload, V: Payload>(
+    store: usize,
+    name: &str,
+    key: &SerdeRef<K>,
+) -> Getter<K, V> {
     let (name, serde): (Arc<str>, _) = (Arc::from(name), key.clone());
     Arc::new(move |cx, key| match cx.encode(&serde, "key", &name, key)? {
         Some(key) => Ok(cx.store::<V>(store).get(&key)?.cloned()),

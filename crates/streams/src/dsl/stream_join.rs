@@ -51,7 +51,8 @@ impl<V> Serde<Seen<V>> for SeenSerde<V> {
     }
 
     fn deserialize(&self, topic: &str, bytes: &Bytes) -> Result<Seen<V>, SerdeError> {
-        let (time, _) = bytes.split_first_chunk::<8>().ok_or_else(|| SerdeError::new("shorter than its stream time"))?;
+        let (time, _) =
+            bytes.split_first_chunk::<8>().ok_or_else(|| SerdeError::new("shorter than its stream time"))?;
         let value = self.0.deserialize(topic, &bytes.slice(8..))?;
         Ok(Seen { stream_time: i64::from_be_bytes(*time), value })
     }
@@ -288,7 +289,8 @@ impl<K: Payload, V: Payload> KStream<K, V> {
     ) -> KStream<K, Out> {
         // An inner join never asks for a pair with a side missing.
         let pair = move |left: Option<&V>, right: Option<&V2>| Some(join(left?, right?));
-        self.join_windowed(other, Arc::new(pair), windows, joined, (false, false)).flat_map_values(|pair| pair)
+        self.join_windowed(other, Arc::new(pair), windows, joined, (false, false))
+            .flat_map_values(|pair| pair)
     }
 
     /// As [`KStream::join_stream`]; records of this stream without a partner come alone once their window has closed.
@@ -335,8 +337,14 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let (own, _) =
             timed_store(&mut graph, &own, (&key, &left_seen), StoreKind::Window, sizes, &Materialized::new());
         let that = format!("{base}-other-join-store");
-        let (that, _) =
-            timed_store(&mut graph, &that, (&key, &right_seen), StoreKind::Window, sizes, &Materialized::new());
+        let (that, _) = timed_store(
+            &mut graph,
+            &that,
+            (&key, &right_seen),
+            StoreKind::Window,
+            sizes,
+            &Materialized::new(),
+        );
         let waiting = left_outer.then(|| {
             let either: SerdeRef<Either<V, V2>> = Arc::new(EitherSerde(value.clone(), other_value.clone()));
             let name = format!("{base}-unmatched-store");
@@ -378,12 +386,8 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             wrap: Either::Right,
         });
         let stores: Vec<usize> = [Some(own), Some(that), waiting].into_iter().flatten().collect();
-        let from_left: MakeNode = Arc::new(move || {
-            Box::new(SideNode(left_side.clone()))
-        });
-        let from_right: MakeNode = Arc::new(move || {
-            Box::new(SideNode(right_side.clone()))
-        });
+        let from_left: MakeNode = Arc::new(move || Box::new(SideNode(left_side.clone())));
+        let from_right: MakeNode = Arc::new(move || Box::new(SideNode(right_side.clone())));
         let name = graph.generate("KSTREAM-JOINTHIS");
         let this = graph.operator(name, "join streams", &[left.node], from_left);
         let name = graph.generate("KSTREAM-JOINOTHER");

@@ -32,7 +32,8 @@ impl<K: Payload, V: Payload> KTable<Windowed<K>, V> {
         }
         let close_after = self.close_after_ms.unwrap_or(0);
         let key = require(&mut graph, self.key_serde.clone(), &node_name, "key", "Grouped::with");
-        let value = require(&mut graph, self.value_serde.clone(), &node_name, "value", "Materialized::value_serde");
+        let value =
+            require(&mut graph, self.value_serde.clone(), &node_name, "value", "Materialized::value_serde");
         let options = Materialized::new();
         let store = NewStore {
             name: &store_name,
@@ -90,7 +91,9 @@ impl<K: Payload, V: Payload> Node for Suppress<K, V> {
         }
         self.first_end = closed.saturating_add(1);
         let end = self.first_end.max(0).to_be_bytes();
-        for (buffer_key, timestamp, value) in cx.store::<V>(*store).range(Bound::Unbounded, Bound::Excluded(&end))? {
+        for (buffer_key, timestamp, value) in
+            cx.store::<V>(*store).range(Bound::Unbounded, Bound::Excluded(&end))?
+        {
             cx.store::<V>(*store).put(buffer_key.clone(), None);
             let wrong = |source| TaskError::StoredValue { store: topic.clone(), source };
             let key = key.deserialize(topic, &buffer_key.slice(8..)).map_err(wrong)?;

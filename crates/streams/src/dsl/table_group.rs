@@ -36,7 +36,8 @@ impl<V> Serde<Change<V>> for ChangeSerde<V> {
             (None, Some(old)) => [&bytes(old)?[..], &[0]].concat(),
             (Some(new), Some(old)) => {
                 let (new, old) = (bytes(new)?, bytes(old)?);
-                let length = u32::try_from(new.len()).map_err(|_| SerdeError::new("a value of more than 4 GiB"))?;
+                let length =
+                    u32::try_from(new.len()).map_err(|_| SerdeError::new("a value of more than 4 GiB"))?;
                 [&length.to_be_bytes()[..], &new[..], &old[..], &[2]].concat()
             }
             (None, None) => return Err(SerdeError::new("a change from nothing to nothing")),
@@ -81,12 +82,20 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
                 let change = |new, old| Change { new, old };
                 match (new, old) {
                     (None, None) => Ok(()),
-                    (Some((key, new)), None) => cx.forward(Rec { key, value: change(Some(new), None), timestamp }),
-                    (None, Some((key, old))) => cx.forward(Rec { key, value: change(None, Some(old)), timestamp }),
+                    (Some((key, new)), None) => {
+                        cx.forward(Rec { key, value: change(Some(new), None), timestamp })
+                    }
+                    (None, Some((key, old))) => {
+                        cx.forward(Rec { key, value: change(None, Some(old)), timestamp })
+                    }
                     (Some((new_key, new)), Some((old_key, old))) => {
                         let encoded = cx.encode(&key_serde, "key", "a grouping", &new_key)?;
                         if encoded == cx.encode(&key_serde, "key", "a grouping", &old_key)? {
-                            return cx.forward(Rec { key: new_key, value: change(Some(new), Some(old)), timestamp });
+                            return cx.forward(Rec {
+                                key: new_key,
+                                value: change(Some(new), Some(old)),
+                                timestamp,
+                            });
                         }
                         cx.forward(Rec { key: old_key, value: change(None, Some(old)), timestamp })?;
                         cx.forward(Rec { key: new_key, value: change(Some(new), None), timestamp })
@@ -125,7 +134,9 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
             Some(sum) => add(sum, value),
             None => value,
         };
-        self.fold("reduce", Materialized { value, ..materialized }, fold, move |_, old, sum| subtract(sum, old))
+        self.fold("reduce", Materialized { value, ..materialized }, fold, move |_, old, sum| {
+            subtract(sum, old)
+        })
     }
 
     /// Adds new values to their key's aggregate and subtracts old ones.
@@ -152,7 +163,8 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
         let store_name = windowless_name(options.name.as_deref(), &name);
         let key = options.key.clone().or(self.key_serde.clone());
         let key = require(&mut graph, key, &name, "key", "Grouped::with");
-        let value = require(&mut graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
+        let value =
+            require(&mut graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
         let source = self.partitioned.get().unwrap_or_else(|| {
             let value = require(&mut graph, self.value_serde.clone(), &name, "value", "Grouped::with");
             let change: SerdeRef<Change<V>> = Arc::new(ChangeSerde(value));
@@ -161,7 +173,8 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
         });
         self.partitioned.set(Some(source));
         let store = key_value_store(&mut graph, &store_name, &key, &value, None, &options);
-        let (key_serde, topic, add, subtract) = (key.clone(), store_name.clone(), Arc::new(add), Arc::new(subtract));
+        let (key_serde, topic, add, subtract) =
+            (key.clone(), store_name.clone(), Arc::new(add), Arc::new(subtract));
         let make: MakeNode = Arc::new(move || {
             let (key_serde, topic) = (key_serde.clone(), topic.clone());
             let (add, subtract) = (add.clone(), subtract.clone());
@@ -169,7 +182,8 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
                 let store = cx.store::<A>(store);
                 let stored = store.get(&key)?.cloned();
-                let timestamp = stored.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
+                let timestamp =
+                    stored.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
                 let old = stored.map(|(_, value)| value);
                 let mut sum = old.clone();
                 if let Some(value) = record.value.old {
@@ -207,7 +221,8 @@ mod tests {
     fn changes_read_back_and_short_ones_are_refused() {
         let serde = ChangeSerde(serdes::string());
         let text = |s: &str| Some(s.to_owned());
-        for (new, old) in [(text("n"), text("o")), (text(""), text("")), (text("n"), None), (None, text("o"))] {
+        for (new, old) in [(text("n"), text("o")), (text(""), text("")), (text("n"), None), (None, text("o"))]
+        {
             let change = Change { new, old };
             assert_eq!(serde.deserialize("t", &serde.serialize("t", &change).unwrap()).unwrap(), change);
         }

@@ -45,12 +45,20 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         )
     }
 
-    fn join_rows<V2: Payload, R: Payload>(&self, other: &KTable<K, V2>, join: Join<V, V2, R>) -> KTable<K, R> {
+    fn join_rows<V2: Payload, R: Payload>(
+        &self,
+        other: &KTable<K, V2>,
+        join: Join<V, V2, R>,
+    ) -> KTable<K, R> {
         let (this, other) = (self.settled(), &other.settled());
         this.join_settled(other, join)
     }
 
-    fn join_settled<V2: Payload, R: Payload>(&self, other: &KTable<K, V2>, join: Join<V, V2, R>) -> KTable<K, R> {
+    fn join_settled<V2: Payload, R: Payload>(
+        &self,
+        other: &KTable<K, V2>,
+        join: Join<V, V2, R>,
+    ) -> KTable<K, R> {
         let flipped: Join<V2, V, R> = {
             let join = join.clone();
             Arc::new(move |right, left| join(left, right))
@@ -71,7 +79,8 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         let getter: Getter<K, R> = Arc::new(move |cx, key| {
             let (left, right) = (this(cx, key)?, that(cx, key)?);
             let timestamp = left.as_ref().map(|(t, _)| *t).max(right.as_ref().map(|(t, _)| *t)).unwrap_or(0);
-            Ok(join(left.as_ref().map(|(_, v)| v), right.as_ref().map(|(_, v)| v)).map(|row| (timestamp, row)))
+            Ok(join(left.as_ref().map(|(_, v)| v), right.as_ref().map(|(_, v)| v))
+                .map(|row| (timestamp, row)))
         });
         KTable {
             graph: self.graph.clone(),
@@ -87,7 +96,10 @@ impl<K: Payload, V: Payload> KTable<K, V> {
     }
 }
 
-fn side<K: Payload, V: Payload, V2: Payload, R: Payload>(other: Getter<K, V2>, join: Join<V, V2, R>) -> MakeNode {
+fn side<K: Payload, V: Payload, V2: Payload, R: Payload>(
+    other: Getter<K, V2>,
+    join: Join<V, V2, R>,
+) -> MakeNode {
     Arc::new(move || {
         let (other, join) = (other.clone(), join.clone());
         node(move |record: Rec<K, Change<V>>, cx| {
@@ -98,7 +110,8 @@ fn side<K: Payload, V: Payload, V2: Payload, R: Payload>(other: Getter<K, V2>, j
             if new.is_none() && old.is_none() {
                 return Ok(());
             }
-            let timestamp = found.as_ref().map_or(record.timestamp, |(other, _)| record.timestamp.max(*other));
+            let timestamp =
+                found.as_ref().map_or(record.timestamp, |(other, _)| record.timestamp.max(*other));
             cx.forward(Rec { key: record.key, value: Change { new, old }, timestamp })
         })
     })

@@ -83,7 +83,8 @@ fn operator<K: Payload, V: Payload, A: Payload>(
     let graph: &mut Graph = &mut guard;
     let key = require(graph, options.key.clone().or(stream.key_serde.clone()), &name, "key", "Grouped::with");
     let value = require(graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
-    let (store, retention) = timed_store(graph, &store_name, (&key, &value), kind, (needed_ms, size), options);
+    let (store, retention) =
+        timed_store(graph, &store_name, (&key, &value), kind, (needed_ms, size), options);
     let clock = graph.add_clock();
     let late = late.map(|sink| sink.add(graph));
     drop(guard);
@@ -161,7 +162,9 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
         add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
         materialized: Materialized<K, A>,
     ) -> KTable<Windowed<K>, A> {
-        self.fold("aggregate", materialized, move |key, value, sum| add(key, value, sum.unwrap_or_else(&initial)))
+        self.fold("aggregate", materialized, move |key, value, sum| {
+            add(key, value, sum.unwrap_or_else(&initial))
+        })
     }
 
     fn fold<A: Payload>(
@@ -201,7 +204,8 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
                     let store = cx.store::<A>(store);
                     let store_key = store.layout().store_key(&key, start, 0);
                     let old = store.get(&store_key)?.cloned();
-                    let timestamp = old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
+                    let timestamp =
+                        old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
                     let old = old.map(|(_, value)| value);
                     let new = fold(&record.key, value, old.clone());
                     store.put(store_key, Some((timestamp, new.clone())));
@@ -323,13 +327,17 @@ impl<K: Payload, F, M> Session<K, F, M> {
         let layout = store.layout();
         let latest_start = time.saturating_add(self.gap);
         let mut found = Vec::new();
-        store.fetch_while(key, (time.saturating_sub(self.gap).max(0), latest.max(latest_start)), |store_key, value| {
-            let Some(entry) = layout.parse(&store_key) else { return true };
-            if entry.second <= latest_start {
-                found.push((store_key, entry.second, entry.time, value));
-            }
-            entry.time <= latest_start
-        })?;
+        store.fetch_while(
+            key,
+            (time.saturating_sub(self.gap).max(0), latest.max(latest_start)),
+            |store_key, value| {
+                let Some(entry) = layout.parse(&store_key) else { return true };
+                if entry.second <= latest_start {
+                    found.push((store_key, entry.second, entry.time, value));
+                }
+                entry.time <= latest_start
+            },
+        )?;
         Ok(found)
     }
 

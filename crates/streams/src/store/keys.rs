@@ -107,7 +107,13 @@ impl Layout {
     }
 
     /// Inclusive store-key bounds of `key` within one segment, for times `from..=to`.
-    pub fn key_range(&self, segment: i64, key: &[u8], from: TimestampMs, to: TimestampMs) -> (Vec<u8>, Vec<u8>) {
+    pub fn key_range(
+        &self,
+        segment: i64,
+        key: &[u8],
+        from: TimestampMs,
+        to: TimestampMs,
+    ) -> (Vec<u8>, Vec<u8>) {
         let mut low = self.prefix(segment, key);
         let mut high = low.clone();
         self.push_tail(&mut low, from, 0);
@@ -197,7 +203,8 @@ mod tests {
                 previous = store_key;
                 let (low, high) = layout.key_range(0, key, 0, 59_999);
                 for other in keys {
-                    let inside = (low.as_slice()..=high.as_slice()).contains(&&layout.store_key(other, time, 0)[..]);
+                    let inside =
+                        (low.as_slice()..=high.as_slice()).contains(&&layout.store_key(other, time, 0)[..]);
                     assert_eq!(inside, key == other, "{key:?} {other:?}");
                 }
             }

@@ -77,7 +77,14 @@ pub(crate) struct TypedStore<V> {
 
 impl<V: Payload> TypedStore<V> {
     pub fn new(parts: StoreParts<V>, backend: Box<dyn StoreBackend>) -> Self {
-        Self { parts, backend, entries: BTreeMap::new(), dirty: Vec::new(), pending: Vec::new(), live_from: 0 }
+        Self {
+            parts,
+            backend,
+            entries: BTreeMap::new(),
+            dirty: Vec::new(),
+            pending: Vec::new(),
+            live_from: 0,
+        }
     }
 
     pub fn layout(&self) -> Layout {
@@ -90,8 +97,8 @@ impl<V: Payload> TypedStore<V> {
 
     fn decode(&self, stored: &Bytes) -> Result<(TimestampMs, V), TaskError> {
         let wrong = |source| TaskError::StoredValue { store: self.parts.name.to_string(), source };
-        let (timestamp, bytes) =
-            keys::split_value(stored).ok_or_else(|| wrong(crate::serdes::SerdeError::new("shorter than a timestamp")))?;
+        let (timestamp, bytes) = keys::split_value(stored)
+            .ok_or_else(|| wrong(crate::serdes::SerdeError::new("shorter than a timestamp")))?;
         let value = self.parts.serde.deserialize(&self.parts.name, &bytes).map_err(wrong)?;
         Ok((timestamp, value))
     }
@@ -117,7 +124,11 @@ impl<V: Payload> TypedStore<V> {
     }
 
     /// All entries between the bounds in key order.
-    pub fn range(&mut self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, TimestampMs, V)>, TaskError> {
+    pub fn range(
+        &mut self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Result<Vec<(Bytes, TimestampMs, V)>, TaskError> {
         if keys::is_empty_range(from, to) {
             return Ok(Vec::new());
         }
@@ -255,6 +266,8 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         for (key, _) in &batch {
             self.entries.remove(key);
         }
-        self.backend.apply(batch).map_err(|e| TaskError::Store { store: self.parts.name.to_string(), source: e })
+        self.backend
+            .apply(batch)
+            .map_err(|e| TaskError::Store { store: self.parts.name.to_string(), source: e })
     }
 }

@@ -116,7 +116,8 @@ impl Input {
     /// of a repartition topic without a stamp (another program wrote it) is judged by the partition's own time.
     pub fn stamp(&mut self, timestamp: TimestampMs, headers: &mut Vec<Header>) -> Stamp {
         self.partition_time = self.partition_time.max(timestamp);
-        let own = Stamp { topic: topic_id(&self.topic), partition: self.at.partition, time: self.partition_time };
+        let own =
+            Stamp { topic: topic_id(&self.topic), partition: self.at.partition, time: self.partition_time };
         let Some(lanes) = &mut self.lanes else { return own };
         let Some(stamp) = Stamp::take(headers) else { return own };
         lanes.advance(stamp);

@@ -299,7 +299,8 @@ impl Task {
             .iter()
             .filter_map(|input| {
                 let lanes = input.lanes.as_ref().map(LaneClocks::to_text).unwrap_or_default();
-                let times = format!("hw2;{};{};{clocks};{lanes}", input.partition_time, self.core.stream_time);
+                let times =
+                    format!("hw2;{};{};{clocks};{lanes}", input.partition_time, self.core.stream_time);
                 Some((input.at.clone(), input.next_offset()?, times))
             })
             .collect()
@@ -311,10 +312,13 @@ impl Task {
         if parts.next() != Some("hw2") {
             return;
         }
-        let times = (parts.next().and_then(|t| t.parse().ok()), parts.next().and_then(|t| t.parse::<i64>().ok()));
+        let times =
+            (parts.next().and_then(|t| t.parse().ok()), parts.next().and_then(|t| t.parse::<i64>().ok()));
         let (Some(partition_time), Some(stream_time)) = times else { return };
         for pair in parts.next().unwrap_or_default().split(',') {
-            let clock = pair.split_once(':').and_then(|(i, t)| Some((i.parse::<usize>().ok()?, t.parse::<i64>().ok()?)));
+            let clock = pair
+                .split_once(':')
+                .and_then(|(i, t)| Some((i.parse::<usize>().ok()?, t.parse::<i64>().ok()?)));
             if let Some((index, time)) = clock
                 && let Some(clock) = self.core.clocks.get_mut(index)
             {
@@ -379,7 +383,11 @@ impl Task {
     }
 
     /// Converts only: for a shell that writes the entries and its changelog position in one batch.
-    pub fn restore_batch(&self, store: &str, records: &[Record]) -> Result<Vec<(Bytes, Option<Bytes>)>, TaskError> {
+    pub fn restore_batch(
+        &self,
+        store: &str,
+        records: &[Record],
+    ) -> Result<Vec<(Bytes, Option<Bytes>)>, TaskError> {
         let index = self.store_index(store)?;
         Ok(self.core.stores[index].as_ref().map(|store| store.restore_batch(records)).unwrap_or_default())
     }
@@ -393,6 +401,12 @@ impl Task {
         let own = |(index, slot): &(usize, &crate::node::Slot)| {
             slot.node.is_some() || self.inputs.iter().any(|input| input.node == *index)
         };
-        self.core.slots.iter().enumerate().filter(own).map(|(_, slot)| (slot.name.to_string(), slot.records)).collect()
+        self.core
+            .slots
+            .iter()
+            .enumerate()
+            .filter(own)
+            .map(|(_, slot)| (slot.name.to_string(), slot.records))
+            .collect()
     }
 }

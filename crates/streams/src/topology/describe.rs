@@ -55,14 +55,22 @@ pub(super) fn describe(graph: &Graph, subtopologies: &[Vec<usize>]) -> TopologyD
             kind: spec.kind.to_owned(),
             topics,
             stores: local.chain(global).collect(),
-            successors: spec.children.iter().chain(&spec.late).map(|&child| graph.nodes[child].name.to_string()).collect(),
+            successors: spec
+                .children
+                .iter()
+                .chain(&spec.late)
+                .map(|&child| graph.nodes[child].name.to_string())
+                .collect(),
         }
     };
     let part = |(id, nodes): (usize, &Vec<usize>)| SubtopologyDescription {
         id: id as i32,
         nodes: nodes.iter().map(node).collect(),
     };
-    let global = |spec: &crate::graph::GlobalSpec| GlobalDescription { store: spec.name.clone(), topic: spec.topic.clone() };
+    let global = |spec: &crate::graph::GlobalSpec| GlobalDescription {
+        store: spec.name.clone(),
+        topic: spec.topic.clone(),
+    };
     TopologyDescription {
         application_id: graph.application_id.clone(),
         subtopologies: subtopologies.iter().enumerate().map(part).collect(),
@@ -77,18 +85,28 @@ impl fmt::Display for TopologyDescription {
             writeln!(f, "   Sub-topology: {}", part.id)?;
             for node in &part.nodes {
                 match node.kind.as_str() {
-                    "source" => writeln!(f, "    Source: {} (topics: [{}])", node.name, node.topics.join(", "))?,
+                    "source" => {
+                        writeln!(f, "    Source: {} (topics: [{}])", node.name, node.topics.join(", "))?
+                    }
                     "sink" => writeln!(f, "    Sink: {} (topic: {})", node.name, node.topics.join(", "))?,
                     _ => writeln!(f, "    Processor: {} (stores: [{}])", node.name, node.stores.join(", "))?,
                 }
                 if node.kind != "sink" {
-                    let next = if node.successors.is_empty() { "none".to_owned() } else { node.successors.join(", ") };
+                    let next = if node.successors.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        node.successors.join(", ")
+                    };
                     writeln!(f, "      --> {next}")?;
                 }
                 let parents = part.nodes.iter().filter(|other| other.successors.contains(&node.name));
                 let parents: Vec<&str> = parents.map(|parent| parent.name.as_str()).collect();
                 if node.kind != "source" {
-                    writeln!(f, "      <-- {}", if parents.is_empty() { "none".to_owned() } else { parents.join(", ") })?;
+                    writeln!(
+                        f,
+                        "      <-- {}",
+                        if parents.is_empty() { "none".to_owned() } else { parents.join(", ") }
+                    )?;
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::error::TopologyError;
 use crate::graph::{Graph, Role};
 use crate::lanes::topic_id;
 
@@ -45,7 +46,8 @@ impl Flow {
 
     fn timed_nodes(&self, graph: &Graph) -> Vec<bool> {
         let mut timed = vec![false; graph.nodes.len()];
-        let mut open: Vec<usize> = (0..graph.nodes.len()).filter(|&node| graph.nodes[node].clock.is_some()).collect();
+        let mut open: Vec<usize> =
+            (0..graph.nodes.len()).filter(|&node| graph.nodes[node].clock.is_some()).collect();
         while let Some(node) = open.pop() {
             if std::mem::replace(&mut timed[node], true) {
                 continue;
@@ -83,7 +85,24 @@ impl Flow {
     }
 }
 
+/// Lanes tell topics apart by their hash.
+pub(super) fn check_lanes(graph: &Graph) -> Result<(), TopologyError> {
+    let mut seen = BTreeMap::new();
+    for node in &graph.nodes {
+        if let Role::Source { topic, .. } = &node.role
+            && let Some(other) = seen.insert(topic_id(topic), topic.clone())
+            && other != *topic
+        {
+            let reason =
+                "its murmur2 hash equals that of another topic the application reads; rename one of them";
+            return Err(TopologyError::InvalidName { given: topic.to_string(), reason });
+        }
+    }
+    Ok(())
+}
+
 fn writers<'a>(graph: &'a Graph, topic: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let writes = move |node: &usize| matches!(&graph.nodes[*node].role, Role::Sink { topic: t, .. } if **t == *topic);
+    let writes =
+        move |node: &usize| matches!(&graph.nodes[*node].role, Role::Sink { topic: t, .. } if **t == *topic);
     (0..graph.nodes.len()).filter(writes)
 }

@@ -69,6 +69,7 @@ impl Topology {
         if !has_source && graph.globals.is_empty() {
             return Err(TopologyError::NoSource { application_id: graph.application_id });
         }
+        flow::check_lanes(&graph)?;
         let subtopologies = partitions::connected_parts(&graph);
         let flow = Flow::new(&graph);
         Ok(Self { graph: Arc::new(graph), subtopologies: Arc::new(subtopologies), flow: Arc::new(flow) })
@@ -127,7 +128,10 @@ impl Topology {
     }
 
     fn stores_of(&self, subtopology: usize) -> BTreeSet<usize> {
-        self.subtopologies[subtopology].iter().flat_map(|&node| self.graph.nodes[node].stores.iter().copied()).collect()
+        self.subtopologies[subtopology]
+            .iter()
+            .flat_map(|&node| self.graph.nodes[node].stores.iter().copied())
+            .collect()
     }
 
     fn task_count(&self, subtopology: usize, counts: &BTreeMap<String, i32>) -> i32 {
@@ -136,7 +140,8 @@ impl Topology {
 
     /// Topics read that are not internal: they must exist before the application starts.
     pub fn source_topics(&self) -> Vec<String> {
-        let mut topics: BTreeSet<String> = self.graph.globals.iter().map(|global| global.topic.clone()).collect();
+        let mut topics: BTreeSet<String> =
+            self.graph.globals.iter().map(|global| global.topic.clone()).collect();
         for node in &self.graph.nodes {
             if let Role::Source { topic, .. } = &node.role
                 && !self.graph.is_internal(topic)
@@ -182,7 +187,8 @@ impl Topology {
 
     /// The partitions that a task reads, as far as they exist.
     pub fn inputs(&self, task: TaskId, partitions: &dyn Fn(&str) -> Option<i32>) -> Vec<TopicPartition> {
-        let counts = partitions::topic_counts(&self.graph, &self.subtopologies, partitions).unwrap_or_default();
+        let counts =
+            partitions::topic_counts(&self.graph, &self.subtopologies, partitions).unwrap_or_default();
         let Ok(subtopology) = self.check(task) else { return Vec::new() };
         self.sources_of(subtopology)
             .filter(|(_, topic)| counts.get(&***topic).is_some_and(|count| task.partition < *count))
@@ -201,14 +207,17 @@ impl Topology {
     /// The stores of a sub-topology, before any task of it exists.
     pub fn stores(&self, subtopology: i32) -> Vec<StoreInfo> {
         match self.check(TaskId { subtopology, partition: 0 }) {
-            Ok(index) => self.stores_of(index).into_iter().map(|store| info(&self.graph.stores[store])).collect(),
+            Ok(index) => {
+                self.stores_of(index).into_iter().map(|store| info(&self.graph.stores[store])).collect()
+            }
             Err(_) => Vec::new(),
         }
     }
 
     /// The global tables, which every instance loads before its tasks start.
     pub fn global_stores(&self) -> Vec<GlobalStore> {
-        let global = |g: &crate::graph::GlobalSpec| GlobalStore { store: g.name.clone(), topic: g.topic.clone() };
+        let global =
+            |g: &crate::graph::GlobalSpec| GlobalStore { store: g.name.clone(), topic: g.topic.clone() };
         self.graph.globals.iter().map(global).collect()
     }
 
@@ -241,10 +250,12 @@ impl Topology {
             infos.push((index, info(spec)));
         }
         let own: BTreeSet<usize> = self.subtopologies[subtopology].iter().copied().collect();
-        let inputs: Vec<Input> = own.iter().filter_map(|&node| self.new_input(node, id.partition, &counts)).collect();
+        let inputs: Vec<Input> =
+            own.iter().filter_map(|&node| self.new_input(node, id.partition, &counts)).collect();
         let clock_inputs = self.clock_inputs(&inputs);
         let lanes = |at: &usize| inputs[*at].lanes.as_ref().map_or(1, LaneClocks::len);
-        let one_lane = clock_inputs.iter().map(|places| places.iter().map(lanes).sum::<usize>() <= 1).collect();
+        let one_lane =
+            clock_inputs.iter().map(|places| places.iter().map(lanes).sum::<usize>() <= 1).collect();
         Ok(Task {
             id,
             core: Core {
@@ -324,15 +335,26 @@ impl Topology {
 
     /// The query side of a store whose `Materialized` was given `.json()`.
     pub fn queryable(&self, store: &str) -> Option<QueryableStore> {
-        let local = self.graph.stores.iter().find(|spec| &*spec.name == store).and_then(|spec| spec.queryable.clone());
+        let local = self
+            .graph
+            .stores
+            .iter()
+            .find(|spec| &*spec.name == store)
+            .and_then(|spec| spec.queryable.clone());
         let global = self.graph.globals.iter().find(|spec| spec.name == store);
         local.or_else(|| global.and_then(|spec| spec.queryable.clone()))
     }
 
     /// The names that [`Topology::queryable`] knows.
     pub fn queryable_stores(&self) -> Vec<String> {
-        let local = self.graph.stores.iter().filter(|spec| spec.queryable.is_some()).map(|spec| spec.name.to_string());
-        let global = self.graph.globals.iter().filter(|spec| spec.queryable.is_some()).map(|spec| spec.name.clone());
+        let local = self
+            .graph
+            .stores
+            .iter()
+            .filter(|spec| spec.queryable.is_some())
+            .map(|spec| spec.name.to_string());
+        let global =
+            self.graph.globals.iter().filter(|spec| spec.queryable.is_some()).map(|spec| spec.name.clone());
         local.chain(global).collect()
     }
 

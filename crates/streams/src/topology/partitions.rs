@@ -100,7 +100,10 @@ fn fixed_counts(
     existing: &dyn Fn(&str) -> Option<i32>,
 ) -> Result<BTreeMap<String, i32>, TopologyError> {
     let mut counts = BTreeMap::new();
-    let unknown = |topic: &str, node: &str| TopologyError::UnknownTopic { topic: topic.to_owned(), node: node.to_owned() };
+    let unknown = |topic: &str, node: &str| TopologyError::UnknownTopic {
+        topic: topic.to_owned(),
+        node: node.to_owned(),
+    };
     for (index, node) in graph.nodes.iter().enumerate() {
         let Some(topic) = source_topic(graph, index) else { continue };
         let count = match graph.repartitions.iter().find(|repartition| &*repartition.topic == topic) {
@@ -123,7 +126,8 @@ fn spread_fixed_counts(graph: &Graph, counts: &mut BTreeMap<String, i32>) -> Res
     while !settled {
         settled = true;
         for group in &graph.copartitions {
-            let topics: Vec<&str> = group.sources.iter().filter_map(|&node| source_topic(graph, node)).collect();
+            let topics: Vec<&str> =
+                group.sources.iter().filter_map(|&node| source_topic(graph, node)).collect();
             let mut fixed = topics.iter().filter_map(|topic| Some((*topic, *counts.get(*topic)?)));
             let Some((first, first_partitions)) = fixed.next() else { continue };
             if let Some((second, second_partitions)) = fixed.find(|(_, count)| *count != first_partitions) {
@@ -170,7 +174,8 @@ fn follows_partner(graph: &Graph, topic: &str) -> bool {
 
 /// The topics read by the sub-topologies that write `topic`.
 fn upstream_topics<'a>(graph: &'a Graph, subtopologies: &[Vec<usize>], topic: &str) -> Vec<&'a str> {
-    let writes = |&node: &usize| matches!(&graph.nodes[node].role, Role::Sink { topic: t, .. } if **t == *topic);
+    let writes =
+        |&node: &usize| matches!(&graph.nodes[node].role, Role::Sink { topic: t, .. } if **t == *topic);
     let writers = subtopologies.iter().filter(|part| part.iter().any(|node| writes(node)));
     writers.flat_map(|part| part.iter().filter_map(|&node| source_topic(graph, node))).collect()
 }

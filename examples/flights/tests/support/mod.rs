@@ -52,7 +52,8 @@ impl Service {
     }
 
     pub fn weather(&mut self, key: &str, temp: f64, time: i64) {
-        let weather = Weather { temp: Some(temp), wind_speed: Some(12.5), precip: Some(0.0), visib: Some(10.0) };
+        let weather =
+            Weather { temp: Some(temp), wind_speed: Some(12.5), precip: Some(0.0), visib: Some(10.0) };
         let serde = self.serdes.weather.clone();
         self.put("weather", &serde, key, &weather, time);
     }
@@ -65,7 +66,11 @@ impl Service {
     }
 
     /// Rows of a topic since the last call, `None` for tombstones.
-    pub fn read<T>(&mut self, topic: &str, serde: impl Fn(&Serdes) -> &SerdeRef<T>) -> Vec<(String, Option<T>)> {
+    pub fn read<T>(
+        &mut self,
+        topic: &str,
+        serde: impl Fn(&Serdes) -> &SerdeRef<T>,
+    ) -> Vec<(String, Option<T>)> {
         let serde = serde(&self.serdes).clone();
         self.driver.read(topic, (&string(), &serde)).into_iter().map(|(key, value, _)| (key, value)).collect()
     }

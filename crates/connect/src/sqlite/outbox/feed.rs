@@ -51,7 +51,9 @@ impl Sql {
         let (outbox, aside) = (outbox_table(table), set_aside_table(table));
         let columns = quote_all(columns.iter().map(String::as_str));
         Self {
-            select: format!("SELECT _seq, _deleted, _time, {columns} FROM {outbox} WHERE _seq > ?1 ORDER BY _seq LIMIT ?2"),
+            select: format!(
+                "SELECT _seq, _deleted, _time, {columns} FROM {outbox} WHERE _seq > ?1 ORDER BY _seq LIMIT ?2"
+            ),
             set_aside: format!(
                 "INSERT INTO {aside} (_seq, _reason, _deleted, _time, {columns}) \
                  SELECT _seq, ?2, _deleted, _time, {columns} FROM {outbox} WHERE _seq = ?1"
@@ -85,7 +87,19 @@ impl OutboxFeed {
         let (topic, identity) = (stream.topic.clone(), state.identity);
         let (committed_to, swept_at) = (read_to, Instant::now());
         Ok(Self {
-            name, path, topic, connection, sweeper, handle, encoder, identity, sql, read_to, committed_to, swept_to, swept_at,
+            name,
+            path,
+            topic,
+            connection,
+            sweeper,
+            handle,
+            encoder,
+            identity,
+            sql,
+            read_to,
+            committed_to,
+            swept_to,
+            swept_at,
         })
     }
 
@@ -112,7 +126,8 @@ impl OutboxFeed {
 
     /// Before the batch that passes them is published: the position may then go past them.
     fn set_aside(&mut self, misfits: &[(i64, Misfit)]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction =
+            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for (sequence, misfit) in misfits {
             tracing::warn!(source = self.name, sequence, %misfit, "row set aside; correct it in its table");
             transaction.execute(&self.sql.set_aside, (sequence, misfit.to_string()))?;
@@ -124,12 +139,19 @@ impl OutboxFeed {
     }
 
     fn sweep(&mut self, range: RangeInclusive<i64>) {
-        let result = self.sweeper.prepare_cached(&self.sql.sweep).and_then(|mut s| s.execute((range.start(), range.end())));
+        let result = self
+            .sweeper
+            .prepare_cached(&self.sql.sweep)
+            .and_then(|mut s| s.execute((range.start(), range.end())));
         self.swept_at = Instant::now();
         match result {
             Ok(_) => self.swept_to = *range.end(),
-            Err(error) if is_busy(&error) => tracing::debug!(source = self.name, "outbox is in use; removal put off"),
-            Err(error) => tracing::warn!(source = self.name, %error, "published rows stay in the outbox until the next attempt"),
+            Err(error) if is_busy(&error) => {
+                tracing::debug!(source = self.name, "outbox is in use; removal put off")
+            }
+            Err(error) => {
+                tracing::warn!(source = self.name, %error, "published rows stay in the outbox until the next attempt")
+            }
         }
     }
 }
@@ -176,7 +198,9 @@ impl Feed for OutboxFeed {
         if ending && let Err(error) = self.sweeper.busy_timeout(super::super::BUSY_TIMEOUT) {
             tracing::warn!(source = self.name, %error, "set the busy timeout");
         }
-        while published(self) > 0 && (ending || published(self) >= SWEEP_ROWS || self.swept_at.elapsed() >= SWEEP_EVERY) {
+        while published(self) > 0
+            && (ending || published(self) >= SWEEP_ROWS || self.swept_at.elapsed() >= SWEEP_EVERY)
+        {
             let before = self.swept_to;
             self.sweep(before + 1..=self.committed_to.min(before + SWEEP_ROWS));
             if self.swept_to == before {

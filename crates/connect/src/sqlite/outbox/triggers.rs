@@ -20,7 +20,8 @@ pub(super) fn generate(table: &Table, layout: &Layout) -> Result<String, Databas
     // A row whose key changes leaves its old key, at the time of the change.
     let leave = delete(table, layout, "NEW", &format!(" WHERE {key_changed}"));
     let delete = delete(table, layout, "OLD", "");
-    let [inserted, updated, deleted] = ["insert", "update", "delete"].map(|event| quote(&name(&table.name, event)));
+    let [inserted, updated, deleted] =
+        ["insert", "update", "delete"].map(|event| quote(&name(&table.name, event)));
     let columns = quote_all(watched);
     Ok(format!(
         "DROP TRIGGER IF EXISTS {inserted};
@@ -69,7 +70,10 @@ fn upsert(table: &Table, layout: &Layout) -> Result<String, DatabaseError> {
 fn rowid_alias(table: &Table) -> Result<&'static str, DatabaseError> {
     let free = |alias: &&str| !table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(alias));
     let alias = ["rowid", "_rowid_", "oid"].into_iter().find(free);
-    alias.ok_or_else(|| DatabaseError::NoTriggers { table: table.name.clone(), kind: "table that hides its rowid".into() })
+    alias.ok_or_else(|| DatabaseError::NoTriggers {
+        table: table.name.clone(),
+        kind: "table that hides its rowid".into(),
+    })
 }
 
 /// Writes the old key as deleted.

@@ -61,7 +61,11 @@ mod tests {
             (RANGE.start, "0000-01-01T00:00:00Z"),
             (RANGE.end - 1, "9999-12-31T23:59:59Z"),
         ] {
-            assert_eq!(format(millis).as_ref().map(|text| text.as_slice()), Some(text.as_bytes()), "{millis}");
+            assert_eq!(
+                format(millis).as_ref().map(|text| text.as_slice()),
+                Some(text.as_bytes()),
+                "{millis}"
+            );
         }
         assert_eq!(format(RANGE.end), None);
         assert_eq!(format(i64::MIN), None);

@@ -19,7 +19,9 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
 
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Offsets> {
     let mut statement = connection.prepare(READ)?;
-    let rows = statement.query_map([], |row| Ok((TopicPartition { topic: row.get(0)?, partition: row.get(1)? }, row.get(2)?)))?;
+    let rows = statement.query_map([], |row| {
+        Ok((TopicPartition { topic: row.get(0)?, partition: row.get(1)? }, row.get(2)?))
+    })?;
     rows.collect()
 }
 

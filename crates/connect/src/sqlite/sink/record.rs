@@ -121,9 +121,12 @@ fn kind(of: &Value) -> Option<FieldKind> {
         let logical = of["logicalType"].as_str();
         return match of["type"].as_str() {
             Some("long") if logical == Some("timestamp-millis") => Some(FieldKind::Instant),
-            Some("fixed") => of["size"].as_u64().and_then(|size| usize::try_from(size).ok()).map(FieldKind::Fixed),
+            Some("fixed") => {
+                of["size"].as_u64().and_then(|size| usize::try_from(size).ok()).map(FieldKind::Fixed)
+            }
             Some("enum") => {
-                let symbols = of["symbols"].as_array()?.iter().map(|symbol| symbol.as_str().map(str::to_owned));
+                let symbols =
+                    of["symbols"].as_array()?.iter().map(|symbol| symbol.as_str().map(str::to_owned));
                 symbols.collect::<Option<_>>().map(FieldKind::Enum)
             }
             Some(_) => kind(&of["type"]),

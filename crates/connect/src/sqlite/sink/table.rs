@@ -20,7 +20,9 @@ impl SinkTable {
     pub fn open(connection: &Connection, path: &Path, name: &str) -> Result<Self, DatabaseError> {
         let found = match Table::describe(connection, path, name) {
             Ok(found) => found,
-            Err(DatabaseError::NoTable { .. }) => return Ok(Self { name: name.to_owned(), columns: Vec::new(), made: false }),
+            Err(DatabaseError::NoTable { .. }) => {
+                return Ok(Self { name: name.to_owned(), columns: Vec::new(), made: false });
+            }
             Err(error) => return Err(error),
         };
         if !found.columns.iter().any(|column| column.name == "_key" && column.primary_key == 1) {
@@ -31,11 +33,21 @@ impl SinkTable {
     }
 
     /// Makes sure that each field has its column.
-    pub fn fit(&mut self, transaction: &Transaction<'_>, path: &Path, plan: &RecordPlan) -> Result<(), DatabaseError> {
+    pub fn fit(
+        &mut self,
+        transaction: &Transaction<'_>,
+        path: &Path,
+        plan: &RecordPlan,
+    ) -> Result<(), DatabaseError> {
         let run = |sql: String| transaction.execute_batch(&sql).map_err(|e| failed(path, "make a table", e));
         if !self.made {
-            let columns = plan.fields.iter().map(|field| format!(", {} {}", quote(&field.name), field.column_type()));
-            run(format!("CREATE TABLE {} (_key TEXT PRIMARY KEY NOT NULL{})", quote(&self.name), columns.collect::<String>()))?;
+            let columns =
+                plan.fields.iter().map(|field| format!(", {} {}", quote(&field.name), field.column_type()));
+            run(format!(
+                "CREATE TABLE {} (_key TEXT PRIMARY KEY NOT NULL{})",
+                quote(&self.name),
+                columns.collect::<String>()
+            ))?;
             self.columns = plan.fields.iter().map(|field| field.name.clone()).collect();
             self.made = true;
         }
@@ -53,8 +65,10 @@ impl SinkTable {
 
     /// Parameter 1 is the key, the plan's fields follow. Columns that the writer did not know become NULL.
     pub fn upsert(&self, plan: &RecordPlan) -> String {
-        let place = |column: &String| plan.fields.iter().position(|field| field.name.eq_ignore_ascii_case(column));
-        let values = self.columns.iter().map(|c| place(c).map_or(", NULL".to_owned(), |n| format!(", ?{}", n + 2)));
+        let place =
+            |column: &String| plan.fields.iter().position(|field| field.name.eq_ignore_ascii_case(column));
+        let values =
+            self.columns.iter().map(|c| place(c).map_or(", NULL".to_owned(), |n| format!(", ?{}", n + 2)));
         let names = self.columns.iter().map(|column| quote(column)).collect::<Vec<_>>();
         let sets = names.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
         format!(

@@ -26,6 +26,7 @@ use crate::SinkError;
 
 /// A transaction takes what waits, up to this.
 const BATCH_RECORDS: usize = 50_000;
+const BATCH_BYTES: usize = 32 * 1024 * 1024;
 /// Attempts of `BUSY_TIMEOUT` each.
 const LOCK_ATTEMPTS: u32 = 12;
 
@@ -70,7 +71,8 @@ impl Writer {
         runtime: Handle,
     ) -> Result<Self, SinkError> {
         let database = |source| SinkError::Database { name: config.name.clone(), source };
-        let opened = open(&config.database).map_err(|error| database(failed(&config.database, "open", error)))?;
+        let opened =
+            open(&config.database).map_err(|error| database(failed(&config.database, "open", error)))?;
         let (connection, next) = opened;
         let streams = config.streams.iter().map(|stream| {
             let table = SinkTable::open(&connection, &config.database, &stream.table).map_err(database)?;
@@ -88,9 +90,13 @@ impl Writer {
     /// Applies what arrives until the other side is gone.
     pub fn run(mut self, mut waiting: mpsc::Receiver<Vec<Fetched>>) -> Result<(), SinkError> {
         while let Some(mut fetched) = waiting.blocking_recv() {
-            while count(&fetched) < BATCH_RECORDS as u64
+            let (mut records, mut bytes) = size(&fetched);
+            while records < BATCH_RECORDS
+                && bytes < BATCH_BYTES
                 && let Ok(more) = waiting.try_recv()
             {
+                let size = size(&more);
+                (records, bytes) = (records + size.0, bytes + size.1);
                 fetched.extend(more);
             }
             self.apply(fetched)?;
@@ -98,19 +104,23 @@ impl Writer {
         Ok(())
     }
 
-    pub fn apply(&mut self, fetched: Vec<Fetched>) -> Result<(), SinkError> {
-        let records = count(&fetched);
+    fn apply(&mut self, fetched: Vec<Fetched>) -> Result<(), SinkError> {
+        let (records, _) = size(&fetched);
         let mut next = Offsets::new();
         let mut changes: Changes = self.streams.iter().map(|_| HashMap::new()).collect();
         let mut dead = Vec::new();
         for part in fetched {
-            let Some(stream) = self.streams.iter().position(|stream| stream.topic == part.topic_partition.topic) else {
+            let Some(stream) =
+                self.streams.iter().position(|stream| stream.topic == part.topic_partition.topic)
+            else {
                 continue;
             };
             for record in part.records {
                 match self.decode(stream, &record)? {
                     Ok((key, change)) => drop(changes[stream].insert(key, change)),
-                    Err(reason) => dead.push(DeadLetter { from: part.topic_partition.clone(), record, reason }),
+                    Err(reason) => {
+                        dead.push(DeadLetter { from: part.topic_partition.clone(), record, reason })
+                    }
                 }
             }
             next.insert(part.topic_partition, part.next_offset);
@@ -121,13 +131,17 @@ impl Writer {
             published.map_err(self.client_failed("publish dead letters"))?;
         }
         self.write(changes, &next)?;
-        self.handle.committed(&next, records - dead_count, dead_count);
+        self.handle.committed(&next, records as u64 - dead_count, dead_count);
         self.next.extend(next);
         Ok(())
     }
 
     /// What a record changes, or why it cannot be applied.
-    fn decode(&mut self, stream: usize, record: &Record) -> Result<Result<(Bytes, Change), String>, SinkError> {
+    fn decode(
+        &mut self,
+        stream: usize,
+        record: &Record,
+    ) -> Result<Result<(Bytes, Change), String>, SinkError> {
         let Some(key) = record.key.clone() else { return Ok(Err("it has no key".to_owned())) };
         if std::str::from_utf8(&key).is_err() {
             return Ok(Err("its key is not UTF-8 text".to_owned()));
@@ -158,7 +172,9 @@ impl Writer {
         let (name, topic) = (self.config.name.clone(), self.streams[stream].topic.clone());
         let schema = match self.runtime.block_on(self.registry.schema_by_id(id)) {
             Ok(schema) => schema,
-            Err(error @ RegistryError::Refused { status: 404, .. }) => return Ok(Plan::Unknown(error.to_string())),
+            Err(error @ RegistryError::Refused { status: 404, .. }) => {
+                return Ok(Plan::Unknown(error.to_string()));
+            }
             Err(source) => return Err(SinkError::Registry { name, topic, id, source }),
         };
         let plan = RecordPlan::new(&schema);
@@ -188,7 +204,8 @@ impl Writer {
         }
         for (at, offset) in next {
             let expected = self.next.get(at).copied();
-            let moved = offsets::move_on(&transaction, at, expected, *offset).map_err(sqlite("write offsets"))?;
+            let moved =
+                offsets::move_on(&transaction, at, expected, *offset).map_err(sqlite("write offsets"))?;
             moved.map_err(|found| SinkError::Contended {
                 name: name.clone(),
                 path: path.clone(),
@@ -221,8 +238,11 @@ fn open(path: &PathBuf) -> rusqlite::Result<(Connection, Offsets)> {
     Ok((connection, next))
 }
 
-fn count(fetched: &[Fetched]) -> u64 {
-    fetched.iter().map(|part| part.records.len() as u64).sum()
+/// Records, and the bytes of their keys and values.
+fn size(fetched: &[Fetched]) -> (usize, usize) {
+    let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let records = fetched.iter().flat_map(|part| &part.records);
+    records.fold((0, 0), |(count, bytes), record| (count + 1, bytes + of(&record.key) + of(&record.value)))
 }
 
 /// Waits for the write lock, told and bounded.
@@ -247,7 +267,11 @@ fn plans_used<'a>(plans: &'a HashMap<u32, Plan>, changes: &HashMap<Bytes, Change
     ids.iter().filter_map(|id| plans.get(id)).filter_map(Plan::known).collect()
 }
 
-fn put(transaction: &Transaction<'_>, stream: &Stream, changes: &HashMap<Bytes, Change>) -> rusqlite::Result<()> {
+fn put(
+    transaction: &Transaction<'_>,
+    stream: &Stream,
+    changes: &HashMap<Bytes, Change>,
+) -> rusqlite::Result<()> {
     let mut ordered: Vec<(&Bytes, &Change)> = changes.iter().collect();
     // By schema, so that each statement is prepared once; by key, so that neighbours share pages.
     ordered.sort_unstable_by_key(|(key, change)| (change.schema(), *key));
@@ -264,7 +288,11 @@ fn put(transaction: &Transaction<'_>, stream: &Stream, changes: &HashMap<Bytes, 
     Ok(())
 }
 
-fn delete(transaction: &Transaction<'_>, stream: &Stream, keys: &[(&Bytes, &Change)]) -> rusqlite::Result<()> {
+fn delete(
+    transaction: &Transaction<'_>,
+    stream: &Stream,
+    keys: &[(&Bytes, &Change)],
+) -> rusqlite::Result<()> {
     let Some(sql) = stream.table.delete() else { return Ok(()) };
     let mut statement = transaction.prepare_cached(&sql)?;
     for (key, _) in keys {

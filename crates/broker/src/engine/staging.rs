@@ -1,0 +1,146 @@
+//! What a command writes: staged for the next commit, all of it or nothing.
+
+use std::collections::HashMap;
+
+use headwater_coordinator::{Effect, Error, StateRecord, TopicId, TopicPartitionId};
+use headwater_log::{Appended, LogError, Origin, PartitionId};
+use headwater_model::Offset;
+use headwater_wire::batch;
+
+use super::held::Reply;
+use super::worker::Worker;
+use super::{Batch, Produce, Produced, Refusal};
+use crate::catalog::Change;
+use crate::clock;
+
+impl Worker {
+    /// Stages everything a call decided; its replies wait for all of it.
+    pub fn perform(&mut self, effects: Vec<Effect>) {
+        let mut replies = Vec::new();
+        for effect in effects {
+            let staged = match effect {
+                Effect::Append(record) => self.record(&record),
+                Effect::Markers { partitions, producer_id, producer_epoch, commit } => {
+                    self.mark(partitions, producer_id, producer_epoch, commit)
+                }
+                Effect::Reply { ticket, response } => {
+                    replies.extend(self.asked.remove(&ticket).map(|reply| Reply::Asked(reply, response)));
+                    Ok(())
+                }
+            };
+            if let Err(error) = staged {
+                self.fence(&error);
+            }
+        }
+        for reply in replies {
+            self.hold(reply);
+        }
+    }
+
+    fn record(&mut self, record: &StateRecord) -> Result<(), LogError> {
+        match record {
+            StateRecord::Topic(topic) => {
+                for partition in 0..topic.partitions {
+                    self.log.create_partition(PartitionId { topic_id: topic.id, partition })?;
+                }
+                self.staged.changes.push(Change::Put(topic.clone()));
+            }
+            StateRecord::TopicDeleted { id, .. } => {
+                for partition in 0..self.partitions.get(id).copied().unwrap_or(0) {
+                    let gone = PartitionId { topic_id: *id, partition };
+                    self.log.delete_partition(gone)?;
+                    self.staged.touched.push(gone);
+                }
+                self.staged.changes.push(Change::Remove(*id));
+            }
+            _ => {}
+        }
+        count(&mut self.partitions, record);
+        self.state.push(&mut self.log, record, self.clock.now())
+    }
+
+    fn mark(
+        &mut self,
+        partitions: Vec<TopicPartitionId>,
+        producer_id: i64,
+        producer_epoch: i16,
+        commit: bool,
+    ) -> Result<(), LogError> {
+        let now = clock::wall();
+        let marker = batch::transaction_marker(producer_id, producer_epoch, commit, 0, now);
+        for (topic_id, partition) in partitions {
+            if self.partitions.get(&topic_id).is_none_or(|count| partition >= *count) {
+                // The topic was deleted with the transaction open.
+                continue;
+            }
+            let id = PartitionId { topic_id, partition };
+            self.log.append(id, &marker, Origin::Broker, now)?;
+            self.staged.touched.push(id);
+        }
+        Ok(())
+    }
+
+    pub fn produce(&mut self, produce: Produce) -> Produced {
+        let Produce { transactional_id, implicit, batches } = produce;
+        batches.iter().map(|batch| self.append(transactional_id.as_deref(), implicit, batch)).collect()
+    }
+
+    fn append(
+        &mut self,
+        transactional_id: Option<&str>,
+        implicit: bool,
+        batch: &Batch,
+    ) -> Result<Appended, Refusal> {
+        let PartitionId { topic_id, partition } = batch.partition;
+        if self.partitions.get(&topic_id).is_none_or(|count| partition >= *count) {
+            return Err(Error::UnknownTopicOrPartition.into());
+        }
+        if batch.producer_id >= 0 {
+            self.admit(transactional_id, implicit, batch)?;
+        }
+        let appended = self.log.append(batch.partition, &batch.bytes, Origin::Client, clock::wall())?;
+        if !appended.duplicate {
+            self.staged.touched.push(batch.partition);
+        }
+        Ok(appended)
+    }
+
+    fn admit(&mut self, transactional_id: Option<&str>, implicit: bool, batch: &Batch) -> Result<(), Error> {
+        let PartitionId { topic_id, partition } = batch.partition;
+        let (producer_id, epoch) = (batch.producer_id, batch.producer_epoch);
+        match (batch.transactional, transactional_id) {
+            (true, None) => Err(Error::InvalidProducerIdMapping),
+            (true, Some(id)) if implicit => {
+                let now = self.clock.now();
+                let place = (topic_id, partition);
+                let effects =
+                    self.coordinator.add_partition_implicitly(id, producer_id, epoch, place, now)?;
+                self.perform(effects);
+                Ok(())
+            }
+            (transactional, id) => self.coordinator.check_transactional_produce(
+                id.filter(|_| transactional),
+                producer_id,
+                epoch,
+                (topic_id, partition),
+            ),
+        }
+    }
+
+    /// −1 stands for everything that is there.
+    pub fn delete_before(&mut self, id: PartitionId, offset: Offset) -> Result<Offset, LogError> {
+        let offsets = self.log.reader().offsets(id)?;
+        let offset = if offset == -1 { offsets.high_watermark } else { offset };
+        self.log.delete_before(id, offset)?;
+        Ok(offset.max(offsets.log_start))
+    }
+}
+
+/// Keeps how many partitions the log has of each topic.
+pub fn count(partitions: &mut HashMap<TopicId, i32>, record: &StateRecord) {
+    match record {
+        StateRecord::Topic(topic) => drop(partitions.insert(topic.id, topic.partitions)),
+        StateRecord::TopicDeleted { id, .. } => drop(partitions.remove(id)),
+        _ => {}
+    }
+}

@@ -1,0 +1,290 @@
+//! One partition's batches on their way, and where a topic's records go.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use headwater_model::partition;
+use headwater_wire::batch;
+use headwater_wire::{BatchBuilder, Producer as Stamp};
+use tokio::time::Instant;
+
+use super::delivery::Outcome;
+use super::{ProduceRecord, ProducerConfig};
+use crate::ClientError;
+
+/// Upper bound of what a record adds beyond its key, value and headers.
+const RECORD_OVERHEAD: usize = 40;
+const HEADER_OVERHEAD: usize = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Id and epoch, given by `InitProducerId`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+}
+
+pub(super) struct Topic {
+    pub(super) name: Arc<str>,
+    pub(super) partitions: Vec<Queue>,
+    /// Where records without a key go until the batch there is closed.
+    pub(super) sticky: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) open: Option<Open>,
+    pub(super) full: VecDeque<Open>,
+    /// To be sent again, by number.
+    pub(super) again: VecDeque<Batch>,
+    /// Numbers of the batches that are with a broker.
+    pub(super) flying: Vec<u64>,
+    next_sequence: i32,
+    /// Until when nothing is sent, and how long that was.
+    pub(super) pause: Option<(Instant, Duration)>,
+    pub(super) membership: Membership,
+    /// A batch was given up whose fate is unknown: none that was sent may be stamped anew.
+    pub(super) gap: bool,
+}
+
+/// Whether the partition belongs to the open transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Membership {
+    #[default]
+    Outside,
+    Asked,
+    Inside,
+}
+
+/// A batch that is being filled, or is full.
+pub(super) struct Open {
+    pub(super) builder: BatchBuilder,
+    pub(super) number: u64,
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) created: Instant,
+}
+
+/// A batch as it is sent.
+pub(super) struct Batch {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) bytes: Bytes,
+    pub(super) stamp: Option<Stamp>,
+    pub(super) number: u64,
+    pub(super) count: i32,
+    pub(super) charged: usize,
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) created: Instant,
+}
+
+/// A batch taken to be sent.
+pub(super) enum Taken {
+    /// To be encoded, outside of the lock.
+    Fresh {
+        topic: Arc<str>,
+        partition: i32,
+        open: Open,
+        stamp: Option<Stamp>,
+    },
+    Again(Batch),
+}
+
+impl Taken {
+    /// Encodes with `compression`; the builder comes back for reuse.
+    pub(super) fn encode(
+        self,
+        compression: headwater_wire::Compression,
+        transactional: bool,
+    ) -> (Batch, Option<BatchBuilder>, Result<(), ClientError>) {
+        let (topic, partition, mut open, stamp) = match self {
+            Self::Again(batch) => return (batch, None, Ok(())),
+            Self::Fresh { topic, partition, open, stamp } => (topic, partition, open, stamp),
+        };
+        let (count, charged) = (open.builder.count(), open.builder.size());
+        let built = open.builder.build(compression, stamp, transactional);
+        let (bytes, outcome) = match built {
+            Ok(bytes) => (bytes, Ok(())),
+            Err(error) => (Bytes::new(), Err(ClientError::Compression(Arc::new(error)))),
+        };
+        let Open { builder, number, outcome: ends, created } = open;
+        let batch = Batch { topic, partition, bytes, stamp, number, count, charged, outcome: ends, created };
+        (batch, Some(builder), outcome)
+    }
+}
+
+/// A batch as far as its end is concerned.
+pub(super) struct Waiting {
+    pub(super) number: u64,
+    pub(super) charged: usize,
+    pub(super) outcome: Arc<Outcome>,
+    /// It was given a sequence.
+    pub(super) stamped: bool,
+}
+
+impl From<Open> for Waiting {
+    fn from(open: Open) -> Self {
+        let charged = open.builder.size();
+        Self { number: open.number, charged, outcome: open.outcome, stamped: false }
+    }
+}
+
+impl From<Batch> for Waiting {
+    fn from(batch: Batch) -> Self {
+        let Batch { number, charged, outcome, .. } = batch;
+        Self { number, charged, outcome, stamped: batch.stamp.is_some() }
+    }
+}
+
+impl Topic {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: Arc::from(name), partitions: Vec::new(), sticky: 0 }
+    }
+
+    /// The partition of a record, with a batch that has room for it; and whether one was closed for that.
+    pub(super) fn choose(
+        &mut self,
+        record: &ProduceRecord,
+        size: usize,
+        batch_bytes: usize,
+    ) -> Option<(usize, bool)> {
+        let count = self.partitions.len();
+        let index = match (record.partition, &record.key) {
+            (Some(partition), _) => usize::try_from(partition).ok()?,
+            (None, Some(key)) => usize::try_from(partition::for_key(key, count as i32)).ok()?,
+            (None, None) => {
+                let closed = self.partitions.get_mut(self.sticky)?.close_if_full(size, batch_bytes);
+                if closed {
+                    self.sticky = (self.sticky + 1) % count;
+                }
+                let again = self.partitions.get_mut(self.sticky)?.close_if_full(size, batch_bytes);
+                return Some((self.sticky, closed || again));
+            }
+        };
+        let closed = self.partitions.get_mut(index)?.close_if_full(size, batch_bytes);
+        Some((index, closed))
+    }
+}
+
+impl Queue {
+    /// Closes the open batch when it has no room for `size` more bytes.
+    fn close_if_full(&mut self, size: usize, batch_bytes: usize) -> bool {
+        let full = self.open.as_ref().is_some_and(|open| open.builder.size() + size > batch_bytes);
+        if full {
+            self.full.extend(self.open.take());
+        }
+        full
+    }
+
+    /// When the first batch may be sent, if there is one.
+    pub(super) fn ready_at(&self, hurry: bool, now: Instant, config: &ProducerConfig) -> Option<Instant> {
+        let at = if !self.again.is_empty() || !self.full.is_empty() {
+            now
+        } else {
+            let open = self.open.as_ref()?;
+            let full = open.builder.size() >= config.batch_bytes;
+            if hurry || full { now } else { open.created + config.linger }
+        };
+        Some(self.pause.map_or(at, |(until, _)| at.max(until)))
+    }
+
+    pub(super) fn take(
+        &mut self,
+        topic: &Arc<str>,
+        partition: i32,
+        identity: Option<Identity>,
+    ) -> Option<Taken> {
+        if let Some(batch) = self.again.pop_front() {
+            self.flying.push(batch.number);
+            return Some(Taken::Again(batch));
+        }
+        let open = self.full.pop_front().or_else(|| self.open.take())?;
+        self.flying.push(open.number);
+        let stamp =
+            identity.map(|identity| queue_stamp(identity, &mut self.next_sequence, open.builder.count()));
+        Some(Taken::Fresh { topic: Arc::clone(topic), partition, open, stamp })
+    }
+
+    /// Whether a batch before this one is unresolved.
+    pub(super) fn landed(&mut self, number: u64) -> bool {
+        self.flying.retain(|other| *other != number);
+        self.flying.iter().any(|other| *other < number)
+            || self.again.front().is_some_and(|first| first.number < number)
+    }
+
+    /// Puts the batch in its place among those to be sent again, after a pause that grows.
+    pub(super) fn repeat(&mut self, batch: Batch, now: Instant) {
+        let pause = self.pause.map_or(FIRST_PAUSE, |(until, pause)| match until > now {
+            true => pause,
+            false => (pause * 2).min(LONGEST_PAUSE),
+        });
+        self.pause = Some((now + pause, pause));
+        let place = self.again.partition_point(|other| other.number < batch.number);
+        self.again.insert(place, batch);
+    }
+
+    /// Takes out whatever is not with a broker.
+    pub(super) fn drain(&mut self, into: &mut Vec<Waiting>) {
+        into.extend(self.again.drain(..).map(Waiting::from));
+        into.extend(self.full.drain(..).chain(self.open.take()).map(Waiting::from));
+    }
+
+    /// Takes out what was created before `limit`; with a batch that was sent go all that were sent after
+    /// it, since they may have been written.
+    pub(super) fn expire(&mut self, limit: Instant, into: &mut Vec<Waiting>) {
+        if self.again.front().is_some_and(|batch| batch.created <= limit) {
+            self.gap = self.again.iter().any(|batch| batch.stamp.is_some());
+            into.extend(self.again.drain(..).map(Waiting::from));
+        }
+        while let Some(open) = self.full.pop_front_if(|open| open.created <= limit) {
+            into.push(Waiting::from(open));
+        }
+        if self.full.is_empty() && self.open.as_ref().is_some_and(|open| open.created <= limit) {
+            into.extend(self.open.take().map(Waiting::from));
+        }
+    }
+
+    /// Begins the sequence anew; batches that were refused are stamped again.
+    pub(super) fn renew(&mut self, identity: Identity) {
+        self.next_sequence = 0;
+        self.gap = false;
+        for batch in &mut self.again {
+            let stamp = queue_stamp(identity, &mut self.next_sequence, batch.count);
+            let mut bytes = BytesMut::from(&batch.bytes[..]);
+            batch::assign_producer(&mut bytes, stamp);
+            (batch.bytes, batch.stamp) = (bytes.freeze(), Some(stamp));
+        }
+    }
+}
+
+/// The next stamp of a partition; sequences wrap to 0 after `i32::MAX`.
+fn queue_stamp(identity: Identity, next: &mut i32, count: i32) -> Stamp {
+    let base_sequence = *next;
+    *next = next.wrapping_add(count) & i32::MAX;
+    Stamp { id: identity.id, epoch: identity.epoch, base_sequence }
+}
+
+pub(super) fn size_of(record: &ProduceRecord) -> usize {
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers = record.headers.iter();
+    let headers: usize = headers.map(|h| h.key.len() + length(&h.value) + HEADER_OVERHEAD).sum();
+    RECORD_OVERHEAD + length(&record.key) + length(&record.value) + headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_wrap_to_zero_after_the_greatest() {
+        let identity = Identity { id: 1, epoch: 0 };
+        let mut next = i32::MAX - 1;
+        assert_eq!(queue_stamp(identity, &mut next, 2).base_sequence, i32::MAX - 1);
+        assert_eq!(next, 0);
+        next = i32::MAX;
+        assert_eq!(queue_stamp(identity, &mut next, 3).base_sequence, i32::MAX);
+        assert_eq!(next, 2);
+    }
+}

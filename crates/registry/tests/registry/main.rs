@@ -1,0 +1,6 @@
+//! The registry as its clients meet it, on the embedded broker and on Apache Kafka.
+
+mod api;
+mod harness;
+mod nodes;
+mod restart;
