@@ -20,6 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const BRIEF_PAUSE: Duration = Duration::from_millis(5);
 /// How long something that may heal is tried before it becomes an error.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a topic that does not exist is waited for: it may just have been created.
+const TOPIC_PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to connect, and as whom.
@@ -205,9 +207,23 @@ impl Client {
         Ok(answer)
     }
 
+    /// The same, again while no broker can be asked.
+    async fn refresh_patiently(
+        &self,
+        topics: Option<&[String]>,
+    ) -> Result<MetadataResponseData, ClientError> {
+        let mut pause = Pause::new(PATIENCE);
+        loop {
+            match self.refresh(topics).await {
+                Err(error) if error.is_retriable() => pause.wait("ask for metadata", error).await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// All topics of the cluster.
     pub async fn topics(&self) -> Result<Vec<TopicInfo>, ClientError> {
-        let answer = self.refresh(None).await?;
+        let answer = self.refresh_patiently(None).await?;
         let topics = answer.topics.iter().filter(|topic| topic.error_code == 0).filter_map(|topic| {
             let name = topic.name.as_ref()?.to_string();
             Some(TopicInfo { name, internal: topic.is_internal, partitions: topic.partitions.len() as i32 })
@@ -218,7 +234,7 @@ impl Client {
     /// One topic, asked of the broker; `None` when it does not exist.
     pub async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError> {
         let names = [name.to_owned()];
-        let answer = self.refresh(Some(&names)).await?;
+        let answer = self.refresh_patiently(Some(&names)).await?;
         let Some(topic) = answer.topics.first() else { return Ok(None) };
         match ErrorCode::from(topic.error_code) {
             ErrorCode::UnknownTopicOrPartition => Ok(None),
@@ -241,13 +257,11 @@ impl Client {
         if let Some(count) = cached.filter(|count| *count > 0) {
             return Ok(count);
         }
-        let mut pause = Pause::new(PATIENCE.min(Duration::from_secs(10)));
+        let mut pause = Pause::new(TOPIC_PATIENCE);
         loop {
-            match self.topic(topic).await {
-                Ok(Some(info)) if info.partitions > 0 => return Ok(info.partitions),
-                Ok(_) => pause.wait(topic, ClientError::UnknownTopic(topic.to_owned())).await?,
-                Err(error) if error.is_retriable() => pause.wait(topic, error).await?,
-                Err(error) => return Err(error),
+            match self.topic(topic).await? {
+                Some(info) if info.partitions > 0 => return Ok(info.partitions),
+                _ => pause.wait(topic, ClientError::UnknownTopic(topic.to_owned())).await?,
             }
         }
     }

@@ -7,23 +7,27 @@
 //! A transaction whose commit could not be confirmed stays in `Ending`: only committing again, or
 //! aborting, is allowed, and the coordinator knows which of them it was.
 
+mod calls;
+mod state;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{
-    AddOffsetsToTxnRequestData, AddOffsetsToTxnResponseData, AddPartitionsToTxnRequestData,
-    AddPartitionsToTxnResponseData, AddPartitionsToTxnTopic, EndTxnRequestData, EndTxnResponseData,
-    InitProducerIdRequestData, InitProducerIdResponseData, TxnOffsetCommitRequestData,
-    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic, TxnOffsetCommitResponseData,
+    AddOffsetsToTxnRequestData, AddOffsetsToTxnResponseData, EndTxnRequestData, EndTxnResponseData,
+    TxnOffsetCommitRequestData, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+    TxnOffsetCommitResponseData,
 };
 use tokio::time::Instant;
 
 use crate::admin::{by_topic, text};
-use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
-use crate::producer::{Identity, Producer};
-use crate::{Client, ClientError, Committed};
+use crate::cluster::{CoordinatorOf, PATIENCE};
+use crate::producer::Producer;
+use crate::{ClientError, Committed};
+use state::Phase;
+pub(crate) use state::Transaction;
 
 /// The generation whose offsets a transaction commits, so that the group's coordinator can refuse
 /// those of a member that has been replaced (KIP-447).
@@ -46,174 +50,6 @@ impl GroupMetadata {
     pub fn simple(group_id: impl Into<String>) -> Self {
         Self { group_id: group_id.into(), generation: -1, member_id: String::new(), instance_id: None }
     }
-}
-
-#[derive(Debug, Clone)]
-enum Phase {
-    /// The producer has no transactional id.
-    Never,
-    Ready,
-    Open,
-    Ending,
-    Failed(Arc<ClientError>),
-    Fenced(ClientError),
-}
-
-/// The state that sending records depends on; it lives under the accumulator's lock.
-#[derive(Debug)]
-pub(crate) struct Transaction {
-    phase: Phase,
-    /// Partitions to be added before they are written to.
-    pub(crate) joining: Vec<(Arc<str>, i32)>,
-    /// Additions under way.
-    pub(crate) asking: bool,
-    /// The coordinator may know of the transaction.
-    pub(crate) begun: bool,
-    /// Sequences have a gap: the end must bring a new epoch.
-    pub(crate) renew: bool,
-    /// A commit was sent, and its answer is not known.
-    uncertain: bool,
-}
-
-impl Transaction {
-    pub(crate) fn new(transactional: bool) -> Self {
-        let phase = if transactional { Phase::Ready } else { Phase::Never };
-        Self { phase, joining: Vec::new(), asking: false, begun: false, renew: false, uncertain: false }
-    }
-
-    pub(crate) fn is_transactional(&self) -> bool {
-        !matches!(self.phase, Phase::Never)
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
-    }
-
-    pub(crate) fn is_failed(&self) -> bool {
-        matches!(self.phase, Phase::Failed(_) | Phase::Fenced(_))
-    }
-
-    /// What every call is answered with once the transaction has failed.
-    pub(crate) fn failure(&self) -> Option<ClientError> {
-        match &self.phase {
-            Phase::Failed(error) => Some(ClientError::Abortable(Arc::clone(error))),
-            Phase::Fenced(error) => Some(error.clone()),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn check_send(&self) -> Result<(), ClientError> {
-        match &self.phase {
-            Phase::Never | Phase::Open => Ok(()),
-            Phase::Ready => Err(ClientError::State("no transaction is open: begin one before sending")),
-            Phase::Ending => Err(ClientError::State("the transaction is being ended: nothing can be sent")),
-            Phase::Failed(_) | Phase::Fenced(_) => self.failure().map_or(Ok(()), Err),
-        }
-    }
-
-    /// Partitions to be added now, if no addition is under way.
-    pub(crate) fn ask(&mut self) -> Vec<(Arc<str>, i32)> {
-        if self.asking || self.joining.is_empty() || self.is_failed() {
-            return Vec::new();
-        }
-        self.asking = true;
-        self.begun = true;
-        std::mem::take(&mut self.joining)
-    }
-
-    /// The first failure counts; being fenced is for good.
-    pub(crate) fn fail(&mut self, error: ClientError, renew: bool) {
-        self.renew |= renew;
-        match (&self.phase, error.is_fenced()) {
-            (Phase::Never | Phase::Fenced(_), _) => {}
-            (_, true) => self.phase = Phase::Fenced(error),
-            (Phase::Failed(_), false) => {}
-            (_, false) => self.phase = Phase::Failed(Arc::new(error)),
-        }
-    }
-}
-
-impl Client {
-    /// A producer id; `current` asks for the next epoch of one that is held.
-    pub(crate) async fn init_producer_id(
-        &self,
-        lane: Lane,
-        transactional_id: Option<&str>,
-        timeout_ms: i32,
-        current: Option<Identity>,
-    ) -> Result<Identity, ClientError> {
-        let current = current.unwrap_or(Identity { id: -1, epoch: -1 });
-        let request = InitProducerIdRequestData::default()
-            .with_transactional_id(transactional_id.map(text))
-            .with_transaction_timeout_ms(timeout_ms)
-            .with_producer_id(current.id)
-            .with_producer_epoch(current.epoch);
-        let check = |answer: &InitProducerIdResponseData| {
-            ClientError::check(answer.error_code, None, || "get a producer id".to_owned())
-        };
-        let timeout = self.request_timeout();
-        let answer = match transactional_id {
-            Some(id) => {
-                self.call_coordinator(lane, CoordinatorOf::Transaction, id, &request, timeout, check).await?
-            }
-            None => self.init_plain(&request, check).await?,
-        };
-        Ok(Identity { id: answer.producer_id, epoch: answer.producer_epoch })
-    }
-
-    async fn init_plain(
-        &self,
-        request: &InitProducerIdRequestData,
-        check: impl Fn(&InitProducerIdResponseData) -> Result<(), ClientError>,
-    ) -> Result<InitProducerIdResponseData, ClientError> {
-        let mut pause = Pause::new(PATIENCE);
-        loop {
-            let error = match self.call_any(request).await.and_then(|answer| check(&answer).map(|()| answer))
-            {
-                Err(error) if error.is_retriable() => error,
-                outcome => return outcome,
-            };
-            pause.wait("InitProducerId", error).await?;
-        }
-    }
-
-    pub(crate) async fn add_partitions(
-        &self,
-        lane: Lane,
-        transactional_id: &str,
-        identity: Identity,
-        partitions: &[(Arc<str>, i32)],
-    ) -> Result<(), ClientError> {
-        let mut topics: HashMap<&str, Vec<i32>> = HashMap::new();
-        partitions.iter().for_each(|(topic, index)| topics.entry(topic).or_default().push(*index));
-        let topics = topics.into_iter().map(|(name, list)| {
-            AddPartitionsToTxnTopic::default().with_name(text(name)).with_partitions(list)
-        });
-        let request = AddPartitionsToTxnRequestData::default()
-            .with_v3_and_below_transactional_id(text(transactional_id))
-            .with_v3_and_below_producer_id(identity.id)
-            .with_v3_and_below_producer_epoch(identity.epoch)
-            .with_v3_and_below_topics(topics.collect());
-        let (of, timeout) = (CoordinatorOf::Transaction, self.request_timeout());
-        self.call_coordinator(lane, of, transactional_id, &request, timeout, check_added).await?;
-        Ok(())
-    }
-}
-
-/// One refused partition leaves the others "not attempted": the refusal is what counts.
-fn check_added(answer: &AddPartitionsToTxnResponseData) -> Result<(), ClientError> {
-    let mut refused = None;
-    for topic in &answer.results_by_topic_v3_and_below {
-        for result in topic.results_by_partition.iter().filter(|result| result.partition_error_code != 0) {
-            let what = format!("add {}/{} to the transaction", topic.name, result.partition_index);
-            let not_attempted =
-                ErrorCode::from(result.partition_error_code) == ErrorCode::OperationNotAttempted;
-            if refused.is_none() || !not_attempted {
-                refused = Some(ClientError::kafka(what, result.partition_error_code, None));
-            }
-        }
-    }
-    refused.map_or(Ok(()), Err)
 }
 
 fn check_offsets(answer: &TxnOffsetCommitResponseData) -> Result<(), ClientError> {

@@ -174,8 +174,8 @@ impl StreamsApp {
     /// For `main`: runs until SIGTERM or SIGINT and stops cleanly, or until a failure.
     pub async fn run_until_signal(self) -> Result<(), AppError> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Thread)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Thread)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signal)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signal)?;
         let failed = tokio::select! {
             result = self.wait() => result,
             _ = terminate.recv() => Ok(()),

@@ -50,6 +50,8 @@ pub enum AppError {
     Store { task: String, source: StoreError },
     #[error("start a processing thread: {0}")]
     Thread(std::io::Error),
+    #[error("listen for SIGTERM and SIGINT: {0}")]
+    Signal(std::io::Error),
     #[error("a processing thread panicked: {0}")]
     Panic(String),
     #[error("killed by a test at {0:?}")]
