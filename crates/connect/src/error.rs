@@ -54,7 +54,7 @@ fn nearest(found: Option<&str>, nothing: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("source {name:?}: failed to {source}")]
-    Database { name: String, source: DatabaseError },
+    Database { name: String, source: Box<DatabaseError> },
     #[error("source {name:?}: {what}: {source}")]
     Client { name: String, what: &'static str, source: ClientError },
     #[error(
@@ -64,7 +64,7 @@ pub enum SourceError {
     #[error(
         "source {name:?}: register subject {subject:?}: {source}; if the schema is incompatible, keep the old columns and add new ones as nullable, or publish to a topic of another name"
     )]
-    Registry { name: String, subject: String, source: RegistryError },
+    Registry { name: String, subject: String, source: Box<RegistryError> },
     #[error("source {name:?}: derive the schema of {subject:?}: {source}")]
     Schema { name: String, subject: String, source: SchemaError },
     #[error(
@@ -98,7 +98,7 @@ impl SourceError {
                     | ClientError::Malformed { .. }
             ),
             Self::Registry { source, .. } => source.is_retriable(),
-            Self::Database { source, .. } => matches!(source, DatabaseError::Locked { .. }),
+            Self::Database { source, .. } => matches!(**source, DatabaseError::Locked { .. }),
             _ => false,
         }
     }
@@ -108,7 +108,7 @@ impl SourceError {
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     #[error("sink {name:?}: failed to {source}")]
-    Database { name: String, source: DatabaseError },
+    Database { name: String, source: Box<DatabaseError> },
     #[error("sink {name:?}: {what}: {source}")]
     Client { name: String, what: &'static str, source: ClientError },
     #[error(
@@ -116,7 +116,7 @@ pub enum SinkError {
     )]
     NoTopic { name: String, topic: String },
     #[error("sink {name:?}: fetch schema {id} of topic {topic:?}: {source}")]
-    Registry { name: String, topic: String, id: u32, source: RegistryError },
+    Registry { name: String, topic: String, id: u32, source: Box<RegistryError> },
     #[error(
         "sink {name:?}: make a column of field {field:?} of {topic:?} (schema {id}): {type_name} has no column type; sink a topic of flat records"
     )]

@@ -221,9 +221,11 @@ async fn a_second_sink_on_the_same_database_is_refused() {
     let topic = unique("rows");
     let source = Rows::new(&cluster, &topic, json!([{"name": "n", "type": "long"}])).await;
     let (first, second) = (sink(&cluster, &topic), sink(&cluster, &topic));
-    let handle = first.handle();
-    let (first, second) = (tokio::spawn(first.run(never())), tokio::spawn(second.run(never())));
-    eventually("both follow", || handle.caught_up()).await;
+    let handles = [first.handle(), second.handle()];
+    let first = tokio::spawn(first.run(never()));
+    eventually("the first follows", || handles[0].caught_up()).await;
+    let second = tokio::spawn(second.run(never()));
+    eventually("the second follows", || handles[1].caught_up()).await;
     for n in 0.. {
         source
             .send(vec![source.record("a", Some(json!({"n": n}))), source.record("b", Some(json!({"n": n})))])
@@ -235,9 +237,7 @@ async fn a_second_sink_on_the_same_database_is_refused() {
     }
     first.abort();
     second.abort();
-    let refused = [first.await, second.await]
-        .into_iter()
-        .filter_map(Result::ok)
-        .any(|ended| ended.is_err_and(|error| error.to_string().contains("run one sink per database")));
-    assert!(refused);
+    let ended = [first.await, second.await].into_iter().filter_map(Result::ok);
+    let messages: Vec<String> = ended.filter_map(Result::err).map(|error| error.to_string()).collect();
+    assert!(messages.iter().any(|message| message.contains("run one sink per database")), "{messages:?}");
 }

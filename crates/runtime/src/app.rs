@@ -23,6 +23,8 @@ use crate::{catalog, globals, serve, thread, topics};
 
 /// How long a broker that does not answer is tried at the start: it may be starting, too.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a stop waits for answers that are being read.
+const HTTP_PATIENCE: Duration = Duration::from_secs(2);
 const CONNECT_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the threads and the HTTP side of one application have in common.
@@ -74,8 +76,10 @@ impl Shared {
 /// A topology at work. Dropping it stops it without waiting; [`StreamsApp::stop`] waits.
 pub struct StreamsApp {
     shared: Arc<Shared>,
-    threads: usize,
+    threads: Vec<std::thread::JoinHandle<()>>,
     http: Option<SocketAddr>,
+    close_http: watch::Sender<bool>,
+    http_task: Option<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -94,12 +98,10 @@ impl StreamsApp {
         let client = connect(&config).await?;
         let counts = topics::prepare(&client, &topology, &config).await?;
         let shared = Arc::new(share(topology, config, counts.clone(), directory)?);
-        let mut background = Vec::new();
-        let http = serve::serve(&shared).await?.map(|(address, serving)| {
-            background.push(serving);
-            address
-        });
-        let mut app = Self { shared, threads: 0, http, background };
+        let close_http = watch::Sender::new(false);
+        let (http, http_task) = serve::serve(&shared, close_http.subscribe()).await?.unzip();
+        let mut app =
+            Self { shared, threads: Vec::new(), http, close_http, http_task, background: Vec::new() };
         app.background.extend(globals::load(&client, &app.shared, &counts).await?);
         app.start_threads(&client)?;
         app.background.push(tokio::spawn(announce(client, app.shared.clone(), http)));
@@ -112,8 +114,8 @@ impl StreamsApp {
             return Ok(());
         }
         for index in 0..self.shared.config.threads.max(1) {
-            thread::spawn(self.shared.clone(), client.clone(), index).map_err(AppError::Thread)?;
-            self.threads += 1;
+            let started = thread::spawn(self.shared.clone(), client.clone(), index);
+            self.threads.push(started.map_err(AppError::Thread)?);
         }
         Ok(())
     }
@@ -151,7 +153,7 @@ impl StreamsApp {
     pub async fn wait(&self) -> Result<(), AppError> {
         // The senders live in `self`, so waiting cannot fail before they say so.
         let _ = self.shared.stop.subscribe().wait_for(|stop| *stop).await;
-        let _ = self.shared.ended.subscribe().wait_for(|ended| *ended >= self.threads).await;
+        let _ = self.shared.ended.subscribe().wait_for(|ended| *ended >= self.threads.len()).await;
         self.shared.board.set_phase(Phase::Stopped);
         match self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => Err(error),
@@ -163,10 +165,20 @@ impl StreamsApp {
     pub async fn stop(mut self) -> Result<(), AppError> {
         self.shared.stop.send_replace(true);
         let result = self.wait().await;
-        for task in std::mem::take(&mut self.background) {
+        self.close_http.send_replace(true);
+        for task in self.background.drain(..) {
             task.abort();
             // Aborted tasks end with an error that says so.
             let _ = task.await;
+        }
+        if let Some(mut serving) = self.http_task.take()
+            && tokio::time::timeout(HTTP_PATIENCE, &mut serving).await.is_err()
+        {
+            serving.abort();
+        }
+        for thread in self.threads.drain(..) {
+            // It has reported its end, a panic included; what is left is to let go of what it shares.
+            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
         }
         result
     }
@@ -189,6 +201,7 @@ impl StreamsApp {
 impl Drop for StreamsApp {
     fn drop(&mut self) {
         self.shared.stop.send_replace(true);
+        self.close_http.send_replace(true);
         self.background.iter().for_each(JoinHandle::abort);
     }
 }

@@ -4,14 +4,14 @@
 //! belongs to exactly one task, so the assigned partitions name the tasks and no user data travels back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use headwater_client::{Assignment, Assignor, MemberSubscription};
 use headwater_model::{Bytes, TopicPartition};
 use headwater_streams::TaskId;
 
+use crate::app::Shared;
 use crate::balance::{MemberState, balance};
-use crate::state::Stores;
 
 /// The protocol's name in JoinGroup.
 const PROTOCOL: &str = "headwater-streams";
@@ -42,9 +42,24 @@ impl Owned {
 
 /// Assigns tasks for the group's leader, and describes this member to it.
 pub(crate) struct StreamsAssignor {
-    pub tasks: Arc<TaskInputs>,
-    pub owned: Owned,
-    pub stores: Stores,
+    tasks: Arc<TaskInputs>,
+    owned: Owned,
+    /// The group's background task outlives the thread a little; it must not keep the stores open.
+    shared: Weak<Shared>,
+}
+
+impl StreamsAssignor {
+    pub fn new(shared: &Arc<Shared>, owned: Owned) -> Self {
+        Self { tasks: shared.tasks.clone(), owned, shared: Arc::downgrade(shared) }
+    }
+
+    fn stored(&self) -> Vec<TaskId> {
+        let Some(shared) = self.shared.upgrade() else { return Vec::new() };
+        shared.stores.held().unwrap_or_else(|error| {
+            tracing::warn!(%error, "list local state; the assignment may move tasks away from it");
+            Vec::new()
+        })
+    }
 }
 
 impl Assignor for StreamsAssignor {
@@ -53,11 +68,7 @@ impl Assignor for StreamsAssignor {
     }
 
     fn user_data(&self) -> Option<Bytes> {
-        let stored = self.stores.held().unwrap_or_else(|error| {
-            tracing::warn!(%error, "list local state; the assignment may move tasks away from it");
-            Vec::new()
-        });
-        Some(MemberState::new(&self.owned.get(), &stored).encode())
+        Some(MemberState::new(&self.owned.get(), &self.stored()).encode())
     }
 
     fn assign(
@@ -97,7 +108,7 @@ mod tests {
             .flat_map(|p| [(task(0, p), inputs(&["a", "b"], p)), (task(1, p), inputs(&["c"], p))])
             .collect();
         let assignor =
-            StreamsAssignor { tasks: Arc::new(tasks), owned: Owned::default(), stores: Stores::in_memory() };
+            StreamsAssignor { tasks: Arc::new(tasks), owned: Owned::default(), shared: Weak::new() };
         let member = |id: &str, owned: &[TaskId]| MemberSubscription {
             member_id: id.to_owned(),
             instance_id: None,

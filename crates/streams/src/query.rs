@@ -68,12 +68,18 @@ pub enum QueryError {
     Decode { store: String, reason: String },
 }
 
+/// Reads a key given as text, or says why not.
+type Parse = Arc<dyn Fn(&str) -> Result<Bytes, String> + Send + Sync>;
+
+/// Decodes to JSON, or says why not.
+type Decode = Arc<dyn Fn(&Bytes) -> Result<Value, String> + Send + Sync>;
+
 /// How keys and values of a store become JSON.
 #[derive(Clone)]
 pub(crate) struct Json {
-    pub key_bytes: Arc<dyn Fn(&str) -> Result<Bytes, String> + Send + Sync>,
-    pub key: Arc<dyn Fn(&Bytes) -> Result<Value, String> + Send + Sync>,
-    pub value: Arc<dyn Fn(&Bytes) -> Result<Value, String> + Send + Sync>,
+    pub key_bytes: Parse,
+    pub key: Decode,
+    pub value: Decode,
 }
 
 /// Makes a [`Json`] once the serdes are known.

@@ -19,6 +19,7 @@ fn table(builder: &StreamsBuilder, topic: &str) -> KTable<String, String> {
 }
 
 /// A left value is `foreign key:payload`; without a foreign key before the colon it refers to nothing.
+#[allow(clippy::ptr_arg)] // It is handed to the join as it is.
 fn refers_to(_: &String, value: &String) -> Option<String> {
     value.split_once(':').map(|(key, _)| key.to_owned()).filter(|key| !key.is_empty())
 }

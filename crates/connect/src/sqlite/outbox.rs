@@ -7,6 +7,9 @@
 //! A row that does not fit its schema moves to `_headwater_set_aside_<table>` with the reason; correcting it in
 //! its own table publishes it.
 //!
+//! Removing published rows takes the write lock for some milliseconds, by 10,000 rows or every five seconds. A program that
+//! reads before it writes in one transaction has to begin it IMMEDIATE: SQLite does not wait for a lock in the midst of one.
+//!
 //! Not seen: rows displaced by `INSERT OR REPLACE` through another UNIQUE constraint than the key's, unless the writing
 //! connection sets `PRAGMA recursive_triggers = ON`; and what is written past SQLite's triggers.
 

@@ -198,7 +198,6 @@ impl Sink {
         }
         for at in of {
             let Some(next) = known.get(at).copied() else { continue };
-            // An open transaction may hold the stable end back, never below what was already read.
             let end = ends.get(at).copied().unwrap_or(0);
             if next > end {
                 let (name, path) = (self.config.name.clone(), self.config.database.clone());
@@ -210,10 +209,10 @@ impl Sink {
         Ok(start)
     }
 
-    /// The stable ends by now.
+    /// The ends by now, open transactions included: a broker may answer a commit before it is stable.
     async fn ends(&self, of: &[TopicPartition]) -> Result<Offsets, SinkError> {
         let ask: Vec<_> = of.iter().map(|at| (at.clone(), OffsetSpec::Latest)).collect();
-        let found = self.client.list_offsets(&ask, Isolation::Committed).await;
+        let found = self.client.list_offsets(&ask, Isolation::Uncommitted).await;
         found.map_err(self.failed("find the end of its topics"))
     }
 

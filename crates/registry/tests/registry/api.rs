@@ -174,7 +174,7 @@ async fn the_client_speaks_for_its_callers() {
             (latest.subject, latest.id, latest.version, latest.schema),
             (name.clone(), id, 1, one.clone())
         );
-        assert_eq!(client.subjects().await.unwrap(), [name.clone()]);
+        assert_eq!(client.subjects().await.unwrap(), [name.as_str()]);
         let wrong = record("One", C);
         assert_eq!(client.check(&name, &wrong).await.unwrap().len(), 1);
         let refused = client.register(&name, &wrong).await.unwrap_err();

@@ -112,18 +112,14 @@ fn producer_config(shared: &Shared, index: usize) -> ProducerConfig {
     }
 }
 
-fn group_config(shared: &Shared, index: usize, owned: &Owned) -> GroupConfig {
+fn group_config(shared: &Arc<Shared>, index: usize, owned: &Owned) -> GroupConfig {
     let config = &shared.config;
     let topics: BTreeSet<String> = shared.tasks.values().flatten().map(|input| input.topic.clone()).collect();
     let mut group = GroupConfig::new(config.application_id.clone(), topics.into_iter().collect());
     group.instance_id = Some(format!("{}-{index}", shared.instance));
     group.session_timeout = config.session_timeout;
     group.rebalance_timeout = config.rebalance_timeout;
-    group.assignor = Arc::new(StreamsAssignor {
-        tasks: shared.tasks.clone(),
-        owned: owned.clone(),
-        stores: shared.stores.clone(),
-    });
+    group.assignor = Arc::new(StreamsAssignor::new(shared, owned.clone()));
     group.consumer = ConsumerConfig {
         isolation: Isolation::Committed,
         auto_offset_reset: AutoOffsetReset::Earliest,

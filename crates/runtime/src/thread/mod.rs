@@ -8,6 +8,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_client::{Client, Consumer, Fetched, GroupConsumer, GroupEvent, Producer};
@@ -44,7 +45,7 @@ const HELD_BACK: Duration = Duration::from_millis(5);
 const TURN: usize = 1000;
 
 /// Starts processing thread `index`; its end is reported to `shared`.
-pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::io::Result<()> {
+pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::io::Result<JoinHandle<()>> {
     let runtime = Handle::current();
     let name = format!("{}-{index}", shared.config.application_id);
     let work = move || {
@@ -56,7 +57,7 @@ pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::i
         shared.claims.release(index);
         shared.thread_ended(worked.unwrap_or_else(|panic| Err(AppError::Panic(message(panic.as_ref())))));
     };
-    std::thread::Builder::new().name(name).spawn(work).map(drop)
+    std::thread::Builder::new().name(name).spawn(work)
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -18,6 +18,7 @@ use headwater_runtime::{AppConfig, StreamsApp};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, Topology};
 use tempfile::TempDir;
+use tracing_subscriber::EnvFilter;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,7 +30,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// With RUST_LOG, a failing test also tells what the application and the broker said.
     pub async fn start() -> Self {
+        let logged =
+            tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer();
+        // Only the first test of a binary can set it.
+        let _ = logged.try_init();
         let folder = tempfile::tempdir().unwrap();
         let (bootstrap, broker) = match std::env::var("HEADWATER_TEST_BOOTSTRAP") {
             Ok(bootstrap) => (bootstrap, None),

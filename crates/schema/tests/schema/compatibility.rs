@@ -64,9 +64,11 @@ const SYMBOLS: &str = "MISSING_ENUM_SYMBOLS";
 const BRANCH: &str = "MISSING_UNION_BRANCH";
 const SIZE: &str = "FIXED_SIZE_MISMATCH";
 
-/// Reader, writer, and the rule that is broken, with its place.
+/// Reader, writer, and the rules that are broken, each with its place.
+type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 #[rustfmt::skip]
-const CASES: &[(&str, &str, &[(&str, &str)])] = &[
+const CASES: &[Case] = &[
     // Primitive types and their promotions.
     (BOOLEAN, BOOLEAN, &[]), (INT, INT, &[]), (LONG, INT, &[]), (LONG, LONG, &[]), (FLOAT, INT, &[]), (FLOAT, LONG, &[]),
     (DOUBLE, LONG, &[]), (DOUBLE, INT, &[]), (DOUBLE, FLOAT, &[]), (STRING, STRING, &[]), (BYTES, BYTES, &[]), (NULL, NULL, &[]),

@@ -150,7 +150,7 @@ impl Layout {
     }
 
     /// The changelog key of a store key.
-    pub fn to_changelog(self, store_key: &Bytes) -> Option<Bytes> {
+    pub fn changelog_key_of(self, store_key: &Bytes) -> Option<Bytes> {
         if self.kind == StoreKind::KeyValue {
             return Some(store_key.clone());
         }
@@ -162,7 +162,7 @@ impl Layout {
     }
 
     /// The store key of a changelog key; `None` if it is too short to be one.
-    pub fn from_changelog(self, changelog_key: &Bytes) -> Option<Bytes> {
+    pub fn store_key_of(self, changelog_key: &Bytes) -> Option<Bytes> {
         if self.kind == StoreKind::KeyValue {
             return Some(changelog_key.clone());
         }
@@ -215,15 +215,15 @@ mod tests {
     fn changelog_keys_are_those_of_kafka_streams_and_read_back() {
         let window = Layout::timed(StoreKind::Window, 120_000);
         let store_key = window.store_key(b"k\0", 61_000, 7);
-        let changelog = window.to_changelog(&store_key).unwrap();
+        let changelog = window.changelog_key_of(&store_key).unwrap();
         assert_eq!(&changelog[..], [&b"k\0"[..], &61_000_i64.to_be_bytes(), &7_u32.to_be_bytes()].concat());
-        assert_eq!(window.from_changelog(&changelog).unwrap(), store_key);
+        assert_eq!(window.store_key_of(&changelog).unwrap(), store_key);
 
         let session = Layout::timed(StoreKind::Session, 120_000);
         let store_key = session.store_key(b"k", 90, 40);
-        let changelog = session.to_changelog(&store_key).unwrap();
+        let changelog = session.changelog_key_of(&store_key).unwrap();
         assert_eq!(&changelog[..], [&b"k"[..], &90_i64.to_be_bytes(), &40_i64.to_be_bytes()].concat());
-        assert_eq!(session.from_changelog(&changelog).unwrap(), store_key);
-        assert_eq!(session.from_changelog(&Bytes::from_static(b"short")), None);
+        assert_eq!(session.store_key_of(&changelog).unwrap(), store_key);
+        assert_eq!(session.store_key_of(&Bytes::from_static(b"short")), None);
     }
 }

@@ -237,7 +237,7 @@ impl<V: Payload> AnyStore for TypedStore<V> {
                     topic: topic.clone(),
                     partition: Some(partition),
                     timestamp,
-                    key: self.parts.layout.to_changelog(&key),
+                    key: self.parts.layout.changelog_key_of(&key),
                     value: stored.as_ref().map(|stored| stored.slice(8..)),
                     headers: Vec::new(),
                 });
@@ -255,7 +255,7 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         let entry = |record: &Record| match &self.parts.normalize {
             Some(normalize) => normalize(record),
             None => {
-                let key = self.parts.layout.from_changelog(record.key.as_ref()?)?;
+                let key = self.parts.layout.store_key_of(record.key.as_ref()?)?;
                 Some((key, record.value.as_ref().map(|value| keys::stored_value(record.timestamp, value))))
             }
         };

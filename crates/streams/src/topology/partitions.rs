@@ -176,6 +176,6 @@ fn follows_partner(graph: &Graph, topic: &str) -> bool {
 fn upstream_topics<'a>(graph: &'a Graph, subtopologies: &[Vec<usize>], topic: &str) -> Vec<&'a str> {
     let writes =
         |&node: &usize| matches!(&graph.nodes[node].role, Role::Sink { topic: t, .. } if **t == *topic);
-    let writers = subtopologies.iter().filter(|part| part.iter().any(|node| writes(node)));
+    let writers = subtopologies.iter().filter(|part| part.iter().any(writes));
     writers.flat_map(|part| part.iter().filter_map(|&node| source_topic(graph, node))).collect()
 }

@@ -18,7 +18,7 @@ use crate::{SourceError, SourceHandle};
 /// Published rows are removed by this many: each removal takes the one write lock from the owner for some milliseconds.
 const SWEEP_ROWS: i64 = 10_000;
 /// Fewer are removed when nothing has been for this long.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// The owner's writes come first: a removal that does not get the lock is put off.
 const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
 /// `_seq`, `_deleted`, `_time` come before the captured columns.

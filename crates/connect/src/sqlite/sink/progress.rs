@@ -51,13 +51,13 @@ impl SinkHandle {
         self.places().get(&TopicPartition::new(topic, partition)).map(|place| place.next)
     }
 
-    /// Whether the database holds everything up to the stable ends that were seen last.
+    /// Whether the database holds everything up to the ends of the topics that were seen last.
     pub fn caught_up(&self) -> bool {
         let places = self.places();
         !places.is_empty() && places.values().all(|place| place.next >= place.end)
     }
 
-    /// Applies what its topics hold by now, then ends.
+    /// Applies what its topics hold by now, open transactions once they have ended, then ends.
     pub fn finish(&self) {
         self.inner.finishing.store(true, Ordering::Release);
     }
@@ -76,7 +76,7 @@ impl SinkHandle {
         let mut places = self.places();
         for part in fetched {
             if let Some(place) = places.get_mut(&part.topic_partition) {
-                place.end = place.end.max(part.last_stable_offset);
+                place.end = place.end.max(part.high_watermark);
             }
         }
     }

@@ -261,7 +261,7 @@ mod tests {
     fn body() -> Vec<u8> {
         // id -3, at 1357034400000, share 0.5, name "é", side RIGHT, good true
         let mut body = vec![5];
-        body.extend([0x80, 0xd1, 0xed, 0x88, 0xfe, 0x4e]);
+        body.extend([0x80, 0xa4, 0xed, 0xd8, 0xfe, 0x4e]);
         body.push(2);
         body.extend(0.5_f64.to_le_bytes());
         body.extend([0, 4]);

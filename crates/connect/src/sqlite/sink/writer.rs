@@ -196,24 +196,13 @@ impl Writer {
             move |error| SinkError::Database { name, source: failed(&path, what, error) }
         };
         let transaction = begin(&mut self.connection, &name).map_err(sqlite("begin a transaction"))?;
+        // First, so that a second sink is found out before it changes a row.
+        move_offsets(&transaction, &self.config, &self.next, next)?;
         for (stream, changes) in self.streams.iter_mut().zip(changes) {
             for plan in plans_used(&stream.plans, &changes) {
                 stream.table.fit(&transaction, &path, plan).map_err(database)?;
             }
             put(&transaction, stream, &changes).map_err(sqlite("write rows"))?;
-        }
-        for (at, offset) in next {
-            let expected = self.next.get(at).copied();
-            let moved =
-                offsets::move_on(&transaction, at, expected, *offset).map_err(sqlite("write offsets"))?;
-            moved.map_err(|found| SinkError::Contended {
-                name: name.clone(),
-                path: path.clone(),
-                topic: at.topic.clone(),
-                partition: at.partition,
-                expected: expected.unwrap_or(-1),
-                found,
-            })?;
         }
         transaction.commit().map_err(sqlite("commit"))
     }
@@ -236,6 +225,32 @@ fn open(path: &PathBuf) -> rusqlite::Result<(Connection, Offsets)> {
     offsets::create(&connection)?;
     let next = offsets::read(&connection)?;
     Ok((connection, next))
+}
+
+fn move_offsets(
+    transaction: &Transaction<'_>,
+    config: &SinkConfig,
+    from: &Offsets,
+    to: &Offsets,
+) -> Result<(), SinkError> {
+    let (name, path) = (&config.name, &config.database);
+    for (at, next) in to {
+        let expected = from.get(at).copied();
+        let moved = offsets::move_on(transaction, at, expected, *next);
+        let moved = moved.map_err(|error| SinkError::Database {
+            name: name.clone(),
+            source: failed(path, "write offsets", error),
+        })?;
+        moved.map_err(|found| SinkError::Contended {
+            name: name.clone(),
+            path: path.clone(),
+            topic: at.topic.clone(),
+            partition: at.partition,
+            expected: expected.unwrap_or(-1),
+            found,
+        })?;
+    }
+    Ok(())
 }
 
 /// Records, and the bytes of their keys and values.
