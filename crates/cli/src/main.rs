@@ -11,7 +11,12 @@ use commands::{demo, group, produce, schema, tail, topic, up};
 use output::Failure;
 
 #[derive(Parser)]
-#[command(name = "headwater", version, about = "Event-driven microservices in one binary", max_term_width = 110)]
+#[command(
+    name = "headwater",
+    version,
+    about = "Event-driven microservices in one binary",
+    max_term_width = 110
+)]
 struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -26,7 +31,13 @@ pub struct Common {
     #[arg(long, global = true, env = "HEADWATER_BOOTSTRAP", value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// Base URL of the schema registry
-    #[arg(long, global = true, env = "HEADWATER_REGISTRY", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(
+        long,
+        global = true,
+        env = "HEADWATER_REGISTRY",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
     registry: String,
     /// Print JSON: one object, or one object a line
     #[arg(long, global = true)]

@@ -9,7 +9,8 @@ use common::{HEADWATER, Node};
 use serde_json::Value;
 
 fn fails(arguments: &[&str]) -> String {
-    let output = Command::new(HEADWATER).args(arguments).env_remove("HEADWATER_BOOTSTRAP").output().expect("it runs");
+    let output =
+        Command::new(HEADWATER).args(arguments).env_remove("HEADWATER_BOOTSTRAP").output().expect("it runs");
     assert!(!output.status.success(), "{arguments:?} should fail");
     String::from_utf8(output.stderr).expect("UTF-8")
 }
@@ -94,7 +95,8 @@ fn an_incompatible_schema_is_refused_and_says_why() {
     let old = dir.path().join("old.avsc");
     let new = dir.path().join("new.avsc");
     std::fs::write(&old, schema(r#"{"name":"id","type":"long"}"#)).expect("written");
-    std::fs::write(&new, schema(r#"{"name":"id","type":"long"},{"name":"customer","type":"string"}"#)).expect("written");
+    std::fs::write(&new, schema(r#"{"name":"id","type":"long"},{"name":"customer","type":"string"}"#))
+        .expect("written");
     let (old, new) = (old.display().to_string(), new.display().to_string());
     node.done(&["schema", "register", "orders-value", &old], "");
     let output = node.run(&["schema", "check", "orders-value", &new], "");

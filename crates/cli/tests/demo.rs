@@ -1,48 +1,62 @@
-//! `headwater demo` as a stranger types it, on the first days of the year.
+//! The main job, end to end, on some weeks of the real year: alone, under SIGKILL, and on Apache Kafka.
 
-use std::process::{Command, Output};
+mod common;
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{HEADWATER, kafka};
 use serde_json::Value;
 
-fn demo(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_headwater"))
-        .arg("demo")
+/// Runs `headwater demo` and returns its last line.
+fn demo(data_dir: &Path, arguments: &[&str]) -> Value {
+    let output = Command::new(HEADWATER)
+        .args(["demo", "--json", "--data-dir"])
+        .arg(data_dir)
         .args(arguments)
         .env_remove("HEADWATER_BOOTSTRAP")
+        .env_remove("HEADWATER_REGISTRY")
+        .stdin(Stdio::null())
         .output()
-        .expect("it runs")
+        .expect("headwater starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let line = out.lines().last().unwrap_or_else(|| panic!("nothing on standard output\n{err}"));
+    let verdict: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {out}\n{err}"));
+    assert_eq!(verdict["verdict"], "equal", "{verdict:#}\n{err}");
+    assert_eq!(verdict["differences"], 0, "{verdict:#}");
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    verdict
+}
+
+fn count(verdict: &Value, name: &str) -> u64 {
+    verdict[name].as_u64().unwrap_or_else(|| panic!("{name} in {verdict:#}"))
 }
 
 #[test]
-fn the_verdict_stays_equal_when_node_and_service_are_killed_again_and_again() {
+fn every_row_equals_the_oracles() {
     let dir = tempfile::tempdir().expect("a directory");
-    let place = dir.path().join("demo");
-    let place = place.to_str().expect("UTF-8");
-    let output = demo(&["--until", "2013-01-15", "--kill-every", "1500ms", "--json", "--data-dir", place]);
-    let said = String::from_utf8(output.stdout).expect("UTF-8");
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    let line = said.lines().last().unwrap_or_else(|| panic!("nothing was printed: {complaints}"));
-    let report: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
-    assert_eq!(report["verdict"], "equal", "{said}\n{complaints}");
-    assert_eq!((&report["differences"], output.status.code()), (&Value::from(0), Some(0)));
-    assert!(report["kills"].as_u64() > Some(0), "{line}");
-    assert!(report["rows_compared"].as_u64() > Some(20_000), "{line}");
+    let verdict = demo(dir.path(), &["--until", "2013-02-15"]);
+    assert!(count(&verdict, "rows_compared") > 100_000, "{verdict:#}");
+    assert!(count(&verdict, "events") > 100_000, "{verdict:#}");
+    // Some departures are told days late, and the windows say so.
+    assert!(count(&verdict, "dropped_late") > 0, "{verdict:#}");
+    for table in ["enriched_flights", "departures_by_hour", "rotations", "worst_routes"] {
+        assert!(verdict["tables"][table]["rows_compared"].as_u64() > Some(100), "{table}: {verdict:#}");
+    }
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_refused_with_the_reason() {
+fn nothing_is_lost_and_nothing_twice_when_node_and_service_are_killed() {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("thesis.tex"), "").expect("a file");
-    let output = demo(&["--data-dir", dir.path().to_str().expect("UTF-8")]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(69), "{said}");
-    assert!(said.contains("thesis.tex") && said.contains("--data-dir"), "{said}");
+    let verdict = demo(dir.path(), &["--until", "2013-03-01", "--kill-every", "1s"]);
+    assert!(count(&verdict, "kills") > 1, "{verdict:#}");
 }
 
 #[test]
-fn a_date_that_is_none_is_refused_by_name() {
-    let output = demo(&["--until", "yesterday"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("yesterday"), "{said}");
+fn the_same_on_apache_kafka() {
+    let Some(bootstrap) = kafka() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let verdict =
+        demo(dir.path(), &["--until", "2013-02-01", "--kill-every", "2s", "--bootstrap", &bootstrap]);
+    assert!(count(&verdict, "rows_compared") > 50_000, "{verdict:#}");
 }

@@ -9,7 +9,12 @@ use std::process::{Command, Stdio};
 use common::{Node, program, python};
 
 fn run(command: &mut Command, input: &str) -> String {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("input is read");
     let output = child.wait_with_output().expect("it ends");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -28,10 +33,37 @@ fn kcat_writes_and_reads_in_a_group_with_every_codec() {
         let lines: Vec<String> = (0..1000).map(|n| format!("{codec}-{n}:value {n}")).collect();
         expected.extend(lines.iter().cloned());
         let input = lines.join("\n") + "\n";
-        run(Command::new(&kcat).args(["-b", &node.kafka, "-P", "-t", "orders", "-K", ":", "-z", codec, "-X", "enable.idempotence=true"]), &input);
+        run(
+            Command::new(&kcat).args([
+                "-b",
+                &node.kafka,
+                "-P",
+                "-t",
+                "orders",
+                "-K",
+                ":",
+                "-z",
+                codec,
+                "-X",
+                "enable.idempotence=true",
+            ]),
+            &input,
+        );
     }
     let read = run(
-        Command::new(&kcat).args(["-b", &node.kafka, "-G", "readers", "-e", "-q", "-f", "%k:%s\n", "-X", "auto.offset.reset=earliest", "orders"]),
+        Command::new(&kcat).args([
+            "-b",
+            &node.kafka,
+            "-G",
+            "readers",
+            "-e",
+            "-q",
+            "-f",
+            "%k:%s\n",
+            "-X",
+            "auto.offset.reset=earliest",
+            "orders",
+        ]),
         "",
     );
     let mut read: Vec<&str> = read.lines().collect();

@@ -88,6 +88,10 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    pub(crate) fn database(name: &str, source: DatabaseError) -> Self {
+        Self::Database { name: name.to_owned(), source: Box::new(source) }
+    }
+
     /// A restart from the committed position may help.
     pub(crate) fn may_heal(&self) -> bool {
         match self {
@@ -131,4 +135,10 @@ pub enum SinkError {
     TopicReplaced { name: String, path: PathBuf, topic: String, partition: i32, next: i64, end: i64 },
     #[error("sink {name:?}: its writing thread {what}")]
     Thread { name: String, what: String },
+}
+
+impl SinkError {
+    pub(crate) fn database(name: &str, source: DatabaseError) -> Self {
+        Self::Database { name: name.to_owned(), source: Box::new(source) }
+    }
 }

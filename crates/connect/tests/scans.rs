@@ -92,6 +92,43 @@ async fn a_query_that_is_dropped_tells_each_row_exactly_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_have_not_settled_wait_until_the_source_is_told_to_finish() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database("legacy.sqlite", WEATHER);
+    let insert =
+        "INSERT INTO weather VALUES (1, 'EWR', 'old', NULL, 1), (2, 'EWR', 'new', NULL, unixepoch() * 1000)";
+    database.execute_batch(insert).unwrap();
+    let cursor =
+        Cursor { updated_at: "updated_at".into(), id: "id".into(), settle: Duration::from_secs(3600) };
+    let source =
+        QuerySource::new(weather(&cluster), cursor, cluster.client.clone(), cluster.registry.clone());
+    let handle = source.handle();
+    let running = tokio::spawn(source.run(never()));
+    eventually("the table is read", || handle.caught_up()).await;
+    assert_eq!(handle.published(), 1);
+    handle.finish();
+    assert_eq!(running.await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_stopped_leaves_the_rest_to_the_next_start() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database("legacy.sqlite", WEATHER);
+    let stream = weather(&cluster);
+    let source = query(&cluster, &stream);
+    let handle = source.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(source.run(async { drop(stopped.await) }));
+    eventually("the empty table is read", || handle.caught_up()).await;
+    stop.send(()).unwrap();
+    assert_eq!(running.await.unwrap().unwrap(), 0);
+    database.execute_batch("INSERT INTO weather VALUES (1, 'EWR', 'later', NULL, 1)").unwrap();
+    let next = query(&cluster, &stream);
+    next.handle().finish();
+    assert_eq!(next.run(never()).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_published_once_for_each_label() {
     let cluster = Cluster::start().await;
     let database = cluster.database(

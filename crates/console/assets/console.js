@@ -88,9 +88,7 @@ function link(name) {
   return button;
 }
 
-const live = new EventSource("/console/live");
-live.addEventListener("overview", (message) => {
-  const { overview, graph } = JSON.parse(message.data);
+function show({ overview, graph }) {
   if (graph) document.querySelector("hw-topology").picture = graph;
   ({ streams, services } = overview);
   sawAt = Date.now();
@@ -109,7 +107,10 @@ live.addEventListener("overview", (message) => {
   fill(at("streams"), overview.streams, (stream) => [
     link(stream.name), stream.partitions, stream.records, Math.round(stream.records_per_second),
   ]);
-});
+}
+
+const live = new EventSource("/console/live");
+live.addEventListener("overview", (message) => show(JSON.parse(message.data)));
 live.addEventListener("error", () => {
   const health = at("health");
   health.classList.add("ill");
@@ -128,17 +129,25 @@ async function refreshEvents() {
   if (answer.ok) document.querySelector("hw-events").events = await answer.json();
 }
 
+// The last hours of the demo's answers, asked of the service that holds them.
 async function refreshWindows() {
-  const service = services.find((row) => row.writes.includes("departures-by-hour") && row.http);
+  const service = services.find((row) => row.writes.includes("departures.hourly") && row.http);
   if (!service || document.hidden) return;
-  const answer = await fetch(`/api/v1/services/${encodeURIComponent(service.name)}/stores/departures-by-hour?limit=12&order=desc`);
+  const [newest] = await (await fetch("/api/v1/streams/departures.hourly/latest?count=1")).json();
+  if (!newest?.value) return;
+  const from = newest.value.window_start - 3 * 3_600_000;
+  const store = `/api/v1/services/${encodeURIComponent(service.name)}/stores/departures-by-hour`;
+  const answer = await fetch(`${store}?from=${from}&limit=100`);
   if (!answer.ok) return;
-  const rows = await answer.json();
+  const { rows } = await answer.json();
+  rows.sort((a, b) => b.start - a.start || a.key.localeCompare(b.key));
   at("windows").hidden = false;
-  fill(at("departures"), rows.slice(0, 12), ({ key, value, window_start }) => [
-    key, new Date(window_start).toISOString().slice(0, 16).replace("T", " "),
-    value.departures, Math.round((10 * value.dep_delay_sum) / value.departures) / 10,
+  fill(at("departures"), rows.slice(0, 12), ({ key, start, value }) => [
+    key, new Date(start).toISOString().slice(0, 16).replace("T", " "),
+    value.departures, Math.round((10 * value.sum_dep_delay_minutes) / value.departures) / 10,
   ]);
 }
 
-setInterval(() => { refreshEvents().catch(() => {}); refreshWindows().catch(() => {}); }, 2000);
+// A question that failed is asked again; that the node is gone is said by the live feed.
+const refresh = () => Promise.allSettled([refreshEvents(), refreshWindows()]);
+setInterval(refresh, 2000);

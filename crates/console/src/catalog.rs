@@ -38,7 +38,8 @@ impl Service {
             list.sort();
             list.dedup();
         }
-        let internal = |topic: &String| topic.starts_with(&format!("{name}-")) && topic.ends_with("-changelog");
+        let internal =
+            |topic: &String| topic.starts_with(&format!("{name}-")) && topic.ends_with("-changelog");
         reads.retain(|topic| !internal(topic));
         writes.retain(|topic| !internal(topic));
         Some(Self {

@@ -54,7 +54,8 @@ pub async fn latest(
             records.extend(fetched.records.into_iter().map(|record| (partition, record)));
         }
     }
-    records.sort_by_key(|(partition, record)| std::cmp::Reverse((record.timestamp, record.offset, *partition)));
+    records
+        .sort_by_key(|(partition, record)| std::cmp::Reverse((record.timestamp, record.offset, *partition)));
     records.truncate(count);
     let mut events = Vec::with_capacity(records.len());
     for (partition, record) in records {

@@ -166,7 +166,8 @@ impl Graph {
 
     /// The same as words, for whoever cannot see the picture.
     fn sentence(&self) -> String {
-        let edges: Vec<String> = self.edges.iter().map(|(from, to)| format!("{} to {}", from.name, to.name)).collect();
+        let edges: Vec<String> =
+            self.edges.iter().map(|(from, to)| format!("{} to {}", from.name, to.name)).collect();
         edges.join(", ")
     }
 }
@@ -214,8 +215,11 @@ mod tests {
         graph.service("source", &[], &owned(&["flights", "weather"]));
         graph.service("enrich", &owned(&["flights", "weather"]), &owned(&["enriched"]));
         graph.service("sink", &owned(&["enriched"]), &[]);
-        let names: Vec<Vec<&str>> =
-            graph.layers().iter().map(|layer| layer.iter().map(|node| node.name.as_str()).collect()).collect();
+        let names: Vec<Vec<&str>> = graph
+            .layers()
+            .iter()
+            .map(|layer| layer.iter().map(|node| node.name.as_str()).collect())
+            .collect();
         assert_eq!(
             names,
             [vec!["source"], vec!["flights", "weather"], vec!["enrich"], vec!["enriched"], vec!["sink"]]

@@ -131,7 +131,9 @@ impl Eye {
                 wanted_until.fetch_max(now_ms() + LINGER_MS, Ordering::SeqCst);
             }
             let until = wanted_until.load(Ordering::SeqCst);
-            if until < now_ms() && wanted_until.compare_exchange(until, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            if until < now_ms()
+                && wanted_until.compare_exchange(until, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
                 return;
             }
         }
@@ -142,7 +144,9 @@ impl Eye {
         let topics = self.client.topics().await?;
         let partitions: Vec<TopicPartition> = topics
             .iter()
-            .flat_map(|topic| (0..topic.partitions).map(|partition| TopicPartition::new(&topic.name, partition)))
+            .flat_map(|topic| {
+                (0..topic.partitions).map(|partition| TopicPartition::new(&topic.name, partition))
+            })
             .collect();
         let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
         let ends = self.client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
@@ -190,7 +194,9 @@ impl Eye {
         let stream = |name: &str| streams.iter().find(|stream| stream.name == name);
         let label = |node: &Node| match node.kind {
             Kind::Service => self.services.get(&node.name).map(|s| s.team.clone()).unwrap_or_default(),
-            Kind::Stream => stream(&node.name).map_or_else(|| "not there yet".into(), |s| thousands(s.records)),
+            Kind::Stream => {
+                stream(&node.name).map_or_else(|| "not there yet".into(), |s| thousands(s.records))
+            }
         };
         let rate = |node: &Node| stream(&node.name).map_or(0.0, |stream| stream.records_per_second);
         let graph_svg = self.graph().svg(label, rate);
@@ -238,7 +244,9 @@ impl Eye {
         let Some(consumer) = &mut self.catalog else {
             if let Some(topic) = self.client.topic(catalog::TOPIC).await? {
                 let mut consumer = Consumer::new(&self.client, ConsumerConfig::default());
-                consumer.assign((0..topic.partitions).map(|p| (TopicPartition::new(catalog::TOPIC, p), 0)).collect());
+                consumer.assign(
+                    (0..topic.partitions).map(|p| (TopicPartition::new(catalog::TOPIC, p), 0)).collect(),
+                );
                 self.catalog = Some(consumer);
             }
             return Ok(());

@@ -13,8 +13,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_stream::{Stream, StreamExt};
 use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt};
 
 use crate::{Inner, events};
 
@@ -58,7 +58,8 @@ async fn asset(kind: &'static str, text: &'static str) -> Response {
 /// Server-sent events: one `overview` a second; the picture comes along only when it changed.
 async fn live(State(inner): State<Arc<Inner>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut last_graph = String::new();
-    let feed = WatchStream::new(inner.observer.watch()).filter(|overview| overview.at_ms > 0 || overview.error.is_some());
+    let feed = WatchStream::new(inner.observer.watch())
+        .filter(|overview| overview.at_ms > 0 || overview.error.is_some());
     let events = feed.map(move |overview| {
         let mut body = json!({ "overview": *overview });
         if overview.graph_svg != last_graph {
@@ -89,11 +90,18 @@ struct Latest {
     count: Option<usize>,
 }
 
-async fn latest(State(inner): State<Arc<Inner>>, Path(topic): Path<String>, Query(query): Query<Latest>) -> Response {
+async fn latest(
+    State(inner): State<Arc<Inner>>,
+    Path(topic): Path<String>,
+    Query(query): Query<Latest>,
+) -> Response {
     let count = query.count.unwrap_or(20).min(MOST_EVENTS);
     match events::latest(&inner.client, &inner.schemas, &topic, count).await {
         Ok(Some(events)) => Json(events).into_response(),
-        Ok(None) => problem(StatusCode::NOT_FOUND, &format!("there is no stream {topic}; `headwater topic list` shows all")),
+        Ok(None) => problem(
+            StatusCode::NOT_FOUND,
+            &format!("there is no stream {topic}; `headwater topic list` shows all"),
+        ),
         Err(error) => problem(StatusCode::BAD_GATEWAY, &error.to_string()),
     }
 }

@@ -38,7 +38,9 @@ pub struct NodeConfig {
 pub enum NodeError {
     #[error(transparent)]
     Broker(#[from] StartError),
-    #[error("the HTTP address {address} cannot be used: {source}; choose another with --http HOST:PORT (port 0 takes a free one)")]
+    #[error(
+        "the HTTP address {address} cannot be used: {source}; choose another with --http HOST:PORT (port 0 takes a free one)"
+    )]
     Http { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -63,7 +65,8 @@ impl Node {
         let listener = TcpListener::bind(config.http)
             .await
             .map_err(|source| NodeError::Http { address: config.http, source })?;
-        let http = listener.local_addr().map_err(|source| NodeError::Http { address: config.http, source })?;
+        let http =
+            listener.local_addr().map_err(|source| NodeError::Http { address: config.http, source })?;
         let broker = match &config.bootstrap {
             Some(_) => None,
             None => Some(

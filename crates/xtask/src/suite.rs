@@ -22,7 +22,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         Err(error) if ci => return Err(error),
         Err(error) => eprintln!("skipped: kafka-python and confluent-kafka: {error:#}"),
     }
-    for (program, package) in [("kcat", "kcat"), ("chromium", "chromium")] {
+    for (program, package) in [("kcat", "kcat"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")] {
         if which(program).is_none() {
             let line = format!("{program} is not installed (Debian: apt-get install {package})");
             if ci {
@@ -84,8 +84,7 @@ fn python_clients() -> Result<PathBuf> {
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
-    let hint =
-        "python3 with venv is needed (Debian: apt-get install python3-venv) and pip must reach PyPI";
+    let hint = "python3 with venv is needed (Debian: apt-get install python3-venv) and pip must reach PyPI";
     quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv), hint)?;
     quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(FOREIGN_CLIENTS), hint)?;
     std::fs::write(&stamp, wanted)?;

@@ -26,11 +26,14 @@ impl Group {
                 groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
                 if common.json {
                     for group in &groups {
-                        output::json(&json!({ "group": group.group_id, "state": group.state, "protocol_type": group.protocol_type }));
+                        output::json(
+                            &json!({ "group": group.group_id, "state": group.state, "protocol_type": group.protocol_type }),
+                        );
                     }
                     return Ok(ExitCode::SUCCESS);
                 }
-                let rows = groups.into_iter().map(|group| vec![group.group_id, group.state, group.protocol_type]);
+                let rows =
+                    groups.into_iter().map(|group| vec![group.group_id, group.state, group.protocol_type]);
                 output::table(&["GROUP", "STATE", "PROTOCOL TYPE"], rows.collect());
             }
             Group::Describe { group } => {
@@ -55,7 +58,9 @@ impl Group {
                     let lag = (end - place.offset).max(0);
                     total += lag;
                     let member = description.members.iter().find(|member| member.assignment.contains(&at));
-                    let member = member.map_or_else(String::new, |m| format!("{} ({})", m.client_id, m.host.trim_start_matches('/')));
+                    let member = member.map_or_else(String::new, |m| {
+                        format!("{} ({})", m.client_id, m.host.trim_start_matches('/'))
+                    });
                     partitions.push(json!({
                         "topic": at.topic, "partition": at.partition, "committed": place.offset, "end": end, "lag": lag,
                         "member": member,

@@ -45,7 +45,10 @@ impl Produce {
                     Some((key, value)) => (Some(key.to_owned()), Some(value.to_owned())),
                     None => {
                         producer.flush().await?;
-                        let what = format!("line {} has no separator {separator:?}; the {count} lines before are written", count + 1);
+                        let what = format!(
+                            "line {} has no separator {separator:?}; the {count} lines before are written",
+                            count + 1
+                        );
                         return Err(Failure::new(DATA, what, None));
                     }
                 },
@@ -53,7 +56,11 @@ impl Produce {
             let value = match (value, &schema) {
                 (Some(text), Some((id, schema))) => {
                     let bad = |error: &dyn std::fmt::Display| {
-                        Failure::new(DATA, format_args!("line {}: {error}", count + 1), format!("headwater schema get {}-value", self.topic))
+                        Failure::new(
+                            DATA,
+                            format_args!("line {}: {error}", count + 1),
+                            format!("headwater schema get {}-value", self.topic),
+                        )
                     };
                     let parsed = serde_json::from_str(&text).map_err(|error| bad(&error))?;
                     let body = AvroCodec::from_json(schema, &parsed).map_err(|error| bad(&error))?;
@@ -62,7 +69,12 @@ impl Produce {
                 (Some(text), None) => Some(Bytes::from(text)),
                 (None, _) => None,
             };
-            let record = ProduceRecord { topic: self.topic.clone(), key: key.map(Bytes::from), value, ..ProduceRecord::default() };
+            let record = ProduceRecord {
+                topic: self.topic.clone(),
+                key: key.map(Bytes::from),
+                value,
+                ..ProduceRecord::default()
+            };
             drop(producer.send(record).await?);
             count += 1;
         }

@@ -42,16 +42,17 @@ impl Schema {
             Schema::Get { subject } => {
                 let latest = registry.latest(&subject).await?;
                 if common.json {
-                    output::json(&json!({ "subject": subject, "id": latest.id, "version": latest.version, "schema": latest.schema }));
+                    output::json(
+                        &json!({ "subject": subject, "id": latest.id, "version": latest.version, "schema": latest.schema }),
+                    );
                 } else {
                     output::line(&latest.schema);
                 }
             }
             Schema::Register { subject, file } => {
-                let id = registry
-                    .register(&subject, &read(&file)?)
-                    .await
-                    .map_err(|error| Failure::new(DATA, error, format!("headwater schema check {subject} {}", file.display())))?;
+                let id = registry.register(&subject, &read(&file)?).await.map_err(|error| {
+                    Failure::new(DATA, error, format!("headwater schema check {subject} {}", file.display()))
+                })?;
                 if common.json {
                     output::json(&json!({ "subject": subject, "id": id }));
                 } else {
@@ -62,7 +63,9 @@ impl Schema {
                 let problems = registry.check(&subject, &read(&file)?).await?;
                 let compatible = problems.is_empty();
                 if common.json {
-                    output::json(&json!({ "subject": subject, "compatible": compatible, "messages": problems }));
+                    output::json(
+                        &json!({ "subject": subject, "compatible": compatible, "messages": problems }),
+                    );
                 } else if compatible {
                     output::line("compatible");
                 } else {

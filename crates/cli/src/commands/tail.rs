@@ -107,7 +107,8 @@ impl Decoder {
             && let Ok((id, body)) = confluent::unframe(bytes)
         {
             let schema = registry.schema_by_id(id).await?;
-            return AvroCodec::to_json(&schema, body).map_err(|error| Failure::new(output::DATA, error, None));
+            return AvroCodec::to_json(&schema, body)
+                .map_err(|error| Failure::new(output::DATA, error, None));
         }
         Ok(match std::str::from_utf8(bytes) {
             Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),

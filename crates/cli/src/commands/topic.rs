@@ -104,7 +104,9 @@ async fn list(client: &Client, common: &Common, all: bool) -> Result<(), Failure
         let offsets = ends(client, &topic.name, topic.partitions).await?;
         let records: i64 = offsets.iter().map(|(start, end)| end - start).sum();
         if common.json {
-            output::json(&json!({ "topic": topic.name, "partitions": topic.partitions, "records": records, "internal": topic.internal }));
+            output::json(
+                &json!({ "topic": topic.name, "partitions": topic.partitions, "records": records, "internal": topic.internal }),
+            );
         }
         rows.push(vec![topic.name.clone(), topic.partitions.to_string(), output::number(records)]);
     }
@@ -135,7 +137,12 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
         return Ok(());
     }
     let rows = offsets.iter().enumerate().map(|(partition, (start, end))| {
-        vec![format!("{name}/{partition}"), output::number(*start), output::number(*end), output::number(end - start)]
+        vec![
+            format!("{name}/{partition}"),
+            output::number(*start),
+            output::number(*end),
+            output::number(end - start),
+        ]
     });
     output::table(&["PARTITION", "START#", "END#", "RECORDS#"], rows.collect());
     let rows: Vec<_> = configs

@@ -49,7 +49,9 @@ impl Up {
         };
         let ready_ms = node.ready_after().as_millis() as u64;
         if common.json {
-            output::json(&json!({ "ready": true, "kafka": node.kafka(), "http": node.http(), "ready_ms": ready_ms }));
+            output::json(
+                &json!({ "ready": true, "kafka": node.kafka(), "http": node.http(), "ready_ms": ready_ms }),
+            );
         } else {
             output::line(&format!("Kafka     {}", node.kafka()));
             output::line(&format!("console   {}", node.http()));
@@ -72,7 +74,11 @@ fn default_data_dir() -> Result<PathBuf, Failure> {
     let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
     base.or_else(home).map(|dir| dir.join("headwater")).ok_or_else(|| {
-        Failure::new(output::NO_INPUT, "neither XDG_DATA_HOME nor HOME is set", "name a directory with --data-dir DIR".to_owned())
+        Failure::new(
+            output::NO_INPUT,
+            "neither XDG_DATA_HOME nor HOME is set",
+            "name a directory with --data-dir DIR".to_owned(),
+        )
     })
 }
 

@@ -1,4 +1,5 @@
-//! A real `headwater up` in a process of its own.
+//! A real `headwater up` in a process of its own, and what else the tests need to be there.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -102,7 +103,18 @@ pub fn program(name: &str) -> Option<PathBuf> {
 pub fn python() -> Option<PathBuf> {
     let found = std::env::var_os("HEADWATER_TEST_PYTHON").map(PathBuf::from);
     if found.is_none() {
-        missing("HEADWATER_TEST_PYTHON is not set; `cargo xtask test` installs the Python clients and sets it");
+        missing(
+            "HEADWATER_TEST_PYTHON is not set; `cargo xtask test` installs the Python clients and sets it",
+        );
+    }
+    found
+}
+
+/// The Apache Kafka that `cargo xtask test` has started.
+pub fn kafka() -> Option<String> {
+    let found = std::env::var("HEADWATER_TEST_BOOTSTRAP").ok();
+    if found.is_none() {
+        missing("HEADWATER_TEST_BOOTSTRAP is not set; `cargo xtask test` starts an Apache Kafka and sets it");
     }
     found
 }

@@ -202,7 +202,7 @@ impl Source {
         let plan = Arc::clone(&self.plan);
         let prepared = tokio::task::spawn_blocking(move || plan.prepare()).await;
         let prepared = prepared.map_err(|error| thread(self.name(), &format!("did not end: {error}")))?;
-        prepared.map_err(|source| SourceError::Database { name: self.name().to_owned(), source })
+        prepared.map_err(|source| SourceError::database(self.name(), source))
     }
 
     async fn register(&self, layout: &Layout) -> Result<u32, SourceError> {
@@ -213,7 +213,7 @@ impl Source {
             Err(source) => return Err(SourceError::Schema { name, subject, source }),
         }
         let registered = self.registry.register(&subject, &text).await;
-        registered.map_err(|source| SourceError::Registry { name, subject, source })
+        registered.map_err(|error| SourceError::Registry { name, subject, source: Box::new(error) })
     }
 
     async fn publish(&self, producer: &Producer, batch: Batch) -> Result<(), SourceError> {

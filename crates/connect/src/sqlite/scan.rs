@@ -45,7 +45,7 @@ impl Scan {
         after: Option<Vec<KeyValue>>,
     ) -> Result<Self, SourceError> {
         let connection = open_existing(&stream.database, false)
-            .map_err(|source| SourceError::Database { name: stream.name.clone(), source })?;
+            .map_err(|source| SourceError::database(&stream.name, source))?;
         let layout = encoder.layout();
         let columns = quote_all(order.iter().chain(&layout.selected).map(String::as_str));
         let time = layout.event_time.as_deref().map_or("NULL".to_owned(), quote);
@@ -94,10 +94,7 @@ impl Scan {
             Ok(Err((key, reason))) => {
                 Err(SourceError::Row { name: self.name.clone(), table: self.table.clone(), key, reason })
             }
-            Err(error) => Err(SourceError::Database {
-                name: self.name.clone(),
-                source: failed(&self.path, "read a table", error),
-            }),
+            Err(error) => Err(SourceError::database(&self.name, failed(&self.path, "read a table", error))),
         }
     }
 }

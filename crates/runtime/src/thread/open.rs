@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use headwater_client::{ClientError, Committed, Isolation, OffsetSpec};
 use headwater_model::{Offset, TopicPartition};
-use headwater_streams::{StoreBackend, StoreInfo, TaskId};
+use headwater_streams::{StoreBackend, StoreInfo, StoreKind, TaskId};
 
 use super::Worker;
 use super::active::ActiveTask;
@@ -52,17 +52,21 @@ impl Facts {
 }
 
 /// What a store's position means for a changelog that holds `start..end`.
+///
+/// Changelogs of windows expire (`expires`) by their records' time: what is missing before `start` is old windows, which
+/// the store may keep. Anywhere else a hole means that the store cannot be trusted.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
     wipe: bool,
     from: Offset,
 }
 
-fn plan(position: Option<Offset>, start: Offset, end: Offset) -> Plan {
+fn plan(position: Option<Offset>, start: Offset, end: Offset, expires: bool) -> Plan {
     match position {
         Some(position) if position == end || (start..end).contains(&position) => {
             Plan { wipe: false, from: position }
         }
+        Some(position) if expires && position < start => Plan { wipe: false, from: start },
         _ => Plan { wipe: true, from: start },
     }
 }
@@ -154,7 +158,7 @@ impl Worker {
         let id = StoreId::new(task, info.name.as_str());
         let stores = &self.shared.stores;
         let position = stores.position(&id).map_err(store_failed(task))?;
-        let plan = plan(position, start, end);
+        let plan = plan(position, start, end, info.kind != StoreKind::KeyValue);
         if plan.wipe {
             if let Some(position) = position {
                 Metrics::add(&self.shared.metrics.wiped_stores, 1);
@@ -189,14 +193,18 @@ mod tests {
     fn a_position_inside_the_changelog_restores_the_tail_and_any_other_all_of_it() {
         let keeps = |from| Plan { wipe: false, from };
         let wipes = |from| Plan { wipe: true, from };
-        assert_eq!(plan(Some(7), 2, 9), keeps(7));
-        assert_eq!(plan(Some(9), 2, 9), keeps(9));
-        assert_eq!(plan(Some(0), 0, 0), keeps(0));
-        assert_eq!(plan(None, 2, 9), wipes(2));
+        let table = |position, start, end| plan(position, start, end, false);
+        assert_eq!(table(Some(7), 2, 9), keeps(7));
+        assert_eq!(table(Some(9), 2, 9), keeps(9));
+        assert_eq!(table(Some(0), 0, 0), keeps(0));
+        assert_eq!(table(None, 2, 9), wipes(2));
         // The topic was made anew, or its start was deleted.
-        assert_eq!(plan(Some(10), 2, 9), wipes(2));
-        assert_eq!(plan(Some(1), 2, 9), wipes(2));
+        assert_eq!(table(Some(10), 2, 9), wipes(2));
+        assert_eq!(table(Some(1), 2, 9), wipes(2));
         // Nothing was lost: all was read before it was deleted.
-        assert_eq!(plan(Some(9), 9, 9), keeps(9));
+        assert_eq!(table(Some(9), 9, 9), keeps(9));
+        // Old windows have expired from the changelog.
+        assert_eq!(plan(Some(1), 2, 9, true), keeps(2));
+        assert_eq!(plan(Some(10), 2, 9, true), wipes(2));
     }
 }

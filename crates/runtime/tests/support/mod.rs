@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_broker::{Broker, Config};
 use headwater_client::{
@@ -64,7 +64,9 @@ impl Cluster {
     }
 
     pub async fn topic(&self, name: &str, partitions: i32) {
-        self.client.create_topic(NewTopic::new(name, partitions)).await.unwrap();
+        // Tests choose their records' times, and Kafka deletes what is a week old.
+        let topic = NewTopic::new(name, partitions).config("retention.ms", "-1");
+        self.client.create_topic(topic).await.unwrap();
     }
 
     /// Writes text records at given times and waits until they are acknowledged.
@@ -138,6 +140,7 @@ pub struct WordCount {
     pub counts: String,
     pub model: BTreeMap<String, i64>,
     next: u64,
+    begun: i64,
 }
 
 impl WordCount {
@@ -146,7 +149,9 @@ impl WordCount {
         let lines = format!("{application_id}-lines");
         cluster.topic(&lines, partitions).await;
         let counts = format!("{application_id}-counts");
-        Self { application_id, lines, counts, model: BTreeMap::new(), next: 0 }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let begun = now.as_millis() as i64;
+        Self { application_id, lines, counts, model: BTreeMap::new(), next: 0, begun }
     }
 
     pub fn topology(&self) -> Topology {
@@ -186,7 +191,7 @@ impl WordCount {
             for word in &words {
                 *self.model.entry(word.clone()).or_default() += 1;
             }
-            lines.push((format!("line-{}", self.next), words.join(" "), self.next as i64));
+            lines.push((format!("line-{}", self.next), words.join(" "), self.begun + self.next as i64));
             self.next += 1;
         }
         let lines: Vec<_> =

@@ -71,7 +71,7 @@ impl OutboxFeed {
         handle: SourceHandle,
     ) -> Result<Self, SourceError> {
         let (name, path) = (stream.name.clone(), stream.database.clone());
-        let database = |source| SourceError::Database { name: name.clone(), source };
+        let database = |source| SourceError::database(&name, source);
         let connection = open_existing(&path, true).map_err(database)?;
         let sweeper = open_existing(&path, true).map_err(database)?;
         let state = (|| {
@@ -105,7 +105,7 @@ impl OutboxFeed {
 
     fn sqlite(&self, what: &'static str) -> impl FnOnce(rusqlite::Error) -> SourceError {
         let (name, path) = (self.name.clone(), self.path.clone());
-        move |error| SourceError::Database { name, source: failed(&path, what, error) }
+        move |error| SourceError::database(&name, failed(&path, what, error))
     }
 
     fn fill(&mut self, batch: &mut Batch) -> rusqlite::Result<(bool, Vec<(i64, Misfit)>)> {

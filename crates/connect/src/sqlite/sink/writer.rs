@@ -70,7 +70,7 @@ impl Writer {
         handle: SinkHandle,
         runtime: Handle,
     ) -> Result<Self, SinkError> {
-        let database = |source| SinkError::Database { name: config.name.clone(), source };
+        let database = |source| SinkError::database(&config.name, source);
         let opened =
             open(&config.database).map_err(|error| database(failed(&config.database, "open", error)))?;
         let (connection, next) = opened;
@@ -175,7 +175,7 @@ impl Writer {
             Err(error @ RegistryError::Refused { status: 404, .. }) => {
                 return Ok(Plan::Unknown(error.to_string()));
             }
-            Err(source) => return Err(SinkError::Registry { name, topic, id, source }),
+            Err(error) => return Err(SinkError::Registry { name, topic, id, source: Box::new(error) }),
         };
         let plan = RecordPlan::new(&schema);
         plan.map(Plan::Known).map_err(|unsupported| SinkError::Field {
@@ -190,10 +190,10 @@ impl Writer {
     /// Rows and offsets, in one transaction.
     fn write(&mut self, changes: Changes, next: &Offsets) -> Result<(), SinkError> {
         let (name, path) = (self.config.name.clone(), self.config.database.clone());
-        let database = |source| SinkError::Database { name: name.clone(), source };
+        let database = |source| SinkError::database(&name, source);
         let sqlite = |what| {
             let (name, path) = (name.clone(), path.clone());
-            move |error| SinkError::Database { name, source: failed(&path, what, error) }
+            move |error| SinkError::database(&name, failed(&path, what, error))
         };
         let transaction = begin(&mut self.connection, &name).map_err(sqlite("begin a transaction"))?;
         // First, so that a second sink is found out before it changes a row.
@@ -237,10 +237,7 @@ fn move_offsets(
     for (at, next) in to {
         let expected = from.get(at).copied();
         let moved = offsets::move_on(transaction, at, expected, *next);
-        let moved = moved.map_err(|error| SinkError::Database {
-            name: name.clone(),
-            source: failed(path, "write offsets", error),
-        })?;
+        let moved = moved.map_err(|error| SinkError::database(name, failed(path, "write offsets", error)))?;
         moved.map_err(|found| SinkError::Contended {
             name: name.clone(),
             path: path.clone(),
