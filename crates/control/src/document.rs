@@ -25,10 +25,10 @@ impl Source<'_> {
         let line_start =
             self.text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |found| found + 1);
         ManifestError::Syntax {
-            origin: self.origin.to_owned(),
+            origin: self.origin.into(),
             line: self.line(at),
             column: at - line_start + 1,
-            message: error.message().to_owned(),
+            message: error.message().into(),
         }
     }
 }
@@ -55,12 +55,12 @@ impl<'a, 'i> Section<'a, 'i> {
             let written = key.get_ref().as_ref();
             if !known.is_empty() && !known.contains(&written) {
                 return Err(ManifestError::UnknownKey {
-                    origin: source.origin.to_owned(),
+                    origin: source.origin.into(),
                     line: source.line(key.span().start),
-                    section: section.name,
-                    nearest: nearest(written, known),
-                    key: written.to_owned(),
-                    known: known.join(", "),
+                    section: section.name.into(),
+                    nearest: nearest(written, known).map(Into::into),
+                    key: written.into(),
+                    known: known.join(", ").into(),
                 });
             }
         }
@@ -73,22 +73,22 @@ impl<'a, 'i> Section<'a, 'i> {
 
     fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &'static str) -> ManifestError {
         ManifestError::WrongType {
-            origin: self.source.origin.to_owned(),
+            origin: self.source.origin.into(),
             line: self.source.line(value.span().start),
-            section: self.name.clone(),
-            key: key.to_owned(),
+            section: self.name.as_str().into(),
+            key: key.into(),
             expected,
             found: kind(value.get_ref()),
         }
     }
 
-    pub fn invalid(&self, key: &str, value: impl Into<String>, reason: impl Into<String>) -> ManifestError {
+    pub fn invalid(&self, key: &str, value: impl Into<Box<str>>, reason: impl Into<Box<str>>) -> ManifestError {
         let line = self.find(key).map_or(self.line, |found| self.source.line(found.span().start));
         ManifestError::Invalid {
-            origin: self.source.origin.to_owned(),
+            origin: self.source.origin.into(),
             line,
-            section: self.name.clone(),
-            key: key.to_owned(),
+            section: self.name.as_str().into(),
+            key: key.into(),
             value: value.into(),
             reason: reason.into(),
         }
@@ -96,9 +96,9 @@ impl<'a, 'i> Section<'a, 'i> {
 
     pub fn missing(&self, key: &'static str, example: &'static str) -> ManifestError {
         ManifestError::MissingKey {
-            origin: self.source.origin.to_owned(),
+            origin: self.source.origin.into(),
             line: self.line,
-            section: self.name.clone(),
+            section: self.name.as_str().into(),
             key,
             example,
         }

@@ -68,7 +68,9 @@ impl Directory {
             .with_context(|| format!("reading {shown}"))?;
         let ours = names.iter().any(|name| name == MARKER);
         if let Some(stranger) = names.first().filter(|_| !ours) {
-            bail!("{shown} holds {stranger:?} and was not made by the demo, so nothing is written there; name an empty or a new directory with --data-dir DIR");
+            bail!(
+                "{shown} holds {stranger:?} and was not made by the demo, so nothing is written there; name an empty or a new directory with --data-dir DIR"
+            );
         }
         for name in names.iter().filter(|name| left_behind(name)) {
             let path = self.path.join(name);
@@ -82,7 +84,8 @@ impl Directory {
 
 /// A database has two companions while it is in use: `legacy.sqlite-wal` and `legacy.sqlite-shm`.
 fn left_behind(name: &str) -> bool {
-    LEFT_BEHIND.contains(&name) || name.split_once(".sqlite").is_some_and(|(base, _)| LEFT_BEHIND.contains(&base))
+    LEFT_BEHIND.contains(&name)
+        || name.split_once(".sqlite").is_some_and(|(base, _)| LEFT_BEHIND.contains(&base))
 }
 
 fn fresh() -> Result<PathBuf> {
@@ -108,7 +111,8 @@ mod tests {
         fs::create_dir(directory.node()).unwrap();
         fs::write(directory.path().join("notes.txt"), "mine").unwrap();
         let again = Directory::prepare(Some(place)).unwrap();
-        let left: Vec<_> = fs::read_dir(again.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(again.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");
 
         let stranger = base.path().join("stranger");

@@ -30,7 +30,8 @@ impl Of {
         // The second field is the name in parentheses and may hold anything; the third follows the last of them.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         // utime, stime, cutime and cstime are fields 14 to 17 of proc(5).
-        let ticks = fields.get(11..15)?.iter().map(|field| field.parse::<f64>()).sum::<Result<f64, _>>().ok()?;
+        let ticks =
+            fields.get(11..15)?.iter().map(|field| field.parse::<f64>()).sum::<Result<f64, _>>().ok()?;
         Some(ticks / TICKS_PER_SECOND)
     }
 

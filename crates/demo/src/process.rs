@@ -94,9 +94,9 @@ impl Running {
         let id = id.context("the child has an id until it has been waited for")?;
         rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
         let name = self.program.name;
-        let status = tokio::time::timeout(STOP_WITHIN, self.child.wait())
-            .await
-            .with_context(|| format!("the {name} process did not stop within {STOP_WITHIN:?} of SIGTERM"))??;
+        let status = tokio::time::timeout(STOP_WITHIN, self.child.wait()).await.with_context(|| {
+            format!("the {name} process did not stop within {STOP_WITHIN:?} of SIGTERM")
+        })??;
         if status.success() { Ok(()) } else { Err(self.died(status)) }
     }
 

@@ -120,7 +120,12 @@ impl fmt::Display for Report {
         let Dropped { departures, legs } = self.dropped;
         writeln!(f, "\n  late      {} dropped: {departures} departures, {legs} legs", departures + legs)?;
         let rate = number(self.events_per_second() as u64);
-        writeln!(f, "  events    {} in {:.1} s: {rate} a second", number(self.events), self.lived.as_secs_f64())?;
+        writeln!(
+            f,
+            "  events    {} in {:.1} s: {rate} a second",
+            number(self.events),
+            self.lived.as_secs_f64()
+        )?;
         if let Some(seconds) = self.cpu_seconds {
             writeln!(f, "  processor {seconds:.1} s")?;
         }
@@ -154,7 +159,8 @@ mod tests {
     use super::*;
 
     fn report(found: Dropped) -> Report {
-        let verdict = Verdict { legacy: vec![], answers: vec![], dropped: Dropped { departures: 2, legs: 1 } };
+        let verdict =
+            Verdict { legacy: vec![], answers: vec![], dropped: Dropped { departures: 2, legs: 1 } };
         Report {
             verdict,
             dropped: found,

@@ -155,8 +155,10 @@ impl Run<'_> {
         let (flights, weather) = (connectors.flights(&legacy), connectors.weather(&legacy));
         let (flights_handle, weather_handle) = (flights.handle(), weather.handle());
         let forever = std::future::pending;
-        let flights = self.background.spawn("the flights source", async move { Ok(flights.run(forever()).await?) });
-        let weather = self.background.spawn("the weather source", async move { Ok(weather.run(forever()).await?) });
+        let flights =
+            self.background.spawn("the flights source", async move { Ok(flights.run(forever()).await?) });
+        let weather =
+            self.background.spawn("the weather source", async move { Ok(weather.run(forever()).await?) });
         [
             Connector { handle: flights_handle, moved: flights },
             Connector { handle: weather_handle, moved: weather },
@@ -249,7 +251,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 async fn refuse_a_used_cluster(client: &Client) -> Result<()> {
     let topics = client.topics().await?;
     let service = format!("{}-", headwater_flights::APPLICATION_ID);
-    let ours = |name: &str| SOURCE_TOPICS.contains(&name) || name.starts_with(&service) || settle::is_an_answer(name);
+    let ours = |name: &str| {
+        SOURCE_TOPICS.contains(&name) || name.starts_with(&service) || settle::is_an_answer(name)
+    };
     let there: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).filter(|name| ours(name)).collect();
     ensure!(
         there.is_empty(),

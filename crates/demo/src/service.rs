@@ -37,7 +37,9 @@ impl Environment {
 
 /// Starts the service in this process and returns it with the address it answers on.
 pub async fn start(environment: &Environment) -> Result<(StreamsApp, SocketAddr)> {
-    let app = headwater_flights::start(&|name: &str| environment.get(name)).await.context("starting the service")?;
+    let app = headwater_flights::start(&|name: &str| environment.get(name))
+        .await
+        .context("starting the service")?;
     let http = app.http().context("HEADWATER_HTTP is set, so the service answers")?;
     Ok((app, http))
 }

@@ -67,14 +67,16 @@ impl<'a> Settling<'a> {
         let written: Vec<String> = topics.into_iter().filter(|topic| is_an_answer(topic)).collect();
         let committed = self.client.committed(self.group, None).await?;
         let moved = committed.values().map(|committed| committed.offset).sum();
-        let settled =
-            has_read_everything(self.client, self.group, &read).await? && is_quiet(self.client, &written).await?;
+        let settled = has_read_everything(self.client, self.group, &read).await?
+            && is_quiet(self.client, &written).await?;
         Ok(Look { settled, moved })
     }
 
     /// What the group has positions on: the changing tables, and the streams it repartitions for itself.
     fn reads(&self, topic: &str) -> bool {
-        let own = topic.strip_prefix(self.group).is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"));
+        let own = topic
+            .strip_prefix(self.group)
+            .is_some_and(|rest| rest.starts_with('-') && rest.ends_with("-repartition"));
         own || ["flights", "weather"].contains(&topic)
     }
 }
@@ -111,7 +113,8 @@ pub async fn count(client: &Client, topic: &str) -> Result<u64> {
     let partitions = partitions(client, &[topic.to_owned()]).await?;
     let starts = partitions.into_iter().map(|partition| (partition, 0)).collect();
     let count = records_from(client, starts, false).await?;
-    count.ok_or_else(|| anyhow::anyhow!("reading {topic} to its end took more than {LOOK:?} without a record"))
+    count
+        .ok_or_else(|| anyhow::anyhow!("reading {topic} to its end took more than {LOOK:?} without a record"))
 }
 
 async fn partitions(client: &Client, topics: &[String]) -> Result<Vec<TopicPartition>> {
@@ -137,7 +140,11 @@ async fn records_from(
     let ends = client.list_offsets(&ask, Isolation::Committed).await?;
     let end = |partition: &TopicPartition| ends.get(partition).copied().unwrap_or(0);
     let mut left: Vec<_> = starts.into_iter().filter(|(partition, at)| *at < end(partition)).collect();
-    let config = ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, max_wait: POLL, ..ConsumerConfig::default() };
+    let config = ConsumerConfig {
+        auto_offset_reset: AutoOffsetReset::Earliest,
+        max_wait: POLL,
+        ..ConsumerConfig::default()
+    };
     let mut consumer = Consumer::new(client, config);
     consumer.assign(left.clone());
     let mut count = 0;

@@ -85,7 +85,8 @@ impl Bars {
     fn new() -> Self {
         let all = MultiProgress::new();
         let add = |template: &str, bar: ProgressBar| {
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             all.add(bar.with_style(style))
         };
         Self {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use headwater_client::Client;
-use headwater_connect::sqlite::{BulkSource, Cursor, OutboxSource, QuerySource, SinkConfig, SinkStream, TableStream};
+use headwater_connect::sqlite::{
+    BulkSource, Cursor, OutboxSource, QuerySource, SinkConfig, SinkStream, TableStream,
+};
 use headwater_registry::RegistryClient;
 
 /// The topics that the sources write.
@@ -98,13 +100,15 @@ impl Connectors {
 
     /// The tables that do not change, as they are.
     pub fn bulk(&self, legacy: &Path) -> [BulkSource; 3] {
-        [("airlines", "airlines", "Airline"), ("airports", "airports", "Airport"), ("planes", "aircraft", "Aircraft")].map(
-            |(table, topic, record)| {
-                let stream =
-                    TableStream::new(self.name(topic), legacy, table, topic).record(record, NAMESPACE);
-                BulkSource::new(stream, self.client.clone(), self.registry.clone())
-            },
-        )
+        [
+            ("airlines", "airlines", "Airline"),
+            ("airports", "airports", "Airport"),
+            ("planes", "aircraft", "Aircraft"),
+        ]
+        .map(|(table, topic, record)| {
+            let stream = TableStream::new(self.name(topic), legacy, table, topic).record(record, NAMESPACE);
+            BulkSource::new(stream, self.client.clone(), self.registry.clone())
+        })
     }
 
     pub fn sink(&self, database: &Path) -> SinkConfig {

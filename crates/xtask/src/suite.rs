@@ -22,7 +22,9 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         Err(error) if ci => return Err(error),
         Err(error) => eprintln!("skipped: kafka-python and confluent-kafka: {error:#}"),
     }
-    for (program, package) in [("kcat", "kcat"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")] {
+    for (program, package) in
+        [("kcat", "kcat"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")]
+    {
         if which(program).is_none() {
             let line = format!("{program} is not installed (Debian: apt-get install {package})");
             if ci {

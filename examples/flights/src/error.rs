@@ -12,7 +12,7 @@ pub enum ServiceError {
     Config(ConfigError),
     Schema(SchemaError),
     Topology(TopologyError),
-    App(AppError),
+    App(Box<AppError>),
 }
 
 impl fmt::Display for ServiceError {
@@ -49,4 +49,10 @@ macro_rules! from {
     };
 }
 
-from!(Manifest: ManifestError, Config: ConfigError, Schema: SchemaError, Topology: TopologyError, App: AppError);
+from!(Manifest: ManifestError, Config: ConfigError, Schema: SchemaError, Topology: TopologyError);
+
+impl From<AppError> for ServiceError {
+    fn from(error: AppError) -> Self {
+        Self::App(Box::new(error))
+    }
+}
