@@ -82,7 +82,12 @@ impl<'a, 'i> Section<'a, 'i> {
         }
     }
 
-    pub fn invalid(&self, key: &str, value: impl Into<Box<str>>, reason: impl Into<Box<str>>) -> ManifestError {
+    pub fn invalid(
+        &self,
+        key: &str,
+        value: impl Into<Box<str>>,
+        reason: impl Into<Box<str>>,
+    ) -> ManifestError {
         let line = self.find(key).map_or(self.line, |found| self.source.line(found.span().start));
         ManifestError::Invalid {
             origin: self.source.origin.into(),

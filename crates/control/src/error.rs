@@ -30,7 +30,14 @@ pub enum ManifestError {
         found: &'static str,
     },
     #[error("{origin}:{line}: `{key} = {value:?}` in {section} cannot be used: {reason}")]
-    Invalid { origin: Box<str>, line: usize, section: Box<str>, key: Box<str>, value: Box<str>, reason: Box<str> },
+    Invalid {
+        origin: Box<str>,
+        line: usize,
+        section: Box<str>,
+        key: Box<str>,
+        value: Box<str>,
+        reason: Box<str>,
+    },
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
