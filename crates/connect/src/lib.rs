@@ -6,6 +6,7 @@
 //! The invariant: a position and the records it stands for are written in one transaction, so that each change of
 //! a table is in its topic exactly once, and a sink's table is the fold of its topic, whoever is killed when.
 
+mod catalog;
 mod error;
 mod progress;
 pub mod sqlite;

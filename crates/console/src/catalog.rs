@@ -38,8 +38,11 @@ impl Service {
             list.sort();
             list.dedup();
         }
-        let internal =
-            |topic: &String| topic.starts_with(&format!("{name}-")) && topic.ends_with("-changelog");
+        // A service's own streams are its inside; the picture shows what lies between services.
+        let internal = |topic: &String| {
+            topic.starts_with(&format!("{name}-"))
+                && (topic.ends_with("-changelog") || topic.ends_with("-repartition"))
+        };
         reads.retain(|topic| !internal(topic));
         writes.retain(|topic| !internal(topic));
         Some(Self {

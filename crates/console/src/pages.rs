@@ -27,6 +27,7 @@ pub fn router(inner: Arc<Inner>) -> Router {
         .route("/", get(overview_page))
         .route("/console/console.js", get(|| asset("text/javascript", include_str!("../assets/console.js"))))
         .route("/console/console.css", get(|| asset("text/css", include_str!("../assets/console.css"))))
+        .route("/console/favicon.svg", get(|| asset("image/svg+xml", include_str!("../assets/favicon.svg"))))
         .route("/console/live", get(live))
         .route("/api/v1/overview", get(overview))
         .route("/api/v1/streams/{topic}/latest", get(latest))

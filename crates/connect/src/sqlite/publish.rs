@@ -17,7 +17,7 @@ use tokio::sync::{mpsc as channel, oneshot};
 use super::position::{self, Position};
 use super::row::{Layout, RowEncoder};
 use super::table::TableStream;
-use crate::{DatabaseError, SourceError, SourceHandle};
+use crate::{DatabaseError, SourceError, SourceHandle, catalog};
 
 /// Rows of a transaction, at most.
 pub(crate) const BATCH_ROWS: usize = 5_000;
@@ -194,6 +194,7 @@ impl Source {
             Producer::new(&self.client, config).await.map_err(self.failed("settle its predecessor"))?;
         let position = position::read(&self.client, &stream.name).await?;
         tracing::info!(source = stream.name, topic = stream.topic, ?position, "source starts");
+        catalog::announce(&self.client, &stream.name, &[], &[&stream.topic]).await;
         let reader = self.start_reader(RowEncoder::new(layout, schema_id), position)?;
         Ok((producer, reader))
     }

@@ -27,7 +27,7 @@ use headwater_model::{Offset, TopicPartition};
 use headwater_registry::RegistryClient;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::SinkError;
+use crate::{SinkError, catalog};
 pub use progress::SinkHandle;
 use writer::Writer;
 
@@ -140,6 +140,8 @@ impl Sink {
         let ends = self.ends(&partitions).await?;
         let start = self.start(&partitions, writer.resume_from(), &ends).await?;
         self.handle.begin(&start, &ends);
+        let topics: Vec<&str> = self.config.streams.iter().map(|stream| stream.topic.as_str()).collect();
+        catalog::announce(&self.client, &self.config.name, &topics, &[]).await;
         let mut consumer = Consumer::new(
             &self.client,
             ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() },

@@ -217,7 +217,7 @@ impl<K, V1, V2> StreamJoined<K, V1, V2> {
 }
 
 /// Decoded entries a store keeps between commits, unless told otherwise.
-const CACHE_ENTRIES: usize = 50_000;
+const CACHE_ENTRIES: usize = 10_000;
 
 /// How a store is kept. Keys are those before windowing.
 pub struct Materialized<K, V> {
