@@ -101,6 +101,12 @@ async fn the_overview_is_live_and_events_are_never_markup() {
     browser
         .wait_for("return document.querySelector('hw-topology svg')?.textContent.includes('billing')")
         .await;
+    // Drawn, and not only there.
+    browser
+        .wait_for(
+            "return document.querySelector('hw-topology .service rect').getBoundingClientRect().width > 20",
+        )
+        .await;
     browser.wait_for("return document.querySelector('hw-events').innerText.includes('<img src=x')").await;
     assert_eq!(browser.run("return document.querySelector('hw-events img')").await, Value::Null);
     assert_eq!(browser.run("return document.title").await, "Headwater");

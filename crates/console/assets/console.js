@@ -64,7 +64,7 @@ function fill(table, rows, cells) {
       if (value instanceof Node) {
         if (cell.textContent !== value.textContent) cell.replaceChildren(value);
       } else {
-        cell.className = typeof value === "number" ? "n" : "";
+        cell.className = table.tHead.rows[0].cells[j].className;
         const text = typeof value === "number" ? number.format(value) : value;
         if (cell.textContent !== text) cell.textContent = text;
       }
@@ -104,7 +104,7 @@ function show({ overview, graph }) {
     group.behind_seconds === null ? (group.lag ? "waiting" : "0") : short.format(group.behind_seconds),
     Math.round(group.records_per_second),
   ]);
-  fill(at("streams"), overview.streams, (stream) => [
+  fill(at("streams"), streams.filter((stream) => at("internal").checked || !stream.internal), (stream) => [
     link(stream.name), stream.partitions, stream.records, Math.round(stream.records_per_second),
   ]);
 }

@@ -128,7 +128,7 @@ impl Graph {
             }
         }
         let mut svg = format!(
-            "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"Services and streams: {}\" class=\"topology\">",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"Services and streams: {}\" class=\"topology\">",
             escape(&self.sentence())
         );
         for (from, to) in &self.edges {

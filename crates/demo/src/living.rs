@@ -62,7 +62,8 @@ impl Living {
     }
 
     /// What to try while it is kept.
-    pub fn hints(&self) -> String {
+    pub fn hints(&self, options: &Options) -> String {
+        let headwater = options.executable.display();
         let (kafka, http, queries) = (&self.cluster.kafka, &self.cluster.http, self.queries);
         let dir = self.directory.path().display();
         format!(
@@ -71,13 +72,15 @@ It goes on until Ctrl-C. In another terminal:
 
   The console
     {http}
-  The last hours that closed, decoded with the registry
-    kcat -b {kafka} -t departures.hourly -C -o -5 -e -s value=avro -r {http}
-  One flight's events as they happened
-    kcat -b {kafka} -t flights -C -o beginning -e -s value=avro -r {http} -f '%T %k %s\\n' | grep ' 1545 '
+  What happens, as it happens (change the legacy database, see below)
+    {headwater} tail flights.enriched --decode --bootstrap {kafka} --registry {http}
+  All events of one flight: when, which, and how many bytes
+    kcat -b {kafka} -C -t flights -o beginning -e -q -f '%T %k %S\\n' | grep ' 1545 '
+  The hours of one airport, decoded
+    {headwater} tail departures.hourly --decode --from-beginning --no-follow --bootstrap {kafka} --registry {http} | grep JFK
   What the service can be asked, and an answer
     curl {queries}/stores
-    curl '{queries}/stores/departures-by-hour?key=EWR&from=2013-07-04T10:00:00Z&to=2013-07-04T20:00:00Z'
+    curl '{queries}/stores/departures-by-hour?key=EWR&from=2013-01-04T10:00:00Z&to=2013-01-04T20:00:00Z'
   The worst routes
     sqlite3 {dir}/sink.sqlite 'SELECT * FROM worst_routes ORDER BY mean_arr_delay_minutes DESC LIMIT 5'
   Change the legacy database, and see the answer change

@@ -34,10 +34,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Lives the year and judges it. What is returned beside the report still runs.
 pub async fn live(options: &Options, show: &Show) -> Result<(Report, Living)> {
     let begun = Instant::now();
+    // Under `cargo run` this process has been cargo, and has the builds among its children.
+    let cpu_before = Of::Itself.cpu_seconds().unwrap_or_default();
     let directory = Directory::prepare(options.data_dir.clone())?;
     show.say(&format!("data      {}", directory.path().display()));
     let (background, mut failures) = Background::new();
-    let run = Run { options, directory, show, begun, background };
+    let run = Run { options, directory, show, begun, cpu_before, background };
     let done = tokio::select! {
         done = run.job() => done,
         error = failures.first() => Err(error),
@@ -53,6 +55,7 @@ struct Run<'a> {
     directory: Directory,
     show: &'a Show,
     begun: Instant,
+    cpu_before: f64,
     background: Background,
 }
 
@@ -100,7 +103,7 @@ impl Run<'_> {
             events: small + large.events,
             lived,
             took,
-            cpu_seconds: Of::Itself.cpu_seconds().map(|own| own + cluster.cpu_seconds()),
+            cpu_seconds: Of::Itself.cpu_seconds().map(|own| own - self.cpu_before + cluster.cpu_seconds()),
             peak_rss_bytes: Of::Itself.peak_rss_bytes().map(|own| own + cluster.peak_rss_bytes()),
             ready,
             first_event,

@@ -99,7 +99,7 @@ impl AppConfig {
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(60),
             transaction_timeout: Duration::from_secs(10),
-            max_buffered: 4000,
+            max_buffered: 1000,
             instance: None,
             manifest: None,
             fault: None,

@@ -59,7 +59,7 @@ impl Demo {
             false => output::line(&format!("\n{report}")),
         }
         if self.keep {
-            show.say(&format!("\n{}", living.hints()));
+            show.say(&format!("\n{}", living.hints(&options)));
             living.stay(&options, signalled()).await.map_err(failure)?;
         } else {
             living.stop().await.map_err(failure)?;

@@ -218,8 +218,9 @@ fn open(path: &PathBuf) -> rusqlite::Result<(Connection, Offsets)> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
-    // 64 MiB each: of pages kept, and of the write-ahead log before it is folded into the database.
-    connection.pragma_update(None, "cache_size", -65_536)?;
+    // 16 MiB of pages kept (the system keeps the rest), and 64 MiB of the write-ahead log before it is folded into
+    // the database.
+    connection.pragma_update(None, "cache_size", -16_384)?;
     connection.pragma_update(None, "wal_autocheckpoint", 16_384)?;
     connection.set_prepared_statement_cache_capacity(64);
     offsets::create(&connection)?;
