@@ -170,9 +170,7 @@ pub fn recover<D: Disk>(disk: &D) -> Result<Recovered<D>, LogError> {
     numbers.sort_unstable();
     // A removal that a crash undid may leave old files before a gap; the first file after it knows all.
     let first = (1..numbers.len()).rev().find(|&at| numbers[at - 1] + 1 != numbers[at]).unwrap_or(0);
-    for number in numbers.drain(..first) {
-        disk.remove(&file_name(number))?;
-    }
+    let superseded: Vec<u64> = numbers.drain(..first).collect();
     let mut replay =
         Replay::<D> { partitions: HashMap::new(), files: BTreeMap::new(), expected: None, scanned_bytes: 0 };
     let mut tail = None;
@@ -182,8 +180,17 @@ pub fn recover<D: Disk>(disk: &D) -> Result<Recovered<D>, LogError> {
         let index = if is_last { None } else { load_index(disk, number) };
         let (position, entries) = match index {
             Some(saved) => replay.indexed(number, &file, saved)?,
-            None => replay.scan(number, &file, is_last)?,
+            None => {
+                let scanned = replay.scan(number, &file, is_last)?;
+                // A process killed between write and sync leaves frames that are whole, but only in memory.
+                // Whoever sees them from here on may rely on them.
+                file.sync()?;
+                scanned
+            }
         };
+        if position == 0 && !is_last {
+            return Err(Replay::<D>::corrupt(number, 0, "it is empty, with more of the log behind it"));
+        }
         if position == 0 && tail.is_some() {
             // Its first frame never reached the disk: the file before it is still the last. The removal
             // must last, or a later crash could bring the file back behind a longer predecessor.
@@ -194,9 +201,23 @@ pub fn recover<D: Disk>(disk: &D) -> Result<Recovered<D>, LogError> {
         replay.files.insert(number, Arc::clone(&file));
         tail = Some((number, file, position, entries));
     }
+    if let Some(&number) = numbers.first() {
+        replay.check_complete(number)?;
+    }
+    for number in superseded {
+        disk.remove(&file_name(number))?;
+    }
+    disk.sync_directory()?;
     let next_commit = replay.expected.unwrap_or(1);
     let (file_number, file, position, index) = match tail {
         Some((number, file, position, entries)) if position > 0 => (number, file, position, entries),
+        Some((number, ..)) if number > 1 => {
+            return Err(Replay::<D>::corrupt(
+                number,
+                0,
+                "its first frame cannot be read, and no file is before it",
+            ));
+        }
         _ => {
             let number = 1;
             let opening = state_frame(&[], next_commit);
@@ -235,6 +256,18 @@ struct Replay<D: Disk> {
 impl<D: Disk> Replay<D> {
     fn corrupt(number: u64, position: u64, reason: &'static str) -> LogError {
         LogError::Corrupt { file: file_name(number), position, reason }
+    }
+
+    /// Files are removed only when no partition needs them, so each one still begins where its log does.
+    fn check_complete(&self, first: u64) -> Result<(), LogError> {
+        let complete = |partition: &Partition| {
+            let begins = partition.batches.front().map_or(partition.end, |batch| batch.base_offset);
+            begins <= partition.log_start
+        };
+        match self.partitions.values().all(complete) {
+            true => Ok(()),
+            false => Err(Self::corrupt(first, 0, "files that came before it are missing")),
+        }
     }
 
     /// A finished file: its opening state if nothing came before, and its index.

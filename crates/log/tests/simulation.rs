@@ -455,3 +455,74 @@ fn sequences_wrap_after_the_greatest() {
         Err(LogError::OutOfOrderSequence { expected: 1, .. })
     ));
 }
+
+/// A log of many files, each commit synced, and the number of its records.
+fn many_files(disk: &Arc<SimDisk>, commits: usize) -> Log<SimDisk> {
+    let mut world = World::new(1, false);
+    let mut log = Log::open(Arc::clone(disk), SETTINGS).expect("opens");
+    log.create_partition(id(0)).expect("created");
+    for _ in 0..commits {
+        let (bytes, _) = world.batch(None, false);
+        log.append(id(0), &bytes, Origin::Client, 0).expect("appended");
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+    }
+    log
+}
+
+/// A frame that was written but not synced when the process was killed is whole for the next one, which shows it and
+/// acknowledges its retries: then it must be on the disk.
+#[test]
+fn what_a_start_has_shown_survives_a_power_cut() {
+    for commits in 1..60 {
+        let disk = Arc::new(SimDisk::new());
+        let mut log = many_files(&disk, commits);
+        let (bytes, _) = World::new(2, false).batch(None, false);
+        log.append(id(0), &bytes, Origin::Client, 0).expect("appended");
+        disk.faults(|faults| faults.lying_sync = true);
+        log.begin_commit().expect("something is staged").run().1.expect("killed before it could tell");
+        disk.faults(|faults| faults.lying_sync = false);
+        drop(log);
+        let shown = Log::open(Arc::clone(&disk), SETTINGS).expect("opens after the kill");
+        let shown = shown.reader().offsets(id(0)).expect("offsets");
+        let after = Arc::new(disk.crash(|| false));
+        let log = Log::open(after, SETTINGS).expect("opens after the power cut");
+        assert_eq!(log.reader().offsets(id(0)).expect("offsets"), shown, "after {commits} commits");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_or_empty_is_said_and_nothing_is_removed() {
+    let wals = |disk: &SimDisk| -> Vec<String> {
+        let mut names: Vec<String> =
+            disk.list().expect("listed").into_iter().filter(|name| name.ends_with(".wal")).collect();
+        names.sort();
+        names
+    };
+    let count = {
+        let disk = Arc::new(SimDisk::new());
+        drop(many_files(&disk, 200));
+        wals(&disk).len()
+    };
+    assert!(count > 5, "{count}");
+    for victim in 0..count - 1 {
+        for emptied in [false, true] {
+            let disk = Arc::new(SimDisk::new());
+            drop(many_files(&disk, 200));
+            let name = wals(&disk)[victim].clone();
+            let index = name.replace(".wal", ".index");
+            match emptied {
+                true => drop(disk.create(&name).expect("emptied")),
+                false => disk.remove(&name).expect("removed"),
+            }
+            disk.remove(&index).expect("the file is not trusted unread");
+            let before = wals(&disk);
+            let opened = Log::open(Arc::clone(&disk), SETTINGS);
+            assert!(
+                matches!(opened, Err(LogError::Corrupt { .. })),
+                "file {victim} of {count}, emptied: {emptied}"
+            );
+            assert_eq!(wals(&disk), before);
+        }
+    }
+}

@@ -104,6 +104,8 @@ impl State {
             while !bytes.is_empty() {
                 let header = BatchHeader::read(&bytes)?;
                 let of_batch = bytes.split_to(header.size);
+                // A file with a saved index was not scanned, so nobody has looked at these bytes yet.
+                header.verify(&of_batch)?;
                 for record in batch::decode(&header, &of_batch)? {
                     let value = record.value.ok_or(StateError::Empty(record.offset))?;
                     let state = StateRecord::decode(&value)?;

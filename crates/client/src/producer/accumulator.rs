@@ -319,12 +319,20 @@ impl Accumulator {
         }
     }
 
-    /// Begins all sequences anew; batches that wait for repetition are stamped again.
+    /// Begins all sequences anew; batches that wait for repetition are stamped again, unless they may have been
+    /// written: those have failed.
     pub(crate) fn renewed(&mut self, identity: Identity) {
         self.identity = Some(identity);
         self.renew = false;
-        for queue in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
-            queue.renew(identity);
+        let queues = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
+        let doubtful: Vec<Batch> = queues.flat_map(|queue| queue.renew(identity)).collect();
+        for batch in doubtful {
+            let (at, after) = (batch.outcome.topic_partition(), batch.created.elapsed());
+            let code = headwater_wire::ErrorCode::UnknownProducerId.code();
+            let last =
+                Arc::new(ClientError::kafka(format!("learn what became of a batch for {at}"), code, None));
+            let error = ClientError::GaveUp { what: format!("produce to {at}"), after, last };
+            self.end(Waiting::from(batch), Err(error));
         }
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Batch {
     pub(super) charged: usize,
     pub(super) outcome: Arc<Outcome>,
     pub(super) created: Instant,
+    /// An answer to it was lost: it may have been written.
+    pub(super) doubtful: bool,
 }
 
 /// A batch taken to be sent.
@@ -110,7 +112,18 @@ impl Taken {
             Err(error) => (Bytes::new(), Err(ClientError::Compression(Arc::new(error)))),
         };
         let Open { builder, number, outcome: ends, created } = open;
-        let batch = Batch { topic, partition, bytes, stamp, number, count, charged, outcome: ends, created };
+        let batch = Batch {
+            topic,
+            partition,
+            bytes,
+            stamp,
+            number,
+            count,
+            charged,
+            outcome: ends,
+            created,
+            doubtful: false,
+        };
         (batch, Some(builder), outcome)
     }
 }
@@ -246,16 +259,21 @@ impl Queue {
         }
     }
 
-    /// Begins the sequence anew; batches that were refused are stamped again.
-    pub(super) fn renew(&mut self, identity: Identity) {
+    /// Begins the sequence anew; batches that were refused are stamped again. Those that may have been written are
+    /// returned: under a new identity they would be written twice.
+    pub(super) fn renew(&mut self, identity: Identity) -> Vec<Batch> {
         self.next_sequence = 0;
         self.gap = false;
+        let (doubtful, refused): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.again).into_iter().partition(|batch| batch.doubtful);
+        self.again = refused;
         for batch in &mut self.again {
             let stamp = queue_stamp(identity, &mut self.next_sequence, batch.count);
             let mut bytes = BytesMut::from(&batch.bytes[..]);
             batch::assign_producer(&mut bytes, stamp);
             (batch.bytes, batch.stamp) = (bytes.freeze(), Some(stamp));
         }
+        doubtful.into()
     }
 }
 

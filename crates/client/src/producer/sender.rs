@@ -343,9 +343,10 @@ impl Sender {
             Err(error) => {
                 self.lost(address);
                 let mut state = self.shared.lock();
-                for batch in batches {
+                for mut batch in batches {
                     self.client.forget_topic(&batch.topic);
                     state.landed(&batch);
+                    batch.doubtful = true;
                     match error.is_retriable() {
                         true => state.repeat(batch, error.clone()),
                         false => state.fail(batch, error.clone()),

@@ -92,21 +92,22 @@ async fn last_value(client: &Client, name: &str) -> Result<Option<Bytes>, Client
         ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() },
     );
     consumer.assign(vec![(at.clone(), start)]);
-    let (mut last, begun, mut told) = (None, Instant::now(), false);
+    let (mut last, mut moved, mut told) = (None, Instant::now(), false);
     while consumer.position(&at).is_some_and(|next| next < end) {
         for fetched in consumer.poll(Duration::from_millis(500)).await? {
+            moved = Instant::now();
             let ours =
                 fetched.records.into_iter().filter(|record| record.key.as_deref() == Some(name.as_bytes()));
             if let Some(record) = ours.last() {
                 last = record.value;
             }
         }
-        if begun.elapsed() > PATIENCE {
+        if moved.elapsed() > PATIENCE {
             return Err(ClientError::State(
                 "open transactions on _headwater.connectors do not end; is the broker healthy?",
             ));
         }
-        if begun.elapsed() > Duration::from_secs(2) && !told {
+        if moved.elapsed() > Duration::from_secs(2) && !told {
             told = true;
             tracing::warn!(source = name, partition = %at, "waiting for another source's open transaction to end");
         }

@@ -55,13 +55,11 @@ impl ActiveTask {
         self.starts.iter().any(|(at, _)| self.task.buffered(at) > 0)
     }
 
-    /// Positions that differ from those that are committed.
-    pub fn advanced(&self) -> Vec<(TopicPartition, Committed)> {
+    /// Where its inputs are. Also of those that did not move: a commit without offsets would ask nobody whether this
+    /// member still has the task.
+    pub fn positions(&self) -> Vec<(TopicPartition, Committed)> {
         let positions = self.task.positions().into_iter();
-        positions
-            .map(|(at, offset, metadata)| (at, Committed { offset, metadata }))
-            .filter(|(at, position)| self.committed.get(at) != Some(position))
-            .collect()
+        positions.map(|(at, offset, metadata)| (at, Committed { offset, metadata })).collect()
     }
 
     pub fn commit_positions(&mut self, positions: Vec<(TopicPartition, Committed)>) {

@@ -83,7 +83,7 @@ impl Worker {
         for (id, active) in self.active.iter_mut().filter(|(_, active)| active.dirty) {
             active.task.pre_commit().map_err(Trouble::task(*id))?;
             outputs.append(&mut active.task.take_output());
-            positions.push((*id, active.advanced()));
+            positions.push((*id, active.positions()));
         }
         Ok((outputs, positions))
     }
