@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -59,4 +60,42 @@ fn the_same_on_apache_kafka() {
     let verdict =
         demo(dir.path(), &["--until", "2013-02-01", "--kill-every", "2s", "--bootstrap", &bootstrap]);
     assert!(count(&verdict, "rows_compared") > 50_000, "{verdict:#}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_leaves_no_process_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().canonicalize().expect("it exists").display().to_string();
+    let mut demo = Command::new(HEADWATER)
+        .args(["demo", "--json", "--kill-every", "500ms", "--data-dir", &place])
+        .env_remove("HEADWATER_BOOTSTRAP")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("headwater starts");
+    let mut said = BufReader::new(demo.stderr.take().expect("stderr is piped")).lines();
+    assert!(said.any(|line| line.expect("UTF-8").starts_with("queries")), "the service did not start");
+    assert!(!processes_of(&place, demo.id()).is_empty(), "node and service are processes");
+    let interrupted =
+        Command::new("kill").args(["-INT", &demo.id().to_string()]).status().expect("kill runs");
+    assert!(interrupted.success());
+    let status = demo.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130), "{:?}", said.collect::<Vec<_>>());
+    assert_eq!(processes_of(&place, demo.id()), Vec::<String>::new());
+}
+
+/// The processes, but one, in whose command line or environment `place` occurs. A killed process has neither.
+#[cfg(target_os = "linux")]
+fn processes_of(place: &str, except: u32) -> Vec<String> {
+    std::fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy() != except.to_string())
+        .map(|entry| {
+            let read = |name| std::fs::read(entry.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).into_owned()
+        })
+        .filter(|words| words.contains(place))
+        .collect()
 }

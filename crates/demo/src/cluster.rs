@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headwater_node::{Node, NodeConfig};
@@ -15,6 +16,8 @@ use crate::options::Options;
 use crate::process::{Program, Running, free_port};
 use crate::service::{self, Environment};
 
+/// How long the killer may take to give its processes back.
+const END_WITHIN: Duration = Duration::from_secs(5);
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Everything that serves. Dropping it ends child processes at once; [`Cluster::stop`] is the clean way.
@@ -149,6 +152,20 @@ impl Cluster {
     /// The most memory that the child processes had, added up.
     pub fn peak_rss_bytes(&mut self) -> u64 {
         self.calm.iter_mut().filter_map(Running::peak_rss_bytes).sum()
+    }
+
+    /// Ends everything at once, as after a failure: the directory is as a power cut would leave it.
+    pub async fn end(mut self) {
+        if let Some(Hunted { on, survivors, .. }) = self.hunted.take() {
+            drop(on);
+            // The killer gives its processes back, or has lost them to the failure that is being reported.
+            self.calm = tokio::time::timeout(END_WITHIN, survivors)
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .unwrap_or_default();
+        }
+        self.calm.clear();
     }
 
     /// Stops the service, then the node.

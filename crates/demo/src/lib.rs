@@ -26,6 +26,6 @@ mod sources;
 pub use living::Living;
 pub use options::Options;
 pub use report::Report;
-pub use run::live;
+pub use run::{Interrupted, live};
 pub use service::serve;
 pub use show::{Lines, Show};

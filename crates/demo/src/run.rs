@@ -31,8 +31,25 @@ use crate::sources::{Connectors, LATE_TOPICS, SOURCE_TOPICS};
 const TOPIC_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Lives the year and judges it. What is returned beside the report still runs.
-pub async fn live(options: &Options, show: &Show) -> Result<(Report, Living)> {
+/// Somebody wanted the run to end before its verdict.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "interrupted before the verdict; what was done so far stays where it is")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Lives the year and judges it, unless `interrupted` comes first. What is returned beside the report still runs; after
+/// an error nothing does.
+pub async fn live(
+    options: &Options,
+    show: &Show,
+    interrupted: impl Future<Output = ()>,
+) -> Result<(Report, Living)> {
     let begun = Instant::now();
     // Under `cargo run` this process has been cargo, and has the builds among its children.
     let cpu_before = Of::Itself.cpu_seconds().unwrap_or_default();
@@ -40,13 +57,23 @@ pub async fn live(options: &Options, show: &Show) -> Result<(Report, Living)> {
     show.say(&format!("data      {}", directory.path().display()));
     let (background, mut failures) = Background::new();
     let run = Run { options, directory, show, begun, cpu_before, background };
+    let mut cluster = None;
     let done = tokio::select! {
-        done = run.job() => done,
+        done = run.job(&mut cluster) => done,
         error = failures.first() => Err(error),
+        () = interrupted => Err(Interrupted.into()),
     };
     show.clear();
-    let (report, living) = done?;
-    Ok((report, living.into_living(failures)))
+    match (done, cluster) {
+        (Ok((report, kept)), Some(cluster)) => Ok((report, kept.into_living(cluster, failures))),
+        (Err(error), cluster) => {
+            if let Some(cluster) = cluster {
+                cluster.end().await;
+            }
+            Err(error)
+        }
+        (Ok(_), None) => unreachable!("a job that is done has started a cluster"),
+    }
 }
 
 /// What a run is made of from its first moment.
@@ -73,11 +100,12 @@ struct Connector<H> {
 }
 
 impl Run<'_> {
-    async fn job(&self) -> Result<(Report, Kept)> {
-        let mut cluster = Cluster::start(self.options, &self.directory).await?;
+    /// The cluster is the caller's, so that it can be ended wherever the job stops.
+    async fn job(&self, cluster: &mut Option<Cluster>) -> Result<(Report, Kept)> {
+        let cluster = cluster.insert(Cluster::start(self.options, &self.directory).await?);
         let ready = self.begun.elapsed();
         self.show.say(&format!("Kafka     {}\nconsole   {}", cluster.kafka, cluster.http));
-        let connectors = self.connectors(&cluster).await?;
+        let connectors = self.connectors(cluster).await?;
         self.prepare_legacy(&connectors).await?;
         let (small, first_event) = self.publish_small_tables(&connectors).await?;
 
@@ -111,7 +139,6 @@ impl Run<'_> {
             data_dir: self.directory.path().to_owned(),
         };
         let kept = Kept {
-            cluster,
             connectors,
             queries,
             directory: self.directory.clone(),
@@ -232,7 +259,6 @@ struct Large {
 
 /// What goes on running, before it is known where its failures arrive.
 struct Kept {
-    cluster: Cluster,
     connectors: Connectors,
     queries: std::net::SocketAddr,
     directory: Directory,
@@ -240,8 +266,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn into_living(self, failures: Failures) -> Living {
-        let Self { cluster, connectors, queries, directory, background } = self;
+    fn into_living(self, cluster: Cluster, failures: Failures) -> Living {
+        let Self { connectors, queries, directory, background } = self;
         Living { cluster, connectors, directory, queries, background, failures }
     }
 }

@@ -13,7 +13,8 @@ async fn a_week_of_the_year_arrives_and_equals_the_oracle() {
         span: Span::until("2013-01-08").unwrap(),
         executable: std::env::current_exe().unwrap(),
     };
-    let (report, living) = live(&options, &Show::new(Lines::Stderr, false)).await.unwrap();
+    let (report, living) =
+        live(&options, &Show::new(Lines::Stderr, false), std::future::pending()).await.unwrap();
     assert!(report.is_equal(), "{report}");
     assert!(report.events > 20_000, "{report}");
     assert!(report.verdict.answers.iter().all(|table| table.rows_compared > 100), "{report}");

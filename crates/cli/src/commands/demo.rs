@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use headwater_demo::legacy::Span;
-use headwater_demo::{Lines, Options, Show};
+use headwater_demo::{Interrupted, Lines, Options, Show};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Common;
@@ -50,9 +50,12 @@ impl Demo {
         };
         let lines = if common.json { Lines::Stderr } else { Lines::Stdout };
         let show = Show::new(lines, std::io::stderr().is_terminal() && !common.json);
-        let (report, living) = tokio::select! {
-            done = headwater_demo::live(&options, &show) => done.map_err(failure)?,
-            () = signalled() => return Ok(ExitCode::from(INTERRUPTED)),
+        let (report, living) = match headwater_demo::live(&options, &show, signalled()).await {
+            Err(error) if error.is::<Interrupted>() => {
+                eprintln!("{error}");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            done => done.map_err(failure)?,
         };
         match common.json {
             true => output::json(&report.json()),
