@@ -11,6 +11,7 @@
 //! - Nulls are typed. A stream of `V` has no null values; sources skip and count them. Read with
 //!   [`serdes::nullable`] to get `Option<V>`. [`KTable::to_stream`] gives `Option<V>`, as rows can be deleted.
 //! - Table changes always carry the old value, and a change from nothing to nothing is not forwarded by derived tables.
+//! - A row of an inner foreign-key join without a partner is told by a tombstone, also when there was no result before.
 //! - Every table update is forwarded; there is no record cache that drops some. Changelogs are compacted within a commit.
 //! - Stream time travels with records (see `lanes`): whether a record is late is decided by the time of the source
 //!   partition it came from, also behind a repartition topic, and what is final by the lowest time of all partitions that

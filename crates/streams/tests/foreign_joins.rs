@@ -64,7 +64,10 @@ fn rows_are_joined_whichever_comes_first_and_follow_changes_on_both_sides() {
     text(&mut driver, "right", "b", "y", 9);
     text(&mut driver, "right", "a", "z", 10);
     tombstone(&mut driver, "right", "b", 11);
-    assert_eq!(texts(&mut driver, "inner"), ["k=a:1+x@7", "k=a:2+x@7", "k=-@8", "k=b:3+y@9", "k=-@11"]);
+    assert_eq!(
+        texts(&mut driver, "inner"),
+        ["k=-@5", "k=a:1+x@7", "k=a:2+x@7", "k=-@8", "k=b:3+y@9", "k=-@11"]
+    );
     assert_eq!(
         texts(&mut driver, "left-joined"),
         ["k=a:1+x@7", "k=a:2+x@7", "k=b:3+-@8", "k=b:3+y@9", "k=b:3+-@11"]

@@ -93,7 +93,9 @@ impl<K: Payload, V: Payload, KO: Payload, VO: Payload, R: Payload> Left<K, V, KO
         match (&new, after) {
             (Some(value), Some((foreign, _))) => {
                 let wish = if stays { Wish::Ask } else { Wish::Subscribe };
-                let always_answer = self.outer || had_result;
+                // Also of an inner join whose row is not there: an answer to an equal row that was deleted meanwhile
+                // may still be on its way, and this one, coming after it, takes it back.
+                let always_answer = true;
                 let value =
                     Subscription { wish, always_answer, partition, hash: self.hash(value, cx)?, key: own };
                 cx.forward_to(TO_RIGHT, Rec { key: foreign, value, timestamp })
