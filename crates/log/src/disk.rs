@@ -17,7 +17,9 @@ pub trait Disk: Send + Sync + 'static {
     fn open(&self, name: &str) -> io::Result<Self::File>;
     fn list(&self) -> io::Result<Vec<String>>;
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations and removals durable.
+    /// The new name must be free.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes creations, renamings and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
 }
 
@@ -29,6 +31,14 @@ pub trait DiskFile: Send + Sync + 'static {
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Contents and length, as fdatasync(2) does.
     fn sync(&self) -> io::Result<()>;
+    /// Takes space up to `length` where the file system can; what is read of it is zero.
+    fn allocate(&self, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
+    /// Whether these bytes can be read without waiting for the medium.
+    fn is_resident(&self, _position: u64, _length: usize) -> bool {
+        true
+    }
 
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -87,6 +97,11 @@ impl Disk for RealDisk {
         std::fs::remove_file(&path).map_err(|error| Self::explain(&path, error))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.path(from), self.path(to));
+        std::fs::rename(&from, &to).map_err(|error| Self::explain(&from, error))
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.directory)?.sync_all()
     }
@@ -112,6 +127,27 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        if self.metadata()?.len() >= length {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, length) {
+            Ok(()) => Ok(()),
+            // The file grows as it is written.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_resident(&self, position: u64, length: usize) -> bool {
+        let last = position + (length as u64).saturating_sub(1);
+        let mut byte = [0];
+        let buffers = &mut [io::IoSliceMut::new(&mut byte)];
+        let read = rustix::io::preadv2(self, buffers, last, rustix::io::ReadWriteFlags::NOWAIT);
+        // A file system that cannot tell is asked to read.
+        matches!(read, Ok(1))
+    }
 }
 
 const SECTOR: usize = 512;
@@ -123,6 +159,8 @@ pub struct Faults {
     pub lying_sync: bool,
     /// The next sync fails, once.
     pub fail_next_sync: bool,
+    /// Files may be created and written no more: there is no space.
+    pub full: bool,
 }
 
 /// A disk in memory. [`SimDisk::crash`] keeps what was synced, and of each sector and directory entry
@@ -166,6 +204,7 @@ impl SimDisk {
         let mut after = SimState::default();
         let all: std::collections::BTreeSet<&String> =
             state.names.keys().chain(state.durable_names.keys()).collect();
+        let mut kept_inodes = Vec::new();
         for name in all {
             let (now, durable) = (state.names.get(name), state.durable_names.get(name));
             let kept = match (now, durable) {
@@ -178,7 +217,9 @@ impl SimDisk {
                     }
                 }
             };
-            if let Some(inode) = kept {
+            // A renaming is atomic: a file has one of its names.
+            if let Some(inode) = kept.filter(|inode| !kept_inodes.contains(&Arc::as_ptr(inode))) {
+                kept_inodes.push(Arc::as_ptr(inode));
                 let contents = locked(inode).torn(&mut choose);
                 let inode = Arc::new(Mutex::new(SimContents { now: contents.clone(), durable: contents }));
                 after.names.insert(name.clone(), Arc::clone(&inode));
@@ -240,6 +281,9 @@ impl Disk for SimDisk {
     type File = SimFile;
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
+        if locked(&self.state).faults.full {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let inode = Inode::default();
         locked(&self.state).names.insert(name.to_owned(), Arc::clone(&inode));
         Ok(SimFile { disk: Arc::clone(&self.state), inode })
@@ -258,6 +302,15 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         locked(&self.state).names.remove(name);
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = locked(&self.state);
+        let inode = state.names.remove(from);
+        let inode =
+            inode.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{from}: no such file")))?;
+        state.names.insert(to.to_owned(), inode);
         Ok(())
     }
 
@@ -280,6 +333,9 @@ impl DiskFile for SimFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        if locked(&self.disk).faults.full {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let mut contents = locked(&self.inode);
         let start = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
         let end = start + bytes.len();

@@ -1,33 +1,48 @@
 //! Partitions on one write-ahead log: what is acknowledged is on disk, for all partitions at once.
 //!
-//! Every commit is one checksummed frame that holds the batches staged since the last one, whatever
-//! their partition, and one sync. After a crash a frame is there as a whole or not at all; nothing
-//! between two partitions can be torn. Data is written once: readers get the batches from the frames.
+//! Every commit is one frame that holds the batches staged since the last one, whatever their partition,
+//! and one sync. After a crash a frame is there as a whole or not at all; nothing between two partitions
+//! can be torn. Data is written once: readers get the batches from the frames. Only what outlives its
+//! neighbours, or is compacted, is copied to a file of its own (a *run*), and the copy is made known by a
+//! commit like any other.
 //!
 //! The flow is `append` … `append`, [`Log::begin_commit`], [`CommitJob::run`] (the only part that waits
 //! for the disk; meanwhile more is staged), [`Log::end_commit`]. What was not committed is not visible.
 //! A commit that failed fences the log: after a failed sync nobody knows what is on the disk.
 //!
-//! Opening reads the index of each finished file and scans only the last one.
+//! Opening reads the newest checkpoint and scans one journal. docs/log-format.md has the layout.
 
+mod change;
+mod chore;
+mod commit;
 pub mod disk;
+mod files;
 mod frame;
+mod index;
 mod log;
 mod partition;
+mod place;
+pub mod planted;
 mod reader;
 mod recovery;
+mod run;
 
 use std::fmt;
 use std::io;
 
 use bytes::Bytes;
-use headwater_model::Offset;
+use headwater_model::{Offset, TimestampMs};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use change::{Cleaned, Move};
+pub use chore::Chore;
+pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk};
-pub use log::{CommitJob, CommitTicket, Log};
-pub use reader::Reader;
+pub use log::Log;
+pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
+pub use reader::{FileRange, FileUse, Located, PartitionUse, Reader};
+pub use run::RunWriter;
 
 /// A partition of a topic that may have been deleted and created again under the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,14 +62,36 @@ impl fmt::Display for PartitionId {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// A file is finished when it has grown to so many bytes; also how much a crash may leave to scan.
+    /// A journal is finished when it has grown to so many bytes; also how much a start may have to scan.
     pub segment_bytes: u64,
+    /// How many journals that are not needed any more are kept to be written again.
+    pub spares: usize,
+    /// `producer.id.expiration.ms`: how long a producer that writes nothing is remembered.
+    pub producer_expiration_ms: TimestampMs,
+}
+
+/// A checkpoint takes at most this part of a journal, so that many partitions do not roll all the time.
+const CHECKPOINT_SHARE: u64 = 8;
+
+impl Settings {
+    fn journal_bytes(&self, checkpoint: u64) -> u64 {
+        self.segment_bytes.max(checkpoint.saturating_mul(CHECKPOINT_SHARE))
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20 }
+        Self { segment_bytes: 64 << 20, spares: 1, producer_expiration_ms: 86_400_000 }
     }
+}
+
+/// When a batch may be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on disk.
+    Synced,
+    /// When it is in the page cache: a power cut may lose it, and what it follows may be synced long after.
+    Unsynced,
 }
 
 /// Who wrote a batch.
@@ -129,6 +166,8 @@ pub enum LogError {
         "the log takes no more writes since a commit failed: {0}; free space or mend the disk, then restart"
     )]
     Fenced(String),
+    #[error("offsets {} to {} of {partition} in {} are damaged: {}", .damage.first, .damage.last, .damage.file.name(), .damage.cause)]
+    Damaged { partition: PartitionId, damage: Damage },
     #[error(
         "{file} is damaged at byte {position}: {reason}; what follows it cannot be trusted, restore the directory from a copy"
     )]

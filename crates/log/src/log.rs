@@ -1,24 +1,36 @@
 //! Staging and committing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use headwater_model::{Offset, TimestampMs};
-use headwater_wire::{BatchHeader, batch};
+use headwater_wire::BatchHeader;
 
-use crate::disk::{Disk, DiskFile};
-use crate::frame::{FrameBuilder, Kind};
-use crate::partition::{BatchPlace, Judgement, Partition, PartitionState, marker};
+use crate::change::{Change, Checkpoint, Move, encode};
+use crate::chore::Chore;
+use crate::commit::{CommitJob, CommitTicket, Roll};
+use crate::disk::Disk;
+use crate::files::Files;
+use crate::frame::Directory;
+use crate::index::{FileIndex, Indexes};
+use crate::partition::{Judgement, Partition, PartitionState, marker};
+use crate::place::{BatchPlace, Damage, FileId};
+use crate::planted::{self, Bug};
 use crate::reader::Reader;
-use crate::recovery::{self, IndexEntry};
-use crate::{Appended, LogError, OpenTransaction, Origin, PartitionId, Settings};
+use crate::recovery;
+use crate::{Appended, Durability, LogError, OpenTransaction, Origin, PartitionId, Settings};
+
+/// A buffer for frames that has grown beyond this is given back.
+const KEPT_BUFFER: usize = 8 << 20;
 
 /// What the log shares with its readers.
 pub(crate) struct Shared<D: Disk> {
+    pub disk: Arc<D>,
     pub partitions: RwLock<HashMap<PartitionId, Arc<Mutex<Partition>>>>,
-    pub files: RwLock<BTreeMap<u64, Arc<D::File>>>,
+    pub files: Files<D>,
+    pub indexes: Indexes,
 }
 
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -33,95 +45,112 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One staged change, applied when its commit is on disk. Positions count from the frame's start.
-enum Change {
-    Batch { id: PartitionId, header: BatchHeader, marker: Option<bool>, at: usize },
-    Create { id: PartitionId },
-    Delete { id: PartitionId },
-    LogStart { id: PartitionId, offset: Offset },
+/// A batch that waits for its commit; the header has its final offsets.
+pub(crate) struct StagedBatch {
+    pub header: BatchHeader,
+    pub bytes: Bytes,
+    pub marker: Option<bool>,
+}
+
+/// The batches of one partition in a commit.
+pub(crate) struct StagedRun {
+    pub id: PartitionId,
+    pub batches: Vec<StagedBatch>,
+}
+
+/// What the next commit carries.
+#[derive(Default)]
+struct Staged {
+    runs: Vec<StagedRun>,
+    run_of: HashMap<PartitionId, usize>,
+    changes: Vec<Change>,
+    bytes: usize,
+    /// Something in it is acknowledged only when it is on disk.
+    sync: bool,
 }
 
 /// The appender's side; readers take a [`Reader`].
 pub struct Log<D: Disk> {
-    disk: Arc<D>,
     settings: Settings,
     shared: Arc<Shared<D>>,
-    frame: FrameBuilder,
-    changes: Vec<Change>,
-    /// Partitions whose creation is staged and not on disk yet.
+    staged: Staged,
+    /// Partitions whose creation or end is staged and not on disk yet.
     nascent: HashMap<PartitionId, Arc<Mutex<Partition>>>,
+    doomed: HashSet<PartitionId>,
     /// The commit that is being staged.
     commit: u64,
+    /// The last commit that is known to be on disk, with all before.
+    synced: u64,
     in_flight: bool,
     fenced: Option<String>,
-    file_number: u64,
+    journal: FileId,
     file: Arc<D::File>,
     position: u64,
-    /// Index of the file being written, saved when it is finished.
-    index: Vec<IndexEntry>,
+    /// Partitions with batches in the journal.
+    touched: HashSet<PartitionId>,
+    /// A buffer that was used for a frame.
+    buffer: Vec<u8>,
+    next_run: u64,
+    time: TimestampMs,
+    /// The size of the last checkpoint.
+    checkpoint: u64,
+    roll_wanted: bool,
+    spares: Vec<String>,
+    next_spare: u64,
+    /// Journals and runs on disk, but for the one being written.
+    on_disk: BTreeSet<FileId>,
+    chores: Vec<Chore<D>>,
     scanned_bytes: u64,
 }
 
-/// One frame on its way to the disk; needs no lock on the log.
-pub struct CommitJob<D: Disk> {
-    disk: Arc<D>,
-    file: Arc<D::File>,
-    position: u64,
-    bytes: Vec<u8>,
-    roll: Option<Roll>,
-    changes: Vec<Change>,
-    commit: u64,
-}
-
-/// The file before is finished: its index is saved and a new one begins with the state of everything.
-struct Roll {
-    number: u64,
-    state: Vec<u8>,
-    finished: u64,
-    index: Vec<IndexEntry>,
-}
-
-/// What [`Log::end_commit`] needs to know of a job that ran.
-pub struct CommitTicket<D: Disk> {
-    commit: u64,
-    changes: Vec<Change>,
-    file: Arc<D::File>,
-    rolled: Option<u64>,
-    position: u64,
-    length: u64,
-}
-
-impl<D: Disk> CommitTicket<D> {
-    /// The number that [`Appended::commit`] names.
-    pub fn commit(&self) -> u64 {
-        self.commit
-    }
-}
-
 impl<D: Disk> Log<D> {
-    /// Opens the log in a disk's directory, or begins one where there is none.
+    /// Opens the log in a disk's directory, or begins one where there is none. Damage is not an error
+    /// here, it is listed by [`Reader::damage`] and refused where it is read.
+    ///
+    /// # Errors
+    /// `Corrupt` when no file says what the log holds, and those of the disk.
     pub fn open(disk: Arc<D>, settings: Settings) -> Result<Self, LogError> {
-        let recovered = recovery::recover(&*disk)?;
+        let recovered = recovery::recover(&*disk, settings)?;
         let partitions =
             recovered.partitions.into_iter().map(|(id, p)| (id, Arc::new(Mutex::new(p)))).collect();
-        let shared =
-            Arc::new(Shared { partitions: RwLock::new(partitions), files: RwLock::new(recovered.files) });
-        Ok(Self {
+        let shared = Arc::new(Shared {
             disk,
+            partitions: RwLock::new(partitions),
+            files: Files::default(),
+            indexes: Indexes::default(),
+        });
+        shared.files.put(recovered.journal, Arc::clone(&recovered.file));
+        let mut log = Self {
             settings,
             shared,
-            frame: FrameBuilder::new(),
-            changes: Vec::new(),
+            staged: Staged::default(),
             nascent: HashMap::new(),
+            doomed: HashSet::new(),
             commit: recovered.next_commit,
+            synced: recovered.next_commit - 1,
             in_flight: false,
             fenced: None,
-            file_number: recovered.file_number,
+            journal: recovered.journal,
             file: recovered.file,
             position: recovered.position,
-            index: recovered.index,
+            touched: HashSet::new(),
+            buffer: Vec::new(),
+            next_run: recovered.next_run,
+            time: recovered.time,
+            checkpoint: recovered.position,
+            roll_wanted: false,
+            spares: recovered.spares,
+            next_spare: recovered.next_spare,
+            on_disk: recovered.on_disk,
+            chores: Vec::new(),
             scanned_bytes: recovered.scanned_bytes,
-        })
+        };
+        for (file, index) in recovered.unsaved {
+            log.shared.indexes.pin(file, &index);
+            log.chores.push(Chore::save_index(&log.shared, file, index));
+        }
+        log.remove_unused_files();
+        Ok(log)
     }
 
     /// A handle for other threads that see what is committed.
@@ -129,9 +158,14 @@ impl<D: Disk> Log<D> {
         Reader::new(Arc::clone(&self.shared))
     }
 
-    /// How many bytes opening had to scan: the tail that no saved index covers.
+    /// How many bytes opening had to scan: the last journal.
     pub fn scanned_bytes(&self) -> u64 {
         self.scanned_bytes
+    }
+
+    /// The latest time that the log was told, over restarts.
+    pub fn time(&self) -> TimestampMs {
+        self.time
     }
 
     /// Partitions that are on disk.
@@ -154,15 +188,24 @@ impl<D: Disk> Log<D> {
 
     fn check(&self) -> Result<(), LogError> {
         match &self.fenced {
-            Some(reason) => Err(LogError::Fenced(reason.clone())),
-            None => Ok(()),
+            Some(reason) if !planted::is(Bug::NoFence) => Err(LogError::Fenced(reason.clone())),
+            _ => Ok(()),
         }
     }
 
     fn find(&self, id: PartitionId) -> Result<Arc<Mutex<Partition>>, LogError> {
+        if self.doomed.contains(&id) {
+            return Err(LogError::UnknownPartition(id));
+        }
         let found =
             self.nascent.get(&id).cloned().or_else(|| read(&self.shared.partitions).get(&id).cloned());
         found.ok_or(LogError::UnknownPartition(id))
+    }
+
+    fn change(&mut self, change: Change) {
+        self.staged.bytes += 1;
+        self.staged.sync = true;
+        self.staged.changes.push(change);
     }
 
     /// Stages a new, empty partition; one that exists is left as it is.
@@ -171,9 +214,8 @@ impl<D: Disk> Log<D> {
         if self.find(id).is_ok() {
             return Ok(());
         }
-        self.frame.push(Kind::Create, id, &[]);
-        self.changes.push(Change::Create { id });
         self.nascent.insert(id, Arc::default());
+        self.change(Change::Create { id });
         Ok(())
     }
 
@@ -181,9 +223,8 @@ impl<D: Disk> Log<D> {
     pub fn delete_partition(&mut self, id: PartitionId) -> Result<(), LogError> {
         self.check()?;
         self.find(id)?;
-        self.nascent.remove(&id);
-        self.frame.push(Kind::Delete, id, &[]);
-        self.changes.push(Change::Delete { id });
+        self.doomed.insert(id);
+        self.change(Change::Delete { id });
         Ok(())
     }
 
@@ -198,9 +239,30 @@ impl<D: Disk> Log<D> {
         if offset > end || offset < 0 {
             return Err(LogError::OffsetOutOfRange { partition: id, offset, log_start, end });
         }
-        self.frame.push(Kind::LogStart, id, &offset.to_be_bytes());
-        self.changes.push(Change::LogStart { id, offset });
+        self.change(Change::LogStart { id, offset });
         Ok(())
+    }
+
+    /// Stages that extents are replaced by what was copied out of them into synced runs. A partition that
+    /// went meanwhile is no error: its copy is unused and goes.
+    pub fn install(&mut self, moved: Move) -> Result<(), LogError> {
+        self.check()?;
+        for extent in &moved.extents {
+            self.next_run = self.next_run.max(extent.file.number() + 1);
+        }
+        self.change(Change::Move(moved));
+        Ok(())
+    }
+
+    /// The number of the next run; each is given once.
+    pub fn take_run_number(&mut self) -> u64 {
+        self.next_run += 1;
+        self.next_run - 1
+    }
+
+    /// The next commit begins a new journal, so that what is in this one can be moved.
+    pub fn roll(&mut self) {
+        self.roll_wanted = true;
     }
 
     /// Stages one batch; the caller has checked its checksum. Offsets are given here.
@@ -209,74 +271,115 @@ impl<D: Disk> Log<D> {
         id: PartitionId,
         bytes: &Bytes,
         origin: Origin,
-        _now: TimestampMs,
+        durability: Durability,
+        now: TimestampMs,
     ) -> Result<Appended, LogError> {
         self.check()?;
         let partition = self.find(id)?;
-        let mut partition = lock(&partition);
         let mut header = BatchHeader::read(bytes)?;
+        self.time = self.time.max(now);
+        let mut known = lock(&partition);
         if origin == Origin::Client
-            && let Judgement::Duplicate { base_offset, last_offset, commit } = partition.judge(&header)?
+            && let Judgement::Duplicate { base_offset, last_offset, commit } = known.judge(&header)?
         {
-            let log_start_offset = partition.log_start;
+            let log_start_offset = known.log_start;
             return Ok(Appended { base_offset, last_offset, log_start_offset, duplicate: true, commit });
         }
-        header.base_offset = partition.next;
-        let at = self.frame.push(Kind::Batch, id, &bytes[..header.size]);
-        batch::assign_offset(self.frame.tail_mut(at), header.base_offset, 0);
-        partition.stage(&header, self.commit);
-        self.changes.push(Change::Batch { id, header, marker: marker(&header, bytes), at });
-        Ok(Appended {
+        header.base_offset = known.next + i64::from(planted::is(Bug::SkipOffsets));
+        known.stage(&header, self.commit, now);
+        let appended = Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
-            log_start_offset: partition.log_start,
+            log_start_offset: known.log_start,
             duplicate: false,
             commit: self.commit,
-        })
+        };
+        if planted::is(Bug::VisibleEarly) {
+            known.end = header.last_offset() + 1;
+        }
+        drop(known);
+        self.staged.bytes += header.size;
+        self.staged.sync |= durability == Durability::Synced;
+        let runs = &mut self.staged.runs;
+        let run = *self.staged.run_of.entry(id).or_insert_with(|| {
+            runs.push(StagedRun { id, batches: Vec::new() });
+            runs.len() - 1
+        });
+        let marker = marker(&header, bytes);
+        self.staged.runs[run].batches.push(StagedBatch { header, bytes: bytes.clone(), marker });
+        Ok(appended)
     }
 
-    /// Bytes staged and not yet handed to a commit.
+    /// Bytes that wait for the next commit.
     pub fn staged_bytes(&self) -> usize {
-        if self.frame.is_empty() { 0 } else { self.frame.len() }
+        self.staged.bytes
     }
 
-    /// Takes what is staged; `None` when there is nothing, or while another commit is under way.
+    /// The number of the commit that what is staged will be in.
+    pub fn staging(&self) -> u64 {
+        self.commit
+    }
+
+    /// Hands out what was staged as one frame, unless there is none or one is under way.
     pub fn begin_commit(&mut self) -> Option<CommitJob<D>> {
-        if self.in_flight || self.frame.is_empty() || self.fenced.is_some() {
+        if self.in_flight || self.fenced.is_some() || (self.staged.bytes == 0 && !self.roll_wanted) {
             return None;
         }
         self.in_flight = true;
-        let bytes = std::mem::replace(&mut self.frame, FrameBuilder::new()).seal(self.commit);
-        let changes = std::mem::take(&mut self.changes);
-        let full = self.position + bytes.len() as u64 > self.settings.segment_bytes;
-        let roll = full.then(|| Roll {
-            number: self.file_number + 1,
-            state: self.state_frame(),
-            finished: self.file_number,
-            index: std::mem::take(&mut self.index),
-        });
+        let staged = std::mem::take(&mut self.staged);
+        let mut directory = Directory::default();
+        for change in &staged.changes {
+            directory.change(&encode(change));
+        }
+        for run in &staged.runs {
+            directory.run(run.id, run.batches.iter().map(|batch| &batch.header));
+        }
+        let full =
+            self.position + directory.frame_len() as u64 > self.settings.journal_bytes(self.checkpoint);
+        let roll = (full || self.roll_wanted).then(|| self.begin_roll());
         let job = CommitJob {
-            disk: Arc::clone(&self.disk),
+            shared: Arc::clone(&self.shared),
+            journal: roll.as_ref().map_or(self.journal, |roll| roll.journal),
             file: Arc::clone(&self.file),
             position: self.position,
-            bytes,
+            unsynced: self.synced + 1 < self.commit,
+            sync: staged.sync,
+            buffer: std::mem::take(&mut self.buffer),
+            directory,
+            runs: staged.runs,
+            changes: staged.changes,
             roll,
-            changes,
             commit: self.commit,
+            synced: self.synced,
         };
         self.commit += 1;
         Some(job)
     }
 
-    /// The frame that opens a file: all partitions as they are on disk now.
-    fn state_frame(&self) -> Vec<u8> {
+    fn begin_roll(&mut self) -> Roll {
+        self.roll_wanted = false;
+        let partitions = self.partition_states();
+        let checkpoint = Checkpoint { time: self.time, next_run: self.next_run, partitions };
+        Roll {
+            journal: FileId::journal(self.journal.number() + 1),
+            checkpoint: encode(&checkpoint),
+            spare: self.spares.pop(),
+            preallocate: self.settings.segment_bytes,
+            begins_at: 0,
+        }
+    }
+
+    fn partition_states(&self) -> Vec<PartitionState> {
+        let expired = self.time.saturating_sub(self.settings.producer_expiration_ms);
         let partitions = read(&self.shared.partitions);
-        let mut states: Vec<PartitionState> = partitions
-            .iter()
-            .map(|(id, partition)| lock(partition).state(id.topic_id, id.partition, self.commit))
-            .collect();
+        let state = |(id, partition): (&PartitionId, &Arc<Mutex<Partition>>)| {
+            let mut partition = lock(partition);
+            partition.expire_producers(expired);
+            partition.state(id.topic_id, id.partition, self.commit, expired)
+        };
+        let mut states: Vec<PartitionState> = partitions.iter().map(state).collect();
         states.sort_unstable_by_key(|state| (state.topic_id, state.partition));
-        recovery::state_frame(&states, self.commit)
+        states
     }
 
     /// Makes a commit visible, or fences the log when it failed.
@@ -286,111 +389,149 @@ impl<D: Disk> Log<D> {
             self.fenced = Some(error.to_string());
             return Err(LogError::Fenced(error.to_string()));
         }
-        if let Some(number) = ticket.rolled {
-            self.file_number = number;
+        if ticket.buffer.capacity() <= KEPT_BUFFER {
+            self.buffer = ticket.buffer;
+        }
+        if let Some(roll) = ticket.roll {
+            self.finish_journal();
+            self.journal = roll.journal;
+            self.checkpoint = roll.begins_at;
             self.file = Arc::clone(&ticket.file);
-            write(&self.shared.files).insert(number, Arc::clone(&ticket.file));
+            self.shared.files.put(roll.journal, Arc::clone(&ticket.file));
+        }
+        if ticket.synced {
+            self.synced = ticket.commit;
         }
         self.position = ticket.position + ticket.length;
+        self.apply(ticket.runs, ticket.changes, ticket.body_at);
+        Ok(())
+    }
+
+    /// The journal gets its index and loses the space behind its end.
+    fn finish_journal(&mut self) {
+        let mut index = FileIndex::new();
+        for id in self.touched.drain() {
+            if let Some(partition) = read(&self.shared.partitions).get(&id) {
+                let places = std::mem::take(&mut lock(partition).recent);
+                if !places.is_empty() {
+                    index.insert(id, places);
+                }
+            }
+        }
+        // Whoever finds no recent places any more finds them in the pinned index.
+        self.shared.indexes.pin(self.journal, &index);
+        self.on_disk.insert(self.journal);
+        self.chores.push(Chore::truncate(&self.shared, self.journal, self.position));
+        self.chores.push(Chore::save_index(&self.shared, self.journal, index));
+    }
+
+    fn apply(&mut self, runs: Vec<StagedRun>, changes: Vec<Change>, body_at: u64) {
         let mut shrunk = false;
-        for change in ticket.changes {
-            shrunk |= matches!(change, Change::Delete { .. } | Change::LogStart { .. });
-            let line = self.apply(change, ticket.position);
-            self.index.push(line);
+        for change in &changes {
+            if let Change::Create { id } = change
+                && let Some(partition) = self.nascent.remove(id)
+            {
+                write(&self.shared.partitions).insert(*id, partition);
+            }
+        }
+        let mut position = body_at;
+        for run in runs {
+            self.touched.insert(run.id);
+            let partition = read(&self.shared.partitions).get(&run.id).cloned();
+            let mut partition = partition.as_ref().map(|partition| lock(partition));
+            for batch in run.batches {
+                let place = BatchPlace::new(&batch.header, position);
+                position += batch.header.size as u64;
+                if let Some(partition) = &mut partition {
+                    partition.commit(&batch.header, self.journal, place, batch.marker);
+                }
+            }
+        }
+        for change in changes {
+            shrunk |= self.apply_change(change);
         }
         if shrunk {
-            self.remove_unused_files()?;
+            self.remove_unused_files();
         }
-        Ok(())
     }
 
-    fn apply(&mut self, change: Change, frame_position: u64) -> IndexEntry {
+    /// Whether files may be unused now.
+    fn apply_change(&mut self, change: Change) -> bool {
+        let known = |id: PartitionId| read(&self.shared.partitions).get(&id).cloned();
         match change {
-            Change::Create { id } => {
-                if let Some(partition) = self.nascent.remove(&id) {
-                    write(&self.shared.partitions).insert(id, partition);
-                }
-                IndexEntry::Create { id }
-            }
+            Change::Create { .. } => return false,
             Change::Delete { id } => {
+                self.doomed.remove(&id);
                 write(&self.shared.partitions).remove(&id);
-                IndexEntry::Delete { id }
             }
             Change::LogStart { id, offset } => {
-                if let Some(partition) = read(&self.shared.partitions).get(&id) {
-                    lock(partition).delete_before(offset);
+                if let Some(partition) = known(id) {
+                    lock(&partition).delete_before(offset);
                 }
-                IndexEntry::LogStart { id, offset }
             }
-            Change::Batch { id, header, marker, at } => {
-                let position = frame_position + at as u64;
-                if let Some(partition) = read(&self.shared.partitions).get(&id) {
-                    lock(partition).commit(&header, place(&header, self.file_number, position), marker);
+            Change::Move(moved) => {
+                // Only from here on: what nobody needs yet would be removed.
+                self.on_disk.extend(moved.extents.iter().map(|extent| extent.file));
+                match known(moved.id) {
+                    Some(partition) => lock(&partition).moved(&moved),
+                    None if planted::is(Bug::ResurrectByMove) => {
+                        let mut partition = Partition::default();
+                        partition.moved(&moved);
+                        write(&self.shared.partitions).insert(moved.id, Arc::new(Mutex::new(partition)));
+                    }
+                    None => {}
                 }
-                IndexEntry::batch(id, &header, marker, position)
             }
         }
+        true
     }
 
-    /// Removes files from the oldest on as long as no partition has a batch in them.
-    fn remove_unused_files(&mut self) -> Result<(), LogError> {
-        let mut oldest = self.file_number;
+    /// Files that no partition needs go, but for the last two journals: a checkpoint that turns out to be
+    /// damaged is made up for by the journal before it.
+    fn remove_unused_files(&mut self) {
+        let mut used: HashSet<FileId> = HashSet::new();
         for partition in read(&self.shared.partitions).values() {
-            oldest = oldest.min(lock(partition).batches.front().map_or(oldest, |batch| batch.file));
+            used.extend(lock(partition).extents.iter().map(|extent| extent.file));
         }
-        let unused: Vec<u64> = read(&self.shared.files).range(..oldest).map(|(number, _)| *number).collect();
-        for number in unused {
-            write(&self.shared.files).remove(&number);
-            // The log first: an index without its log is ignored, a log without index is scanned.
-            self.disk.remove(&recovery::file_name(number))?;
-            let _ = self.disk.remove(&recovery::index_name(number));
+        if planted::is(Bug::RemoveNeededFiles) {
+            used.clear();
         }
-        Ok(())
-    }
-}
-
-pub(crate) fn place(header: &BatchHeader, file: u64, position: u64) -> BatchPlace {
-    BatchPlace {
-        base_offset: header.base_offset,
-        last_offset: header.last_offset(),
-        max_timestamp: header.max_timestamp,
-        file,
-        position,
-        size: header.size as u32,
-    }
-}
-
-impl<D: Disk> CommitJob<D> {
-    /// Writes and syncs. The ticket goes to [`Log::end_commit`] with the outcome, whatever it is.
-    pub fn run(mut self) -> (CommitTicket<D>, io::Result<()>) {
-        let outcome = self.write();
-        let ticket = CommitTicket {
-            commit: self.commit,
-            changes: std::mem::take(&mut self.changes),
-            file: self.file,
-            rolled: self.roll.map(|roll| roll.number),
-            position: self.position,
-            length: self.bytes.len() as u64,
+        let keep = self.journal.number().saturating_sub(1);
+        let unused = |file: &FileId| {
+            *file != self.journal && !used.contains(file) && (file.is_run() || file.number() < keep)
         };
-        (ticket, outcome)
+        let unused: Vec<FileId> = self.on_disk.iter().filter(|file| unused(file)).copied().collect();
+        for file in unused {
+            self.on_disk.remove(&file);
+            self.shared.files.forget(file);
+            self.shared.indexes.forget(file);
+            let recycled = !file.is_run() && self.spares.len() < self.settings.spares;
+            let spare = recycled.then(|| self.spare_name());
+            self.chores.push(Chore::remove(&self.shared, file, spare));
+        }
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        if let Some(roll) = &mut self.roll {
-            let file = self.disk.create(&recovery::file_name(roll.number))?;
-            file.write_all_at(&roll.state, 0)?;
-            self.position = roll.state.len() as u64;
-            self.file = Arc::new(file);
-            self.file.write_all_at(&self.bytes, self.position)?;
-            self.file.sync()?;
-            self.disk.sync_directory()?;
-            let index = std::mem::take(&mut roll.index);
-            if let Err(error) = recovery::save_index(&*self.disk, roll.finished, self.commit, index) {
-                tracing::warn!(%error, file = roll.finished, "the index was not saved; the next start scans the file");
-            }
-            return Ok(());
+    fn spare_name(&mut self) -> String {
+        self.next_spare += 1;
+        recovery::spare_name(self.next_spare)
+    }
+
+    /// Work that is not urgent and needs no lock on the log: run it, and hand back what it says.
+    pub fn take_chores(&mut self) -> Vec<Chore<D>> {
+        if self.spares.is_empty() && self.settings.spares > 0 && self.next_spare == 0 {
+            let name = self.spare_name();
+            self.chores.push(Chore::prepare(&self.shared, name, self.settings.segment_bytes));
         }
-        self.file.write_all_at(&self.bytes, self.position)?;
-        self.file.sync()
+        std::mem::take(&mut self.chores)
+    }
+
+    /// A spare journal is ready.
+    pub fn spare_ready(&mut self, name: String) {
+        self.spares.push(name);
+    }
+
+    /// What is known to be damaged.
+    pub fn damage(&self) -> Vec<(PartitionId, Damage)> {
+        self.reader().damage()
     }
 }

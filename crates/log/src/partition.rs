@@ -1,6 +1,7 @@
-//! What the log knows of one partition: where its batches are, who wrote them, which transactions are
-//! open. Producer sequences move when a batch is staged, so that the next one can be judged; what
-//! readers see moves when the commit is on disk.
+//! What the log knows of one partition: which files hold its batches, who wrote them, which transactions
+//! are open. Producer sequences move when a batch is staged, so that the next one can be judged; what
+//! readers see moves when the commit is on disk. Places of single batches are here only for the journal
+//! that is being written; for all others they are in the file's index.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -10,20 +11,12 @@ use headwater_wire::BatchHeader;
 use serde::{Deserialize, Serialize};
 
 use crate::LogError;
+use crate::change::{Cleaned, Move};
+use crate::place::{BatchPlace, Damage, Extent, FileId};
+use crate::planted::{self, Bug};
 
 /// How many batches of a producer are remembered to recognize a retry; Kafka's own number.
 const REMEMBERED: usize = 5;
-
-/// Where one batch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchPlace {
-    pub base_offset: Offset,
-    pub last_offset: Offset,
-    pub max_timestamp: TimestampMs,
-    pub file: u64,
-    pub position: u64,
-    pub size: u32,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
@@ -38,6 +31,8 @@ struct Remembered {
 struct ProducerState {
     epoch: i16,
     batches: VecDeque<Remembered>,
+    /// When it wrote last, by the log's time.
+    last: TimestampMs,
 }
 
 /// An aborted transaction whose records a read_committed reader must skip.
@@ -49,13 +44,16 @@ pub struct Aborted {
     pub last_offset: Offset,
 }
 
-/// What a file's first frame says of a partition, so that older files can go.
+/// What a checkpoint says of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
     pub topic_id: [u8; 16],
     pub partition: i32,
     pub log_start: Offset,
     pub end: Offset,
+    pub extents: Vec<Extent>,
+    pub cleaned: Cleaned,
+    pub damage: Vec<Damage>,
     producers: Vec<(i64, ProducerState)>,
     open: Vec<(i64, Offset)>,
     aborted: Vec<Aborted>,
@@ -80,44 +78,79 @@ pub struct Partition {
     pub next: Offset,
     /// One past the last offset that is on disk.
     pub end: Offset,
-    pub batches: VecDeque<BatchPlace>,
+    /// Oldest first; they do not overlap.
+    pub extents: VecDeque<Extent>,
+    /// The batches in the journal that is being written, if the last extent is there.
+    pub recent: Vec<BatchPlace>,
+    pub cleaned: Cleaned,
+    pub damage: Vec<Damage>,
     producers: HashMap<i64, ProducerState>,
     open: BTreeMap<i64, Offset>,
     aborted: Vec<Aborted>,
 }
 
 impl Partition {
-    pub fn restored(state: &PartitionState) -> Self {
+    pub fn restored(state: PartitionState) -> Self {
         Self {
             log_start: state.log_start,
             next: state.end,
             end: state.end,
-            batches: VecDeque::new(),
-            producers: state.producers.iter().cloned().collect(),
-            open: state.open.iter().copied().collect(),
-            aborted: state.aborted.clone(),
+            extents: state.extents.into(),
+            recent: Vec::new(),
+            cleaned: state.cleaned,
+            damage: state.damage,
+            producers: state.producers.into_iter().collect(),
+            open: state.open.into_iter().collect(),
+            aborted: state.aborted,
         }
     }
 
-    /// As of before `commit`, whose batches are remembered already but not on disk.
-    pub fn state(&self, topic_id: [u8; 16], partition: i32, commit: u64) -> PartitionState {
-        let mut producers: Vec<_> = self.producers.iter().map(|(id, state)| (*id, state.clone())).collect();
-        for (_, producer) in &mut producers {
+    /// As of before `commit`, whose batches are remembered already but not on disk. Producers that wrote
+    /// last before `expired` and have no transaction open are left out.
+    pub fn state(
+        &self,
+        topic_id: [u8; 16],
+        partition: i32,
+        commit: u64,
+        expired: TimestampMs,
+    ) -> PartitionState {
+        let remembered = |(id, producer): (&i64, &ProducerState)| {
+            let mut producer = producer.clone();
             producer.batches.retain(|batch| batch.commit < commit);
+            (*id, producer)
+        };
+        let alive =
+            |(id, producer): &(&i64, &ProducerState)| producer.last >= expired || self.open.contains_key(id);
+        let mut producers: Vec<_> = self.producers.iter().filter(alive).map(remembered).collect();
+        if planted::is(Bug::CheckpointWithoutProducers) {
+            producers.clear();
         }
         producers.sort_unstable_by_key(|(id, _)| *id);
+        let open = self.open.iter().map(|(id, first)| (*id, *first));
         PartitionState {
             topic_id,
             partition,
-            log_start: self.log_start,
+            log_start: if planted::is(Bug::ForgetLogStart) { 0 } else { self.log_start },
             end: self.end,
+            extents: self.extents.iter().copied().collect(),
+            cleaned: self.cleaned,
+            damage: self.damage.clone(),
             producers,
-            open: self.open.iter().map(|(id, first)| (*id, *first)).collect(),
+            open: if planted::is(Bug::CheckpointWithoutTransactions) { Vec::new() } else { open.collect() },
             aborted: self.aborted.clone(),
         }
     }
 
+    /// Forgets producers that wrote last before `expired` and have no transaction open.
+    pub fn expire_producers(&mut self, expired: TimestampMs) {
+        let open = &self.open;
+        self.producers.retain(|id, producer| producer.last >= expired || open.contains_key(id));
+    }
+
     pub fn last_stable(&self) -> Offset {
+        if planted::is(Bug::IgnoreOpenTransactions) {
+            return self.end;
+        }
         self.open.values().copied().min().unwrap_or(self.end).min(self.end)
     }
 
@@ -150,7 +183,7 @@ impl Partition {
         let same = producer.batches.iter().find(|known| {
             known.base_sequence == header.base_sequence && known.last_sequence == header.last_sequence()
         });
-        if let Some(known) = same {
+        if let Some(known) = same.filter(|_| !planted::is(Bug::ForgetDuplicates)) {
             return Ok(Judgement::Duplicate {
                 base_offset: known.base_offset,
                 last_offset: known.last_offset,
@@ -158,6 +191,9 @@ impl Partition {
             });
         }
         let Some(last) = producer.batches.back() else { return Ok(Judgement::Append) };
+        if planted::is(Bug::ForgetDuplicates) && same.is_some() {
+            return Ok(Judgement::Append);
+        }
         let expected = if last.last_sequence == i32::MAX { 0 } else { last.last_sequence + 1 };
         if header.base_sequence != expected {
             return Err(self.out_of_order(header, expected));
@@ -173,13 +209,14 @@ impl Partition {
         }
     }
 
-    /// Remembers a batch that was staged in `commit`; its offsets are in the header.
-    pub fn stage(&mut self, header: &BatchHeader, commit: u64) {
+    /// Remembers a batch that was staged in `commit` at `now`; its offsets are in the header.
+    pub fn stage(&mut self, header: &BatchHeader, commit: u64, now: TimestampMs) {
         self.next = header.last_offset() + 1;
         if !header.has_producer() {
             return;
         }
         let producer = self.producers.entry(header.producer_id).or_default();
+        producer.last = producer.last.max(now);
         if header.producer_epoch != producer.epoch {
             producer.epoch = header.producer_epoch;
             producer.batches.clear();
@@ -199,10 +236,23 @@ impl Partition {
         });
     }
 
-    /// Makes a batch that is on disk visible. `committed` is what an end-of-transaction marker says.
-    pub fn commit(&mut self, header: &BatchHeader, place: BatchPlace, committed: Option<bool>) {
+    /// Makes a batch that is on disk in the journal `file` visible. `committed` is what an
+    /// end-of-transaction marker says.
+    pub fn commit(&mut self, header: &BatchHeader, file: FileId, place: BatchPlace, committed: Option<bool>) {
         self.end = header.last_offset() + 1;
-        self.batches.push_back(place);
+        self.next = self.next.max(self.end);
+        match self.extents.back_mut().filter(|extent| extent.file == file) {
+            Some(extent) => extent.push(&place),
+            None => {
+                self.recent.clear();
+                self.extents.push_back(Extent::of(file, &place, true));
+            }
+        }
+        self.recent.push(place);
+        self.end_transaction(header, committed);
+    }
+
+    fn end_transaction(&mut self, header: &BatchHeader, committed: Option<bool>) {
         if let Some(committed) = committed {
             if let Some(first_offset) = self.open.remove(&header.producer_id)
                 && !committed
@@ -218,23 +268,64 @@ impl Partition {
         }
     }
 
-    /// Forgets what lies below `offset`; whole batches only, readers are told the exact start.
+    /// Forgets what lies below `offset`; readers are told the exact start, whole extents go.
     pub fn delete_before(&mut self, offset: Offset) {
         self.log_start = self.log_start.max(offset);
-        while self.batches.front().is_some_and(|batch| batch.last_offset < self.log_start) {
-            self.batches.pop_front();
+        while self.extents.front().is_some_and(|extent| extent.last < self.log_start) {
+            self.extents.pop_front();
+        }
+        if self.extents.is_empty() {
+            self.recent.clear();
         }
         self.aborted.retain(|aborted| aborted.last_offset >= self.log_start);
+        self.damage.retain(|damage| damage.last >= self.log_start);
     }
 
-    /// Index of the batch that holds `offset`, or of the first after it.
-    pub fn batch_at(&self, offset: Offset) -> usize {
-        self.batches.partition_point(|batch| batch.last_offset < offset)
+    /// Replaces extents by what was moved. What was planned before another move of the same extents is too
+    /// late and changes nothing.
+    pub fn moved(&mut self, change: &Move) {
+        let Some(at) = self.first_replaced(&change.replaces) else { return };
+        self.extents.retain(|extent| !change.replaces.contains(&extent.file));
+        if planted::is(Bug::MoveTooMuch) {
+            self.extents.remove(at);
+        }
+        let kept = change.extents.iter().filter(|extent| extent.last >= self.log_start);
+        for (place, extent) in kept.enumerate() {
+            self.extents.insert(at + place, *extent);
+        }
+        if let Some(cleaned) = change.cleaned {
+            self.cleaned = cleaned;
+            // No record of an aborted transaction is left there.
+            self.aborted.retain(|aborted| aborted.last_offset >= cleaned.to);
+        }
+    }
+
+    /// Where the first extent of these files is, if all are there that were not deleted from below.
+    fn first_replaced(&self, files: &[FileId]) -> Option<usize> {
+        let at = self.extents.iter().position(|extent| files.contains(&extent.file))?;
+        let there = self.extents.iter().skip(at).map(|extent| extent.file);
+        let gone = if at == 0 { files.iter().position(|file| *file == self.extents[0].file)? } else { 0 };
+        let wanted = &files[gone..];
+        (there.take(wanted.len()).eq(wanted.iter().copied())).then_some(at)
+    }
+
+    /// Index of the extent that holds `offset`, or of the first after it.
+    pub fn extent_at(&self, offset: Offset) -> usize {
+        self.extents.partition_point(|extent| extent.last < offset)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.bytes).sum()
     }
 
     /// Aborted transactions with records in `[from, to)`.
     pub fn aborted_between(&self, from: Offset, to: Offset) -> Vec<Aborted> {
-        self.aborted.iter().filter(|a| a.last_offset >= from && a.first_offset < to).copied().collect()
+        if planted::is(Bug::HideAborted) {
+            return Vec::new();
+        }
+        // Markers follow each other, so their offsets ascend.
+        let first = self.aborted.partition_point(|aborted| aborted.last_offset < from);
+        self.aborted[first..].iter().filter(|aborted| aborted.first_offset < to).copied().collect()
     }
 }
 

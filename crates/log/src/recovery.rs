@@ -1,424 +1,431 @@
-//! Files, their saved indexes, and what to do with them after a crash.
+//! What the files say at a start.
 //!
-//! `NNN.wal` holds frames, `NNN.index` what they hold, written when the file is finished. A finished
-//! file with a good index is not read again; every other file is scanned frame by frame.
+//! The newest journal with a whole checkpoint says everything of the files before it; it and what follows
+//! is scanned frame by frame. A frame that is not whole is torn and cut off when nothing shows that it was
+//! ever on disk, and damaged otherwise: then what can be read of it is kept and the rest is named. Every
+//! start begins a new journal, so that nothing is written behind a cut.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use headwater_model::Offset;
-use headwater_wire::BatchHeader;
-use serde::{Deserialize, Serialize};
+use headwater_model::TimestampMs;
 
+use crate::change::{Change, Checkpoint, encode};
+use crate::commit::checkpoint_frame;
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{self, FrameBuilder, FrameHeader, HEADER, Kind};
-use crate::log::place;
-use crate::partition::{Partition, PartitionState, marker};
-use crate::{LogError, PartitionId};
+use crate::frame::{self, Entry, FrameHeader, HEADER, Line};
+use crate::index::FileIndex;
+use crate::partition::{Partition, marker};
+use crate::place::{BatchPlace, Cause, Damage, FileId};
+use crate::planted::{self, Bug};
+use crate::{LogError, PartitionId, Settings};
 
-pub fn file_name(number: u64) -> String {
-    format!("{number:020}.wal")
-}
+const SPARE: &str = "spare-";
 
-pub fn index_name(number: u64) -> String {
-    format!("{number:020}.index")
-}
-
-/// A line of an index: the same as the entry in the frame, with the header alone of a batch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum IndexEntry {
-    Create {
-        id: PartitionId,
-    },
-    Delete {
-        id: PartitionId,
-    },
-    LogStart {
-        id: PartitionId,
-        offset: Offset,
-    },
-    Batch {
-        id: PartitionId,
-        position: u64,
-        base_offset: Offset,
-        last_offset_delta: i32,
-        attributes: i16,
-        max_timestamp: i64,
-        producer_id: i64,
-        producer_epoch: i16,
-        base_sequence: i32,
-        size: u32,
-        marker: Option<bool>,
-    },
-}
-
-impl IndexEntry {
-    pub fn batch(id: PartitionId, header: &BatchHeader, marker: Option<bool>, position: u64) -> Self {
-        Self::Batch {
-            id,
-            position,
-            base_offset: header.base_offset,
-            last_offset_delta: header.last_offset_delta,
-            attributes: header.attributes,
-            max_timestamp: header.max_timestamp,
-            producer_id: header.producer_id,
-            producer_epoch: header.producer_epoch,
-            base_sequence: header.base_sequence,
-            size: header.size as u32,
-            marker,
-        }
-    }
-
-    fn header(&self) -> Option<BatchHeader> {
-        let Self::Batch {
-            base_offset,
-            last_offset_delta,
-            attributes,
-            max_timestamp,
-            producer_id,
-            producer_epoch,
-            base_sequence,
-            size,
-            ..
-        } = *self
-        else {
-            return None;
-        };
-        Some(BatchHeader {
-            base_offset,
-            size: size as usize,
-            leader_epoch: 0,
-            crc: 0,
-            attributes,
-            last_offset_delta,
-            base_timestamp: max_timestamp,
-            max_timestamp,
-            producer_id,
-            producer_epoch,
-            base_sequence,
-            record_count: last_offset_delta + 1,
-        })
-    }
+pub fn spare_name(number: u64) -> String {
+    format!("{SPARE}{number:020}")
 }
 
 pub struct Recovered<D: Disk> {
     pub partitions: HashMap<PartitionId, Partition>,
-    pub files: BTreeMap<u64, Arc<D::File>>,
-    pub file_number: u64,
+    pub journal: FileId,
     pub file: Arc<D::File>,
     pub position: u64,
-    pub index: Vec<IndexEntry>,
     pub next_commit: u64,
+    pub next_run: u64,
+    pub time: TimestampMs,
+    pub on_disk: BTreeSet<FileId>,
+    pub spares: Vec<String>,
+    pub next_spare: u64,
+    /// Of journals that were scanned.
+    pub unsaved: Vec<(FileId, FileIndex)>,
     pub scanned_bytes: u64,
 }
 
-#[derive(Serialize, Deserialize)]
-struct SavedIndex {
-    /// Sequence of the commit after the file's last one.
-    next_commit: u64,
-    entries: Vec<IndexEntry>,
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    // Serializing plain data into memory has no way to fail.
-    postcard::to_stdvec(value).unwrap_or_default()
-}
-
-pub fn state_frame(states: &[PartitionState], sequence: u64) -> Vec<u8> {
-    let mut frame = FrameBuilder::new();
-    frame.push(Kind::State, PartitionId { topic_id: [0; 16], partition: 0 }, &encode(&states));
-    frame.seal(sequence)
-}
-
-/// Saves the index of a finished file; losing it costs a scan and nothing else.
-pub fn save_index<D: Disk>(
-    disk: &D,
-    number: u64,
-    next_commit: u64,
-    entries: Vec<IndexEntry>,
-) -> io::Result<()> {
-    let body = encode(&SavedIndex { next_commit, entries });
-    let mut bytes = Vec::with_capacity(body.len() + 12);
-    bytes.extend_from_slice(&(body.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(&body).to_be_bytes());
-    bytes.extend_from_slice(&body);
-    let file = disk.create(&index_name(number))?;
-    file.write_all_at(&bytes, 0)?;
-    file.sync()
-}
-
-fn load_index<D: Disk>(disk: &D, number: u64) -> Option<SavedIndex> {
-    let file = disk.open(&index_name(number)).ok()?;
-    let bytes = read_file(&file).ok()?;
-    let length = u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
-    let crc = u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
-    let body = bytes.get(12..)?;
-    (body.len() as u64 == length && crc32c::crc32c(body) == crc).then(|| postcard::from_bytes(body).ok())?
-}
-
-fn read_file(file: &impl DiskFile) -> io::Result<Vec<u8>> {
+pub fn read_file(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; file.len()? as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
 
-/// Brings everything back that was committed, and cuts off what a crash left half-written.
-pub fn recover<D: Disk>(disk: &D) -> Result<Recovered<D>, LogError> {
-    let mut numbers: Vec<u64> =
-        disk.list()?.iter().filter_map(|name| name.strip_suffix(".wal")?.parse().ok()).collect();
-    numbers.sort_unstable();
-    // A removal that a crash undid may leave old files before a gap; the first file after it knows all.
-    let first = (1..numbers.len()).rev().find(|&at| numbers[at - 1] + 1 != numbers[at]).unwrap_or(0);
-    let superseded: Vec<u64> = numbers.drain(..first).collect();
-    let mut replay =
-        Replay::<D> { partitions: HashMap::new(), files: BTreeMap::new(), expected: None, scanned_bytes: 0 };
-    let mut tail = None;
-    for (at, &number) in numbers.iter().enumerate() {
-        let is_last = at + 1 == numbers.len();
-        let file = Arc::new(disk.open(&file_name(number))?);
-        let index = if is_last { None } else { load_index(disk, number) };
-        let (position, entries) = match index {
-            Some(saved) => replay.indexed(number, &file, saved)?,
-            None => {
-                let scanned = replay.scan(number, &file, is_last)?;
-                // A process killed between write and sync leaves frames that are whole, but only in memory.
-                // Whoever sees them from here on may rely on them.
-                file.sync()?;
-                scanned
-            }
-        };
-        if position == 0 && !is_last {
-            return Err(Replay::<D>::corrupt(number, 0, "it is empty, with more of the log behind it"));
-        }
-        if position == 0 && tail.is_some() {
-            // Its first frame never reached the disk: the file before it is still the last. The removal
-            // must last, or a later crash could bring the file back behind a longer predecessor.
-            disk.remove(&file_name(number))?;
-            disk.sync_directory()?;
-            break;
-        }
-        replay.files.insert(number, Arc::clone(&file));
-        tail = Some((number, file, position, entries));
+/// The checkpoint at the start of a journal, if it is whole: its commit number, itself, its length.
+fn checkpoint_of<D: Disk>(disk: &D, journal: FileId) -> io::Result<Option<(u64, Checkpoint, usize)>> {
+    let file = disk.open(&journal.name())?;
+    let length = file.len()?;
+    let mut header = [0; HEADER];
+    if length < HEADER as u64 {
+        return Ok(None);
     }
-    if let Some(&number) = numbers.first() {
-        replay.check_complete(number)?;
+    file.read_exact_at(&mut header, 0)?;
+    let Some(parsed) = FrameHeader::parse(&header, journal) else { return Ok(None) };
+    if parsed.len() as u64 > length {
+        return Ok(None);
     }
-    for number in superseded {
-        disk.remove(&file_name(number))?;
-    }
-    disk.sync_directory()?;
-    let next_commit = replay.expected.unwrap_or(1);
-    let (file_number, file, position, index) = match tail {
-        Some((number, file, position, entries)) if position > 0 => (number, file, position, entries),
-        Some((number, ..)) if number > 1 => {
-            return Err(Replay::<D>::corrupt(
-                number,
-                0,
-                "its first frame cannot be read, and no file is before it",
-            ));
-        }
-        _ => {
-            let number = 1;
-            let opening = state_frame(&[], next_commit);
-            let file = Arc::new(disk.create(&file_name(number))?);
-            file.write_all_at(&opening, 0)?;
-            file.sync()?;
-            disk.sync_directory()?;
-            replay.files.insert(number, Arc::clone(&file));
-            (number, file, opening.len() as u64, Vec::new())
-        }
+    let mut bytes = vec![0; parsed.len()];
+    file.read_exact_at(&mut bytes, 0)?;
+    let entries = parsed.verify(&bytes).then(|| frame::entries(&bytes, &parsed)).flatten();
+    let checkpoint = match entries.as_deref() {
+        Some([Entry::Checkpoint(bytes)]) => postcard::from_bytes(bytes).ok(),
+        _ => None,
     };
-    if file.len()? > position {
-        file.set_len(position)?;
-        file.sync()?;
+    Ok(checkpoint.map(|checkpoint| (parsed.sequence, checkpoint, parsed.len())))
+}
+
+/// The frames of a journal whose headers and directories are whole, from `from` on.
+fn frames(bytes: &[u8], from: usize, file: FileId) -> Vec<(usize, FrameHeader)> {
+    let mut found = Vec::new();
+    let mut at = from;
+    loop {
+        let here = FrameHeader::parse(bytes.get(at..).unwrap_or_default(), file);
+        let whole = here.filter(|header| {
+            header.verify(&bytes[at..]) && at.checked_add(header.len()).is_some_and(|end| end <= bytes.len())
+        });
+        match whole {
+            Some(header) => {
+                found.push((at, header));
+                at += header.len();
+            }
+            None => match frame::find(bytes, at + 1, file) {
+                Some(next) => at = next,
+                None => return found,
+            },
+        }
     }
+}
+
+/// Brings everything back that was committed and begins a journal behind it.
+pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, LogError> {
+    let names = disk.list()?;
+    let on_disk: BTreeSet<FileId> = names.iter().filter_map(|name| FileId::parse(name)).collect();
+    let journals: Vec<FileId> = on_disk.iter().copied().filter(|file| !file.is_run()).collect();
+    let mut replay = Replay::new(disk);
+    replay.run(&journals)?;
+    let Replay { mut partitions, next_commit, next_run, time, scanned_bytes, mut unsaved, ends, .. } = replay;
+    name_missing(&mut partitions, &on_disk);
+    for (file, length) in ends {
+        // What is cut off stays cut off.
+        let cut = disk.open(&file.name())?;
+        if cut.len()? > length {
+            cut.set_len(length)?;
+        }
+        cut.sync()?;
+    }
+    unsaved.retain(|(_, index)| !index.is_empty());
+    for partition in partitions.values_mut() {
+        partition.recent.clear();
+    }
+    let last = journals.last().map_or(0, |journal| journal.number());
+    let spares = spares(disk, &names, settings.spares)?;
+    let highest_run = on_disk.iter().filter(|file| file.is_run()).map(|file| file.number() + 1).max();
+    let next_run = next_run.max(highest_run.unwrap_or(1));
+    let mut states: Vec<_> = partitions
+        .iter()
+        .map(|(id, partition)| partition.state(id.topic_id, id.partition, next_commit, TimestampMs::MIN))
+        .collect();
+    states.sort_unstable_by_key(|state| (state.topic_id, state.partition));
+    let checkpoint = Checkpoint { time, next_run, partitions: states };
+    let journal = FileId::journal(last + 1);
+    let (file, position) = begin(disk, journal, &checkpoint, next_commit, settings)?;
     Ok(Recovered {
-        partitions: replay.partitions,
-        files: replay.files,
-        file_number,
+        partitions,
+        journal,
         file,
         position,
-        index,
         next_commit,
-        scanned_bytes: replay.scanned_bytes,
+        next_run,
+        time,
+        on_disk,
+        next_spare: spares
+            .iter()
+            .filter_map(|name| name.strip_prefix(SPARE)?.parse().ok())
+            .max()
+            .unwrap_or(0),
+        spares,
+        unsaved,
+        scanned_bytes,
     })
 }
 
-struct Replay<D: Disk> {
-    partitions: HashMap<PartitionId, Partition>,
-    files: BTreeMap<u64, Arc<D::File>>,
-    /// Sequence of the next commit; `None` before the first frame.
-    expected: Option<u64>,
-    scanned_bytes: u64,
+/// Spare journals that are left; unfinished and surplus ones go.
+fn spares<D: Disk>(disk: &D, names: &[String], wanted: usize) -> io::Result<Vec<String>> {
+    let mut kept = Vec::new();
+    for name in names.iter().filter(|name| name.starts_with(SPARE)) {
+        match kept.len() < wanted {
+            true => kept.push(name.clone()),
+            false => disk.remove(name)?,
+        }
+    }
+    Ok(kept)
 }
 
-impl<D: Disk> Replay<D> {
-    fn corrupt(number: u64, position: u64, reason: &'static str) -> LogError {
-        LogError::Corrupt { file: file_name(number), position, reason }
-    }
+fn begin<D: Disk>(
+    disk: &D,
+    journal: FileId,
+    checkpoint: &Checkpoint,
+    next_commit: u64,
+    settings: Settings,
+) -> io::Result<(Arc<D::File>, u64)> {
+    let file = disk.create(&journal.name())?;
+    file.allocate(settings.segment_bytes)?;
+    let mut bytes = Vec::new();
+    checkpoint_frame(journal, &encode(checkpoint), next_commit, next_commit - 1, &mut bytes);
+    file.write_all_at(&bytes, 0)?;
+    file.sync()?;
+    disk.sync_directory()?;
+    Ok((Arc::new(file), bytes.len() as u64))
+}
 
-    /// Files are removed only when no partition needs them, so each one still begins where its log does.
-    fn check_complete(&self, first: u64) -> Result<(), LogError> {
-        let complete = |partition: &Partition| {
-            let begins = partition.batches.front().map_or(partition.end, |batch| batch.base_offset);
-            begins <= partition.log_start
-        };
-        match self.partitions.values().all(complete) {
-            true => Ok(()),
-            false => Err(Self::corrupt(first, 0, "files that came before it are missing")),
+/// Batches in files that are not there are damage, too, until the files are back.
+fn name_missing(partitions: &mut HashMap<PartitionId, Partition>, on_disk: &BTreeSet<FileId>) {
+    for partition in partitions.values_mut() {
+        partition.damage.retain(|damage| damage.cause != Cause::MissingFile);
+        let missing = partition.extents.iter().filter(|extent| !on_disk.contains(&extent.file));
+        let missing = missing.map(|extent| Damage {
+            first: extent.first,
+            last: extent.last,
+            file: extent.file,
+            cause: Cause::MissingFile,
+        });
+        let missing: Vec<Damage> = missing.collect();
+        partition.damage.extend(missing);
+    }
+}
+
+struct Replay<'a, D: Disk> {
+    disk: &'a D,
+    partitions: HashMap<PartitionId, Partition>,
+    next_commit: u64,
+    next_run: u64,
+    time: TimestampMs,
+    scanned_bytes: u64,
+    unsaved: Vec<(FileId, FileIndex)>,
+    /// Where scanned journals end.
+    ends: Vec<(FileId, u64)>,
+    /// Partitions that a lost part of the log may have ended.
+    deleted: HashSet<PartitionId>,
+}
+
+impl<'a, D: Disk> Replay<'a, D> {
+    fn new(disk: &'a D) -> Self {
+        Self {
+            disk,
+            partitions: HashMap::new(),
+            next_commit: 1,
+            next_run: 1,
+            time: 0,
+            scanned_bytes: 0,
+            unsaved: Vec::new(),
+            ends: Vec::new(),
+            deleted: HashSet::new(),
         }
     }
 
-    /// A finished file: its opening state if nothing came before, and its index.
-    fn indexed(
-        &mut self,
-        number: u64,
-        file: &Arc<D::File>,
-        saved: SavedIndex,
-    ) -> Result<(u64, Vec<IndexEntry>), LogError> {
-        if self.expected.is_none() {
-            let mut header = [0; HEADER];
-            file.read_exact_at(&mut header, 0)?;
-            let parsed = FrameHeader::parse(&header).ok_or(Self::corrupt(number, 0, "no frame"))?;
-            if parsed.length as u64 > file.len()? {
-                return Err(Self::corrupt(number, 0, "a frame longer than the file"));
+    fn run(&mut self, journals: &[FileId]) -> Result<(), LogError> {
+        let mut from = None;
+        for (at, &journal) in journals.iter().enumerate().rev() {
+            if let Some(found) = checkpoint_of(self.disk, journal)? {
+                from = Some((at, found));
+                break;
             }
-            let mut body = vec![0; parsed.length];
-            file.read_exact_at(&mut body, HEADER as u64)?;
-            if !parsed.matches(&header, &body) {
-                return Err(Self::corrupt(number, 0, "a wrong checksum"));
-            }
-            self.begin_from(number, &body)?;
         }
-        for entry in &saved.entries {
-            self.apply(number, entry, 0);
-        }
-        self.expected = Some(saved.next_commit);
-        Ok((file.len()?, saved.entries))
-    }
-
-    fn begin_from(&mut self, number: u64, body: &[u8]) -> Result<(), LogError> {
-        let bad = || Self::corrupt(number, 0, "its first frame is not a state");
-        let entries = frame::entries(body).ok_or_else(bad)?;
-        let state = entries.first().filter(|entry| entry.kind == Kind::State).ok_or_else(bad)?;
-        let states: Vec<PartitionState> = postcard::from_bytes(state.bytes).map_err(|_| bad())?;
-        for state in &states {
+        let Some((first, (commit, checkpoint, length))) = from else { return self.begin_anew(journals) };
+        self.next_commit = commit;
+        self.next_run = checkpoint.next_run;
+        self.time = checkpoint.time;
+        for state in checkpoint.partitions {
             let id = PartitionId { topic_id: state.topic_id, partition: state.partition };
             self.partitions.insert(id, Partition::restored(state));
+        }
+        let mut skip = length;
+        for &journal in &journals[first..] {
+            self.scan(journal, skip)?;
+            skip = 0;
         }
         Ok(())
     }
 
-    /// Reads frames as far as they are whole. In the last file the rest is what a crash left; anywhere
-    /// else, or with whole frames behind it, it is damage.
-    fn scan(
-        &mut self,
-        number: u64,
-        file: &Arc<D::File>,
-        is_last: bool,
-    ) -> Result<(u64, Vec<IndexEntry>), LogError> {
-        let bytes = read_file(&**file)?;
-        self.scanned_bytes += bytes.len() as u64;
-        let mut index = Vec::new();
-        let mut position = 0;
-        while let Some((header, body)) = whole_frame(&bytes, position) {
-            if self.expected.is_some_and(|expected| expected != header.sequence) {
-                break;
-            }
-            if position == 0 {
-                if self.expected.is_none() {
-                    self.begin_from(number, body)?;
-                }
-                self.expected = Some(header.sequence);
-            } else {
-                let entries = frame::entries(body).ok_or(Self::corrupt(
-                    number,
-                    position as u64,
-                    "entries that do not add up",
-                ))?;
-                for entry in entries {
-                    let at = (position + entry.at) as u64;
-                    let line = index_line(&entry, at).ok_or(Self::corrupt(
-                        number,
-                        at,
-                        "an entry that cannot be read",
-                    ))?;
-                    self.apply(number, &line, header.sequence);
-                    index.push(line);
-                }
-                self.expected = Some(header.sequence + 1);
-            }
-            position += HEADER + header.length;
+    /// No checkpoint: a first start that was cut short, or nothing can be known.
+    fn begin_anew(&mut self, journals: &[FileId]) -> Result<(), LogError> {
+        match journals {
+            [] => Ok(()),
+            [only] if only.number() == 1 && !self.holds_frames(*only)? => Ok(()),
+            [.., last] => Err(LogError::Corrupt {
+                file: last.name(),
+                position: 0,
+                reason: "neither it nor a journal before it begins with a whole checkpoint",
+            }),
         }
-        if position < bytes.len() {
-            let expected = self.expected.unwrap_or(0);
-            let torn = is_last && !later_frame(&bytes, position + 1, expected);
-            if !torn {
-                return Err(Self::corrupt(
-                    number,
-                    position as u64,
-                    "a wrong checksum, with more of the log behind it",
-                ));
-            }
-        }
-        Ok((position as u64, index))
     }
 
-    fn apply(&mut self, file: u64, line: &IndexEntry, commit: u64) {
-        match *line {
-            IndexEntry::Create { id } => {
-                self.partitions.entry(id).or_default();
+    fn holds_frames(&self, journal: FileId) -> io::Result<bool> {
+        let bytes = read_file(&self.disk.open(&journal.name())?)?;
+        Ok(frame::find(&bytes, 0, journal).is_some())
+    }
+
+    fn scan(&mut self, journal: FileId, skip: usize) -> Result<(), LogError> {
+        let bytes = read_file(&self.disk.open(&journal.name())?)?;
+        self.scanned_bytes += bytes.len() as u64;
+        let frames = frames(&bytes, skip, journal);
+        let on_disk = frames.iter().map(|(_, header)| header.synced).max().unwrap_or(0);
+        let mut index = FileIndex::new();
+        let mut end = skip;
+        for (at, header) in frames {
+            let frame = &bytes[at..at + header.len()];
+            let entries = frame::entries(frame, &header);
+            if matches!(entries.as_deref(), Some([Entry::Checkpoint(_)])) {
+                end = end.max(at + header.len());
+                continue;
             }
-            IndexEntry::Delete { id } => {
+            let was_on_disk = header.sequence <= on_disk && !planted::is(Bug::CutAtDamage);
+            let gap = header.sequence > self.next_commit && self.next_commit > on_disk;
+            let Some(entries) = entries.filter(|_| header.sequence >= self.next_commit && !gap) else {
+                break;
+            };
+            let whole = planted::is(Bug::TrustTornBatches) || is_whole(frame, &entries);
+            if !whole && !was_on_disk {
+                break;
+            }
+            if header.sequence > self.next_commit {
+                tracing::error!(
+                    file = %journal.name(), from = self.next_commit, to = header.sequence,
+                    "commits are damaged beyond reading; offsets that were in them are refused"
+                );
+            }
+            self.frame(journal, at, frame, header.sequence, entries, &mut index)?;
+            self.next_commit = header.sequence + 1;
+            end = at + header.len();
+        }
+        self.ends.push((journal, end as u64));
+        self.unsaved.push((journal, index));
+        Ok(())
+    }
+
+    fn frame(
+        &mut self,
+        journal: FileId,
+        at: usize,
+        frame: &[u8],
+        commit: u64,
+        entries: Vec<Entry<'_>>,
+        index: &mut FileIndex,
+    ) -> Result<(), LogError> {
+        let mut changes = Vec::new();
+        for entry in &entries {
+            if let Entry::Change(bytes) = entry {
+                changes.push(postcard::from_bytes::<Change>(bytes).map_err(|_| LogError::Corrupt {
+                    file: journal.name(),
+                    position: at as u64,
+                    reason: "a change that this build cannot read",
+                })?);
+            }
+        }
+        for change in &changes {
+            if let Change::Create { id } = change
+                && !self.deleted.contains(id)
+            {
+                self.partitions.entry(*id).or_default();
+            }
+        }
+        for entry in entries {
+            if let Entry::Run { id, lines } = entry {
+                let places = self.run_of(journal, id, &lines, frame, at, commit);
+                index.entry(id).or_default().extend(places);
+            }
+        }
+        changes.into_iter().for_each(|change| self.change(change));
+        Ok(())
+    }
+
+    /// Applies the batches of one partition; returns the places of those that are whole.
+    fn run_of(
+        &mut self,
+        journal: FileId,
+        id: PartitionId,
+        lines: &[Line],
+        frame: &[u8],
+        at: usize,
+        commit: u64,
+    ) -> Vec<BatchPlace> {
+        let mut places = Vec::with_capacity(lines.len());
+        // The partition was created in a commit that is damaged.
+        let partition = self.partitions.entry(id).or_default();
+        let damage = |partition: &mut Partition, first, last, cause| {
+            partition.damage.push(Damage { first, last, file: journal, cause });
+            partition.end = last + 1;
+            partition.next = partition.end;
+        };
+        for line in lines {
+            if line.base_offset > partition.end {
+                damage(partition, partition.end, line.base_offset - 1, Cause::LostCommit);
+            }
+            let checked = match planted::is(Bug::TrustTornBatches) {
+                true => unchecked(frame, line, at as u64),
+                false => line.check(frame, at as u64),
+            };
+            match checked {
+                Some((header, place)) => {
+                    let bytes = &frame[line.at..line.at + line.size as usize];
+                    partition.stage(&header, commit, self.time);
+                    partition.commit(&header, journal, place, marker(&header, bytes));
+                    places.push(place);
+                }
+                None => damage(partition, line.base_offset, line.last_offset, Cause::Checksum),
+            }
+        }
+        let log_start = partition.log_start;
+        partition.delete_before(log_start);
+        places
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Create { .. } => {}
+            Change::Delete { id } => {
                 self.partitions.remove(&id);
+                self.deleted.insert(id);
             }
-            IndexEntry::LogStart { id, offset } => {
+            Change::LogStart { id, offset } => {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.delete_before(offset);
                 }
             }
-            IndexEntry::Batch { id, position, marker, .. } => {
-                if let (Some(partition), Some(header)) = (self.partitions.get_mut(&id), line.header()) {
-                    partition.stage(&header, commit);
-                    partition.commit(&header, place(&header, file, position), marker);
-                    // A batch below a log start that an older state already knew.
-                    let log_start = partition.log_start;
-                    partition.delete_before(log_start);
+            Change::Move(moved) => {
+                for extent in &moved.extents {
+                    self.next_run = self.next_run.max(extent.file.number() + 1);
+                }
+                if let Some(partition) = self.partitions.get_mut(&moved.id) {
+                    partition.moved(&moved);
                 }
             }
         }
     }
 }
 
-fn index_line(entry: &frame::Entry<'_>, position: u64) -> Option<IndexEntry> {
-    let id = entry.id;
-    Some(match entry.kind {
-        Kind::Create => IndexEntry::Create { id },
-        Kind::Delete => IndexEntry::Delete { id },
-        Kind::LogStart => {
-            IndexEntry::LogStart { id, offset: i64::from_be_bytes(entry.bytes.try_into().ok()?) }
-        }
-        Kind::Batch => {
-            let header = BatchHeader::read(entry.bytes).ok()?;
-            IndexEntry::batch(id, &header, marker(&header, entry.bytes), position)
-        }
-        Kind::State => return None,
+fn is_whole(frame: &[u8], entries: &[Entry<'_>]) -> bool {
+    entries.iter().all(|entry| match entry {
+        Entry::Run { lines, .. } => lines.iter().all(|line| line.check(frame, 0).is_some()),
+        _ => true,
     })
 }
 
-fn whole_frame(bytes: &[u8], position: usize) -> Option<(FrameHeader, &[u8])> {
-    let header: &[u8; HEADER] = bytes.get(position..position + HEADER)?.try_into().ok()?;
-    let parsed = FrameHeader::parse(header)?;
-    let start = position + HEADER;
-    let body = bytes.get(start..start.checked_add(parsed.length)?)?;
-    parsed.matches(header, body).then_some((parsed, body))
+fn unchecked(frame: &[u8], line: &Line, at: u64) -> Option<(headwater_wire::BatchHeader, BatchPlace)> {
+    let header = headwater_wire::BatchHeader::read(&frame[line.at..]).ok()?;
+    Some((header, BatchPlace { crc: line.crc, ..BatchPlace::new(&header, at + line.at as u64) }))
 }
 
-/// Whether a whole frame that belongs after `expected` begins anywhere from `from` on.
-fn later_frame(bytes: &[u8], from: usize, expected: u64) -> bool {
-    (from..bytes.len().saturating_sub(HEADER)).any(|at| {
-        FrameHeader::starts_at(bytes, at)
-            && whole_frame(bytes, at).is_some_and(|(header, _)| header.sequence > expected)
-    })
+/// The index of a file, from the file: what its directories say, for batches that are as they were written.
+pub fn rebuild<D: Disk>(disk: &D, file: FileId) -> io::Result<FileIndex> {
+    let bytes = read_file(&disk.open(&file.name())?)?;
+    let mut index = FileIndex::new();
+    for (at, header) in frames(&bytes, 0, file) {
+        let frame = &bytes[at..at + header.len()];
+        for entry in frame::entries(frame, &header).unwrap_or_default() {
+            if let Entry::Run { id, lines } = entry {
+                let places = lines.iter().filter_map(|line| Some(line.check(frame, at as u64)?.1));
+                index.entry(id).or_default().extend(places);
+            }
+        }
+    }
+    Ok(index)
 }

@@ -1,0 +1,94 @@
+//! Work beside the commits: indexes, removals, spare files. Losing any of it in a crash loses nothing.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::index::{self, FileIndex};
+use crate::log::Shared;
+use crate::place::FileId;
+
+const ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+
+/// One piece of work; it needs no lock on the log.
+pub struct Chore<D: Disk> {
+    shared: Arc<Shared<D>>,
+    work: Work,
+}
+
+enum Work {
+    SaveIndex {
+        file: FileId,
+        index: FileIndex,
+    },
+    /// What was allocated behind the end of a finished journal is given back.
+    Truncate {
+        file: FileId,
+        length: u64,
+    },
+    /// A journal may be kept under another name, to be used again.
+    Remove {
+        file: FileId,
+        spare: Option<String>,
+    },
+    /// Blocks that were written before are quicker to sync than new ones.
+    Prepare {
+        name: String,
+        length: u64,
+    },
+}
+
+impl<D: Disk> Chore<D> {
+    pub(crate) fn save_index(shared: &Arc<Shared<D>>, file: FileId, index: FileIndex) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::SaveIndex { file, index } }
+    }
+
+    pub(crate) fn truncate(shared: &Arc<Shared<D>>, file: FileId, length: u64) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::Truncate { file, length } }
+    }
+
+    pub(crate) fn remove(shared: &Arc<Shared<D>>, file: FileId, spare: Option<String>) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::Remove { file, spare } }
+    }
+
+    pub(crate) fn prepare(shared: &Arc<Shared<D>>, name: String, length: u64) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::Prepare { name, length } }
+    }
+
+    /// Does it. Returns the name of a spare journal for [`crate::Log::spare_ready`], if it made one.
+    pub fn run(self) -> io::Result<Option<String>> {
+        let disk = &*self.shared.disk;
+        match self.work {
+            Work::SaveIndex { file, index } => {
+                index::save(disk, file, &index)?;
+                self.shared.indexes.unpin(file);
+                Ok(None)
+            }
+            Work::Truncate { file, length } => {
+                disk.open(&file.name())?.set_len(length)?;
+                Ok(None)
+            }
+            Work::Remove { file, spare } => {
+                if !file.is_run() || disk.open(&file.index_name()).is_ok() {
+                    // The index may not have been saved.
+                    let _ = disk.remove(&file.index_name());
+                }
+                match spare {
+                    Some(spare) => disk.rename(&file.name(), &spare).map(|()| Some(spare)),
+                    None => disk.remove(&file.name()).map(|()| None),
+                }
+            }
+            Work::Prepare { name, length } => {
+                let file = disk.create(&name)?;
+                let mut at = 0;
+                while at < length {
+                    let step = (length - at).min(ZEROS.len() as u64);
+                    file.write_all_at(&ZEROS[..step as usize], at)?;
+                    at += step;
+                }
+                file.sync()?;
+                Ok(Some(name))
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Deliberate mistakes, each of which a named test must find (docs/reliability.md).
+//!
+//! Without the feature `planted-bugs` nothing can be planted and the checks are compiled away.
+
+/// One mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// A commit is not synced.
+    SkipFlush,
+    /// A new journal's directory entry is not synced.
+    SkipDirectoryFlush,
+    /// A run is installed before it is synced.
+    SkipRunFlush,
+    /// The journal before is not synced when a new one begins.
+    SkipFlushBeforeRoll,
+    /// The outcome of a sync is ignored.
+    IgnoreFlushError,
+    /// A failed commit does not end the log's service.
+    NoFence,
+    /// Batches are visible as soon as they are staged.
+    VisibleEarly,
+    /// A retry of an idempotent producer is appended again.
+    ForgetDuplicates,
+    /// Producers are not in the checkpoint.
+    CheckpointWithoutProducers,
+    /// Open transactions are not in the checkpoint.
+    CheckpointWithoutTransactions,
+    /// Open transactions do not hold back the last stable offset.
+    IgnoreOpenTransactions,
+    /// Aborted transactions are not told to readers.
+    HideAborted,
+    /// Frames of another file that is used again are believed.
+    TrustStaleFrames,
+    /// Batches of the last frames are not checked against their checksums at the start.
+    TrustTornBatches,
+    /// A damaged commit with more of the log behind it is cut off, with all that follows.
+    CutAtDamage,
+    /// A saved index is believed unread.
+    TrustIndex,
+    /// What is read from old files is not checked.
+    ServeUnchecked,
+    /// The log start of a partition is forgotten by a restart.
+    ForgetLogStart,
+    /// Files are removed although partitions need them.
+    RemoveNeededFiles,
+    /// A write that was short counts as whole.
+    IgnoreShortWrite,
+    /// Offsets of a cut-off tail are skipped by one.
+    SkipOffsets,
+    /// A move replaces extents of a partition that it has not read.
+    MoveTooMuch,
+    /// A deleted partition is brought back by a move that came late.
+    ResurrectByMove,
+}
+
+#[cfg(feature = "planted-bugs")]
+mod planting {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Makes one mistake, or none, in what this thread does from here on.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    pub fn is(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use planting::{is, plant};
+
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn is(_: Bug) -> bool {
+    false
+}

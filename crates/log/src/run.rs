@@ -1,0 +1,108 @@
+//! Writing a run: batches that are copied out of other files, partition by partition, in the same frames
+//! as a journal's. A run is known to nobody until a commit installs it; until then a crash leaves a file
+//! that the next start removes.
+
+use std::io;
+use std::sync::Arc;
+
+use headwater_wire::BatchHeader;
+
+use crate::PartitionId;
+use crate::disk::{Disk, DiskFile};
+use crate::frame::Directory;
+use crate::index::FileIndex;
+use crate::log::Shared;
+use crate::place::{BatchPlace, Extent, FileId};
+use crate::planted::{self, Bug};
+
+/// A frame is closed when it has grown to so much.
+const FRAME_BYTES: usize = 1 << 20;
+
+pub struct RunWriter<D: Disk> {
+    shared: Arc<Shared<D>>,
+    file: FileId,
+    handle: Arc<D::File>,
+    position: u64,
+    sequence: u64,
+    /// The frame being filled: one partition's batches.
+    id: Option<PartitionId>,
+    headers: Vec<BatchHeader>,
+    body: Vec<u8>,
+    index: FileIndex,
+}
+
+impl<D: Disk> RunWriter<D> {
+    pub(crate) fn create(shared: &Arc<Shared<D>>, number: u64) -> io::Result<Self> {
+        let file = FileId::run(number);
+        let handle = Arc::new(shared.disk.create(&file.name())?);
+        Ok(Self {
+            shared: Arc::clone(shared),
+            file,
+            handle,
+            position: 0,
+            sequence: 1,
+            id: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+            index: FileIndex::new(),
+        })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.position + self.body.len() as u64
+    }
+
+    /// Adds a batch with its final offsets; those of one partition come together, in offset order.
+    pub fn push(&mut self, id: PartitionId, batch: &[u8]) -> Result<(), crate::LogError> {
+        let header = BatchHeader::read(batch)?;
+        if self.id != Some(id) || self.body.len() >= FRAME_BYTES {
+            self.flush()?;
+            self.id = Some(id);
+        }
+        self.headers.push(header);
+        self.body.extend_from_slice(&batch[..header.size]);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let Some(id) = self.id.filter(|_| !self.headers.is_empty()) else { return Ok(()) };
+        let mut directory = Directory::default();
+        directory.run(id, self.headers.iter());
+        let mut frame = Vec::with_capacity(directory.frame_len());
+        directory.write(self.file, self.sequence, self.sequence, &mut frame);
+        frame.extend_from_slice(&self.body);
+        self.handle.write_all_at(&frame, self.position)?;
+        let mut at = self.position + directory.body_at() as u64;
+        let places = self.index.entry(id).or_default();
+        for header in self.headers.drain(..) {
+            places.push(BatchPlace::new(&header, at));
+            at += header.size as u64;
+        }
+        self.position = at;
+        self.sequence += 1;
+        self.body.clear();
+        Ok(())
+    }
+
+    /// The file is on disk with its index; returns each partition's extent in it.
+    pub fn finish(mut self) -> Result<Vec<(PartitionId, Extent)>, crate::LogError> {
+        self.flush()?;
+        if !planted::is(Bug::SkipRunFlush) {
+            self.handle.sync()?;
+            self.shared.disk.sync_directory()?;
+        }
+        self.shared.indexes.pin(self.file, &self.index);
+        if crate::index::save(&*self.shared.disk, self.file, &self.index).is_ok() {
+            self.shared.indexes.unpin(self.file);
+        }
+        self.shared.files.put(self.file, Arc::clone(&self.handle));
+        let extents = self.index.iter();
+        let extents = extents.filter_map(|(id, places)| Some((*id, Extent::over(self.file, places, true)?)));
+        Ok(extents.collect())
+    }
+
+    /// Nobody knows of the file yet, so it may go.
+    pub fn discard(self) -> io::Result<()> {
+        self.shared.disk.remove(&self.file.name())
+    }
+}

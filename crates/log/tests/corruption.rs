@@ -1,0 +1,118 @@
+//! Damage of every kind of file: what can be read is what was written, what cannot be read is named, and
+//! everything else is served (P3).
+
+mod common;
+
+use common::{SETTINGS, World, damage_one_bit, read_all};
+use headwater_log::{Cause, Disk, DiskFile, FileId, Log, SimDisk};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A disk with several journals, runs and indexes, and what can be read from it.
+fn full(seed: u64) -> (SimDisk, BTreeMap<headwater_log::PartitionId, BTreeMap<i64, bytes::Bytes>>) {
+    let mut world = World::new(seed, false);
+    world.run(300);
+    world.settle();
+    let all = read_all(&world.log).0;
+    (world.disk.clone(), all)
+}
+
+fn names(disk: &SimDisk, ending: &str) -> Vec<String> {
+    let mut names = disk.list().expect("listed");
+    names.retain(|name| name.ends_with(ending));
+    names.sort();
+    names
+}
+
+fn reopened(disk: &SimDisk) -> Log<SimDisk> {
+    Log::open(Arc::new(disk.clone()), SETTINGS).expect("it opens")
+}
+
+#[test]
+fn a_flipped_bit_costs_at_most_what_it_is_in() {
+    for (kind, seeds) in [(".wal", 0..150), (".run", 0..100), (".index", 0..100)] {
+        for seed in seeds {
+            damage_one_bit(seed, kind);
+        }
+    }
+}
+
+#[test]
+fn an_index_is_built_again_when_it_is_missing_or_nonsense() {
+    for seed in 0..30 {
+        let (disk, before) = full(seed);
+        for (place, name) in names(&disk, ".index").into_iter().enumerate() {
+            match place % 3 {
+                0 => disk.remove(&name).expect("removed"),
+                1 => disk.open(&name).and_then(|file| file.set_len(17)).expect("cut"),
+                _ => disk.open(&name).and_then(|file| file.write_all_at(b"nonsense", 8)).expect("written"),
+            }
+        }
+        let (after, damage) = read_all(&reopened(&disk));
+        assert_eq!((after, damage), (before, vec![]), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_made_up_for_by_the_journal_before() {
+    for seed in 0..30 {
+        let (disk, before) = full(seed);
+        let newest = names(&disk, ".wal").pop().expect("there is one");
+        disk.flip_bit(&newest, 50 * 8);
+        let (after, damage) = read_all(&reopened(&disk));
+        assert_eq!((after, damage), (before, vec![]), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named_and_the_others_are_served() {
+    for seed in 0..40 {
+        let (disk, before) = full(seed);
+        let mut files = names(&disk, ".wal");
+        files.truncate(files.len() - 2);
+        files.extend(names(&disk, ".run"));
+        for name in files {
+            let disk = disk.crash(|| true);
+            let file = FileId::parse(&name).expect("a file's name");
+            disk.remove(&name).expect("removed");
+            let (after, damage) = read_all(&reopened(&disk));
+            assert!(
+                damage.iter().all(|(_, damage)| damage.cause == Cause::MissingFile && damage.file == file)
+            );
+            common::assert_named(&before, &after, &damage, &BTreeMap::new());
+        }
+    }
+}
+
+#[test]
+fn files_that_changed_places_are_not_taken_for_each_other() {
+    for seed in 0..40 {
+        let (disk, before) = full(seed);
+        let files = names(&disk, ".wal");
+        if files.len() < 4 {
+            continue;
+        }
+        disk.rename(&files[0], "between").expect("moved");
+        disk.rename(&files[1], &files[0]).expect("moved");
+        disk.rename("between", &files[1]).expect("moved");
+        let (after, damage) = read_all(&reopened(&disk));
+        common::assert_named(&before, &after, &damage, &BTreeMap::new());
+    }
+}
+
+#[test]
+fn a_newest_journal_that_was_cut_anywhere_opens_with_what_is_left() {
+    let (disk, before) = full(3);
+    let newest = names(&disk, ".wal").pop().expect("there is one");
+    let length = disk.open(&newest).and_then(|file| file.len()).expect("a length");
+    for length in (0..length).step_by(37) {
+        let disk = disk.crash(|| true);
+        disk.open(&newest).and_then(|file| file.set_len(length)).expect("cut");
+        let (after, damage) = read_all(&reopened(&disk));
+        assert_eq!(damage, []);
+        for (id, records) in after {
+            assert!(records.iter().all(|record| before[&id].get(record.0) == Some(record.1)));
+        }
+    }
+}

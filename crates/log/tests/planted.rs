@@ -1,0 +1,64 @@
+//! Deliberate mistakes: the faults that are injected find each of them, or they would be no evidence.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use common::{World, damage_one_bit};
+use headwater_log::planted::{Bug, plant};
+
+/// Whether one of these seeds ends in a panic while the bug is planted.
+fn is_found(bug: Bug, seeds: u64, attack: impl Fn(u64)) -> bool {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    plant(Some(bug));
+    let found = (0..seeds).any(|seed| catch_unwind(AssertUnwindSafe(|| attack(seed))).is_err());
+    plant(None);
+    std::panic::set_hook(hook);
+    found
+}
+
+fn crashes(seed: u64) {
+    World::new(seed, false).run(400);
+}
+
+fn flipped_bits(seed: u64) {
+    for kind in [".wal", ".run", ".index"] {
+        damage_one_bit(seed, kind);
+    }
+}
+
+macro_rules! found {
+    ($($name:ident: $bug:ident by $attack:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            assert!(is_found(Bug::$bug, 1500, $attack), "{:?} was not found", Bug::$bug);
+        })*
+    };
+}
+
+found! {
+    a_commit_that_is_not_synced: SkipFlush by crashes;
+    a_journal_whose_name_is_not_synced: SkipDirectoryFlush by crashes;
+    a_run_that_is_not_synced: SkipRunFlush by crashes;
+    a_journal_that_is_left_unsynced: SkipFlushBeforeRoll by crashes;
+    a_sync_whose_failure_is_ignored: IgnoreFlushError by crashes;
+    a_log_that_goes_on_after_a_failed_sync: NoFence by crashes;
+    batches_that_are_visible_too_early: VisibleEarly by crashes;
+    a_retry_that_is_appended_again: ForgetDuplicates by crashes;
+    a_checkpoint_without_producers: CheckpointWithoutProducers by crashes;
+    a_checkpoint_without_open_transactions: CheckpointWithoutTransactions by crashes;
+    an_open_transaction_that_is_read: IgnoreOpenTransactions by crashes;
+    an_aborted_transaction_that_is_read: HideAborted by crashes;
+    old_frames_that_are_believed: TrustStaleFrames by crashes;
+    torn_batches_that_are_believed: TrustTornBatches by crashes;
+    damage_that_cuts_off_what_follows: CutAtDamage by flipped_bits;
+    an_index_that_is_believed: TrustIndex by flipped_bits;
+    old_batches_that_are_served_unread: ServeUnchecked by flipped_bits;
+    a_log_start_that_is_forgotten: ForgetLogStart by crashes;
+    a_file_that_goes_too_early: RemoveNeededFiles by crashes;
+    a_short_write_that_counts_as_whole: IgnoreShortWrite by crashes;
+    an_offset_that_is_skipped: SkipOffsets by crashes;
+    a_move_that_takes_too_much: MoveTooMuch by crashes;
+    a_move_that_brings_back_a_deleted_partition: ResurrectByMove by crashes;
+}
