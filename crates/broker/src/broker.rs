@@ -10,8 +10,10 @@ use tokio::task::JoinHandle as Task;
 
 use crate::advertised::Advertised;
 use crate::catalog::Catalog;
+use crate::cleaner::{self, CleanerActivity, CleanerThread, Cleaning};
 use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine};
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
@@ -25,6 +27,8 @@ pub struct Shared {
     pub waiters: Arc<Waiters>,
     pub engine: Engine,
     pub reader: Reader<RealDisk>,
+    pub disk: Arc<DiskActivity>,
+    pub cleaner: Arc<CleanerActivity>,
     /// In KiB.
     pub request_memory: Arc<Semaphore>,
     /// In KiB.
@@ -36,6 +40,7 @@ pub struct Broker {
     bootstrap: String,
     engine: Engine,
     thread: JoinHandle<()>,
+    cleaner: CleanerThread,
     listener: Task<()>,
     stop: watch::Sender<bool>,
 }
@@ -51,7 +56,7 @@ impl Broker {
         let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
         let opening = tokio::task::spawn_blocking(move || open(config, advertised));
-        let (shared, thread) = opening.await.unwrap_or_else(|panic| {
+        let (shared, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
@@ -60,7 +65,7 @@ impl Broker {
         let (stop, stopped) = watch::channel(false);
         let listener = tokio::spawn(listener::run(listener, Arc::new(shared), stopped));
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, engine, thread, listener, stop })
+        Ok(Self { bootstrap, engine, thread, cleaner, listener, stop })
     }
 
     /// `HOST:PORT` for clients.
@@ -70,25 +75,44 @@ impl Broker {
 
     /// Ends connections, commits what is staged and gives the directory back.
     pub async fn shutdown(self) {
-        let Self { engine, thread, listener, stop, .. } = self;
+        let Self { engine, thread, cleaner, listener, stop, .. } = self;
         let _ = stop.send(true);
         if let Err(error) = listener.await {
             tracing::error!(%error, "the listener ended badly");
         }
         engine.stop();
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        let joined = tokio::task::spawn_blocking(move || {
+            let joined = thread.join();
+            // What it waited for has been refused.
+            drop(cleaner);
+            joined
+        })
+        .await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("the engine ended badly; the next start replays the log");
         }
     }
 }
 
-fn open(config: Config, advertised: Advertised) -> Result<(Shared, JoinHandle<()>), StartError> {
+fn open(
+    config: Config,
+    advertised: Advertised,
+) -> Result<(Shared, JoinHandle<()>, CleanerThread), StartError> {
     let directory = Directory::claim(&config.data_dir)?;
     let cluster_id = directory.cluster_id.clone();
     let (catalog, waiters) = (Arc::new(Catalog::default()), Arc::new(Waiters::default()));
-    let started =
-        engine::start(&config, directory, Clock::start(), Arc::clone(&catalog), Arc::clone(&waiters))?;
+    let clock = Clock::start();
+    let started = engine::start(&config, directory, clock, Arc::clone(&catalog), Arc::clone(&waiters))?;
+    let activity = Arc::new(CleanerActivity::default());
+    let cleaner = cleaner::start(Cleaning {
+        config: config.cleaner,
+        engine: started.engine.clone(),
+        reader: started.reader.clone(),
+        catalog: Arc::clone(&catalog),
+        clock,
+        activity: Arc::clone(&activity),
+        clock_jump: started.clock_jump,
+    })?;
     let memory = |bytes: usize| Arc::new(Semaphore::new((bytes >> 10).clamp(1, u32::MAX as usize / 2)));
     let shared = Shared {
         request_memory: memory(config.request_memory()),
@@ -100,6 +124,8 @@ fn open(config: Config, advertised: Advertised) -> Result<(Shared, JoinHandle<()
         waiters,
         engine: started.engine,
         reader: started.reader,
+        disk: started.activity,
+        cleaner: activity,
     };
-    Ok((shared, started.thread))
+    Ok((shared, started.thread, cleaner))
 }

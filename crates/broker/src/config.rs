@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{CoordinatorSettings, LogSettings};
+use crate::{CleanerConfig, CoordinatorSettings, LogSettings};
 
 /// Limits and defaults; `..Config::default()` fills in what is not named.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ pub struct Config {
     /// How long a request that has begun to arrive may take, and a response to be read.
     pub transfer_timeout: Duration,
     pub log: LogSettings,
+    pub cleaner: CleanerConfig,
     pub coordinator: CoordinatorSettings,
 }
 
@@ -56,6 +57,7 @@ impl Default for Config {
             max_idle: Duration::from_secs(600),
             transfer_timeout: Duration::from_secs(60),
             log: LogSettings::default(),
+            cleaner: CleanerConfig::default(),
             coordinator: CoordinatorSettings::default(),
         }
     }

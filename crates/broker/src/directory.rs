@@ -1,7 +1,7 @@
 //! The data directory: whose it is, who uses it now, and which cluster it belongs to.
 //!
 //! ```text
-//! headwater.json   {"format": 1, "cluster_id": "…"}: what makes the directory ours
+//! headwater.json   {"format": 2, "cluster_id": "…"}: what makes the directory ours
 //! headwater.lock   held with flock(2) as long as a broker runs; its text is the holder's pid
 //! log/             the write-ahead log
 //! ```
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::StartError;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MARKER: &str = "headwater.json";
 const UNFINISHED_MARKER: &str = "headwater.json.new";
 const LOCK: &str = "headwater.lock";

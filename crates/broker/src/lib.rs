@@ -14,6 +14,7 @@ mod advertised;
 mod api;
 mod broker;
 mod catalog;
+mod cleaner;
 mod clock;
 mod config;
 mod connection;
@@ -25,6 +26,7 @@ mod listener;
 mod waiters;
 
 pub use broker::Broker;
+pub use cleaner::CleanerConfig;
 pub use config::Config;
 pub use error::StartError;
 pub use headwater_coordinator::Settings as CoordinatorSettings;

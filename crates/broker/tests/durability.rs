@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::process::{self, Process};
-use common::{Raw, batch, config, start};
+use common::{Raw, batch, batches, config, fetch, start};
 use headwater_broker::{Broker, Config, LogSettings, StartError};
 use headwater_wire::messages::*;
 
@@ -70,32 +70,71 @@ async fn a_port_in_use_is_named_and_nothing_is_created() {
     assert!(!dir.path().join("data").exists());
 }
 
+/// Flips a bit of the first place in the log that holds `text`.
+fn damage(directory: &Path, text: &[u8]) -> std::path::PathBuf {
+    for entry in std::fs::read_dir(directory.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return path;
+        }
+    }
+    panic!("{} is nowhere in the log", String::from_utf8_lossy(text));
+}
+
 #[tokio::test]
-async fn a_damaged_log_is_named() {
+async fn a_damaged_batch_is_refused_and_everything_else_is_served() {
+    const CORRUPT_MESSAGE: i16 = 2;
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    raw.create_topic("t", 1).await;
-    for _ in 0..20 {
-        raw.produce("t", 0, batch(&["some value"])).await;
+    raw.create_topic("t", 2).await;
+    for round in 0..20 {
+        raw.produce("t", round % 2, batch(&[&format!("value {round:02}")])).await;
     }
     broker.shutdown().await;
-    let wal = std::fs::read_dir(dir.path().join("log")).unwrap().next().unwrap().unwrap().path();
-    let mut bytes = std::fs::read(&wal).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&wal, bytes).unwrap();
+    damage(dir.path(), b"value 07");
+    for round in 0..2 {
+        let broker = start(dir.path()).await;
+        let mut raw = Raw::connect(&broker).await;
+        let fetched = raw.call(&fetch("t", 1, 3), 12).await;
+        assert_eq!(fetched.responses[0].partitions[0].error_code, CORRUPT_MESSAGE);
+        let before = raw.call(&fetch("t", 1, 0), 12).await;
+        let records = before.responses[0].partitions[0].records.clone().unwrap();
+        assert_eq!(batches(records).len(), 3, "up to the damage");
+        let behind = raw.call(&fetch("t", 1, 4), 12).await;
+        let records = behind.responses[0].partitions[0].records.clone().unwrap();
+        assert_eq!(batches(records).len(), 6 + round, "from behind it");
+        assert_eq!(raw.values("t", 0, true).await.len(), 10);
+        assert_eq!(raw.produce("t", 1, batch(&["more"])).await.error_code, 0);
+        broker.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn damage_of_the_brokers_own_state_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("precious-topic", 1).await;
+    broker.shutdown().await;
+    let file = damage(dir.path(), b"precious-topic");
     let refused = Broker::start(config(dir.path())).await.err().expect("refused");
-    assert!(matches!(refused, StartError::Log { .. }), "{refused}");
+    assert!(matches!(refused, StartError::State { .. }), "{refused}");
     let text = refused.to_string();
-    assert!(text.contains(wal.file_name().unwrap().to_str().unwrap()), "{text}");
+    assert!(text.contains(file.file_name().unwrap().to_str().unwrap()), "{text}");
 }
 
 #[tokio::test]
 async fn the_brokers_own_state_does_not_pile_up() {
     const PARTITIONS: i32 = 100;
     let dir = tempfile::tempdir().unwrap();
-    let limits = || Config { log: LogSettings { segment_bytes: 1 << 20 }, ..config(dir.path()) };
+    let limits = || Config {
+        log: LogSettings { segment_bytes: 1 << 20, ..LogSettings::default() },
+        ..config(dir.path())
+    };
     let broker = Broker::start(limits()).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
     raw.create_topic("t", PARTITIONS).await;

@@ -4,7 +4,7 @@ use headwater_model::{Offset, TimestampMs};
 use serde::{Deserialize, Serialize};
 
 use crate::PartitionId;
-use crate::partition::PartitionState;
+use crate::partition::{Aborted, PartitionState};
 use crate::place::{Extent, FileId};
 
 /// One change of the log's own state; takes effect with its commit.
@@ -26,6 +26,8 @@ pub struct Move {
     pub extents: Vec<Extent>,
     /// Set by compaction: up to where no key has an older record, and how many bytes that is.
     pub cleaned: Option<Cleaned>,
+    /// Of the aborted transactions that end below `cleaned`, those of which something is left.
+    pub aborted: Vec<Aborted>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

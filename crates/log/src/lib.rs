@@ -15,6 +15,7 @@
 mod change;
 mod chore;
 mod commit;
+pub mod compact;
 pub mod disk;
 mod files;
 mod frame;
@@ -25,6 +26,7 @@ mod place;
 pub mod planted;
 mod reader;
 mod recovery;
+pub mod retention;
 mod run;
 
 use std::fmt;
@@ -40,6 +42,7 @@ pub use chore::Chore;
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk};
 pub use log::Log;
+pub use partition::Aborted;
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
 pub use reader::{FileRange, FileUse, Located, PartitionUse, Reader};
 pub use run::RunWriter;

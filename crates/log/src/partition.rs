@@ -295,8 +295,9 @@ impl Partition {
         }
         if let Some(cleaned) = change.cleaned {
             self.cleaned = cleaned;
-            // No record of an aborted transaction is left there.
-            self.aborted.retain(|aborted| aborted.last_offset >= cleaned.to);
+            let left =
+                |aborted: &Aborted| aborted.last_offset >= cleaned.to || change.aborted.contains(aborted);
+            self.aborted.retain(left);
         }
     }
 

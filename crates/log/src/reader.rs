@@ -11,7 +11,7 @@ use headwater_wire::{BatchHeader, batch};
 
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
-use crate::partition::Partition;
+use crate::partition::{Aborted, Partition};
 use crate::place::{BatchPlace, Cause, Damage, Extent, FileId};
 use crate::planted::{self, Bug};
 use crate::recovery;
@@ -69,6 +69,8 @@ pub struct PartitionUse {
     pub cleaned: crate::Cleaned,
     pub damage: Vec<Damage>,
     pub open: Vec<(i64, Offset)>,
+    /// The last extent is in the journal that is being written, so it cannot be moved yet.
+    pub growing: bool,
 }
 
 /// How much a reader wants.
@@ -526,19 +528,15 @@ impl<D: Disk> Reader<D> {
             cleaned: partition.cleaned,
             damage: partition.damage.clone(),
             open: partition.open_transactions().collect(),
+            growing: !partition.recent.is_empty(),
         })
     }
 
-    /// Aborted transactions with records in `[from, to)`: producer, first offset, offset of the marker.
-    pub fn aborted(
-        &self,
-        id: PartitionId,
-        from: Offset,
-        to: Offset,
-    ) -> Result<Vec<(i64, Offset, Offset)>, LogError> {
+    /// Aborted transactions with records in `[from, to)`.
+    pub fn aborted(&self, id: PartitionId, from: Offset, to: Offset) -> Result<Vec<Aborted>, LogError> {
         let partition = self.find(id)?;
         let aborted = lock(&partition).aborted_between(from, to);
-        Ok(aborted.into_iter().map(|a| (a.producer_id, a.first_offset, a.last_offset)).collect())
+        Ok(aborted)
     }
 
     /// How many bytes of each file partitions need.

@@ -17,18 +17,31 @@ use crate::planted::{self, Bug};
 
 /// A frame is closed when it has grown to so much.
 const FRAME_BYTES: usize = 1 << 20;
+const SYNC_BYTES: u64 = 4 << 20;
 
+/// A run that is being written; the file goes again unless it is finished.
 pub struct RunWriter<D: Disk> {
     shared: Arc<Shared<D>>,
     file: FileId,
     handle: Arc<D::File>,
     position: u64,
+    synced: u64,
     sequence: u64,
     /// The frame being filled: one partition's batches.
     id: Option<PartitionId>,
     headers: Vec<BatchHeader>,
     body: Vec<u8>,
     index: FileIndex,
+    finished: bool,
+}
+
+impl<D: Disk> Drop for RunWriter<D> {
+    /// Nobody knows of a file that was not finished, so it goes.
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = self.shared.disk.remove(&self.file.name());
+        }
+    }
 }
 
 impl<D: Disk> RunWriter<D> {
@@ -40,11 +53,13 @@ impl<D: Disk> RunWriter<D> {
             file,
             handle,
             position: 0,
+            synced: 0,
             sequence: 1,
             id: None,
             headers: Vec::new(),
             body: Vec::new(),
             index: FileIndex::new(),
+            finished: false,
         })
     }
 
@@ -81,6 +96,11 @@ impl<D: Disk> RunWriter<D> {
         self.position = at;
         self.sequence += 1;
         self.body.clear();
+        if self.position - self.synced > SYNC_BYTES {
+            // Many small syncs disturb the commits of others less than a large one.
+            self.handle.sync()?;
+            self.synced = self.position;
+        }
         Ok(())
     }
 
@@ -96,13 +116,9 @@ impl<D: Disk> RunWriter<D> {
             self.shared.indexes.unpin(self.file);
         }
         self.shared.files.put(self.file, Arc::clone(&self.handle));
+        self.finished = true;
         let extents = self.index.iter();
         let extents = extents.filter_map(|(id, places)| Some((*id, Extent::over(self.file, places, true)?)));
         Ok(extents.collect())
-    }
-
-    /// Nobody knows of the file yet, so it may go.
-    pub fn discard(self) -> io::Result<()> {
-        self.shared.disk.remove(&self.file.name())
     }
 }

@@ -18,11 +18,12 @@ use crate::compression::{Compression, CompressionError};
 /// Bytes of a batch before its first record.
 pub const HEADER_LEN: usize = 61;
 /// Bytes before the part that the batch's own length counts.
-const LENGTH_PREFIX: usize = 12;
+pub(crate) const LENGTH_PREFIX: usize = 12;
 const CRC_START: usize = 21;
-const LOG_APPEND_TIME: i16 = 1 << 3;
-const TRANSACTIONAL: i16 = 1 << 4;
-const CONTROL: i16 = 1 << 5;
+pub(crate) const LOG_APPEND_TIME: i16 = 1 << 3;
+pub(crate) const TRANSACTIONAL: i16 = 1 << 4;
+pub(crate) const CONTROL: i16 = 1 << 5;
+pub(crate) const DELETE_HORIZON: i16 = 1 << 6;
 /// No batch decompresses to more than this.
 pub const MAX_DECOMPRESSED: usize = 128 << 20;
 
@@ -141,6 +142,11 @@ impl BatchHeader {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
+    /// When the batch's tombstones, or its marker, may go (KIP-534); the base timestamp holds it.
+    pub fn delete_horizon(&self) -> Option<TimestampMs> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
+    }
+
     pub fn has_producer(&self) -> bool {
         self.producer_id >= 0
     }
@@ -192,7 +198,7 @@ pub fn assign_producer(batch: &mut [u8], producer: Producer) {
     seal(batch);
 }
 
-fn seal(batch: &mut [u8]) {
+pub(crate) fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_START..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
@@ -367,7 +373,7 @@ fn decode_record(header: &BatchHeader, body: &mut Bytes) -> Result<Record, Batch
     Ok(Record { offset, timestamp, key, value, headers })
 }
 
-fn put_varlong(out: &mut BytesMut, value: i64) {
+pub(crate) fn put_varlong(out: &mut impl BufMut, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     while rest >= 0x80 {
         out.put_u8(rest as u8 | 0x80);

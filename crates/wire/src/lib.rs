@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod compression;
+pub mod filter;
 
 pub use batch::{BatchBuilder, BatchError, BatchHeader, Producer};
 pub use compression::{Compression, CompressionError};

@@ -234,6 +234,7 @@ fn code(error: &LogError) -> ErrorCode {
     match error {
         LogError::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
         LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        LogError::Damaged { .. } => ErrorCode::CorruptMessage,
         error => {
             tracing::error!(%error, "the log cannot be read");
             ErrorCode::KafkaStorageError

@@ -135,6 +135,7 @@ fn check_batch(
         producer_id: header.producer_id,
         producer_epoch: header.producer_epoch,
         transactional: header.is_transactional(),
+        durability: headwater_log::Durability::Synced,
     };
     Ok((batch, append_time))
 }

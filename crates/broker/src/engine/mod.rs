@@ -5,6 +5,8 @@
 //! reply leaves before the commit that carries what it tells. A commit that failed fences the engine: what it
 //! has decided since is not on disk, so it refuses everything until a restart replays the log.
 
+mod cleaning;
+pub mod disk;
 mod held;
 mod staging;
 mod state;
@@ -16,8 +18,8 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use headwater_coordinator::{Client, Request, Response};
-use headwater_log::{Appended, CommitTicket, LogError, PartitionId, Reader, RealDisk};
-use headwater_model::Offset;
+use headwater_log::{Appended, CommitTicket, Durability, LogError, Move, PartitionId, Reader, RealDisk};
+use headwater_model::{Offset, TimestampMs};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -25,6 +27,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::waiters::Waiters;
 use crate::{Config, StartError};
+use disk::DiskActivity;
 
 /// The engine takes no more commands.
 #[derive(Debug, Clone, Error)]
@@ -50,6 +53,8 @@ pub struct Batch {
     pub producer_id: i64,
     pub producer_epoch: i16,
     pub transactional: bool,
+    /// When it is acknowledged.
+    pub durability: Durability,
 }
 
 /// The batches of one Produce request, in its order.
@@ -71,8 +76,24 @@ enum Command {
     Produce { produce: Produce, reply: oneshot::Sender<Answer<Produced>> },
     DeleteRecords { before: Vec<(PartitionId, Offset)>, reply: oneshot::Sender<Answer<Deleted>> },
     Committed { ticket: CommitTicket<RealDisk>, outcome: std::io::Result<()> },
+    Spare(String),
+    Clean(Clean),
     Stop,
 }
+
+/// What the cleaner asks for.
+pub enum Clean {
+    /// The number of a new run.
+    RunNumber(oneshot::Sender<u64>),
+    /// What was copied to runs takes the place of what it was copied from.
+    Install { moves: Vec<Move>, reply: oneshot::Sender<Answer<Cleaned>> },
+    /// A new journal begins, so that the one before can be cleaned.
+    Roll,
+}
+
+/// The moves are known and on disk.
+#[derive(Debug)]
+pub struct Cleaned;
 
 /// The way to the thread; the engine stops with the last of these.
 #[derive(Clone)]
@@ -84,10 +105,12 @@ struct Inbox {
     commands: mpsc::Sender<Command>,
     next_ticket: AtomicU64,
     fenced: Arc<OnceLock<Unavailable>>,
+    activity: Arc<DiskActivity>,
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
+        self.activity.stop();
         let _ = self.commands.send(Command::Stop);
     }
 }
@@ -96,6 +119,9 @@ impl Drop for Inbox {
 pub struct Started {
     pub engine: Engine,
     pub reader: Reader<RealDisk>,
+    pub activity: Arc<DiskActivity>,
+    /// How far the clock is ahead of the last time that the log was told.
+    pub clock_jump: TimestampMs,
     pub thread: JoinHandle<()>,
 }
 
@@ -109,10 +135,15 @@ pub fn start(
 ) -> Result<Started, StartError> {
     let (commands, inbox) = mpsc::channel();
     let fenced = Arc::new(OnceLock::new());
-    let disk = worker::start_disk(commands.clone())?;
+    let activity = Arc::new(DiskActivity::default());
+    let disk = (
+        disk::start_commits(commands.clone(), Arc::clone(&activity))?,
+        disk::start_chores(commands.clone())?,
+    );
     let mut worker =
         worker::Worker::open(config, &directory, clock, catalog, waiters, disk, Arc::clone(&fenced))?;
     let reader = worker.reader();
+    let clock_jump = worker.clock_jump();
     let thread = std::thread::Builder::new()
         .name("headwater-engine".to_owned())
         .spawn(move || {
@@ -121,8 +152,9 @@ pub fn start(
             drop(directory);
         })
         .map_err(StartError::Thread)?;
-    let inbox = Arc::new(Inbox { commands, next_ticket: AtomicU64::new(0), fenced });
-    Ok(Started { engine: Engine { inbox }, reader, thread })
+    let inbox =
+        Arc::new(Inbox { commands, next_ticket: AtomicU64::new(0), fenced, activity: Arc::clone(&activity) });
+    Ok(Started { engine: Engine { inbox }, reader, activity, clock_jump, thread })
 }
 
 impl Engine {
@@ -164,8 +196,34 @@ impl Engine {
         self.send(|reply| Command::DeleteRecords { before, reply }).await
     }
 
+    /// The number of a new run; `None` when the engine has ended.
+    pub fn run_number(&self) -> Option<u64> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.commands.send(Command::Clean(Clean::RunNumber(reply)));
+        answer.blocking_recv().ok()
+    }
+
+    /// Makes moves known; blocks until that is on disk.
+    pub fn install(&self, moves: Vec<Move>) -> Answer<Cleaned> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.commands.send(Command::Clean(Clean::Install { moves, reply }));
+        answer.blocking_recv().unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    pub fn roll(&self) {
+        let _ = self.inbox.commands.send(Command::Clean(Clean::Roll));
+    }
+
+    /// As [`Self::delete_records`], for a thread that may wait.
+    pub fn delete_records_blocking(&self, before: Vec<(PartitionId, Offset)>) -> Answer<Deleted> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.commands.send(Command::DeleteRecords { before, reply });
+        answer.blocking_recv().unwrap_or_else(|_| Err(self.gone()))
+    }
+
     /// Commits what is staged and ends the thread.
     pub fn stop(&self) {
+        self.inbox.activity.stop();
         let _ = self.inbox.commands.send(Command::Stop);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use headwater_coordinator::{Effect, Error, StateRecord, TopicId, TopicPartitionId};
-use headwater_log::{Appended, LogError, Origin, PartitionId};
+use headwater_log::{Appended, Durability, LogError, Origin, PartitionId};
 use headwater_model::Offset;
 use headwater_wire::batch;
 
@@ -74,7 +74,7 @@ impl Worker {
                 continue;
             }
             let id = PartitionId { topic_id, partition };
-            self.log.append(id, &marker, Origin::Broker, now)?;
+            self.log.append(id, &marker, Origin::Broker, Durability::Synced, self.clock.now())?;
             self.staged.touched.push(id);
         }
         Ok(())
@@ -98,7 +98,9 @@ impl Worker {
         if batch.producer_id >= 0 {
             self.admit(transactional_id, implicit, batch)?;
         }
-        let appended = self.log.append(batch.partition, &batch.bytes, Origin::Client, clock::wall())?;
+        let now = self.clock.now();
+        let appended =
+            self.log.append(batch.partition, &batch.bytes, Origin::Client, batch.durability, now)?;
         if !appended.duplicate {
             self.staged.touched.push(batch.partition);
         }

@@ -6,7 +6,7 @@
 //! harmless.
 
 use headwater_coordinator::{Coordinator, StateRecord};
-use headwater_log::{Isolation, Log, LogError, Origin, PartitionId, RealDisk};
+use headwater_log::{Durability, Isolation, Log, LogError, Origin, PartitionId, RealDisk};
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::{BatchBuilder, BatchHeader, Compression, batch};
 
@@ -84,7 +84,7 @@ impl State {
         let bytes =
             self.pending.build(Compression::None, None, false).map_err(headwater_wire::BatchError::from)?;
         self.records += bytes.len() as u64;
-        Ok(Some(log.append(PARTITION, &bytes, Origin::Broker, now)?.base_offset))
+        Ok(Some(log.append(PARTITION, &bytes, Origin::Broker, Durability::Synced, now)?.base_offset))
     }
 
     /// Brings the coordinator back from the partition, which must exist.

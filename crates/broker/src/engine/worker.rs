@@ -8,9 +8,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headwater_coordinator::{Client, Coordinator, Request, Response, TopicId};
-use headwater_log::{CommitJob, CommitTicket, Log, LogError, Reader, RealDisk};
+use headwater_log::{CommitTicket, Log, LogError, Reader, RealDisk};
+use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 
+use super::disk::{Chores, Jobs};
 use super::held::{Held, Reply};
 use super::staging::count;
 use super::state::{self, State};
@@ -21,23 +23,6 @@ use crate::directory::Directory;
 use crate::waiters::Waiters;
 use crate::{Config, CoordinatorSettings, StartError};
 
-pub type Jobs = mpsc::Sender<CommitJob<RealDisk>>;
-
-/// Starts the thread that writes and syncs one commit after the other.
-pub fn start_disk(commands: mpsc::Sender<Command>) -> Result<Jobs, StartError> {
-    let (jobs, inbox) = mpsc::channel::<CommitJob<RealDisk>>();
-    let work = move || {
-        for job in inbox {
-            let (ticket, outcome) = job.run();
-            if commands.send(Command::Committed { ticket, outcome }).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("headwater-disk".to_owned()).spawn(work).map_err(StartError::Thread)?;
-    Ok(jobs)
-}
-
 pub struct Worker {
     pub(super) log: Log<RealDisk>,
     pub(super) coordinator: Coordinator,
@@ -46,6 +31,7 @@ pub struct Worker {
     catalog: Arc<Catalog>,
     waiters: Arc<Waiters>,
     jobs: Jobs,
+    chores: Chores,
     /// Who waits for the coordinator.
     pub(super) asked: HashMap<u64, oneshot::Sender<Answer<Response>>>,
     /// How many partitions the log has of each topic.
@@ -63,7 +49,7 @@ impl Worker {
         clock: Clock,
         catalog: Arc<Catalog>,
         waiters: Arc<Waiters>,
-        jobs: Jobs,
+        (jobs, chores): (Jobs, Chores),
         fenced: Arc<OnceLock<Unavailable>>,
     ) -> Result<Self, StartError> {
         let log = open_log(&directory.log, config)?;
@@ -85,6 +71,7 @@ impl Worker {
             catalog,
             waiters,
             jobs,
+            chores,
             asked: HashMap::new(),
             partitions,
             staged: Held::default(),
@@ -96,6 +83,13 @@ impl Worker {
 
     pub fn reader(&self) -> Reader<RealDisk> {
         self.log.reader()
+    }
+
+    pub fn clock_jump(&self) -> TimestampMs {
+        match self.log.time() {
+            0 => 0,
+            time => self.clock.now() - time,
+        }
     }
 
     /// Works until told to stop and all that was staged is on disk.
@@ -111,6 +105,10 @@ impl Worker {
             }
             self.tick();
             self.commit();
+            for chore in self.log.take_chores() {
+                // Without its thread the next start does it.
+                let _ = self.chores.send(chore);
+            }
         }
         let reason = Unavailable("it is stopping".into());
         self.refuse_all(&reason);
@@ -143,7 +141,13 @@ impl Worker {
                 self.hold(Reply::Deleted(reply, deleted));
             }
             Command::Committed { ticket, outcome } => self.committed(ticket, outcome),
-            Command::Stop => self.stopping = true,
+            Command::Spare(name) => self.log.spare_ready(name),
+            Command::Clean(clean) => self.clean(clean),
+            Command::Stop => {
+                // What was acknowledged without a sync is synced, and the next start has nothing to scan.
+                self.log.roll();
+                self.stopping = true;
+            }
         }
     }
 
@@ -200,12 +204,8 @@ impl Worker {
     }
 
     fn committed(&mut self, ticket: CommitTicket<RealDisk>, outcome: io::Result<()>) {
-        match self.log.end_commit(ticket, outcome) {
-            Ok(()) => {}
-            Err(error @ LogError::Fenced(_)) => return self.fence(&error),
-            Err(error) => {
-                tracing::warn!(%error, "the commit is on disk, but files that are not needed any more stay");
-            }
+        if let Err(error) = self.log.end_commit(ticket, outcome) {
+            return self.fence(&error);
         }
         let Some(held) = self.in_flight.take() else { return };
         self.catalog.apply(held.changes);

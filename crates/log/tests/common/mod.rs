@@ -289,7 +289,9 @@ impl World {
         if self.rng.random_bool(0.1) && self.log.delete_partition(at).is_ok() {
             self.gone(at);
         }
-        self.log.install(Move { id: at, replaces, extents, cleaned: None }).expect("installed");
+        self.log
+            .install(Move { id: at, replaces, extents, cleaned: None, aborted: Vec::new() })
+            .expect("installed");
     }
 
     pub fn newest_journal(&self) -> FileId {

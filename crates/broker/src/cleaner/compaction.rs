@@ -1,0 +1,207 @@
+//! Compaction of one partition: when it is due, how far, and the copy that takes its place.
+
+use std::sync::atomic::Ordering;
+
+use headwater_coordinator::TopicSettings;
+use headwater_log::compact::policy::{Dirt, Stretch, first_uncleanable, is_due};
+use headwater_log::compact::{
+    AbortedRange, ActiveProducers, CleanSettings, Cleaner as Passes, OffsetMap, Outcome, Progress, Survey,
+    Surveyed,
+};
+use headwater_log::{Aborted, BatchPlace, Cleaned, Extent, Move, PartitionId, PartitionUse};
+use headwater_model::{Offset, TimestampMs};
+use headwater_wire::BatchHeader;
+
+use super::{CleanError, Cleaner};
+
+/// What a cleaning is about.
+struct Task {
+    id: PartitionId,
+    /// Oldest first, as far as the cleaning may reach.
+    extents: Vec<Extent>,
+    first_dirty: Offset,
+    upper: Offset,
+    aborted: Vec<AbortedRange>,
+}
+
+impl Cleaner {
+    pub(super) fn compact(&mut self, id: PartitionId, settings: &TopicSettings) -> Result<(), CleanError> {
+        let usage = self.cleaning.reader.usage(id)?;
+        let first_dirty = usage.cleaned.to.max(usage.offsets.log_start);
+        let total: u64 = usage.extents.iter().map(|extent| extent.bytes).sum();
+        if first_dirty >= usage.offsets.last_stable
+            || total <= usage.cleaned.bytes
+            || !usage.damage.is_empty()
+        {
+            return Ok(());
+        }
+        let Some(upper) = self.reach(id, settings, &usage, first_dirty)? else { return Ok(()) };
+        let reached: Vec<Extent> =
+            usage.extents.iter().filter(|extent| extent.first < upper).copied().collect();
+        if usage.growing && reached.len() == usage.extents.len() {
+            // The journal it is in must be finished first; the next round finds it so.
+            self.cleaning.engine.roll();
+            return Ok(());
+        }
+        let aborted = self.cleaning.reader.aborted(id, usage.offsets.log_start, upper)?;
+        let aborted = aborted.into_iter().map(|aborted| AbortedRange {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset,
+            last_offset: aborted.last_offset,
+        });
+        let task = Task { id, extents: reached, first_dirty, upper, aborted: aborted.collect() };
+        let surveyed = self.survey(&task)?;
+        match surveyed.end > first_dirty {
+            true => self.replace(&task, &surveyed, settings),
+            false => Ok(()),
+        }
+    }
+
+    /// Up to where cleaning is due; `None` when it is not.
+    fn reach(
+        &self,
+        id: PartitionId,
+        settings: &TopicSettings,
+        usage: &PartitionUse,
+        first_dirty: Offset,
+    ) -> Result<Option<Offset>, CleanError> {
+        let mut dirty = Vec::new();
+        for extent in usage.extents.iter().filter(|extent| extent.last >= first_dirty) {
+            let places = self.cleaning.reader.places_of(id, extent)?;
+            dirty.extend(places.into_iter().filter(|place| place.last_offset >= first_dirty));
+        }
+        let now = self.now();
+        let active = active_base(&dirty, settings, usage.offsets.high_watermark, now);
+        let stretches = dirty
+            .iter()
+            .map(|place| Stretch { base_offset: place.base_offset, max_timestamp: place.max_timestamp });
+        let lag = settings.min_compaction_lag_ms;
+        let stable = usage.offsets.last_stable;
+        let upper = first_uncleanable(first_dirty, stretches, lag, active, stable, now);
+        let cleanable = dirty.iter().filter(|place| place.last_offset < upper);
+        let dirt = Dirt {
+            clean_bytes: usage.cleaned.bytes,
+            dirty_bytes: cleanable.map(|place| u64::from(place.size)).sum(),
+            oldest_dirty: dirty.iter().map(|place| place.max_timestamp).find(|timestamp| *timestamp >= 0),
+        };
+        let due = is_due(&dirt, settings.min_cleanable_dirty_ratio, settings.max_compaction_lag_ms, now);
+        Ok((due && upper > first_dirty).then_some(upper))
+    }
+
+    fn survey(&mut self, task: &Task) -> Result<Surveyed, CleanError> {
+        let map = OffsetMap::with_memory(self.cleaning.config.dedupe_bytes, self.secret)?;
+        let mut survey = Survey::new(map, task.first_dirty, &task.aborted);
+        let reader = self.cleaning.reader.clone();
+        for extent in task.extents.iter().filter(|extent| extent.last >= task.first_dirty) {
+            let (mut bytes, mut stopped) = (0, None);
+            reader.each_batch(task.id, extent, |batch| {
+                let header = BatchHeader::read(&batch)?;
+                if stopped.is_none()
+                    && header.last_offset() >= task.first_dirty
+                    && header.base_offset < task.upper
+                {
+                    bytes += batch.len();
+                    match survey.add(&batch) {
+                        Ok(Progress::More) => {}
+                        Ok(Progress::Full { .. }) => stopped = Some(Ok(())),
+                        Err(error) => stopped = Some(Err(error)),
+                    }
+                }
+                Ok(())
+            })?;
+            self.cleaning.activity.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.pace(bytes)?;
+            if let Some(stopped) = stopped {
+                stopped?;
+                break;
+            }
+        }
+        Ok(survey.finish())
+    }
+
+    fn replace(
+        &mut self,
+        task: &Task,
+        surveyed: &Surveyed,
+        settings: &TopicSettings,
+    ) -> Result<(), CleanError> {
+        let settings = CleanSettings { now: self.now(), delete_retention_ms: settings.delete_retention_ms };
+        let mut passes = Passes::new(surveyed, settings, &task.aborted, ActiveProducers::new());
+        let reader = self.cleaning.reader.clone();
+        let mut run = reader.begin_run(self.run_number()?)?;
+        let covered = task.extents.iter().filter(|extent| extent.first < surveyed.end);
+        let mut replaces = Vec::new();
+        let (mut clean_bytes, mut kept) = (0, 0);
+        for extent in covered {
+            replaces.push(extent.file);
+            let (mut bytes, mut failed) = (0, None);
+            reader.each_batch(task.id, extent, |batch| {
+                bytes += batch.len();
+                let header = BatchHeader::read(&batch)?;
+                let written = match passes.clean(&batch) {
+                    Ok(Outcome::AsIs) => Some(batch),
+                    Ok(Outcome::Rewritten(batch)) => Some(batch),
+                    Ok(Outcome::Dropped) => None,
+                    Err(error) => {
+                        failed = failed.take().or(Some(error));
+                        None
+                    }
+                };
+                if let Some(batch) = written {
+                    kept += 1;
+                    clean_bytes += if header.base_offset < surveyed.end { batch.len() as u64 } else { 0 };
+                    run.push(task.id, &batch)?;
+                }
+                Ok(())
+            })?;
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            self.cleaning.activity.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.pace(bytes)?;
+        }
+        let statistics = passes.statistics();
+        let left = passes.aborted_left().into_iter().map(|range| Aborted {
+            producer_id: range.producer_id,
+            first_offset: range.first_offset,
+            last_offset: range.last_offset,
+        });
+        let moved = Move {
+            id: task.id,
+            replaces,
+            cleaned: Some(Cleaned { to: surveyed.end, bytes: clean_bytes }),
+            aborted: left.collect(),
+            extents: match kept {
+                0 => Vec::new(),
+                _ => run.finish()?.into_iter().map(|(_, extent)| extent).collect(),
+            },
+        };
+        self.cleaning.engine.install(vec![moved])?;
+        let activity = &self.cleaning.activity;
+        activity.cleanings.fetch_add(1, Ordering::Relaxed);
+        activity.bytes_written.fetch_add(statistics.bytes_out, Ordering::Relaxed);
+        let dropped = statistics.records_in.saturating_sub(statistics.records_out);
+        activity.records_dropped.fetch_add(dropped, Ordering::Relaxed);
+        tracing::debug!(partition = %task.id, ?statistics, "compacted");
+        Ok(())
+    }
+}
+
+/// Where the active segment begins: a segment ends when the next batch would make it larger than
+/// `segment.bytes`, or when it is older than `segment.ms`.
+fn active_base(dirty: &[BatchPlace], settings: &TopicSettings, end: Offset, now: TimestampMs) -> Offset {
+    let Some(first) = dirty.first() else { return end };
+    let (mut base, mut bytes, mut since) = (first.base_offset, 0, first.max_timestamp);
+    for place in dirty {
+        let size = i64::from(place.size);
+        let old = place.max_timestamp.saturating_sub(since) > settings.segment_ms;
+        if bytes > 0 && (bytes + size > settings.segment_bytes || old) {
+            (base, bytes, since) = (place.base_offset, 0, place.max_timestamp);
+        }
+        bytes += size;
+    }
+    let passed = since >= 0 && now.saturating_sub(since) > settings.segment_ms;
+    // A segment that holds what has been dirty for too long ends, too.
+    let overdue = since >= 0 && now.saturating_sub(since) > settings.max_compaction_lag_ms;
+    if passed || overdue { end } else { base }
+}

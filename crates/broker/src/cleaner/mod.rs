@@ -1,0 +1,224 @@
+//! The thread that makes room: retention, compaction, and moving what outlives its neighbours.
+//!
+//! It reads the log as any reader does and asks the engine for each change; what it copied is known to
+//! nobody until the engine has committed that. Time is the broker's clock, which starts at the system's and
+//! never jumps; a start at which the system's clock is far ahead of what the log was last told deletes
+//! nothing by age.
+
+mod compaction;
+mod relocation;
+mod retention;
+mod throttle;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use headwater_log::{LogError, PartitionId, Reader, RealDisk};
+use headwater_model::TimestampMs;
+use thiserror::Error;
+
+use crate::StartError;
+use crate::catalog::{Catalog, Topic};
+use crate::clock::Clock;
+use crate::engine::{Engine, Unavailable};
+use throttle::Throttle;
+
+/// A system clock that is so far ahead of the log's own time is not believed.
+pub const BELIEVED_JUMP_MS: TimestampMs = 365 * 86_400_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`
+    pub enabled: bool,
+    /// `log.retention.check.interval.ms`
+    pub retention_check: Duration,
+    /// `log.cleaner.backoff.ms`
+    pub backoff: Duration,
+    /// `log.cleaner.dedupe.buffer.size`
+    pub dedupe_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`
+    pub io_bytes_per_second: Option<u64>,
+    /// `headwater.clock.jump.accept`
+    pub accept_clock_jump: bool,
+}
+
+impl Default for CleanerConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            retention_check: Duration::from_secs(300),
+            backoff: Duration::from_secs(15),
+            dedupe_bytes: 128 << 20,
+            io_bytes_per_second: None,
+            accept_clock_jump: false,
+        }
+    }
+}
+
+/// What the cleaner has done, for whoever watches it.
+#[derive(Debug, Default)]
+pub struct CleanerActivity {
+    pub cleanings: AtomicU64,
+    pub bytes_read: AtomicU64,
+    pub bytes_written: AtomicU64,
+    pub records_dropped: AtomicU64,
+    pub offsets_deleted: AtomicU64,
+    pub files_emptied: AtomicU64,
+    pub failures: AtomicU64,
+    /// Deletion by age waits for somebody to look at the clock.
+    pub clock_held: AtomicBool,
+}
+
+#[derive(Debug, Error)]
+enum CleanError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Compact(#[from] headwater_log::compact::CompactError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("the broker stops")]
+    Stopping,
+}
+
+/// The running thread; it ends with this value.
+pub struct CleanerThread {
+    stop: Option<mpsc::Sender<()>>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for CleanerThread {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub struct Cleaning {
+    pub config: CleanerConfig,
+    pub engine: Engine,
+    pub reader: Reader<RealDisk>,
+    pub catalog: Arc<Catalog>,
+    pub clock: Clock,
+    pub activity: Arc<CleanerActivity>,
+    /// How far the system's clock is ahead of what the log was last told.
+    pub clock_jump: TimestampMs,
+}
+
+struct Cleaner {
+    cleaning: Cleaning,
+    stopping: Arc<AtomicBool>,
+    throttle: Throttle,
+    secret: [u64; 2],
+    ages_held: bool,
+}
+
+pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
+    let (stop, stopped) = mpsc::channel();
+    let stopping = Arc::new(AtomicBool::new(false));
+    let ages_held = cleaning.clock_jump > BELIEVED_JUMP_MS && !cleaning.config.accept_clock_jump;
+    if ages_held {
+        tracing::error!(
+            days = cleaning.clock_jump / 86_400_000,
+            "the system's clock is far ahead of the log's last time: nothing is deleted by age; set the clock right, or start with --config headwater.clock.jump.accept=true"
+        );
+    }
+    cleaning.activity.clock_held.store(ages_held, Ordering::Relaxed);
+    let (a, b) = uuid::Uuid::new_v4().as_u64_pair();
+    let mut cleaner = Cleaner {
+        throttle: Throttle::new(cleaning.config.io_bytes_per_second),
+        stopping: Arc::clone(&stopping),
+        secret: [a, b],
+        ages_held,
+        cleaning,
+    };
+    let work = move || cleaner.run(&stopped);
+    let thread = std::thread::Builder::new().name("headwater-cleaner".to_owned());
+    let thread = Some(thread.spawn(work).map_err(StartError::Thread)?);
+    Ok(CleanerThread { stop: Some(stop), stopping, thread })
+}
+
+impl Cleaner {
+    fn run(&mut self, stopped: &mpsc::Receiver<()>) {
+        let mut next_retention = Instant::now() + self.cleaning.config.retention_check;
+        let step = self.cleaning.config.backoff.min(self.cleaning.config.retention_check);
+        while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(step) {
+            let retention = Instant::now() >= next_retention;
+            if retention {
+                next_retention = Instant::now() + self.cleaning.config.retention_check;
+            }
+            for topic in self.cleaning.catalog.all() {
+                self.topic(&topic, retention);
+            }
+            if let Err(error) = self.relocate() {
+                self.failed(&error, "moving batches out of files that are mostly unused");
+            }
+        }
+    }
+
+    fn topic(&mut self, topic: &Topic, retention: bool) {
+        let settings = &topic.settings;
+        for partition in (0..topic.record.partitions).filter_map(|index| topic.partition(index)) {
+            if retention
+                && settings.delete
+                && let Err(error) = self.retain(partition, settings)
+            {
+                self.failed(&error, &format!("retention of {}-{}", topic.name(), partition.partition));
+            }
+            if settings.compact
+                && self.cleaning.config.enabled
+                && let Err(error) = self.compact(partition, settings)
+            {
+                self.failed(&error, &format!("compaction of {}-{}", topic.name(), partition.partition));
+            }
+        }
+    }
+
+    fn failed(&self, error: &CleanError, what: &str) {
+        match error {
+            CleanError::Stopping | CleanError::Unavailable(_) => {}
+            // Deleted while it was being cleaned.
+            CleanError::Log(LogError::UnknownPartition(_)) => {}
+            error => {
+                self.cleaning.activity.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, what, "the log could not be cleaned; everything stays as it is");
+            }
+        }
+    }
+
+    fn now(&self) -> TimestampMs {
+        self.cleaning.clock.now()
+    }
+
+    /// Waits as the byte rate asks for.
+    fn pace(&mut self, bytes: usize) -> Result<(), CleanError> {
+        match self.stopping.load(Ordering::Relaxed) {
+            true => Err(CleanError::Stopping),
+            false => {
+                self.throttle.pass(bytes as u64);
+                Ok(())
+            }
+        }
+    }
+
+    fn run_number(&self) -> Result<u64, CleanError> {
+        self.cleaning.engine.run_number().ok_or(CleanError::Stopping)
+    }
+
+    fn delete_before(&self, id: PartitionId, offset: i64, before: i64) -> Result<(), CleanError> {
+        let deleted = self.cleaning.engine.delete_records_blocking(vec![(id, offset)])?;
+        for outcome in deleted {
+            outcome?;
+        }
+        let count = u64::try_from(offset - before).unwrap_or(0);
+        self.cleaning.activity.offsets_deleted.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+}
