@@ -40,6 +40,9 @@ pub trait DiskFile: Send + Sync + 'static {
         true
     }
 
+    /// These bytes will not be read soon, so they need not stay in memory.
+    fn forget(&self, _position: u64, _length: usize) {}
+
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
@@ -138,6 +141,12 @@ impl DiskFile for File {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn forget(&self, position: u64, length: usize) {
+        let length = std::num::NonZeroU64::new(length as u64);
+        // Advice only: where it is not taken nothing is lost.
+        let _ = rustix::fs::fadvise(self, position, length, rustix::fs::Advice::DontNeed);
     }
 
     fn is_resident(&self, position: u64, length: usize) -> bool {

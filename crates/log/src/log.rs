@@ -170,9 +170,7 @@ impl<D: Disk> Log<D> {
 
     /// Partitions that are on disk.
     pub fn partitions(&self) -> Vec<PartitionId> {
-        let mut ids: Vec<_> = read(&self.shared.partitions).keys().copied().collect();
-        ids.sort_unstable();
-        ids
+        self.reader().partitions()
     }
 
     /// Producers with an open transaction in any partition.

@@ -129,6 +129,13 @@ impl<D: Disk> Reader<D> {
         Ok(offsets(&partition))
     }
 
+    /// Partitions in their order.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        let mut ids: Vec<_> = read(&self.shared.partitions).keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// Bytes of batches that can be read, headers included.
     pub fn size(&self, id: PartitionId) -> Result<u64, LogError> {
         let partition = self.find(id)?;
@@ -479,6 +486,40 @@ impl<D: Disk> Reader<D> {
             each(bytes)?;
         }
         Ok(())
+    }
+
+    /// Looks at every batch of an extent that is in a finished file and names those that are damaged; what
+    /// is whole need not be looked at again when it is read. `pace` is told of bytes as they are read, and
+    /// ends the work by returning false. Returns how many batches are damaged.
+    pub fn scrub(
+        &self,
+        id: PartitionId,
+        extent: &Extent,
+        mut pace: impl FnMut(usize) -> bool,
+    ) -> Result<usize, LogError> {
+        let file = self.shared.files.get(&*self.shared.disk, extent.file)?;
+        let mut damaged = 0;
+        for place in self.places_of(id, extent)? {
+            let mut bytes = vec![0; place.size as usize];
+            let was_resident = file.is_resident(place.position, bytes.len());
+            let read = file.read_exact_at(&mut bytes, place.position);
+            if read.is_err() || !place.holds(&bytes) {
+                self.damaged(id, extent.file, &place);
+                damaged += 1;
+            }
+            if !was_resident {
+                file.forget(place.position, bytes.len());
+            }
+            if !pace(bytes.len()) {
+                return Ok(damaged);
+            }
+        }
+        if damaged == 0 {
+            let partition = self.find(id)?;
+            let mut known = lock(&partition);
+            known.extents.iter_mut().filter(|of| of.file == extent.file).for_each(|of| of.verified = true);
+        }
+        Ok(damaged)
     }
 
     /// Places of an extent's batches.

@@ -8,6 +8,7 @@
 mod compaction;
 mod relocation;
 mod retention;
+mod scrub;
 mod throttle;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,6 +40,10 @@ pub struct CleanerConfig {
     pub dedupe_bytes: usize,
     /// `log.cleaner.io.max.bytes.per.second`
     pub io_bytes_per_second: Option<u64>,
+    /// `headwater.scrub.bytes.per.second`; `None` for no scrubbing.
+    pub scrub_bytes_per_second: Option<u64>,
+    /// `headwater.scrub.interval.ms`: from the end of one pass to the beginning of the next.
+    pub scrub_interval: Duration,
     /// `headwater.clock.jump.accept`
     pub accept_clock_jump: bool,
 }
@@ -51,6 +56,8 @@ impl Default for CleanerConfig {
             backoff: Duration::from_secs(15),
             dedupe_bytes: 128 << 20,
             io_bytes_per_second: None,
+            scrub_bytes_per_second: Some(16 << 20),
+            scrub_interval: Duration::from_secs(7 * 86_400),
             accept_clock_jump: false,
         }
     }
@@ -66,6 +73,8 @@ pub struct CleanerActivity {
     pub offsets_deleted: AtomicU64,
     pub files_emptied: AtomicU64,
     pub failures: AtomicU64,
+    pub bytes_scrubbed: AtomicU64,
+    pub batches_damaged: AtomicU64,
     /// Deletion by age waits for somebody to look at the clock.
     pub clock_held: AtomicBool,
 }
@@ -118,6 +127,7 @@ struct Cleaner {
     throttle: Throttle,
     secret: [u64; 2],
     ages_held: bool,
+    pass: scrub::Pass,
 }
 
 pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
@@ -137,6 +147,7 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
         stopping: Arc::clone(&stopping),
         secret: [a, b],
         ages_held,
+        pass: scrub::Pass::default(),
         cleaning,
     };
     let work = move || cleaner.run(&stopped);
@@ -159,6 +170,9 @@ impl Cleaner {
             }
             if let Err(error) = self.relocate() {
                 self.failed(&error, "moving batches out of files that are mostly unused");
+            }
+            if let Err(error) = self.scrub(step) {
+                self.failed(&error, "looking for damage");
             }
         }
     }

@@ -188,8 +188,17 @@ impl Engine {
     }
 
     /// Hands over in the order of the calls; the future waits for the disk.
+    ///
+    /// While the disk is full, what is not staged yet is refused at once: it would only wait in memory.
     pub fn produce(&self, produce: Produce) -> impl Future<Output = Answer<Produced>> + use<> {
-        self.send(|reply| Command::Produce { produce, reply })
+        let full = self.inbox.activity.waits_for_space.load(Ordering::Relaxed);
+        let produced = (!full).then(|| self.send(|reply| Command::Produce { produce, reply }));
+        async move {
+            match produced {
+                Some(produced) => produced.await,
+                None => Err(Unavailable("the disk is full; free some space and it goes on by itself".into())),
+            }
+        }
     }
 
     pub async fn delete_records(&self, before: Vec<(PartitionId, Offset)>) -> Answer<Deleted> {
