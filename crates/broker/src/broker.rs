@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
 
 use crate::advertised::Advertised;
+use crate::api::Sessions;
 use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerThread, Cleaning};
 use crate::clock::Clock;
@@ -31,8 +32,7 @@ pub struct Shared {
     pub cleaner: Arc<CleanerActivity>,
     /// In KiB.
     pub request_memory: Arc<Semaphore>,
-    /// In KiB.
-    pub fetch_memory: Arc<Semaphore>,
+    pub fetch_sessions: Sessions,
 }
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
@@ -116,7 +116,7 @@ fn open(
     let memory = |bytes: usize| Arc::new(Semaphore::new((bytes >> 10).clamp(1, u32::MAX as usize / 2)));
     let shared = Shared {
         request_memory: memory(config.request_memory()),
-        fetch_memory: memory(config.fetch_memory_bytes),
+        fetch_sessions: Sessions::new(config.fetch_session_slots),
         config,
         advertised,
         cluster_id,

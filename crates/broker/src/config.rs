@@ -25,8 +25,8 @@ pub struct Config {
     pub max_other_request_bytes: usize,
     /// Requests above 64 KiB share so many bytes; who comes later waits.
     pub request_memory_bytes: usize,
-    /// Responses to Fetch share so many bytes.
-    pub fetch_memory_bytes: usize,
+    /// Fetch sessions that are kept at once; clients without one name all their partitions each time.
+    pub fetch_session_slots: usize,
     /// The most one Fetch returns, whatever it asks for.
     pub max_fetch_bytes: usize,
     /// Further connections are closed as soon as they are accepted.
@@ -51,7 +51,7 @@ impl Default for Config {
             max_request_bytes: 100 << 20,
             max_other_request_bytes: 4 << 20,
             request_memory_bytes: 256 << 20,
-            fetch_memory_bytes: 128 << 20,
+            fetch_session_slots: 1000,
             max_fetch_bytes: 55 << 20,
             max_connections: 4096,
             max_idle: Duration::from_secs(600),

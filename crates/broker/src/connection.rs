@@ -5,22 +5,25 @@
 //! this connection and no other.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::slice;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use headwater_coordinator::Client;
 use headwater_wire::messages::RequestHeaderData;
 use headwater_wire::request_header_version;
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
-use crate::api::{self, Api, Call, CallError, Outgoing, Serving};
+use crate::api::{self, Api, Call, CallError, Serving};
 use crate::broker::Shared;
 use crate::frame::{Frame, FrameError, FrameReader};
+use crate::outgoing::Outgoing;
+use crate::sending::{self, SendError};
 
 /// How many Produce requests of one connection wait for the disk at once.
 const PIPELINED: usize = 32;
@@ -34,7 +37,7 @@ enum Ended {
     #[error("a response was not read in time")]
     Unread,
     #[error(transparent)]
-    Write(std::io::Error),
+    Send(#[from] SendError),
     #[error("the broker stops")]
     Stopped,
     #[error("the client has gone")]
@@ -44,7 +47,10 @@ enum Ended {
 impl Ended {
     /// Whether someone should look at it: clients come and go, but they do not send nonsense.
     fn is_notable(&self) -> bool {
-        !matches!(self, Self::Write(_) | Self::Stopped | Self::Gone | Self::Frame(FrameError::Io(_)))
+        !matches!(
+            self,
+            Self::Send(SendError::Socket(_)) | Self::Stopped | Self::Gone | Self::Frame(FrameError::Io(_))
+        )
     }
 }
 
@@ -78,12 +84,34 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, sto
     }
 }
 
-/// Never ends when nothing is pending.
-async fn first(pending: &mut VecDeque<Pending>) -> Result<Option<Outgoing>, CallError> {
-    match pending.front_mut() {
-        Some(pending) => pending.serving.as_mut().await,
-        None => std::future::pending().await,
+/// Answers that are ready, and what ended the connection after them.
+#[derive(Default)]
+struct Ready {
+    answers: Vec<Outgoing>,
+    failed: Option<CallError>,
+}
+
+/// Waits for the first and takes what is ready after it, so that one commit's answers leave together. Never ends
+/// when nothing is pending.
+async fn ready(pending: &mut VecDeque<Pending>) -> Ready {
+    poll_fn(|context| poll_ready(pending, context)).await
+}
+
+fn poll_ready(pending: &mut VecDeque<Pending>, context: &mut Context<'_>) -> Poll<Ready> {
+    let mut ready = Ready::default();
+    let mut any = false;
+    while ready.failed.is_none()
+        && let Some(first) = pending.front_mut()
+        && let Poll::Ready(answer) = first.serving.as_mut().poll(context)
+    {
+        pending.pop_front();
+        any = true;
+        match answer {
+            Ok(answer) => ready.answers.extend(answer),
+            Err(error) => ready.failed = Some(error),
+        }
     }
+    if any { Poll::Ready(ready) } else { Poll::Pending }
 }
 
 impl Connection {
@@ -92,10 +120,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 _ = self.stop.changed() => return self.drain().await,
-                answer = first(&mut self.pending) => {
-                    self.pending.pop_front();
-                    self.write(answer?).await?;
-                }
+                ready = ready(&mut self.pending) => self.answer(ready).await?,
                 frame = self.reader.next(&self.shared.config), if self.pending.len() < PIPELINED => {
                     match frame {
                         Ok(Some(frame)) => self.accept(frame).await?,
@@ -112,11 +137,16 @@ impl Connection {
 
     /// Answers what was accepted.
     async fn drain(&mut self) -> Result<(), Ended> {
-        while let Some(mut pending) = self.pending.pop_front() {
-            let answer = pending.serving.as_mut().await?;
-            self.write(answer).await?;
+        while !self.pending.is_empty() {
+            let ready = ready(&mut self.pending).await;
+            self.answer(ready).await?;
         }
         Ok(())
+    }
+
+    async fn answer(&mut self, ready: Ready) -> Result<(), Ended> {
+        self.write(&ready.answers).await?;
+        ready.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn accept(&mut self, frame: Frame) -> Result<(), Ended> {
@@ -124,7 +154,7 @@ impl Connection {
             Ok(understood) => understood,
             Err(error) => {
                 self.drain().await?;
-                return self.write(Some(api::answer_unknown_version(error)?)).await;
+                return self.write(slice::from_ref(&api::answer_unknown_version(error)?)).await;
             }
         };
         if api.pipelined {
@@ -135,11 +165,12 @@ impl Connection {
         self.drain().await?;
         let mut serving = (api.serve)(call, body);
         let answer = tokio::select! {
+            biased;
             answer = &mut serving => answer?,
             () = self.reader.closed() => return Err(Ended::Gone),
             _ = self.stop.changed() => return Err(Ended::Stopped),
         };
-        self.write(answer).await
+        self.write(answer.as_slice()).await
     }
 
     fn understand(&self, frame: &Frame) -> Result<(&'static Api, Call, bytes::Bytes), CallError> {
@@ -148,19 +179,15 @@ impl Connection {
         let api = api::find(key, version, correlation_id)?;
         let header = RequestHeaderData::read(&mut body, request_header_version(key, version));
         let header = header.map_err(|error| CallError::Decode { key, version, error })?;
-        let client = Client {
-            id: header.client_id.map_or_else(String::new, |id| id.as_str().to_owned()),
-            host: format!("/{}", self.peer.ip().to_canonical()),
-        };
-        let shared = Arc::clone(&self.shared);
-        Ok((api, Call { shared, key, version, correlation_id, client, local: self.local }, body))
+        let (shared, client_id) = (Arc::clone(&self.shared), header.client_id);
+        let (peer, local) = (self.peer, self.local);
+        Ok((api, Call { shared, key, version, correlation_id, client_id, peer, local }, body))
     }
 
-    async fn write(&mut self, outgoing: Option<Outgoing>) -> Result<(), Ended> {
+    async fn write(&mut self, answers: &[Outgoing]) -> Result<(), Ended> {
         self.reader.answered(&self.shared.config);
-        let Some(Outgoing { frame, memory }) = outgoing else { return Ok(()) };
-        let written = timeout(self.shared.config.transfer_timeout, self.writer.write_all(&frame)).await;
-        drop(memory);
-        written.map_err(|_| Ended::Unread)?.map_err(Ended::Write)
+        let sending = sending::send(&mut self.writer, answers);
+        timeout(self.shared.config.transfer_timeout, sending).await.map_err(|_| Ended::Unread)??;
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! connection's own buffer.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -12,7 +13,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::Config;
 use crate::broker::Shared;
@@ -24,6 +25,10 @@ const LENGTH: usize = 4;
 const SMALL: usize = 64 << 10;
 /// What a request may grow to when it is decoded; the batches of a Produce request stay as they are.
 const GROWTH: usize = 16;
+/// Room for the start of a request of which nothing is known.
+const LEAST: usize = 4 << 10;
+/// Room that a read leaves unused tells that there is nothing more, without another system call.
+const SPARE: usize = 64;
 /// How far the buffer grows ahead of the bytes that are there.
 const STEP: usize = 1 << 20;
 
@@ -60,18 +65,25 @@ pub struct FrameReader {
     permit: Option<OwnedSemaphorePermit>,
     /// When the connection is given up: it moves with each request that begins or ends.
     deadline: Instant,
+    /// Rings at the deadline or before: it is set anew only when it has rung too early, or would ring too late.
+    alarm: Pin<Box<Sleep>>,
+    /// Room for a request like the last one, so that one read gets all of it.
+    usual: usize,
     arriving: bool,
     ended: bool,
 }
 
 impl FrameReader {
     pub fn new(stream: OwnedReadHalf, shared: &Shared) -> Self {
+        let deadline = Instant::now() + shared.config.max_idle;
         Self {
             stream,
             buffer: BytesMut::new(),
             memory: Arc::clone(&shared.request_memory),
             permit: None,
-            deadline: Instant::now() + shared.config.max_idle,
+            deadline,
+            alarm: Box::pin(sleep_until(deadline)),
+            usual: LEAST,
             arriving: false,
             ended: false,
         }
@@ -95,20 +107,40 @@ impl FrameReader {
                     self.buffer.advance(LENGTH);
                     let bytes = self.buffer.split_to(size).freeze();
                     self.arriving = false;
+                    self.usual = (LENGTH + size + SPARE).clamp(LEAST, SMALL);
                     self.deadline = Instant::now() + config.max_idle;
                     return Ok(Some(Frame { bytes, memory: self.permit.take() }));
                 }
-                self.buffer.reserve((LENGTH + size - self.buffer.len()).min(STEP));
+                self.buffer.reserve((LENGTH + size + SPARE - self.buffer.len()).min(STEP));
             } else {
-                self.buffer.reserve(SMALL / 16);
+                self.buffer.reserve(self.usual);
             }
             if self.ended {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Truncated) };
             }
-            match timeout_at(self.deadline, self.stream.read_buf(&mut self.buffer)).await {
-                Ok(read) => self.ended = read? == 0,
-                Err(_) if self.buffer.is_empty() => return Ok(None),
-                Err(_) => return Err(FrameError::Late),
+            match self.read().await? {
+                Some(read) => self.ended = read == 0,
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(FrameError::Late),
+            }
+        }
+    }
+
+    /// How many bytes came; `None` when none did in time.
+    async fn read(&mut self) -> io::Result<Option<usize>> {
+        if self.deadline < self.alarm.deadline() {
+            self.alarm.as_mut().reset(self.deadline);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                read = self.stream.read_buf(&mut self.buffer) => return read.map(Some),
+                () = self.alarm.as_mut() => {
+                    if self.deadline <= Instant::now() {
+                        return Ok(None);
+                    }
+                    self.alarm.as_mut().reset(self.deadline);
+                }
             }
         }
     }
@@ -131,7 +163,7 @@ impl FrameReader {
             if self.buffer.len() >= SMALL {
                 return std::future::pending().await;
             }
-            self.buffer.reserve(SMALL / 16);
+            self.buffer.reserve(LEAST);
             match self.stream.read_buf(&mut self.buffer).await {
                 Ok(read) => self.ended = read == 0,
                 Err(_) => self.ended = true,

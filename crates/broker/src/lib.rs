@@ -6,9 +6,8 @@
 //! Invariant: nothing is answered before the commit that carries it is on disk, and nothing that a client
 //! sends can cost more than its own connection.
 //!
-//! Deliberately absent: replication (one node leads everything), TLS, SASL and ACLs, quotas, fetch sessions
-//! (answered sessionless), the consumer and share group protocols of KIP-848 and KIP-932, deletion by
-//! retention and compaction.
+//! Deliberately absent: replication (one node leads everything), TLS, SASL and ACLs, quotas, the consumer
+//! and share group protocols of KIP-848 and KIP-932, deletion by retention and compaction.
 
 mod advertised;
 mod api;
@@ -23,6 +22,9 @@ mod engine;
 mod error;
 mod frame;
 mod listener;
+mod outgoing;
+mod sendfile;
+mod sending;
 mod waiters;
 
 pub use broker::Broker;

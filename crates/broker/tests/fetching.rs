@@ -5,9 +5,12 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Raw, batch, batches, fetch, start};
+use headwater_broker::{Broker, Config};
 use headwater_wire::messages::fetch_request::FetchPartition;
+use headwater_wire::messages::fetch_request::ForgottenTopic;
+use headwater_wire::messages::fetch_response::PartitionData;
 use headwater_wire::messages::*;
-use headwater_wire::{ErrorCode, KafkaUuid};
+use headwater_wire::{ErrorCode, KafkaString, KafkaUuid};
 
 /// Far above what any wait in these tests should take, far below what hangs the suite.
 const LONG_MS: i32 = 30_000;
@@ -138,6 +141,122 @@ async fn topics_are_fetched_by_id_until_they_are_deleted() {
         raw.call(&by_id(1), 13).await.responses[0].partitions[0].error_code,
         ErrorCode::UnknownTopicId.code()
     );
+}
+
+#[tokio::test]
+async fn records_of_any_size_arrive_whole_in_every_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    let topics = Some(vec![MetadataRequestTopic::default().with_name(Some("t".to_owned().into()))]);
+    let known = raw.call(&MetadataRequestData::default().with_topics(topics), 12).await;
+    let sizes = [10, 130_000, 900_000, 3_000, 400_000];
+    for (n, size) in sizes.iter().enumerate() {
+        let value = n.to_string().repeat(*size);
+        assert_eq!(raw.produce("t", n as i32 % 2, batch(&[&value])).await.error_code, 0);
+    }
+    for version in 4..=17 {
+        let mut request = fetch("t", 0, 0);
+        request.topics[0]
+            .partitions
+            .push(FetchPartition::default().with_partition(1).with_partition_max_bytes(16 << 20));
+        if version >= 13 {
+            request.topics[0].topic = KafkaString::default();
+            request.topics[0].topic_id = known.topics[0].topic_id;
+        }
+        let response = raw.call(&request, version).await;
+        for (index, partition) in response.responses[0].partitions.iter().enumerate() {
+            let found = batches(partition.records.clone().unwrap());
+            let values = found.iter().map(|(_, records)| records[0].value.as_ref().unwrap().len());
+            let expected: Vec<usize> = sizes.iter().skip(index).step_by(2).copied().collect();
+            assert_eq!(values.collect::<Vec<_>>(), expected, "v{version} partition {index}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_nobody_reads_ends_its_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Config {
+        transfer_timeout: Duration::from_millis(300),
+        max_connections: 1,
+        ..common::config(dir.path())
+    };
+    let broker = Broker::start(limits).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let value = "x".repeat(1_000_000);
+    for _ in 0..30 {
+        assert_eq!(raw.produce("t", 0, batch(&[&value])).await.error_code, 0);
+    }
+    let mut request = fetch("t", 0, 0);
+    request.topics[0].partitions[0].partition_max_bytes = 32 << 20;
+    raw.send(&request, 11).await;
+    loop {
+        // There is a place when the connection before has ended.
+        let mut next = Raw::connect(&broker).await;
+        next.send(&ApiVersionsRequestData::default(), 0).await;
+        if next.frame().await.is_ok() {
+            break;
+        }
+    }
+    assert!(raw.frame().await.is_err(), "it was cut short");
+}
+
+/// Partitions of a response, with how many batches each has.
+fn news(response: &FetchResponseData) -> Vec<(i32, usize)> {
+    assert_eq!(response.error_code, 0, "{response:?}");
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    let count = |partition: &PartitionData| batches(partition.records.clone().unwrap()).len();
+    partitions.map(|partition| (partition.partition_index, count(partition))).collect()
+}
+
+#[tokio::test]
+async fn a_fetch_session_is_told_only_what_is_new_on_any_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let (mut raw, mut other) = (Raw::connect(&broker).await, Raw::connect(&broker).await);
+    raw.create_topic("t", 3).await;
+    let partition = |index, offset| {
+        FetchPartition::default()
+            .with_partition(index)
+            .with_fetch_offset(offset)
+            .with_partition_max_bytes(1 << 20)
+    };
+    let request = |id, epoch, partitions: Vec<FetchPartition>| {
+        let mut request = fetch("t", 0, 0).with_session_id(id).with_session_epoch(epoch);
+        match partitions.is_empty() {
+            true => request.topics.clear(),
+            false => request.topics[0].partitions = partitions,
+        }
+        request
+    };
+    let all = (0..3).map(|index| partition(index, 0)).collect();
+    let begun = raw.call(&request(0, 0, all), 12).await;
+    let id = begun.session_id;
+    assert_ne!(id, 0);
+    assert_eq!(news(&begun), [(0, 0), (1, 0), (2, 0)]);
+    assert!(news(&raw.call(&request(id, 1, vec![]), 12).await).is_empty());
+    let waiting = request(id, 2, vec![]).with_max_wait_ms(LONG_MS);
+    raw.send(&waiting, 12).await;
+    other.produce("t", 1, batch(&["a"])).await;
+    assert_eq!(news(&raw.receive::<FetchRequestData>(12, 0).await), [(1, 1)]);
+    let third = other.call(&request(id, 3, vec![partition(1, 1)]), 12).await;
+    assert_eq!((news(&third), third.session_id), (vec![], id), "its high watermark is known");
+    other.produce("t", 2, batch(&["b"])).await;
+    let mut forgetting = request(id, 4, vec![]);
+    forgetting.forgotten_topics_data =
+        vec![ForgottenTopic::default().with_topic("t".to_owned().into()).with_partitions(vec![2])];
+    assert!(news(&other.call(&forgetting, 12).await).is_empty());
+    let refused = other.call(&request(id, 4, vec![]), 12).await;
+    assert_eq!(refused.error_code, ErrorCode::InvalidFetchSessionEpoch.code());
+    let refused = other.call(&request(id, 5, vec![]), 13).await;
+    assert_eq!(refused.error_code, ErrorCode::FetchSessionTopicIdError.code());
+    let ended = other.call(&request(id, -1, vec![partition(2, 0)]), 12).await;
+    assert_eq!((news(&ended), ended.session_id), (vec![(2, 1)], 0));
+    let gone = other.call(&request(id, 5, vec![]), 12).await;
+    assert_eq!(gone.error_code, ErrorCode::FetchSessionIdNotFound.code());
 }
 
 async fn position(raw: &mut Raw, timestamp: i64) -> (i64, i64) {

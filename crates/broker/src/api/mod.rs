@@ -20,16 +20,18 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use headwater_coordinator::{Client, Request, Response};
 use headwater_wire::messages::*;
 use headwater_wire::{ApiKey, KafkaString, KafkaUuid, ProtocolError, response_header_version};
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::broker::Shared;
 use crate::engine::Unavailable;
 use crate::frame::SHORTEST;
+use crate::outgoing::Outgoing;
+
+pub use fetch::Sessions;
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]
@@ -44,17 +46,12 @@ pub enum CallError {
     Implausible(usize),
     #[error("a response of API {key} v{version} cannot be written: {error}; this is an error in Headwater")]
     Encode { key: i16, version: i16, error: ProtocolError },
+    #[error("a response of API {key} that is longer than a frame can be; ask for less at once")]
+    TooLong { key: i16 },
     #[error("the coordinator answered API {key} with something else; this is an error in Headwater")]
     Mismatch { key: i16 },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-}
-
-/// One response with its length in front; memory that was taken for it is given back when it is sent.
-#[derive(Debug)]
-pub struct Outgoing {
-    pub frame: BytesMut,
-    pub memory: Option<OwnedSemaphorePermit>,
 }
 
 pub type Serving = Pin<Box<dyn Future<Output = Result<Option<Outgoing>, CallError>> + Send>>;
@@ -78,14 +75,23 @@ pub struct Call {
     pub key: i16,
     pub version: i16,
     pub correlation_id: i32,
-    pub client: Client,
+    pub client_id: Option<KafkaString>,
+    /// Where the client came from.
+    pub peer: SocketAddr,
     /// Where the client came to.
     pub local: SocketAddr,
 }
 
 impl Call {
     pub async fn ask(&self, request: Request) -> Result<Response, CallError> {
-        Ok(self.shared.engine.ask(self.client.clone(), request).await?)
+        Ok(self.shared.engine.ask(self.client(), request).await?)
+    }
+
+    fn client(&self) -> Client {
+        Client {
+            id: optional(&self.client_id).unwrap_or_default(),
+            host: format!("/{}", self.peer.ip().to_canonical()),
+        }
     }
 
     fn mismatch(&self) -> CallError {
@@ -102,23 +108,25 @@ impl Call {
         (host.into(), port)
     }
 
-    /// A response frame around what `write` writes.
-    fn frame(
+    fn unwritable(&self, error: ProtocolError) -> CallError {
+        CallError::Encode { key: self.key, version: self.version, error }
+    }
+
+    /// A response to this request with room for its body.
+    fn begin(&self, body: usize) -> Outgoing {
+        let tagged = response_header_version(self.key, self.version) == 1;
+        Outgoing::begin(self.correlation_id, tagged, body)
+    }
+
+    /// A response of what `write` writes.
+    fn respond(
         &self,
         length: Result<usize, ProtocolError>,
         write: impl FnOnce(&mut BytesMut) -> Result<(), ProtocolError>,
-    ) -> Result<BytesMut, CallError> {
-        let failed = |error| CallError::Encode { key: self.key, version: self.version, error };
-        let mut frame = BytesMut::with_capacity(length.map_err(failed)? + 16);
-        frame.put_i32(0);
-        frame.put_i32(self.correlation_id);
-        if response_header_version(self.key, self.version) == 1 {
-            frame.put_u8(0);
-        }
-        write(&mut frame).map_err(failed)?;
-        let length = (frame.len() - 4) as i32;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        Ok(frame)
+    ) -> Result<Outgoing, CallError> {
+        let mut outgoing = self.begin(length.map_err(|error| self.unwritable(error))?);
+        write(outgoing.bytes_mut()).map_err(|error| self.unwritable(error))?;
+        outgoing.seal().ok_or(CallError::TooLong { key: self.key })
     }
 }
 
@@ -131,8 +139,7 @@ macro_rules! served {
                 drop(body);
                 let response = $handler(&call, request).await?;
                 let length = response.encoded_len(call.version);
-                let frame = call.frame(length, |buffer| response.write(buffer, call.version))?;
-                Ok(Some(Outgoing { frame, memory: None }))
+                call.respond(length, |buffer| response.write(buffer, call.version)).map(Some)
             })
         }
     };
@@ -213,7 +220,7 @@ pub fn find(key: i16, version: i16, correlation_id: i32) -> Result<&'static Api,
 pub fn answer_unknown_version(error: CallError) -> Result<Outgoing, CallError> {
     match error {
         CallError::Unsupported { key, correlation_id, .. } if key == ApiKey::ApiVersions as i16 => {
-            Ok(Outgoing { frame: versions::unsupported(correlation_id)?, memory: None })
+            versions::unsupported(correlation_id)
         }
         error => Err(error),
     }

@@ -11,7 +11,7 @@ use headwater_wire::messages::produce_response::{
 };
 use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
 
-use super::{Call, CallError, Outgoing, Serving, optional, skim};
+use super::{Call, CallError, Serving, optional, skim};
 use crate::catalog::Topic;
 use crate::clock;
 use crate::engine::{Answer, Batch, Produce, Produced, Refusal};
@@ -59,8 +59,7 @@ pub fn serve(call: Call, mut body: Bytes) -> Serving {
         }
         let response = respond(&call, topics, produced);
         let length = response.encoded_len(call.version);
-        let frame = call.frame(length, |buffer| response.write(buffer, call.version))?;
-        Ok(Some(Outgoing { frame, memory: None }))
+        call.respond(length, |buffer| response.write(buffer, call.version)).map(Some)
     })
 }
 

@@ -1,6 +1,5 @@
 //! ApiVersions: the table, and the features that clients decide by.
 
-use bytes::{BufMut, BytesMut};
 use headwater_wire::messages::ApiVersionsRequestData;
 use headwater_wire::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponseData, FinalizedFeatureKey, SupportedFeatureKey,
@@ -8,6 +7,7 @@ use headwater_wire::messages::api_versions_response::{
 use headwater_wire::{ApiKey, ErrorCode, KafkaString};
 
 use super::{APIS, Call, CallError};
+use crate::outgoing::Outgoing;
 
 /// KIP-890: every transaction has its own epoch, and writing to a partition adds it.
 const TRANSACTION_VERSION: i16 = 2;
@@ -41,16 +41,13 @@ pub async fn versions(call: &Call, _: ApiVersionsRequestData) -> Result<ApiVersi
 }
 
 /// The answer to a version that we do not know, in v0.
-pub fn unsupported(correlation_id: i32) -> Result<BytesMut, CallError> {
+pub fn unsupported(correlation_id: i32) -> Result<Outgoing, CallError> {
+    let key = ApiKey::ApiVersions as i16;
     let response = ApiVersionsResponseData::default()
         .with_error_code(ErrorCode::UnsupportedVersion.code())
         .with_api_keys(keys());
-    let mut frame = BytesMut::new();
-    frame.put_i32(0);
-    frame.put_i32(correlation_id);
-    let key = ApiKey::ApiVersions as i16;
-    response.write(&mut frame, 0).map_err(|error| CallError::Encode { key, version: 0, error })?;
-    let length = (frame.len() - 4) as i32;
-    frame[..4].copy_from_slice(&length.to_be_bytes());
-    Ok(frame)
+    let mut outgoing = Outgoing::begin(correlation_id, false, 0);
+    let written = response.write(outgoing.bytes_mut(), 0);
+    written.map_err(|error| CallError::Encode { key, version: 0, error })?;
+    outgoing.seal().ok_or(CallError::TooLong { key })
 }

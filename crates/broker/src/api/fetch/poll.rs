@@ -1,0 +1,200 @@
+//! Looks for records, and waits for those that are not there yet.
+//!
+//! Invariant: the first batch that is found is returned whatever its size, so that nobody gets stuck; after it
+//! the limits hold.
+
+use std::sync::Arc;
+
+use headwater_log::{LogError, Offsets, PartitionId, RealDisk};
+use headwater_wire::ErrorCode;
+use tokio::time::{Instant, timeout_at};
+
+use super::asked::{Asked, Limits};
+use super::scatter::Answer;
+use crate::broker::Shared;
+use crate::catalog::Topic;
+
+type Located = headwater_log::Located<RealDisk>;
+
+/// A partition that was asked for, and the one it is.
+struct Wanted {
+    asked: Asked,
+    place: Result<PartitionId, ErrorCode>,
+}
+
+pub struct Poll {
+    wanted: Vec<Wanted>,
+    limits: Limits,
+}
+
+/// What there is of one partition.
+pub enum Found {
+    Records(Located),
+    /// The response is full; where the partition is.
+    Full(Offsets),
+    Refused(ErrorCode),
+}
+
+struct Look {
+    found: Vec<Found>,
+    bytes: usize,
+    refused: bool,
+}
+
+impl Poll {
+    pub fn new(shared: &Shared, asked: Vec<Asked>, by_id: bool, limits: Limits) -> Self {
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(asked.len());
+        let mut topic: Option<Arc<Topic>> = None;
+        for asked in asked {
+            // Partitions of one topic come together.
+            if wanted.last().is_none_or(|last| last.asked.topic != asked.topic) {
+                topic = match by_id {
+                    true => shared.catalog.by_id(&asked.topic.id.to_bytes()),
+                    false => shared.catalog.by_name(asked.topic.name.as_str()),
+                };
+            }
+            let place = match &topic {
+                None if by_id => Err(ErrorCode::UnknownTopicId),
+                None => Err(ErrorCode::UnknownTopicOrPartition),
+                Some(_) if asked.leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
+                Some(topic) => topic.partition(asked.index).ok_or(ErrorCode::UnknownTopicOrPartition),
+            };
+            wanted.push(Wanted { asked, place });
+        }
+        Self { wanted, limits }
+    }
+
+    /// Returns when there is enough, an error to tell, or no more time; one result for each partition.
+    pub async fn run(&self, shared: &Shared) -> Vec<Found> {
+        if let Some(found) = self.enough(shared) {
+            return found;
+        }
+        let places = self.wanted.iter().filter_map(|wanted| wanted.place.ok()).collect();
+        let waiting = shared.waiters.register(places);
+        loop {
+            if let Some(found) = self.enough(shared) {
+                return found;
+            }
+            if timeout_at(self.limits.deadline, waiting.woken()).await.is_err() {
+                return self.look(shared).found;
+            }
+        }
+    }
+
+    fn enough(&self, shared: &Shared) -> Option<Vec<Found>> {
+        let look = self.look(shared);
+        let enough = look.refused
+            || look.bytes >= self.limits.min_bytes
+            || self.available(shared) >= self.limits.min_bytes
+            || self.limits.deadline <= Instant::now();
+        enough.then_some(look.found)
+    }
+
+    /// What the partitions have, each within its own limit: the response's limit may be below the minimum.
+    fn available(&self, shared: &Shared) -> usize {
+        if self.limits.min_bytes <= 1 {
+            return 0;
+        }
+        let sizes = self.wanted.iter().filter_map(|wanted| {
+            let (asked, isolation) = (&wanted.asked, self.limits.isolation);
+            shared.reader.available(wanted.place.ok()?, asked.offset, asked.max_bytes, isolation).ok()
+        });
+        sizes.sum()
+    }
+
+    fn look(&self, shared: &Shared) -> Look {
+        let mut look = Look { found: Vec::with_capacity(self.wanted.len()), bytes: 0, refused: false };
+        for wanted in &self.wanted {
+            let left = self.limits.max_bytes.saturating_sub(look.bytes);
+            let full = left == 0 && look.bytes > 0;
+            let found = match wanted.place {
+                Err(code) => Err(code),
+                Ok(place) if full => peek(shared, place, &wanted.asked),
+                Ok(place) => self.locate(shared, place, &wanted.asked, left),
+            };
+            match &found {
+                Ok(Found::Records(located)) => look.bytes += located.bytes,
+                Ok(_) => {}
+                Err(_) => look.refused = true,
+            }
+            look.found.push(found.unwrap_or_else(Found::Refused));
+        }
+        look
+    }
+
+    fn locate(
+        &self,
+        shared: &Shared,
+        place: PartitionId,
+        asked: &Asked,
+        left: usize,
+    ) -> Result<Found, ErrorCode> {
+        let most = asked.max_bytes.min(left);
+        let located = shared.reader.locate(place, asked.offset, most, self.limits.isolation);
+        located.map(Found::Records).map_err(|error| code(&error))
+    }
+
+    /// Puts what was found beside what was asked.
+    pub fn answers(self, found: Vec<Found>) -> Vec<Answer> {
+        let isolation = self.limits.isolation;
+        self.wanted
+            .into_iter()
+            .zip(found)
+            .map(|(Wanted { asked, .. }, found)| match found {
+                Found::Records(located) => Answer::of_records(asked, located, isolation),
+                Found::Full(offsets) => Answer::of_offsets(asked, offsets, isolation),
+                Found::Refused(code) => Answer::of_error(asked, code),
+            })
+            .collect()
+    }
+}
+
+/// Where the partition is, without records.
+fn peek(shared: &Shared, place: PartitionId, asked: &Asked) -> Result<Found, ErrorCode> {
+    let offsets = shared.reader.offsets(place).map_err(|error| code(&error))?;
+    match (offsets.log_start..=offsets.high_watermark).contains(&asked.offset) {
+        true => Ok(Found::Full(offsets)),
+        false => Err(ErrorCode::OffsetOutOfRange),
+    }
+}
+
+/// Waits for the disk, where records are not in memory, so that no connection's task has to.
+pub async fn prepare(found: Vec<Found>) -> Vec<Found> {
+    if !found.iter().any(Found::is_cold) {
+        return found;
+    }
+    let partitions = found.len();
+    let preparing = tokio::task::spawn_blocking(move || found.into_iter().map(prepare_one).collect());
+    preparing.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a fetch could not be prepared");
+        (0..partitions).map(|_| Found::Refused(ErrorCode::UnknownServerError)).collect()
+    })
+}
+
+fn prepare_one(mut found: Found) -> Found {
+    if let Found::Records(located) = &mut found
+        && !located.is_warm()
+        && let Err(error) = located.prepare()
+    {
+        return Found::Refused(code(&error));
+    }
+    found
+}
+
+impl Found {
+    fn is_cold(&self) -> bool {
+        matches!(self, Self::Records(located) if !located.is_warm())
+    }
+}
+
+fn code(error: &LogError) -> ErrorCode {
+    match error {
+        LogError::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+        LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        LogError::Damaged { .. } => ErrorCode::CorruptMessage,
+        error => {
+            tracing::error!(%error, "the log cannot be read");
+            ErrorCode::KafkaStorageError
+        }
+    }
+}

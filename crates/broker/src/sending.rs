@@ -1,0 +1,217 @@
+//! Sends responses: bytes as they are, records from the log's files by sendfile(2).
+//!
+//! Long ranges go from the page cache to the socket within the kernel. Short ones are read and leave with what
+//! is around them: up to [`DIRECT`], one copy costs less than the system calls it saves. What is not a plain
+//! socket gets everything that way.
+//!
+//! Invariant: what was announced is sent in full, or the connection ends; nothing is ever made up in between.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use headwater_log::FileRange;
+use thiserror::Error;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::outgoing::{Outgoing, Part};
+use crate::sendfile;
+
+/// From this length on a range is sent by the kernel.
+const DIRECT: usize = 128 << 10;
+/// So much is read before it is sent: what the processor's nearer cache holds.
+const STAGE: usize = 64 << 10;
+/// Up to so much between two ranges is read with them: another system call costs more.
+const GAP: u64 = 4 << 10;
+/// Room for what ends a response.
+const TAIL: usize = 64;
+
+#[derive(Debug, Error)]
+pub enum SendError {
+    #[error(transparent)]
+    Socket(io::Error),
+    #[error(
+        "{length} bytes of the log at byte {position} of a file cannot be read: {source}; check the disk and the log's directory"
+    )]
+    Log { position: u64, length: usize, source: io::Error },
+}
+
+/// What a connection writes to.
+pub trait Wire: AsyncWrite + Unpin + Send {
+    /// The socket to which the kernel may write; `None` where bytes are changed on their way.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Wire for OwnedWriteHalf {
+    fn socket(&self) -> Option<&TcpStream> {
+        cfg!(target_os = "linux").then(|| self.as_ref())
+    }
+}
+
+/// Sends responses in their order; those without records leave together.
+pub async fn send(wire: &mut impl Wire, answers: &[Outgoing]) -> Result<(), SendError> {
+    let mut rest = answers;
+    while let Some(answer) = rest.first() {
+        let plain: Vec<&[u8]> = rest.iter().map_while(Outgoing::as_bytes).collect();
+        if plain.is_empty() {
+            send_scattered(wire, answer).await?;
+            rest = &rest[1..];
+        } else {
+            write_all(wire, &plain).await.map_err(SendError::Socket)?;
+            rest = &rest[plain.len()..];
+        }
+    }
+    Ok(())
+}
+
+async fn write_all(wire: &mut impl Wire, pieces: &[&[u8]]) -> io::Result<()> {
+    if let [piece] = pieces {
+        return wire.write_all(piece).await;
+    }
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut slices = &mut slices[..];
+    while !slices.is_empty() {
+        let written = wire.write_vectored(slices).await?;
+        if written == 0 {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut slices, written);
+    }
+    Ok(())
+}
+
+async fn send_scattered(wire: &mut impl Wire, answer: &Outgoing) -> Result<(), SendError> {
+    let mut staged = Vec::new();
+    for part in answer.parts() {
+        match part {
+            Part::Bytes(bytes) => staged.extend_from_slice(bytes),
+            Part::Files(ranges) => send_ranges(wire, &mut staged, ranges).await?,
+        }
+    }
+    flush(wire, &mut staged, More::Nothing).await.map_err(SendError::Socket)
+}
+
+/// Sends ranges or stages them, each as it costs least.
+async fn send_ranges(
+    wire: &mut impl Wire,
+    staged: &mut Vec<u8>,
+    mut ranges: &[FileRange<File>],
+) -> Result<(), SendError> {
+    while let Some(first) = ranges.first() {
+        let (span, rest) = ranges.split_at(near(ranges));
+        let length = span_length(span);
+        if first.length >= DIRECT && wire.socket().is_some() {
+            send_direct(wire, staged, first).await?;
+        } else if length > STAGE {
+            copy(wire, staged, first, 0).await?;
+        } else {
+            if staged.len() + length > STAGE {
+                flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
+            }
+            load(span, staged)?;
+        }
+        ranges = rest;
+    }
+    Ok(())
+}
+
+async fn send_direct(
+    wire: &mut impl Wire,
+    staged: &mut Vec<u8>,
+    range: &FileRange<File>,
+) -> Result<(), SendError> {
+    flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
+    let sent = match wire.socket() {
+        Some(socket) => sendfile::send(socket, range).await?,
+        None => 0,
+    };
+    copy(wire, staged, range, sent).await
+}
+
+/// Stages a range from `done` on, and sends what is too much to keep.
+async fn copy(
+    wire: &mut impl Wire,
+    staged: &mut Vec<u8>,
+    range: &FileRange<File>,
+    mut done: usize,
+) -> Result<(), SendError> {
+    while done < range.length {
+        if staged.len() >= STAGE {
+            flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
+        }
+        let length = (range.length - done).min(STAGE - staged.len());
+        read(&range.file, range.position + done as u64, length, staged)?;
+        done += length;
+    }
+    Ok(())
+}
+
+/// Appends a part of a file.
+fn read(file: &File, position: u64, length: usize, staged: &mut Vec<u8>) -> Result<(), SendError> {
+    let from = staged.len();
+    staged.reserve(length + TAIL);
+    staged.resize(from + length, 0);
+    let read = file.read_exact_at(&mut staged[from..], position);
+    read.map_err(|source| SendError::Log { position, length, source })
+}
+
+/// How many ranges, the first one included, one read gets: of the same file, with little in between.
+fn near(ranges: &[FileRange<File>]) -> usize {
+    let is_near = |pair: &&[FileRange<File>]| {
+        let end = pair[0].position + pair[0].length as u64;
+        Arc::ptr_eq(&pair[0].file, &pair[1].file)
+            && (end..=end + GAP).contains(&pair[1].position)
+            && pair[1].position + pair[1].length as u64 - ranges[0].position <= STAGE as u64
+    };
+    1 + ranges.windows(2).take_while(is_near).count()
+}
+
+/// From the beginning of the first to the end of the last.
+fn span_length(near: &[FileRange<File>]) -> usize {
+    match near {
+        [first, .., last] => (last.position - first.position) as usize + last.length,
+        [only] => only.length,
+        [] => 0,
+    }
+}
+
+/// Stages ranges with one read, and takes out what is between them.
+fn load(near: &[FileRange<File>], staged: &mut Vec<u8>) -> Result<(), SendError> {
+    let Some(first) = near.first() else { return Ok(()) };
+    let from = staged.len();
+    read(&first.file, first.position, span_length(near), staged)?;
+    let mut to = from + first.length;
+    for range in &near[1..] {
+        let at = from + (range.position - first.position) as usize;
+        staged.copy_within(at..at + range.length, to);
+        to += range.length;
+    }
+    staged.truncate(to);
+    Ok(())
+}
+
+/// Whether the kernel should wait for more before it sends a segment that is not full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    Follows,
+    Nothing,
+}
+
+async fn flush(wire: &mut impl Wire, staged: &mut Vec<u8>, more: More) -> io::Result<()> {
+    match wire.socket() {
+        Some(socket) if more == More::Follows && !staged.is_empty() => {
+            sendfile::write_ahead(socket, staged).await?
+        }
+        _ => wire.write_all(staged).await?,
+    }
+    staged.clear();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
