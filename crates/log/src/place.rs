@@ -103,6 +103,9 @@ pub struct Extent {
     /// Written or checked by this process, so that readers need not look at the bytes again.
     #[serde(skip)]
     pub verified: bool,
+    /// Of an extent that is not verified, the offsets that are: from, and up to without.
+    #[serde(skip)]
+    pub checked: (Offset, Offset),
 }
 
 impl Extent {
@@ -115,6 +118,7 @@ impl Extent {
             bytes: u64::from(place.size),
             max_timestamp: place.max_timestamp,
             verified,
+            checked: (0, 0),
         }
     }
 
@@ -123,6 +127,17 @@ impl Extent {
         self.batches += 1;
         self.bytes += u64::from(place.size);
         self.max_timestamp = self.max_timestamp.max(place.max_timestamp);
+    }
+
+    pub fn is_checked(&self, place: &BatchPlace) -> bool {
+        self.verified || (self.checked.0 <= place.base_offset && place.last_offset < self.checked.1)
+    }
+
+    /// Readers go forward, so one stretch is enough to remember.
+    pub fn check(&mut self, from: Offset, to: Offset) {
+        let touches = from <= self.checked.1 && to >= self.checked.0 && self.checked != (0, 0);
+        self.checked = if touches { (from.min(self.checked.0), to.max(self.checked.1)) } else { (from, to) };
+        self.verified |= self.checked.0 <= self.first && self.last < self.checked.1;
     }
 
     /// The extent of places in one file; `None` of none.

@@ -313,8 +313,10 @@ impl<D: Disk> Reader<D> {
             span = Some((span.map_or(first.base_offset, |(from, _)| from), last.last_offset + 1));
             let file = self.shared.files.get(&*self.shared.disk, extent.file)?;
             located.push(&file, &places);
-            if !extent.verified && !planted::is(Bug::ServeUnchecked) {
-                located.unchecked.push((extent.file, places));
+            let unchecked: Vec<BatchPlace> =
+                places.into_iter().filter(|place| !extent.is_checked(place)).collect();
+            if !unchecked.is_empty() && !planted::is(Bug::ServeUnchecked) {
+                located.unchecked.push((extent.file, unchecked));
             }
         }
         if let Some((from, to)) = span {
@@ -652,6 +654,49 @@ fn name_damage<D: Disk>(shared: &Shared<D>, id: PartitionId, damage: Damage) -> 
     LogError::Damaged { partition: id, damage }
 }
 
+/// How much is read at once to be checked.
+const CHECKED_AT_ONCE: u64 = 1 << 20;
+
+/// Places that follow each other in a file, in groups of at most so many bytes.
+fn neighbours(places: &[BatchPlace]) -> impl Iterator<Item = &[BatchPlace]> {
+    let mut rest = places;
+    std::iter::from_fn(move || {
+        let first = rest.first()?;
+        let mut end = first.position + u64::from(first.size);
+        let mut count = 1;
+        while let Some(next) = rest.get(count)
+            && next.position == end
+            && end - first.position < CHECKED_AT_ONCE
+        {
+            end += u64::from(next.size);
+            count += 1;
+        }
+        let (together, behind) = rest.split_at(count);
+        rest = behind;
+        Some(together)
+    })
+}
+
+/// How many batches from the first on are what was written. They lie together in the file.
+fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> usize {
+    let mut bytes = vec![0; places.iter().map(|place| place.size as usize).sum()];
+    if file.read_exact_at(&mut bytes, places[0].position).is_err() {
+        // Some of it may be readable alone.
+        let alone = |place: &&BatchPlace| {
+            let mut bytes = vec![0; place.size as usize];
+            file.read_exact_at(&mut bytes, place.position).is_ok() && place.holds(&bytes)
+        };
+        return places.iter().take_while(alone).count();
+    }
+    let mut rest = bytes.as_slice();
+    let good = |place: &&BatchPlace| {
+        let (batch, behind) = rest.split_at(place.size as usize);
+        rest = behind;
+        place.holds(batch)
+    };
+    places.iter().take_while(good).count()
+}
+
 impl<D: Disk> Located<D> {
     fn push(&mut self, file: &Arc<D::File>, places: &[BatchPlace]) {
         for place in places {
@@ -683,25 +728,33 @@ impl<D: Disk> Located<D> {
     /// # Errors
     /// `Damaged` when the first batch is, and the disk's.
     pub fn prepare(&mut self) -> Result<(), LogError> {
-        let unchecked = std::mem::take(&mut self.unchecked);
-        let mut good = 0;
-        for (file, places) in &unchecked {
-            let open = self.shared.files.get(&*self.shared.disk, *file)?;
-            for place in places {
-                let mut bytes = vec![0; place.size as usize];
-                let read = open.read_exact_at(&mut bytes, place.position);
-                if read.is_err() || !place.holds(&bytes) {
-                    let error = name_damage(&self.shared, self.id, unlike(*file, place));
-                    self.cut(place.position, *file)?;
+        let mut checked = 0;
+        for (file, places) in std::mem::take(&mut self.unchecked) {
+            let open = self.shared.files.get(&*self.shared.disk, file)?;
+            for together in neighbours(&places) {
+                let good = count_good(&*open, together);
+                checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
+                if let (Some(first), Some(last)) = (together.first(), together[..good].last()) {
+                    self.mark_checked(file, first.base_offset, last.last_offset + 1);
+                }
+                if let Some(damaged) = together.get(good) {
+                    let error = name_damage(&self.shared, self.id, unlike(file, damaged));
+                    self.cut(damaged.position, file)?;
                     return if self.bytes == 0 { Err(error) } else { Ok(()) };
                 }
-                good += bytes.len();
             }
         }
-        if self.old && good < self.bytes {
+        if self.old && checked < self.bytes {
             self.warm_up()?;
         }
         Ok(())
+    }
+
+    fn mark_checked(&self, file: FileId, from: Offset, to: Offset) {
+        if let Some(partition) = read(&self.shared.partitions).get(&self.id) {
+            let mut known = lock(partition);
+            known.extents.iter_mut().filter(|of| of.file == file).for_each(|of| of.check(from, to));
+        }
     }
 
     /// Keeps what lies before `position` of `file`.
