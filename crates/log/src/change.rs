@@ -4,16 +4,26 @@ use headwater_model::{Offset, TimestampMs};
 use serde::{Deserialize, Serialize};
 
 use crate::PartitionId;
+use crate::cold::ColdFile;
 use crate::partition::{Aborted, PartitionState};
 use crate::place::{Extent, FileId};
 
 /// One change of the log's own state; takes effect with its commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Change {
-    Create { id: PartitionId },
-    Delete { id: PartitionId },
-    LogStart { id: PartitionId, offset: Offset },
+    Create {
+        id: PartitionId,
+    },
+    Delete {
+        id: PartitionId,
+    },
+    LogStart {
+        id: PartitionId,
+        offset: Offset,
+    },
     Move(Move),
+    /// A finished file is in the cold store, so its local copy may go.
+    Cool(ColdFile),
 }
 
 /// Batches of one partition have been copied to other files, all or only those that remain.
@@ -44,6 +54,7 @@ pub struct Checkpoint {
     /// Runs below this number have existed.
     pub next_run: u64,
     pub partitions: Vec<PartitionState>,
+    pub cold: Vec<ColdFile>,
 }
 
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {

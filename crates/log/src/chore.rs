@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::cold;
 use crate::disk::{Disk, DiskFile};
 use crate::index::{self, FileIndex};
 use crate::log::Shared;
@@ -31,6 +32,12 @@ enum Work {
         file: FileId,
         spare: Option<String>,
     },
+    Evict {
+        file: FileId,
+    },
+    RemoveCold {
+        file: FileId,
+    },
     /// Blocks that were written before are quicker to sync than new ones.
     Prepare {
         name: String,
@@ -49,6 +56,14 @@ impl<D: Disk> Chore<D> {
 
     pub(crate) fn remove(shared: &Arc<Shared<D>>, file: FileId, spare: Option<String>) -> Self {
         Self { shared: Arc::clone(shared), work: Work::Remove { file, spare } }
+    }
+
+    pub(crate) fn evict(shared: &Arc<Shared<D>>, file: FileId) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::Evict { file } }
+    }
+
+    pub(crate) fn remove_cold(shared: &Arc<Shared<D>>, file: FileId) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::RemoveCold { file } }
     }
 
     pub(crate) fn prepare(shared: &Arc<Shared<D>>, name: String, length: u64) -> Self {
@@ -73,11 +88,21 @@ impl<D: Disk> Chore<D> {
                     // The index may not have been saved.
                     let _ = disk.remove(&file.index_name());
                 }
-                match spare {
+                let removed = match spare {
                     Some(spare) => disk.rename(&file.name(), &spare).map(|()| Some(spare)),
                     None => disk.remove(&file.name()).map(|()| None),
+                };
+                match removed {
+                    // It was in the cold store only.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    removed => removed,
                 }
             }
+            Work::Evict { file } => cold::evict(&self.shared, file).map(|()| None),
+            Work::RemoveCold { file } => match &self.shared.cold.store {
+                Some(store) => store.delete(&file.name()).map(|()| None),
+                None => Ok(None),
+            },
             Work::Prepare { name, length } => {
                 let file = disk.create(&name)?;
                 let mut at = 0;

@@ -14,6 +14,7 @@
 
 mod change;
 mod chore;
+mod cold;
 mod commit;
 pub mod compact;
 pub mod disk;
@@ -39,6 +40,7 @@ use thiserror::Error;
 
 pub use change::{Cleaned, Move};
 pub use chore::Chore;
+pub use cold::{ColdFile, ColdStore};
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk};
 pub use log::Log;

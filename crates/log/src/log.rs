@@ -10,6 +10,7 @@ use headwater_wire::BatchHeader;
 
 use crate::change::{Change, Checkpoint, Move, encode};
 use crate::chore::Chore;
+use crate::cold::{Cold, ColdFile, ColdStore};
 use crate::commit::{CommitJob, CommitTicket, Roll};
 use crate::disk::Disk;
 use crate::files::Files;
@@ -31,6 +32,7 @@ pub(crate) struct Shared<D: Disk> {
     pub partitions: RwLock<HashMap<PartitionId, Arc<Mutex<Partition>>>>,
     pub files: Files<D>,
     pub indexes: Indexes,
+    pub cold: Cold,
 }
 
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -110,6 +112,15 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// `Corrupt` when no file says what the log holds, and those of the disk.
     pub fn open(disk: Arc<D>, settings: Settings) -> Result<Self, LogError> {
+        Self::open_with(disk, settings, None)
+    }
+
+    /// As [`Self::open`], with a store for files that need not be on the disk.
+    pub fn open_with(
+        disk: Arc<D>,
+        settings: Settings,
+        store: Option<Arc<dyn ColdStore>>,
+    ) -> Result<Self, LogError> {
         let recovered = recovery::recover(&*disk, settings)?;
         let partitions =
             recovered.partitions.into_iter().map(|(id, p)| (id, Arc::new(Mutex::new(p)))).collect();
@@ -118,6 +129,11 @@ impl<D: Disk> Log<D> {
             partitions: RwLock::new(partitions),
             files: Files::default(),
             indexes: Indexes::default(),
+            cold: Cold {
+                store,
+                files: RwLock::new(recovered.cold.iter().map(|cold| (cold.file, *cold)).collect()),
+                ..Cold::default()
+            },
         });
         shared.files.put(recovered.journal, Arc::clone(&recovered.file));
         let mut log = Self {
@@ -252,6 +268,17 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Stages that a finished file is in the cold store; when that is on disk the local copy goes.
+    pub fn cool(&mut self, cold: ColdFile) -> Result<(), LogError> {
+        self.check()?;
+        if planted::is(Bug::EvictEarly) {
+            self.shared.cold.set(cold);
+            let _ = crate::cold::evict(&self.shared, cold.file);
+        }
+        self.change(Change::Cool(cold));
+        Ok(())
+    }
+
     /// The number of the next run; each is given once.
     pub fn take_run_number(&mut self) -> u64 {
         self.next_run += 1;
@@ -357,7 +384,8 @@ impl<D: Disk> Log<D> {
     fn begin_roll(&mut self) -> Roll {
         self.roll_wanted = false;
         let partitions = self.partition_states();
-        let checkpoint = Checkpoint { time: self.time, next_run: self.next_run, partitions };
+        let cold = self.shared.cold.all();
+        let checkpoint = Checkpoint { time: self.time, next_run: self.next_run, partitions, cold };
         Roll {
             journal: FileId::journal(self.journal.number() + 1),
             checkpoint: encode(&checkpoint),
@@ -458,6 +486,13 @@ impl<D: Disk> Log<D> {
         let known = |id: PartitionId| read(&self.shared.partitions).get(&id).cloned();
         match change {
             Change::Create { .. } => return false,
+            Change::Cool(cold) => {
+                if self.on_disk.contains(&cold.file) {
+                    self.shared.cold.set(cold);
+                    self.chores.push(Chore::evict(&self.shared, cold.file));
+                }
+                return false;
+            }
             Change::Delete { id } => {
                 self.doomed.remove(&id);
                 write(&self.shared.partitions).remove(&id);
@@ -503,6 +538,9 @@ impl<D: Disk> Log<D> {
             self.on_disk.remove(&file);
             self.shared.files.forget(file);
             self.shared.indexes.forget(file);
+            if self.shared.cold.forget(file) {
+                self.chores.push(Chore::remove_cold(&self.shared, file));
+            }
             let recycled = !file.is_run() && self.spares.len() < self.settings.spares;
             let spare = recycled.then(|| self.spare_name());
             self.chores.push(Chore::remove(&self.shared, file, spare));

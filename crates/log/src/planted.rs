@@ -49,6 +49,12 @@ pub enum Bug {
     SkipOffsets,
     /// A move replaces extents of a partition that it has not read.
     MoveTooMuch,
+    /// A file in the cold store is not read back before the local copy goes.
+    SkipColdCheck,
+    /// What comes from the cold store is not compared with what was put there.
+    TrustColdStore,
+    /// The local copy of a file goes before the log knows that it is in the cold store.
+    EvictEarly,
     /// A deleted partition is brought back by a move that came late.
     ResurrectByMove,
 }

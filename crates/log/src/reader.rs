@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::{BatchHeader, batch};
 
+use crate::cold::{self, ColdFile};
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
 use crate::partition::{Aborted, Partition};
@@ -48,6 +49,8 @@ pub struct Located<D: Disk> {
     pub bytes: usize,
     shared: Arc<Shared<D>>,
     id: PartitionId,
+    /// What is in files that are not on this disk, and all behind it.
+    remote: Vec<(Extent, Vec<BatchPlace>)>,
     /// What nobody has looked at since the start.
     unchecked: Vec<(FileId, Vec<BatchPlace>)>,
     old: bool,
@@ -59,6 +62,8 @@ pub struct FileUse {
     pub file: FileId,
     pub length: u64,
     pub live: u64,
+    pub local: bool,
+    pub cold: bool,
 }
 
 /// What a partition takes, and up to where it is clean.
@@ -188,6 +193,7 @@ impl<D: Disk> Reader<D> {
             bytes: 0,
             shared: Arc::clone(&self.shared),
             id,
+            remote: Vec::new(),
             unchecked: Vec::new(),
             old: false,
         };
@@ -268,6 +274,7 @@ impl<D: Disk> Reader<D> {
             return Ok(());
         }
         let disk = &*self.shared.disk;
+        cold::fetch(&self.shared, extent.file)?;
         let index = recovery::rebuild(disk, extent.file)?;
         tracing::warn!(file = %extent.file.name(), "its index was missing or wrong and is built again");
         indexes.forget(extent.file);
@@ -306,17 +313,24 @@ impl<D: Disk> Reader<D> {
         named.into_iter().next().unwrap_or(LogError::UnknownPartition(id))
     }
 
+    /// Whether a file is in the cold store only.
+    fn is_far(&self, file: FileId) -> bool {
+        self.shared.cold.knows(file) && self.shared.files.get(&*self.shared.disk, file).is_err()
+    }
+
     fn fill(&self, located: &mut Located<D>, places: Vec<(Extent, Vec<BatchPlace>)>) -> Result<(), LogError> {
         let mut span = None;
         for (extent, places) in places {
             let (Some(first), Some(last)) = (places.first(), places.last()) else { continue };
             span = Some((span.map_or(first.base_offset, |(from, _)| from), last.last_offset + 1));
-            let file = self.shared.files.get(&*self.shared.disk, extent.file)?;
-            located.push(&file, &places);
-            let unchecked: Vec<BatchPlace> =
-                places.into_iter().filter(|place| !extent.is_checked(place)).collect();
-            if !unchecked.is_empty() && !planted::is(Bug::ServeUnchecked) {
-                located.unchecked.push((extent.file, unchecked));
+            located.bytes += places.iter().map(|place| place.size as usize).sum::<usize>();
+            let far = !located.remote.is_empty() || self.is_far(extent.file);
+            match far {
+                true => located.remote.push((extent, places)),
+                false => {
+                    let file = self.shared.files.get(&*self.shared.disk, extent.file)?;
+                    located.add(&file, &extent, places);
+                }
             }
         }
         if let Some((from, to)) = span {
@@ -449,7 +463,7 @@ impl<D: Disk> Reader<D> {
     }
 
     fn batch(&self, file: FileId, place: &BatchPlace) -> Result<Bytes, LogError> {
-        let file = self.shared.files.get(&*self.shared.disk, file)?;
+        let file = cold::fetch(&self.shared, file)?;
         let mut bytes = BytesMut::zeroed(place.size as usize);
         file.read_exact_at(&mut bytes, place.position)?;
         Ok(bytes.freeze())
@@ -499,6 +513,10 @@ impl<D: Disk> Reader<D> {
         extent: &Extent,
         mut pace: impl FnMut(usize) -> bool,
     ) -> Result<usize, LogError> {
+        if self.is_far(extent.file) {
+            // The store keeps its own watch, and what comes back is compared.
+            return Ok(0);
+        }
         let file = self.shared.files.get(&*self.shared.disk, extent.file)?;
         let mut damaged = 0;
         for place in self.places_of(id, extent)? {
@@ -547,6 +565,21 @@ impl<D: Disk> Reader<D> {
         name_damage(&self.shared, id, unlike(file, place))
     }
 
+    /// Copies a finished file to the cold store and reads it back; [`crate::Log::cool`] makes it known.
+    pub fn upload(&self, file: FileId) -> io::Result<ColdFile> {
+        cold::upload(&self.shared, file)
+    }
+
+    /// Removes objects that nobody knows of from the cold store. Nothing may be uploading meanwhile.
+    pub fn sweep_cold_store(&self) -> io::Result<()> {
+        cold::sweep(&self.shared)
+    }
+
+    /// Removes the local copy of a file that is in the cold store.
+    pub fn evict(&self, file: FileId) -> io::Result<()> {
+        cold::evict(&self.shared, file)
+    }
+
     /// A new run file; the number is the log's to give.
     pub fn begin_run(&self, number: u64) -> io::Result<RunWriter<D>> {
         RunWriter::create(&self.shared, number)
@@ -590,6 +623,7 @@ impl<D: Disk> Reader<D> {
                 *live.entry(extent.file).or_default() += extent.bytes;
             }
         }
+        let live = |file: FileId| live.get(&file).copied().unwrap_or(0);
         let mut files = Vec::new();
         for file in self.shared.disk.list()?.iter().filter_map(|name| FileId::parse(name)) {
             let length = match self.shared.disk.open(&file.name()) {
@@ -597,7 +631,13 @@ impl<D: Disk> Reader<D> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
-            files.push(FileUse { file, length, live: live.get(&file).copied().unwrap_or(0) });
+            let cold = self.shared.cold.knows(file);
+            files.push(FileUse { file, length, live: live(file), local: true, cold });
+        }
+        for ColdFile { file, length, .. } in self.shared.cold.all() {
+            if !files.iter().any(|local| local.file == file) {
+                files.push(FileUse { file, length, live: live(file), local: false, cold: true });
+            }
         }
         files.sort_unstable_by_key(|file| file.file);
         Ok(files)
@@ -698,10 +738,18 @@ fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> usize {
 }
 
 impl<D: Disk> Located<D> {
+    fn add(&mut self, file: &Arc<D::File>, extent: &Extent, places: Vec<BatchPlace>) {
+        self.push(file, &places);
+        let unchecked: Vec<BatchPlace> =
+            places.into_iter().filter(|place| !extent.is_checked(place)).collect();
+        if !unchecked.is_empty() && !planted::is(Bug::ServeUnchecked) {
+            self.unchecked.push((extent.file, unchecked));
+        }
+    }
+
     fn push(&mut self, file: &Arc<D::File>, places: &[BatchPlace]) {
         for place in places {
             let length = place.size as usize;
-            self.bytes += length;
             match self.ranges.last_mut() {
                 Some(range)
                     if Arc::ptr_eq(&range.file, file)
@@ -718,7 +766,8 @@ impl<D: Disk> Located<D> {
 
     /// Whether the bytes can be sent at once: somebody has looked at them and they are in memory.
     pub fn is_warm(&self) -> bool {
-        self.unchecked.is_empty()
+        self.remote.is_empty()
+            && self.unchecked.is_empty()
             && (!self.old
                 || self.ranges.iter().all(|range| range.file.is_resident(range.position, range.length)))
     }
@@ -728,6 +777,10 @@ impl<D: Disk> Located<D> {
     /// # Errors
     /// `Damaged` when the first batch is, and the disk's.
     pub fn prepare(&mut self) -> Result<(), LogError> {
+        for (extent, places) in std::mem::take(&mut self.remote) {
+            let file = cold::fetch(&self.shared, extent.file)?;
+            self.add(&file, &extent, places);
+        }
         let mut checked = 0;
         for (file, places) in std::mem::take(&mut self.unchecked) {
             let open = self.shared.files.get(&*self.shared.disk, file)?;

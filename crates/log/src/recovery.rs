@@ -5,13 +5,14 @@
 //! ever on disk, and damaged otherwise: then what can be read of it is kept and the rest is named. Every
 //! start begins a new journal, so that nothing is written behind a cut.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 use headwater_model::TimestampMs;
 
 use crate::change::{Change, Checkpoint, encode};
+use crate::cold::ColdFile;
 use crate::commit::checkpoint_frame;
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{self, Entry, FrameHeader, HEADER, Line};
@@ -22,6 +23,8 @@ use crate::planted::{self, Bug};
 use crate::{LogError, PartitionId, Settings};
 
 const SPARE: &str = "spare-";
+/// What a file is called while it comes back from the cold store.
+pub const FETCHED: &str = "fetch-";
 
 pub fn spare_name(number: u64) -> String {
     format!("{SPARE}{number:020}")
@@ -35,7 +38,9 @@ pub struct Recovered<D: Disk> {
     pub next_commit: u64,
     pub next_run: u64,
     pub time: TimestampMs,
+    /// Local or in the cold store.
     pub on_disk: BTreeSet<FileId>,
+    pub cold: Vec<ColdFile>,
     pub spares: Vec<String>,
     pub next_spare: u64,
     /// Of journals that were scanned.
@@ -98,11 +103,14 @@ fn frames(bytes: &[u8], from: usize, file: FileId) -> Vec<(usize, FrameHeader)> 
 pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, LogError> {
     let names = disk.list()?;
     let on_disk: BTreeSet<FileId> = names.iter().filter_map(|name| FileId::parse(name)).collect();
-    let journals: Vec<FileId> = on_disk.iter().copied().filter(|file| !file.is_run()).collect();
-    let mut replay = Replay::new(disk);
-    replay.run(&journals)?;
-    let Replay { mut partitions, next_commit, next_run, time, scanned_bytes, mut unsaved, ends, .. } = replay;
-    name_missing(&mut partitions, &on_disk);
+    let mut on_disk = on_disk;
+    let Replay {
+        mut partitions, next_commit, next_run, time, scanned_bytes, mut unsaved, ends, cold, ..
+    } = replay(disk, &mut on_disk)?;
+    let cold: Vec<ColdFile> = cold.into_values().collect();
+    for unfinished in names.iter().filter(|name| name.starts_with(FETCHED)) {
+        disk.remove(unfinished)?;
+    }
     for (file, length) in ends {
         // What is cut off stays cut off.
         let cut = disk.open(&file.name())?;
@@ -115,7 +123,7 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
     for partition in partitions.values_mut() {
         partition.recent.clear();
     }
-    let last = journals.last().map_or(0, |journal| journal.number());
+    let last = on_disk.iter().rfind(|file| !file.is_run()).map_or(0, |journal| journal.number());
     let spares = spares(disk, &names, settings.spares)?;
     let highest_run = on_disk.iter().filter(|file| file.is_run()).map(|file| file.number() + 1).max();
     let next_run = next_run.max(highest_run.unwrap_or(1));
@@ -124,7 +132,7 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         .map(|(id, partition)| partition.state(id.topic_id, id.partition, next_commit, TimestampMs::MIN))
         .collect();
     states.sort_unstable_by_key(|state| (state.topic_id, state.partition));
-    let checkpoint = Checkpoint { time, next_run, partitions: states };
+    let checkpoint = Checkpoint { time, next_run, partitions: states, cold: cold.clone() };
     let journal = FileId::journal(last + 1);
     let (file, position) = begin(disk, journal, &checkpoint, next_commit, settings)?;
     Ok(Recovered {
@@ -136,6 +144,7 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         next_run,
         time,
         on_disk,
+        cold,
         next_spare: spares
             .iter()
             .filter_map(|name| name.strip_prefix(SPARE)?.parse().ok())
@@ -145,6 +154,32 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         unsaved,
         scanned_bytes,
     })
+}
+
+/// What a log holds, as a start would find it.
+pub struct Seen {
+    pub partitions: HashMap<PartitionId, Partition>,
+    pub next_commit: u64,
+    /// The journals that were scanned, with the length of what counts in them.
+    pub ends: Vec<(FileId, u64)>,
+    pub cold: BTreeMap<FileId, ColdFile>,
+}
+
+/// Reads as a start does and writes nothing.
+pub fn look<D: Disk>(disk: &D) -> Result<Seen, LogError> {
+    let mut on_disk = disk.list()?.iter().filter_map(|name| FileId::parse(name)).collect();
+    let Replay { partitions, next_commit, ends, cold, .. } = replay(disk, &mut on_disk)?;
+    Ok(Seen { partitions, next_commit, ends, cold })
+}
+
+/// Adds to `on_disk` what is in the cold store.
+fn replay<'a, D: Disk>(disk: &'a D, on_disk: &mut BTreeSet<FileId>) -> Result<Replay<'a, D>, LogError> {
+    let journals: Vec<FileId> = on_disk.iter().copied().filter(|file| !file.is_run()).collect();
+    let mut replay = Replay::new(disk);
+    replay.run(&journals)?;
+    on_disk.extend(replay.cold.keys());
+    name_missing(&mut replay.partitions, on_disk);
+    Ok(replay)
 }
 
 /// Spare journals that are left; unfinished and surplus ones go.
@@ -200,6 +235,7 @@ struct Replay<'a, D: Disk> {
     time: TimestampMs,
     scanned_bytes: u64,
     unsaved: Vec<(FileId, FileIndex)>,
+    cold: BTreeMap<FileId, ColdFile>,
     /// Where scanned journals end.
     ends: Vec<(FileId, u64)>,
     /// Partitions that a lost part of the log may have ended.
@@ -216,6 +252,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             time: 0,
             scanned_bytes: 0,
             unsaved: Vec::new(),
+            cold: BTreeMap::new(),
             ends: Vec::new(),
             deleted: HashSet::new(),
         }
@@ -233,6 +270,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.next_commit = commit;
         self.next_run = checkpoint.next_run;
         self.time = checkpoint.time;
+        self.cold = checkpoint.cold.iter().map(|cold| (cold.file, *cold)).collect();
         for state in checkpoint.partitions {
             let id = PartitionId { topic_id: state.topic_id, partition: state.partition };
             self.partitions.insert(id, Partition::restored(state));
@@ -381,6 +419,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     fn change(&mut self, change: Change) {
         match change {
             Change::Create { .. } => {}
+            Change::Cool(cold) => drop(self.cold.insert(cold.file, cold)),
             Change::Delete { id } => {
                 self.partitions.remove(&id);
                 self.deleted.insert(id);
@@ -416,16 +455,32 @@ fn unchecked(frame: &[u8], line: &Line, at: u64) -> Option<(headwater_wire::Batc
 
 /// The index of a file, from the file: what its directories say, for batches that are as they were written.
 pub fn rebuild<D: Disk>(disk: &D, file: FileId) -> io::Result<FileIndex> {
-    let bytes = read_file(&disk.open(&file.name())?)?;
-    let mut index = FileIndex::new();
-    for (at, header) in frames(&bytes, 0, file) {
+    Ok(survey(&read_file(&disk.open(&file.name())?)?, file).0)
+}
+
+/// The index of a file, and the batches that are not as they were written.
+pub fn survey(bytes: &[u8], file: FileId) -> (FileIndex, Vec<(PartitionId, Damage)>) {
+    let (mut index, mut damage) = (FileIndex::new(), Vec::new());
+    for (at, header) in frames(bytes, 0, file) {
         let frame = &bytes[at..at + header.len()];
         for entry in frame::entries(frame, &header).unwrap_or_default() {
-            if let Entry::Run { id, lines } = entry {
-                let places = lines.iter().filter_map(|line| Some(line.check(frame, at as u64)?.1));
-                index.entry(id).or_default().extend(places);
+            let Entry::Run { id, lines } = entry else { continue };
+            for line in lines {
+                match line.check(frame, at as u64) {
+                    Some((_, place)) => index.entry(id).or_default().push(place),
+                    None => damage.push((id, unlike(&line, file))),
+                }
             }
         }
     }
-    Ok(index)
+    (index, damage)
+}
+
+fn unlike(line: &Line, file: FileId) -> Damage {
+    Damage { first: line.base_offset, last: line.last_offset, file, cause: Cause::Checksum }
+}
+
+/// Where the last frame of a file ends; what is behind it is not the file's.
+pub fn end_of_frames(bytes: &[u8], file: FileId) -> usize {
+    frames(bytes, 0, file).last().map_or(0, |(at, header)| at + header.len())
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 /// A disk with several journals, runs and indexes, and what can be read from it.
 fn full(seed: u64) -> (SimDisk, BTreeMap<headwater_log::PartitionId, BTreeMap<i64, bytes::Bytes>>) {
     let mut world = World::new(seed, false);
+    world.cools = false;
     world.run(300);
     world.settle();
     let all = read_all(&world.log).0;

@@ -4,7 +4,7 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{World, damage_one_bit};
+use common::{World, damage_one_bit, read_all};
 use headwater_log::planted::{Bug, plant};
 
 /// Whether one of these seeds ends in a panic while the bug is planted.
@@ -25,6 +25,46 @@ fn crashes(seed: u64) {
 fn flipped_bits(seed: u64) {
     for kind in [".wal", ".run", ".index"] {
         damage_one_bit(seed, kind);
+    }
+}
+
+/// A store that spoils what is put there, at times.
+fn spoiling_store(seed: u64) {
+    let mut world = World::new(seed, false);
+    world.store.spoils.store(seed % 2 == 0, std::sync::atomic::Ordering::Relaxed);
+    world.run(300);
+    world.settle();
+    let before = read_all(&world.log);
+    for _ in 0..20 {
+        world.cool();
+        world.settle();
+    }
+    assert_eq!(read_all(&world.log), before);
+}
+
+/// Objects that change behind the log's back: what is served of them was written.
+fn spoiled_objects(seed: u64) {
+    let mut world = World::new(seed, false);
+    world.run(300);
+    world.settle();
+    let (before, _) = read_all(&world.log);
+    for _ in 0..20 {
+        world.cool();
+        world.settle();
+    }
+    for bytes in world.store.objects.lock().expect("unpoisoned").values_mut() {
+        bytes.truncate(bytes.len() / 2);
+    }
+    let reader = world.log.reader();
+    for (id, records) in before {
+        for (offset, bytes) in records {
+            let read = reader.read(id, offset, 1, headwater_log::Isolation::Uncommitted);
+            // A wrong object is an error of the store, never damage of the log.
+            match read {
+                Ok(fetched) => assert_eq!(fetched.records, bytes),
+                Err(error) => assert!(matches!(error, headwater_log::LogError::Io(_)), "{error}"),
+            }
+        }
     }
 }
 
@@ -60,5 +100,8 @@ found! {
     a_short_write_that_counts_as_whole: IgnoreShortWrite by crashes;
     an_offset_that_is_skipped: SkipOffsets by crashes;
     a_move_that_takes_too_much: MoveTooMuch by crashes;
+    an_upload_that_is_not_read_back: SkipColdCheck by spoiling_store;
+    an_object_that_is_believed: TrustColdStore by spoiled_objects;
+    a_local_copy_that_goes_too_early: EvictEarly by crashes;
     a_move_that_brings_back_a_deleted_partition: ResurrectByMove by crashes;
 }

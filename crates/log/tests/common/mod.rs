@@ -2,12 +2,13 @@
 #![allow(dead_code)]
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use headwater_log::{
-    Chore, CommitJob, CommitTicket, Disk, Durability, Extent, FileId, Isolation, Log, LogError, Move, Origin,
-    PartitionId, Settings, SimDisk,
+    Chore, ColdStore, CommitJob, CommitTicket, Disk, Durability, Extent, FileId, Isolation, Log, LogError,
+    Move, Origin, PartitionId, Settings, SimDisk,
 };
 use headwater_wire::{BatchBuilder, BatchHeader, Compression, Producer, batch};
 use rand::rngs::StdRng;
@@ -28,7 +29,7 @@ pub struct Sent {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Model {
-    partitions: BTreeMap<PartitionId, ModelPartition>,
+    pub partitions: BTreeMap<PartitionId, ModelPartition>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,6 +83,39 @@ impl ModelPartition {
     }
 }
 
+/// A cold store that outlives crashes; it may spoil what is put there.
+#[derive(Clone, Default)]
+pub struct Store {
+    pub objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    pub spoils: Arc<AtomicBool>,
+}
+
+impl ColdStore for Store {
+    fn put(&self, name: &str, mut bytes: Vec<u8>) -> std::io::Result<()> {
+        if self.spoils.load(Ordering::Relaxed)
+            && let Some(middle) = bytes.len().checked_sub(1).map(|last| last / 2)
+        {
+            bytes[middle] ^= 1;
+        }
+        self.objects.lock().expect("unpoisoned").insert(name.to_owned(), bytes);
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> std::io::Result<Vec<u8>> {
+        let found = self.objects.lock().expect("unpoisoned").get(name).cloned();
+        found.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn delete(&self, name: &str) -> std::io::Result<()> {
+        self.objects.lock().expect("unpoisoned").remove(name);
+        Ok(())
+    }
+
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        Ok(self.objects.lock().expect("unpoisoned").keys().cloned().collect())
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Sequence {
     epoch: i16,
@@ -91,6 +125,9 @@ struct Sequence {
 pub struct World {
     pub rng: StdRng,
     pub disk: SimDisk,
+    pub store: Store,
+    /// Whether files go to the store while it runs.
+    pub cools: bool,
     pub log: Log<SimDisk>,
     /// Acknowledged, and what is on its way: the staged model and the one in flight.
     pub durable: Model,
@@ -116,10 +153,14 @@ impl World {
     pub fn new(seed: u64, lying: bool) -> Self {
         let disk = SimDisk::new();
         disk.faults(|faults| faults.lying_sync = lying);
-        let log = Log::open(Arc::new(disk.clone()), SETTINGS).expect("a new log opens");
+        let store = Store::default();
+        let log = Log::open_with(Arc::new(disk.clone()), SETTINGS, Some(Arc::new(store.clone())));
+        let log = log.expect("a new log opens");
         Self {
             rng: StdRng::seed_from_u64(seed),
             disk,
+            store,
+            cools: true,
             log,
             durable: Model::default(),
             staged: Model::default(),
@@ -294,6 +335,34 @@ impl World {
             .expect("installed");
     }
 
+    pub fn reopened(&self) -> Log<SimDisk> {
+        let store = Arc::new(self.store.clone());
+        let log = Log::open_with(Arc::new(self.disk.clone()), SETTINGS, Some(store));
+        let log = log.expect("it opens");
+        log.reader().sweep_cold_store().expect("the store is swept");
+        log
+    }
+
+    /// Some finished file goes to the store.
+    pub fn cool(&mut self) {
+        let newest = self.newest_journal().number();
+        let files = self.log.reader().files().expect("files");
+        let candidates: Vec<FileId> = files
+            .into_iter()
+            .filter(|file| file.local && !file.cold && file.live > 0)
+            .map(|file| file.file)
+            .filter(|file| file.is_run() || file.number() + 1 < newest)
+            .collect();
+        if candidates.is_empty() {
+            self.log.roll();
+            return;
+        }
+        let file = candidates[self.rng.random_range(0..candidates.len())];
+        if let Ok(cold) = self.log.reader().upload(file) {
+            self.log.cool(cold).expect("cooled");
+        }
+    }
+
     pub fn newest_journal(&self) -> FileId {
         let names = self.disk.list().expect("listed");
         let journals = names.iter().filter_map(|name| FileId::parse(name)).filter(|file| !file.is_run());
@@ -361,7 +430,7 @@ impl World {
         self.end();
         self.begin();
         self.end();
-        self.log = Log::open(Arc::new(self.disk.clone()), SETTINGS).expect("it opens again");
+        self.log = self.reopened();
         self.unsynced.clear();
         self.recovered();
     }
@@ -370,7 +439,7 @@ impl World {
     pub fn crash(&mut self) {
         let mut rng = StdRng::seed_from_u64(self.rng.random());
         self.disk = self.disk.crash(|| rng.random_bool(0.5));
-        self.log = Log::open(Arc::new(self.disk.clone()), SETTINGS).expect("it opens after a crash");
+        self.log = self.reopened();
         let found = self.observe();
         let possible = self.unsynced.drain(..).chain([self.durable.clone()]).chain(self.flying.take());
         let possible: Vec<Model> = possible.collect();
@@ -519,7 +588,12 @@ impl World {
                 70..72 => self.relocate(),
                 72..84 => self.begin(),
                 84..95 => self.end(),
-                95 => self.do_chores(),
+                95 => {
+                    self.do_chores();
+                    if self.cools {
+                        self.cool();
+                    }
+                }
                 96 => self.delete(),
                 97 => self.restart(),
                 _ => self.crash(),
@@ -599,6 +673,7 @@ pub fn assert_named(
 /// what it lost.
 pub fn damage_one_bit(seed: u64, kind: &str) {
     let mut world = World::new(seed, false);
+    world.cools = false;
     world.run(300);
     world.settle();
     let (before, _) = read_all(&world.log);

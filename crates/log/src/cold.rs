@@ -1,0 +1,143 @@
+//! Finished files that need not be on this disk: where they are, and how they come back.
+//!
+//! A file goes in this order: it is copied to the store, read back and compared, a commit says that it is
+//! there, and only then the local copy may go. A crash anywhere leaves a copy that somebody knows of. When
+//! a reader needs the file it is fetched as a whole, checked, and kept as long as there is room.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{Disk, DiskFile};
+use crate::log::{Shared, read, write};
+use crate::place::FileId;
+use crate::planted::{self, Bug};
+use crate::recovery::FETCHED;
+
+/// Objects by name, as S3 and its like keep them; a name is written once.
+pub trait ColdStore: Send + Sync + 'static {
+    fn put(&self, name: &str, bytes: Vec<u8>) -> io::Result<()>;
+    fn get(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// What is not there is no error.
+    fn delete(&self, name: &str) -> io::Result<()>;
+    fn list(&self) -> io::Result<Vec<String>>;
+}
+
+/// A file that is in the store as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdFile {
+    pub file: FileId,
+    pub length: u64,
+    pub crc: u32,
+}
+
+/// The store and what is known to be in it.
+#[derive(Default)]
+pub(crate) struct Cold {
+    pub store: Option<Arc<dyn ColdStore>>,
+    pub files: RwLock<BTreeMap<FileId, ColdFile>>,
+    pub fetches: AtomicU64,
+}
+
+fn no_store(file: FileId) -> io::Error {
+    io::Error::other(format!(
+        "{} is in the cold store, and the broker was started without one; start it with --config headwater.cold.store=URL",
+        file.name()
+    ))
+}
+
+impl Cold {
+    pub fn knows(&self, file: FileId) -> bool {
+        read(&self.files).contains_key(&file)
+    }
+
+    fn store(&self, file: FileId) -> io::Result<&Arc<dyn ColdStore>> {
+        self.store.as_ref().ok_or_else(|| no_store(file))
+    }
+
+    fn bytes(&self, cold: &ColdFile) -> io::Result<Vec<u8>> {
+        let bytes = self.store(cold.file)?.get(&cold.file.name())?;
+        let same = bytes.len() as u64 == cold.length && crc32c::crc32c(&bytes) == cold.crc;
+        match same || planted::is(Bug::TrustColdStore) {
+            true => Ok(bytes),
+            false => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} in the cold store is not what was put there", cold.file.name()),
+            )),
+        }
+    }
+}
+
+/// Copies a finished file to the store and reads it back.
+pub(crate) fn upload<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<ColdFile> {
+    let bytes = crate::recovery::read_file(&shared.disk.open(&file.name())?)?;
+    let cold = ColdFile { file, length: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
+    shared.cold.store(file)?.put(&file.name(), bytes)?;
+    if !planted::is(Bug::SkipColdCheck) {
+        shared.cold.bytes(&cold)?;
+    }
+    Ok(cold)
+}
+
+/// Brings a file back to the local disk, unless it is there.
+pub(crate) fn fetch<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<Arc<D::File>> {
+    match shared.files.get(&*shared.disk, file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
+    let cold = read(&shared.cold.files).get(&file).copied();
+    let cold = cold
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{}: no such file", file.name())))?;
+    let bytes = shared.cold.bytes(&cold)?;
+    // Whoever fetches the same file at the same time writes the same bytes under another name.
+    let fetch = shared.cold.fetches.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{FETCHED}{fetch}-{}", file.name());
+    let copy = shared.disk.create(&name)?;
+    copy.write_all_at(&bytes, 0)?;
+    // A torn copy under the file's name would be taken for the file after a crash.
+    copy.sync()?;
+    shared.disk.rename(&name, &file.name())?;
+    let copy = Arc::new(copy);
+    shared.files.put(file, Arc::clone(&copy));
+    Ok(copy)
+}
+
+/// Objects that a crash left without anybody knowing of them go. Nothing may be uploading meanwhile.
+pub(crate) fn sweep<D: Disk>(shared: &Shared<D>) -> io::Result<()> {
+    let Some(store) = &shared.cold.store else { return Ok(()) };
+    for name in store.list()? {
+        if FileId::parse(&name).is_some_and(|file| !shared.cold.knows(file)) {
+            store.delete(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the local copy of a file that is in the store. Readers that have it open keep it.
+pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<()> {
+    if !shared.cold.knows(file) {
+        return Ok(());
+    }
+    shared.files.forget(file);
+    match shared.disk.remove(&file.name()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+impl Cold {
+    pub fn set(&self, cold: ColdFile) {
+        write(&self.files).insert(cold.file, cold);
+    }
+
+    pub fn forget(&self, file: FileId) -> bool {
+        write(&self.files).remove(&file).is_some()
+    }
+
+    pub fn all(&self) -> Vec<ColdFile> {
+        read(&self.files).values().copied().collect()
+    }
+}
