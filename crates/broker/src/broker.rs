@@ -1,9 +1,9 @@
 //! A running broker: its parts in the order in which they start, and their end in the other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-use headwater_log::{Reader, RealDisk};
+use headwater_log::{ColdStore, Reader, RealDisk};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
@@ -11,11 +11,13 @@ use tokio::task::JoinHandle as Task;
 use crate::advertised::Advertised;
 use crate::api::Sessions;
 use crate::catalog::Catalog;
-use crate::cleaner::{self, CleanerActivity, CleanerThread, Cleaning};
+use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
+use crate::cold::Objects;
 use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine};
+use crate::observe::Observer;
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
 
@@ -30,6 +32,11 @@ pub struct Shared {
     pub reader: Reader<RealDisk>,
     pub disk: Arc<DiskActivity>,
     pub cleaner: Arc<CleanerActivity>,
+    pub clock: Clock,
+    /// Ends with the engine's thread.
+    pub alive: Weak<()>,
+    /// One permit for each further connection.
+    pub connections: Arc<Semaphore>,
     /// In KiB.
     pub request_memory: Arc<Semaphore>,
     pub fetch_sessions: Sessions,
@@ -38,6 +45,7 @@ pub struct Shared {
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
 pub struct Broker {
     bootstrap: String,
+    observer: Observer,
     engine: Engine,
     thread: JoinHandle<()>,
     cleaner: CleanerThread,
@@ -55,7 +63,8 @@ impl Broker {
         })?;
         let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
-        let opening = tokio::task::spawn_blocking(move || open(config, advertised));
+        let runtime = tokio::runtime::Handle::current();
+        let opening = tokio::task::spawn_blocking(move || open(config, advertised, runtime));
         let (shared, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
@@ -63,14 +72,21 @@ impl Broker {
         let bootstrap = shared.advertised.bootstrap();
         let engine = shared.engine.clone();
         let (stop, stopped) = watch::channel(false);
-        let listener = tokio::spawn(listener::run(listener, Arc::new(shared), stopped));
+        let shared = Arc::new(shared);
+        let observer = Observer::new(&shared);
+        let listener = tokio::spawn(listener::run(listener, shared, stopped));
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, engine, thread, cleaner, listener, stop })
+        Ok(Self { bootstrap, observer, engine, thread, cleaner, listener, stop })
     }
 
     /// `HOST:PORT` for clients.
     pub fn bootstrap(&self) -> String {
         self.bootstrap.clone()
+    }
+
+    /// Health, metrics and diagnosis. It keeps nothing running.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
     }
 
     /// Ends connections, commits what is staged and gives the directory back.
@@ -97,15 +113,25 @@ impl Broker {
 fn open(
     config: Config,
     advertised: Advertised,
+    runtime: tokio::runtime::Handle,
 ) -> Result<(Shared, JoinHandle<()>, CleanerThread), StartError> {
     let directory = Directory::claim(&config.data_dir)?;
     let cluster_id = directory.cluster_id.clone();
     let (catalog, waiters) = (Arc::new(Catalog::default()), Arc::new(Waiters::default()));
     let clock = Clock::start();
-    let started = engine::start(&config, directory, clock, Arc::clone(&catalog), Arc::clone(&waiters))?;
+    let store = match &config.cold_store {
+        Some(url) => Some(Arc::new(Objects::open(url, &cluster_id, runtime)?) as Arc<dyn ColdStore>),
+        None => None,
+    };
+    let tiered = store.is_some();
+    let started =
+        engine::start(&config, directory, clock, Arc::clone(&catalog), Arc::clone(&waiters), store)?;
     let activity = Arc::new(CleanerActivity::default());
     let cleaner = cleaner::start(Cleaning {
-        config: config.cleaner,
+        config: CleanerConfig {
+            cold_local_bytes: tiered.then_some(config.cold_local_bytes),
+            ..config.cleaner
+        },
         engine: started.engine.clone(),
         reader: started.reader.clone(),
         catalog: Arc::clone(&catalog),
@@ -117,6 +143,9 @@ fn open(
     let shared = Shared {
         request_memory: memory(config.request_memory()),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
+        connections: Arc::new(Semaphore::new(config.max_connections)),
+        clock,
+        alive: started.alive,
         config,
         advertised,
         cluster_id,

@@ -31,12 +31,18 @@ pub struct Config {
     pub max_fetch_bytes: usize,
     /// Further connections are closed as soon as they are accepted.
     pub max_connections: usize,
+    /// With more partitions than this, metrics have sums by topic only.
+    pub metrics_partitions: usize,
     /// A connection without requests for so long is closed.
     pub max_idle: Duration,
     /// How long a request that has begun to arrive may take, and a response to be read.
     pub transfer_timeout: Duration,
     pub log: LogSettings,
     pub cleaner: CleanerConfig,
+    /// `headwater.cold.store`: URL of a directory or bucket for files that need not be on this disk.
+    pub cold_store: Option<String>,
+    /// `headwater.cold.local.bytes`: what finished files may take on this disk then.
+    pub cold_local_bytes: u64,
     pub coordinator: CoordinatorSettings,
 }
 
@@ -54,10 +60,13 @@ impl Default for Config {
             fetch_session_slots: 1000,
             max_fetch_bytes: 55 << 20,
             max_connections: 4096,
+            metrics_partitions: 1000,
             max_idle: Duration::from_secs(600),
             transfer_timeout: Duration::from_secs(60),
             log: LogSettings::default(),
             cleaner: CleanerConfig::default(),
+            cold_store: None,
+            cold_local_bytes: 8 << 30,
             coordinator: CoordinatorSettings::default(),
         }
     }

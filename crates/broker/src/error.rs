@@ -55,6 +55,10 @@ pub enum StartError {
     Log { directory: PathBuf, source: LogError },
     #[error("the broker's own state in {} cannot be read: {reason}; restore the directory from a copy", .directory.display())]
     State { directory: PathBuf, reason: StateError },
+    #[error(
+        "the cold store '{url}' cannot be used: {reason}; use file:///DIRECTORY or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for another than Amazon's, AWS_ENDPOINT_URL in the environment"
+    )]
+    ColdStore { url: String, reason: String },
     #[error("cannot start a thread: {0}; the system is out of threads or memory")]
     Thread(io::Error),
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::broker::Shared;
@@ -14,7 +14,6 @@ use crate::connection;
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(shared.config.max_connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -23,7 +22,7 @@ pub async fn run(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Re
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&slots).try_acquire_owned() {
+            Ok((stream, peer)) => match Arc::clone(&shared.connections).try_acquire_owned() {
                 Ok(slot) => {
                     let serving = connection::serve(stream, peer, Arc::clone(&shared), stop.clone());
                     connections.spawn(async move {

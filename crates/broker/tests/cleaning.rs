@@ -275,3 +275,59 @@ async fn a_topic_that_stays_does_not_keep_the_files_of_those_that_go() {
     let mut raw = Raw::connect(&broker).await;
     assert_eq!(records(&mut raw, "stays").await, stays);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_moves_to_a_cold_store_and_is_read_from_there() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let tiered = || Config {
+        cold_store: Some(format!("file://{}", store.path().display())),
+        cold_local_bytes: 2 * SEGMENT,
+        ..eager(dir.path())
+    };
+    let broker = Broker::start(tiered()).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    create(&mut raw, "t", &[("retention.ms", "-1")]).await;
+    let mut rng = 7_u64;
+    let mut sent = Vec::new();
+    for _ in 0..300 {
+        let noise: String = (0..10_000)
+            .map(|_| {
+                rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                char::from(b'a' + (rng >> 59) as u8)
+            })
+            .collect();
+        raw.produce("t", 0, keyed(&[("k", Some(noise.as_str()))], now(), None)).await;
+        sent.push(noise);
+    }
+    let objects = || {
+        let cluster = std::fs::read_dir(store.path()).unwrap().next();
+        cluster.map_or(0, |cluster| std::fs::read_dir(cluster.unwrap().path()).unwrap().count())
+    };
+    until!("the move of old files", objects() > 2 && log_bytes(dir.path()) < 6 * SEGMENT);
+    let read = |records: Vec<Record>| -> Vec<String> {
+        let text = |record: Record| String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+        records.into_iter().map(text).collect()
+    };
+    assert!(read(records(&mut raw, "t").await) == sent, "all of it is read, wherever it is");
+    broker.shutdown().await;
+    let broker = Broker::start(tiered()).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    assert!(read(records(&mut raw, "t").await) == sent, "after a restart, too");
+    broker.shutdown().await;
+    let cluster = std::fs::read_dir(store.path()).unwrap().next().unwrap().unwrap();
+    for object in std::fs::read_dir(cluster.path()).unwrap() {
+        // Some have come back while they were read.
+        let _ = std::fs::remove_file(dir.path().join("log").join(object.unwrap().file_name()));
+    }
+    let broker = Broker::start(eager(dir.path())).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    let mut refused = 0;
+    for at in 0..300 {
+        refused = refused.max(raw.fetch("t", 0, at, false).await.error_code);
+    }
+    assert_eq!(refused, 56, "without its store the broker says KAFKA_STORAGE_ERROR, and loses nothing");
+    broker.shutdown().await;
+    let broker = Broker::start(tiered()).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    assert!(read(records(&mut raw, "t").await) == sent, "with it all is there again");
+}

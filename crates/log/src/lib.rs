@@ -46,7 +46,7 @@ pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk};
 pub use log::Log;
 pub use partition::Aborted;
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
-pub use reader::{FileRange, FileUse, Located, PartitionUse, Reader};
+pub use reader::{FileRange, FileUse, Located, PartitionSummary, PartitionUse, Reader};
 pub use run::RunWriter;
 
 /// A partition of a topic that may have been deleted and created again under the same name.

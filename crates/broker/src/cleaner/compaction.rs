@@ -8,7 +8,9 @@ use headwater_log::compact::{
     AbortedRange, ActiveProducers, CleanSettings, Cleaner as Passes, OffsetMap, Outcome, Progress, Survey,
     Surveyed,
 };
-use headwater_log::{Aborted, BatchPlace, Cleaned, Extent, Move, PartitionId, PartitionUse};
+use headwater_log::{
+    Aborted, BatchPlace, Cleaned, Extent, LogError, Move, PartitionId, PartitionUse, Reader, RealDisk,
+};
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::BatchHeader;
 
@@ -35,7 +37,7 @@ impl Cleaner {
         {
             return Ok(());
         }
-        let Some(upper) = self.reach(id, settings, &usage, first_dirty)? else { return Ok(()) };
+        let Some(upper) = self.reach(id, settings, &usage)? else { return Ok(()) };
         let reached: Vec<Extent> =
             usage.extents.iter().filter(|extent| extent.first < upper).copied().collect();
         if usage.growing && reached.len() == usage.extents.len() {
@@ -63,29 +65,9 @@ impl Cleaner {
         id: PartitionId,
         settings: &TopicSettings,
         usage: &PartitionUse,
-        first_dirty: Offset,
     ) -> Result<Option<Offset>, CleanError> {
-        let mut dirty = Vec::new();
-        for extent in usage.extents.iter().filter(|extent| extent.last >= first_dirty) {
-            let places = self.cleaning.reader.places_of(id, extent)?;
-            dirty.extend(places.into_iter().filter(|place| place.last_offset >= first_dirty));
-        }
-        let now = self.now();
-        let active = active_base(&dirty, settings, usage.offsets.high_watermark, now);
-        let stretches = dirty
-            .iter()
-            .map(|place| Stretch { base_offset: place.base_offset, max_timestamp: place.max_timestamp });
-        let lag = settings.min_compaction_lag_ms;
-        let stable = usage.offsets.last_stable;
-        let upper = first_uncleanable(first_dirty, stretches, lag, active, stable, now);
-        let cleanable = dirty.iter().filter(|place| place.last_offset < upper);
-        let dirt = Dirt {
-            clean_bytes: usage.cleaned.bytes,
-            dirty_bytes: cleanable.map(|place| u64::from(place.size)).sum(),
-            oldest_dirty: dirty.iter().map(|place| place.max_timestamp).find(|timestamp| *timestamp >= 0),
-        };
-        let due = is_due(&dirt, settings.min_cleanable_dirty_ratio, settings.max_compaction_lag_ms, now);
-        Ok((due && upper > first_dirty).then_some(upper))
+        let plan = plan(&self.cleaning.reader, id, settings, usage, self.now())?;
+        Ok((plan.due && plan.upper > plan.first_dirty).then_some(plan.upper))
     }
 
     fn survey(&mut self, task: &Task) -> Result<Surveyed, CleanError> {
@@ -185,6 +167,51 @@ impl Cleaner {
         tracing::debug!(partition = %task.id, ?statistics, "compacted");
         Ok(())
     }
+}
+
+/// How far a partition can be compacted now, and whether that is worth it.
+#[derive(Debug)]
+pub struct Plan {
+    pub first_dirty: Offset,
+    /// Without.
+    pub upper: Offset,
+    /// `upper`, were it not for `min.compaction.lag.ms`.
+    pub upper_without_lag: Offset,
+    pub active: Offset,
+    pub dirt: Dirt,
+    pub due: bool,
+}
+
+pub fn plan(
+    reader: &Reader<RealDisk>,
+    id: PartitionId,
+    settings: &TopicSettings,
+    usage: &PartitionUse,
+    now: TimestampMs,
+) -> Result<Plan, LogError> {
+    let first_dirty = usage.cleaned.to.max(usage.offsets.log_start);
+    let mut dirty = Vec::new();
+    for extent in usage.extents.iter().filter(|extent| extent.last >= first_dirty) {
+        let places = reader.places_of(id, extent)?;
+        dirty.extend(places.into_iter().filter(|place| place.last_offset >= first_dirty));
+    }
+    let active = active_base(&dirty, settings, usage.offsets.high_watermark, now);
+    let stable = usage.offsets.last_stable;
+    let reach = |lag| {
+        let stretches = dirty
+            .iter()
+            .map(|place| Stretch { base_offset: place.base_offset, max_timestamp: place.max_timestamp });
+        first_uncleanable(first_dirty, stretches, lag, active, stable, now)
+    };
+    let upper = reach(settings.min_compaction_lag_ms);
+    let cleanable = dirty.iter().filter(|place| place.last_offset < upper);
+    let dirt = Dirt {
+        clean_bytes: usage.cleaned.bytes,
+        dirty_bytes: cleanable.map(|place| u64::from(place.size)).sum(),
+        oldest_dirty: dirty.iter().map(|place| place.max_timestamp).find(|timestamp| *timestamp >= 0),
+    };
+    let due = is_due(&dirt, settings.min_cleanable_dirty_ratio, settings.max_compaction_lag_ms, now);
+    Ok(Plan { first_dirty, upper, upper_without_lag: reach(0), active, dirt, due })
 }
 
 /// Where the active segment begins: a segment ends when the next batch would make it larger than

@@ -5,14 +5,17 @@
 //! never jumps; a start at which the system's clock is far ahead of what the log was last told deletes
 //! nothing by age.
 
-mod compaction;
+pub mod compaction;
 mod relocation;
 mod retention;
 mod scrub;
 mod throttle;
+mod tiering;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use headwater_log::{LogError, PartitionId, Reader, RealDisk};
@@ -24,6 +27,10 @@ use crate::catalog::{Catalog, Topic};
 use crate::clock::Clock;
 use crate::engine::{Engine, Unavailable};
 use throttle::Throttle;
+
+/// What [`Work`] says it does to one partition.
+pub const RETENTION: &str = "retention";
+pub const COMPACTION: &str = "compaction";
 
 /// A system clock that is so far ahead of the log's own time is not believed.
 pub const BELIEVED_JUMP_MS: TimestampMs = 365 * 86_400_000;
@@ -44,6 +51,8 @@ pub struct CleanerConfig {
     pub scrub_bytes_per_second: Option<u64>,
     /// `headwater.scrub.interval.ms`: from the end of one pass to the beginning of the next.
     pub scrub_interval: Duration,
+    /// `headwater.cold.local.bytes`: what finished files may take on this disk when there is a cold store.
+    pub cold_local_bytes: Option<u64>,
     /// `headwater.clock.jump.accept`
     pub accept_clock_jump: bool,
 }
@@ -58,6 +67,7 @@ impl Default for CleanerConfig {
             io_bytes_per_second: None,
             scrub_bytes_per_second: Some(16 << 20),
             scrub_interval: Duration::from_secs(7 * 86_400),
+            cold_local_bytes: None,
             accept_clock_jump: false,
         }
     }
@@ -73,10 +83,64 @@ pub struct CleanerActivity {
     pub offsets_deleted: AtomicU64,
     pub files_emptied: AtomicU64,
     pub failures: AtomicU64,
+    pub files_cooled: AtomicU64,
+    pub bytes_cooled: AtomicU64,
     pub bytes_scrubbed: AtomicU64,
     pub batches_damaged: AtomicU64,
     /// Deletion by age waits for somebody to look at the clock.
     pub clock_held: AtomicBool,
+    /// How far the system's clock was ahead of what the log was last told, at the start.
+    pub clock_jump_ms: AtomicI64,
+    /// Work that failed the last time it was tried.
+    failing: Mutex<BTreeMap<Work, Failing>>,
+}
+
+/// What the cleaner does, and to which partition when it is about one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Work {
+    pub doing: &'static str,
+    pub partition: Option<(String, i32)>,
+}
+
+impl Work {
+    fn all(doing: &'static str) -> Self {
+        Self { doing, partition: None }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.partition {
+            Some((topic, partition)) => write!(f, "{} of {topic}-{partition}", self.doing),
+            None => f.write_str(self.doing),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Failing {
+    pub reason: String,
+    pub since: TimestampMs,
+    pub times: u64,
+}
+
+impl CleanerActivity {
+    pub fn failing(&self) -> BTreeMap<Work, Failing> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn failed(&self, work: Work, reason: String) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = crate::clock::wall();
+        let known = failing.entry(work).or_insert(Failing { reason: String::new(), since, times: 0 });
+        known.reason = reason;
+        known.times += 1;
+    }
+
+    fn went_well(&self, work: &Work) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(work);
+    }
 }
 
 #[derive(Debug, Error)]
@@ -128,6 +192,8 @@ struct Cleaner {
     secret: [u64; 2],
     ages_held: bool,
     pass: scrub::Pass,
+    /// Unknown objects have been removed from the cold store.
+    swept: bool,
 }
 
 pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
@@ -140,6 +206,7 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
             "the system's clock is far ahead of the log's last time: nothing is deleted by age; set the clock right, or start with --config headwater.clock.jump.accept=true"
         );
     }
+    cleaning.activity.clock_jump_ms.store(cleaning.clock_jump, Ordering::Relaxed);
     cleaning.activity.clock_held.store(ages_held, Ordering::Relaxed);
     let (a, b) = uuid::Uuid::new_v4().as_u64_pair();
     let mut cleaner = Cleaner {
@@ -148,6 +215,7 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
         secret: [a, b],
         ages_held,
         pass: scrub::Pass::default(),
+        swept: false,
         cleaning,
     };
     let work = move || cleaner.run(&stopped);
@@ -168,41 +236,40 @@ impl Cleaner {
             for topic in self.cleaning.catalog.all() {
                 self.topic(&topic, retention);
             }
-            if let Err(error) = self.relocate() {
-                self.failed(&error, "moving batches out of files that are mostly unused");
-            }
-            if let Err(error) = self.scrub(step) {
-                self.failed(&error, "looking for damage");
-            }
+            let relocated = self.relocate();
+            self.note(relocated, Work::all("moving batches out of files that are mostly unused"));
+            let tiered = self.tier();
+            self.note(tiered, Work::all("moving old files to the cold store"));
+            let scrubbed = self.scrub(step);
+            self.note(scrubbed, Work::all("looking for damage"));
         }
     }
 
     fn topic(&mut self, topic: &Topic, retention: bool) {
         let settings = &topic.settings;
         for partition in (0..topic.record.partitions).filter_map(|index| topic.partition(index)) {
-            if retention
-                && settings.delete
-                && let Err(error) = self.retain(partition, settings)
-            {
-                self.failed(&error, &format!("retention of {}-{}", topic.name(), partition.partition));
+            let of = |doing| Work { doing, partition: Some((topic.name().to_owned(), partition.partition)) };
+            if retention && settings.delete {
+                let retained = self.retain(partition, settings);
+                self.note(retained, of(RETENTION));
             }
-            if settings.compact
-                && self.cleaning.config.enabled
-                && let Err(error) = self.compact(partition, settings)
-            {
-                self.failed(&error, &format!("compaction of {}-{}", topic.name(), partition.partition));
+            if settings.compact && self.cleaning.config.enabled {
+                let compacted = self.compact(partition, settings);
+                self.note(compacted, of(COMPACTION));
             }
         }
     }
 
-    fn failed(&self, error: &CleanError, what: &str) {
-        match error {
-            CleanError::Stopping | CleanError::Unavailable(_) => {}
-            // Deleted while it was being cleaned.
-            CleanError::Log(LogError::UnknownPartition(_)) => {}
-            error => {
-                self.cleaning.activity.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%error, what, "the log could not be cleaned; everything stays as it is");
+    fn note(&self, outcome: Result<(), CleanError>, work: Work) {
+        match outcome {
+            // A partition may be deleted while it is being cleaned.
+            Ok(()) | Err(CleanError::Log(LogError::UnknownPartition(_))) => {
+                self.cleaning.activity.went_well(&work);
+            }
+            Err(CleanError::Stopping | CleanError::Unavailable(_)) => {}
+            Err(error) => {
+                tracing::warn!(%error, %work, "the log could not be cleaned; everything stays as it is");
+                self.cleaning.activity.failed(work, error.to_string());
             }
         }
     }

@@ -16,6 +16,12 @@ impl Worker {
                 }
                 self.hold(Reply::Installed(reply));
             }
+            Clean::Cool { cold, reply } => {
+                if let Err(error) = self.log.cool(cold) {
+                    self.fence(&error);
+                }
+                self.hold(Reply::Installed(reply));
+            }
             Clean::Roll => self.log.roll(),
         }
     }

@@ -12,13 +12,17 @@ mod staging;
 mod state;
 mod worker;
 
+pub use state::PARTITION as STATE_PARTITION;
+
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use headwater_coordinator::{Client, Request, Response};
-use headwater_log::{Appended, CommitTicket, Durability, LogError, Move, PartitionId, Reader, RealDisk};
+use headwater_log::{
+    Appended, ColdFile, ColdStore, CommitTicket, Durability, LogError, Move, PartitionId, Reader, RealDisk,
+};
 use headwater_model::{Offset, TimestampMs};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -31,8 +35,17 @@ use disk::DiskActivity;
 
 /// The engine takes no more commands.
 #[derive(Debug, Clone, Error)]
-#[error("the broker takes no writes: {0}")]
-pub struct Unavailable(Arc<str>);
+#[error("the broker takes no writes: {reason}")]
+pub struct Unavailable {
+    pub reason: Arc<str>,
+    pub since: TimestampMs,
+}
+
+impl Unavailable {
+    fn now(reason: impl Into<Arc<str>>) -> Self {
+        Self { reason: reason.into(), since: crate::clock::wall() }
+    }
+}
 
 pub type Answer<T> = Result<T, Unavailable>;
 
@@ -87,6 +100,8 @@ pub enum Clean {
     RunNumber(oneshot::Sender<u64>),
     /// What was copied to runs takes the place of what it was copied from.
     Install { moves: Vec<Move>, reply: oneshot::Sender<Answer<Cleaned>> },
+    /// A file is in the cold store.
+    Cool { cold: ColdFile, reply: oneshot::Sender<Answer<Cleaned>> },
     /// A new journal begins, so that the one before can be cleaned.
     Roll,
 }
@@ -122,6 +137,8 @@ pub struct Started {
     pub activity: Arc<DiskActivity>,
     /// How far the clock is ahead of the last time that the log was told.
     pub clock_jump: TimestampMs,
+    /// Ends with the thread.
+    pub alive: Weak<()>,
     pub thread: JoinHandle<()>,
 }
 
@@ -132,6 +149,7 @@ pub fn start(
     clock: Clock,
     catalog: Arc<Catalog>,
     waiters: Arc<Waiters>,
+    store: Option<Arc<dyn ColdStore>>,
 ) -> Result<Started, StartError> {
     let (commands, inbox) = mpsc::channel();
     let fenced = Arc::new(OnceLock::new());
@@ -141,20 +159,23 @@ pub fn start(
         disk::start_chores(commands.clone())?,
     );
     let mut worker =
-        worker::Worker::open(config, &directory, clock, catalog, waiters, disk, Arc::clone(&fenced))?;
+        worker::Worker::open(config, &directory, clock, catalog, waiters, disk, store, Arc::clone(&fenced))?;
     let reader = worker.reader();
     let clock_jump = worker.clock_jump();
+    let living = Arc::new(());
+    let alive = Arc::downgrade(&living);
     let thread = std::thread::Builder::new()
         .name("headwater-engine".to_owned())
         .spawn(move || {
             worker.run(&inbox);
             // The lock on the directory ends with the last write.
             drop(directory);
+            drop(living);
         })
         .map_err(StartError::Thread)?;
     let inbox =
         Arc::new(Inbox { commands, next_ticket: AtomicU64::new(0), fenced, activity: Arc::clone(&activity) });
-    Ok(Started { engine: Engine { inbox }, reader, activity, clock_jump, thread })
+    Ok(Started { engine: Engine { inbox }, reader, activity, clock_jump, alive, thread })
 }
 
 impl Engine {
@@ -164,7 +185,7 @@ impl Engine {
     }
 
     fn gone(&self) -> Unavailable {
-        self.fenced().cloned().unwrap_or_else(|| Unavailable("it is stopping".into()))
+        self.fenced().cloned().unwrap_or_else(|| Unavailable::now("it is stopping"))
     }
 
     fn send<T, F>(&self, command: F) -> impl Future<Output = Answer<T>> + use<T, F>
@@ -196,7 +217,7 @@ impl Engine {
         async move {
             match produced {
                 Some(produced) => produced.await,
-                None => Err(Unavailable("the disk is full; free some space and it goes on by itself".into())),
+                None => Err(Unavailable::now("the disk is full; free some space and it goes on by itself")),
             }
         }
     }
@@ -216,6 +237,13 @@ impl Engine {
     pub fn install(&self, moves: Vec<Move>) -> Answer<Cleaned> {
         let (reply, answer) = oneshot::channel();
         let _ = self.inbox.commands.send(Command::Clean(Clean::Install { moves, reply }));
+        answer.blocking_recv().unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Makes known that a file is in the cold store; blocks until that is on disk.
+    pub fn cool(&self, cold: ColdFile) -> Answer<Cleaned> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.commands.send(Command::Clean(Clean::Cool { cold, reply }));
         answer.blocking_recv().unwrap_or_else(|_| Err(self.gone()))
     }
 

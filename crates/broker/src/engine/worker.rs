@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headwater_coordinator::{Client, Coordinator, Request, Response, TopicId};
-use headwater_log::{CommitTicket, Log, LogError, Reader, RealDisk};
+use headwater_log::{ColdStore, CommitTicket, Log, LogError, Reader, RealDisk};
 use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 
@@ -50,9 +50,10 @@ impl Worker {
         catalog: Arc<Catalog>,
         waiters: Arc<Waiters>,
         (jobs, chores): (Jobs, Chores),
+        store: Option<Arc<dyn ColdStore>>,
         fenced: Arc<OnceLock<Unavailable>>,
     ) -> Result<Self, StartError> {
-        let log = open_log(&directory.log, config)?;
+        let log = open_log(&directory.log, config, store)?;
         let mut coordinator = Coordinator::new(CoordinatorSettings {
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
             default_partitions: config.default_partitions,
@@ -110,7 +111,7 @@ impl Worker {
                 let _ = self.chores.send(chore);
             }
         }
-        let reason = Unavailable("it is stopping".into());
+        let reason = Unavailable::now("it is stopping");
         self.refuse_all(&reason);
     }
 
@@ -220,7 +221,7 @@ impl Worker {
 
     /// Nothing decided since the last good commit is true: refuse it all, and say so.
     pub(super) fn fence(&mut self, error: &LogError) {
-        let reason = Unavailable(error.to_string().into());
+        let reason = Unavailable::now(error.to_string());
         if self.fenced.set(reason.clone()).is_ok() {
             tracing::error!(%error, "the broker takes no more writes; free space or mend the disk, then restart it");
         }
@@ -237,9 +238,13 @@ impl Worker {
 }
 
 /// The log with the state partition in it.
-fn open_log(directory: &Path, config: &Config) -> Result<Log<RealDisk>, StartError> {
+fn open_log(
+    directory: &Path,
+    config: &Config,
+    store: Option<Arc<dyn ColdStore>>,
+) -> Result<Log<RealDisk>, StartError> {
     let failed = |error| StartError::log(directory, error);
-    let mut log = Log::open(Arc::new(RealDisk::new(directory)), config.log).map_err(failed)?;
+    let mut log = Log::open_with(Arc::new(RealDisk::new(directory)), config.log, store).map_err(failed)?;
     log.create_partition(state::PARTITION).map_err(failed)?;
     if let Some(job) = log.begin_commit() {
         let (ticket, outcome) = job.run();

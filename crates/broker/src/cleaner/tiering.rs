@@ -1,0 +1,56 @@
+//! More history than the disk has room for: the oldest finished files go to the cold store.
+
+use std::sync::atomic::Ordering;
+
+use headwater_log::FileUse;
+
+use super::{CleanError, Cleaner};
+use crate::engine::STATE_PARTITION;
+
+impl Cleaner {
+    /// Keeps what finished files take on this disk within `headwater.cold.local.bytes`.
+    pub(super) fn tier(&mut self) -> Result<(), CleanError> {
+        let Some(budget) = self.cleaning.config.cold_local_bytes else { return Ok(()) };
+        if !self.swept {
+            self.cleaning.reader.sweep_cold_store()?;
+            self.swept = true;
+        }
+        let files = self.cleaning.reader.files()?;
+        let newest = files.iter().filter(|file| !file.file.is_run()).map(|file| file.file.number()).max();
+        let finished = |file: &&FileUse| {
+            file.local && (file.file.is_run() || newest.is_some_and(|newest| file.file.number() + 1 < newest))
+        };
+        let mut local: Vec<FileUse> = files.iter().filter(finished).copied().collect();
+        let mut total: u64 = local.iter().map(|file| file.length).sum();
+        // What has come back from the store goes first: it is there already.
+        local.sort_by_cached_key(|file| (!file.cold, self.youngest(file)));
+        for file in local {
+            if total <= budget {
+                break;
+            }
+            if file.cold {
+                self.cleaning.reader.evict(file.file)?;
+            } else if file.live > 0 && !self.holds_state(&file) {
+                self.pace(file.length as usize)?;
+                let cold = self.cleaning.reader.upload(file.file)?;
+                self.cleaning.engine.cool(cold)?;
+                self.cleaning.activity.files_cooled.fetch_add(1, Ordering::Relaxed);
+                self.cleaning.activity.bytes_cooled.fetch_add(file.length, Ordering::Relaxed);
+            }
+            total = total.saturating_sub(file.length);
+        }
+        Ok(())
+    }
+
+    /// A start reads the broker's own state, and must not wait for the store.
+    fn holds_state(&self, file: &FileUse) -> bool {
+        let extents = self.cleaning.reader.extents_in(file.file);
+        extents.iter().any(|(id, _)| *id == STATE_PARTITION)
+    }
+
+    /// The time of the youngest record in a file: the oldest history goes first.
+    fn youngest(&self, file: &FileUse) -> i64 {
+        let extents = self.cleaning.reader.extents_in(file.file);
+        extents.iter().map(|(_, extent)| extent.max_timestamp).max().unwrap_or(i64::MIN)
+    }
+}
