@@ -78,6 +78,18 @@ pub struct PartitionUse {
     pub growing: bool,
 }
 
+/// What a partition is in a few numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionSummary {
+    pub id: PartitionId,
+    pub offsets: Offsets,
+    pub bytes: u64,
+    pub clean_bytes: u64,
+    pub damaged: usize,
+    /// Producers with a transaction open here.
+    pub open: Vec<i64>,
+}
+
 /// How much a reader wants.
 struct Wanted {
     offset: Offset,
@@ -606,6 +618,22 @@ impl<D: Disk> Reader<D> {
             open: partition.open_transactions().collect(),
             growing: !partition.recent.is_empty(),
         })
+    }
+
+    /// All partitions, in no order.
+    pub fn summaries(&self) -> Vec<PartitionSummary> {
+        let summary = |(id, partition): (&PartitionId, &Arc<Mutex<Partition>>)| {
+            let partition = lock(partition);
+            PartitionSummary {
+                id: *id,
+                offsets: offsets(&partition),
+                bytes: partition.bytes(),
+                clean_bytes: partition.cleaned.bytes,
+                damaged: partition.damage.len(),
+                open: partition.open_transactions().map(|(producer, _)| producer).collect(),
+            }
+        };
+        read(&self.shared.partitions).iter().map(summary).collect()
     }
 
     /// Aborted transactions with records in `[from, to)`.

@@ -512,7 +512,7 @@ impl World {
         }
     }
 
-    pub fn visible(model: &Model) -> BTreeMap<PartitionId, (i64, i64, i64, Vec<Bytes>)> {
+    pub fn visible(model: &Model) -> Visible {
         let view = |partition: &ModelPartition| {
             let end = partition.records.len() as i64;
             (partition.log_start, end, partition.last_stable(), partition.committed_values())
@@ -520,10 +520,14 @@ impl World {
         model.partitions.iter().map(|(id, partition)| (*id, view(partition))).collect()
     }
 
-    pub fn observe(&self) -> BTreeMap<PartitionId, (i64, i64, i64, Vec<Bytes>)> {
-        let reader = self.log.reader();
+    pub fn observe(&self) -> Visible {
+        Self::observe_log(&self.log)
+    }
+
+    pub fn observe_log(log: &Log<SimDisk>) -> Visible {
+        let reader = log.reader();
         let mut found = BTreeMap::new();
-        for id in self.log.partitions() {
+        for id in log.partitions() {
             let offsets = reader.offsets(id).expect("offsets");
             let mut values = Vec::new();
             let mut aborted: Vec<(i64, i64)> = Vec::new();
@@ -611,6 +615,57 @@ impl World {
             self.end();
         }
         self.do_chores();
+    }
+}
+
+/// Log start, high watermark, last stable offset and committed values of every partition.
+pub type Visible = BTreeMap<PartitionId, (i64, i64, i64, Vec<Bytes>)>;
+
+impl World {
+    /// As [`Self::run`], on a machine that does not fail. Returns what became visible, in its order.
+    pub fn live(&mut self, steps: usize) -> Vec<Visible> {
+        let mut shown = Vec::new();
+        for _ in 0..steps {
+            if self.rng.random_bool(0.02) {
+                self.log.roll();
+            }
+            match self.rng.random_range(0..100) {
+                0..50 => self.append(),
+                50..58 => self.end_transaction(),
+                58..64 => self.create_or_trim(),
+                64..70 => self.relocate(),
+                70..80 => shown.extend(self.begin_without_faults()),
+                80..90 => self.end(),
+                90..96 => self.do_chores(),
+                96..98 => self.delete(),
+                98 => self.cool(),
+                _ => {
+                    self.end();
+                    shown.extend(self.begin_without_faults());
+                    self.end();
+                    self.log = self.reopened();
+                    self.unsynced.clear();
+                    self.recovered();
+                }
+            }
+        }
+        shown
+    }
+
+    fn begin_without_faults(&mut self) -> Option<Visible> {
+        if self.ticket.is_none()
+            && let Some(job) = self.log.begin_commit()
+        {
+            self.flying = Some(self.staged.clone());
+            self.ticket = Some(job.run());
+            return self.on_its_way();
+        }
+        None
+    }
+
+    /// What will be visible when the commit under way ends.
+    pub fn on_its_way(&self) -> Option<Visible> {
+        self.flying.as_ref().map(Self::visible)
     }
 }
 
