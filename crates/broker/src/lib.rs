@@ -27,15 +27,19 @@ mod observe;
 mod outgoing;
 mod sendfile;
 mod sending;
+mod settings;
 mod waiters;
 
 pub use broker::Broker;
 pub use cleaner::CleanerConfig;
 pub use config::Config;
 pub use error::StartError;
-pub use observe::{Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families};
 pub use headwater_coordinator::Settings as CoordinatorSettings;
 pub use headwater_log::Settings as LogSettings;
+pub use observe::{
+    Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families,
+};
+pub use settings::{BROKER_SETTINGS, BrokerSetting, SettingError};
 
 /// The id of the only node.
 const NODE_ID: i32 = 1;

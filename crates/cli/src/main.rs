@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{demo, group, produce, schema, tail, topic, up};
+use commands::{backup, demo, doctor, group, produce, restore, schema, tail, topic, transaction, up};
 use output::Failure;
 
 #[derive(Parser)]
@@ -74,6 +74,15 @@ enum Command {
     Produce(produce::Produce),
     /// Look at events
     Tail(tail::Tail),
+    /// Transactions: abort one that its producer does not end
+    #[command(subcommand)]
+    Transaction(transaction::Transaction),
+    /// What holds things up, and what to do about it
+    Doctor(doctor::Doctor),
+    /// Copy a data directory, whether a broker runs on it or not
+    Backup(backup::Backup),
+    /// Make a data directory of a backup, or verify one
+    Restore(restore::Restore),
     /// Print the completion script of a shell
     Completion { shell: clap_complete::Shell },
 }
@@ -106,6 +115,10 @@ fn main() -> ExitCode {
             Command::Schema(schema) => schema.run(&common).await,
             Command::Produce(produce) => produce.run(&common).await,
             Command::Tail(tail) => tail.run(&common).await,
+            Command::Transaction(transaction) => transaction.run(&common).await,
+            Command::Doctor(doctor) => doctor.run(&common).await,
+            Command::Backup(backup) => backup.run(&common).await,
+            Command::Restore(restore) => restore.run(&common).await,
             Command::Completion { .. } => Ok(ExitCode::SUCCESS),
         }
     });

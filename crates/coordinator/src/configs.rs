@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Failure};
+use crate::kinds::{self, StreamKind};
 use crate::records::TopicRecord;
 use crate::request::ConfigChange;
 use crate::response::ConfigEntry;
@@ -79,6 +80,8 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("flush.messages", ConfigKind::Long, FOREVER, Legal::AtLeast(1), "Records between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
     key("flush.ms", ConfigKind::Long, FOREVER, Legal::AtLeast(0), "Milliseconds between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
     key("follower.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
+    key("headwater.durability", ConfigKind::String, "synced", Legal::OneOf(&["synced", "unsynced"]), "When a record is acknowledged: 'synced' once it is on disk, 'unsynced' once it is written, so that a power failure may lose what was acknowledged last."),
+    key(kinds::KIND, ConfigKind::String, "unspecified", Legal::OneOf(&["unspecified", "unkeyed", "keyed", "entity"]), "What a record is: 'unkeyed' a fact without a key, 'keyed' a fact about its key, 'entity' the latest state of its key (null is a tombstone; needs cleanup.policy compact). Records that are not so are refused; those written before are not looked at."),
     key("index.interval.bytes", ConfigKind::Int, "4096", Legal::AtLeast(0), "How many bytes of log lie between two index entries."),
     key("leader.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
     key("local.retention.bytes", ConfigKind::Long, "-2", Legal::AtLeast(-2), ALONE),
@@ -171,6 +174,8 @@ pub(crate) fn initial(configs: &[(String, Option<String>)]) -> Result<BTreeMap<S
             ));
         }
     }
+    kinds::complete(&mut result);
+    kinds::check(&result)?;
     Ok(result)
 }
 
@@ -215,6 +220,7 @@ pub(crate) fn altered(
         key.check(&value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
         result.insert(name.clone(), value);
     }
+    kinds::check(&result)?;
     Ok(result)
 }
 
@@ -237,6 +243,9 @@ pub struct TopicSettings {
     pub max_compaction_lag_ms: i64,
     pub delete_retention_ms: i64,
     pub min_cleanable_dirty_ratio: f64,
+    /// Acknowledged before it is on disk.
+    pub unsynced: bool,
+    pub kind: StreamKind,
 }
 
 impl TopicRecord {
@@ -268,6 +277,8 @@ impl TopicRecord {
             max_compaction_lag_ms: number("max.compaction.lag.ms"),
             delete_retention_ms: number("delete.retention.ms"),
             min_cleanable_dirty_ratio: self.config("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
+            unsynced: self.config("headwater.durability") == "unsynced",
+            kind: StreamKind::parse(self.config(kinds::KIND)).unwrap_or_default(),
         }
     }
 
@@ -326,6 +337,47 @@ mod tests {
             assert_eq!(set(name, value).unwrap_err().error, Error::InvalidConfig, "{name}={value}");
         }
         assert!(set("cleanup.policy", "compact, delete").is_ok());
+    }
+
+    fn kind_and_policy(kind: &str, policy: Option<&str>) -> Result<BTreeMap<String, String>, Failure> {
+        let policy = policy.map(|policy| ("cleanup.policy".to_owned(), Some(policy.to_owned())));
+        let kind = (kinds::KIND.to_owned(), Some(kind.to_owned()));
+        initial(&policy.into_iter().chain([kind]).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_entity_topic_is_compacted_and_says_so_when_it_is_not() {
+        assert_eq!(kind_and_policy("entity", None).unwrap()["cleanup.policy"], "compact");
+        assert!(kind_and_policy("entity", Some("delete, compact")).is_ok());
+        let failure = kind_and_policy("entity", Some("delete")).unwrap_err();
+        assert_eq!(failure.error, Error::InvalidConfig);
+        assert!(failure.message.contains("set cleanup.policy=compact"), "{failure}");
+        assert!(kind_and_policy("unkeyed", Some("compact")).is_err());
+        assert!(!kind_and_policy("keyed", None).unwrap().contains_key("cleanup.policy"));
+        assert!(kind_and_policy("table", None).is_err());
+    }
+
+    #[test]
+    fn an_entity_topic_cannot_lose_its_compaction_nor_become_one_without() {
+        let entity = kind_and_policy("entity", None).unwrap();
+        let delete = [("cleanup.policy".to_owned(), ConfigChange::Delete)];
+        assert_eq!(altered(&entity, false, &delete).unwrap_err().error, Error::InvalidConfig);
+        let set = |name: &str, value: &str| (name.to_owned(), ConfigChange::Set(value.to_owned()));
+        let become_entity = set(kinds::KIND, "entity");
+        let plain = BTreeMap::new();
+        assert!(altered(&plain, false, std::slice::from_ref(&become_entity)).is_err());
+        assert!(altered(&plain, false, &[become_entity, set("cleanup.policy", "compact")]).is_ok());
+    }
+
+    #[test]
+    fn settings_know_kind_and_durability() {
+        let record = |configs| TopicRecord { name: "t".into(), id: [1; 16], partitions: 1, configs };
+        let plain = record(BTreeMap::new()).settings();
+        assert_eq!((plain.kind, plain.unsynced), (StreamKind::Unspecified, false));
+        let mut configs = kind_and_policy("entity", None).unwrap();
+        configs.insert("headwater.durability".into(), "unsynced".into());
+        let entity = record(configs).settings();
+        assert_eq!((entity.kind, entity.unsynced, entity.compact), (StreamKind::Entity, true, true));
     }
 
     #[test]

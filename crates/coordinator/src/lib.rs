@@ -10,6 +10,7 @@ mod context;
 mod dispatch;
 mod error;
 mod group;
+mod kinds;
 mod offsets;
 mod records;
 mod request;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 
 pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
 pub use error::{Error, Failure, code};
+pub use kinds::StreamKind;
 use headwater_model::TimestampMs;
 pub use records::*;
 pub use request::*;

@@ -60,6 +60,8 @@ impl Cluster {
             http: free,
             bootstrap: options.bootstrap.clone(),
             default_partitions: 1,
+            config_file: None,
+            configs: Vec::new(),
         };
         let node = Node::start(config).await?;
         let (kafka, http) = (node.kafka().to_owned(), node.http());

@@ -12,6 +12,7 @@
 //!
 //! Opening reads the newest checkpoint and scans one journal. docs/log-format.md has the layout.
 
+pub mod backup;
 mod change;
 mod chore;
 mod cold;

@@ -4,13 +4,15 @@
 //! `_schemas`, then HTTP answers, then the node is ready. On Apache Kafka the broker is left out and
 //! everything else is the same.
 
+mod operations;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::routing::get;
-use headwater_broker::{Broker, Config, StartError};
+use headwater_broker::{Broker, Config, SettingError, StartError};
+pub use headwater_broker::{Diagnosis, Finding, Health, Place, Severity};
 use headwater_client::{Client, ClientConfig, ClientError};
 use headwater_console::Console;
 use headwater_registry::{Registry, RegistryClient, RegistryError};
@@ -31,6 +33,30 @@ pub struct NodeConfig {
     pub bootstrap: Option<String>,
     /// Partitions of a topic that is created by using it.
     pub default_partitions: i32,
+    /// A properties file with settings of the broker.
+    pub config_file: Option<PathBuf>,
+    /// Settings of the broker as `KEY=VALUE`; they win over the file's.
+    pub configs: Vec<String>,
+}
+
+impl NodeConfig {
+    fn broker(&self) -> Result<Config, NodeError> {
+        let mut config = Config {
+            data_dir: self.data_dir.clone(),
+            listen: self.kafka,
+            default_partitions: self.default_partitions,
+            ..Config::default()
+        };
+        if let Some(file) = &self.config_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|source| NodeError::ConfigFile { file: file.clone(), source })?;
+            config.set_all(&file.display().to_string(), &text)?;
+        }
+        for setting in &self.configs {
+            config.set(setting)?;
+        }
+        Ok(config)
+    }
 }
 
 /// Why a node did not start.
@@ -42,6 +68,10 @@ pub enum NodeError {
         "the HTTP address {address} cannot be used: {source}; choose another with --http HOST:PORT (port 0 takes a free one)"
     )]
     Http { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error("the configuration file {} cannot be read: {source}; name another with --config-file FILE", .file.display())]
+    ConfigFile { file: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -69,17 +99,7 @@ impl Node {
             listener.local_addr().map_err(|source| NodeError::Http { address: config.http, source })?;
         let broker = match &config.bootstrap {
             Some(_) => None,
-            None => Some(
-                Broker::start(Config {
-                    data_dir: config.data_dir,
-                    listen: config.kafka,
-                    advertised: None,
-                    auto_create_topics: true,
-                    default_partitions: config.default_partitions,
-                    ..Config::default()
-                })
-                .await?,
-            ),
+            None => Some(Broker::start(config.broker()?).await?),
         };
         let kafka = match (&broker, config.bootstrap) {
             (Some(broker), _) => broker.bootstrap(),
@@ -89,7 +109,7 @@ impl Node {
         let registry = Registry::start(client.clone()).await?;
         let console = Console::new(client, RegistryClient::new(format!("http://{http}")));
         let app = Router::new()
-            .route("/health", get(|| async { "ok\n" }))
+            .merge(operations::router(broker.as_ref().map(Broker::observer)))
             .merge(console.router())
             .merge(registry.router());
         let (stop_http, stopped) = oneshot::channel::<()>();

@@ -21,7 +21,7 @@ use headwater_wire::messages::{
 use headwater_wire::{ErrorCode, KafkaString};
 
 use super::{Call, CallError, optional, text, texts};
-use crate::{Config, NODE_ID};
+use crate::{BROKER_SETTINGS, Config, NODE_ID};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -122,28 +122,26 @@ fn of_broker(config: &Config, resource: DescribeConfigsResource) -> DescribeConf
             .with_error_code(ErrorCode::InvalidRequest.code())
             .with_error_message(Some(format!("there is no broker '{name}', only {NODE_ID}").into()));
     }
-    let entries = [
-        ("auto.create.topics.enable", config.auto_create_topics.to_string(), ConfigKind::Boolean),
-        ("broker.id", NODE_ID.to_string(), ConfigKind::Int),
-        ("default.replication.factor", "1".to_owned(), ConfigKind::Int),
-        ("fetch.max.bytes", config.max_fetch_bytes.to_string(), ConfigKind::Int),
-        ("log.dirs", config.data_dir.display().to_string(), ConfigKind::String),
-        ("max.connections", config.max_connections.to_string(), ConfigKind::Int),
-        ("node.id", NODE_ID.to_string(), ConfigKind::Int),
-        ("num.partitions", config.default_partitions.to_string(), ConfigKind::Int),
-        ("socket.request.max.bytes", config.max_request_bytes.to_string(), ConfigKind::Int),
+    let fixed = [
+        ("broker.id", NODE_ID.to_string()),
+        ("default.replication.factor", "1".to_owned()),
+        ("log.dirs", config.data_dir.display().to_string()),
+        ("node.id", NODE_ID.to_string()),
     ];
+    let set =
+        BROKER_SETTINGS.iter().map(|setting| (setting.name, setting.value(config), setting.documentation));
+    let entries = fixed.into_iter().map(|(name, value)| (name, value, "")).chain(set);
     let keys = resource.configuration_keys.as_deref().map(texts).filter(|keys| !keys.is_empty());
-    let shown = entries
-        .into_iter()
-        .filter(|(name, ..)| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name)));
-    let entry = |(name, value, kind): (&'static str, String, ConfigKind)| {
+    let shown =
+        entries.filter(|(name, ..)| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name)));
+    let entry = |(name, value, documentation): (&'static str, String, &'static str)| {
         DescribeConfigsResourceResult::default()
             .with_name(KafkaString::from_static(name))
             .with_value(Some(value.into()))
             .with_read_only(true)
             .with_config_source(SET_AT_START)
-            .with_config_type(kind.code())
+            .with_config_type(ConfigKind::String.code())
+            .with_documentation(Some(KafkaString::from_static(documentation)))
     };
     response.with_configs(shown.map(entry).collect())
 }

@@ -11,6 +11,7 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
+mod rules;
 mod skim;
 mod topics;
 mod transactions;

@@ -2,15 +2,16 @@
 
 use bytes::{Bytes, BytesMut};
 use headwater_coordinator::Error;
-use headwater_log::{Appended, LogError};
+use headwater_log::{Appended, Durability, LogError};
 use headwater_model::TimestampMs;
 use headwater_wire::messages::ProduceRequestData;
 use headwater_wire::messages::produce_request::PartitionProduceData;
 use headwater_wire::messages::produce_response::{
-    PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
 };
 use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
 
+use super::rules::{self, Broken};
 use super::{Call, CallError, Serving, optional, skim};
 use crate::catalog::Topic;
 use crate::clock;
@@ -22,8 +23,8 @@ const IMPLICIT_PARTITIONS: i16 = 12;
 const ABORTABLE: i16 = 11;
 const ZSTD: i16 = 7;
 
-/// A code and what it means for this very batch.
-type Refused = (ErrorCode, String);
+/// A code, what it means for this very batch, and the records that are to blame.
+type Refused = (ErrorCode, String, Vec<Broken>);
 
 /// A partition of the request: refused at once, or at this place of what the engine was given.
 enum Outcome {
@@ -81,9 +82,9 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
             let index = partition.index;
             let checked = match &topic {
                 _ if !legal_acks => {
-                    Err((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1".to_owned()))
+                    Err((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1".to_owned(), Vec::new()))
                 }
-                None => Err((unknown, "there is no such topic".to_owned())),
+                None => Err((unknown, "there is no such topic".to_owned(), Vec::new())),
                 Some(topic) => check_batch(call, topic, partition),
             };
             outcomes.push((
@@ -108,7 +109,7 @@ fn check_batch(
     topic: &Topic,
     data: PartitionProduceData,
 ) -> Result<(Batch, TimestampMs), Refused> {
-    let refuse = |code, message: &str| Err((code, message.to_owned()));
+    let refuse = |code, message: &str| Err((code, message.to_owned(), Vec::new()));
     let Some(partition) = topic.partition(data.index) else {
         return refuse(ErrorCode::UnknownTopicOrPartition, "the topic has no such partition");
     };
@@ -120,12 +121,17 @@ fn check_batch(
     let most = usize::try_from(topic.settings.max_message_bytes).unwrap_or(usize::MAX);
     if bytes.len() > most {
         let message = format!("the batch has {} bytes; max.message.bytes is {most}", bytes.len());
-        return Err((ErrorCode::MessageTooLarge, message));
+        return Err((ErrorCode::MessageTooLarge, message, Vec::new()));
     }
     header.verify(&bytes).map_err(refused)?;
     header.check_from_client().map_err(refused)?;
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
+    }
+    let broken = rules::check(&topic.settings, &header, &bytes).map_err(refused)?;
+    if let Some((index, rule)) = broken.first() {
+        let message = format!("record {index} of the batch: {rule}; nothing of the batch was appended");
+        return Err((ErrorCode::InvalidRecord, message, broken));
     }
     let (bytes, append_time) = stamp(topic, &header, bytes)?;
     let batch = Batch {
@@ -134,7 +140,7 @@ fn check_batch(
         producer_id: header.producer_id,
         producer_epoch: header.producer_epoch,
         transactional: header.is_transactional(),
-        durability: headwater_log::Durability::Synced,
+        durability: if topic.settings.unsynced { Durability::Unsynced } else { Durability::Synced },
     };
     Ok((batch, append_time))
 }
@@ -154,7 +160,7 @@ fn stamp(topic: &Topic, header: &BatchHeader, bytes: Bytes) -> Result<(Bytes, Ti
             "timestamps from {} to {} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
             header.base_timestamp, header.max_timestamp
         );
-        return Err((ErrorCode::InvalidTimestamp, message));
+        return Err((ErrorCode::InvalidTimestamp, message, Vec::new()));
     }
     Ok((bytes, -1))
 }
@@ -166,7 +172,7 @@ fn refused(error: BatchError) -> Refused {
         BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Invalid(_) => ErrorCode::InvalidRecord,
     };
-    (code, error.to_string())
+    (code, error.to_string(), Vec::new())
 }
 
 fn respond(
@@ -176,14 +182,18 @@ fn respond(
 ) -> ProduceResponseData {
     let partition = |(index, outcome): (i32, Outcome)| {
         let response = PartitionProduceResponse::default().with_index(index);
-        let (code, message) = match (outcome, &produced) {
+        let (code, message, broken) = match (outcome, &produced) {
             (Outcome::Sent { place, append_time }, Ok(produced)) => match produced.get(place) {
                 Some(Ok(appended)) => return accepted(response, *appended, append_time),
-                Some(Err(refusal)) => (code(refusal, call.version), refusal.to_string()),
-                None => (ErrorCode::UnknownServerError.code(), "the engine lost the batch".to_owned()),
+                Some(Err(refusal)) => (code(refusal, call.version), refusal.to_string(), Vec::new()),
+                None => {
+                    (ErrorCode::UnknownServerError.code(), "the engine lost the batch".to_owned(), Vec::new())
+                }
             },
-            (Outcome::Sent { .. }, Err(error)) => (ErrorCode::KafkaStorageError.code(), error.to_string()),
-            (Outcome::Refused((code, message)), _) => (code.code(), message),
+            (Outcome::Sent { .. }, Err(error)) => {
+                (ErrorCode::KafkaStorageError.code(), error.to_string(), Vec::new())
+            }
+            (Outcome::Refused((code, message, broken)), _) => (code.code(), message, broken),
         };
         response
             .with_error_code(code)
@@ -191,11 +201,18 @@ fn respond(
             .with_log_append_time_ms(-1)
             .with_log_start_offset(-1)
             .with_error_message(Some(message.into()))
+            .with_record_errors(broken.into_iter().map(record_error).collect())
     };
     let topic = |(named, outcomes): (TopicProduceResponse, Vec<_>)| {
         named.with_partition_responses(outcomes.into_iter().map(partition).collect())
     };
     ProduceResponseData::default().with_responses(topics.into_iter().map(topic).collect())
+}
+
+fn record_error((index, rule): Broken) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage::default()
+        .with_batch_index(index)
+        .with_batch_index_error_message(Some(rule.to_owned().into()))
 }
 
 fn accepted(

@@ -1,11 +1,15 @@
 //! One file a command.
 
+pub mod backup;
 pub mod demo;
+pub mod doctor;
 pub mod group;
 pub mod produce;
+pub mod restore;
 pub mod schema;
 pub mod tail;
 pub mod topic;
+pub mod transaction;
 pub mod up;
 
 use headwater_client::{Client, ClientConfig};

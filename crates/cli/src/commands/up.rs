@@ -25,6 +25,12 @@ pub struct Up {
     /// Partitions of a topic that is created by using it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     default_partitions: i32,
+    /// A setting of the broker, by Kafka's key: log.retention.check.interval.ms=60000; may be repeated
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    configs: Vec<String>,
+    /// A properties file with such settings
+    #[arg(long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
 }
 
 impl Up {
@@ -41,6 +47,8 @@ impl Up {
             http: self.http,
             bootstrap: common.bootstrap.clone(),
             default_partitions: self.default_partitions,
+            config_file: self.config_file,
+            configs: self.configs,
         };
         let node = tokio::select! {
             node = Node::start(config) => node?,

@@ -1,0 +1,208 @@
+//! `headwater backup`: a copy of a data directory, whether a broker runs on it or not.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use headwater_log::backup::{self, BackupError, NamedDamage, Outcome, Progress, Stage};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::Common;
+use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
+
+/// Of sysexits(3): an output file cannot be created, and an error of a disk.
+const CANNOT_CREATE: u8 = 73;
+const IO: u8 = 74;
+/// As shells say it of a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Backup {
+    #[command(subcommand)]
+    existing: Option<Existing>,
+    /// What to copy; a broker may be running on it
+    #[arg(long, value_name = "DIR", required = true)]
+    data_dir: Option<PathBuf>,
+    /// Where backups are kept: a new directory, or one with backups, of which what is there is not copied again
+    #[arg(long, value_name = "BACKUP", required = true)]
+    to: Option<PathBuf>,
+}
+
+#[derive(clap::Subcommand)]
+enum Existing {
+    /// The backups in a directory
+    List {
+        #[arg(long, value_name = "BACKUP")]
+        from: PathBuf,
+    },
+}
+
+impl Backup {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        match (self.existing, self.data_dir, self.to) {
+            (Some(Existing::List { from }), _, _) => list(common, &from),
+            (None, Some(data_dir), Some(to)) => {
+                let created = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let outcome = with_progress(common, {
+                    let to = to.clone();
+                    move |watch| backup::back_up_directory(&data_dir, &to, &created, watch)
+                })
+                .await?;
+                Ok(report(common, &outcome, &to))
+            }
+            (None, _, _) => Err(Failure::internal("--data-dir and --to are both needed")),
+        }
+    }
+}
+
+fn report(common: &Common, outcome: &Outcome, to: &std::path::Path) -> ExitCode {
+    let Outcome { manifest, copied_files, copied_bytes } = outcome;
+    if common.json {
+        output::json(&json!({
+            "backup": manifest.id, "created": manifest.created, "cluster_id": manifest.cluster_id,
+            "last_commit": manifest.last_commit, "topics": manifest.totals.topics,
+            "partitions": manifest.totals.partitions, "bytes": manifest.totals.bytes,
+            "files": manifest.files.len(), "file_bytes": manifest.totals.file_bytes,
+            "copied_files": copied_files, "copied_bytes": copied_bytes, "damage": damage_json(&manifest.damage),
+        }));
+    } else {
+        output::line(&format!(
+            "backup {} to commit {}: {} partitions, {} in {} files; {} copied in {copied_files}, the others were there",
+            manifest.id,
+            manifest.last_commit,
+            manifest.totals.partitions,
+            BinaryBytes(manifest.totals.file_bytes),
+            manifest.files.len(),
+            BinaryBytes(*copied_bytes),
+        ));
+        print_damage("the log is damaged, and so is its copy", &manifest.damage);
+        output::line(&format!(
+            "restore: headwater restore --from {} --at {} --data-dir NEW",
+            to.display(),
+            manifest.id
+        ));
+    }
+    if manifest.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn list(common: &Common, from: &std::path::Path) -> Result<ExitCode, Failure> {
+    let mut rows = Vec::new();
+    let mut code = ExitCode::SUCCESS;
+    for manifest in backup::list_directory(from)? {
+        let manifest = match manifest {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                code = ExitCode::FAILURE;
+                eprintln!("error: {error}");
+                continue;
+            }
+        };
+        if common.json {
+            output::json(&json!({
+                "backup": manifest.id, "created": manifest.created, "cluster_id": manifest.cluster_id,
+                "last_commit": manifest.last_commit, "topics": manifest.totals.topics,
+                "partitions": manifest.totals.partitions, "bytes": manifest.totals.bytes,
+                "files": manifest.files.len(), "file_bytes": manifest.totals.file_bytes,
+                "damage": damage_json(&manifest.damage),
+            }));
+        }
+        rows.push(vec![
+            manifest.id,
+            manifest.created,
+            output::number(manifest.last_commit as i64),
+            output::number(manifest.totals.partitions as i64),
+            size(manifest.totals.file_bytes),
+            if manifest.damage.is_empty() { "whole".to_owned() } else { "of a damaged log".to_owned() },
+        ]);
+    }
+    if !common.json {
+        output::table(&["BACKUP", "CREATED", "COMMIT#", "PARTITIONS#", "SIZE#", "STATE"], rows);
+    }
+    Ok(code)
+}
+
+/// Short on a terminal, exact in a pipe.
+fn size(bytes: u64) -> String {
+    if output::is_terminal() { BinaryBytes(bytes).to_string() } else { bytes.to_string() }
+}
+
+pub fn damage_json(damage: &[NamedDamage]) -> Vec<Value> {
+    let named = |damage: &NamedDamage| {
+        json!({
+            "partition": damage.partition, "first": damage.first, "last": damage.last, "file": damage.file,
+            "reason": damage.reason,
+        })
+    };
+    damage.iter().map(named).collect()
+}
+
+pub fn print_damage(what: &str, damage: &[NamedDamage]) {
+    if damage.is_empty() {
+        return;
+    }
+    output::line(&format!("{what}; these offsets cannot be read:"));
+    for damage in damage {
+        output::line(&format!(
+            "  {} {} to {} in {}: {}",
+            damage.partition, damage.first, damage.last, damage.file, damage.reason
+        ));
+    }
+}
+
+/// Runs work on the disk beside the runtime, with a bar where a person looks on, until Ctrl-C.
+pub async fn with_progress<T: Send + 'static>(
+    common: &Common,
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, Failure> {
+    let bar = if common.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    if let Ok(style) = ProgressStyle::with_template(
+        "{msg:9} {bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+    ) {
+        bar.set_style(style);
+    }
+    let shown = bar.clone();
+    let task = tokio::task::spawn_blocking(move || {
+        work(&mut |progress: Progress| {
+            shown.set_message(match progress.stage {
+                Stage::Copying => "copying",
+                Stage::Checking => "checking",
+            });
+            shown.set_length(progress.total);
+            shown.set_position(progress.done);
+        })
+    });
+    let done = tokio::select! {
+        done = task => done,
+        _ = tokio::signal::ctrl_c() => {
+            bar.finish_and_clear();
+            let next = "run it again: a backup goes on from there; remove the directory of a restore first";
+            return Err(Failure::new(INTERRUPTED, "stopped before the end", next.to_owned()));
+        }
+    };
+    bar.finish_and_clear();
+    Ok(done.map_err(Failure::internal)??)
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let code = match &error {
+            BackupError::NotHeadwater { .. }
+            | BackupError::NotABackup { .. }
+            | BackupError::Unknown { .. } => NO_INPUT,
+            BackupError::Format { .. }
+            | BackupError::OtherCluster { .. }
+            | BackupError::Damaged { .. }
+            | BackupError::Manifest { .. }
+            | BackupError::Cold { .. } => DATA,
+            BackupError::Busy(_) | BackupError::Moving(_) => UNAVAILABLE,
+            BackupError::NotEmpty(_) | BackupError::Unfinished(_) => CANNOT_CREATE,
+            BackupError::NoSpace { .. } | BackupError::Log(_) | BackupError::Io { .. } => IO,
+        };
+        let text = error.to_string();
+        match text.rsplit_once("; ") {
+            Some((what, next)) => Self::new(code, what, next.to_owned()),
+            None => Self::new(code, text, None),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `headwater doctor`: what holds things up, and what to do about it.
+//!
+//! Exit code 0 when there is nothing or there are only notes, 1 when there are warnings or failures.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use headwater_node::{Diagnosis, Finding, Place, Severity};
+
+use crate::Common;
+use crate::output::{self, DATA, Failure, UNAVAILABLE};
+
+/// The node answers within a few seconds even when its disk does not.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  headwater doctor\n  headwater doctor --http http://10.0.0.7:8081 --json\n\nExit code: 0 nothing, or notes only; 1 warnings or failures; 69 no node answers."
+)]
+pub struct Doctor {
+    /// Base URL of the node [default: that of the registry]
+    #[arg(long, value_name = "URL", env = "HEADWATER_HTTP")]
+    http: Option<String>,
+}
+
+impl Doctor {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        let base = self.http.as_deref().unwrap_or(&common.registry).trim_end_matches('/');
+        let text = ask(base).await?;
+        let diagnosis: Diagnosis = serde_json::from_str(&text).map_err(|error| {
+            let what = format!("{base}/api/diagnosis answers with something else: {error}");
+            Failure::new(DATA, what, "headwater doctor --http URL of a Headwater node".to_owned())
+        })?;
+        if common.json {
+            output::line(text.trim_end());
+        } else if output::is_terminal() {
+            for_people(base, &diagnosis);
+        } else {
+            for_pipes(&diagnosis);
+        }
+        let is_serious = diagnosis.findings.iter().any(|finding| finding.severity != Severity::Note);
+        Ok(ExitCode::from(u8::from(is_serious)))
+    }
+}
+
+async fn ask(base: &str) -> Result<String, Failure> {
+    let url = format!("{base}/api/diagnosis");
+    let next = "headwater doctor --http URL; headwater up prints the URL as \"console\"";
+    let failed = |error: reqwest::Error| {
+        let reason = std::error::Error::source(&error).map_or_else(
+            || error.to_string(),
+            |source| {
+                let mut deepest = source;
+                while let Some(next) = deepest.source() {
+                    deepest = next;
+                }
+                deepest.to_string()
+            },
+        );
+        Failure::new(UNAVAILABLE, format!("no node answers at {url}: {reason}"), next.to_owned())
+    };
+    let response = reqwest::Client::new().get(&url).timeout(PATIENCE).send().await.map_err(failed)?;
+    let status = response.status();
+    let text = response.text().await.map_err(failed)?;
+    if status.is_success() {
+        return Ok(text);
+    }
+    // RFC 9457.
+    let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let title = problem["title"].as_str().unwrap_or("it does not serve /api/diagnosis");
+    let detail = problem["detail"].as_str().unwrap_or(next);
+    Err(Failure::new(UNAVAILABLE, format!("{url} answers {status}: {title}"), detail.to_owned()))
+}
+
+fn looked_at(diagnosis: &Diagnosis) -> String {
+    let looked = diagnosis.looked_at;
+    format!(
+        "looked at {} topics with {} partitions, {} files, {} groups, {} open transactions",
+        looked.topics, looked.partitions, looked.files, looked.groups, looked.transactions
+    )
+}
+
+fn count(diagnosis: &Diagnosis, severity: Severity) -> usize {
+    diagnosis.findings.iter().filter(|finding| finding.severity == severity).count()
+}
+
+fn for_people(base: &str, diagnosis: &Diagnosis) {
+    if diagnosis.findings.is_empty() {
+        output::line(&format!("{base}   nothing found; {}", looked_at(diagnosis)));
+        return;
+    }
+    let counts: Vec<String> = [Severity::Failure, Severity::Warning, Severity::Note]
+        .into_iter()
+        .filter_map(|severity| match count(diagnosis, severity) {
+            0 => None,
+            1 => Some(format!("1 {severity}")),
+            more => Some(format!("{more} {severity}s")),
+        })
+        .collect();
+    output::line(&format!("{base}   {}; {}", counts.join(", "), looked_at(diagnosis)));
+    for finding in &diagnosis.findings {
+        output::line("");
+        output::line(&format!("{} {}", painted(finding.severity), finding.what));
+        let since = finding.since_ms.map(|at| ago(diagnosis.at_ms - at)).unwrap_or_default();
+        for (label, text) in [
+            ("where", place(&finding.place)),
+            ("since", since),
+            ("why", finding.why.clone()),
+            ("try", finding.next.clone()),
+        ] {
+            if !text.is_empty() {
+                output::line(&format!("  {label:<6}{text}"));
+            }
+        }
+    }
+}
+
+/// State by colour and by word.
+fn painted(severity: Severity) -> String {
+    let (colour, sign) = match severity {
+        Severity::Failure => (31, "✗"),
+        Severity::Warning => (33, "!"),
+        Severity::Note => (36, "·"),
+    };
+    match std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        true => format!("{sign} {severity}"),
+        false => format!("\u{1b}[{colour}m{sign} {severity}\u{1b}[0m"),
+    }
+}
+
+fn for_pipes(diagnosis: &Diagnosis) {
+    if diagnosis.findings.is_empty() {
+        output::line(&format!("nothing found; {}", looked_at(diagnosis)));
+        return;
+    }
+    let row = |finding: &Finding| {
+        let since = finding.since_ms.map(|at| at.to_string()).unwrap_or_default();
+        let cells = [
+            finding.severity.to_string(),
+            finding.kind.clone(),
+            finding.what.clone(),
+            place(&finding.place),
+            since,
+            finding.why.clone(),
+            finding.next.clone(),
+        ];
+        cells.map(|cell| cell.replace(['\t', '\n'], " ")).to_vec()
+    };
+    let header = ["SEVERITY", "KIND", "WHAT", "WHERE", "SINCE_MS", "WHY", "TRY"];
+    output::table(&header, diagnosis.findings.iter().map(row).collect());
+}
+
+fn place(place: &Place) -> String {
+    let mut parts = Vec::new();
+    if let Some(topic) = &place.topic {
+        let partitions: Vec<String> = place.partitions.iter().take(8).map(i32::to_string).collect();
+        let more = if place.partitions.len() > 8 { ",…" } else { "" };
+        parts.push(match partitions.is_empty() {
+            true => topic.clone(),
+            false => format!("{topic}/{}{more}", partitions.join(",")),
+        });
+    }
+    match (place.first_offset, place.last_offset) {
+        (Some(first), Some(last)) => parts.push(format!("offsets {first} to {last}")),
+        (Some(first), None) => parts.push(format!("from offset {first}")),
+        _ => {}
+    }
+    parts.extend(place.group.as_ref().map(|group| format!("group {group}")));
+    parts.extend(place.transactional_id.as_ref().map(|id| format!("transactional id {id}")));
+    parts.extend(place.producer_id.map(|id| format!("producer {id}")));
+    parts.extend(place.path.clone());
+    parts.join(", ")
+}
+
+fn ago(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}

@@ -1,0 +1,48 @@
+//! `headwater transaction`: ending one that its producer does not end.
+
+use std::process::ExitCode;
+
+use headwater_client::{Producer, ProducerConfig};
+use serde_json::json;
+
+use super::connect;
+use crate::Common;
+use crate::output::{self, Failure};
+
+#[derive(clap::Subcommand)]
+pub enum Transaction {
+    /// Abort what is open, and fence its producer
+    Abort {
+        transactional_id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+impl Transaction {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        let Transaction::Abort { transactional_id, yes } = self;
+        if !yes {
+            return Err(Failure::new(
+                2,
+                format_args!(
+                    "aborting drops what {transactional_id} wrote since its last commit, and its producer, if it still runs, must start again"
+                ),
+                format!("headwater transaction abort {transactional_id} --yes"),
+            ));
+        }
+        let client = connect(common).await?;
+        // A producer of the same id ends the transaction of the one before, as after a crash.
+        let config =
+            ProducerConfig { transactional_id: Some(transactional_id.clone()), ..ProducerConfig::default() };
+        drop(Producer::new(&client, config).await?);
+        match common.json {
+            true => output::json(&json!({ "aborted": transactional_id })),
+            false => {
+                output::line(&format!("aborted what was open of {transactional_id}; its producer is fenced"))
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,59 @@
+//! What can go wrong with a backup, and what to do then.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::LogError;
+
+#[derive(Debug, Error)]
+pub enum BackupError {
+    #[error("{} is not the data directory of a Headwater broker: {reason}; name the one that `headwater up --data-dir` uses", .directory.display())]
+    NotHeadwater { directory: PathBuf, reason: String },
+    #[error("{} has format {found}, and this build reads format {supported}; use the Headwater that wrote it", .directory.display())]
+    Format { directory: PathBuf, found: u32, supported: u32 },
+    #[error("{} holds no backup: {reason}", .directory.display())]
+    NotABackup { directory: PathBuf, reason: String },
+    #[error("the backups there are of cluster {theirs}, and this is cluster {ours}; name another directory")]
+    OtherCluster { theirs: String, ours: String },
+    #[error("another backup is being written to {}; wait for its end", .0.display())]
+    Busy(PathBuf),
+    #[error("{} is not empty; restore into a new directory", .0.display())]
+    NotEmpty(PathBuf),
+    #[error("{} holds a restore that was cut short; remove the directory and restore again", .0.display())]
+    Unfinished(PathBuf),
+    #[error("there is no backup {wanted}; there are {there}")]
+    Unknown { wanted: String, there: String },
+    #[error("there is not enough space: {needed} bytes are needed{}; free some or name another directory", free_text(.free))]
+    NoSpace { needed: u64, free: Option<u64> },
+    #[error(
+        "{file} of backup {id} is damaged: {reason}; restore another backup with --at ID, and take a new one"
+    )]
+    Damaged { id: String, file: String, reason: String },
+    #[error(
+        "the manifest {file} is damaged: {reason}; restore another backup with --at ID, and take a new one"
+    )]
+    Manifest { file: String, reason: String },
+    #[error(
+        "the log changed faster than it could be copied, {0} times; what was copied is kept, run it again"
+    )]
+    Moving(u32),
+    #[error(
+        "{file} ({bytes} bytes) is in the cold store only, which this command does not read; let the broker keep more on its disk (headwater.cold.local.bytes)"
+    )]
+    Cold { file: String, bytes: u64 },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+}
+
+fn free_text(free: &Option<u64>) -> String {
+    free.map_or_else(String::new, |free| format!(", and {free} are free"))
+}
+
+/// For `map_err`: an error of the disk with what was being done.
+pub fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> BackupError {
+    move |source| BackupError::Io { what: what.into(), source }
+}

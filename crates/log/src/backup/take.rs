@@ -1,0 +1,234 @@
+//! Taking a backup of a log that somebody may be writing.
+
+use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
+
+use super::check::{self, Extents};
+use super::cut::{self, Cut, Needed};
+use super::error::doing;
+use super::manifest::{Manifest, NamedDamage};
+use super::store::{self, Counter};
+use super::{Backup, BackupError, Entry, Totals, Watch};
+use crate::cold::{ColdFile, ColdStore};
+use crate::recovery::{self, read_file};
+use crate::{Disk, DiskFile, FileId};
+
+/// How often a log may run away while it is copied. What was copied is not copied again.
+const ATTEMPTS: u32 = 20;
+/// How often a file that is needed is looked for before it counts as lost.
+const LOOKS: u32 = 3;
+
+/// The log that is copied.
+pub struct Source<'a, D: Disk> {
+    pub disk: &'a D,
+    pub cluster_id: &'a str,
+    /// Of the data directory.
+    pub format: u32,
+    pub cold: Option<&'a dyn ColdStore>,
+}
+
+/// What a backup took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub manifest: Manifest,
+    pub copied_files: u64,
+    pub copied_bytes: u64,
+}
+
+/// Takes a backup. `created` is the time as RFC 3339; `free` says how much space is left, if that is known.
+///
+/// # Errors
+/// Of the disks, `Moving`, `NoSpace`, `OtherCluster`, `Cold`, and `Log` when no file says what the log
+/// holds. None of them changes a backup that was there.
+pub fn back_up<S: Disk, B: Disk>(
+    source: &Source<'_, S>,
+    backup: &Backup<B>,
+    created: &str,
+    free: &dyn Fn() -> Option<u64>,
+    watch: Watch<'_>,
+) -> Result<Outcome, BackupError> {
+    let previous = backup.latest()?;
+    if let Some(previous) = previous.as_ref().filter(|previous| previous.cluster_id != source.cluster_id) {
+        let (theirs, ours) = (previous.cluster_id.clone(), source.cluster_id.to_owned());
+        return Err(BackupError::OtherCluster { theirs, ours });
+    }
+    store::remove_unfinished(&backup.files).map_err(doing("removing what is unfinished"))?;
+    store::remove_unfinished(&backup.manifests).map_err(doing("removing what is unfinished"))?;
+    let mut manifest = Manifest::new(backup.next_number()?, previous.as_ref(), created);
+    manifest.cluster_id = source.cluster_id.to_owned();
+    manifest.log_format = source.format;
+    let counter = Counter::new(watch);
+    let mut take = Take { source, backup, previous, free, counter, lost: None };
+    let mut looks: HashMap<FileId, u32> = HashMap::new();
+    for attempt in 1..=ATTEMPTS {
+        let cut = match cut::cut(source.disk) {
+            Ok(Some(cut)) => cut,
+            Ok(None) => continue,
+            // It may have changed while it was read.
+            Err(_) if attempt < LOOKS => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let lost = cut.missing.iter().filter(|file| {
+            let looks = looks.entry(**file).or_default();
+            *looks += 1;
+            *looks >= LOOKS
+        });
+        if lost.count() < cut.missing.len() {
+            continue;
+        }
+        if take.copy(&cut, &mut manifest)? {
+            backup.files.sync_directory().map_err(doing("syncing the backup's directory"))?;
+            manifest.write(&backup.manifests)?;
+            let Counter { files: copied_files, bytes: copied_bytes, .. } = take.counter;
+            return Ok(Outcome { manifest, copied_files, copied_bytes });
+        }
+    }
+    Err(take.lost.unwrap_or(BackupError::Moving(ATTEMPTS)))
+}
+
+struct Take<'a, S: Disk, B: Disk> {
+    source: &'a Source<'a, S>,
+    backup: &'a Backup<B>,
+    previous: Option<Manifest>,
+    free: &'a dyn Fn() -> Option<u64>,
+    counter: Counter<'a>,
+    /// What the last attempt did not find in the cold store.
+    lost: Option<BackupError>,
+}
+
+impl<S: Disk, B: Disk> Take<'_, S, B> {
+    /// Copies what is not there yet. False when the log went away under it.
+    fn copy(&mut self, cut: &Cut<S::File>, manifest: &mut Manifest) -> Result<bool, BackupError> {
+        self.lost = None;
+        let Plan { mut files, local, cold } = self.plan(cut)?;
+        let mut damage = self.known_damage(cut, &files);
+        let extents = Extents::of(&cut.seen);
+        let mut keep = |take: &mut Self, id, bytes: &[u8]| -> Result<(), BackupError> {
+            damage.extend(extents.damage_in(id, &recovery::survey(bytes, id)));
+            files.push(store::keep(take.backup, id, bytes, &mut take.counter)?);
+            Ok(())
+        };
+        for needed in local {
+            let Some(bytes) = self.read(needed)? else { return Ok(false) };
+            keep(self, needed.id, &bytes)?;
+        }
+        for cold in cold {
+            let Some(bytes) = self.fetch(cold)? else { return Ok(false) };
+            keep(self, cold.file, &bytes)?;
+        }
+        files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        check::tidy(&mut damage);
+        manifest.last_commit = cut.seen.next_commit - 1;
+        manifest.totals = Totals::of(&cut.seen, &files);
+        manifest.files = files;
+        manifest.damage = damage;
+        Ok(true)
+    }
+
+    /// Refuses to begin without the space for it.
+    fn plan<'c>(&mut self, cut: &'c Cut<S::File>) -> Result<Plan<'c, S::File>, BackupError> {
+        let mut plan = Plan { files: Vec::new(), local: Vec::new(), cold: Vec::new() };
+        let mut bytes = 0;
+        for needed in &cut.needed {
+            let doing = || doing(format!("comparing {} with the backup", needed.id.name()));
+            let length = needed.end.map_or_else(|| needed.file.len(), Ok).map_err(doing())?;
+            let entry = self.known(needed.id).filter(|entry| entry.length == length);
+            match entry {
+                Some(entry) if store::same_as(self.backup, entry, &*needed.file).map_err(doing())? => {
+                    plan.files.push(entry.clone());
+                }
+                _ => {
+                    bytes += length;
+                    plan.local.push(needed);
+                }
+            }
+        }
+        for cold in &cut.cold {
+            let same = |entry: &&Entry| (entry.length, entry.crc32c) == (cold.length, cold.crc);
+            match self.known(cold.file).filter(same) {
+                Some(entry) if store::is_there(self.backup, entry) => plan.files.push(entry.clone()),
+                _ => {
+                    bytes += cold.length;
+                    plan.cold.push(cold);
+                }
+            }
+        }
+        if let Some(free) = (self.free)().filter(|free| *free < bytes) {
+            return Err(BackupError::NoSpace { needed: bytes, free: Some(free) });
+        }
+        self.counter.begin(bytes);
+        Ok(plan)
+    }
+
+    /// The file in the backup before. Its entries are sorted by name.
+    fn known(&self, id: FileId) -> Option<&Entry> {
+        let files = &self.previous.as_ref()?.files;
+        let at = files.binary_search_by(|entry| entry.name.as_str().cmp(&id.name())).ok()?;
+        files.get(at)
+    }
+
+    /// What the log knows of, and what was found in files when they were copied.
+    fn known_damage(&self, cut: &Cut<S::File>, reused: &[Entry]) -> Vec<NamedDamage> {
+        let mut damage = check::damage_of(&cut.seen);
+        let reused: HashSet<&str> = reused.iter().map(|file| file.name.as_str()).collect();
+        let extents = Extents::of(&cut.seen);
+        let before = self.previous.iter().flat_map(|previous| &previous.damage);
+        let still = before.filter(|damage| reused.contains(damage.file.as_str()) && extents.hold(damage));
+        damage.extend(still.cloned());
+        damage
+    }
+
+    /// `None` when the file is not what it was any more.
+    fn read(&self, needed: &Needed<S::File>) -> Result<Option<Vec<u8>>, BackupError> {
+        let read = match needed.end {
+            Some(end) => {
+                let mut bytes = vec![0; end as usize];
+                needed.file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+            }
+            None => read_file(&*needed.file),
+        };
+        let mut bytes = match read {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(doing(format!("reading {}", needed.id.name()))(error)),
+        };
+        if needed.id.is_run() {
+            return Ok(Some(bytes));
+        }
+        let there = cut::is_there(self.source.disk, needed.id);
+        if !there.map_err(doing(format!("opening {}", needed.id.name())))? {
+            return Ok(None);
+        }
+        // What is behind the end was allocated, or is left of another journal.
+        bytes.truncate(recovery::end_of_frames(&bytes, needed.id));
+        Ok(Some(bytes))
+    }
+
+    /// `None` when it is not there: then the log may have let it go.
+    fn fetch(&mut self, cold: &ColdFile) -> Result<Option<Vec<u8>>, BackupError> {
+        let name = cold.file.name();
+        let Some(store) = self.source.cold else {
+            return Err(BackupError::Cold { file: name, bytes: cold.length });
+        };
+        let failed = doing(format!("fetching {name} from the cold store"));
+        let bytes = match store.get(&name) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.lost = Some(failed(error));
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        match bytes.len() as u64 == cold.length && crc32c::crc32c(&bytes) == cold.crc {
+            true => Ok(Some(bytes)),
+            false => Err(failed(std::io::Error::new(ErrorKind::InvalidData, "it is not what was put there"))),
+        }
+    }
+}
+
+/// What is in the backup already, and what must be copied.
+struct Plan<'c, F> {
+    files: Vec<Entry>,
+    local: Vec<&'c Needed<F>>,
+    cold: Vec<&'c ColdFile>,
+}

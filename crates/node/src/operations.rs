@@ -1,0 +1,125 @@
+//! What operators and their tools ask by HTTP: `/health`, `/metrics`, `/api/diagnosis`.
+//!
+//! Refuses to wait: nothing here depends on a commit, so that it answers when the disk does not.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use headwater_broker::{Exporter, Health, Observer};
+use serde_json::json;
+
+struct Operations {
+    /// `None` when the broker is an Apache Kafka.
+    observer: Option<Observer>,
+    exporter: Exporter,
+}
+
+pub fn router(observer: Option<Observer>) -> Router {
+    let exporter = Exporter::new(observer.clone());
+    Router::new()
+        .route("/health", get(health))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/diagnosis", get(diagnosis))
+        .with_state(Arc::new(Operations { observer, exporter }))
+}
+
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    accepted.filter_map(|value| value.to_str().ok()).any(|value| value.contains(kind))
+}
+
+fn wants_json(headers: &HeaderMap, query: Option<&str>) -> bool {
+    let asked = query.is_some_and(|query| query.split('&').any(|part| part == "json" || part == "json=true"));
+    asked || accepts(headers, "application/json")
+}
+
+impl Operations {
+    fn health(&self) -> Health {
+        self.observer.as_ref().map_or_else(Health::without_broker, Observer::health)
+    }
+}
+
+fn answer(health: &Health, is_good: bool, as_json: bool) -> Response {
+    let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if as_json {
+        return (status, Json(health)).into_response();
+    }
+    let mut text = String::from(if is_good { "ok\n" } else { "" });
+    for finding in &health.findings {
+        let line =
+            format!("{}: {}; {}. Try: {}\n", finding.severity, finding.what, finding.why, finding.next);
+        text.push_str(&line);
+    }
+    (status, text).into_response()
+}
+
+async fn health(
+    State(state): State<Arc<Operations>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let health = state.health();
+    answer(&health, health.live && health.ready, wants_json(&headers, query.as_deref()))
+}
+
+async fn live(
+    State(state): State<Arc<Operations>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let health = state.health();
+    answer(&health, health.live, wants_json(&headers, query.as_deref()))
+}
+
+async fn ready(
+    State(state): State<Arc<Operations>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let health = state.health();
+    answer(&health, health.ready, wants_json(&headers, query.as_deref()))
+}
+
+async fn metrics(State(state): State<Arc<Operations>>, headers: HeaderMap) -> Response {
+    let openmetrics = accepts(&headers, "application/openmetrics-text");
+    state.exporter.prepare().await;
+    let written = tokio::task::spawn_blocking(move || state.exporter.text(openmetrics)).await;
+    match written {
+        Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Err(error) => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics could not be read",
+            &format!("{error}; this is an error in Headwater"),
+        ),
+    }
+}
+
+async fn diagnosis(State(state): State<Arc<Operations>>) -> Response {
+    let Some(observer) = &state.observer else {
+        return problem(
+            StatusCode::NOT_FOUND,
+            "this node has no broker of its own",
+            "it runs on another Kafka (--bootstrap), which has its own tools; ask a node that runs the embedded broker",
+        );
+    };
+    match observer.diagnose().await {
+        Some(diagnosis) => Json(diagnosis).into_response(),
+        None => problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the broker is stopping or has ended",
+            "start the node again: headwater up",
+        ),
+    }
+}
+
+/// RFC 9457.
+fn problem(status: StatusCode, title: &str, detail: &str) -> Response {
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
