@@ -56,6 +56,7 @@ pub struct Broker {
 impl Broker {
     /// Returns when clients can connect.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        crate::cold::choose_cryptography();
         let address = config.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             std::io::ErrorKind::AddrInUse => StartError::AddressInUse { address },
@@ -135,7 +136,7 @@ fn open(
         engine: started.engine.clone(),
         reader: started.reader.clone(),
         catalog: Arc::clone(&catalog),
-        clock,
+        clock: started.clock,
         activity: Arc::clone(&activity),
         clock_jump: started.clock_jump,
     })?;

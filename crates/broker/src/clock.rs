@@ -22,6 +22,11 @@ impl Clock {
         Self { start: wall(), instant: Instant::now() }
     }
 
+    /// The same clock, set back.
+    pub fn set_back(self, by: TimestampMs) -> Self {
+        Self { start: self.start - by, ..self }
+    }
+
     pub fn now(&self) -> TimestampMs {
         self.start + TimestampMs::try_from(self.instant.elapsed().as_millis()).unwrap_or(TimestampMs::MAX / 2)
     }

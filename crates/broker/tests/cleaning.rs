@@ -331,3 +331,51 @@ async fn history_moves_to_a_cold_store_and_is_read_from_there() {
     let mut raw = Raw::connect(&broker).await;
     assert!(read(records(&mut raw, "t").await) == sent, "with it all is there again");
 }
+
+#[tokio::test]
+async fn a_clock_that_has_jumped_far_ahead_deletes_nothing_by_age() {
+    use headwater_log::{Durability, Log, Origin, PartitionId, RealDisk};
+    const YEAR_2001: i64 = 1_000_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("log")).unwrap();
+    let disk = std::sync::Arc::new(RealDisk::new(dir.path().join("log")));
+    let mut log = Log::open(disk, LogSettings::default()).unwrap();
+    let id = PartitionId { topic_id: [9; 16], partition: 0 };
+    log.create_partition(id).unwrap();
+    let batch = keyed(&[("k", Some("v"))], YEAR_2001, None);
+    log.append(id, &batch, Origin::Broker, Durability::Synced, YEAR_2001).unwrap();
+    for _ in 0..2 {
+        let (ticket, outcome) = log.begin_commit().unwrap().run();
+        log.end_commit(ticket, outcome).unwrap();
+        log.roll();
+    }
+    drop(log);
+    for accepted in [false, true] {
+        let mut config = eager(dir.path());
+        config.cleaner.accept_clock_jump = accepted;
+        let broker = Broker::start(config).await.unwrap();
+        let mut raw = Raw::connect(&broker).await;
+        let sized = format!("sized-{accepted}");
+        create(&mut raw, &sized, &[("retention.bytes", "500")]).await;
+        if !accepted {
+            create(&mut raw, "aged", &[("retention.ms", "1000")]).await;
+            let old = keyed(&[("k", Some("old"))], now() - 600_000, None);
+            assert_eq!(raw.produce("aged", 0, old).await.error_code, 0);
+        }
+        let mut start = 0;
+        for _ in 0..2 {
+            for _ in 0..10 {
+                raw.produce(&sized, 0, keyed(&[("k", Some("some value of some length"))], now(), None)).await;
+            }
+            until!("retention by size", list_offsets(&mut raw, &sized, -2).await > start);
+            start = list_offsets(&mut raw, &sized, -2).await;
+        }
+        match accepted {
+            false => assert_eq!(list_offsets(&mut raw, "aged", -2).await, 0, "the clock is not believed"),
+            true => {
+                until!("retention by age", list_offsets(&mut raw, "aged", -2).await == 1);
+            }
+        }
+        broker.shutdown().await;
+    }
+}

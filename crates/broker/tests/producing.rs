@@ -146,51 +146,6 @@ async fn create_kind(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16
     raw.call(&request, 5).await.topics[0].error_code
 }
 
-/// Each kind of stream refuses what does not fit, names the record, and appends nothing of the batch.
-#[tokio::test]
-async fn a_stream_takes_what_fits_its_kind() {
-    const INVALID_RECORD: i16 = 87;
-    const INVALID_CONFIG: i16 = 40;
-    let dir = tempfile::tempdir().unwrap();
-    let broker = start(dir.path()).await;
-    let mut raw = Raw::connect(&broker).await;
-    let kind = "headwater.stream.kind";
-    for name in ["unkeyed", "keyed", "entity"] {
-        assert_eq!(create_kind(&mut raw, name, &[(kind, name)]).await, 0);
-    }
-    assert_eq!(create_kind(&mut raw, "compacted", &[("cleanup.policy", "compact")]).await, 0);
-    let contradiction = [(kind, "entity"), ("cleanup.policy", "delete")];
-    assert_eq!(create_kind(&mut raw, "contradiction", &contradiction).await, INVALID_CONFIG);
-    let (fact, keyed, deletion) = ((None, Some("v")), (Some("k"), Some("v")), (Some("k"), None));
-    for (topic, record, fits) in [
-        ("unkeyed", fact, true),
-        ("unkeyed", keyed, false),
-        ("keyed", keyed, true),
-        ("keyed", fact, false),
-        ("keyed", deletion, false),
-        ("entity", keyed, true),
-        ("entity", deletion, true),
-        ("entity", fact, false),
-        ("compacted", fact, false),
-        ("compacted", deletion, true),
-    ] {
-        let mut builder = headwater_wire::BatchBuilder::new();
-        let good = if topic == "unkeyed" { fact } else { keyed };
-        for (key, value) in [good, record] {
-            builder.push(0, key.map(str::as_bytes), value.map(str::as_bytes), &[]);
-        }
-        let batch = builder.build(headwater_wire::Compression::Zstd, None, false).unwrap();
-        let before = raw.fetch(topic, 0, 0, false).await.high_watermark;
-        let answer = raw.produce(topic, 0, batch).await;
-        assert_eq!(answer.error_code, if fits { 0 } else { INVALID_RECORD }, "{topic} {record:?}");
-        if !fits {
-            assert_eq!(answer.record_errors[0].batch_index, 1);
-            assert!(answer.error_message.unwrap().as_str().contains("record 1 of the batch"));
-            assert_eq!(raw.fetch(topic, 0, 0, false).await.high_watermark, before, "nothing was appended");
-        }
-    }
-}
-
 /// An unsynced topic is acknowledged from the page cache, and what was acknowledged is there after a kill of
 /// the process.
 #[tokio::test]

@@ -24,8 +24,8 @@ use std::collections::BTreeMap;
 
 pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
 pub use error::{Error, Failure, code};
-pub use kinds::StreamKind;
 use headwater_model::TimestampMs;
+pub use kinds::StreamKind;
 pub use records::*;
 pub use request::*;
 pub use response::*;

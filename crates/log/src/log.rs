@@ -436,16 +436,19 @@ impl<D: Disk> Log<D> {
     /// The journal gets its index and loses the space behind its end.
     fn finish_journal(&mut self) {
         let mut index = FileIndex::new();
+        let mut finished = Vec::with_capacity(self.touched.len());
         for id in self.touched.drain() {
             if let Some(partition) = read(&self.shared.partitions).get(&id) {
-                let places = std::mem::take(&mut lock(partition).recent);
+                let places = lock(partition).recent.clone();
                 if !places.is_empty() {
                     index.insert(id, places);
+                    finished.push(Arc::clone(partition));
                 }
             }
         }
         // Whoever finds no recent places any more finds them in the pinned index.
         self.shared.indexes.pin(self.journal, &index);
+        finished.iter().for_each(|partition| lock(partition).recent = Vec::new());
         self.on_disk.insert(self.journal);
         self.chores.push(Chore::truncate(&self.shared, self.journal, self.position));
         self.chores.push(Chore::save_index(&self.shared, self.journal, index));

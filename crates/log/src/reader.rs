@@ -52,8 +52,15 @@ pub struct Located<D: Disk> {
     /// What is in files that are not on this disk, and all behind it.
     remote: Vec<(Extent, Vec<BatchPlace>)>,
     /// What nobody has looked at since the start.
-    unchecked: Vec<(FileId, Vec<BatchPlace>)>,
+    unchecked: Vec<Unchecked<D>>,
     old: bool,
+}
+
+/// Batches of a file to be looked at, with the handle by which they will be sent.
+struct Unchecked<D: Disk> {
+    id: FileId,
+    file: Arc<D::File>,
+    places: Vec<BatchPlace>,
 }
 
 /// How much of a file is needed.
@@ -771,7 +778,7 @@ impl<D: Disk> Located<D> {
         let unchecked: Vec<BatchPlace> =
             places.into_iter().filter(|place| !extent.is_checked(place)).collect();
         if !unchecked.is_empty() && !planted::is(Bug::ServeUnchecked) {
-            self.unchecked.push((extent.file, unchecked));
+            self.unchecked.push(Unchecked { id: extent.file, file: Arc::clone(file), places: unchecked });
         }
     }
 
@@ -810,8 +817,7 @@ impl<D: Disk> Located<D> {
             self.add(&file, &extent, places);
         }
         let mut checked = 0;
-        for (file, places) in std::mem::take(&mut self.unchecked) {
-            let open = self.shared.files.get(&*self.shared.disk, file)?;
+        for Unchecked { id: file, file: open, places } in std::mem::take(&mut self.unchecked) {
             for together in neighbours(&places) {
                 let good = count_good(&*open, together);
                 checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
@@ -820,7 +826,7 @@ impl<D: Disk> Located<D> {
                 }
                 if let Some(damaged) = together.get(good) {
                     let error = name_damage(&self.shared, self.id, unlike(file, damaged));
-                    self.cut(damaged.position, file)?;
+                    self.cut(damaged.position, &open);
                     return if self.bytes == 0 { Err(error) } else { Ok(()) };
                 }
             }
@@ -839,10 +845,9 @@ impl<D: Disk> Located<D> {
     }
 
     /// Keeps what lies before `position` of `file`.
-    fn cut(&mut self, position: u64, file: FileId) -> io::Result<()> {
-        let open = self.shared.files.get(&*self.shared.disk, file)?;
+    fn cut(&mut self, position: u64, file: &Arc<D::File>) {
         let at = self.ranges.iter().position(|range| {
-            Arc::ptr_eq(&range.file, &open)
+            Arc::ptr_eq(&range.file, file)
                 && (range.position..range.position + range.length as u64).contains(&position)
         });
         if let Some(at) = at {
@@ -851,7 +856,6 @@ impl<D: Disk> Located<D> {
             self.ranges.retain(|range| range.length > 0);
         }
         self.bytes = self.ranges.iter().map(|range| range.length).sum();
-        Ok(())
     }
 
     fn warm_up(&self) -> io::Result<()> {

@@ -334,6 +334,12 @@ impl<'a, D: Disk> Replay<'a, D> {
             self.next_commit = header.sequence + 1;
             end = at + header.len();
         }
+        if FrameHeader::parse(bytes.get(end..).unwrap_or_default(), journal).is_some() {
+            tracing::warn!(
+                file = %journal.name(), position = end, commit = self.next_commit,
+                "a commit that is not whole is cut off, with what follows it; nothing shows that it was ever on disk"
+            );
+        }
         self.ends.push((journal, end as u64));
         self.unsaved.push((journal, index));
         Ok(())

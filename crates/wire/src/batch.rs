@@ -163,7 +163,7 @@ impl BatchHeader {
             return Err(BatchError::Invalid("a client may not write control batches"));
         }
         if self.delete_horizon().is_some() {
-            return Err(BatchError::Invalid("a client may not date its tombstones' end"));
+            return Err(BatchError::Invalid("a client may not set a delete horizon (attribute bit 6)"));
         }
         if self.record_count < 1 || self.last_offset_delta != self.record_count - 1 {
             return Err(BatchError::Invalid("record count and last offset delta disagree"));

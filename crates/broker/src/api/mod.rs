@@ -11,7 +11,6 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
-mod rules;
 mod skim;
 mod topics;
 mod transactions;

@@ -1,5 +1,7 @@
 //! Produce: every batch is checked here, on the connection's task, and then handed to the engine.
 
+mod records;
+
 use bytes::{Bytes, BytesMut};
 use headwater_coordinator::Error;
 use headwater_log::{Appended, Durability, LogError};
@@ -11,7 +13,6 @@ use headwater_wire::messages::produce_response::{
 };
 use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
 
-use super::rules::{self, Broken};
 use super::{Call, CallError, Serving, optional, skim};
 use crate::catalog::Topic;
 use crate::clock;
@@ -23,8 +24,18 @@ const IMPLICIT_PARTITIONS: i16 = 12;
 const ABORTABLE: i16 = 11;
 const ZSTD: i16 = 7;
 
-/// A code, what it means for this very batch, and the records that are to blame.
-type Refused = (ErrorCode, String, Vec<Broken>);
+/// A code, what it means for this very batch, and which records are to blame when it is single ones.
+struct Refused {
+    code: ErrorCode,
+    message: String,
+    records: Vec<records::Wrong>,
+}
+
+impl Refused {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), records: Vec::new() }
+    }
+}
 
 /// A partition of the request: refused at once, or at this place of what the engine was given.
 enum Outcome {
@@ -82,9 +93,9 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
             let index = partition.index;
             let checked = match &topic {
                 _ if !legal_acks => {
-                    Err((ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1".to_owned(), Vec::new()))
+                    Err(Refused::new(ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1"))
                 }
-                None => Err((unknown, "there is no such topic".to_owned(), Vec::new())),
+                None => Err(Refused::new(unknown, "there is no such topic")),
                 Some(topic) => check_batch(call, topic, partition),
             };
             outcomes.push((
@@ -109,7 +120,7 @@ fn check_batch(
     topic: &Topic,
     data: PartitionProduceData,
 ) -> Result<(Batch, TimestampMs), Refused> {
-    let refuse = |code, message: &str| Err((code, message.to_owned(), Vec::new()));
+    let refuse = |code, message: &str| Err(Refused::new(code, message));
     let Some(partition) = topic.partition(data.index) else {
         return refuse(ErrorCode::UnknownTopicOrPartition, "the topic has no such partition");
     };
@@ -121,18 +132,14 @@ fn check_batch(
     let most = usize::try_from(topic.settings.max_message_bytes).unwrap_or(usize::MAX);
     if bytes.len() > most {
         let message = format!("the batch has {} bytes; max.message.bytes is {most}", bytes.len());
-        return Err((ErrorCode::MessageTooLarge, message, Vec::new()));
+        return Err(Refused::new(ErrorCode::MessageTooLarge, message));
     }
     header.verify(&bytes).map_err(refused)?;
     header.check_from_client().map_err(refused)?;
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
-    let broken = rules::check(&topic.settings, &header, &bytes).map_err(refused)?;
-    if let Some((index, rule)) = broken.first() {
-        let message = format!("record {index} of the batch: {rule}; nothing of the batch was appended");
-        return Err((ErrorCode::InvalidRecord, message, broken));
-    }
+    check_records(topic, &header, &bytes)?;
     let (bytes, append_time) = stamp(topic, &header, bytes)?;
     let batch = Batch {
         partition,
@@ -160,7 +167,7 @@ fn stamp(topic: &Topic, header: &BatchHeader, bytes: Bytes) -> Result<(Bytes, Ti
             "timestamps from {} to {} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
             header.base_timestamp, header.max_timestamp
         );
-        return Err((ErrorCode::InvalidTimestamp, message, Vec::new()));
+        return Err(Refused::new(ErrorCode::InvalidTimestamp, message));
     }
     Ok((bytes, -1))
 }
@@ -172,7 +179,18 @@ fn refused(error: BatchError) -> Refused {
         BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Invalid(_) => ErrorCode::InvalidRecord,
     };
-    (code, error.to_string(), Vec::new())
+    Refused::new(code, error.to_string())
+}
+
+/// Opens the batch only when the topic has a rule for its records.
+fn check_records(topic: &Topic, header: &BatchHeader, bytes: &[u8]) -> Result<(), Refused> {
+    let judged = records::judge(&topic.settings, header, bytes).map_err(refused)?;
+    let Some(first) = judged.wrong.first() else { return Ok(()) };
+    let message = match judged.count {
+        1 => first.message(),
+        count => format!("{count} records are refused; {}", first.message()),
+    };
+    Err(Refused { code: ErrorCode::InvalidRecord, message, records: judged.wrong })
 }
 
 fn respond(
@@ -181,19 +199,18 @@ fn respond(
     produced: Answer<Produced>,
 ) -> ProduceResponseData {
     let partition = |(index, outcome): (i32, Outcome)| {
-        let response = PartitionProduceResponse::default().with_index(index);
-        let (code, message, broken) = match (outcome, &produced) {
+        let mut response = PartitionProduceResponse::default().with_index(index);
+        let (code, message) = match (outcome, &produced) {
             (Outcome::Sent { place, append_time }, Ok(produced)) => match produced.get(place) {
                 Some(Ok(appended)) => return accepted(response, *appended, append_time),
-                Some(Err(refusal)) => (code(refusal, call.version), refusal.to_string(), Vec::new()),
-                None => {
-                    (ErrorCode::UnknownServerError.code(), "the engine lost the batch".to_owned(), Vec::new())
-                }
+                Some(Err(refusal)) => (code(refusal, call.version), refusal.to_string()),
+                None => (ErrorCode::UnknownServerError.code(), "the engine lost the batch".to_owned()),
             },
-            (Outcome::Sent { .. }, Err(error)) => {
-                (ErrorCode::KafkaStorageError.code(), error.to_string(), Vec::new())
+            (Outcome::Sent { .. }, Err(error)) => (ErrorCode::KafkaStorageError.code(), error.to_string()),
+            (Outcome::Refused(refused), _) => {
+                response = response.with_record_errors(refused.records.iter().map(record_error).collect());
+                (refused.code.code(), refused.message)
             }
-            (Outcome::Refused((code, message, broken)), _) => (code.code(), message, broken),
         };
         response
             .with_error_code(code)
@@ -201,7 +218,6 @@ fn respond(
             .with_log_append_time_ms(-1)
             .with_log_start_offset(-1)
             .with_error_message(Some(message.into()))
-            .with_record_errors(broken.into_iter().map(record_error).collect())
     };
     let topic = |(named, outcomes): (TopicProduceResponse, Vec<_>)| {
         named.with_partition_responses(outcomes.into_iter().map(partition).collect())
@@ -209,10 +225,10 @@ fn respond(
     ProduceResponseData::default().with_responses(topics.into_iter().map(topic).collect())
 }
 
-fn record_error((index, rule): Broken) -> BatchIndexAndErrorMessage {
+fn record_error(wrong: &records::Wrong) -> BatchIndexAndErrorMessage {
     BatchIndexAndErrorMessage::default()
-        .with_batch_index(index)
-        .with_batch_index_error_message(Some(rule.to_owned().into()))
+        .with_batch_index(wrong.index)
+        .with_batch_index_error_message(Some(wrong.message().into()))
 }
 
 fn accepted(

@@ -89,7 +89,7 @@ pub struct CleanerActivity {
     pub batches_damaged: AtomicU64,
     /// Deletion by age waits for somebody to look at the clock.
     pub clock_held: AtomicBool,
-    /// How far the system's clock was ahead of what the log was last told, at the start.
+    /// How far the system's clock was ahead of what the log was last told, when it is not believed.
     pub clock_jump_ms: AtomicI64,
     /// Work that failed the last time it was tried.
     failing: Mutex<BTreeMap<Work, Failing>>,
@@ -181,7 +181,7 @@ pub struct Cleaning {
     pub catalog: Arc<Catalog>,
     pub clock: Clock,
     pub activity: Arc<CleanerActivity>,
-    /// How far the system's clock is ahead of what the log was last told.
+    /// How far the system's clock is ahead of the broker's, when it is not believed.
     pub clock_jump: TimestampMs,
 }
 
@@ -190,7 +190,6 @@ struct Cleaner {
     stopping: Arc<AtomicBool>,
     throttle: Throttle,
     secret: [u64; 2],
-    ages_held: bool,
     pass: scrub::Pass,
     /// Unknown objects have been removed from the cold store.
     swept: bool,
@@ -199,21 +198,13 @@ struct Cleaner {
 pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
     let (stop, stopped) = mpsc::channel();
     let stopping = Arc::new(AtomicBool::new(false));
-    let ages_held = cleaning.clock_jump > BELIEVED_JUMP_MS && !cleaning.config.accept_clock_jump;
-    if ages_held {
-        tracing::error!(
-            days = cleaning.clock_jump / 86_400_000,
-            "the system's clock is far ahead of the log's last time: nothing is deleted by age; set the clock right, or start with --config headwater.clock.jump.accept=true"
-        );
-    }
+    cleaning.activity.clock_held.store(cleaning.clock_jump > 0, Ordering::Relaxed);
     cleaning.activity.clock_jump_ms.store(cleaning.clock_jump, Ordering::Relaxed);
-    cleaning.activity.clock_held.store(ages_held, Ordering::Relaxed);
     let (a, b) = uuid::Uuid::new_v4().as_u64_pair();
     let mut cleaner = Cleaner {
         throttle: Throttle::new(cleaning.config.io_bytes_per_second),
         stopping: Arc::clone(&stopping),
         secret: [a, b],
-        ages_held,
         pass: scrub::Pass::default(),
         swept: false,
         cleaning,

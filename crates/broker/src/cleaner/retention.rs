@@ -9,7 +9,7 @@ use super::{CleanError, Cleaner};
 impl Cleaner {
     pub(super) fn retain(&mut self, id: PartitionId, settings: &TopicSettings) -> Result<(), CleanError> {
         let limits = RetentionLimits {
-            ms: (settings.retention_ms >= 0 && !self.ages_held).then_some(settings.retention_ms),
+            ms: (settings.retention_ms >= 0).then_some(settings.retention_ms),
             bytes: u64::try_from(settings.retention_bytes).ok(),
         };
         if limits == RetentionLimits::default() {

@@ -135,7 +135,9 @@ pub struct Started {
     pub engine: Engine,
     pub reader: Reader<RealDisk>,
     pub activity: Arc<DiskActivity>,
-    /// How far the clock is ahead of the last time that the log was told.
+    /// The broker's time, which is the system's unless that is not believed.
+    pub clock: Clock,
+    /// How far the system's clock is ahead of that.
     pub clock_jump: TimestampMs,
     /// Ends with the thread.
     pub alive: Weak<()>,
@@ -161,7 +163,7 @@ pub fn start(
     let mut worker =
         worker::Worker::open(config, &directory, clock, catalog, waiters, disk, store, Arc::clone(&fenced))?;
     let reader = worker.reader();
-    let clock_jump = worker.clock_jump();
+    let (clock, clock_jump) = (worker.clock, worker.clock_jump);
     let living = Arc::new(());
     let alive = Arc::downgrade(&living);
     let thread = std::thread::Builder::new()
@@ -175,7 +177,7 @@ pub fn start(
         .map_err(StartError::Thread)?;
     let inbox =
         Arc::new(Inbox { commands, next_ticket: AtomicU64::new(0), fenced, activity: Arc::clone(&activity) });
-    Ok(Started { engine: Engine { inbox }, reader, activity, clock_jump, alive, thread })
+    Ok(Started { engine: Engine { inbox }, reader, activity, clock, clock_jump, alive, thread })
 }
 
 impl Engine {

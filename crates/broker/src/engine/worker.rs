@@ -18,6 +18,7 @@ use super::staging::count;
 use super::state::{self, State};
 use super::{Answer, Command, Unavailable};
 use crate::catalog::{Catalog, Change};
+use crate::cleaner::BELIEVED_JUMP_MS;
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::waiters::Waiters;
@@ -40,6 +41,8 @@ pub struct Worker {
     in_flight: Option<Held>,
     fenced: Arc<OnceLock<Unavailable>>,
     stopping: bool,
+    /// How far the system's clock is ahead of ours, when it is not believed.
+    pub(super) clock_jump: TimestampMs,
 }
 
 impl Worker {
@@ -54,6 +57,15 @@ impl Worker {
         fenced: Arc<OnceLock<Unavailable>>,
     ) -> Result<Self, StartError> {
         let log = open_log(&directory.log, config, store)?;
+        let jump = if log.time() > 0 { clock.now() - log.time() } else { 0 };
+        let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;
+        if held {
+            tracing::error!(
+                days = jump / 86_400_000,
+                "the system's clock is far ahead of the log's last time, so the broker goes on from that: nothing is deleted or forgotten by age; set the clock right, or start with --config headwater.clock.jump.accept=true"
+            );
+        }
+        let clock = if held { clock.set_back(jump) } else { clock };
         let mut coordinator = Coordinator::new(CoordinatorSettings {
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
             default_partitions: config.default_partitions,
@@ -79,18 +91,12 @@ impl Worker {
             in_flight: None,
             fenced,
             stopping: false,
+            clock_jump: if held { jump } else { 0 },
         })
     }
 
     pub fn reader(&self) -> Reader<RealDisk> {
         self.log.reader()
-    }
-
-    pub fn clock_jump(&self) -> TimestampMs {
-        match self.log.time() {
-            0 => 0,
-            time => self.clock.now() - time,
-        }
     }
 
     /// Works until told to stop and all that was staged is on disk.

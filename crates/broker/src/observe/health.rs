@@ -127,14 +127,11 @@ fn damage(shared: &Shared) -> Option<Finding> {
 
 fn clock_held(shared: &Shared) -> Option<Finding> {
     shared.cleaner.clock_held.load(Ordering::Relaxed).then(|| {
-        let jump = shared.cleaner.clock_jump_ms.load(Ordering::Relaxed);
-        let what = format!(
-            "at the start the system's clock was {} ahead of the log's last time",
-            duration(jump)
-        );
+        let jump = duration(shared.cleaner.clock_jump_ms.load(Ordering::Relaxed));
+        let what = format!("at the start the system's clock was {jump} ahead of the log's last time");
         Finding::new(Severity::Warning, "clock_held", what)
             .at(directory(shared))
-            .why("such a clock is not believed, so nothing is deleted by age")
+            .why("such a clock is not believed: the broker goes on from the log's time, so nothing is deleted or forgotten by age")
             .next("set the clock right (timedatectl) and restart; if it is right, start with --config headwater.clock.jump.accept=true")
     })
 }

@@ -22,9 +22,16 @@ impl Node {
     }
 
     pub fn start_on(data_dir: &Path, listen: &str) -> Self {
-        let mut child = Command::new(HEADWATER)
-            .args(["up", "--json", "--listen", listen, "--http", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
+        Self::wait(Command::new(HEADWATER).args(up(listen)).arg("--data-dir").arg(data_dir))
+    }
+
+    /// What `command` starts must become the node in the end; it gets the arguments but for the directory.
+    pub fn start_with(command: &mut Command) -> Self {
+        Self::wait(command.args(up("127.0.0.1:0")))
+    }
+
+    fn wait(command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("HEADWATER_BOOTSTRAP")
             .stdout(Stdio::piped())
             .spawn()
@@ -34,6 +41,10 @@ impl Node {
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
         assert_eq!(ready["ready"], true, "{line}");
         Self { child, kafka: text(&ready["kafka"]), http: text(&ready["http"]) }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn kill(mut self) {
@@ -58,6 +69,11 @@ impl Node {
 
     /// Runs a `headwater` command against this node.
     pub fn run(&self, arguments: &[&str], input: &str) -> Output {
+        self.spawn(arguments, input).wait_with_output().expect("it ends")
+    }
+
+    /// As [`Self::run`], without waiting for its end.
+    pub fn spawn(&self, arguments: &[&str], input: &str) -> Child {
         let mut child = Command::new(HEADWATER)
             .args(arguments)
             .env("HEADWATER_BOOTSTRAP", &self.kafka)
@@ -67,8 +83,11 @@ impl Node {
             .stderr(Stdio::piped())
             .spawn()
             .expect("headwater starts");
-        child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()).expect("input is read");
-        child.wait_with_output().expect("it ends")
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let input = input.as_bytes().to_vec();
+        // A command that fails stops reading.
+        std::thread::spawn(move || stdin.write_all(&input));
+        child
     }
 
     pub fn done(&self, arguments: &[&str], input: &str) -> String {
@@ -83,6 +102,10 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn up(listen: &str) -> [&str; 6] {
+    ["up", "--json", "--listen", listen, "--http", "127.0.0.1:0"]
 }
 
 fn text(value: &Value) -> String {
@@ -119,7 +142,7 @@ pub fn kafka() -> Option<String> {
     found
 }
 
-fn missing(reason: &str) {
+pub fn missing(reason: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
     eprintln!("skipped: {reason}");
 }
