@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 const POM: &str = include_str!("../kafka/pom.xml");
 const LOGGING: &str = include_str!("../kafka/log4j2.properties");
-const VERSION: &str = "4.3.1";
+pub const VERSION: &str = "4.3.1";
 const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// Where a node lives unless `--dir` says otherwise.
@@ -39,14 +39,23 @@ pub fn missing() -> Option<&'static str> {
     None
 }
 
-fn jars() -> PathBuf {
+/// Where fetched tools are kept between runs, outside the repository.
+pub fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("headwater").join(format!("apache-kafka-{VERSION}"))
+    cache.unwrap_or_else(std::env::temp_dir).join("headwater")
+}
+
+fn jars() -> PathBuf {
+    cache().join(format!("apache-kafka-{VERSION}"))
 }
 
 fn fetch() -> Result<PathBuf> {
-    let jars = jars();
+    fetch_into(jars(), POM)
+}
+
+/// The jars that `pom` names, fetched once.
+pub fn fetch_into(jars: PathBuf, pom_text: &str) -> Result<PathBuf> {
     if jars.join(".complete").exists() {
         return Ok(jars);
     }
@@ -56,7 +65,7 @@ fn fetch() -> Result<PathBuf> {
     eprintln!("xtask: fetching Apache Kafka {VERSION} from Maven Central into {}", jars.display());
     fs::create_dir_all(&jars).with_context(|| format!("creating {}", jars.display()))?;
     let pom = jars.join("pom.xml");
-    fs::write(&pom, POM)?;
+    fs::write(&pom, pom_text)?;
     fs::write(jars.join("log4j2.properties"), LOGGING)?;
     let status = Command::new("mvn")
         .args(["-q", "-B", "-f"])
@@ -73,28 +82,51 @@ fn fetch() -> Result<PathBuf> {
     Ok(jars)
 }
 
-fn java(jars: &Path) -> Command {
+pub fn java(jars: &Path) -> Command {
     let mut java = Command::new("java");
     java.arg(format!("-Dlog4j2.configurationFile={}", jars.join("log4j2.properties").display()))
         .args(["-cp", &format!("{}/*", jars.display())]);
     java
 }
 
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Starts the node of `dir` and returns its bootstrap address once it serves.
-pub fn start(dir: &Path, port: u16) -> Result<String> {
+/// A formatted directory, ready to be run as a node.
+pub struct Prepared {
+    pub jars: PathBuf,
+    pub dir: PathBuf,
+    pub bootstrap: String,
+}
+
+impl Prepared {
+    fn settings(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("kafka.log")
+    }
+
+    /// The node's command; `properties` override those of its file.
+    pub fn command(&self, jvm: &[&str], properties: &[(&str, &str)]) -> Result<Command> {
+        let output = File::create(self.log())?;
+        let mut node = java(&self.jars);
+        node.args(jvm).arg("kafka.Kafka").arg(self.settings());
+        for (key, value) in properties {
+            node.args(["--override", &format!("{key}={value}")]);
+        }
+        node.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        Ok(node)
+    }
+}
+
+/// Writes the settings of `dir` and formats it; a directory that is formatted already is kept as it is.
+pub fn prepare(dir: &Path, port: u16) -> Result<Prepared> {
     let jars = fetch()?;
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     let dir = dir.canonicalize()?;
-    if let Some(pid) = running(&dir) {
-        bail!(
-            "a node is running in {} already (process {pid}); stop it with `cargo xtask kafka stop`",
-            dir.display()
-        );
-    }
     let settings = dir.join("server.properties");
     let address = dir.join("bootstrap");
     if !settings.exists() {
@@ -112,21 +144,28 @@ pub fn start(dir: &Path, port: u16) -> Result<String> {
             bail!("formatting {}: {}", dir.display(), String::from_utf8_lossy(&formatted.stderr));
         }
     }
-    let log = dir.join("kafka.log");
-    let output = File::create(&log)?;
-    let mut node = java(&jars);
-    node.args(["-Xms512m", "-Xmx1g", "kafka.Kafka"])
-        .arg(&settings)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output);
+    let bootstrap = fs::read_to_string(&address)?;
+    Ok(Prepared { jars, dir, bootstrap })
+}
+
+/// Starts the node of `dir` and returns its bootstrap address once it serves.
+pub fn start(dir: &Path, port: u16) -> Result<String> {
+    if let Some(pid) = dir.canonicalize().ok().and_then(|dir| running(&dir)) {
+        bail!(
+            "a node is running in {} already (process {pid}); stop it with `cargo xtask kafka stop`",
+            dir.display()
+        );
+    }
+    let prepared = prepare(dir, port)?;
+    let log = prepared.log();
+    let mut node = prepared.command(&["-Xms512m", "-Xmx1g"], &[])?;
     std::os::unix::process::CommandExt::process_group(&mut node, 0);
     let mut child = node.spawn().context("starting java")?;
-    fs::write(dir.join("pid"), child.id().to_string())?;
+    fs::write(prepared.dir.join("pid"), child.id().to_string())?;
     let begun = Instant::now();
     loop {
         if fs::read_to_string(&log)?.contains("Kafka Server started") {
-            return Ok(fs::read_to_string(&address)?);
+            return Ok(prepared.bootstrap);
         }
         if let Some(status) = child.try_wait()? {
             bail!("Apache Kafka ended with {status}; see {}", log.display());

@@ -1,5 +1,7 @@
-//! The project's own chores: `cargo xtask test` and `cargo xtask kafka start|stop`.
+//! The project's own chores: `cargo xtask test`, `cargo xtask faults log`, `cargo xtask bench`, `cargo xtask kafka start|stop`.
 
+mod bench;
+mod faults;
 mod kafka;
 mod suite;
 
@@ -23,6 +25,16 @@ enum Chore {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
+    /// Real faults against the real binary: kill -9 at system calls, power cuts, bad disks; see
+    /// docs/reliability.md
+    #[command(disable_help_flag = true)]
+    Faults {
+        /// `log` and its options; `log --help` names them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Headwater beside Apache Kafka in the same run; see docs/benchmarks.md
+    Bench(bench::Options),
     /// A real Apache Kafka, fetched by Maven, for the tests and for trying things
     Kafka {
         #[command(subcommand)]
@@ -51,6 +63,8 @@ enum KafkaAction {
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Test { filter } => suite::run(filter.as_deref()),
+        Chore::Faults { arguments } => faults::run(&arguments),
+        Chore::Bench(options) => bench::run(options),
         Chore::Kafka { action: KafkaAction::Start { dir, port } } => {
             kafka::start(&dir.unwrap_or_else(kafka::default_dir), port)
                 .map(|bootstrap| println!("{bootstrap}"))

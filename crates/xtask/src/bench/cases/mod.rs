@@ -1,0 +1,76 @@
+//! The benchmarks, one family a file.
+
+pub mod compact;
+pub mod consume;
+pub mod latency;
+pub mod many;
+pub mod produce;
+pub mod start;
+
+use anyhow::Result;
+
+use super::context::Context;
+use super::outcome::Outcome;
+
+/// A benchmark that can be asked for by name.
+pub struct Benchmark {
+    pub name: &'static str,
+    /// Its number in the list that sets the targets.
+    pub number: u32,
+    pub title: &'static str,
+    pub method: &'static str,
+    /// Calls back with every case as soon as it is measured.
+    pub run: fn(&Context, &mut dyn FnMut(Outcome)) -> Result<()>,
+}
+
+pub const ALL: &[Benchmark] = &[
+    Benchmark {
+        name: "produce-unsynced",
+        number: 1,
+        title: "Produce throughput, acknowledged from the page cache",
+        method: produce::METHOD,
+        run: produce::unsynced,
+    },
+    Benchmark {
+        name: "produce-synced",
+        number: 2,
+        title: "Produce throughput, on disk before the acknowledgement",
+        method: produce::METHOD,
+        run: produce::synced,
+    },
+    Benchmark {
+        name: "latency",
+        number: 3,
+        title: "Produce latency, open loop",
+        method: latency::METHOD,
+        run: latency::run,
+    },
+    Benchmark {
+        name: "consume",
+        number: 5,
+        title: "Consume: from the page cache, cold, many groups",
+        method: consume::METHOD,
+        run: consume::run,
+    },
+    Benchmark {
+        name: "many",
+        number: 7,
+        title: "Many partitions, many clients",
+        method: many::METHOD,
+        run: many::run,
+    },
+    Benchmark {
+        name: "start",
+        number: 8,
+        title: "Start, restart, footprint",
+        method: start::METHOD,
+        run: start::run,
+    },
+    Benchmark {
+        name: "compact",
+        number: 10,
+        title: "Compaction beside a foreground flow",
+        method: compact::METHOD,
+        run: compact::run,
+    },
+];

@@ -1,0 +1,81 @@
+//! What is kept of a run outside the repository: one JSON line for every run of a server, and the last full result of
+//! every benchmark, from which the document is written.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::context::Context;
+use super::machine::Machine;
+use super::outcome::{Outcome, Sample};
+use crate::kafka::cache;
+
+/// A benchmark as it was last measured in full.
+#[derive(Serialize, Deserialize)]
+pub struct Stored {
+    pub bench: String,
+    pub date: String,
+    pub seed: u64,
+    pub machine: Machine,
+    pub versions: BTreeMap<String, String>,
+    pub outcomes: Vec<Outcome>,
+}
+
+fn directory() -> PathBuf {
+    cache().join("bench/results")
+}
+
+pub fn today() -> Result<String> {
+    let said = Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]).output()?;
+    Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+/// Adds one line to `runs.jsonl`.
+pub fn append(context: &Context, bench: &str, case: &str, entry: &str, sample: &Sample) -> Result<()> {
+    fs::create_dir_all(directory())?;
+    let path = directory().join("runs.jsonl");
+    let line = json!({
+        "date": today()?, "bench": bench, "case": case, "entry": entry, "quick": context.options.quick,
+        "seed": context.options.seed, "versions": context.versions, "sample": sample,
+    });
+    let mut file = File::options().create(true).append(true).open(&path)?;
+    writeln!(file, "{line}").with_context(|| format!("writing {}", path.display()))
+}
+
+pub fn store(context: &Context, bench: &str, outcomes: &[Outcome]) -> Result<()> {
+    let stored = Stored {
+        bench: bench.to_owned(),
+        date: today()?,
+        seed: context.options.seed,
+        machine: context.machine.clone(),
+        versions: context.versions.clone(),
+        outcomes: merged(bench, outcomes),
+    };
+    let path = directory().join(format!("{bench}.json"));
+    fs::create_dir_all(directory())?;
+    fs::write(&path, serde_json::to_string_pretty(&stored)?)
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// A run of some cases only keeps what was known of the others.
+fn merged(bench: &str, outcomes: &[Outcome]) -> Vec<Outcome> {
+    let mut all = load(bench).map_or_else(Vec::new, |stored| stored.outcomes);
+    for outcome in outcomes {
+        match all.iter_mut().find(|known| known.case == outcome.case) {
+            Some(known) => *known = outcome.clone(),
+            None => all.push(outcome.clone()),
+        }
+    }
+    all
+}
+
+pub fn load(bench: &str) -> Option<Stored> {
+    let text = fs::read_to_string(directory().join(format!("{bench}.json"))).ok()?;
+    serde_json::from_str(&text).ok()
+}
