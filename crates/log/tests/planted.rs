@@ -74,7 +74,21 @@ macro_rules! found {
         fn $name() {
             assert!(is_found(Bug::$bug, 1500, $attack), "{:?} was not found", Bug::$bug);
         })*
+
+        const ALL: &[(&str, &str)] = &[$((stringify!($name), stringify!($bug))),*];
     };
+}
+
+/// Whoever reads the documentation sees all of them.
+#[test]
+fn the_table_is_in_the_documentation() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reliability.md");
+    let text = std::fs::read_to_string(file).expect("docs/reliability.md");
+    assert!(ALL.len() >= 20);
+    for (test, bug) in ALL {
+        let line = text.lines().find(|line| line.contains(&format!("`{bug}`")));
+        assert!(line.is_some_and(|line| line.contains(&format!("`{test}`"))), "{bug} by {test}");
+    }
 }
 
 found! {
