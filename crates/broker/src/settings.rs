@@ -100,7 +100,7 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| whole(c.cleaner.dedupe_bytes), |c, v| c.cleaner.dedupe_bytes = bytes(v);
     "log.cleaner.enable" switch "Whether topics with compact in their cleanup.policy are compacted."
         |c| c.cleaner.enabled, |c, v| c.cleaner.enabled = v;
-    "log.cleaner.io.max.bytes.per.second" whole (-1, i64::MAX) "The most the cleaner reads and writes a second; -1 for no limit."
+    "log.cleaner.io.max.bytes.per.second" whole (-1, i64::MAX) "The most the cleaner reads and writes a second; 0 or less for no limit."
         |c| c.cleaner.io_bytes_per_second.map_or(-1, |rate| rate as i64), |c, v| c.cleaner.io_bytes_per_second = (v > 0).then_some(v as u64);
     "log.retention.check.interval.ms" whole (1, i64::MAX) "How often retention.ms and retention.bytes are applied."
         |c| millis(c.cleaner.retention_check), |c, v| c.cleaner.retention_check = duration(v);

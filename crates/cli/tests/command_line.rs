@@ -110,3 +110,37 @@ fn an_incompatible_schema_is_refused_and_says_why() {
     let event: Value = serde_json::from_str(read.trim()).expect("JSON");
     assert_eq!(event["value"]["id"], 7);
 }
+
+#[test]
+fn a_stream_has_a_kind_and_refuses_what_does_not_fit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    node.done(&["topic", "create", "customers", "--kind", "entity"], "");
+    node.done(&["produce", "customers", "--key-separator", "="], "ada={\"name\":\"Ada\"}\n");
+    let refused = node.run(&["produce", "customers"], "{\"name\":\"nobody\"}\n");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("record 0"), "{said}");
+    let described = node.done(&["topic", "describe", "customers", "--json"], "");
+    let described: Value = serde_json::from_str(&described).expect("JSON");
+    assert_eq!(described["kind"], "entity");
+    assert_eq!(described["configs"]["cleanup.policy"], "compact");
+    assert_eq!(described["partitions"][0]["end_offset"], 1);
+}
+
+/// Apache Kafka does not know kinds: the catalog has them.
+#[test]
+fn a_kind_is_in_the_catalog_on_apache_kafka() {
+    let Some(kafka) = common::kafka() else { return };
+    let name = format!("kind-{}", std::process::id());
+    let run = |arguments: &[&str]| {
+        let output = Command::new(HEADWATER).args(arguments).args(["--bootstrap", &kafka, "--json"]).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let created = run(&["topic", "create", &name, "--kind", "entity"]);
+    assert_eq!((&created["kind"], &created["enforced"]), (&"entity".into(), &false.into()));
+    let described = run(&["topic", "describe", &name]);
+    assert_eq!(described["kind"], "entity");
+    assert_eq!(described["configs"]["cleanup.policy"], "compact");
+}

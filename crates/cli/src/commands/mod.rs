@@ -4,6 +4,7 @@ pub mod backup;
 pub mod demo;
 pub mod doctor;
 pub mod group;
+pub mod kind;
 pub mod produce;
 pub mod restore;
 pub mod schema;

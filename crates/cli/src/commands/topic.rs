@@ -6,6 +6,7 @@ use headwater_client::{Client, ClientError, Isolation, NewTopic, OffsetSpec};
 use headwater_model::TopicPartition;
 use serde_json::{Map, Value, json};
 
+use super::kind::{self, Kind};
 use super::{connect, unknown_topic};
 use crate::Common;
 use crate::output::{self, DATA, Failure};
@@ -27,6 +28,10 @@ pub enum Topic {
         /// Kafka's topic configuration, for example cleanup.policy=compact; may repeat
         #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_value)]
         config: Vec<(String, String)>,
+        /// What its events are. Headwater's broker refuses records that do not fit; Apache Kafka does not, there
+        /// it is only known to the catalog
+        #[arg(long, value_enum)]
+        kind: Option<Kind>,
     },
     /// Delete a topic and its records
     Delete {
@@ -48,17 +53,8 @@ impl Topic {
         match self {
             Topic::List { all } => list(&client, common, all).await?,
             Topic::Describe { name } => describe(&client, common, &name).await?,
-            Topic::Create { name, partitions, config } => {
-                let mut topic = NewTopic::new(&name, partitions);
-                for (key, value) in config {
-                    topic = topic.config(key, value);
-                }
-                client.create_topic(topic).await.map_err(|error| Failure::new(DATA, error, None))?;
-                if common.json {
-                    output::json(&json!({ "created": name, "partitions": partitions }));
-                } else {
-                    output::line(&format!("created {name}; undo: headwater topic delete {name}"));
-                }
+            Topic::Create { name, partitions, config, kind } => {
+                create(&client, common, &name, partitions, config, kind).await?;
             }
             Topic::Delete { name, yes } => {
                 if !yes {
@@ -81,6 +77,38 @@ impl Topic {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn create(
+    client: &Client,
+    common: &Common,
+    name: &str,
+    partitions: i32,
+    configs: Vec<(String, String)>,
+    kind: Option<Kind>,
+) -> Result<(), Failure> {
+    let failed = |error| Failure::new(DATA, error, None);
+    let enforced = match kind {
+        Some(kind) => kind::create(client, name, partitions, &configs, kind).await.map_err(failed)?,
+        None => {
+            let topic = NewTopic::new(name, partitions);
+            let topic = configs.into_iter().fold(topic, |topic, (key, value)| topic.config(key, value));
+            client.create_topic(topic).await.map_err(failed)?;
+            true
+        }
+    };
+    if common.json {
+        let kind = kind.map(Kind::name);
+        output::json(
+            &json!({ "created": name, "partitions": partitions, "kind": kind, "enforced": kind.map(|_| enforced) }),
+        );
+        return Ok(());
+    }
+    output::line(&format!("created {name}; undo: headwater topic delete {name}"));
+    if !enforced {
+        output::line("its kind is in the catalog; this broker does not refuse records that do not fit it");
+    }
+    Ok(())
 }
 
 async fn ends(client: &Client, name: &str, partitions: i32) -> Result<Vec<(i64, i64)>, ClientError> {
@@ -125,6 +153,11 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
     let Some(topic) = client.topic(name).await? else { return Err(unknown_topic(name)) };
     let offsets = ends(client, name, topic.partitions).await?;
     let configs = client.topic_configs(name).await?;
+    let known = configs.iter().find(|entry| entry.name == kind::KEY && !entry.is_default);
+    let kind = match known.and_then(|entry| entry.value.clone()) {
+        Some(kind) => Some(kind),
+        None => kind::of(client, name).await?,
+    };
     if common.json {
         let partitions: Vec<Value> = offsets
             .iter()
@@ -133,8 +166,11 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
             .collect();
         let configs: Map<String, Value> =
             configs.into_iter().map(|entry| (entry.name, entry.value.into())).collect();
-        output::json(&json!({ "topic": name, "partitions": partitions, "configs": configs }));
+        output::json(&json!({ "topic": name, "kind": kind, "partitions": partitions, "configs": configs }));
         return Ok(());
+    }
+    if let Some(kind) = kind {
+        output::line(&format!("an {} stream", kind).replace("an keyed", "a keyed"));
     }
     let rows = offsets.iter().enumerate().map(|(partition, (start, end))| {
         vec![
