@@ -13,6 +13,7 @@ use headwater_broker::{
 };
 use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use headwater_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use headwater_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use headwater_wire::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -355,4 +356,37 @@ async fn damage_is_a_warning_and_is_named() {
     assert_eq!(health.findings[0].kind, "damage");
     let samples = scrape(&Exporter::new(Some(broker.observer()))).await;
     assert_eq!(samples["headwater_log_damaged_ranges"], 1.0);
+}
+
+#[tokio::test]
+async fn records_without_a_key_that_compaction_left_out_are_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cleaner = CleanerConfig { backoff: Duration::from_millis(20), ..CleanerConfig::default() };
+    let broker = Broker::start(Config { cleaner, ..config(dir.path()) }).await.expect("the broker starts");
+    let mut raw = Raw::connect(&broker).await;
+    create(&mut raw, "was-plain", &[("segment.ms", "1")]).await;
+    raw.produce("was-plain", 0, batch(&["a", "b"])).await;
+    let change = |name: &str, value: &str| {
+        AlterableConfig::default()
+            .with_name(name.to_owned().into())
+            .with_config_operation(0)
+            .with_value(Some(value.to_owned().into()))
+    };
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name("was-plain".to_owned().into())
+        .with_configs(vec![change("cleanup.policy", "compact"), change("min.cleanable.dirty.ratio", "0.0")]);
+    let alter = IncrementalAlterConfigsRequestData::default().with_resources(vec![resource]);
+    assert_eq!(raw.call(&alter, 1).await.responses[0].error_code, 0);
+    raw.produce("was-plain", 0, keyed(3, now())).await;
+    let begun = std::time::Instant::now();
+    loop {
+        let diagnosis = diagnose(&broker).await;
+        if let [finding] = of_kind(&diagnosis, "keyless_records")[..] {
+            assert!(finding.what.contains("left out 2 records of was-plain/0"), "{finding:?}");
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{diagnosis:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -132,10 +132,11 @@ async fn a_failed_write_is_told_with_what_to_do() {
     node.done(&["topic", "create", "orders"], "");
     let limited = Command::new(prlimit).arg(format!("--pid={}", node.id())).arg("--fsize=4096:").status();
     assert!(limited.expect("prlimit runs").success());
-    let written = node.run(&["produce", "orders"], &"x".repeat(100_000));
-    assert!(!written.status.success());
-    let answer = get(&node, "/health/ready?json").await;
-    assert_eq!(answer.status, 503, "{}", answer.text);
+    // It tries again for two minutes.
+    let mut writer = node.spawn(&["produce", "orders"], &"x".repeat(100_000));
+    let answer = until(&node, "/health/ready?json", |answer| answer.status == 503).await;
+    let _ = writer.kill();
+    let _ = writer.wait();
     assert_eq!(json(&answer.text)["findings"][0]["kind"], "log_fenced", "{}", answer.text);
     let text = get(&node, "/health").await;
     assert!(text.status == 503 && text.text.contains("restart"), "{}", text.text);

@@ -74,7 +74,12 @@ impl Busy {
     }
 
     fn go_on(&self) {
-        let steps = self.rng.lock().expect("unpoisoned").random_range(0..12_usize).saturating_sub(8);
+        let steps = match self.rng.lock().expect("unpoisoned").random_range(0..100) {
+            // Several commits within one look at a file.
+            0..2 => 60,
+            2..30 => 2,
+            _ => 0,
+        };
         if steps > 0 {
             let shown = self.world.lock().expect("unpoisoned").live(steps);
             self.shown.lock().expect("unpoisoned").extend(shown);

@@ -164,6 +164,7 @@ impl Cleaner {
         activity.bytes_written.fetch_add(statistics.bytes_out, Ordering::Relaxed);
         let dropped = statistics.records_in.saturating_sub(statistics.records_out);
         activity.records_dropped.fetch_add(dropped, Ordering::Relaxed);
+        activity.dropped_keyless(task.id, statistics.keyless_dropped);
         tracing::debug!(partition = %task.id, ?statistics, "compacted");
         Ok(())
     }

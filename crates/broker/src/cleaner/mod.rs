@@ -91,6 +91,8 @@ pub struct CleanerActivity {
     pub clock_held: AtomicBool,
     /// How far the system's clock was ahead of what the log was last told, when it is not believed.
     pub clock_jump_ms: AtomicI64,
+    /// Records without a key that compaction left out, since the start.
+    keyless: Mutex<BTreeMap<PartitionId, u64>>,
     /// Work that failed the last time it was tried.
     failing: Mutex<BTreeMap<Work, Failing>>,
 }
@@ -125,6 +127,16 @@ pub struct Failing {
 }
 
 impl CleanerActivity {
+    pub fn keyless(&self) -> BTreeMap<PartitionId, u64> {
+        self.keyless.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn dropped_keyless(&self, id: PartitionId, records: u64) {
+        if records > 0 {
+            *self.keyless.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += records;
+        }
+    }
+
     pub fn failing(&self) -> BTreeMap<Work, Failing> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -109,10 +109,10 @@ impl Place {
 /// Milliseconds as people say them.
 pub fn duration(ms: i64) -> String {
     match ms {
-        ..1_000 => format!("{ms} ms"),
-        ..120_000 => format!("{:.1} s", ms as f64 / 1e3),
-        ..7_200_000 => format!("{} min", ms / 60_000),
-        ..172_800_000 => format!("{} h", ms / 3_600_000),
+        i64::MIN..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{:.1} s", ms as f64 / 1e3),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        7_200_000..172_800_000 => format!("{} h", ms / 3_600_000),
         _ => format!("{} days", ms / 86_400_000),
     }
 }

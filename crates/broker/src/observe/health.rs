@@ -103,11 +103,15 @@ fn disk(shared: &Shared) -> Option<Finding> {
                 .next("free some space and it goes on by itself; headwater doctor names what takes most"),
         );
     }
-    (took > STALLED && shared.engine.fenced().is_none()).then(|| {
+    stalled(took)
+        .filter(|_| shared.engine.fenced().is_none())
+        .map(|found| found.at(directory(shared)).since(since))
+}
+
+fn stalled(took: Duration) -> Option<Finding> {
+    (took > STALLED).then(|| {
         let what = format!("the disk has not finished a flush for {:.1} s", took.as_secs_f64());
         Finding::new(Severity::Failure, "disk_stalled", what)
-            .at(directory(shared))
-            .since(since)
             .why("nothing is acknowledged before it is on disk, so all writers wait")
             .next("iostat -x 1 and dmesg show what the disk does; when it answers, the log goes on by itself")
     })
@@ -138,4 +142,17 @@ fn clock_held(shared: &Shared) -> Option<Finding> {
 
 fn millis(duration: Duration) -> TimestampMs {
     TimestampMs::try_from(duration.as_millis()).unwrap_or(TimestampMs::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_of_more_than_five_seconds_is_a_stalled_disk() {
+        assert!(stalled(Duration::from_secs(5)).is_none());
+        let found = stalled(Duration::from_millis(12_340)).expect("a finding");
+        assert_eq!(found.what, "the disk has not finished a flush for 12.3 s");
+        assert_eq!(found.severity, Severity::Failure);
+    }
 }

@@ -74,9 +74,14 @@ async fn ask(base: &str) -> Result<String, Failure> {
 
 fn looked_at(diagnosis: &Diagnosis) -> String {
     let looked = diagnosis.looked_at;
+    let some = |count: usize, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
     format!(
-        "looked at {} topics with {} partitions, {} files, {} groups, {} open transactions",
-        looked.topics, looked.partitions, looked.files, looked.groups, looked.transactions
+        "looked at {} with {}, {}, {}, {}",
+        some(looked.topics, "topic"),
+        some(looked.partitions, "partition"),
+        some(looked.files, "file"),
+        some(looked.groups, "group"),
+        some(looked.transactions, "open transaction"),
     )
 }
 

@@ -46,6 +46,12 @@ pub fn cut<D: Disk>(source: &D) -> Result<Option<Cut<D::File>>, LogError> {
         view.put(id.name(), Arc::clone(file), length);
     }
     let seen = recovery::look(&view)?;
+    for (scanned, _) in &seen.ends {
+        // What was read of it may have been another journal's, so that an older one seemed to be the last.
+        if !is_there(source, *scanned)? {
+            return Ok(None);
+        }
+    }
     let scanned: BTreeMap<FileId, u64> = seen.ends.iter().copied().filter(|(_, end)| *end > 0).collect();
     let mut ids: BTreeSet<FileId> = scanned.keys().copied().collect();
     ids.extend(seen.partitions.values().flat_map(|partition| &partition.extents).map(|extent| extent.file));

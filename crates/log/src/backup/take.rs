@@ -65,7 +65,7 @@ pub fn back_up<S: Disk, B: Disk>(
             Ok(Some(cut)) => cut,
             Ok(None) => continue,
             // It may have changed while it was read.
-            Err(_) if attempt < LOOKS => continue,
+            Err(_) if attempt < ATTEMPTS => continue,
             Err(error) => return Err(error.into()),
         };
         let lost = cut.missing.iter().filter(|file| {

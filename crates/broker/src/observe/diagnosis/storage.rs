@@ -22,6 +22,7 @@ pub fn look(facts: &Facts, findings: &mut Vec<Finding>) {
     space(facts, findings);
     extents(facts, findings);
     failures(facts, findings);
+    keyless(facts, findings);
     drift(facts, findings);
 }
 
@@ -116,6 +117,21 @@ fn failures(facts: &Facts, findings: &mut Vec<Finding>) {
                 .since(failing.since)
                 .why("everything stays as it is, so the disk fills; it is tried again all the time")
                 .next("remove the reason; the next try tells"),
+        );
+    }
+}
+
+fn keyless(facts: &Facts, findings: &mut Vec<Finding>) {
+    let dropped = facts.shared.cleaner.keyless();
+    for known in &facts.partitions {
+        let Some(records) = dropped.get(&known.id) else { continue };
+        let name = known.topic.name();
+        let what = format!("compaction left out {records} records of {} that have no key", known.name());
+        findings.push(
+            Finding::new(Severity::Warning, "keyless_records", what)
+                .at(Place::partition(name, known.index()))
+                .why("a compacted topic keeps the last record of each key, so one without a key is kept by nothing; they were there before the topic was compacted")
+                .next(format!("if they matter, write them to a topic with cleanup.policy=delete: headwater topic describe {name}")),
         );
     }
 }
