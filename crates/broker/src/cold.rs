@@ -77,6 +77,14 @@ impl ColdStore for Objects {
         }
     }
 
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        match self.runtime.block_on(self.store.head(&self.path(name))) {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&self.prefix)));
         let objects = listed.map_err(failed)?.objects;

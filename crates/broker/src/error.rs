@@ -33,7 +33,7 @@ pub enum StartError {
     )]
     Locked { directory: PathBuf, pid: String },
     #[error(
-        "{} has the directory format {found}, this build reads {supported}; use the build that wrote it, or another directory",
+        "headwater.json in {} says directory format {found}, this build reads {supported}; use the build that wrote it, or another directory",
         .directory.display()
     )]
     Format { directory: PathBuf, found: u32, supported: u32 },

@@ -8,8 +8,9 @@ use crate::disk::{Disk, DiskFile};
 use crate::index::{self, FileIndex};
 use crate::log::Shared;
 use crate::place::FileId;
+use crate::recovery;
 
-const ZEROS: [u8; 256 << 10] = [0; 256 << 10];
+static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// One piece of work; it needs no lock on the log.
 pub struct Chore<D: Disk> {
@@ -18,6 +19,9 @@ pub struct Chore<D: Disk> {
 }
 
 enum Work {
+    NoteNewest {
+        journal: FileId,
+    },
     SaveIndex {
         file: FileId,
         index: FileIndex,
@@ -56,6 +60,10 @@ impl<D: Disk> Chore<D> {
 
     pub(crate) fn remove(shared: &Arc<Shared<D>>, file: FileId, spare: Option<String>) -> Self {
         Self { shared: Arc::clone(shared), work: Work::Remove { file, spare } }
+    }
+
+    pub(crate) fn note_newest(shared: &Arc<Shared<D>>, journal: FileId) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::NoteNewest { journal } }
     }
 
     pub(crate) fn evict(shared: &Arc<Shared<D>>, file: FileId) -> Self {
@@ -98,6 +106,7 @@ impl<D: Disk> Chore<D> {
                     removed => removed,
                 }
             }
+            Work::NoteNewest { journal } => recovery::note_newest(disk, journal).map(|()| None),
             Work::Evict { file } => cold::evict(&self.shared, file).map(|()| None),
             Work::RemoveCold { file } => match &self.shared.cold.store {
                 Some(store) => store.delete(&file.name()).map(|()| None),

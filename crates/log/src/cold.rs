@@ -24,6 +24,8 @@ pub trait ColdStore: Send + Sync + 'static {
     /// What is not there is no error.
     fn delete(&self, name: &str) -> io::Result<()>;
     fn list(&self) -> io::Result<Vec<String>>;
+    /// Its length in bytes; `None` when it is not there.
+    fn size(&self, name: &str) -> io::Result<Option<u64>>;
 }
 
 /// A file that is in the store as a whole.
@@ -118,8 +120,12 @@ pub(crate) fn sweep<D: Disk>(shared: &Shared<D>) -> io::Result<()> {
 
 /// Removes the local copy of a file that is in the store. Readers that have it open keep it.
 pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<()> {
-    if !shared.cold.knows(file) {
-        return Ok(());
+    let Some(cold) = read(&shared.cold.files).get(&file).copied() else { return Ok(()) };
+    // A log that was restored from a backup may know of objects that went since.
+    if shared.cold.store(file)?.size(&file.name())? != Some(cold.length) {
+        let missing =
+            format!("{} is not in the cold store as it should be; its local copy stays", file.name());
+        return Err(io::Error::other(missing));
     }
     shared.files.forget(file);
     match shared.disk.remove(&file.name()) {

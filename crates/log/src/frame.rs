@@ -140,6 +140,16 @@ impl FrameHeader {
     }
 }
 
+/// Whether the file begins with a commit from `commit` on that belongs into another file. A file that is
+/// used again begins with old commits of another file until its first frame is written.
+pub fn holds_later_of_another(bytes: &[u8], file: FileId, commit: u64) -> bool {
+    let word = bytes.get(8..16).and_then(|word| word.try_into().ok()).map(u64::from_be_bytes);
+    let other = word.map(FileId::of_word).filter(|other| *other != file);
+    other
+        .and_then(|other| FrameHeader::parse(bytes, other))
+        .is_some_and(|header| header.sequence >= commit && header.verify(bytes))
+}
+
 /// The next place from `from` on where a frame of this file may begin.
 pub fn find(bytes: &[u8], from: usize, file: FileId) -> Option<usize> {
     let finder = memchr::memmem::Finder::new(&MAGIC_BYTES);

@@ -174,6 +174,8 @@ pub enum LogError {
     Fenced(String),
     #[error("offsets {} to {} of {partition} in {} are damaged: {}", .damage.first, .damage.last, .damage.file.name(), .damage.cause)]
     Damaged { partition: PartitionId, damage: Damage },
+    #[error("{file}, which holds records of {partition}, cannot be read: {source}")]
+    Unreadable { partition: PartitionId, file: String, source: io::Error },
     #[error(
         "{file} is damaged at byte {position}: {reason}; what follows it cannot be trusted, restore the directory from a copy"
     )]

@@ -166,6 +166,7 @@ impl<D: Disk> Log<D> {
             log.chores.push(Chore::save_index(&log.shared, file, index));
         }
         log.remove_unused_files();
+        log.chores.push(Chore::note_newest(&log.shared, log.journal));
         Ok(log)
     }
 
@@ -424,6 +425,7 @@ impl<D: Disk> Log<D> {
             self.checkpoint = roll.begins_at;
             self.file = Arc::clone(&ticket.file);
             self.shared.files.put(roll.journal, Arc::clone(&ticket.file));
+            self.chores.push(Chore::note_newest(&self.shared, roll.journal));
         }
         if ticket.synced {
             self.synced = ticket.commit;

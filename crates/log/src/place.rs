@@ -31,6 +31,10 @@ impl FileId {
         self.0 & !RUN
     }
 
+    pub fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The word that the file's frames carry.
     pub fn word(self) -> u64 {
         self.0

@@ -33,6 +33,7 @@ impl<D: Disk> Clone for Reader<D> {
 /// Bytes of a file that can be sent as they are.
 #[derive(Debug)]
 pub struct FileRange<F> {
+    pub id: FileId,
     pub file: Arc<F>,
     pub position: u64,
     pub length: usize,
@@ -244,7 +245,8 @@ impl<D: Disk> Reader<D> {
         wanted: &mut Wanted,
         out: &mut Vec<(Extent, Vec<BatchPlace>)>,
     ) -> Result<(), LogError> {
-        for extent in extents {
+        let limit = wanted.limit;
+        for extent in extents.iter().take_while(|extent| extent.first < limit) {
             let mut taken = Vec::new();
             let known = lock(partition);
             let is_last = known.extents.back().is_some_and(|last| last.file == extent.file);
@@ -284,7 +286,7 @@ impl<D: Disk> Reader<D> {
                     .all(|place| place.base_offset >= extent.first && place.last_offset <= extent.last)
         };
         let (mut good, mut seen) = (true, false);
-        let read = indexes.places(&*self.shared.disk, key, offset, |places| {
+        let read = indexes.places(&*self.shared.disk, key, extent.batches, offset, |places| {
             seen = true;
             good = trusted(places);
             !good || enough(places)
@@ -329,6 +331,12 @@ impl<D: Disk> Reader<D> {
             cause: Cause::LostCommit,
         });
         let named: Vec<LogError> = named.map(|damage| name_damage(&self.shared, id, damage)).collect();
+        if let Ok(partition) = self.find(id) {
+            // What is named is not looked for again.
+            let mut known = lock(&partition);
+            let damaged = known.extents.iter_mut().filter(|of| of.file == extent.file);
+            damaged.for_each(|of| of.batches = places.len() as u32);
+        }
         named.into_iter().next().unwrap_or(LogError::UnknownPartition(id))
     }
 
@@ -458,7 +466,8 @@ impl<D: Disk> Reader<D> {
         mut keep: impl FnMut(&[BatchPlace]) -> bool,
     ) -> Result<(), LogError> {
         let key = (extent.file, id);
-        if self.shared.indexes.at_time(&*self.shared.disk, key, timestamp, &mut keep).is_ok() {
+        if self.shared.indexes.at_time(&*self.shared.disk, key, extent.batches, timestamp, &mut keep).is_ok()
+        {
             return Ok(());
         }
         self.places(id, extent, extent.first, keep)
@@ -482,9 +491,13 @@ impl<D: Disk> Reader<D> {
     }
 
     fn batch(&self, file: FileId, place: &BatchPlace) -> Result<Bytes, LogError> {
-        let file = cold::fetch(&self.shared, file)?;
+        let named = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => error,
+            kind => io::Error::new(kind, format!("{}: {error}", file.name())),
+        };
+        let open = cold::fetch(&self.shared, file)?;
         let mut bytes = BytesMut::zeroed(place.size as usize);
-        file.read_exact_at(&mut bytes, place.position)?;
+        open.read_exact_at(&mut bytes, place.position).map_err(named)?;
         Ok(bytes.freeze())
     }
 
@@ -542,7 +555,14 @@ impl<D: Disk> Reader<D> {
             let mut bytes = vec![0; place.size as usize];
             let was_resident = file.is_resident(place.position, bytes.len());
             let read = file.read_exact_at(&mut bytes, place.position);
-            if read.is_err() || !place.holds(&bytes) {
+            let gone = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+            if let Err(source) =
+                read.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
+                && !gone
+            {
+                return Err(LogError::Unreadable { partition: id, file: extent.file.name(), source });
+            }
+            if gone || !place.holds(&bytes) {
                 self.damaged(id, extent.file, &place);
                 damaged += 1;
             }
@@ -753,15 +773,19 @@ fn neighbours(places: &[BatchPlace]) -> impl Iterator<Item = &[BatchPlace]> {
 }
 
 /// How many batches from the first on are what was written. They lie together in the file.
-fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> usize {
+fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> io::Result<usize> {
     let mut bytes = vec![0; places.iter().map(|place| place.size as usize).sum()];
-    if file.read_exact_at(&mut bytes, places[0].position).is_err() {
-        // Some of it may be readable alone.
-        let alone = |place: &&BatchPlace| {
+    let read = file.read_exact_at(&mut bytes, places[0].position);
+    if read.is_err() {
+        // A file that ends early may hold the first of them.
+        return places.iter().try_fold(0, |good, place| {
             let mut bytes = vec![0; place.size as usize];
-            file.read_exact_at(&mut bytes, place.position).is_ok() && place.holds(&bytes)
-        };
-        return places.iter().take_while(alone).count();
+            match file.read_exact_at(&mut bytes, place.position) {
+                Ok(()) if place.holds(&bytes) => Ok(good + 1),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+                _ => Ok(good),
+            }
+        });
     }
     let mut rest = bytes.as_slice();
     let good = |place: &&BatchPlace| {
@@ -769,12 +793,12 @@ fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> usize {
         rest = behind;
         place.holds(batch)
     };
-    places.iter().take_while(good).count()
+    Ok(places.iter().take_while(good).count())
 }
 
 impl<D: Disk> Located<D> {
     fn add(&mut self, file: &Arc<D::File>, extent: &Extent, places: Vec<BatchPlace>) {
-        self.push(file, &places);
+        self.push(extent.file, file, &places);
         let unchecked: Vec<BatchPlace> =
             places.into_iter().filter(|place| !extent.is_checked(place)).collect();
         if !unchecked.is_empty() && !planted::is(Bug::ServeUnchecked) {
@@ -782,7 +806,7 @@ impl<D: Disk> Located<D> {
         }
     }
 
-    fn push(&mut self, file: &Arc<D::File>, places: &[BatchPlace]) {
+    fn push(&mut self, id: FileId, file: &Arc<D::File>, places: &[BatchPlace]) {
         for place in places {
             let length = place.size as usize;
             match self.ranges.last_mut() {
@@ -793,7 +817,12 @@ impl<D: Disk> Located<D> {
                     range.length += length;
                 }
                 _ => {
-                    self.ranges.push(FileRange { file: Arc::clone(file), position: place.position, length });
+                    self.ranges.push(FileRange {
+                        id,
+                        file: Arc::clone(file),
+                        position: place.position,
+                        length,
+                    });
                 }
             }
         }
@@ -819,7 +848,7 @@ impl<D: Disk> Located<D> {
         let mut checked = 0;
         for Unchecked { id: file, file: open, places } in std::mem::take(&mut self.unchecked) {
             for together in neighbours(&places) {
-                let good = count_good(&*open, together);
+                let good = count_good(&*open, together).map_err(|source| self.unreadable(file, source))?;
                 checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
                 if let (Some(first), Some(last)) = (together.first(), together[..good].last()) {
                     self.mark_checked(file, first.base_offset, last.last_offset + 1);
@@ -835,6 +864,10 @@ impl<D: Disk> Located<D> {
             self.warm_up()?;
         }
         Ok(())
+    }
+
+    fn unreadable(&self, file: FileId, source: io::Error) -> LogError {
+        LogError::Unreadable { partition: self.id, file: file.name(), source }
     }
 
     fn mark_checked(&self, file: FileId, from: Offset, to: Offset) {
@@ -858,13 +891,14 @@ impl<D: Disk> Located<D> {
         self.bytes = self.ranges.iter().map(|range| range.length).sum();
     }
 
-    fn warm_up(&self) -> io::Result<()> {
+    fn warm_up(&self) -> Result<(), LogError> {
         let mut scratch = vec![0; 256 << 10];
         for range in &self.ranges {
             let mut at = 0;
             while at < range.length && !range.file.is_resident(range.position, range.length) {
                 let step = (range.length - at).min(scratch.len());
-                range.file.read_exact_at(&mut scratch[..step], range.position + at as u64)?;
+                let read = range.file.read_exact_at(&mut scratch[..step], range.position + at as u64);
+                read.map_err(|source| self.unreadable(range.id, source))?;
                 at += step;
             }
         }
@@ -876,7 +910,8 @@ impl<D: Disk> Located<D> {
         let mut records = BytesMut::zeroed(self.bytes);
         let mut filled = 0;
         for range in &self.ranges {
-            range.file.read_exact_at(&mut records[filled..filled + range.length], range.position)?;
+            let read = range.file.read_exact_at(&mut records[filled..filled + range.length], range.position);
+            read.map_err(|source| self.unreadable(range.id, source))?;
             filled += range.length;
         }
         Ok(records.freeze())

@@ -22,12 +22,31 @@ use crate::place::{BatchPlace, Cause, Damage, FileId};
 use crate::planted::{self, Bug};
 use crate::{LogError, PartitionId, Settings};
 
+const NEWEST: &str = "newest";
+const NEWEST_UNFINISHED: &str = "newest-unfinished";
 const SPARE: &str = "spare-";
 /// What a file is called while it comes back from the cold store.
 pub const FETCHED: &str = "fetch-";
 
 pub fn spare_name(number: u64) -> String {
     format!("{SPARE}{number:020}")
+}
+
+/// Notes that a journal is on disk, so that its loss would be noticed: nothing else refers to the newest.
+pub fn note_newest<D: Disk>(disk: &D, journal: FileId) -> io::Result<()> {
+    let number = journal.number().to_be_bytes();
+    let file = disk.create(NEWEST_UNFINISHED)?;
+    file.write_all_at(&number, 0)?;
+    file.write_all_at(&crc32c::crc32c(&number).to_be_bytes(), 8)?;
+    file.sync()?;
+    disk.rename(NEWEST_UNFINISHED, NEWEST)
+}
+
+/// The newest journal that was noted; `None` when nothing can be read.
+fn noted_newest<D: Disk>(disk: &D) -> Option<u64> {
+    let bytes = read_file(&disk.open(NEWEST).ok()?).ok()?;
+    let (number, crc) = bytes.split_at_checked(8)?;
+    (crc32c::crc32c(number).to_be_bytes() == crc).then(|| number.try_into().ok().map(u64::from_be_bytes))?
 }
 
 pub struct Recovered<D: Disk> {
@@ -104,6 +123,14 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
     let names = disk.list()?;
     let on_disk: BTreeSet<FileId> = names.iter().filter_map(|name| FileId::parse(name)).collect();
     let mut on_disk = on_disk;
+    let last = on_disk.iter().filter(|file| !file.is_run()).map(|file| file.number()).max().unwrap_or(0);
+    if let Some(noted) = noted_newest(disk).filter(|noted| *noted > last) {
+        return Err(LogError::Corrupt {
+            file: FileId::journal(noted).name(),
+            position: 0,
+            reason: "it is missing, and the log went on in it",
+        });
+    }
     let Replay {
         mut partitions, next_commit, next_run, time, scanned_bytes, mut unsaved, ends, cold, ..
     } = replay(disk, &mut on_disk)?;
@@ -305,6 +332,13 @@ impl<'a, D: Disk> Replay<'a, D> {
         let bytes = read_file(&self.disk.open(&journal.name())?)?;
         self.scanned_bytes += bytes.len() as u64;
         let frames = frames(&bytes, skip, journal);
+        if frames.is_empty() && frame::holds_later_of_another(&bytes, journal, self.next_commit) {
+            return Err(LogError::Corrupt {
+                file: journal.name(),
+                position: 0,
+                reason: "it holds commits of another file: files have changed places",
+            });
+        }
         let on_disk = frames.iter().map(|(_, header)| header.synced).max().unwrap_or(0);
         let mut index = FileIndex::new();
         let mut end = skip;

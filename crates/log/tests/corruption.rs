@@ -87,6 +87,31 @@ fn a_missing_file_is_named_and_the_others_are_served() {
 }
 
 #[test]
+fn the_newest_journals_loss_is_noticed() {
+    for seed in 0..30 {
+        let (disk, _) = full(seed);
+        let newest = names(&disk, ".wal").pop().expect("there is one");
+        disk.remove(&newest).expect("removed");
+        let opened = Log::open(Arc::new(disk.clone()), SETTINGS).err().expect("refused").to_string();
+        assert!(opened.contains(&newest) && opened.contains("missing"), "{opened}");
+    }
+}
+
+#[test]
+fn the_newest_journals_in_each_others_place_are_noticed() {
+    for seed in 0..30 {
+        let (disk, _) = full(seed);
+        let mut files = names(&disk, ".wal");
+        let (a, b) = (files.pop().expect("one"), files.pop().expect("two"));
+        disk.rename(&a, "between").expect("moved");
+        disk.rename(&b, &a).expect("moved");
+        disk.rename("between", &b).expect("moved");
+        let opened = Log::open(Arc::new(disk.clone()), SETTINGS).err().expect("refused").to_string();
+        assert!(opened.contains("another file") || opened.contains("whole checkpoint"), "{opened}");
+    }
+}
+
+#[test]
 fn files_that_changed_places_are_not_taken_for_each_other() {
     for seed in 0..40 {
         let (disk, before) = full(seed);

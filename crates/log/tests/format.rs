@@ -56,7 +56,7 @@ fn write(directory: &Path) {
         log.create_partition(partition).expect("created");
     }
     commit(&mut log);
-    let mut append = |log: &mut Log<RealDisk>, at, bytes: &Bytes| {
+    let append = |log: &mut Log<RealDisk>, at, bytes: &Bytes| {
         log.append(at, bytes, Origin::Client, Durability::Synced, 1_700_000_000_000).expect("appended");
         commit(log);
     };

@@ -31,7 +31,7 @@ fn flipped_bits(seed: u64) {
 /// A store that spoils what is put there, at times.
 fn spoiling_store(seed: u64) {
     let mut world = World::new(seed, false);
-    world.store.spoils.store(seed % 2 == 0, std::sync::atomic::Ordering::Relaxed);
+    world.store.spoils.store(seed.is_multiple_of(2), std::sync::atomic::Ordering::Relaxed);
     world.run(300);
     world.settle();
     let before = read_all(&world.log);

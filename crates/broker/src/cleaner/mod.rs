@@ -203,8 +203,6 @@ struct Cleaner {
     throttle: Throttle,
     secret: [u64; 2],
     pass: scrub::Pass,
-    /// Unknown objects have been removed from the cold store.
-    swept: bool,
 }
 
 pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
@@ -218,7 +216,6 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
         stopping: Arc::clone(&stopping),
         secret: [a, b],
         pass: scrub::Pass::default(),
-        swept: false,
         cleaning,
     };
     let work = move || cleaner.run(&stopped);

@@ -11,10 +11,6 @@ impl Cleaner {
     /// Keeps what finished files take on this disk within `headwater.cold.local.bytes`.
     pub(super) fn tier(&mut self) -> Result<(), CleanError> {
         let Some(budget) = self.cleaning.config.cold_local_bytes else { return Ok(()) };
-        if !self.swept {
-            self.cleaning.reader.sweep_cold_store()?;
-            self.swept = true;
-        }
         let files = self.cleaning.reader.files()?;
         let newest = files.iter().filter(|file| !file.file.is_run()).map(|file| file.file.number()).max();
         let finished = |file: &&FileUse| {

@@ -156,12 +156,15 @@ pub fn start(
     let (commands, inbox) = mpsc::channel();
     let fenced = Arc::new(OnceLock::new());
     let activity = Arc::new(DiskActivity::default());
-    let disk = (
-        disk::start_commits(commands.clone(), Arc::clone(&activity))?,
-        disk::start_chores(commands.clone())?,
-    );
-    let mut worker =
-        worker::Worker::open(config, &directory, clock, catalog, waiters, disk, store, Arc::clone(&fenced))?;
+    let wiring = worker::Wiring {
+        catalog,
+        waiters,
+        jobs: disk::start_commits(commands.clone(), Arc::clone(&activity))?,
+        chores: disk::start_chores(commands.clone())?,
+        store,
+        fenced: Arc::clone(&fenced),
+    };
+    let mut worker = worker::Worker::open(config, &directory, clock, wiring)?;
     let reader = worker.reader();
     let (clock, clock_jump) = (worker.clock, worker.clock_jump);
     let living = Arc::new(());

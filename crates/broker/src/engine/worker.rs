@@ -45,17 +45,24 @@ pub struct Worker {
     pub(super) clock_jump: TimestampMs,
 }
 
+/// What the engine's thread shares with others.
+pub struct Wiring {
+    pub catalog: Arc<Catalog>,
+    pub waiters: Arc<Waiters>,
+    pub jobs: Jobs,
+    pub chores: Chores,
+    pub store: Option<Arc<dyn ColdStore>>,
+    pub fenced: Arc<OnceLock<Unavailable>>,
+}
+
 impl Worker {
     pub fn open(
         config: &Config,
         directory: &Directory,
         clock: Clock,
-        catalog: Arc<Catalog>,
-        waiters: Arc<Waiters>,
-        (jobs, chores): (Jobs, Chores),
-        store: Option<Arc<dyn ColdStore>>,
-        fenced: Arc<OnceLock<Unavailable>>,
+        wiring: Wiring,
     ) -> Result<Self, StartError> {
+        let Wiring { catalog, waiters, jobs, chores, store, fenced } = wiring;
         let log = open_log(&directory.log, config, store)?;
         let jump = if log.time() > 0 { clock.now() - log.time() } else { 0 };
         let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;

@@ -111,6 +111,10 @@ impl ColdStore for Store {
         Ok(())
     }
 
+    fn size(&self, name: &str) -> std::io::Result<Option<u64>> {
+        Ok(self.objects.lock().expect("unpoisoned").get(name).map(|bytes| bytes.len() as u64))
+    }
+
     fn list(&self) -> std::io::Result<Vec<String>> {
         Ok(self.objects.lock().expect("unpoisoned").keys().cloned().collect())
     }
