@@ -116,7 +116,12 @@ mod tests {
     fn parts_come_in_order_and_the_length_counts_them_all() {
         let file = Arc::new(tempfile::tempfile().unwrap());
         file.write_all_at(b"0123456789", 0).unwrap();
-        let range = |position, length| FileRange { file: Arc::clone(&file), position, length };
+        let range = |position, length| FileRange {
+            id: headwater_log::FileId::journal(1),
+            file: Arc::clone(&file),
+            position,
+            length,
+        };
         let mut outgoing = Outgoing::begin(7, true, 0);
         outgoing.bytes_mut().put_slice(b"ab");
         outgoing.insert(range(2, 3));

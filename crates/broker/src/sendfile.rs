@@ -60,7 +60,7 @@ mod linux {
             match socket.async_io(Interest::WRITABLE, send).await {
                 Ok(0) => {
                     let source = ErrorKind::UnexpectedEof.into();
-                    return Err(SendError::Log { position, length, source });
+                    return Err(SendError::Log { file: range.id.name(), position, length, source });
                 }
                 Ok(more) => {
                     sent += more;
@@ -70,7 +70,9 @@ mod linux {
                 }
                 Err(source) => match Errno::from_io_error(&source) {
                     Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if sent == 0 => return Ok(0),
-                    Some(Errno::IO) => return Err(SendError::Log { position, length, source }),
+                    Some(Errno::IO) => {
+                        return Err(SendError::Log { file: range.id.name(), position, length, source });
+                    }
                     _ => return Err(SendError::Socket(source)),
                 },
             }

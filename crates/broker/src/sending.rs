@@ -34,9 +34,9 @@ pub enum SendError {
     #[error(transparent)]
     Socket(io::Error),
     #[error(
-        "{length} bytes of the log at byte {position} of a file cannot be read: {source}; check the disk and the log's directory"
+        "{length} bytes at byte {position} of {file} cannot be read: {source}; check the disk and the log's directory"
     )]
-    Log { position: u64, length: usize, source: io::Error },
+    Log { file: String, position: u64, length: usize, source: io::Error },
 }
 
 /// What a connection writes to.
@@ -145,19 +145,24 @@ async fn copy(
             flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
         }
         let length = (range.length - done).min(STAGE - staged.len());
-        read(&range.file, range.position + done as u64, length, staged)?;
+        read(range, range.position + done as u64, length, staged)?;
         done += length;
     }
     Ok(())
 }
 
 /// Appends a part of a file.
-fn read(file: &File, position: u64, length: usize, staged: &mut Vec<u8>) -> Result<(), SendError> {
+fn read(
+    range: &FileRange<File>,
+    position: u64,
+    length: usize,
+    staged: &mut Vec<u8>,
+) -> Result<(), SendError> {
     let from = staged.len();
     staged.reserve(length + TAIL);
     staged.resize(from + length, 0);
-    let read = file.read_exact_at(&mut staged[from..], position);
-    read.map_err(|source| SendError::Log { position, length, source })
+    let read = range.file.read_exact_at(&mut staged[from..], position);
+    read.map_err(|source| SendError::Log { file: range.id.name(), position, length, source })
 }
 
 /// How many ranges, the first one included, one read gets: of the same file, with little in between.
@@ -184,7 +189,7 @@ fn span_length(near: &[FileRange<File>]) -> usize {
 fn load(near: &[FileRange<File>], staged: &mut Vec<u8>) -> Result<(), SendError> {
     let Some(first) = near.first() else { return Ok(()) };
     let from = staged.len();
-    read(&first.file, first.position, span_length(near), staged)?;
+    read(first, first.position, span_length(near), staged)?;
     let mut to = from + first.length;
     for range in &near[1..] {
         let at = from + (range.position - first.position) as usize;

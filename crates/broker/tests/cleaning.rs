@@ -238,7 +238,7 @@ async fn old_records_go_and_future_ones_hold() {
     assert_eq!(list_offsets(&mut raw, "kept", -2).await, 0);
     assert_eq!(records(&mut raw, "aged").await.len(), 2, "a young batch holds what follows it");
     let size: usize = records(&mut raw, "sized").await.len();
-    assert!(size < 50 && size >= 20, "{size} records are left");
+    assert!((20..50).contains(&size), "{size} records are left");
     let data = raw.fetch("aged", 0, 0, false).await;
     assert_eq!(data.error_code, 1, "what is gone is out of range");
 }

@@ -18,7 +18,12 @@ fn file() -> Arc<File> {
 }
 
 fn range(file: &Arc<File>, position: usize, length: usize) -> FileRange<File> {
-    FileRange { file: Arc::clone(file), position: position as u64, length }
+    FileRange {
+        id: headwater_log::FileId::journal(1),
+        file: Arc::clone(file),
+        position: position as u64,
+        length,
+    }
 }
 
 fn answer(file: &Arc<File>, parts: &[(usize, usize)]) -> Outgoing {

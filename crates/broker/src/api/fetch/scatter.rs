@@ -199,6 +199,7 @@ mod tests {
             answer.ranges = parts
                 .iter()
                 .map(|&(position, length)| FileRange {
+                    id: headwater_log::FileId::journal(1),
                     file: Arc::clone(file),
                     position: position as u64,
                     length,
