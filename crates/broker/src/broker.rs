@@ -56,7 +56,6 @@ pub struct Broker {
 impl Broker {
     /// Returns when clients can connect.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        crate::cold::choose_cryptography();
         let address = config.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             std::io::ErrorKind::AddrInUse => StartError::AddressInUse { address },

@@ -14,12 +14,6 @@ use url::Url;
 
 use crate::StartError;
 
-/// With TLS in it, no HTTP client of this process starts before cryptography is chosen.
-pub fn choose_cryptography() {
-    // Whoever was first has chosen the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
@@ -34,7 +28,6 @@ impl Objects {
         if parsed.scheme() == "file" {
             std::fs::create_dir_all(parsed.path()).map_err(|error| refused(error.to_string()))?;
         }
-        choose_cryptography();
         let options = std::env::vars()
             .filter(|(name, _)| name.starts_with("AWS_"))
             .map(|(name, value)| (name.to_lowercase(), value));

@@ -32,7 +32,6 @@ mod waiters;
 
 pub use broker::Broker;
 pub use cleaner::CleanerConfig;
-pub use cold::choose_cryptography;
 pub use config::Config;
 pub use error::StartError;
 pub use headwater_coordinator::Settings as CoordinatorSettings;

@@ -89,7 +89,6 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { common, command } = Arguments::parse();
-    headwater_node::choose_cryptography();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("HEADWATER_LOG")

@@ -17,7 +17,6 @@ struct Answer {
 }
 
 async fn get(node: &Node, path: &str) -> Answer {
-    headwater_node::choose_cryptography();
     let response = reqwest::get(format!("{}{path}", node.http)).await.expect("the node answers");
     let kind = response.headers()["content-type"].to_str().expect("text").to_owned();
     Answer { status: response.status().as_u16(), kind, text: response.text().await.expect("text") }

@@ -56,6 +56,16 @@ fn an_index_is_built_again_when_it_is_missing_or_nonsense() {
 }
 
 #[test]
+fn indexes_that_changed_places_are_built_again() {
+    (0..60).for_each(common::misplace_indexes);
+}
+
+#[test]
+fn damage_costs_nothing_of_what_was_written_behind_it() {
+    (0..200).for_each(common::damage_the_middle);
+}
+
+#[test]
 fn a_damaged_checkpoint_is_made_up_for_by_the_journal_before() {
     for seed in 0..30 {
         let (disk, before) = full(seed);

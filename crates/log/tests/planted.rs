@@ -28,6 +28,16 @@ fn flipped_bits(seed: u64) {
     }
 }
 
+/// Damage in the newest journal, with commits behind it that say that it was on disk.
+fn damaged_middle(seed: u64) {
+    common::damage_the_middle(seed);
+}
+
+/// An index that is whole, and another file's.
+fn misplaced_indexes(seed: u64) {
+    common::misplace_indexes(seed);
+}
+
 /// A store that spoils what is put there, at times.
 fn spoiling_store(seed: u64) {
     let mut world = World::new(seed, false);
@@ -106,8 +116,8 @@ found! {
     an_aborted_transaction_that_is_read: HideAborted by crashes;
     old_frames_that_are_believed: TrustStaleFrames by crashes;
     torn_batches_that_are_believed: TrustTornBatches by crashes;
-    damage_that_cuts_off_what_follows: CutAtDamage by flipped_bits;
-    an_index_that_is_believed: TrustIndex by flipped_bits;
+    damage_that_cuts_off_what_follows: CutAtDamage by damaged_middle;
+    an_index_that_is_believed: TrustIndex by misplaced_indexes;
     old_batches_that_are_served_unread: ServeUnchecked by flipped_bits;
     a_log_start_that_is_forgotten: ForgetLogStart by crashes;
     a_file_that_goes_too_early: RemoveNeededFiles by crashes;

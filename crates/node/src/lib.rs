@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use headwater_broker::{Broker, Config, SettingError, StartError};
-pub use headwater_broker::{Diagnosis, Finding, Health, Place, Severity, choose_cryptography};
+pub use headwater_broker::{Diagnosis, Finding, Health, Place, Severity};
 use headwater_client::{Client, ClientConfig, ClientError};
 use headwater_console::Console;
 use headwater_registry::{Registry, RegistryClient, RegistryError};
@@ -91,7 +91,6 @@ pub struct Node {
 impl Node {
     /// Starts all parts and returns when each of them serves.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        headwater_broker::choose_cryptography();
         let begun = Instant::now();
         let listener = TcpListener::bind(config.http)
             .await

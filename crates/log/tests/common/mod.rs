@@ -775,3 +775,63 @@ pub fn damage_one_bit(seed: u64, kind: &str) {
     let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens again");
     assert_named(&before, &read_all(&log).0, &read_all(&log).1, &cut);
 }
+
+/// Flips a bit in the newest journal, before a commit that was synced behind it; panics when that is lost.
+pub fn damage_the_middle(seed: u64) {
+    let mut world = World::new(seed, false);
+    world.cools = false;
+    world.run(200);
+    world.settle();
+    let marked = id(200);
+    world.log.create_partition(marked).expect("created");
+    world.staged.partitions.insert(marked, ModelPartition::default());
+    world.settle();
+    let name = world.newest_journal().name();
+    let bytes = |world: &World| {
+        let file = world.disk.open(&name).expect("opens");
+        let mut bytes = vec![0; headwater_log::DiskFile::len(&file).expect("a length") as usize];
+        headwater_log::DiskFile::read_exact_at(&file, &mut bytes, 0).expect("read");
+        bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
+    };
+    let end = bytes(&world);
+    let (marker, values) = world.batch(None, false);
+    // A sync may have failed, and the partition with it.
+    let Ok(appended) = world.log.append(marked, &marker, Origin::Client, Durability::Synced, 0) else {
+        return;
+    };
+    world.note(marked, -1, false, values, appended.base_offset);
+    world.settle();
+    let again = world.batch(None, false);
+    let Ok(appended) = world.log.append(marked, &again.0, Origin::Client, Durability::Synced, 0) else {
+        return;
+    };
+    world.note(marked, -1, false, again.1, appended.base_offset);
+    world.settle();
+    if world.newest_journal().name() != name || end < 200 {
+        return;
+    }
+    let at = world.rng.random_range(100..end);
+    world.disk.flip_bit(&name, at * 8 + 3);
+    let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens");
+    let read = log.reader().read(marked, 0, 1, Isolation::Uncommitted).expect("what lies behind the damage");
+    assert!(!read.records.is_empty());
+}
+
+/// Gives two indexes each other's name; panics when then anything else is read than before.
+pub fn misplace_indexes(seed: u64) {
+    let mut world = World::new(seed, false);
+    world.cools = false;
+    world.run(300);
+    world.settle();
+    let before = read_all(&world.log);
+    let mut names = world.disk.list().expect("listed");
+    names.retain(|name| name.ends_with(".index"));
+    names.sort();
+    for pair in names.chunks_exact(2) {
+        world.disk.rename(&pair[0], "between").expect("moved");
+        world.disk.rename(&pair[1], &pair[0]).expect("moved");
+        world.disk.rename("between", &pair[1]).expect("moved");
+    }
+    let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens");
+    assert_eq!(read_all(&log), before);
+}
