@@ -791,9 +791,9 @@ pub fn damage_the_middle(seed: u64) {
         let file = world.disk.open(&name).expect("opens");
         let mut bytes = vec![0; headwater_log::DiskFile::len(&file).expect("a length") as usize];
         headwater_log::DiskFile::read_exact_at(&file, &mut bytes, 0).expect("read");
-        bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
+        bytes
     };
-    let end = bytes(&world);
+    let without = bytes(&world);
     let (marker, values) = world.batch(None, false);
     // A sync may have failed, and the partition with it.
     let Ok(appended) = world.log.append(marked, &marker, Origin::Client, Durability::Synced, 0) else {
@@ -807,7 +807,13 @@ pub fn damage_the_middle(seed: u64) {
     };
     world.note(marked, -1, false, again.1, appended.base_offset);
     world.settle();
-    if world.newest_journal().name() != name || end < 200 {
+    if world.newest_journal().name() != name {
+        return;
+    }
+    // What is behind the marker in a file that is used again is older.
+    let end = without.iter().zip(&bytes(&world)).position(|(before, after)| before != after);
+    let end = end.unwrap_or(without.len()) as u64;
+    if end < 200 {
         return;
     }
     let at = world.rng.random_range(100..end);
