@@ -89,7 +89,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { common, command } = Arguments::parse();
+    // Standard error may be a file on the disk that has just filled up: failing to say so must end nothing.
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("HEADWATER_LOG")
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
