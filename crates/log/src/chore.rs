@@ -96,10 +96,11 @@ impl<D: Disk> Chore<D> {
                     // The index may not have been saved.
                     let _ = disk.remove(&file.index_name());
                 }
-                let removed = match spare {
+                // A file that somebody still reads keeps its bytes until he is done: it is not written again.
+                let removed = self.shared.files.retire(file, |is_read| match spare.filter(|_| !is_read) {
                     Some(spare) => disk.rename(&file.name(), &spare).map(|()| Some(spare)),
                     None => disk.remove(&file.name()).map(|()| None),
-                };
+                });
                 match removed {
                     // It was in the cold store only.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -114,3 +114,28 @@ fn what_a_start_has_shown_survives_a_power_cut() {
         assert_eq!(log.reader().offsets(id(0)).expect("offsets"), shown, "after {commits} commits");
     }
 }
+
+/// A consumer may still be sending what has just been deleted: the file must not be written again under it.
+#[test]
+fn what_is_being_read_is_not_written_again() {
+    let disk = Arc::new(SimDisk::new());
+    let mut log = many_files(&disk, 20);
+    let reader = log.reader();
+    let held = reader.locate(id(0), 0, 500, headwater_log::Isolation::Uncommitted).expect("located");
+    let before = held.load().expect("read");
+    let mut world = World::new(5, false);
+    for round in 0..200 {
+        let end = reader.offsets(id(0)).expect("offsets").high_watermark;
+        log.delete_before(id(0), end).expect("trimmed");
+        let (bytes, _) = world.batch(None, false);
+        log.append(id(0), &bytes, Origin::Client, Durability::Synced, 0).expect("appended");
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+        for chore in log.take_chores() {
+            if let Ok(Some(spare)) = chore.run() {
+                log.spare_ready(spare);
+            }
+        }
+        assert_eq!(held.load().expect("read"), before, "after {round} commits");
+    }
+}
