@@ -11,6 +11,7 @@ use std::slice;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use headwater_model::Principal;
 use headwater_wire::messages::RequestHeaderData;
 use headwater_wire::request_header_version;
 use thiserror::Error;
@@ -62,6 +63,7 @@ struct Pending {
 
 struct Connection {
     shared: Arc<Shared>,
+    principal: Arc<Principal>,
     peer: SocketAddr,
     local: SocketAddr,
     reader: FrameReader,
@@ -75,7 +77,9 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, sto
     let Ok(local) = prepared else { return };
     let (read, writer) = stream.into_split();
     let reader = FrameReader::new(read, &shared);
-    let mut connection = Connection { shared, peer, local, reader, writer, pending: VecDeque::new(), stop };
+    let principal = Arc::new(Principal::anonymous());
+    let mut connection =
+        Connection { shared, principal, peer, local, reader, writer, pending: VecDeque::new(), stop };
     if let Err(ended) = connection.run().await {
         match ended.is_notable() {
             true => tracing::warn!(%peer, reason = %ended, "connection closed"),
@@ -180,8 +184,8 @@ impl Connection {
         let header = RequestHeaderData::read(&mut body, request_header_version(key, version));
         let header = header.map_err(|error| CallError::Decode { key, version, error })?;
         let (shared, client_id) = (Arc::clone(&self.shared), header.client_id);
-        let (peer, local) = (self.peer, self.local);
-        Ok((api, Call { shared, key, version, correlation_id, client_id, peer, local }, body))
+        let (principal, peer, local) = (Arc::clone(&self.principal), self.peer, self.local);
+        Ok((api, Call { shared, key, version, correlation_id, client_id, principal, peer, local }, body))
     }
 
     async fn write(&mut self, answers: &[Outgoing]) -> Result<(), Ended> {

@@ -3,8 +3,10 @@
 //! Where a version changes behaviour, the difference is a named field (`require_known_member_id`, `implicit`,
 //! `bump_epoch` …), which the broker sets from the version.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use headwater_model::{Offset, TopicPartition};
+use headwater_model::{Offset, Principal, TopicPartition};
 
 use crate::records::TopicId;
 
@@ -13,6 +15,7 @@ use crate::records::TopicId;
 pub struct Client {
     pub id: String,
     pub host: String,
+    pub principal: Arc<Principal>,
 }
 
 /// One request; [`crate::Response`] has a variant of the same name for each.

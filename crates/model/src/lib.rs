@@ -5,8 +5,10 @@
 use std::fmt;
 
 pub mod partition;
+mod principal;
 
 pub use bytes::Bytes;
+pub use principal::Principal;
 
 /// A position in a partition; the first record of a partition has offset 0.
 pub type Offset = i64;

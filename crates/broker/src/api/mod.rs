@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use headwater_coordinator::{Client, Request, Response};
+use headwater_model::Principal;
 use headwater_wire::messages::*;
 use headwater_wire::{ApiKey, KafkaString, KafkaUuid, ProtocolError, response_header_version};
 use thiserror::Error;
@@ -76,6 +77,8 @@ pub struct Call {
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<KafkaString>,
+    /// Who the client has proved to be.
+    pub principal: Arc<Principal>,
     /// Where the client came from.
     pub peer: SocketAddr,
     /// Where the client came to.
@@ -91,6 +94,7 @@ impl Call {
         Client {
             id: optional(&self.client_id).unwrap_or_default(),
             host: format!("/{}", self.peer.ip().to_canonical()),
+            principal: Arc::clone(&self.principal),
         }
     }
 

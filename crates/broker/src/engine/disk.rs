@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use headwater_log::{Chore, CommitJob, RealDisk};
@@ -130,7 +131,8 @@ fn attempt(job: &mut CommitJob<RealDisk>, activity: &DiskActivity) -> io::Result
 }
 
 /// Starts the thread that saves indexes, removes files and prepares spare ones.
-pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<Chores, StartError> {
+/// The thread ends when the last sender is dropped and everything sent is done.
+pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<(Chores, JoinHandle<()>), StartError> {
     let (chores, inbox) = mpsc::channel::<Chore<RealDisk>>();
     let work = move || {
         for chore in inbox {
@@ -143,9 +145,6 @@ pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<Chores, St
             }
         }
     };
-    std::thread::Builder::new()
-        .name("headwater-chores".to_owned())
-        .spawn(work)
-        .map_err(StartError::Thread)?;
-    Ok(chores)
+    let thread = std::thread::Builder::new().name("headwater-chores".to_owned()).spawn(work);
+    Ok((chores, thread.map_err(StartError::Thread)?))
 }

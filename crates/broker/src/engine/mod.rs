@@ -156,11 +156,12 @@ pub fn start(
     let (commands, inbox) = mpsc::channel();
     let fenced = Arc::new(OnceLock::new());
     let activity = Arc::new(DiskActivity::default());
+    let (chores, tidying) = disk::start_chores(commands.clone())?;
     let wiring = worker::Wiring {
         catalog,
         waiters,
         jobs: disk::start_commits(commands.clone(), Arc::clone(&activity))?,
-        chores: disk::start_chores(commands.clone())?,
+        chores,
         store,
         fenced: Arc::clone(&fenced),
     };
@@ -173,7 +174,11 @@ pub fn start(
         .name("headwater-engine".to_owned())
         .spawn(move || {
             worker.run(&inbox);
-            // The lock on the directory ends with the last write.
+            // The lock on the directory ends with the last change of a file in it.
+            drop(worker);
+            if tidying.join().is_err() {
+                tracing::error!("the thread that tidies up the log panicked; the next start does its work");
+            }
             drop(directory);
             drop(living);
         })

@@ -76,6 +76,6 @@ impl Observer {
 
 /// The coordinator's answer, unless it takes too long: it waits for the commit under way.
 async fn ask(shared: &Shared, request: Request, patience: Duration) -> Option<Response> {
-    let client = Client { id: "headwater-observer".to_owned(), host: String::new() };
+    let client = Client { id: "headwater-observer".to_owned(), ..Client::default() };
     tokio::time::timeout(patience, shared.engine.ask(client, request)).await.ok()?.ok()
 }

@@ -66,7 +66,7 @@ impl Bench {
     pub fn send(&mut self, request: Request) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let client = Client { id: "client".into(), host: "/127.0.0.1".into() };
+        let client = Client { id: "client".into(), host: "/127.0.0.1".into(), ..Client::default() };
         let effects = self.coordinator.handle(ticket, &client, request, self.now);
         self.take(effects);
         ticket
