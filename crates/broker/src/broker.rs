@@ -17,6 +17,7 @@ use crate::cold::Objects;
 use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine};
+use crate::memory::Memory;
 use crate::observe::Observer;
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
@@ -37,8 +38,7 @@ pub struct Shared {
     pub alive: Weak<()>,
     /// One permit for each further connection.
     pub connections: Arc<Semaphore>,
-    /// In KiB.
-    pub request_memory: Arc<Semaphore>,
+    pub memory: Arc<Memory>,
     pub fetch_sessions: Sessions,
 }
 
@@ -115,6 +115,7 @@ fn open(
     advertised: Advertised,
     runtime: tokio::runtime::Handle,
 ) -> Result<(Shared, JoinHandle<()>, CleanerThread), StartError> {
+    headwater_log::allow_many_files();
     let directory = Directory::claim(&config.data_dir)?;
     let cluster_id = directory.cluster_id.clone();
     let (catalog, waiters) = (Arc::new(Catalog::default()), Arc::new(Waiters::default()));
@@ -139,9 +140,8 @@ fn open(
         activity: Arc::clone(&activity),
         clock_jump: started.clock_jump,
     })?;
-    let memory = |bytes: usize| Arc::new(Semaphore::new((bytes >> 10).clamp(1, u32::MAX as usize / 2)));
     let shared = Shared {
-        request_memory: memory(config.request_memory()),
+        memory: Arc::new(Memory::new(config.memory())),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         connections: Arc::new(Semaphore::new(config.max_connections)),
         clock,

@@ -55,6 +55,7 @@ pub struct Catalog {
 struct Topics {
     by_id: HashMap<TopicId, Arc<Topic>>,
     ids: HashMap<String, TopicId>,
+    partitions: usize,
 }
 
 impl Catalog {
@@ -82,6 +83,11 @@ impl Catalog {
         all
     }
 
+    /// Of all topics.
+    pub fn partitions(&self) -> usize {
+        self.read().partitions
+    }
+
     pub fn apply(&self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
@@ -91,16 +97,22 @@ impl Catalog {
             match change {
                 Change::Put(record) => {
                     topics.ids.insert(record.name.clone(), record.id);
-                    topics.by_id.insert(record.id, Arc::new(Topic::new(record)));
+                    topics.partitions += partitions(&record);
+                    let before = topics.by_id.insert(record.id, Arc::new(Topic::new(record)));
+                    topics.partitions -= before.map_or(0, |before| partitions(&before.record));
                 }
                 Change::Remove(id) => {
-                    if let Some(gone) = topics.by_id.remove(&id)
-                        && topics.ids.get(gone.name()) == Some(&id)
-                    {
+                    let Some(gone) = topics.by_id.remove(&id) else { continue };
+                    topics.partitions -= partitions(&gone.record);
+                    if topics.ids.get(gone.name()) == Some(&id) {
                         topics.ids.remove(gone.name());
                     }
                 }
             }
         }
     }
+}
+
+fn partitions(record: &TopicRecord) -> usize {
+    usize::try_from(record.partitions).unwrap_or(0)
 }

@@ -23,8 +23,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// The longest request of any other kind.
     pub max_other_request_bytes: usize,
-    /// Requests above 64 KiB share so many bytes; who comes later waits.
-    pub request_memory_bytes: usize,
+    /// What requests and answers of all connections may take together; who comes later waits.
+    pub memory_bytes: usize,
     /// Fetch sessions that are kept at once; clients without one name all their partitions each time.
     pub fetch_session_slots: usize,
     /// The most one Fetch returns, whatever it asks for.
@@ -56,7 +56,7 @@ impl Default for Config {
             default_partitions: 1,
             max_request_bytes: 100 << 20,
             max_other_request_bytes: 4 << 20,
-            request_memory_bytes: 256 << 20,
+            memory_bytes: 256 << 20,
             fetch_session_slots: 1000,
             max_fetch_bytes: 55 << 20,
             max_connections: 4096,
@@ -73,8 +73,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The common memory of requests; the longest one always fits.
-    pub(crate) fn request_memory(&self) -> usize {
-        self.request_memory_bytes.max(self.max_request_bytes)
+    /// The common memory of requests and answers; the longest request always fits.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory_bytes.max(self.max_request_bytes)
     }
 }

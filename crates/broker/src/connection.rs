@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::slice;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use headwater_model::Principal;
 use headwater_wire::messages::RequestHeaderData;
@@ -17,17 +18,20 @@ use headwater_wire::request_header_version;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::api::{self, Api, Call, CallError, Serving};
 use crate::broker::Shared;
 use crate::frame::{Frame, FrameError, FrameReader};
+use crate::memory::{FREE, Memory, Share};
 use crate::outgoing::Outgoing;
 use crate::sending::{self, SendError};
 
 /// How many Produce requests of one connection wait for the disk at once.
 const PIPELINED: usize = 32;
+/// A request that is being served is not slow until then: consumers wait for records.
+const LONG_POLL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Error)]
 enum Ended {
@@ -37,6 +41,8 @@ enum Ended {
     Call(#[from] CallError),
     #[error("a response was not read in time")]
     Unread,
+    #[error("a request or its response took so long that others waited for the memory it takes")]
+    Slow,
     #[error(transparent)]
     Send(#[from] SendError),
     #[error("the broker stops")]
@@ -58,7 +64,7 @@ impl Ended {
 /// A Produce request that waits for the disk.
 struct Pending {
     serving: Serving,
-    _memory: Option<OwnedSemaphorePermit>,
+    memory: Share,
 }
 
 struct Connection {
@@ -76,7 +82,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, sto
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = prepared else { return };
     let (read, writer) = stream.into_split();
-    let reader = FrameReader::new(read, &shared);
+    let reader = FrameReader::new(read, Arc::clone(&shared));
     let principal = Arc::new(Principal::anonymous());
     let mut connection =
         Connection { shared, principal, peer, local, reader, writer, pending: VecDeque::new(), stop };
@@ -92,6 +98,8 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, sto
 #[derive(Default)]
 struct Ready {
     answers: Vec<Outgoing>,
+    /// The requests' shares of the memory, which are as good for their answers.
+    memory: Vec<Share>,
     failed: Option<CallError>,
 }
 
@@ -108,7 +116,7 @@ fn poll_ready(pending: &mut VecDeque<Pending>, context: &mut Context<'_>) -> Pol
         && let Some(first) = pending.front_mut()
         && let Poll::Ready(answer) = first.serving.as_mut().poll(context)
     {
-        pending.pop_front();
+        ready.memory.extend(pending.pop_front().map(|first| first.memory).filter(|share| !share.is_empty()));
         any = true;
         match answer {
             Ok(answer) => ready.answers.extend(answer),
@@ -125,7 +133,7 @@ impl Connection {
                 biased;
                 _ = self.stop.changed() => return self.drain().await,
                 ready = ready(&mut self.pending) => self.answer(ready).await?,
-                frame = self.reader.next(&self.shared.config), if self.pending.len() < PIPELINED => {
+                frame = self.reader.next(), if self.pending.len() < PIPELINED => {
                     match frame {
                         Ok(Some(frame)) => self.accept(frame).await?,
                         Ok(None) => return self.drain().await,
@@ -149,7 +157,7 @@ impl Connection {
     }
 
     async fn answer(&mut self, ready: Ready) -> Result<(), Ended> {
-        self.write(&ready.answers).await?;
+        self.write(&ready.answers, !ready.memory.is_empty()).await?;
         ready.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -158,23 +166,28 @@ impl Connection {
             Ok(understood) => understood,
             Err(error) => {
                 self.drain().await?;
-                return self.write(slice::from_ref(&api::answer_unknown_version(error)?)).await;
+                return self.write(slice::from_ref(&api::answer_unknown_version(error)?), false).await;
             }
         };
         if api.pipelined {
             let serving = (api.serve)(call, body);
-            self.pending.push_back(Pending { serving, _memory: frame.memory });
+            self.pending.push_back(Pending { serving, memory: frame.memory });
             return Ok(());
         }
         self.drain().await?;
+        let Frame { bytes, memory } = frame;
+        drop(bytes);
         let mut serving = (api.serve)(call, body);
         let answer = tokio::select! {
             biased;
             answer = &mut serving => answer?,
             () = self.reader.closed() => return Err(Ended::Gone),
             _ = self.stop.changed() => return Err(Ended::Stopped),
+            () = given_up(&self.shared.memory, !memory.is_empty(), LONG_POLL) => return Err(Ended::Slow),
         };
-        self.write(answer.as_slice()).await
+        drop(serving);
+        let memory = share(&self.shared.memory, memory, answer.as_ref().map_or(0, Outgoing::in_memory)).await;
+        self.write(answer.as_slice(), !memory.is_empty()).await
     }
 
     fn understand(&self, frame: &Frame) -> Result<(&'static Api, Call, bytes::Bytes), CallError> {
@@ -188,10 +201,36 @@ impl Connection {
         Ok((api, Call { shared, key, version, correlation_id, client_id, principal, peer, local }, body))
     }
 
-    async fn write(&mut self, answers: &[Outgoing]) -> Result<(), Ended> {
-        self.reader.answered(&self.shared.config);
+    /// `shared` tells that others may come to wait for the memory of these answers.
+    async fn write(&mut self, answers: &[Outgoing], shared: bool) -> Result<(), Ended> {
+        self.reader.answered();
+        let shared = shared || !self.pending.is_empty();
         let sending = sending::send(&mut self.writer, answers);
-        timeout(self.shared.config.transfer_timeout, sending).await.map_err(|_| Ended::Unread)??;
+        tokio::select! {
+            biased;
+            sent = timeout(self.shared.config.transfer_timeout, sending) => sent.map_err(|_| Ended::Unread)??,
+            () = given_up(&self.shared.memory, shared, Duration::ZERO) => return Err(Ended::Slow),
+        }
         Ok(())
     }
+}
+
+/// Returns when others need the memory; never when none is held. It is asked for only if it must be waited for.
+async fn given_up(memory: &Arc<Memory>, held: bool, patience: Duration) {
+    match held {
+        true => memory.transfer(patience).given_up().await,
+        false => std::future::pending().await,
+    }
+}
+
+/// What an answer of so many bytes takes of the memory, after what its request took.
+async fn share(memory: &Memory, mut share: Share, answer: usize) -> Share {
+    match answer {
+        0..=FREE => share.shrink(0),
+        _ => {
+            share.shrink(answer);
+            memory.extend(&mut share, answer).await;
+        }
+    }
+    share
 }

@@ -1,30 +1,33 @@
 //! Requests as they arrive: a length, checked before a byte of it is believed, then so many bytes.
 //!
-//! A large request waits for its share of the common memory before it is read; small ones fit into the
-//! connection's own buffer.
+//! A request that is not small waits for its share of the common memory before it is read. A connection that
+//! rests keeps no buffer.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use headwater_wire::ApiKey;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use crate::Config;
+use crate::api;
 use crate::broker::Shared;
+use crate::memory::{DESCRIBED_PARTITION, FREE, Share, Transfer};
 
 /// Api key, version and correlation id.
 pub const SHORTEST: usize = 8;
 const LENGTH: usize = 4;
-/// A request up to this size costs nothing of the common memory.
-const SMALL: usize = 64 << 10;
-/// What a request may grow to when it is decoded; the batches of a Produce request stay as they are.
+/// What is read ahead at most.
+const AHEAD: usize = 64 << 10;
+/// What a request may grow to when it is decoded.
 const GROWTH: usize = 16;
+/// The same of Fetch, whose partitions are the least that can be asked of many.
+const FETCH_GROWTH: usize = 8;
 /// Room for the start of a request of which nothing is known.
 const LEAST: usize = 4 << 10;
 /// Room that a read leaves unused tells that there is nothing more, without another system call.
@@ -40,6 +43,8 @@ pub enum FrameError {
     Truncated,
     #[error("a request did not arrive in time")]
     Late,
+    #[error("a request arrived so slowly that others waited for the memory it takes")]
+    Slow,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -48,7 +53,7 @@ pub enum FrameError {
 #[derive(Debug)]
 pub struct Frame {
     pub bytes: Bytes,
-    pub memory: Option<OwnedSemaphorePermit>,
+    pub memory: Share,
 }
 
 /// What is known of a request when its first bytes are there.
@@ -60,9 +65,11 @@ struct Wanted {
 pub struct FrameReader {
     stream: OwnedReadHalf,
     buffer: BytesMut,
-    memory: Arc<Semaphore>,
+    shared: Arc<Shared>,
     /// For the request that is arriving.
-    permit: Option<OwnedSemaphorePermit>,
+    share: Share,
+    /// While that waits for the client.
+    transfer: Option<Transfer>,
     /// When the connection is given up: it moves with each request that begins or ends.
     deadline: Instant,
     /// Rings at the deadline or before: it is set anew only when it has rung too early, or would ring too late.
@@ -74,13 +81,14 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    pub fn new(stream: OwnedReadHalf, shared: &Shared) -> Self {
+    pub fn new(stream: OwnedReadHalf, shared: Arc<Shared>) -> Self {
         let deadline = Instant::now() + shared.config.max_idle;
         Self {
             stream,
             buffer: BytesMut::new(),
-            memory: Arc::clone(&shared.request_memory),
-            permit: None,
+            shared,
+            share: Share::default(),
+            transfer: None,
             deadline,
             alarm: Box::pin(sleep_until(deadline)),
             usual: LEAST,
@@ -90,35 +98,24 @@ impl FrameReader {
     }
 
     /// The next request; `None` at the end, or when none came for too long. Safe to cancel.
-    pub async fn next(&mut self, config: &Config) -> Result<Option<Frame>, FrameError> {
+    pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         loop {
             if !self.buffer.is_empty() && !self.arriving {
                 self.arriving = true;
-                self.deadline = Instant::now() + config.transfer_timeout;
+                self.deadline = Instant::now() + self.shared.config.transfer_timeout;
             }
-            let wanted = self.wanted(config)?;
-            if let Some(Wanted { size, memory }) = wanted {
-                if size > SMALL && self.permit.is_none() {
-                    let memory = Arc::clone(&self.memory).acquire_many_owned((memory >> 10) as u32);
-                    let permit = timeout_at(self.deadline, memory).await.map_err(|_| FrameError::Late)?;
-                    self.permit = permit.ok();
-                }
-                if self.buffer.len() >= LENGTH + size {
-                    self.buffer.advance(LENGTH);
-                    let bytes = self.buffer.split_to(size).freeze();
-                    self.arriving = false;
-                    self.usual = (LENGTH + size + SPARE).clamp(LEAST, SMALL);
-                    self.deadline = Instant::now() + config.max_idle;
-                    return Ok(Some(Frame { bytes, memory: self.permit.take() }));
-                }
-                self.buffer.reserve((LENGTH + size + SPARE - self.buffer.len()).min(STEP));
-            } else {
-                self.buffer.reserve(self.usual);
-            }
+            let wanted = self.wanted()?;
+            let missing =
+                wanted.as_ref().map(|wanted| (LENGTH + wanted.size).saturating_sub(self.buffer.len()));
+            let room = match (wanted, missing) {
+                (Some(wanted), Some(0)) => return self.take(&wanted).await.map(Some),
+                (_, Some(missing)) => self.room(missing).await?,
+                _ => self.usual,
+            };
             if self.ended {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Truncated) };
             }
-            match self.read().await? {
+            match self.read(room).await? {
                 Some(read) => self.ended = read == 0,
                 None if self.buffer.is_empty() => return Ok(None),
                 None => return Err(FrameError::Late),
@@ -126,15 +123,56 @@ impl FrameReader {
         }
     }
 
+    /// The request that is there as a whole, with the memory for what becomes of it.
+    async fn take(&mut self, wanted: &Wanted) -> Result<Frame, FrameError> {
+        if wanted.memory > FREE {
+            self.extend(wanted.memory).await?;
+        }
+        self.transfer = None;
+        self.buffer.advance(LENGTH);
+        let bytes = self.buffer.split_to(wanted.size).freeze();
+        self.arriving = false;
+        self.usual = (LENGTH + wanted.size + SPARE).clamp(LEAST, AHEAD);
+        self.deadline = Instant::now() + self.shared.config.max_idle;
+        Ok(Frame { bytes, memory: std::mem::take(&mut self.share) })
+    }
+
+    /// How much may be read of a request of which so much is missing; memory is taken for it as it arrives.
+    async fn room(&mut self, missing: usize) -> Result<usize, FrameError> {
+        let (there, room) = (self.buffer.len(), missing + SPARE);
+        let covered = self.share.bytes().max(FREE);
+        if there + room <= covered {
+            return Ok(room);
+        }
+        if there < covered {
+            return Ok(covered - there);
+        }
+        self.extend(there + room.min(there.clamp(AHEAD, STEP))).await?;
+        self.transfer = Some(self.shared.memory.transfer(Duration::ZERO));
+        Ok(room.min(self.share.bytes().saturating_sub(there)).max(LEAST))
+    }
+
+    async fn extend(&mut self, bytes: usize) -> Result<(), FrameError> {
+        // Who waits for memory does not hold up anybody.
+        self.transfer = None;
+        let extended = timeout_at(self.deadline, self.shared.memory.extend(&mut self.share, bytes));
+        extended.await.map_err(|_| FrameError::Late)
+    }
+
     /// How many bytes came; `None` when none did in time.
-    async fn read(&mut self) -> io::Result<Option<usize>> {
+    async fn read(&mut self, room: usize) -> Result<Option<usize>, FrameError> {
         if self.deadline < self.alarm.deadline() {
             self.alarm.as_mut().reset(self.deadline);
         }
         loop {
             tokio::select! {
                 biased;
-                read = self.stream.read_buf(&mut self.buffer) => return read.map(Some),
+                read = fill(&mut self.stream, &mut self.buffer, room) => {
+                    let read = read?;
+                    self.transfer.iter().for_each(|transfer| transfer.moved(read));
+                    return Ok(Some(read));
+                }
+                () = given_up(self.transfer.as_ref()) => return Err(FrameError::Slow),
                 () = self.alarm.as_mut() => {
                     if self.deadline <= Instant::now() {
                         return Ok(None);
@@ -146,21 +184,33 @@ impl FrameReader {
     }
 
     /// The size of the request that is arriving, as soon as its length and kind are known.
-    fn wanted(&self, config: &Config) -> Result<Option<Wanted>, FrameError> {
+    fn wanted(&self) -> Result<Option<Wanted>, FrameError> {
+        let config = &self.shared.config;
         let Some(head) = self.buffer.first_chunk::<{ LENGTH + 2 }>() else { return Ok(None) };
         let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-        let is_produce = i16::from_be_bytes([head[4], head[5]]) == ApiKey::Produce as i16;
+        let key = i16::from_be_bytes([head[4], head[5]]);
+        let is_produce = key == ApiKey::Produce as i16;
         let longest = if is_produce { config.max_request_bytes } else { config.max_other_request_bytes };
         let size = usize::try_from(length).ok().filter(|size| (SHORTEST..=longest).contains(size));
         let size = size.ok_or(FrameError::Length { length, longest })?;
-        let memory = if is_produce { size } else { size.saturating_mul(GROWTH) };
-        Ok(Some(Wanted { size, memory: memory.min(config.request_memory()) }))
+        let growth = match key {
+            _ if is_produce => 1,
+            _ if key == ApiKey::Fetch as i16 => FETCH_GROWTH,
+            _ => GROWTH,
+        };
+        // A small request may be for the description of everything.
+        let described = match api::describes_partitions(key) {
+            true => self.shared.catalog.partitions() * DESCRIBED_PARTITION,
+            false => 0,
+        };
+        let decoded = if size > FREE { size.saturating_mul(growth) } else { 0 };
+        Ok(Some(Wanted { size, memory: decoded.saturating_add(described) }))
     }
 
     /// Returns when the other side has closed the connection; what it sends meanwhile is kept. Safe to cancel.
     pub async fn closed(&mut self) {
         while !self.ended {
-            if self.buffer.len() >= SMALL {
+            if self.buffer.len() >= AHEAD {
                 return std::future::pending().await;
             }
             self.buffer.reserve(LEAST);
@@ -176,9 +226,26 @@ impl FrameReader {
     }
 
     /// The time in which nothing is asked counts from here.
-    pub fn answered(&mut self, config: &Config) {
+    pub fn answered(&mut self) {
         if !self.arriving {
-            self.deadline = Instant::now() + config.max_idle;
+            self.deadline = Instant::now() + self.shared.config.max_idle;
         }
+    }
+}
+
+/// Reads what is there, into room made when there is something. Safe to cancel.
+async fn fill(stream: &mut OwnedReadHalf, buffer: &mut BytesMut, room: usize) -> io::Result<usize> {
+    if buffer.is_empty() {
+        *buffer = BytesMut::new();
+        stream.readable().await?;
+    }
+    buffer.reserve(room);
+    stream.read_buf(buffer).await
+}
+
+async fn given_up(transfer: Option<&Transfer>) {
+    match transfer {
+        Some(transfer) => transfer.given_up().await,
+        None => std::future::pending().await,
     }
 }

@@ -67,6 +67,11 @@ impl Outgoing {
         Some(self)
     }
 
+    /// What it takes in memory until it is sent.
+    pub fn in_memory(&self) -> usize {
+        self.bytes.len() + self.ranges.len() * size_of::<FileRange<File>>()
+    }
+
     /// All of it, when it has no part in a file.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         self.ranges.is_empty().then_some(&self.bytes[..])

@@ -90,6 +90,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.cold_store.as_deref(), |c, v| c.cold_store = Some(v);
     "headwater.log.segment.bytes" whole (64 << 10, 1 << 30) "A journal of the log is finished at this size; a start reads at most one."
         |c| c.log.segment_bytes as i64, |c, v| c.log.segment_bytes = v as u64;
+    "headwater.memory.bytes" whole (1 << 20, i64::MAX) "What the requests and answers of all connections may take together; who comes later waits, and who is slow is cut. At least socket.request.max.bytes."
+        |c| whole(c.memory_bytes), |c, v| c.memory_bytes = bytes(v);
     "headwater.scrub.bytes.per.second" whole (0, i64::MAX) "How fast old batches are looked at for damage; 0 for not at all."
         |c| c.cleaner.scrub_bytes_per_second.map_or(0, |rate| rate as i64), |c, v| c.cleaner.scrub_bytes_per_second = (v > 0).then_some(v as u64);
     "headwater.scrub.interval.ms" whole (1, i64::MAX) "How long after the end of one look at everything the next begins."

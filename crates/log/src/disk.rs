@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// One directory of files.
 pub trait Disk: Send + Sync + 'static {
     type File: DiskFile;
@@ -375,4 +377,11 @@ impl DiskFile for SimFile {
         }
         Ok(())
     }
+}
+
+/// Lets this process open as many files as the system allows it at all: connections and a backup need them.
+pub fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // What is not allowed shows when a file cannot be opened.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

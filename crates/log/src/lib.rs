@@ -43,7 +43,7 @@ pub use change::{Cleaned, Move};
 pub use chore::Chore;
 pub use cold::{ColdFile, ColdStore};
 pub use commit::{CommitJob, CommitTicket};
-pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk};
+pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk, allow_many_files};
 pub use log::Log;
 pub use partition::Aborted;
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};

@@ -220,6 +220,18 @@ pub fn find(key: i16, version: i16, correlation_id: i32) -> Result<&'static Api,
     })
 }
 
+/// Whether the answer may describe every partition there is, however short the request.
+pub fn describes_partitions(key: i16) -> bool {
+    let describing = [
+        ApiKey::Metadata,
+        ApiKey::OffsetFetch,
+        ApiKey::DescribeConfigs,
+        ApiKey::DescribeLogDirs,
+        ApiKey::DescribeTopicPartitions,
+    ];
+    describing.iter().any(|describing| *describing as i16 == key)
+}
+
 /// KIP-511: a client that asks with a newer ApiVersions learns in v0 what there is; all else is an error.
 pub fn answer_unknown_version(error: CallError) -> Result<Outgoing, CallError> {
     match error {

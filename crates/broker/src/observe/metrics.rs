@@ -72,6 +72,26 @@ fn flag(set: bool) -> f64 {
     f64::from(u8::from(set))
 }
 
+fn memory_families() -> Vec<Family> {
+    use Read::{Counter, Gauge};
+    let bytes = Some(Unit::Bytes);
+    vec![
+        family(
+            "headwater_memory_limit",
+            bytes.clone(),
+            "What the requests and answers of all connections may take (headwater.memory.bytes)",
+            Gauge(|s| s.shared.memory.limit() as f64),
+        ),
+        family("headwater_memory_used", bytes, "What they take", Gauge(|s| s.shared.memory.used() as f64)),
+        family(
+            "headwater_memory_cut_connections",
+            None,
+            "Connections closed because others waited for the memory of their slow requests or answers",
+            Counter(|s| s.shared.memory.given_up() as f64),
+        ),
+    ]
+}
+
 fn log_families() -> Vec<Family> {
     use Read::{Counter, Gauge};
     let (bytes, seconds) = (Some(Unit::Bytes), Some(Unit::Seconds));
@@ -343,7 +363,10 @@ fn process_families() -> Vec<Family> {
 }
 
 fn all_families() -> Vec<Family> {
-    [log_families(), topic_families(), cleaner_families(), process_families()].into_iter().flatten().collect()
+    [log_families(), memory_families(), topic_families(), cleaner_families(), process_families()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Every family of `/metrics`, in its order.

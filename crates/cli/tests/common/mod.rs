@@ -30,6 +30,11 @@ impl Node {
         Self::wait(command.args(up("127.0.0.1:0")))
     }
 
+    /// What `command` starts must become the node in the end; it has all its arguments.
+    pub fn start_as(command: &mut Command) -> Self {
+        Self::wait(command)
+    }
+
     fn wait(command: &mut Command) -> Self {
         let mut child = command
             .env_remove("HEADWATER_BOOTSTRAP")

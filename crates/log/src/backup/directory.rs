@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::error::doing;
@@ -94,7 +93,7 @@ pub fn back_up_directory(
     }
     make_backup_directory(to)?;
     let _lock = lock(to)?;
-    allow_many_files();
+    crate::disk::allow_many_files();
     let disk = ReadOnly(log);
     let source = Source { disk: &disk, cluster_id: &marker.cluster_id, format: marker.format, cold: None };
     let backup =
@@ -116,7 +115,7 @@ pub fn verify_directory(
 ) -> Result<(Manifest, Checked), BackupError> {
     let backup = existing(from)?;
     let manifest = backup.find(id)?;
-    allow_many_files();
+    crate::disk::allow_many_files();
     let checked = verify(&backup, &manifest, watch)?;
     Ok((manifest, checked))
 }
@@ -259,11 +258,4 @@ fn lock(to: &Path) -> Result<File, BackupError> {
 fn free(directory: &Path) -> Option<u64> {
     let space = statvfs(directory).ok()?;
     Some(space.f_bavail.saturating_mul(space.f_frsize))
-}
-
-/// Every file of the log is open at once, so that none can go away.
-fn allow_many_files() {
-    let limit = getrlimit(Resource::Nofile);
-    // What is not allowed shows when a file cannot be opened.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
