@@ -131,17 +131,18 @@ impl Memory {
         Transfer { memory: Arc::clone(self), number, under_way }
     }
 
-    /// `false` when there is nobody to give up.
+    /// `false` when there is no transfer at all, so that nothing comes back by itself.
     fn give_up_slow(&self) -> bool {
         let now = Instant::now();
         let mut transfers = self.lock();
         let slow = transfers.under_way.iter().find(|(_, transfer)| transfer.is_slow(now, self.young));
-        let Some(number) = slow.map(|(number, _)| *number) else { return false };
-        if let Some(slow) = transfers.under_way.remove(&number) {
+        let slow = slow.map(|(number, _)| *number);
+        if let Some(slow) = slow.and_then(|number| transfers.under_way.remove(&number)) {
             slow.given_up.notify_one();
             self.given_up.fetch_add(1, Ordering::Relaxed);
+            return true;
         }
-        true
+        !transfers.under_way.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Transfers> {
