@@ -112,16 +112,7 @@ async fn a_topic_with_append_time_is_stamped_by_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    let config = CreatableTopicConfig::default()
-        .with_name("message.timestamp.type".to_owned().into())
-        .with_value(Some("LogAppendTime".to_owned().into()));
-    let topic = CreatableTopic::default()
-        .with_name("t".to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(vec![config]);
-    let created = raw.call(&CreateTopicsRequestData::default().with_topics(vec![topic]), 5).await;
-    assert_eq!(created.topics[0].error_code, 0);
+    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.type", "LogAppendTime")]).await, 0);
     let mut builder = BatchBuilder::new();
     builder.push(5, None, Some(b"v"), &[]);
     let produced = raw.produce("t", 0, builder.build(Compression::None, None, false).unwrap()).await;
@@ -130,7 +121,7 @@ async fn a_topic_with_append_time_is_stamped_by_the_broker() {
     assert_eq!(batches(data.records.unwrap())[0].1[0].timestamp, produced.log_append_time_ms);
 }
 
-async fn create_kind(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
+async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
     use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
     let configs = configs.iter().map(|(name, value)| {
         CreatableTopicConfig::default()
@@ -153,7 +144,7 @@ async fn an_unsynced_topic_is_written_and_read_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_kind(&mut raw, "t", &[("headwater.durability", "unsynced")]).await, 0);
+    assert_eq!(create_with(&mut raw, "t", &[("headwater.durability", "unsynced")]).await, 0);
     for round in 0..10 {
         assert_eq!(raw.produce("t", 0, batch(&[&round.to_string()])).await.error_code, 0);
     }
@@ -161,4 +152,45 @@ async fn an_unsynced_topic_is_written_and_read_like_any_other() {
     broker.shutdown().await;
     let broker = start(dir.path()).await;
     assert_eq!(Raw::connect(&broker).await.values("t", 0, true).await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_topic_keeps_batches_in_the_codec_it_asks_for_and_within_its_limit_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let codecs = [
+        ("uncompressed", Compression::None),
+        ("gzip", Compression::Gzip),
+        ("snappy", Compression::Snappy),
+        ("lz4", Compression::Lz4),
+        ("zstd", Compression::Zstd),
+    ];
+    let value = "compressible ".repeat(200);
+    let build = |codec| {
+        let mut builder = BatchBuilder::new();
+        builder.push(5_000, Some(b"k"), Some(value.as_bytes()), &[]);
+        builder.push(6_000, None, None, &[]);
+        builder.build(codec, None, false).unwrap()
+    };
+    for (name, codec) in codecs {
+        assert_eq!(create_with(&mut raw, name, &[("compression.type", name)]).await, 0);
+        for (_, from) in codecs {
+            let produced = raw.produce(name, 0, build(from)).await;
+            assert_eq!(produced.error_code, 0, "{name}: {produced:?}");
+        }
+        let fetched = batches(raw.fetch(name, 0, 0, false).await.records.unwrap());
+        assert_eq!(fetched.len(), codecs.len());
+        for (header, records) in fetched {
+            assert_eq!(header.compression().unwrap(), codec);
+            assert_eq!(records[0].value.as_deref(), Some(value.as_bytes()));
+            assert_eq!((records[1].timestamp, &records[1].key, &records[1].value), (6_000, &None, &None));
+        }
+    }
+    let small = [("compression.type", "uncompressed"), ("max.message.bytes", "1000")];
+    assert_eq!(create_with(&mut raw, "small", &small).await, 0);
+    let packed = build(Compression::Zstd);
+    assert!(packed.len() < 1000);
+    let refused = raw.produce("small", 0, packed).await;
+    assert_eq!(refused.error_code, ErrorCode::MessageTooLarge.code());
 }

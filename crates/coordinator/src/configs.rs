@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::compression::CompressionType;
 use crate::error::{Error, Failure};
 use crate::kinds::{self, StreamKind};
 use crate::records::TopicRecord;
@@ -72,7 +73,7 @@ const ALONE: &str = "Accepted for compatibility; without effect on a single-node
 pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("cleanup.policy", ConfigKind::List, "delete", Legal::SomeOf(&["compact", "delete"]), "How old records go: 'delete' by age and size, 'compact' keeps the last value of each key; both may be given."),
     key("compression.gzip.level", ConfigKind::Int, "-1", Legal::AtLeast(-1), "Level when compression.type is gzip; -1 is the codec's own default."),
-    key("compression.lz4.level", ConfigKind::Int, "9", Legal::AtLeast(1), "Level when compression.type is lz4."),
+    key("compression.lz4.level", ConfigKind::Int, "9", Legal::AtLeast(1), "Level when compression.type is lz4; accepted for Kafka's sake, as our LZ4 has one level only."),
     key("compression.type", ConfigKind::String, "producer", Legal::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), "The codec of stored batches; 'producer' keeps the producer's."),
     key("compression.zstd.level", ConfigKind::Int, "3", Legal::AtLeast(-131_072), "Level when compression.type is zstd."),
     key("delete.retention.ms", ConfigKind::Long, "86400000", Legal::AtLeast(0), "How long a compacted topic keeps tombstones, in milliseconds."),
@@ -245,6 +246,7 @@ pub struct TopicSettings {
     pub min_cleanable_dirty_ratio: f64,
     /// Acknowledged before it is on disk.
     pub unsynced: bool,
+    pub compression: CompressionType,
     pub kind: StreamKind,
 }
 
@@ -278,6 +280,11 @@ impl TopicRecord {
             delete_retention_ms: number("delete.retention.ms"),
             min_cleanable_dirty_ratio: self.config("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
             unsynced: self.config("headwater.durability") == "unsynced",
+            compression: CompressionType::parse(
+                self.config("compression.type"),
+                number("compression.gzip.level"),
+                number("compression.zstd.level"),
+            ),
             kind: StreamKind::parse(self.config(kinds::KIND)).unwrap_or_default(),
         }
     }

@@ -5,6 +5,7 @@
 //! records when they return; [`Coordinator::apply`] is only for the replay at the start. If the broker cannot commit the
 //! effects of a call, this state is ahead of the log and must be thrown away: stop, and replay.
 
+mod compression;
 mod configs;
 mod context;
 mod dispatch;
@@ -22,6 +23,7 @@ mod transaction;
 
 use std::collections::BTreeMap;
 
+pub use compression::CompressionType;
 pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
 pub use error::{Error, Failure, code};
 use headwater_model::TimestampMs;

@@ -20,6 +20,7 @@ pub const HEADER_LEN: usize = 61;
 /// Bytes before the part that the batch's own length counts.
 pub(crate) const LENGTH_PREFIX: usize = 12;
 const CRC_START: usize = 21;
+pub(crate) const CODEC: i16 = 0x07;
 pub(crate) const LOG_APPEND_TIME: i16 = 1 << 3;
 pub(crate) const TRANSACTIONAL: i16 = 1 << 4;
 pub(crate) const CONTROL: i16 = 1 << 5;

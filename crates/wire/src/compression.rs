@@ -49,11 +49,19 @@ impl Compression {
         self as i16
     }
 
+    /// At the codec's usual level.
     pub fn compress(self, plain: &[u8]) -> Result<Vec<u8>, CompressionError> {
+        self.compress_at(None, plain)
+    }
+
+    /// Gzip has levels from 1 to 9, zstd up to 22 and below 0; the other codecs have none.
+    pub fn compress_at(self, level: Option<i32>, plain: &[u8]) -> Result<Vec<u8>, CompressionError> {
         Ok(match self {
             Self::None => plain.to_vec(),
             Self::Gzip => {
-                let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                let level = level.and_then(|level| u32::try_from(level).ok()).filter(|level| *level <= 9);
+                let level = level.map_or_else(flate2::Compression::fast, flate2::Compression::new);
+                let mut out = flate2::write::GzEncoder::new(Vec::new(), level);
                 out.write_all(plain)?;
                 out.finish()?
             }
@@ -65,7 +73,7 @@ impl Compression {
                 out.write_all(plain)?;
                 out.finish().map_err(io::Error::other)?
             }
-            Self::Zstd => zstd::stream::encode_all(plain, 3)?,
+            Self::Zstd => zstd::stream::encode_all(plain, level.unwrap_or(3))?,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Produce: every batch is checked here, on the connection's task, and then handed to the engine.
 
+mod compression;
 mod records;
 
 use bytes::{Bytes, BytesMut};
@@ -129,17 +130,15 @@ fn check_batch(
     if header.size != bytes.len() {
         return refuse(ErrorCode::InvalidRecord, "a partition takes one batch a request");
     }
-    let most = usize::try_from(topic.settings.max_message_bytes).unwrap_or(usize::MAX);
-    if bytes.len() > most {
-        let message = format!("the batch has {} bytes; max.message.bytes is {most}", bytes.len());
-        return Err(Refused::new(ErrorCode::MessageTooLarge, message));
-    }
+    check_size(topic, &bytes)?;
     header.verify(&bytes).map_err(refused)?;
     header.check_from_client().map_err(refused)?;
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
     check_records(topic, &header, &bytes)?;
+    let bytes = compression::repack(&topic.settings, &header, bytes).map_err(refused)?;
+    check_size(topic, &bytes)?;
     let (bytes, append_time) = stamp(topic, &header, bytes)?;
     let batch = Batch {
         partition,
@@ -150,6 +149,15 @@ fn check_batch(
         durability: if topic.settings.unsynced { Durability::Unsynced } else { Durability::Synced },
     };
     Ok((batch, append_time))
+}
+
+fn check_size(topic: &Topic, batch: &[u8]) -> Result<(), Refused> {
+    let most = usize::try_from(topic.settings.max_message_bytes).unwrap_or(usize::MAX);
+    if batch.len() <= most {
+        return Ok(());
+    }
+    let message = format!("the batch has {} bytes; max.message.bytes is {most}", batch.len());
+    Err(Refused::new(ErrorCode::MessageTooLarge, message))
 }
 
 /// The producer's timestamps, checked, or the broker's own; −1 for the producer's.
