@@ -10,14 +10,16 @@ use tokio::task::JoinHandle as Task;
 
 use crate::advertised::Advertised;
 use crate::api::Sessions;
+use crate::authorizer::Authorizer;
 use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
 use crate::cold::Objects;
 use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Published};
 use crate::observe::Observer;
+use crate::rules::Rules;
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
 
@@ -40,6 +42,8 @@ pub struct Shared {
     /// In KiB.
     pub request_memory: Arc<Semaphore>,
     pub fetch_sessions: Sessions,
+    pub rules: Arc<Rules>,
+    pub authorizer: Authorizer,
 }
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
@@ -117,15 +121,15 @@ fn open(
 ) -> Result<(Shared, JoinHandle<()>, CleanerThread), StartError> {
     let directory = Directory::claim(&config.data_dir)?;
     let cluster_id = directory.cluster_id.clone();
-    let (catalog, waiters) = (Arc::new(Catalog::default()), Arc::new(Waiters::default()));
+    let published = Published::default();
+    let Published { catalog, rules, waiters } = published.clone();
     let clock = Clock::start();
     let store = match &config.cold_store {
         Some(url) => Some(Arc::new(Objects::open(url, &cluster_id, runtime)?) as Arc<dyn ColdStore>),
         None => None,
     };
     let tiered = store.is_some();
-    let started =
-        engine::start(&config, directory, clock, Arc::clone(&catalog), Arc::clone(&waiters), store)?;
+    let started = engine::start(&config, directory, clock, published, store)?;
     let activity = Arc::new(CleanerActivity::default());
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
@@ -144,6 +148,8 @@ fn open(
         request_memory: memory(config.request_memory()),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         connections: Arc::new(Semaphore::new(config.max_connections)),
+        authorizer: Authorizer::new(config.authorizer.clone(), Arc::clone(&rules)),
+        rules,
         clock,
         alive: started.alive,
         config,

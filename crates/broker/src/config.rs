@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{CleanerConfig, CoordinatorSettings, LogSettings};
+use crate::{AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings};
 
 /// Limits and defaults; `..Config::default()` fills in what is not named.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct Config {
     /// `headwater.cold.local.bytes`: what finished files may take on this disk then.
     pub cold_local_bytes: u64,
     pub coordinator: CoordinatorSettings,
+    /// Who may do what; off unless told otherwise.
+    pub authorizer: AuthorizerConfig,
 }
 
 impl Default for Config {
@@ -68,6 +70,7 @@ impl Default for Config {
             cold_store: None,
             cold_local_bytes: 8 << 30,
             coordinator: CoordinatorSettings::default(),
+            authorizer: AuthorizerConfig::default(),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A handler gets a decoded request and returns a response; the table does the rest. What is not in the table
 //! is not offered by ApiVersions, and asking for it ends the connection, as Apache Kafka does.
 
+mod access;
+mod acls;
 mod configs;
 mod coordinators;
 mod fetch;
@@ -11,6 +13,7 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
+mod rights;
 mod skim;
 mod topics;
 mod transactions;
@@ -201,6 +204,9 @@ pub static APIS: &[Api] = table! {
     DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
     ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;
+    DescribeAcls 1..=3 DescribeAclsRequestData => acls::describe;
+    CreateAcls 1..=3 CreateAclsRequestData => acls::create;
+    DeleteAcls 1..=3 DeleteAclsRequestData => acls::delete;
 };
 
 /// Key, version and correlation id, which every request begins with.
