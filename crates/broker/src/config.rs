@@ -46,6 +46,8 @@ pub struct Config {
     pub coordinator: CoordinatorSettings,
     /// Who may do what; off unless told otherwise.
     pub authorizer: AuthorizerConfig,
+    /// `headwater.audit.enable`: whether changes are audited where there is no authorizer, too.
+    pub audit: bool,
 }
 
 impl Default for Config {
@@ -71,11 +73,16 @@ impl Default for Config {
             cold_local_bytes: 8 << 30,
             coordinator: CoordinatorSettings::default(),
             authorizer: AuthorizerConfig::default(),
+            audit: false,
         }
     }
 }
 
 impl Config {
+    pub(crate) fn audits(&self) -> bool {
+        self.audit || self.authorizer.enabled
+    }
+
     /// The common memory of requests; the longest one always fits.
     pub(crate) fn request_memory(&self) -> usize {
         self.request_memory_bytes.max(self.max_request_bytes)

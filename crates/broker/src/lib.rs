@@ -11,6 +11,7 @@
 
 mod advertised;
 mod api;
+mod audit;
 mod authorizer;
 mod broker;
 mod catalog;

@@ -103,6 +103,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.coordinator.max_session_timeout_ms), |c, v| c.coordinator.max_session_timeout_ms = v as i32;
     "group.min.session.timeout.ms" whole (1, INT) "The shortest session timeout a member may ask for."
         |c| i64::from(c.coordinator.min_session_timeout_ms), |c, v| c.coordinator.min_session_timeout_ms = v as i32;
+    "headwater.audit.enable" switch "Whether changes of topics, configurations, rules and credentials are told in the topic _headwater.audit; with an authorizer they are, and denials, too."
+        |c| c.audits(), |c, v| c.audit = v;
     "headwater.clock.jump.accept" switch "Whether a system clock that is more than a year ahead of the log's last time is believed; otherwise nothing is deleted by age."
         |c| c.cleaner.accept_clock_jump, |c, v| c.cleaner.accept_clock_jump = v;
     "headwater.cold.local.bytes" whole (1 << 20, i64::MAX) "What finished files of the log may take on this disk when there is a cold store; older ones move there."

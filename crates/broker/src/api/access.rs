@@ -1,10 +1,14 @@
 //! Whether this client may: every handler asks here, and nowhere else.
 
+use std::sync::Arc;
+
 use headwater_model::acl::{CLUSTER_NAME, ResourceType};
 use headwater_wire::ErrorCode;
 
-use super::Call;
 use super::rights::{self, Right};
+use super::{APIS, Call, optional};
+use crate::audit::{Entry, Subject};
+use crate::clock;
 
 impl Call {
     fn allows(&self, right: Right, name: &str) -> bool {
@@ -69,8 +73,26 @@ impl Call {
 
     /// Tells of a refusal; `right` is what was missing.
     pub fn refused(&self, right: Right, name: &str) {
-        let (principal, host) = (&self.principal, self.peer.ip().to_canonical());
-        let (operation, resource) = (right.operation, right.on);
-        tracing::warn!(%principal, %host, api = self.key, %operation, %resource, name, "denied");
+        self.tell(right, name, false, None);
+    }
+
+    /// Tells of a change that was made by a right.
+    pub fn changed(&self, right: Right, name: &str, detail: impl FnOnce() -> Option<String>) {
+        if self.shared.audit.is_on() {
+            self.tell(right, name, true, detail());
+        }
+    }
+
+    fn tell(&self, right: Right, name: &str, allowed: bool, detail: Option<String>) {
+        let subject = Subject {
+            principal: Arc::clone(&self.principal),
+            host: self.peer.ip().to_canonical(),
+            client_id: optional(&self.client_id).unwrap_or_default(),
+            api: APIS.iter().find(|api| api.key as i16 == self.key).map_or("", |api| api.name),
+            operation: right.operation,
+            resource: right.on,
+            name: name.to_owned(),
+        };
+        self.shared.audit.tell(Entry { time: clock::wall(), subject, allowed, detail });
     }
 }

@@ -2,7 +2,7 @@
 
 use headwater_coordinator::{Failure, Request, Response, acl_matches};
 use headwater_model::acl::{
-    AclBinding, AclFilter, Operation, PatternFilter, PatternType, Permission, ResourceType,
+    AclBinding, AclFilter, CLUSTER_NAME, Operation, PatternFilter, PatternType, Permission, ResourceType,
 };
 use headwater_wire::messages::create_acls_request::AclCreation;
 use headwater_wire::messages::create_acls_response::{AclCreationResult, CreateAclsResponseData};
@@ -118,7 +118,10 @@ pub async fn create(
     let mut results = Vec::with_capacity(wanted.len());
     for one in wanted {
         let outcome = match one {
-            Ok(_) => created.next().ok_or_else(|| call.mismatch())?.map_err(refusal),
+            Ok(acl) => {
+                let made = created.next().ok_or_else(|| call.mismatch())?.map_err(refusal);
+                made.inspect(|()| tell(call, "made", &acl))
+            }
             Err(refusal) => Err(refusal),
         };
         let result = AclCreationResult::default();
@@ -128,6 +131,10 @@ pub async fn create(
         });
     }
     Ok(CreateAclsResponseData::default().with_results(results))
+}
+
+fn tell(call: &Call, what: &str, acl: &AclBinding) {
+    call.changed(rights::ALTER_CLUSTER, CLUSTER_NAME, || Some(format!("{what}: {acl}")));
 }
 
 fn refusal(failure: Failure) -> Refusal {
@@ -178,6 +185,7 @@ pub async fn delete(
         results.push(match one {
             Ok(_) => {
                 let gone = deleted.next().ok_or_else(|| call.mismatch())?;
+                gone.iter().for_each(|acl| tell(call, "deleted", acl));
                 result.with_matching_acls(gone.into_iter().map(matching).collect())
             }
             Err((code, message)) => result.with_error_code(code.code()).with_error_message(Some(message)),

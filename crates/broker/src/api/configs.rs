@@ -183,13 +183,19 @@ async fn change(
         }
         Err(code) => return Ok((code.code(), Some(KafkaString::from_static(NO_OPERATION)))),
     };
+    let keys = change.changes.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(", ");
     let alter = Request::AlterConfigs { topics: vec![change], validate_only };
     let Response::AlterConfigs(mut altered) = call.ask(alter).await? else { return Err(call.mismatch()) };
     Ok(match altered.pop() {
         Some(TopicResult { result: Err(failure), .. }) => {
             (failure.error.code(), Some(failure.message.into()))
         }
-        _ => (0, None),
+        _ => {
+            if !validate_only {
+                call.changed(rights::ALTER_TOPIC_CONFIGS, name, || Some(keys));
+            }
+            (0, None)
+        }
     })
 }
 

@@ -92,6 +92,9 @@ async fn create(call: &Call, name: &str) -> Result<i16, CallError> {
     let request = Request::CreateTopics { topics: vec![topic], validate_only: false };
     let Response::CreateTopics(results) = call.ask(request).await? else { return Err(call.mismatch()) };
     let failure = results.into_iter().find_map(|result| result.result.err());
+    if failure.is_none() {
+        call.changed(rights::CREATE_TOPIC, name, || Some("made on use".to_owned()));
+    }
     // Two clients may ask at the same time; the second finds it made.
     Ok(failure.map_or(ErrorCode::LeaderNotAvailable.code(), |failure| failure.error.code()))
 }

@@ -63,6 +63,7 @@ pub type Serving = Pin<Box<dyn Future<Output = Result<Option<Outgoing>, CallErro
 /// One line of the table.
 pub struct Api {
     pub key: ApiKey,
+    pub name: &'static str,
     pub oldest: i16,
     pub newest: i16,
     /// The oldest version that ApiVersions names; lower than `oldest` where a client insists.
@@ -155,10 +156,11 @@ macro_rules! served {
 macro_rules! table {
     ($($key:ident $oldest:literal..=$newest:literal $request:ident => $handler:path;)*) => {
         &[
-            Api { key: ApiKey::Produce, oldest: 3, newest: 13, offered: 0, pipelined: true, serve: produce::serve },
-            Api { key: ApiKey::Fetch, oldest: 4, newest: 17, offered: 4, pipelined: false, serve: fetch::serve },
+            Api { key: ApiKey::Produce, name: "Produce", oldest: 3, newest: 13, offered: 0, pipelined: true, serve: produce::serve },
+            Api { key: ApiKey::Fetch, name: "Fetch", oldest: 4, newest: 17, offered: 4, pipelined: false, serve: fetch::serve },
             $(Api {
                 key: ApiKey::$key,
+                name: stringify!($key),
                 oldest: $oldest,
                 newest: $newest,
                 offered: $oldest,

@@ -14,6 +14,7 @@ use headwater_wire::messages::produce_response::{
 use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
 
 use super::{Call, CallError, Serving, optional, rights, skim};
+use crate::audit;
 use crate::catalog::Topic;
 use crate::clock;
 use crate::engine::{Answer, Batch, Produce, Produced, Refusal};
@@ -25,6 +26,8 @@ const ABORTABLE: i16 = 11;
 const ZSTD: i16 = 7;
 
 const NOT_ALLOWED: &str = "the client may not write here: see headwater acl list";
+
+const ONLY_OURS: &str = "only the broker writes to its audit stream";
 
 /// A code, what it means for this very batch, and which records are to blame when it is single ones.
 struct Refused {
@@ -106,6 +109,9 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
             let checked = match &topic {
                 _ if !legal_acks => {
                     Err(Refused::new(ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1"))
+                }
+                Some(topic) if topic.name() == audit::TOPIC => {
+                    Err(Refused::new(ErrorCode::TopicAuthorizationFailed, ONLY_OURS))
                 }
                 _ if let Err(code) = allowed => Err(Refused::new(code, NOT_ALLOWED)),
                 None => Err(Refused::new(unknown, "there is no such topic")),

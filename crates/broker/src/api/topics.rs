@@ -47,6 +47,7 @@ pub async fn create(
         let (code, message) = refusal(rights::CREATE_TOPIC);
         unmade(text(&topic.name)).with_error_code(code).with_error_message(Some(message.into()))
     });
+    tell_of(call, rights::CREATE_TOPIC, &results, request.validate_only);
     let created =
         results.into_iter().map(|result| match call.sees(rights::DESCRIBE_TOPIC_CONFIGS, &result.name) {
             true => created(result),
@@ -68,6 +69,13 @@ fn new_topic(topic: &CreatableTopic) -> NewTopic {
         partitions: if assigned > 0 { assigned } else { topic.num_partitions },
         replication_factor: topic.replication_factor,
         configs: configs.collect(),
+    }
+}
+
+fn tell_of(call: &Call, right: Right, results: &[TopicResult], validate_only: bool) {
+    let done = results.iter().filter_map(|one| Some((&one.name, one.result.as_ref().ok()?)));
+    for (name, topic) in done.filter(|_| !validate_only) {
+        call.changed(right, name, || Some(format!("{} partitions", topic.partitions)));
     }
 }
 
@@ -127,6 +135,7 @@ pub async fn create_partitions(
     let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic| &topic.name);
     let create = Request::CreatePartitions { topics, validate_only: request.validate_only };
     let Response::CreatePartitions(results) = call.ask(create).await? else { return Err(call.mismatch()) };
+    tell_of(call, rights::ALTER_TOPIC, &results, request.validate_only);
     let refused = refused.into_iter().map(|topic| {
         let (code, message) = refusal(rights::ALTER_TOPIC);
         CreatePartitionsTopicResult::default()
@@ -173,6 +182,9 @@ pub async fn delete(
     let Response::DeleteTopics(deleted) = call.ask(Request::DeleteTopics(topics)).await? else {
         return Err(call.mismatch());
     };
+    for topic in deleted.iter().filter(|topic| topic.error.is_none()) {
+        call.changed(rights::DELETE_TOPIC, topic.name.as_deref().unwrap_or_default(), || None);
+    }
     let responses = deleted.into_iter().map(|DeletedTopic { name, id, error }| {
         DeletableTopicResult::default()
             .with_name(name.map(Into::into))

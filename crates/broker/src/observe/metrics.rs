@@ -316,6 +316,24 @@ fn cleaner_families() -> Vec<Family> {
     ]
 }
 
+fn access_families() -> Vec<Family> {
+    use Read::Counter;
+    vec![
+        family(
+            "headwater_denied",
+            None,
+            "Refusals by the authorizer",
+            Counter(|s| of(&s.shared.audit.denied)),
+        ),
+        family(
+            "headwater_audit_lost",
+            None,
+            "Lines that the audit stream lost because they came faster than it writes",
+            Counter(|s| of(&s.shared.audit.lost)),
+        ),
+    ]
+}
+
 fn process_families() -> Vec<Family> {
     use Read::Process as P;
     let (bytes, seconds) = (Some(Unit::Bytes), Some(Unit::Seconds));
@@ -343,7 +361,9 @@ fn process_families() -> Vec<Family> {
 }
 
 fn all_families() -> Vec<Family> {
-    [log_families(), topic_families(), cleaner_families(), process_families()].into_iter().flatten().collect()
+    let of_all =
+        [log_families(), topic_families(), cleaner_families(), access_families(), process_families()];
+    of_all.into_iter().flatten().collect()
 }
 
 /// Every family of `/metrics`, in its order.
