@@ -5,20 +5,24 @@ use std::thread::JoinHandle;
 
 use headwater_log::{ColdStore, Reader, RealDisk};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
 
 use crate::advertised::Advertised;
 use crate::api::Sessions;
+use crate::audit::{self, Audit, AuditTask};
+use crate::authorizer::Authorizer;
 use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
 use crate::cold::Objects;
 use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Published};
 use crate::memory::Memory;
 use crate::observe::Observer;
+use crate::rules::Rules;
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
 
@@ -40,6 +44,9 @@ pub struct Shared {
     pub connections: Arc<Semaphore>,
     pub memory: Arc<Memory>,
     pub fetch_sessions: Sessions,
+    pub rules: Arc<Rules>,
+    pub authorizer: Authorizer,
+    pub audit: Audit,
 }
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
@@ -50,6 +57,7 @@ pub struct Broker {
     thread: JoinHandle<()>,
     cleaner: CleanerThread,
     listener: Task<()>,
+    audit: AuditTask,
     stop: watch::Sender<bool>,
 }
 
@@ -65,7 +73,7 @@ impl Broker {
         let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || open(config, advertised, runtime));
-        let (shared, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
+        let (shared, entries, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
@@ -74,9 +82,10 @@ impl Broker {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(shared);
         let observer = Observer::new(&shared);
+        let audit = audit::start(&shared, entries);
         let listener = tokio::spawn(listener::run(listener, shared, stopped));
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, observer, engine, thread, cleaner, listener, stop })
+        Ok(Self { bootstrap, observer, engine, thread, cleaner, listener, audit, stop })
     }
 
     /// `HOST:PORT` for clients.
@@ -91,11 +100,12 @@ impl Broker {
 
     /// Ends connections, commits what is staged and gives the directory back.
     pub async fn shutdown(self) {
-        let Self { engine, thread, cleaner, listener, stop, .. } = self;
+        let Self { engine, thread, cleaner, listener, audit, stop, .. } = self;
         let _ = stop.send(true);
         if let Err(error) = listener.await {
             tracing::error!(%error, "the listener ended badly");
         }
+        audit.stop().await;
         engine.stop();
         let joined = tokio::task::spawn_blocking(move || {
             let joined = thread.join();
@@ -114,19 +124,19 @@ fn open(
     config: Config,
     advertised: Advertised,
     runtime: tokio::runtime::Handle,
-) -> Result<(Shared, JoinHandle<()>, CleanerThread), StartError> {
+) -> Result<(Shared, Receiver<audit::Entry>, JoinHandle<()>, CleanerThread), StartError> {
     headwater_log::allow_many_files();
     let directory = Directory::claim(&config.data_dir)?;
     let cluster_id = directory.cluster_id.clone();
-    let (catalog, waiters) = (Arc::new(Catalog::default()), Arc::new(Waiters::default()));
+    let published = Published::default();
+    let Published { catalog, rules, waiters } = published.clone();
     let clock = Clock::start();
     let store = match &config.cold_store {
         Some(url) => Some(Arc::new(Objects::open(url, &cluster_id, runtime)?) as Arc<dyn ColdStore>),
         None => None,
     };
     let tiered = store.is_some();
-    let started =
-        engine::start(&config, directory, clock, Arc::clone(&catalog), Arc::clone(&waiters), store)?;
+    let started = engine::start(&config, directory, clock, published, store)?;
     let activity = Arc::new(CleanerActivity::default());
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
@@ -140,10 +150,14 @@ fn open(
         activity: Arc::clone(&activity),
         clock_jump: started.clock_jump,
     })?;
+    let (audit, entries) = Audit::new(config.audits());
     let shared = Shared {
+        audit,
         memory: Arc::new(Memory::new(config.memory())),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         connections: Arc::new(Semaphore::new(config.max_connections)),
+        authorizer: Authorizer::new(config.authorizer.clone(), Arc::clone(&rules)),
+        rules,
         clock,
         alive: started.alive,
         config,
@@ -156,5 +170,5 @@ fn open(
         disk: started.activity,
         cleaner: activity,
     };
-    Ok((shared, started.thread, cleaner))
+    Ok((shared, entries, started.thread, cleaner))
 }

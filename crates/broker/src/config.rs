@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{CleanerConfig, CoordinatorSettings, LogSettings};
+use crate::{AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings};
 
 /// Limits and defaults; `..Config::default()` fills in what is not named.
 #[derive(Debug, Clone)]
@@ -44,6 +44,10 @@ pub struct Config {
     /// `headwater.cold.local.bytes`: what finished files may take on this disk then.
     pub cold_local_bytes: u64,
     pub coordinator: CoordinatorSettings,
+    /// Who may do what; off unless told otherwise.
+    pub authorizer: AuthorizerConfig,
+    /// `headwater.audit.enable`: whether changes are audited where there is no authorizer, too.
+    pub audit: bool,
 }
 
 impl Default for Config {
@@ -68,11 +72,17 @@ impl Default for Config {
             cold_store: None,
             cold_local_bytes: 8 << 30,
             coordinator: CoordinatorSettings::default(),
+            authorizer: AuthorizerConfig::default(),
+            audit: false,
         }
     }
 }
 
 impl Config {
+    pub(crate) fn audits(&self) -> bool {
+        self.audit || self.authorizer.enabled
+    }
+
     /// The common memory of requests and answers; the longest request always fits.
     pub(crate) fn memory(&self) -> usize {
         self.memory_bytes.max(self.max_request_bytes)

@@ -6,11 +6,13 @@
 //! Invariant: nothing is answered before the commit that carries it is on disk, and nothing that a client
 //! sends can cost more than its own connection.
 //!
-//! Deliberately absent: replication (one node leads everything), TLS, SASL and ACLs, quotas, the consumer
+//! Deliberately absent: replication (one node leads everything), TLS, SASL, the consumer
 //! and share group protocols of KIP-848 and KIP-932, deletion by retention and compaction.
 
 mod advertised;
 mod api;
+mod audit;
+mod authorizer;
 mod broker;
 mod catalog;
 mod cleaner;
@@ -26,11 +28,13 @@ mod listener;
 mod memory;
 mod observe;
 mod outgoing;
+mod rules;
 mod sendfile;
 mod sending;
 mod settings;
 mod waiters;
 
+pub use authorizer::{AuthorizerConfig, PolicyError, STANDARD_AUTHORIZER};
 pub use broker::Broker;
 pub use cleaner::CleanerConfig;
 pub use config::Config;

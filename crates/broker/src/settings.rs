@@ -22,9 +22,25 @@ pub enum SettingError {
 type Set<T> = fn(&mut Config, T);
 
 enum Kind {
-    Whole { least: i64, most: i64, get: fn(&Config) -> i64, set: Set<i64> },
-    Switch { get: fn(&Config) -> bool, set: Set<bool> },
-    Text { get: fn(&Config) -> Option<&str>, set: Set<String> },
+    Whole {
+        least: i64,
+        most: i64,
+        get: fn(&Config) -> i64,
+        set: Set<i64>,
+    },
+    Switch {
+        get: fn(&Config) -> bool,
+        set: Set<bool>,
+    },
+    /// A text with a form of its own, which may be empty; the error says what is legal.
+    Form {
+        get: fn(&Config) -> String,
+        set: fn(&mut Config, &str) -> Result<(), String>,
+    },
+    Text {
+        get: fn(&Config) -> Option<&str>,
+        set: Set<String>,
+    },
 }
 
 /// One line of the table.
@@ -64,12 +80,17 @@ macro_rules! table {
         Kind::Whole { least: $least, most: $most, get: $get, set: $set }
     };
     (@switch $get:expr, $set:expr) => { Kind::Switch { get: $get, set: $set } };
+    (@form $get:expr, $set:expr) => { Kind::Form { get: $get, set: $set } };
     (@text $get:expr, $set:expr) => { Kind::Text { get: $get, set: $set } };
 }
 
 /// Every key, in alphabetical order.
 #[rustfmt::skip]
 pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
+    "allow.everyone.if.no.acl.found" switch "Whether everyone may use a resource that no access rule is about; with an authorizer only."
+        |c| c.authorizer.allow_if_no_acl, |c, v| c.authorizer.allow_if_no_acl = v;
+    "authorizer.class.name" form "org.apache.kafka.metadata.authorizer.StandardAuthorizer for access rules (ACLs); nothing for none, where everyone may do everything."
+        |c| c.authorizer.class_name().to_owned(), |c, v| c.authorizer.set_class_name(v).map_err(|legal| legal.to_string());
     "auto.create.topics.enable" switch "Whether asking for the metadata of an unknown topic creates it."
         |c| c.auto_create_topics, |c, v| c.auto_create_topics = v;
     "connections.max.idle.ms" whole (1, i64::MAX) "A connection without requests for so long is closed."
@@ -82,6 +103,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.coordinator.max_session_timeout_ms), |c, v| c.coordinator.max_session_timeout_ms = v as i32;
     "group.min.session.timeout.ms" whole (1, INT) "The shortest session timeout a member may ask for."
         |c| i64::from(c.coordinator.min_session_timeout_ms), |c, v| c.coordinator.min_session_timeout_ms = v as i32;
+    "headwater.audit.enable" switch "Whether changes of topics, configurations, rules and credentials are told in the topic _headwater.audit; with an authorizer they are, and denials, too."
+        |c| c.audits(), |c, v| c.audit = v;
     "headwater.clock.jump.accept" switch "Whether a system clock that is more than a year ahead of the log's last time is believed; otherwise nothing is deleted by age."
         |c| c.cleaner.accept_clock_jump, |c, v| c.cleaner.accept_clock_jump = v;
     "headwater.cold.local.bytes" whole (1 << 20, i64::MAX) "What finished files of the log may take on this disk when there is a cold store; older ones move there."
@@ -118,6 +141,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.log.producer_expiration_ms, |c, v| c.log.producer_expiration_ms = v;
     "socket.request.max.bytes" whole (1024, INT) "The longest request."
         |c| whole(c.max_request_bytes), |c, v| c.max_request_bytes = bytes(v);
+    "super.users" form "Principals that may do everything, with ; between them: User:alice;User:bob."
+        |c| c.authorizer.super_users(), |c, v| c.authorizer.set_super_users(v).map_err(|legal| legal.to_string());
     "transaction.max.timeout.ms" whole (1, INT) "The longest transaction timeout a producer may ask for."
         |c| i64::from(c.coordinator.max_transaction_timeout_ms), |c, v| c.coordinator.max_transaction_timeout_ms = v as i32;
     "transactional.id.expiration.ms" whole (1, INT) "How long an idle transactional id is remembered."
@@ -130,6 +155,7 @@ impl BrokerSetting {
         match &self.kind {
             Kind::Whole { get, .. } => get(config).to_string(),
             Kind::Switch { get, .. } => get(config).to_string(),
+            Kind::Form { get, .. } => get(config),
             Kind::Text { get, .. } => get(config).unwrap_or_default().to_owned(),
         }
     }
@@ -146,6 +172,7 @@ impl BrokerSetting {
                 "false" => set(config, false),
                 _ => return Err(illegal("true or false".to_owned())),
             },
+            Kind::Form { set, .. } => set(config, value).map_err(illegal)?,
             Kind::Text { set, .. } if !value.is_empty() => set(config, value.to_owned()),
             Kind::Text { .. } => return Err(illegal("something".to_owned())),
         }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{backup, demo, doctor, group, produce, restore, schema, tail, topic, transaction, up};
+use commands::{acl, backup, demo, doctor, group, produce, restore, schema, tail, topic, transaction, up};
 use output::Failure;
 
 #[derive(Parser)]
@@ -70,6 +70,9 @@ enum Command {
     /// Schemas: list, get, register, check
     #[command(subcommand)]
     Schema(schema::Schema),
+    /// Access rules: list, add, remove
+    #[command(subcommand)]
+    Acl(acl::Acl),
     /// Write events, one a line of standard input
     Produce(produce::Produce),
     /// Look at events
@@ -115,6 +118,7 @@ fn main() -> ExitCode {
             Command::Topic(topic) => topic.run(&common).await,
             Command::Group(group) => group.run(&common).await,
             Command::Schema(schema) => schema.run(&common).await,
+            Command::Acl(acl) => acl.run(&common).await,
             Command::Produce(produce) => produce.run(&common).await,
             Command::Tail(tail) => tail.run(&common).await,
             Command::Transaction(transaction) => transaction.run(&common).await,

@@ -1,7 +1,8 @@
-//! Topics and their configuration. Groups are in `admin/groups.rs`, positions in `admin/offsets.rs`.
+//! Topics and their configuration. Access rules are in `admin/acls.rs`, groups in `admin/groups.rs`, positions in `admin/offsets.rs`.
 //!
 //! Every call is repeated while its failure may heal, and ends with an error after `PATIENCE`.
 
+mod acls;
 mod groups;
 mod offsets;
 

@@ -61,4 +61,7 @@ calls! {
     AddOffsetsToTxn AddOffsetsToTxnRequestData => AddOffsetsToTxnResponseData, 0..=3;
     TxnOffsetCommit TxnOffsetCommitRequestData => TxnOffsetCommitResponseData, 0..=3;
     EndTxn EndTxnRequestData => EndTxnResponseData, 0..=3;
+    DescribeAcls DescribeAclsRequestData => DescribeAclsResponseData, 1..=3;
+    CreateAcls CreateAclsRequestData => CreateAclsResponseData, 1..=3;
+    DeleteAcls DeleteAclsRequestData => DeleteAclsResponseData, 1..=3;
 }

@@ -130,6 +130,18 @@ fn describe(code: ErrorCode) -> String {
         ErrorCode::UnknownMemberId => "the group does not know this member any more".into(),
         ErrorCode::IllegalGeneration => "the group has moved on to another generation".into(),
         ErrorCode::RebalanceInProgress => "the group is rebalancing".into(),
+        ErrorCode::TopicAuthorizationFailed => {
+            "this client may not do so with the topic; headwater acl list shows who may".into()
+        }
+        ErrorCode::GroupAuthorizationFailed => {
+            "this client may not do so with the group; headwater acl list shows who may".into()
+        }
+        ErrorCode::ClusterAuthorizationFailed => {
+            "this client may not do so with the cluster; headwater acl list shows who may".into()
+        }
+        ErrorCode::TransactionalIdAuthorizationFailed => {
+            "this client may not use the transactional id; headwater acl list shows who may".into()
+        }
         other => format!("the broker refused with code {}", other.code()),
     }
 }

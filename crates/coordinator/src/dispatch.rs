@@ -119,6 +119,8 @@ impl Coordinator {
             Request::ListTransactions(filter) => {
                 Response::ListTransactions(self.transactions.list(self.cx.now, &filter))
             }
+            Request::CreateAcls(acls) => Response::CreateAcls(self.acls.create(cx, acls)),
+            Request::DeleteAcls(filters) => Response::DeleteAcls(self.acls.delete(cx, &filters)),
         };
         self.cx.reply(ticket, response);
     }

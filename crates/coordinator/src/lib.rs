@@ -5,6 +5,7 @@
 //! records when they return; [`Coordinator::apply`] is only for the replay at the start. If the broker cannot commit the
 //! effects of a call, this state is ahead of the log and must be thrown away: stop, and replay.
 
+mod acl;
 mod compression;
 mod configs;
 mod context;
@@ -23,10 +24,12 @@ mod transaction;
 
 use std::collections::BTreeMap;
 
+pub use acl::{AclIndex, AclRecord, Asker, Verdict, matches as acl_matches};
 pub use compression::CompressionType;
 pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
 pub use error::{Error, Failure, code};
 use headwater_model::TimestampMs;
+use headwater_model::acl::AclBinding;
 pub use kinds::StreamKind;
 pub use records::*;
 pub use request::*;
@@ -34,6 +37,7 @@ pub use response::*;
 pub use settings::Settings;
 pub use topics::is_internal;
 
+use acl::Acls;
 use context::Context;
 use group::Group;
 use offsets::Offsets;
@@ -61,6 +65,7 @@ pub struct Coordinator {
     offsets: Offsets,
     transactions: Transactions,
     timers: Timers,
+    acls: Acls,
 }
 
 impl Coordinator {
@@ -72,6 +77,7 @@ impl Coordinator {
             offsets: Offsets::default(),
             transactions: Transactions::default(),
             timers: Timers::default(),
+            acls: Acls::default(),
         }
     }
 
@@ -159,6 +165,8 @@ impl Coordinator {
                 self.transactions.remove(&transactional_id);
                 self.watch_transaction(&transactional_id);
             }
+            StateRecord::Acl(acl) => self.acls.put(acl.0),
+            StateRecord::AclDeleted(acl) => self.acls.remove(&acl.0),
         }
     }
 
@@ -166,12 +174,19 @@ impl Coordinator {
     pub fn snapshot(&self) -> Vec<StateRecord> {
         let topics = self.topics.iter().cloned().map(StateRecord::Topic);
         let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
-        topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot()).collect()
+        let acls = self.acls.iter().cloned().map(AclRecord).map(StateRecord::Acl);
+        let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
+        of_data.chain(acls).collect()
     }
 
     /// Topics in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &TopicRecord> {
         self.topics.iter()
+    }
+
+    /// Every access rule, in the order of their resources.
+    pub fn acls(&self) -> impl Iterator<Item = &AclBinding> {
+        self.acls.iter()
     }
 
     pub fn topic(&self, name: &str) -> Option<&TopicRecord> {

@@ -10,6 +10,8 @@ use headwater_model::{Offset, TimestampMs};
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
+use crate::acl::AclRecord;
+
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
 
@@ -56,6 +58,10 @@ pub enum StateRecord {
     TransactionDeleted {
         transactional_id: String,
     },
+    /// An access rule is there.
+    Acl(AclRecord),
+    /// The same rule is gone.
+    AclDeleted(AclRecord),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use headwater_model::acl::{AclBinding, AclFilter};
 use headwater_model::{Offset, Principal, TopicPartition};
 
 use crate::records::TopicId;
@@ -70,6 +71,8 @@ pub enum Request {
     EndTxn(EndTxn),
     DescribeTransactions(Vec<String>),
     ListTransactions(ListTransactions),
+    CreateAcls(Vec<AclBinding>),
+    DeleteAcls(Vec<AclFilter>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What the coordinator answers: plain fields, errors as [`Error`]; `None` is success.
 
 use bytes::Bytes;
+use headwater_model::acl::AclBinding;
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 
 use crate::configs::ConfigKind;
@@ -40,6 +41,9 @@ pub enum Response {
     EndTxn(Result<ProducerIdentity, Error>),
     DescribeTransactions(Vec<DescribedTransaction>),
     ListTransactions(Vec<TransactionListing>),
+    CreateAcls(Vec<Result<(), Failure>>),
+    /// What went with each filter.
+    DeleteAcls(Vec<Vec<AclBinding>>),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).

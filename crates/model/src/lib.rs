@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+pub mod acl;
 pub mod partition;
 mod principal;
 

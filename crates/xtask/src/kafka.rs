@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 const POM: &str = include_str!("../kafka/pom.xml");
+const TOOLS_POM: &str = include_str!("../kafka/tools-pom.xml");
 const LOGGING: &str = include_str!("../kafka/log4j2.properties");
 pub const VERSION: &str = "4.3.1";
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -52,6 +53,11 @@ fn jars() -> PathBuf {
 
 fn fetch() -> Result<PathBuf> {
     fetch_into(jars(), POM)
+}
+
+/// The jars of Kafka's command-line tools, fetched once.
+pub fn tools() -> Result<PathBuf> {
+    fetch_into(cache().join(format!("apache-kafka-tools-{VERSION}")), TOOLS_POM)
 }
 
 /// The jars that `pom` names, fetched once.

@@ -23,6 +23,11 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         Err(error) if ci => return Err(error),
         Err(error) => eprintln!("skipped: kafka-python and confluent-kafka: {error:#}"),
     }
+    match kafka::tools() {
+        Ok(jars) => environment.push(("HEADWATER_TEST_KAFKA_TOOLS", jars.display().to_string())),
+        Err(error) if ci => return Err(error),
+        Err(error) => eprintln!("skipped: kafka-acls: {error:#}"),
+    }
     for (program, package) in
         [("kcat", "kcat"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")]
     {

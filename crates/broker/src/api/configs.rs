@@ -20,6 +20,7 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
+use super::rights;
 use super::{Call, CallError, optional, text, texts};
 use crate::{BROKER_SETTINGS, Config, NODE_ID};
 
@@ -41,7 +42,18 @@ pub async fn describe(
     let documented = request.include_documentation;
     let mut results = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
+        let name = resource.resource_name.as_str();
+        let allowed = match resource.resource_type {
+            TOPIC => call.check(rights::DESCRIBE_TOPIC_CONFIGS, name),
+            BROKER => call.check_cluster(rights::DESCRIBE_CLUSTER_CONFIGS),
+            _ => Ok(()),
+        };
         results.push(match resource.resource_type {
+            kind if let Err(code) = allowed => DescribeConfigsResult::default()
+                .with_resource_type(kind)
+                .with_resource_name(resource.resource_name)
+                .with_error_code(code.code())
+                .with_error_message(Some(KafkaString::from_static(NOT_ALLOWED))),
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
             BROKER => of_broker(&call.shared.config, resource),
             other => DescribeConfigsResult::default()
@@ -151,10 +163,18 @@ type Outcome = (i16, Option<KafkaString>);
 
 async fn change(
     call: &Call,
-    kind: i8,
+    (kind, name): (i8, &str),
     change: Result<AlterConfig, ErrorCode>,
     validate_only: bool,
 ) -> Result<Outcome, CallError> {
+    let allowed = match kind {
+        TOPIC => call.check(rights::ALTER_TOPIC_CONFIGS, name),
+        BROKER => call.check_cluster(rights::ALTER_CLUSTER_CONFIGS),
+        _ => Ok(()),
+    };
+    if let Err(code) = allowed {
+        return Ok((code.code(), Some(KafkaString::from_static(NOT_ALLOWED))));
+    }
     let change = match change {
         Ok(change) if kind == TOPIC => change,
         Ok(_) => {
@@ -163,16 +183,23 @@ async fn change(
         }
         Err(code) => return Ok((code.code(), Some(KafkaString::from_static(NO_OPERATION)))),
     };
+    let keys = change.changes.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(", ");
     let alter = Request::AlterConfigs { topics: vec![change], validate_only };
     let Response::AlterConfigs(mut altered) = call.ask(alter).await? else { return Err(call.mismatch()) };
     Ok(match altered.pop() {
         Some(TopicResult { result: Err(failure), .. }) => {
             (failure.error.code(), Some(failure.message.into()))
         }
-        _ => (0, None),
+        _ => {
+            if !validate_only {
+                call.changed(rights::ALTER_TOPIC_CONFIGS, name, || Some(keys));
+            }
+            (0, None)
+        }
     })
 }
 
+const NOT_ALLOWED: &str = "the client may not do this with the configuration: see headwater acl list";
 const READ_ONLY: &str = "the broker's configuration is fixed at its start: restart it with another";
 const NO_OPERATION: &str =
     "a change is 0 (set), 1 (delete), 2 (append) or 3 (subtract), with a value unless it deletes";
@@ -188,8 +215,9 @@ pub async fn alter(
             (text(&config.name), value.map_or(ConfigChange::Delete, ConfigChange::Set))
         });
         let topic = text(&resource.resource_name);
+        let of = (resource.resource_type, resource.resource_name.as_str());
         let wanted = AlterConfig { topic, replace: true, changes: changes.collect() };
-        let (code, message) = change(call, resource.resource_type, Ok(wanted), request.validate_only).await?;
+        let (code, message) = change(call, of, Ok(wanted), request.validate_only).await?;
         responses.push(
             Altered::default()
                 .with_error_code(code)
@@ -221,8 +249,9 @@ pub async fn alter_incrementally(
     for resource in request.resources {
         let topic = text(&resource.resource_name);
         let changes: Result<Vec<_>, _> = resource.configs.iter().map(incremental).collect();
+        let of = (resource.resource_type, resource.resource_name.as_str());
         let wanted = changes.map(|changes| AlterConfig { topic, replace: false, changes });
-        let (code, message) = change(call, resource.resource_type, wanted, request.validate_only).await?;
+        let (code, message) = change(call, of, wanted, request.validate_only).await?;
         responses.push(
             IncrementallyAltered::default()
                 .with_error_code(code)

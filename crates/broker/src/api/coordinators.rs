@@ -1,10 +1,10 @@
 //! FindCoordinator: it is always this node.
 
-use headwater_wire::ErrorCode;
 use headwater_wire::messages::FindCoordinatorRequestData;
 use headwater_wire::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponseData};
+use headwater_wire::{ErrorCode, KafkaString};
 
-use super::{Call, CallError};
+use super::{Call, CallError, rights};
 use crate::NODE_ID;
 
 const GROUP: i8 = 0;
@@ -22,7 +22,14 @@ pub async fn find(
         }
     };
     let (host, port) = call.node();
-    let coordinator = |key| match &refused {
+    let right =
+        if request.key_type == GROUP { rights::DESCRIBE_GROUP } else { rights::DESCRIBE_TRANSACTIONAL_ID };
+    let coordinator = |key: KafkaString| match &refused {
+        None if !call.may(right, key.as_str()) => Coordinator::default()
+            .with_key(key)
+            .with_node_id(-1)
+            .with_port(-1)
+            .with_error_code(right.refusal().code()),
         None => {
             Coordinator::default().with_key(key).with_node_id(NODE_ID).with_host(host.clone()).with_port(port)
         }

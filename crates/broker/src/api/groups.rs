@@ -3,6 +3,7 @@
 use headwater_coordinator::{
     GroupDescription, Heartbeat, JoinGroup, JoinedGroup, LeavingMember, Request, Response, SyncGroup, code,
 };
+use headwater_model::acl::ResourceType::Group;
 use headwater_wire::KafkaString;
 use headwater_wire::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponseData};
 use headwater_wire::messages::describe_groups_response::{
@@ -17,7 +18,7 @@ use headwater_wire::messages::{
     SyncGroupResponseData,
 };
 
-use super::{Call, CallError, optional, text, texts};
+use super::{Call, CallError, optional, rights, text, texts};
 
 /// KIP-394: a member first gets its id.
 const KNOWN_MEMBER_ID: i16 = 4;
@@ -31,6 +32,12 @@ const MANY_LEAVE: i16 = 3;
 const UNKNOWN_GROUP: i16 = 6;
 
 pub async fn join(call: &Call, request: JoinGroupRequestData) -> Result<JoinGroupResponseData, CallError> {
+    if let Err(code) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
+        return Ok(JoinGroupResponseData::default()
+            .with_error_code(code.code())
+            .with_generation_id(-1)
+            .with_protocol_name((call.version < NULLABLE_PROTOCOL).then(KafkaString::default)));
+    }
     let protocols = request.protocols.into_iter().map(|protocol| (text(&protocol.name), protocol.metadata));
     let join = JoinGroup {
         group_id: text(&request.group_id),
@@ -69,6 +76,9 @@ fn joined_group(joined: JoinedGroup, version: i16) -> JoinGroupResponseData {
 }
 
 pub async fn sync(call: &Call, request: SyncGroupRequestData) -> Result<SyncGroupResponseData, CallError> {
+    if let Err(code) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
+        return Ok(SyncGroupResponseData::default().with_error_code(code.code()));
+    }
     let assignments = request.assignments.into_iter();
     let sync = SyncGroup {
         group_id: text(&request.group_id),
@@ -93,6 +103,9 @@ pub async fn heartbeat(
     call: &Call,
     request: HeartbeatRequestData,
 ) -> Result<HeartbeatResponseData, CallError> {
+    if let Err(code) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
+        return Ok(HeartbeatResponseData::default().with_error_code(code.code()));
+    }
     let beat = Heartbeat {
         group_id: text(&request.group_id),
         generation: request.generation_id,
@@ -106,6 +119,9 @@ pub async fn heartbeat(
 }
 
 pub async fn leave(call: &Call, request: LeaveGroupRequestData) -> Result<LeaveGroupResponseData, CallError> {
+    if let Err(code) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
+        return Ok(LeaveGroupResponseData::default().with_error_code(code.code()));
+    }
     let members = match call.version >= MANY_LEAVE {
         true => request
             .members
@@ -135,7 +151,10 @@ pub async fn leave(call: &Call, request: LeaveGroupRequestData) -> Result<LeaveG
 pub async fn list(call: &Call, request: ListGroupsRequestData) -> Result<ListGroupsResponseData, CallError> {
     let filter =
         Request::ListGroups { states: texts(&request.states_filter), types: texts(&request.types_filter) };
-    let Response::ListGroups(groups) = call.ask(filter).await? else { return Err(call.mismatch()) };
+    let Response::ListGroups(mut groups) = call.ask(filter).await? else { return Err(call.mismatch()) };
+    if !call.sees_cluster(rights::DESCRIBE_CLUSTER) {
+        groups.retain(|group| call.sees(rights::DESCRIBE_GROUP, &group.group_id));
+    }
     let groups = groups.into_iter().map(|group| {
         ListedGroup::default()
             .with_group_id(group.group_id.into())
@@ -150,11 +169,24 @@ pub async fn describe(
     call: &Call,
     request: DescribeGroupsRequestData,
 ) -> Result<DescribeGroupsResponseData, CallError> {
-    let Response::DescribeGroups(groups) = call.ask(Request::DescribeGroups(texts(&request.groups))).await?
-    else {
+    let (allowed, refused) = call.part(rights::DESCRIBE_GROUP, texts(&request.groups), String::as_str);
+    let Response::DescribeGroups(groups) = call.ask(Request::DescribeGroups(allowed)).await? else {
         return Err(call.mismatch());
     };
-    let groups = groups.into_iter().map(|group| described(group, call.version)).collect();
+    let show = |group: GroupDescription| {
+        let operations =
+            request.include_authorized_operations.then(|| call.operations(Group, &group.group_id));
+        let described = described(group, call.version);
+        match operations {
+            Some(operations) => described.with_authorized_operations(operations),
+            None => described,
+        }
+    };
+    let refusal = |group: String| {
+        let code = rights::DESCRIBE_GROUP.refusal().code();
+        DescribedGroup::default().with_group_id(group.into()).with_error_code(code)
+    };
+    let groups = groups.into_iter().map(show).chain(refused.into_iter().map(refusal)).collect();
     Ok(DescribeGroupsResponseData::default().with_groups(groups))
 }
 
@@ -183,13 +215,14 @@ pub async fn delete(
     call: &Call,
     request: DeleteGroupsRequestData,
 ) -> Result<DeleteGroupsResponseData, CallError> {
-    let Response::DeleteGroups(groups) =
-        call.ask(Request::DeleteGroups(texts(&request.groups_names))).await?
-    else {
+    let (allowed, refused) = call.part(rights::DELETE_GROUP, texts(&request.groups_names), String::as_str);
+    let Response::DeleteGroups(groups) = call.ask(Request::DeleteGroups(allowed)).await? else {
         return Err(call.mismatch());
     };
-    let results = groups.into_iter().map(|(group, error)| {
-        DeletableGroupResult::default().with_group_id(group.into()).with_error_code(code(error))
+    let refusal = rights::DELETE_GROUP.refusal().code();
+    let done = groups.into_iter().map(|(group, error)| (group, code(error)));
+    let results = done.chain(refused.into_iter().map(|group| (group, refusal))).map(|(group, code)| {
+        DeletableGroupResult::default().with_group_id(group.into()).with_error_code(code)
     });
     Ok(DeleteGroupsResponseData::default().with_results(results.collect()))
 }

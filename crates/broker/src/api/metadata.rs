@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use headwater_coordinator::{NewTopic, Request, Response};
+use headwater_model::acl::ResourceType;
 use headwater_wire::messages::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponseData,
 };
@@ -22,31 +23,39 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::{Call, CallError, text, uuid};
+use super::{Call, CallError, rights, text, uuid};
 use crate::NODE_ID;
 use crate::catalog::Topic;
 
 /// DescribeTopicPartitions shows at most so many partitions a page.
 const PAGE: usize = 2000;
+/// `authorized_operations` of whoever does not want to know them.
+const NOT_ASKED: i32 = i32::MIN;
 
 pub async fn metadata(call: &Call, request: MetadataRequestData) -> Result<MetadataResponseData, CallError> {
     let (host, port) = call.node();
     let node = MetadataResponseBroker::default().with_node_id(NODE_ID).with_host(host).with_port(port);
     let wanted = request.topics.filter(|topics| call.version > 0 || !topics.is_empty());
     let may_create = call.shared.config.auto_create_topics && request.allow_auto_topic_creation;
+    let show_operations = request.include_topic_authorized_operations;
     let mut topics = Vec::new();
     match wanted {
-        None => topics.extend(call.shared.catalog.all().iter().map(described)),
+        None => topics.extend(visible(call).iter().map(|topic| shown(call, topic, show_operations))),
         Some(wanted) => {
             for topic in wanted {
                 topics.push(match topic.name.filter(|_| topic.topic_id.is_nil()) {
-                    Some(name) => by_name(call, name, may_create).await?,
-                    None => by_id(call, topic.topic_id.to_bytes()),
+                    Some(name) => by_name(call, name, may_create, show_operations).await?,
+                    None => by_id(call, topic.topic_id.to_bytes(), show_operations),
                 });
             }
         }
     }
+    let operations = match request.include_cluster_authorized_operations {
+        true => call.cluster_operations(),
+        false => NOT_ASKED,
+    };
     Ok(MetadataResponseData::default()
+        .with_cluster_authorized_operations(operations)
         .with_brokers(vec![node])
         .with_cluster_id(Some(call.shared.cluster_id.clone().into()))
         .with_controller_id(NODE_ID)
@@ -57,14 +66,22 @@ async fn by_name(
     call: &Call,
     name: KafkaString,
     may_create: bool,
+    show_operations: bool,
 ) -> Result<MetadataResponseTopic, CallError> {
     let catalog = &call.shared.catalog;
     let mut error = ErrorCode::UnknownTopicOrPartition.code();
+    if let Err(code) = call.check(rights::DESCRIBE_TOPIC, name.as_str()) {
+        return Ok(MetadataResponseTopic::default().with_error_code(code.code()).with_name(Some(name)));
+    }
     if may_create && catalog.by_name(name.as_str()).is_none() {
-        error = create(call, name.as_str()).await?;
+        let creates = call.sees_cluster(rights::CREATE_CLUSTER);
+        error = match creates || call.may(rights::CREATE_TOPIC, name.as_str()) {
+            true => create(call, name.as_str()).await?,
+            false => rights::CREATE_TOPIC.refusal().code(),
+        };
     }
     Ok(match catalog.by_name(name.as_str()) {
-        Some(topic) => described(&topic),
+        Some(topic) => shown(call, &topic, show_operations),
         None => MetadataResponseTopic::default().with_error_code(error).with_name(Some(name)),
     })
 }
@@ -75,17 +92,36 @@ async fn create(call: &Call, name: &str) -> Result<i16, CallError> {
     let request = Request::CreateTopics { topics: vec![topic], validate_only: false };
     let Response::CreateTopics(results) = call.ask(request).await? else { return Err(call.mismatch()) };
     let failure = results.into_iter().find_map(|result| result.result.err());
+    if failure.is_none() {
+        call.changed(rights::CREATE_TOPIC, name, || Some("made on use".to_owned()));
+    }
     // Two clients may ask at the same time; the second finds it made.
     Ok(failure.map_or(ErrorCode::LeaderNotAvailable.code(), |failure| failure.error.code()))
 }
 
-fn by_id(call: &Call, id: [u8; 16]) -> MetadataResponseTopic {
-    match call.shared.catalog.by_id(&id) {
-        Some(topic) => described(&topic),
+/// An id that may not be described is unknown, so that nobody learns which ids there are.
+fn by_id(call: &Call, id: [u8; 16], show_operations: bool) -> MetadataResponseTopic {
+    match call.shared.catalog.by_id(&id).filter(|topic| call.may(rights::DESCRIBE_TOPIC, topic.name())) {
+        Some(topic) => shown(call, &topic, show_operations),
         None => MetadataResponseTopic::default()
             .with_error_code(ErrorCode::UnknownTopicId.code())
             .with_name((call.version < 12).then(KafkaString::default))
             .with_topic_id(uuid(id)),
+    }
+}
+
+/// All topics that the client may describe.
+fn visible(call: &Call) -> Vec<Arc<Topic>> {
+    let mut topics = call.shared.catalog.all();
+    topics.retain(|topic| call.sees(rights::DESCRIBE_TOPIC, topic.name()));
+    topics
+}
+
+fn shown(call: &Call, topic: &Arc<Topic>, operations: bool) -> MetadataResponseTopic {
+    match operations {
+        true => described(topic)
+            .with_topic_authorized_operations(call.operations(ResourceType::Topic, topic.name())),
+        false => described(topic),
     }
 }
 
@@ -119,7 +155,12 @@ pub async fn cluster(
     }
     let (host, port) = call.node();
     let node = DescribeClusterBroker::default().with_broker_id(NODE_ID).with_host(host).with_port(port);
+    let operations = match request.include_cluster_authorized_operations {
+        true => call.cluster_operations(),
+        false => NOT_ASKED,
+    };
     Ok(response
+        .with_cluster_authorized_operations(operations)
         .with_cluster_id(call.shared.cluster_id.clone().into())
         .with_controller_id(NODE_ID)
         .with_brokers(vec![node]))
@@ -130,6 +171,10 @@ pub async fn log_dirs(
     request: DescribeLogDirsRequestData,
 ) -> Result<DescribeLogDirsResponseData, CallError> {
     let shared = &call.shared;
+    if let Err(code) = call.check_cluster(rights::DESCRIBE_CLUSTER) {
+        let response = DescribeLogDirsResponseData::default();
+        return Ok(if call.version >= 3 { response.with_error_code(code.code()) } else { response });
+    }
     let topics: Vec<(Arc<Topic>, Option<Vec<i32>>)> = match request.topics {
         None => shared.catalog.all().into_iter().map(|topic| (topic, None)).collect(),
         Some(wanted) => wanted
@@ -161,7 +206,7 @@ pub async fn topic_partitions(
 ) -> Result<DescribeTopicPartitionsResponseData, CallError> {
     let catalog = &call.shared.catalog;
     let mut names: Vec<String> = match request.topics.is_empty() {
-        true => catalog.all().iter().map(|topic| topic.name().to_owned()).collect(),
+        true => visible(call).iter().map(|topic| topic.name().to_owned()).collect(),
         false => request.topics.iter().map(|topic| text(&topic.name)).collect(),
     };
     names.sort_unstable();
@@ -177,18 +222,24 @@ pub async fn topic_partitions(
             response.next_cursor = Some(cursor(name, first));
             break;
         }
-        let Some(topic) = catalog.by_name(&name) else {
-            response.topics.push(
-                DescribeTopicPartitionsResponseTopic::default()
-                    .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-                    .with_name(Some(name.into())),
-            );
-            continue;
+        let found = call.check(rights::DESCRIBE_TOPIC, &name);
+        let found = found.and_then(|()| catalog.by_name(&name).ok_or(ErrorCode::UnknownTopicOrPartition));
+        let topic = match found {
+            Ok(topic) => topic,
+            Err(code) => {
+                response.topics.push(
+                    DescribeTopicPartitionsResponseTopic::default()
+                        .with_error_code(code.code())
+                        .with_name(Some(name.into())),
+                );
+                continue;
+            }
         };
         let shown: Vec<i32> = (first..topic.record.partitions).take(left).collect();
         left -= shown.len();
         let next = first + shown.len() as i32;
-        response.topics.push(page(&topic, shown));
+        let operations = call.operations(ResourceType::Topic, topic.name());
+        response.topics.push(page(&topic, shown).with_topic_authorized_operations(operations));
         if next < topic.record.partitions {
             response.next_cursor = Some(cursor(name, next));
             break;

@@ -3,6 +3,8 @@
 //! A handler gets a decoded request and returns a response; the table does the rest. What is not in the table
 //! is not offered by ApiVersions, and asking for it ends the connection, as Apache Kafka does.
 
+mod access;
+mod acls;
 mod configs;
 mod coordinators;
 mod fetch;
@@ -11,6 +13,7 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
+mod rights;
 mod skim;
 mod topics;
 mod transactions;
@@ -60,6 +63,7 @@ pub type Serving = Pin<Box<dyn Future<Output = Result<Option<Outgoing>, CallErro
 /// One line of the table.
 pub struct Api {
     pub key: ApiKey,
+    pub name: &'static str,
     pub oldest: i16,
     pub newest: i16,
     /// The oldest version that ApiVersions names; lower than `oldest` where a client insists.
@@ -152,10 +156,11 @@ macro_rules! served {
 macro_rules! table {
     ($($key:ident $oldest:literal..=$newest:literal $request:ident => $handler:path;)*) => {
         &[
-            Api { key: ApiKey::Produce, oldest: 3, newest: 13, offered: 0, pipelined: true, serve: produce::serve },
-            Api { key: ApiKey::Fetch, oldest: 4, newest: 17, offered: 4, pipelined: false, serve: fetch::serve },
+            Api { key: ApiKey::Produce, name: "Produce", oldest: 3, newest: 13, offered: 0, pipelined: true, serve: produce::serve },
+            Api { key: ApiKey::Fetch, name: "Fetch", oldest: 4, newest: 17, offered: 4, pipelined: false, serve: fetch::serve },
             $(Api {
                 key: ApiKey::$key,
+                name: stringify!($key),
                 oldest: $oldest,
                 newest: $newest,
                 offered: $oldest,
@@ -201,6 +206,9 @@ pub static APIS: &[Api] = table! {
     DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
     ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;
+    DescribeAcls 1..=3 DescribeAclsRequestData => acls::describe;
+    CreateAcls 1..=3 CreateAclsRequestData => acls::create;
+    DeleteAcls 1..=3 DeleteAclsRequestData => acls::delete;
 };
 
 /// Key, version and correlation id, which every request begins with.

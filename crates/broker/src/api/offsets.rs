@@ -5,7 +5,6 @@ use headwater_coordinator::{
     Request, Response, TxnOffsetCommit, code,
 };
 use headwater_model::TopicPartition;
-use headwater_wire::KafkaString;
 use headwater_wire::messages::offset_commit_response::{
     OffsetCommitResponseData, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -22,7 +21,9 @@ use headwater_wire::messages::txn_offset_commit_response::{
 use headwater_wire::messages::{
     OffsetCommitRequestData, OffsetDeleteRequestData, OffsetFetchRequestData, TxnOffsetCommitRequestData,
 };
+use headwater_wire::{ErrorCode, KafkaString};
 
+use super::rights::{self, Right};
 use super::{Call, CallError, optional, text};
 
 /// KIP-709: offsets of several groups at once.
@@ -42,8 +43,28 @@ fn by_topic<T>(items: impl IntoIterator<Item = T>, topic: impl Fn(&T) -> &str) -
     topics
 }
 
-fn results(results: Vec<PartitionResult>) -> Vec<(KafkaString, Vec<PartitionResult>)> {
-    by_topic(results, |result| &result.partition.topic)
+/// What became of a partition, as a code.
+type Outcome = (TopicPartition, i16);
+
+/// By topic, what the coordinator answered and then what it was not asked.
+fn outcomes(
+    results: Vec<PartitionResult>,
+    refused: impl IntoIterator<Item = TopicPartition>,
+    refusal: ErrorCode,
+) -> Vec<(KafkaString, Vec<Outcome>)> {
+    let answered = results.into_iter().map(|result| (result.partition, code(result.error)));
+    let refused = refused.into_iter().map(|partition| (partition, refusal.code()));
+    by_topic(answered.chain(refused), |(partition, _)| &partition.topic)
+}
+
+/// Parts the offsets of topics that the client may read from the others.
+fn readable(call: &Call, offsets: Vec<NewOffset>) -> (Vec<NewOffset>, Vec<TopicPartition>) {
+    let (allowed, refused) = call.part(rights::READ_TOPIC, offsets, |offset| &offset.partition.topic);
+    (allowed, refused.into_iter().map(|offset| offset.partition).collect())
+}
+
+fn first_refusal(checks: &[(Right, &KafkaString)], call: &Call) -> Option<ErrorCode> {
+    checks.iter().find_map(|(right, name)| call.check(*right, name.as_str()).err())
 }
 
 pub async fn commit(
@@ -58,27 +79,37 @@ pub async fn commit(
             metadata: optional(&partition.committed_metadata),
         })
     });
+    let offsets = offsets.collect::<Vec<_>>();
+    if let Err(refusal) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
+        let all = offsets.into_iter().map(|offset| offset.partition);
+        return Ok(committed(outcomes(Vec::new(), all, refusal)));
+    }
+    let (offsets, refused) = readable(call, offsets);
     let commit = OffsetCommit {
         group_id: text(&request.group_id),
         generation: request.generation_id_or_member_epoch,
         member_id: text(&request.member_id),
         instance_id: optional(&request.group_instance_id),
-        offsets: offsets.collect(),
+        offsets,
     };
-    let Response::OffsetCommit(committed) = call.ask(Request::OffsetCommit(commit)).await? else {
+    let Response::OffsetCommit(results) = call.ask(Request::OffsetCommit(commit)).await? else {
         return Err(call.mismatch());
     };
-    let topics = results(committed).into_iter().map(|(name, partitions)| {
-        let partition = |result: PartitionResult| {
+    Ok(committed(outcomes(results, refused, rights::READ_TOPIC.refusal())))
+}
+
+fn committed(outcomes: Vec<(KafkaString, Vec<Outcome>)>) -> OffsetCommitResponseData {
+    let topics = outcomes.into_iter().map(|(name, partitions)| {
+        let partition = |(partition, code): Outcome| {
             OffsetCommitResponsePartition::default()
-                .with_partition_index(result.partition.partition)
-                .with_error_code(code(result.error))
+                .with_partition_index(partition.partition)
+                .with_error_code(code)
         };
         OffsetCommitResponseTopic::default()
             .with_name(name)
             .with_partitions(partitions.into_iter().map(partition).collect())
     });
-    Ok(OffsetCommitResponseData::default().with_topics(topics.collect()))
+    OffsetCommitResponseData::default().with_topics(topics.collect())
 }
 
 pub async fn commit_in_transaction(
@@ -93,6 +124,16 @@ pub async fn commit_in_transaction(
             metadata: optional(&partition.committed_metadata),
         })
     });
+    let offsets = offsets.collect::<Vec<_>>();
+    let needed = [
+        (rights::WRITE_TRANSACTIONAL_ID, &request.transactional_id),
+        (rights::READ_GROUP, &request.group_id),
+    ];
+    if let Some(refusal) = first_refusal(&needed, call) {
+        let all = offsets.into_iter().map(|offset| offset.partition);
+        return Ok(committed_in_transaction(outcomes(Vec::new(), all, refusal)));
+    }
+    let (offsets, refused) = readable(call, offsets);
     let commit = TxnOffsetCommit {
         transactional_id: text(&request.transactional_id),
         producer_id: request.producer_id,
@@ -102,22 +143,26 @@ pub async fn commit_in_transaction(
         member_id: text(&request.member_id),
         instance_id: optional(&request.group_instance_id),
         implicit: call.version >= IMPLICIT_GROUP,
-        offsets: offsets.collect(),
+        offsets,
     };
-    let Response::TxnOffsetCommit(committed) = call.ask(Request::TxnOffsetCommit(commit)).await? else {
+    let Response::TxnOffsetCommit(results) = call.ask(Request::TxnOffsetCommit(commit)).await? else {
         return Err(call.mismatch());
     };
-    let topics = results(committed).into_iter().map(|(name, partitions)| {
-        let partition = |result: PartitionResult| {
+    Ok(committed_in_transaction(outcomes(results, refused, rights::READ_TOPIC.refusal())))
+}
+
+fn committed_in_transaction(outcomes: Vec<(KafkaString, Vec<Outcome>)>) -> TxnOffsetCommitResponseData {
+    let topics = outcomes.into_iter().map(|(name, partitions)| {
+        let partition = |(partition, code): Outcome| {
             TxnOffsetCommitResponsePartition::default()
-                .with_partition_index(result.partition.partition)
-                .with_error_code(code(result.error))
+                .with_partition_index(partition.partition)
+                .with_error_code(code)
         };
         TxnOffsetCommitResponseTopic::default()
             .with_name(name)
             .with_partitions(partitions.into_iter().map(partition).collect())
     });
-    Ok(TxnOffsetCommitResponseData::default().with_topics(topics.collect()))
+    TxnOffsetCommitResponseData::default().with_topics(topics.collect())
 }
 
 pub async fn fetch(
@@ -145,43 +190,114 @@ pub async fn fetch(
             }),
         }],
     };
-    let fetch = OffsetFetch { groups, require_stable: request.require_stable };
-    let Response::OffsetFetch(groups) = call.ask(Request::OffsetFetch(fetch)).await? else {
+    let groups = allowed(call, groups);
+    let asked = groups.iter().filter_map(|group| Some(group.as_ref().ok()?.0.clone())).collect();
+    let fetch = OffsetFetch { groups: asked, require_stable: request.require_stable };
+    let Response::OffsetFetch(fetched) = call.ask(Request::OffsetFetch(fetch)).await? else {
         return Err(call.mismatch());
     };
-    let response = OffsetFetchResponseData::default();
-    Ok(match call.version >= MANY_GROUPS {
-        true => response.with_groups(groups.into_iter().map(group).collect()),
-        false => response.with_topics(groups.into_iter().flat_map(|group| topics(group.offsets)).collect()),
-    })
+    let mut fetched = fetched.into_iter();
+    let mut response = OffsetFetchResponseData::default();
+    for asked in groups {
+        let outcome = match asked {
+            Ok((asked, refused)) => match fetched.next() {
+                Some(found) => Ok(visible(call, found, asked.partitions.is_none(), refused)),
+                None => return Err(call.mismatch()),
+            },
+            Err(group_id) => Err(group_id),
+        };
+        response = match call.version >= MANY_GROUPS {
+            true => {
+                response.groups.push(outcome.map_or_else(refused_group, group));
+                response
+            }
+            false => match outcome {
+                Ok(group) => response.with_topics(topics(group)),
+                Err(_) => response.with_error_code(rights::DESCRIBE_GROUP.refusal().code()),
+            },
+        };
+    }
+    Ok(response)
 }
 
-fn group(FetchedGroup { group_id, offsets }: FetchedGroup) -> OffsetFetchResponseGroup {
-    let topics = by_topic(offsets, |offset| &offset.partition.topic).into_iter().map(|(name, offsets)| {
-        let partition = |offset: FetchedOffset| {
-            OffsetFetchResponsePartitions::default()
-                .with_partition_index(offset.partition.partition)
-                .with_committed_offset(offset.offset)
-                .with_committed_leader_epoch(offset.leader_epoch)
-                .with_metadata(Some(offset.metadata.into()))
-                .with_error_code(code(offset.error))
+/// A group to ask for, with the partitions of it that are refused; or the id of a group that is refused.
+type Asked = Result<(OffsetFetchGroup, Vec<TopicPartition>), String>;
+
+fn allowed(call: &Call, groups: Vec<OffsetFetchGroup>) -> Vec<Asked> {
+    let allowed = |OffsetFetchGroup { group_id, partitions }| {
+        if !call.may(rights::DESCRIBE_GROUP, &group_id) {
+            return Err(group_id);
+        }
+        let Some(partitions) = partitions else {
+            return Ok((OffsetFetchGroup { group_id, partitions: None }, Vec::new()));
         };
-        OffsetFetchResponseTopics::default()
-            .with_name(name)
-            .with_partitions(offsets.into_iter().map(partition).collect())
-    });
+        let (allowed, refused) =
+            call.part(rights::DESCRIBE_TOPIC, partitions, |partition: &TopicPartition| &partition.topic);
+        Ok((OffsetFetchGroup { group_id, partitions: Some(allowed) }, refused))
+    };
+    groups.into_iter().map(allowed).collect()
+}
+
+/// A group's offsets as the client may see them: with their codes.
+struct Visible {
+    group_id: String,
+    offsets: Vec<(FetchedOffset, i16)>,
+}
+
+fn visible(call: &Call, found: FetchedGroup, all: bool, refused: Vec<TopicPartition>) -> Visible {
+    let FetchedGroup { group_id, mut offsets } = found;
+    if all {
+        offsets.retain(|offset| call.sees(rights::DESCRIBE_TOPIC, &offset.partition.topic));
+    }
+    let nothing = |partition| FetchedOffset {
+        partition,
+        offset: -1,
+        leader_epoch: -1,
+        metadata: String::new(),
+        error: None,
+    };
+    let code_of = |offset: FetchedOffset| {
+        let code = code(offset.error);
+        (offset, code)
+    };
+    let refusal = rights::DESCRIBE_TOPIC.refusal().code();
+    let refused = refused.into_iter().map(|partition| (nothing(partition), refusal));
+    Visible { group_id, offsets: offsets.into_iter().map(code_of).chain(refused).collect() }
+}
+
+fn refused_group(group_id: String) -> OffsetFetchResponseGroup {
+    let code = rights::DESCRIBE_GROUP.refusal().code();
+    OffsetFetchResponseGroup::default().with_group_id(group_id.into()).with_error_code(code)
+}
+
+fn group(Visible { group_id, offsets }: Visible) -> OffsetFetchResponseGroup {
+    let topics =
+        by_topic(offsets, |(offset, _)| &offset.partition.topic).into_iter().map(|(name, offsets)| {
+            let partition = |(offset, code): (FetchedOffset, i16)| {
+                OffsetFetchResponsePartitions::default()
+                    .with_partition_index(offset.partition.partition)
+                    .with_committed_offset(offset.offset)
+                    .with_committed_leader_epoch(offset.leader_epoch)
+                    .with_metadata(Some(offset.metadata.into()))
+                    .with_error_code(code)
+            };
+            OffsetFetchResponseTopics::default()
+                .with_name(name)
+                .with_partitions(offsets.into_iter().map(partition).collect())
+        });
     OffsetFetchResponseGroup::default().with_group_id(group_id.into()).with_topics(topics.collect())
 }
 
-fn topics(offsets: Vec<FetchedOffset>) -> Vec<OffsetFetchResponseTopic> {
-    let topics = by_topic(offsets, |offset| &offset.partition.topic).into_iter().map(|(name, offsets)| {
-        let partition = |offset: FetchedOffset| {
+fn topics(group: Visible) -> Vec<OffsetFetchResponseTopic> {
+    let offsets = by_topic(group.offsets, |(offset, _)| &offset.partition.topic);
+    let topics = offsets.into_iter().map(|(name, offsets)| {
+        let partition = |(offset, code): (FetchedOffset, i16)| {
             OffsetFetchResponsePartition::default()
                 .with_partition_index(offset.partition.partition)
                 .with_committed_offset(offset.offset)
                 .with_committed_leader_epoch(offset.leader_epoch)
                 .with_metadata(Some(offset.metadata.into()))
-                .with_error_code(code(offset.error))
+                .with_error_code(code)
         };
         OffsetFetchResponseTopic::default()
             .with_name(name)
@@ -198,16 +314,22 @@ pub async fn delete(
         let place = |index| TopicPartition::new(topic.name.as_str(), index);
         topic.partitions.iter().map(move |partition| place(partition.partition_index))
     });
-    let delete =
-        Request::OffsetDelete { group_id: text(&request.group_id), partitions: partitions.collect() };
+    let partitions = partitions.collect();
+    if let Err(refusal) = call.check(rights::DELETE_GROUP, request.group_id.as_str()) {
+        return Ok(OffsetDeleteResponseData::default().with_error_code(refusal.code()));
+    }
+    let (partitions, refused) =
+        call.part(rights::READ_TOPIC, partitions, |partition: &TopicPartition| &partition.topic);
+    let delete = Request::OffsetDelete { group_id: text(&request.group_id), partitions };
     let Response::OffsetDelete { error, partitions } = call.ask(delete).await? else {
         return Err(call.mismatch());
     };
-    let topics = results(partitions).into_iter().map(|(name, partitions)| {
-        let partition = |result: PartitionResult| {
+    let refusal = rights::READ_TOPIC.refusal();
+    let topics = outcomes(partitions, refused, refusal).into_iter().map(|(name, partitions)| {
+        let partition = |(partition, code): Outcome| {
             OffsetDeleteResponsePartition::default()
-                .with_partition_index(result.partition.partition)
-                .with_error_code(code(result.error))
+                .with_partition_index(partition.partition)
+                .with_error_code(code)
         };
         OffsetDeleteResponseTopic::default()
             .with_name(name)

@@ -19,8 +19,10 @@ use headwater_wire::messages::{
     DeleteRecordsRequestData, ListOffsetsRequestData, OffsetForLeaderEpochRequestData,
 };
 
-use super::{Call, CallError};
+use super::rights::Right;
+use super::{Call, CallError, rights};
 use crate::broker::Shared;
+use crate::catalog::Topic;
 
 /// From here on a position comes with its epoch.
 const LEADER_EPOCH: i16 = 4;
@@ -37,37 +39,48 @@ pub async fn list(
     call: &Call,
     request: ListOffsetsRequestData,
 ) -> Result<ListOffsetsResponseData, CallError> {
-    let (shared, version) = (Arc::clone(&call.shared), call.version);
+    let (call, mismatch) = (call.clone(), call.mismatch());
     // A search by time reads batches.
     let listing = tokio::task::spawn_blocking(move || {
         let isolation =
             if request.isolation_level == 1 { Isolation::Committed } else { Isolation::Uncommitted };
         let topics = request.topics.into_iter().map(|topic| {
-            let found = shared.catalog.by_name(topic.name.as_str());
+            let found = allowed(&call, rights::DESCRIBE_TOPIC, topic.name.as_str());
             let answer = |partition: ListOffsetsPartition| {
-                let place = found.as_ref().and_then(|topic| topic.partition(partition.partition_index));
-                let response = answer(&shared, place, &partition, isolation);
-                if version < LEADER_EPOCH { response.with_leader_epoch(-1) } else { response }
+                let place = found.as_ref().map_err(|code| *code);
+                let place = place.and_then(|topic| partition_of(topic, partition.partition_index));
+                let response = answer(&call.shared, place, &partition, isolation);
+                if call.version < LEADER_EPOCH { response.with_leader_epoch(-1) } else { response }
             };
             let partitions = topic.partitions.into_iter().map(answer).collect();
             ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
         });
         ListOffsetsResponseData::default().with_topics(topics.collect())
     });
-    listing.await.map_err(|_| call.mismatch())
+    listing.await.map_err(|_| mismatch)
+}
+
+/// The topic, when there is one and the client may.
+fn allowed(call: &Call, right: Right, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+    call.check(right, name)?;
+    call.shared.catalog.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+fn partition_of(topic: &Topic, index: i32) -> Result<PartitionId, ErrorCode> {
+    topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
 fn answer(
     shared: &Shared,
-    place: Option<PartitionId>,
+    place: Result<PartitionId, ErrorCode>,
     wanted: &ListOffsetsPartition,
     isolation: Isolation,
 ) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
     let found = match place {
-        None => Err(ErrorCode::UnknownTopicOrPartition),
-        Some(_) if wanted.current_leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
-        Some(place) => position(shared, place, wanted.timestamp, isolation).map_err(|error| code(&error)),
+        Err(code) => Err(code),
+        Ok(_) if wanted.current_leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
+        Ok(place) => position(shared, place, wanted.timestamp, isolation).map_err(|error| code(&error)),
     };
     match found {
         Ok(Some((offset, timestamp))) => {
@@ -103,19 +116,21 @@ pub async fn for_leader_epoch(
     request: OffsetForLeaderEpochRequestData,
 ) -> Result<OffsetForLeaderEpochResponseData, CallError> {
     let topics = request.topics.into_iter().map(|topic| {
-        let found = call.shared.catalog.by_name(topic.topic.as_str());
+        let found = allowed(call, rights::DESCRIBE_TOPIC, topic.topic.as_str());
         let partitions = topic.partitions.into_iter().map(|wanted| {
             let response = EpochEndOffset::default().with_partition(wanted.partition);
-            let place = found.as_ref().and_then(|topic| topic.partition(wanted.partition));
+            let place = found.as_ref().map_err(|code| *code);
+            let place = place.and_then(|topic| partition_of(topic, wanted.partition));
             match place.map(|place| call.shared.reader.offsets(place)) {
-                Some(Ok(_)) if wanted.current_leader_epoch > 0 => {
+                Ok(Ok(_)) if wanted.current_leader_epoch > 0 => {
                     response.with_error_code(ErrorCode::UnknownLeaderEpoch.code())
                 }
-                Some(Ok(offsets)) if wanted.leader_epoch == 0 => {
+                Ok(Ok(offsets)) if wanted.leader_epoch == 0 => {
                     response.with_leader_epoch(0).with_end_offset(offsets.high_watermark)
                 }
-                Some(Ok(_)) => response,
-                _ => response.with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
+                Ok(Ok(_)) => response,
+                Err(code) => response.with_error_code(code.code()),
+                Ok(Err(_)) => response.with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
             }
         });
         OffsetForLeaderTopicResult::default().with_partitions(partitions.collect()).with_topic(topic.topic)
@@ -130,22 +145,27 @@ pub async fn delete_records(
     let mut before = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let found = call.shared.catalog.by_name(topic.name.as_str());
+        let found = allowed(call, rights::DELETE_TOPIC, topic.name.as_str());
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
-            let place = found.as_ref().and_then(|topic| topic.partition(wanted.partition_index));
+            let place = found.as_ref().map_err(|code| *code);
+            let place = place.and_then(|topic| partition_of(topic, wanted.partition_index));
             before.extend(place.map(|place| (place, wanted.offset)));
-            partitions.push((wanted.partition_index, place.is_some()));
+            partitions.push((wanted.partition_index, place.map(drop)));
         }
         topics.push((topic.name, partitions));
     }
     let mut deleted = call.shared.engine.delete_records(before).await?.into_iter();
-    let mut result = |(index, exists): (i32, bool)| {
+    let mut result = |(index, found): (i32, Result<(), ErrorCode>)| {
         let result = DeleteRecordsPartitionResult::default().with_partition_index(index);
-        match exists.then(|| deleted.next()).flatten() {
-            Some(Ok(low_watermark)) => result.with_low_watermark(low_watermark),
-            Some(Err(error)) => result.with_low_watermark(-1).with_error_code(code(&error).code()),
-            None => result.with_low_watermark(-1).with_error_code(ErrorCode::UnknownTopicOrPartition.code()),
+        let outcome = match found.map(|()| deleted.next()) {
+            Ok(Some(outcome)) => outcome.map_err(|error| code(&error)),
+            Ok(None) => Err(ErrorCode::UnknownServerError),
+            Err(code) => Err(code),
+        };
+        match outcome {
+            Ok(low_watermark) => result.with_low_watermark(low_watermark),
+            Err(code) => result.with_low_watermark(-1).with_error_code(code.code()),
         }
     };
     let topics = topics.into_iter().map(|(name, partitions)| {

@@ -14,7 +14,8 @@ use headwater_wire::messages::produce_response::{
 };
 use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
 
-use super::{Call, CallError, Serving, optional, skim};
+use super::{Call, CallError, Serving, optional, rights, skim};
+use crate::audit;
 use crate::catalog::Topic;
 use crate::clock;
 use crate::engine::{Answer, Batch, Produce, Produced, Refusal};
@@ -24,6 +25,10 @@ const TOPIC_IDS: i16 = 13;
 const IMPLICIT_PARTITIONS: i16 = 12;
 const ABORTABLE: i16 = 11;
 const ZSTD: i16 = 7;
+
+const NOT_ALLOWED: &str = "the client may not write here: see headwater acl list";
+
+const ONLY_OURS: &str = "only the broker writes to its audit stream";
 
 /// A code, what it means for this very batch, and which records are to blame when it is single ones.
 struct Refused {
@@ -83,12 +88,22 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
         batches: Vec::new(),
     };
     let legal_acks = matches!(request.acks, -1..=1);
+    let transactional = match &request.transactional_id {
+        Some(id) => call.check(rights::WRITE_TRANSACTIONAL_ID, id.as_str()),
+        None => Ok(()),
+    };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let (topic, unknown) = match call.version >= TOPIC_IDS {
             true => (call.shared.catalog.by_id(&data.topic_id.to_bytes()), ErrorCode::UnknownTopicId),
             false => (call.shared.catalog.by_name(data.name.as_str()), ErrorCode::UnknownTopicOrPartition),
         };
+        let name = topic.as_ref().map_or(data.name.as_str(), |topic| topic.name());
+        let unnamed = call.version >= TOPIC_IDS && topic.is_none();
+        let allowed = transactional.and_then(|()| match unnamed {
+            true => Ok(()),
+            false => call.check(rights::WRITE_TOPIC, name),
+        });
         let mut outcomes = Vec::with_capacity(data.partition_data.len());
         for partition in data.partition_data {
             let index = partition.index;
@@ -96,6 +111,10 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
                 _ if !legal_acks => {
                     Err(Refused::new(ErrorCode::InvalidRequiredAcks, "acks must be -1, 0 or 1"))
                 }
+                Some(topic) if topic.name() == audit::TOPIC => {
+                    Err(Refused::new(ErrorCode::TopicAuthorizationFailed, ONLY_OURS))
+                }
+                _ if let Err(code) = allowed => Err(Refused::new(code, NOT_ALLOWED)),
                 None => Err(Refused::new(unknown, "there is no such topic")),
                 Some(topic) => check_batch(call, topic, partition),
             };

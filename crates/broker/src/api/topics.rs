@@ -3,7 +3,7 @@
 use headwater_coordinator::{
     ConfigEntry, DeletedTopic, NewPartitions, NewTopic, Request, Response, TopicRef, TopicResult,
 };
-use headwater_wire::ErrorCode;
+use headwater_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use headwater_wire::messages::create_partitions_response::{
     CreatePartitionsResponseData, CreatePartitionsTopicResult,
 };
@@ -15,8 +15,10 @@ use headwater_wire::messages::delete_topics_response::{DeletableTopicResult, Del
 use headwater_wire::messages::{
     CreatePartitionsRequestData, CreateTopicsRequestData, DeleteTopicsRequestData,
 };
+use headwater_wire::{ErrorCode, KafkaUuid};
 
 use super::configs::source;
+use super::rights::{self, Right};
 use super::{Call, CallError, optional, text, uuid};
 use crate::NODE_ID;
 
@@ -27,7 +29,11 @@ pub async fn create(
     call: &Call,
     request: CreateTopicsRequestData,
 ) -> Result<CreateTopicsResponseData, CallError> {
-    let (possible, impossible): (Vec<_>, Vec<_>) = request.topics.into_iter().partition(assigns_to_us);
+    let (allowed, refused) = match call.sees_cluster(rights::CREATE_CLUSTER) {
+        true => (request.topics, Vec::new()),
+        false => call.part(rights::CREATE_TOPIC, request.topics, |topic| topic.name.as_str()),
+    };
+    let (possible, impossible): (Vec<_>, Vec<_>) = allowed.into_iter().partition(assigns_to_us);
     let topics = possible.iter().map(new_topic).collect();
     let create = Request::CreateTopics { topics, validate_only: request.validate_only };
     let Response::CreateTopics(results) = call.ask(create).await? else { return Err(call.mismatch()) };
@@ -37,7 +43,17 @@ pub async fn create(
             .with_error_code(ErrorCode::InvalidReplicaAssignment.code())
             .with_error_message(Some(format!("every partition has one replica, on node {NODE_ID}").into()))
     });
-    let topics = results.into_iter().map(created).chain(impossible).collect();
+    let refused = refused.into_iter().map(|topic| {
+        let (code, message) = refusal(rights::CREATE_TOPIC);
+        unmade(text(&topic.name)).with_error_code(code).with_error_message(Some(message.into()))
+    });
+    tell_of(call, rights::CREATE_TOPIC, &results, request.validate_only);
+    let created =
+        results.into_iter().map(|result| match call.sees(rights::DESCRIBE_TOPIC_CONFIGS, &result.name) {
+            true => created(result),
+            false => without_configs(created(result)),
+        });
+    let topics = created.chain(impossible).chain(refused).collect();
     Ok(CreateTopicsResponseData::default().with_topics(topics))
 }
 
@@ -56,20 +72,50 @@ fn new_topic(topic: &CreatableTopic) -> NewTopic {
     }
 }
 
+fn tell_of(call: &Call, right: Right, results: &[TopicResult], validate_only: bool) {
+    let done = results.iter().filter_map(|one| Some((&one.name, one.result.as_ref().ok()?)));
+    for (name, topic) in done.filter(|_| !validate_only) {
+        call.changed(right, name, || Some(format!("{} partitions", topic.partitions)));
+    }
+}
+
+/// Code and message for whoever lacks a right.
+fn refusal(right: Right) -> (i16, String) {
+    let Right { operation, on } = right;
+    (right.refusal().code(), format!("the client may not {operation} this {on}: see headwater acl list"))
+}
+
+fn unmade(name: String) -> CreatableTopicResult {
+    CreatableTopicResult::default()
+        .with_name(name.into())
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_configs(Some(Vec::new()))
+}
+
+/// The topic is there, and its configuration is hidden (KIP-525).
+fn without_configs(result: CreatableTopicResult) -> CreatableTopicResult {
+    match result.error_code {
+        0 => result
+            .with_topic_config_error_code(rights::DESCRIBE_TOPIC_CONFIGS.refusal().code())
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_configs(Some(Vec::new())),
+        _ => result,
+    }
+}
+
 fn created(TopicResult { name, result }: TopicResult) -> CreatableTopicResult {
-    let response = CreatableTopicResult::default().with_name(name.into());
+    let response = unmade(name);
     match result {
         Ok(topic) => response
             .with_topic_id(uuid(topic.id))
             .with_num_partitions(topic.partitions)
             .with_replication_factor(1)
             .with_configs(Some(topic.configs.into_iter().map(config).collect())),
-        Err(failure) => response
-            .with_error_code(failure.error.code())
-            .with_error_message(Some(failure.message.into()))
-            .with_num_partitions(-1)
-            .with_replication_factor(-1)
-            .with_configs(Some(Vec::new())),
+        Err(failure) => {
+            response.with_error_code(failure.error.code()).with_error_message(Some(failure.message.into()))
+        }
     }
 }
 
@@ -84,10 +130,19 @@ pub async fn create_partitions(
     call: &Call,
     request: CreatePartitionsRequestData,
 ) -> Result<CreatePartitionsResponseData, CallError> {
-    let topics =
-        request.topics.iter().map(|topic| NewPartitions { name: text(&topic.name), count: topic.count });
-    let create = Request::CreatePartitions { topics: topics.collect(), validate_only: request.validate_only };
+    let new = |topic: &CreatePartitionsTopic| NewPartitions { name: text(&topic.name), count: topic.count };
+    let topics = request.topics.iter().map(new).collect();
+    let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic| &topic.name);
+    let create = Request::CreatePartitions { topics, validate_only: request.validate_only };
     let Response::CreatePartitions(results) = call.ask(create).await? else { return Err(call.mismatch()) };
+    tell_of(call, rights::ALTER_TOPIC, &results, request.validate_only);
+    let refused = refused.into_iter().map(|topic| {
+        let (code, message) = refusal(rights::ALTER_TOPIC);
+        CreatePartitionsTopicResult::default()
+            .with_name(topic.name.into())
+            .with_error_code(code)
+            .with_error_message(Some(message.into()))
+    });
     let results = results.into_iter().map(|TopicResult { name, result }| {
         let response = CreatePartitionsTopicResult::default().with_name(name.into());
         match result {
@@ -97,14 +152,14 @@ pub async fn create_partitions(
                 .with_error_message(Some(failure.message.into())),
         }
     });
-    Ok(CreatePartitionsResponseData::default().with_results(results.collect()))
+    Ok(CreatePartitionsResponseData::default().with_results(results.chain(refused).collect()))
 }
 
 pub async fn delete(
     call: &Call,
     request: DeleteTopicsRequestData,
 ) -> Result<DeleteTopicsResponseData, CallError> {
-    let topics = match call.version >= BY_ID {
+    let topics: Vec<TopicRef> = match call.version >= BY_ID {
         true => request
             .topics
             .iter()
@@ -115,9 +170,21 @@ pub async fn delete(
             .collect(),
         false => request.topic_names.iter().map(|name| TopicRef::Name(text(name))).collect(),
     };
+    let mut refused = Vec::new();
+    let mut allowed = Vec::with_capacity(topics.len());
+    for topic in topics {
+        match may_delete(call, &topic) {
+            Ok(()) => allowed.push(topic),
+            Err(name) => refused.push((name, topic)),
+        }
+    }
+    let topics = allowed;
     let Response::DeleteTopics(deleted) = call.ask(Request::DeleteTopics(topics)).await? else {
         return Err(call.mismatch());
     };
+    for topic in deleted.iter().filter(|topic| topic.error.is_none()) {
+        call.changed(rights::DELETE_TOPIC, topic.name.as_deref().unwrap_or_default(), || None);
+    }
     let responses = deleted.into_iter().map(|DeletedTopic { name, id, error }| {
         DeletableTopicResult::default()
             .with_name(name.map(Into::into))
@@ -125,5 +192,27 @@ pub async fn delete(
             .with_error_code(headwater_coordinator::code(error))
             .with_error_message(error.map(|error| error.to_string().into()))
     });
-    Ok(DeleteTopicsResponseData::default().with_responses(responses.collect()))
+    let refused = refused.into_iter().map(|(name, topic)| {
+        let (code, message) = refusal(rights::DELETE_TOPIC);
+        let id = if let TopicRef::Id(id) = topic { uuid(id) } else { KafkaUuid::default() };
+        DeletableTopicResult::default()
+            .with_name(name.map(Into::into))
+            .with_topic_id(id)
+            .with_error_code(code)
+            .with_error_message(Some(message.into()))
+    });
+    Ok(DeleteTopicsResponseData::default().with_responses(responses.chain(refused).collect()))
+}
+
+/// An error is the name that may be told: the id of a topic that may not be described does not show it.
+fn may_delete(call: &Call, topic: &TopicRef) -> Result<(), Option<String>> {
+    let name = match topic {
+        TopicRef::Name(name) => name.clone(),
+        TopicRef::Id(id) => match call.shared.catalog.by_id(id) {
+            Some(topic) if call.may(rights::DESCRIBE_TOPIC, topic.name()) => topic.name().to_owned(),
+            Some(_) => return Err(None),
+            None => return Ok(()),
+        },
+    };
+    if call.may(rights::DELETE_TOPIC, &name) { Ok(()) } else { Err(Some(name)) }
 }

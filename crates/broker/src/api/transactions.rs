@@ -23,7 +23,9 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::{Call, CallError, optional, text, texts};
+use headwater_model::acl::CLUSTER_NAME;
+
+use super::{Call, CallError, optional, rights, text, texts};
 
 /// From these versions on a fenced producer is told PRODUCER_FENCED (KIP-588).
 const FENCED_INIT: i16 = 4;
@@ -46,6 +48,12 @@ pub async fn init_producer_id(
     call: &Call,
     request: InitProducerIdRequestData,
 ) -> Result<InitProducerIdResponseData, CallError> {
+    if let Err(refusal) = may_init(call, &request) {
+        return Ok(InitProducerIdResponseData::default()
+            .with_error_code(refusal.code())
+            .with_producer_id(-1)
+            .with_producer_epoch(-1));
+    }
     let init = InitProducerId {
         transactional_id: optional(&request.transactional_id),
         transaction_timeout_ms: request.transaction_timeout_ms,
@@ -65,6 +73,19 @@ pub async fn init_producer_id(
             .with_producer_id(-1)
             .with_producer_epoch(-1),
     })
+}
+
+fn may_init(call: &Call, request: &InitProducerIdRequestData) -> Result<(), ErrorCode> {
+    if let Some(id) = &request.transactional_id {
+        return call.check(rights::WRITE_TRANSACTIONAL_ID, id.as_str());
+    }
+    match call.sees_cluster(rights::IDEMPOTENT_WRITE) || call.may_to_any(rights::WRITE_TOPIC) {
+        true => Ok(()),
+        false => {
+            call.refused(rights::IDEMPOTENT_WRITE, CLUSTER_NAME);
+            Err(rights::IDEMPOTENT_WRITE.refusal())
+        }
+    }
 }
 
 fn partitions(topics: &[AddPartitionsToTxnTopic]) -> Vec<TopicPartition> {
@@ -99,6 +120,9 @@ pub async fn add_partitions(
             partitions: partitions(&request.v3_and_below_topics),
         }],
     };
+    if let Some(refused) = may_add(call, &adds) {
+        return Ok(refused);
+    }
     let Response::AddPartitionsToTxn(added) = call.ask(Request::AddPartitionsToTxn(adds)).await? else {
         return Err(call.mismatch());
     };
@@ -108,23 +132,60 @@ pub async fn add_partitions(
             let result = |AddedPartitions { transactional_id, partitions }: AddedPartitions| {
                 AddPartitionsToTxnResult::default()
                     .with_transactional_id(transactional_id.into())
-                    .with_topic_results(added_topics(partitions, call.version))
+                    .with_topic_results(added_topics(coded(partitions, call.version)))
             };
             response.with_results_by_transaction(added.into_iter().map(result).collect())
         }
         false => {
             let partitions = added.into_iter().flat_map(|added| added.partitions).collect();
-            response.with_results_by_topic_v3_and_below(added_topics(partitions, call.version))
+            response.with_results_by_topic_v3_and_below(added_topics(coded(partitions, call.version)))
         }
     })
 }
 
-fn added_topics(results: Vec<PartitionResult>, version: i16) -> Vec<AddPartitionsToTxnTopicResult> {
+/// The answer to whoever may not add all of it: nothing is added then.
+fn may_add(call: &Call, adds: &[AddPartitions]) -> Option<AddPartitionsToTxnResponseData> {
+    let response = AddPartitionsToTxnResponseData::default();
+    if call.version >= MANY_TRANSACTIONS {
+        let refusal = call.check_cluster(rights::CLUSTER_ACTION).err()?;
+        return Some(response.with_error_code(refusal.code()));
+    }
+    let add = adds.first()?;
+    let all = |code: ErrorCode| add.partitions.iter().map(move |one| (one.clone(), code.code()));
+    if let Err(refusal) = call.check(rights::WRITE_TRANSACTIONAL_ID, &add.transactional_id) {
+        let topics = added_topics(all(refusal).collect());
+        return Some(response.with_results_by_topic_v3_and_below(topics));
+    }
+    let (allowed, refused) =
+        call.part(rights::WRITE_TOPIC, add.partitions.clone(), |one: &TopicPartition| &one.topic);
+    if refused.is_empty() {
+        return None;
+    }
+    let exists = |one: &TopicPartition| {
+        let topic = call.shared.catalog.by_name(&one.topic);
+        topic.is_some_and(|topic| topic.partition(one.partition).is_some())
+    };
+    let untried = allowed.into_iter().map(|one| match exists(&one) {
+        true => (one, ErrorCode::OperationNotAttempted.code()),
+        false => (one, ErrorCode::UnknownTopicOrPartition.code()),
+    });
+    let refusal = rights::WRITE_TOPIC.refusal().code();
+    let refused = refused.into_iter().map(|one| (one, refusal));
+    Some(response.with_results_by_topic_v3_and_below(added_topics(untried.chain(refused).collect())))
+}
+
+fn coded(results: Vec<PartitionResult>, version: i16) -> Vec<(TopicPartition, i16)> {
+    let coded =
+        |result: PartitionResult| (result.partition, fenced_code(result.error, version, FENCED_OTHERS));
+    results.into_iter().map(coded).collect()
+}
+
+fn added_topics(results: Vec<(TopicPartition, i16)>) -> Vec<AddPartitionsToTxnTopicResult> {
     let mut topics: Vec<AddPartitionsToTxnTopicResult> = Vec::new();
-    for PartitionResult { partition: TopicPartition { topic, partition }, error } in results {
+    for (TopicPartition { topic, partition }, code) in results {
         let result = AddPartitionsToTxnPartitionResult::default()
             .with_partition_index(partition)
-            .with_partition_error_code(fenced_code(error, version, FENCED_OTHERS));
+            .with_partition_error_code(code);
         match topics.last_mut().filter(|last| last.name.as_str() == topic) {
             Some(last) => last.results_by_partition.push(result),
             None => topics.push(
@@ -141,6 +202,10 @@ pub async fn add_offsets(
     call: &Call,
     request: AddOffsetsToTxnRequestData,
 ) -> Result<AddOffsetsToTxnResponseData, CallError> {
+    let allowed = call.check(rights::WRITE_TRANSACTIONAL_ID, request.transactional_id.as_str());
+    if let Err(refusal) = allowed.and_then(|()| call.check(rights::READ_GROUP, request.group_id.as_str())) {
+        return Ok(AddOffsetsToTxnResponseData::default().with_error_code(refusal.code()));
+    }
     let add = Request::AddOffsetsToTxn {
         transactional_id: text(&request.transactional_id),
         producer_id: request.producer_id,
@@ -153,6 +218,9 @@ pub async fn add_offsets(
 }
 
 pub async fn end(call: &Call, request: EndTxnRequestData) -> Result<EndTxnResponseData, CallError> {
+    if let Err(refusal) = call.check(rights::WRITE_TRANSACTIONAL_ID, request.transactional_id.as_str()) {
+        return Ok(EndTxnResponseData::default().with_error_code(refusal.code()));
+    }
     let end = EndTxn {
         transactional_id: text(&request.transactional_id),
         producer_id: request.producer_id,
@@ -176,11 +244,20 @@ pub async fn describe(
     request: DescribeTransactionsRequestData,
 ) -> Result<DescribeTransactionsResponseData, CallError> {
     let ids = texts(&request.transactional_ids);
-    let Response::DescribeTransactions(described) = call.ask(Request::DescribeTransactions(ids)).await?
+    let (ids, refused) = call.part(rights::DESCRIBE_TRANSACTIONAL_ID, ids, String::as_str);
+    let Response::DescribeTransactions(mut described) = call.ask(Request::DescribeTransactions(ids)).await?
     else {
         return Err(call.mismatch());
     };
-    let states = described.into_iter().map(described_transaction).collect();
+    for transaction in &mut described {
+        transaction.partitions.retain(|partition| call.sees(rights::DESCRIBE_TOPIC, &partition.topic));
+    }
+    let refusal = |id: String| {
+        let code = rights::DESCRIBE_TRANSACTIONAL_ID.refusal().code();
+        Described::default().with_transactional_id(id.into()).with_error_code(code)
+    };
+    let described = described.into_iter().map(described_transaction);
+    let states = described.chain(refused.into_iter().map(refusal)).collect();
     Ok(DescribeTransactionsResponseData::default().with_transaction_states(states))
 }
 
@@ -216,9 +293,11 @@ pub async fn list(
     };
     let unknown = request.state_filters.into_iter().filter(|state| !STATES.contains(&state.as_str()));
     let response = ListTransactionsResponseData::default().with_unknown_state_filters(unknown.collect());
-    let Response::ListTransactions(transactions) = call.ask(Request::ListTransactions(filter)).await? else {
+    let Response::ListTransactions(mut transactions) = call.ask(Request::ListTransactions(filter)).await?
+    else {
         return Err(call.mismatch());
     };
+    transactions.retain(|one| call.sees(rights::DESCRIBE_TRANSACTIONAL_ID, &one.transactional_id));
     let listed = transactions.into_iter().map(|one| {
         Listed::default()
             .with_transactional_id(one.transactional_id.into())

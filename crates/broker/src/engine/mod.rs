@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::rules::Rules;
 use crate::waiters::Waiters;
 use crate::{Config, StartError};
 use disk::DiskActivity;
@@ -144,13 +145,20 @@ pub struct Started {
     pub thread: JoinHandle<()>,
 }
 
+/// What the engine tells everybody else, each after the commit that makes it true.
+#[derive(Clone, Default)]
+pub struct Published {
+    pub catalog: Arc<Catalog>,
+    pub rules: Arc<Rules>,
+    pub waiters: Arc<Waiters>,
+}
+
 /// Opens the log, replays the state and starts the threads.
 pub fn start(
     config: &Config,
     directory: crate::directory::Directory,
     clock: Clock,
-    catalog: Arc<Catalog>,
-    waiters: Arc<Waiters>,
+    published: Published,
     store: Option<Arc<dyn ColdStore>>,
 ) -> Result<Started, StartError> {
     let (commands, inbox) = mpsc::channel();
@@ -158,8 +166,9 @@ pub fn start(
     let activity = Arc::new(DiskActivity::default());
     let (chores, tidying) = disk::start_chores(commands.clone())?;
     let wiring = worker::Wiring {
-        catalog,
-        waiters,
+        catalog: published.catalog,
+        rules: published.rules,
+        waiters: published.waiters,
         jobs: disk::start_commits(commands.clone(), Arc::clone(&activity))?,
         chores,
         store,

@@ -12,6 +12,7 @@ use super::worker::Worker;
 use super::{Batch, Produce, Produced, Refusal};
 use crate::catalog::Change;
 use crate::clock;
+use crate::rules::RuleChange;
 
 impl Worker {
     /// Stages everything a call decided; its replies wait for all of it.
@@ -53,6 +54,8 @@ impl Worker {
                 }
                 self.staged.changes.push(Change::Remove(*id));
             }
+            StateRecord::Acl(acl) => self.staged.rules.push(RuleChange::Put(acl.0.clone())),
+            StateRecord::AclDeleted(acl) => self.staged.rules.push(RuleChange::Remove(acl.0.clone())),
             _ => {}
         }
         count(&mut self.partitions, record);

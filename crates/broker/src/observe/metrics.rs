@@ -336,6 +336,24 @@ fn cleaner_families() -> Vec<Family> {
     ]
 }
 
+fn access_families() -> Vec<Family> {
+    use Read::Counter;
+    vec![
+        family(
+            "headwater_denied",
+            None,
+            "Refusals by the authorizer",
+            Counter(|s| of(&s.shared.audit.denied)),
+        ),
+        family(
+            "headwater_audit_lost",
+            None,
+            "Lines that the audit stream lost because they came faster than it writes",
+            Counter(|s| of(&s.shared.audit.lost)),
+        ),
+    ]
+}
+
 fn process_families() -> Vec<Family> {
     use Read::Process as P;
     let (bytes, seconds) = (Some(Unit::Bytes), Some(Unit::Seconds));
@@ -363,10 +381,15 @@ fn process_families() -> Vec<Family> {
 }
 
 fn all_families() -> Vec<Family> {
-    [log_families(), memory_families(), topic_families(), cleaner_families(), process_families()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        log_families(),
+        memory_families(),
+        topic_families(),
+        cleaner_families(),
+        access_families(),
+        process_families(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// Every family of `/metrics`, in its order.

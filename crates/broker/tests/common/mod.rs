@@ -74,6 +74,9 @@ messages! {
     DescribeTransactions DescribeTransactionsRequestData DescribeTransactionsResponseData;
     ListTransactions ListTransactionsRequestData ListTransactionsResponseData;
     DescribeTopicPartitions DescribeTopicPartitionsRequestData DescribeTopicPartitionsResponseData;
+    DescribeAcls DescribeAclsRequestData DescribeAclsResponseData;
+    CreateAcls CreateAclsRequestData CreateAclsResponseData;
+    DeleteAcls DeleteAclsRequestData DeleteAclsResponseData;
 }
 
 pub fn config(directory: &Path) -> Config {

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod acl;
 pub mod backup;
 pub mod demo;
 pub mod doctor;

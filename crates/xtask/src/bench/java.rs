@@ -13,11 +13,10 @@ use super::server::Server;
 use super::window::{Progress, Window};
 use crate::kafka;
 
-const POM: &str = include_str!("../../kafka/tools-pom.xml");
 const SLOWEST: Duration = Duration::from_secs(900);
 
 pub fn fetch() -> Result<PathBuf> {
-    kafka::fetch_into(kafka::cache().join(format!("apache-kafka-tools-{}", kafka::VERSION)), POM)
+    kafka::tools()
 }
 
 fn tool(jars: &Path, class: &str) -> Command {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asked::{Asked, Limits};
 use super::scatter::Answer;
+use crate::api::{Call, rights};
 use crate::broker::Shared;
 use crate::catalog::Topic;
 
@@ -42,18 +43,25 @@ struct Look {
 }
 
 impl Poll {
-    pub fn new(shared: &Shared, asked: Vec<Asked>, by_id: bool, limits: Limits) -> Self {
+    pub fn new(call: &Call, asked: Vec<Asked>, by_id: bool, limits: Limits) -> Self {
+        let catalog = &call.shared.catalog;
         let mut wanted: Vec<Wanted> = Vec::with_capacity(asked.len());
-        let mut topic: Option<Arc<Topic>> = None;
+        let (mut topic, mut allowed): (Option<Arc<Topic>>, _) = (None, Ok(()));
         for asked in asked {
             // Partitions of one topic come together.
             if wanted.last().is_none_or(|last| last.asked.topic != asked.topic) {
                 topic = match by_id {
-                    true => shared.catalog.by_id(&asked.topic.id.to_bytes()),
-                    false => shared.catalog.by_name(asked.topic.name.as_str()),
+                    true => catalog.by_id(&asked.topic.id.to_bytes()),
+                    false => catalog.by_name(asked.topic.name.as_str()),
+                };
+                allowed = match &topic {
+                    Some(topic) => call.check(rights::READ_TOPIC, topic.name()),
+                    None if by_id => Ok(()),
+                    None => call.check(rights::READ_TOPIC, asked.topic.name.as_str()),
                 };
             }
             let place = match &topic {
+                _ if let Err(code) = allowed => Err(code),
                 None if by_id => Err(ErrorCode::UnknownTopicId),
                 None => Err(ErrorCode::UnknownTopicOrPartition),
                 Some(_) if asked.leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),

@@ -1,0 +1,155 @@
+//! What each API asks of a client: one table, as readable as Kafka's documentation of it.
+//!
+//! A handler may only ask for a right that its line names, which debug builds check; that it asks at all is checked
+//! by a test that calls every API as a stranger.
+
+use headwater_model::acl::{Operation, ResourceType};
+use headwater_wire::{ApiKey, ErrorCode};
+
+/// An operation on a type of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Right {
+    pub operation: Operation,
+    pub on: ResourceType,
+}
+
+impl Right {
+    /// What a client without it is told.
+    pub fn refusal(self) -> ErrorCode {
+        match self.on {
+            ResourceType::Topic => ErrorCode::TopicAuthorizationFailed,
+            ResourceType::Group => ErrorCode::GroupAuthorizationFailed,
+            ResourceType::Cluster | ResourceType::User => ErrorCode::ClusterAuthorizationFailed,
+            ResourceType::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            ResourceType::DelegationToken => ErrorCode::DelegationTokenAuthorizationFailed,
+        }
+    }
+}
+
+macro_rules! rights {
+    ($($name:ident = $operation:ident $on:ident;)*) => {
+        $(pub const $name: Right = Right { operation: Operation::$operation, on: ResourceType::$on };)*
+    };
+}
+
+rights! {
+    READ_TOPIC = Read Topic;
+    WRITE_TOPIC = Write Topic;
+    CREATE_TOPIC = Create Topic;
+    DELETE_TOPIC = Delete Topic;
+    ALTER_TOPIC = Alter Topic;
+    DESCRIBE_TOPIC = Describe Topic;
+    DESCRIBE_TOPIC_CONFIGS = DescribeConfigs Topic;
+    ALTER_TOPIC_CONFIGS = AlterConfigs Topic;
+    READ_GROUP = Read Group;
+    DELETE_GROUP = Delete Group;
+    DESCRIBE_GROUP = Describe Group;
+    WRITE_TRANSACTIONAL_ID = Write TransactionalId;
+    DESCRIBE_TRANSACTIONAL_ID = Describe TransactionalId;
+    CREATE_CLUSTER = Create Cluster;
+    ALTER_CLUSTER = Alter Cluster;
+    DESCRIBE_CLUSTER = Describe Cluster;
+    CLUSTER_ACTION = ClusterAction Cluster;
+    DESCRIBE_CLUSTER_CONFIGS = DescribeConfigs Cluster;
+    ALTER_CLUSTER_CONFIGS = AlterConfigs Cluster;
+    IDEMPOTENT_WRITE = IdempotentWrite Cluster;
+}
+
+pub enum Needs {
+    Rights(&'static [Right]),
+    /// Everybody may call it, because …
+    Nothing(&'static str),
+}
+
+macro_rules! needs {
+    ($($key:ident: $($right:ident),+;)* - $($free:ident $because:literal;)*) => {
+        &[
+            $((ApiKey::$key, Needs::Rights(&[$($right,)+])),)*
+            $((ApiKey::$free, Needs::Nothing($because)),)*
+        ]
+    };
+}
+
+/// In families; of several rights a line means each where its resource is named, or where it is an alternative.
+#[rustfmt::skip]
+pub static NEEDS: &[(ApiKey, Needs)] = needs! {
+    // Records.
+    Produce: WRITE_TOPIC, WRITE_TRANSACTIONAL_ID;
+    Fetch: READ_TOPIC;
+    ListOffsets: DESCRIBE_TOPIC;
+    OffsetForLeaderEpoch: DESCRIBE_TOPIC;
+    DeleteRecords: DELETE_TOPIC;
+    // What there is. Creating on use: CREATE of the topic, or of any topic, which CREATE of the cluster is.
+    Metadata: DESCRIBE_TOPIC, CREATE_TOPIC, CREATE_CLUSTER, DESCRIBE_CLUSTER;
+    DescribeTopicPartitions: DESCRIBE_TOPIC;
+    DescribeCluster: DESCRIBE_CLUSTER;
+    DescribeLogDirs: DESCRIBE_CLUSTER;
+    // Topics. The configuration of a new topic is shown to whoever may DESCRIBE_CONFIGS.
+    CreateTopics: CREATE_TOPIC, CREATE_CLUSTER, DESCRIBE_TOPIC_CONFIGS;
+    CreatePartitions: ALTER_TOPIC;
+    DeleteTopics: DESCRIBE_TOPIC, DELETE_TOPIC;
+    DescribeConfigs: DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS;
+    AlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS;
+    IncrementalAlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS;
+    // Groups. Who may DESCRIBE the cluster sees all groups.
+    FindCoordinator: DESCRIBE_GROUP, DESCRIBE_TRANSACTIONAL_ID;
+    JoinGroup: READ_GROUP;
+    SyncGroup: READ_GROUP;
+    Heartbeat: READ_GROUP;
+    LeaveGroup: READ_GROUP;
+    DescribeGroups: DESCRIBE_GROUP;
+    ListGroups: DESCRIBE_CLUSTER, DESCRIBE_GROUP;
+    DeleteGroups: DELETE_GROUP;
+    OffsetCommit: READ_GROUP, READ_TOPIC;
+    OffsetFetch: DESCRIBE_GROUP, DESCRIBE_TOPIC;
+    OffsetDelete: DELETE_GROUP, READ_TOPIC;
+    // Transactions. An idempotent producer needs IDEMPOTENT_WRITE, or WRITE of any topic (KIP-679). Many transactions in
+    // one AddPartitionsToTxn (v4 and above) are sent by brokers.
+    InitProducerId: WRITE_TRANSACTIONAL_ID, IDEMPOTENT_WRITE, WRITE_TOPIC;
+    AddPartitionsToTxn: WRITE_TRANSACTIONAL_ID, WRITE_TOPIC, CLUSTER_ACTION;
+    AddOffsetsToTxn: WRITE_TRANSACTIONAL_ID, READ_GROUP;
+    TxnOffsetCommit: WRITE_TRANSACTIONAL_ID, READ_GROUP, READ_TOPIC;
+    EndTxn: WRITE_TRANSACTIONAL_ID;
+    DescribeTransactions: DESCRIBE_TRANSACTIONAL_ID, DESCRIBE_TOPIC;
+    ListTransactions: DESCRIBE_TRANSACTIONAL_ID;
+    // Access rules.
+    DescribeAcls: DESCRIBE_CLUSTER;
+    CreateAcls: ALTER_CLUSTER;
+    DeleteAcls: ALTER_CLUSTER;
+
+    // Nothing, and why.
+    -
+    ApiVersions "it is asked before anybody has said who they are";
+};
+
+/// Whether the line of an API names the right.
+pub fn names(key: i16, right: Right) -> bool {
+    NEEDS.iter().any(|(api, needs)| match needs {
+        Needs::Rights(rights) => *api as i16 == key && rights.contains(&right),
+        Needs::Nothing(because) => {
+            debug_assert!(
+                *api as i16 != key,
+                "{api:?} needs nothing, because {because}, and asks for {right:?}"
+            );
+            false
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::APIS;
+    use super::*;
+
+    #[test]
+    fn every_api_of_the_dispatch_table_says_once_what_it_needs() {
+        for api in APIS {
+            let lines: Vec<_> = NEEDS.iter().filter(|(key, _)| *key == api.key).collect();
+            assert_eq!(lines.len(), 1, "{:?} needs one line in api/rights.rs", api.key);
+            if let Needs::Nothing(because) = lines[0].1 {
+                assert!(!because.is_empty(), "{:?} says why", api.key);
+            }
+        }
+        assert_eq!(NEEDS.len(), APIS.len(), "every line belongs to an API that is served");
+    }
+}

@@ -1,0 +1,79 @@
+//! The audit stream `_headwater.audit`: who was denied what, and who changed rules, credentials, topics or their
+//! configuration. Never what records hold.
+//!
+//! Owns the way from a request to the stream. Whoever tells hands over and goes on: what does not fit into the
+//! channel is counted and lost, so that auditing can neither hold up nor fail a request.
+
+mod entry;
+mod writer;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+pub use entry::{Entry, Subject};
+use writer::Writer;
+
+use crate::broker::Shared;
+
+/// Only the broker writes to it.
+pub const TOPIC: &str = "_headwater.audit";
+/// What may wait to be written.
+const WAITING: usize = 8192;
+
+/// The side of those who tell.
+pub struct Audit {
+    /// `None` where nothing is audited.
+    entries: Option<mpsc::Sender<Entry>>,
+    pub denied: AtomicU64,
+    pub lost: AtomicU64,
+}
+
+impl Audit {
+    /// The other end of the channel belongs to [`start`].
+    pub fn new(enabled: bool) -> (Self, mpsc::Receiver<Entry>) {
+        let (entries, waiting) = mpsc::channel(WAITING);
+        let entries = enabled.then_some(entries);
+        (Self { entries, denied: AtomicU64::new(0), lost: AtomicU64::new(0) }, waiting)
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    pub fn tell(&self, entry: Entry) {
+        if !entry.allowed {
+            self.denied.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(entries) = &self.entries
+            && entries.try_send(entry).is_err()
+        {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The task that writes the stream.
+pub struct AuditTask {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Writes until stopped.
+pub fn start(shared: &Shared, entries: mpsc::Receiver<Entry>) -> AuditTask {
+    let (stop, stopped) = oneshot::channel();
+    let writer = Writer::new(shared.engine.clone(), shared.catalog.clone());
+    AuditTask { stop, task: tokio::spawn(writer.run(entries, stopped)) }
+}
+
+impl AuditTask {
+    /// Returns when all that was told is written.
+    pub async fn stop(self) {
+        // A task that has ended does not listen.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the audit stream ended badly");
+        }
+    }
+}

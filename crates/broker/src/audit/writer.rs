@@ -1,0 +1,157 @@
+//! Writes what was told, a short while of it at once.
+//!
+//! A client that tries again and again what it may not is one line for each while, in the stream as in the log.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_coordinator::{Client, Error, NewTopic, Request, Response};
+use headwater_log::Durability;
+use headwater_wire::{BatchBuilder, Compression};
+use thiserror::Error as ThisError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::TOPIC;
+use super::entry::{Entry, Subject};
+use crate::catalog::{Catalog, Topic};
+use crate::engine::{Batch, Engine, Produce, Unavailable};
+
+const WHILE: Duration = Duration::from_millis(200);
+/// Subjects of one while; further denials wait in the channel.
+const MOST: usize = 512;
+/// Denials that the log shows of one while.
+const LOGGED: usize = 4;
+/// How long the stream is kept unless its topic says otherwise.
+const RETENTION_MS: &str = "2592000000";
+
+#[derive(Debug, ThisError)]
+enum WriteError {
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error("the topic {TOPIC} cannot be created: {0}")]
+    Topic(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Batch(#[from] headwater_wire::CompressionError),
+}
+
+pub struct Writer {
+    engine: Engine,
+    catalog: Arc<Catalog>,
+}
+
+/// What was told in one while: changes one by one, denials by their subject.
+#[derive(Default)]
+struct Gathered {
+    lines: Vec<(Entry, u64)>,
+    denied: HashMap<Subject, usize>,
+}
+
+impl Gathered {
+    fn add(&mut self, entry: Entry) {
+        if entry.allowed {
+            return self.lines.push((entry, 1));
+        }
+        match self.denied.entry(entry.subject.clone()) {
+            hash_map::Entry::Occupied(line) => self.lines[*line.get()].1 += 1,
+            hash_map::Entry::Vacant(line) => {
+                line.insert(self.lines.len());
+                self.lines.push((entry, 1));
+            }
+        }
+    }
+
+    fn log(&self) {
+        let denied = self.lines.iter().filter(|(entry, _)| !entry.allowed);
+        for (Entry { subject, .. }, count) in denied.clone().take(LOGGED) {
+            let Subject { principal, host, api, operation, resource, name, .. } = subject;
+            tracing::warn!(%principal, %host, api, %operation, %resource, name, count, "denied");
+        }
+        let more = denied.count().saturating_sub(LOGGED);
+        if more > 0 {
+            tracing::warn!(more, "further denials are in the topic {TOPIC} only");
+        }
+    }
+}
+
+impl Writer {
+    pub fn new(engine: Engine, catalog: Arc<Catalog>) -> Self {
+        Self { engine, catalog }
+    }
+
+    pub async fn run(self, mut entries: mpsc::Receiver<Entry>, mut stop: oneshot::Receiver<()>) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                first = entries.recv() => first,
+                // Told to stop, or nobody is left who could: what is there is written.
+                _ = &mut stop => entries.try_recv().ok(),
+            };
+            let Some(first) = first else { return };
+            let mut gathered = Gathered::default();
+            gathered.add(first);
+            let until = Instant::now() + WHILE;
+            while gathered.lines.len() < MOST
+                && let Ok(Some(entry)) = timeout_at(until, entries.recv()).await
+            {
+                gathered.add(entry);
+            }
+            gathered.log();
+            if let Err(error) = self.write(&gathered).await {
+                tracing::error!(%error, lines = gathered.lines.len(), "the audit stream lost what it was told");
+            }
+        }
+    }
+
+    async fn write(&self, gathered: &Gathered) -> Result<(), WriteError> {
+        let topic = self.topic().await?;
+        let Some(partition) = topic.partition(0) else { return Err(WriteError::Topic("it is empty".into())) };
+        let mut builder = BatchBuilder::new();
+        for (entry, count) in &gathered.lines {
+            let line = entry.json(*count).to_string();
+            builder.push(
+                entry.time,
+                Some(entry.subject.principal.to_string().as_bytes()),
+                Some(line.as_bytes()),
+                &[],
+            );
+        }
+        let batch = Batch {
+            partition,
+            bytes: builder.build(Compression::None, None, false)?,
+            producer_id: -1,
+            producer_epoch: -1,
+            transactional: false,
+            durability: Durability::Synced,
+        };
+        let produce = Produce { transactional_id: None, implicit: false, batches: vec![batch] };
+        let produced = self.engine.produce(produce).await?;
+        match produced.into_iter().find_map(Result::err) {
+            Some(refusal) => Err(WriteError::Refused(refusal.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// The stream's topic, which may have been deleted.
+    async fn topic(&self) -> Result<Arc<Topic>, WriteError> {
+        if let Some(topic) = self.catalog.by_name(TOPIC) {
+            return Ok(topic);
+        }
+        let configs = vec![("retention.ms".to_owned(), Some(RETENTION_MS.to_owned()))];
+        let new = NewTopic { name: TOPIC.to_owned(), partitions: 1, replication_factor: -1, configs };
+        let create = Request::CreateTopics { topics: vec![new], validate_only: false };
+        let response = self.engine.ask(Client::default(), create).await?;
+        let failure = match response {
+            Response::CreateTopics(results) => results.into_iter().find_map(|result| result.result.err()),
+            _ => None,
+        };
+        match failure.filter(|failure| failure.error != Error::TopicAlreadyExists) {
+            Some(failure) => Err(WriteError::Topic(failure.message)),
+            None => self.catalog.by_name(TOPIC).ok_or_else(|| WriteError::Topic("it is gone again".into())),
+        }
+    }
+}

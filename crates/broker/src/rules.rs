@@ -1,0 +1,55 @@
+//! The rules as connections see them: those that are on disk, read without a lock.
+//!
+//! The engine publishes after the commit that carries a change; a reader keeps what it has loaded.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use headwater_coordinator::AclIndex;
+use headwater_model::acl::AclBinding;
+
+/// A change of the rules, made when its commit is on disk.
+#[derive(Debug)]
+pub enum RuleChange {
+    Put(AclBinding),
+    Remove(AclBinding),
+}
+
+/// The access rules, to be listed and to be looked up.
+#[derive(Debug, Clone, Default)]
+pub struct Acls {
+    pub bindings: std::collections::BTreeSet<AclBinding>,
+    pub index: AclIndex,
+}
+
+#[derive(Debug, Default)]
+pub struct Rules {
+    acls: ArcSwap<Acls>,
+}
+
+impl Rules {
+    pub fn acls(&self) -> arc_swap::Guard<Arc<Acls>> {
+        self.acls.load()
+    }
+
+    /// Only the engine's thread calls it.
+    pub fn apply(&self, changes: Vec<RuleChange>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut acls = Acls::clone(&self.acls.load());
+        for change in changes {
+            match change {
+                RuleChange::Put(acl) => {
+                    acls.index.insert(&acl);
+                    acls.bindings.insert(acl);
+                }
+                RuleChange::Remove(acl) => {
+                    acls.index.remove(&acl);
+                    acls.bindings.remove(&acl);
+                }
+            }
+        }
+        self.acls.store(Arc::new(acls));
+    }
+}

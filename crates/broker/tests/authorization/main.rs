@@ -1,0 +1,9 @@
+//! Who may do what, over plain connections: what a stranger gets, and what single rules open.
+
+mod audit;
+#[path = "../common/mod.rs"]
+mod common;
+mod operations;
+mod rules;
+mod stranger;
+mod support;
