@@ -35,7 +35,7 @@ impl ConfigKind {
     }
 }
 
-enum Legal {
+pub(crate) enum Legal {
     Any,
     AtLeast(i64),
     Ratio,
@@ -54,7 +54,7 @@ pub struct ConfigKey {
     legal: Legal,
 }
 
-const fn key(
+pub(crate) const fn key(
     name: &'static str,
     kind: ConfigKind,
     default: &'static str,

@@ -10,6 +10,8 @@ use headwater_model::{Offset, TimestampMs};
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
+use crate::consumer::ConsumerGroupChange;
+
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
 
@@ -29,7 +31,8 @@ pub enum StateRecord {
         name: String,
         id: TopicId,
     },
-    /// A generation of a group, complete: members with their assignments; none for an empty group.
+    /// A generation of a classic group, complete: members with their assignments; none for an empty group. A group of
+    /// the consumer protocol of this id has become it.
     Group(GroupRecord),
     /// The group and all its offsets are gone.
     GroupDeleted {
@@ -55,6 +58,16 @@ pub enum StateRecord {
     Transaction(TransactionRecord),
     TransactionDeleted {
         transactional_id: String,
+    },
+    /// One change of a group of the consumer protocol; a classic group of this id has become it.
+    ConsumerGroup {
+        group_id: String,
+        change: ConsumerGroupChange,
+    },
+    /// All that is set on a group; empty for nothing.
+    GroupConfigs {
+        group_id: String,
+        configs: BTreeMap<String, String>,
     },
 }
 

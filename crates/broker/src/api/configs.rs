@@ -1,8 +1,8 @@
-//! Configuration of topics, and what can be seen of the broker's own.
+//! Configuration of topics and groups, and what can be seen of the broker's own.
 
 use headwater_coordinator::{
-    AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Request, Response,
-    TopicResult,
+    AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Failure, Request,
+    Response, TopicResult,
 };
 use headwater_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse as Altered, AlterConfigsResponseData,
@@ -20,6 +20,7 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
+use super::group_configs::{self, GROUP};
 use super::{Call, CallError, optional, text, texts};
 use crate::{BROKER_SETTINGS, Config, NODE_ID};
 
@@ -44,6 +45,7 @@ pub async fn describe(
         results.push(match resource.resource_type {
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
             BROKER => of_broker(&call.shared.config, resource),
+            GROUP => group_configs::describe(call, resource, request.include_synonyms, documented).await?,
             other => DescribeConfigsResult::default()
                 .with_resource_type(other)
                 .with_resource_name(resource.resource_name)
@@ -55,7 +57,7 @@ pub async fn describe(
 }
 
 fn unknown_resource(kind: i8) -> String {
-    format!("resources of type {kind} have no configuration here: use 2 (topic) or 4 (broker)")
+    format!("resources of type {kind} have no configuration here: use 2 (topic), 4 (broker) or 32 (group)")
 }
 
 async fn of_topic(
@@ -75,7 +77,9 @@ async fn of_topic(
         DescribeConfigsResult::default().with_resource_type(TOPIC).with_resource_name(topic.into());
     Ok(match result {
         Ok(entries) => {
-            let shown = |entry: &ConfigEntry| described_entry(entry, synonyms, documented, call.version);
+            let shown = |entry: &ConfigEntry| {
+                described_entry(entry, SET_ON_TOPIC, synonyms, documented, call.version)
+            };
             response.with_configs(entries.iter().map(shown).collect())
         }
         Err(failure) => {
@@ -84,8 +88,10 @@ async fn of_topic(
     })
 }
 
-fn described_entry(
+/// One key as it is told; `set` is where a value that is not the default comes from.
+pub fn described_entry(
     entry: &ConfigEntry,
+    set_by: i8,
     synonyms: bool,
     documented: bool,
     version: i16,
@@ -96,12 +102,12 @@ fn described_entry(
             .with_value(Some(value.to_owned().into()))
             .with_source(source)
     };
-    let set = (!entry.is_default).then(|| synonym(&entry.value, SET_ON_TOPIC));
+    let set = (!entry.is_default).then(|| synonym(&entry.value, set_by));
     let all = set.into_iter().chain([synonym(entry.default, DEFAULT)]);
     let response = DescribeConfigsResourceResult::default()
         .with_name(entry.name.to_owned().into())
         .with_value(Some(entry.value.clone().into()))
-        .with_config_source(source(entry))
+        .with_config_source(if entry.is_default { DEFAULT } else { set_by })
         .with_synonyms(if synonyms { all.collect() } else { Vec::new() });
     match version >= 3 {
         true => response
@@ -157,6 +163,9 @@ async fn change(
 ) -> Result<Outcome, CallError> {
     let change = match change {
         Ok(change) if kind == TOPIC => change,
+        Ok(change) if kind == GROUP => {
+            return Ok(outcome(group_configs::alter(call, change, validate_only).await?));
+        }
         Ok(_) => {
             let message = if kind == BROKER { READ_ONLY.to_owned() } else { unknown_resource(kind) };
             return Ok((ErrorCode::InvalidRequest.code(), Some(message.into())));
@@ -165,12 +174,14 @@ async fn change(
     };
     let alter = Request::AlterConfigs { topics: vec![change], validate_only };
     let Response::AlterConfigs(mut altered) = call.ask(alter).await? else { return Err(call.mismatch()) };
-    Ok(match altered.pop() {
-        Some(TopicResult { result: Err(failure), .. }) => {
-            (failure.error.code(), Some(failure.message.into()))
-        }
-        _ => (0, None),
-    })
+    Ok(outcome(altered.pop().map_or(Ok(()), |TopicResult { result, .. }| result.map(drop))))
+}
+
+fn outcome(result: Result<(), Failure>) -> Outcome {
+    match result {
+        Ok(()) => (0, None),
+        Err(failure) => (failure.error.code(), Some(failure.message.into())),
+    }
 }
 
 const READ_ONLY: &str = "the broker's configuration is fixed at its start: restart it with another";

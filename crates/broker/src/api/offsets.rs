@@ -1,37 +1,38 @@
 //! Committed offsets of groups, by themselves and in transactions.
 
 use headwater_coordinator::{
-    FetchedGroup, FetchedOffset, NewOffset, OffsetCommit, OffsetFetch, OffsetFetchGroup, PartitionResult,
-    Request, Response, TxnOffsetCommit, code,
+    NewOffset, OffsetCommit, PartitionResult, Request, Response, TxnOffsetCommit, code,
 };
 use headwater_model::TopicPartition;
-use headwater_wire::KafkaString;
 use headwater_wire::messages::offset_commit_response::{
     OffsetCommitResponseData, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use headwater_wire::messages::offset_delete_response::{
     OffsetDeleteResponseData, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use headwater_wire::messages::offset_fetch_response::{
-    OffsetFetchResponseData, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
-    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
-};
 use headwater_wire::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponseData, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use headwater_wire::messages::{
-    OffsetCommitRequestData, OffsetDeleteRequestData, OffsetFetchRequestData, TxnOffsetCommitRequestData,
+    OffsetCommitRequestData, OffsetDeleteRequestData, TxnOffsetCommitRequestData,
 };
+use headwater_wire::{ErrorCode, KafkaString};
 
+use super::topic_ids::TopicIds;
 use super::{Call, CallError, optional, text};
 
-/// KIP-709: offsets of several groups at once.
-const MANY_GROUPS: i16 = 8;
+/// KIP-848: a member commits with its epoch.
+const MEMBER_EPOCHS: i16 = 9;
+/// Topics are named by their ids, in OffsetCommit and OffsetFetch.
+pub const BY_TOPIC_ID: i16 = 10;
 /// KIP-890: the group joins the transaction by committing.
 const IMPLICIT_GROUP: i16 = 5;
 
 /// Neighbours of one topic under the topic's name: the shape of every response here.
-fn by_topic<T>(items: impl IntoIterator<Item = T>, topic: impl Fn(&T) -> &str) -> Vec<(KafkaString, Vec<T>)> {
+pub fn by_topic<T>(
+    items: impl IntoIterator<Item = T>,
+    topic: impl Fn(&T) -> &str,
+) -> Vec<(KafkaString, Vec<T>)> {
     let mut topics: Vec<(KafkaString, Vec<T>)> = Vec::new();
     for item in items {
         match topics.last_mut().filter(|(name, _)| name.as_str() == topic(&item)) {
@@ -50,35 +51,52 @@ pub async fn commit(
     call: &Call,
     request: OffsetCommitRequestData,
 ) -> Result<OffsetCommitResponseData, CallError> {
-    let offsets = request.topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(|partition| NewOffset {
-            partition: TopicPartition::new(topic.name.as_str(), partition.partition_index),
+    let mut topics = TopicIds::new(call, call.version >= BY_TOPIC_ID);
+    let mut offsets = Vec::new();
+    for topic in &request.topics {
+        let indexes = || topic.partitions.iter().map(|partition| partition.partition_index).collect();
+        let Some(name) = topics.name(&topic.name, topic.topic_id, indexes) else { continue };
+        offsets.extend(topic.partitions.iter().map(|partition| NewOffset {
+            partition: TopicPartition::new(name.as_str(), partition.partition_index),
             offset: partition.committed_offset,
             leader_epoch: partition.committed_leader_epoch,
             metadata: optional(&partition.committed_metadata),
-        })
-    });
+        }));
+    }
     let commit = OffsetCommit {
         group_id: text(&request.group_id),
         generation: request.generation_id_or_member_epoch,
         member_id: text(&request.member_id),
         instance_id: optional(&request.group_instance_id),
-        offsets: offsets.collect(),
+        knows_member_epochs: call.version >= MEMBER_EPOCHS,
+        offsets,
     };
     let Response::OffsetCommit(committed) = call.ask(Request::OffsetCommit(commit)).await? else {
         return Err(call.mismatch());
     };
-    let topics = results(committed).into_iter().map(|(name, partitions)| {
-        let partition = |result: PartitionResult| {
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(result.partition.partition)
-                .with_error_code(code(result.error))
-        };
-        OffsetCommitResponseTopic::default()
-            .with_name(name)
-            .with_partitions(partitions.into_iter().map(partition).collect())
+    let known = results(committed).into_iter().filter_map(|(name, results)| {
+        let (name, id) = topics.told(name)?;
+        let partition =
+            |result: PartitionResult| committed_partition(result.partition.partition, code(result.error));
+        let partitions = results.into_iter().map(partition).collect();
+        Some(
+            OffsetCommitResponseTopic::default()
+                .with_name(name)
+                .with_topic_id(id)
+                .with_partitions(partitions),
+        )
     });
-    Ok(OffsetCommitResponseData::default().with_topics(topics.collect()))
+    let unknown = topics.unknown.iter().map(|(id, partitions)| {
+        let refused = |&index| committed_partition(index, ErrorCode::UnknownTopicId.code());
+        OffsetCommitResponseTopic::default()
+            .with_topic_id(*id)
+            .with_partitions(partitions.iter().map(refused).collect())
+    });
+    Ok(OffsetCommitResponseData::default().with_topics(known.chain(unknown).collect()))
+}
+
+fn committed_partition(index: i32, code: i16) -> OffsetCommitResponsePartition {
+    OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
 }
 
 pub async fn commit_in_transaction(
@@ -118,76 +136,6 @@ pub async fn commit_in_transaction(
             .with_partitions(partitions.into_iter().map(partition).collect())
     });
     Ok(TxnOffsetCommitResponseData::default().with_topics(topics.collect()))
-}
-
-pub async fn fetch(
-    call: &Call,
-    request: OffsetFetchRequestData,
-) -> Result<OffsetFetchResponseData, CallError> {
-    let places = |name: &KafkaString, partitions: &[i32]| {
-        partitions.iter().map(|&index| TopicPartition::new(name.as_str(), index)).collect::<Vec<_>>()
-    };
-    let groups = match call.version >= MANY_GROUPS {
-        true => request
-            .groups
-            .iter()
-            .map(|group| OffsetFetchGroup {
-                group_id: text(&group.group_id),
-                partitions: group.topics.as_ref().map(|topics| {
-                    topics.iter().flat_map(|topic| places(&topic.name, &topic.partition_indexes)).collect()
-                }),
-            })
-            .collect(),
-        false => vec![OffsetFetchGroup {
-            group_id: text(&request.group_id),
-            partitions: request.topics.as_ref().map(|topics| {
-                topics.iter().flat_map(|topic| places(&topic.name, &topic.partition_indexes)).collect()
-            }),
-        }],
-    };
-    let fetch = OffsetFetch { groups, require_stable: request.require_stable };
-    let Response::OffsetFetch(groups) = call.ask(Request::OffsetFetch(fetch)).await? else {
-        return Err(call.mismatch());
-    };
-    let response = OffsetFetchResponseData::default();
-    Ok(match call.version >= MANY_GROUPS {
-        true => response.with_groups(groups.into_iter().map(group).collect()),
-        false => response.with_topics(groups.into_iter().flat_map(|group| topics(group.offsets)).collect()),
-    })
-}
-
-fn group(FetchedGroup { group_id, offsets }: FetchedGroup) -> OffsetFetchResponseGroup {
-    let topics = by_topic(offsets, |offset| &offset.partition.topic).into_iter().map(|(name, offsets)| {
-        let partition = |offset: FetchedOffset| {
-            OffsetFetchResponsePartitions::default()
-                .with_partition_index(offset.partition.partition)
-                .with_committed_offset(offset.offset)
-                .with_committed_leader_epoch(offset.leader_epoch)
-                .with_metadata(Some(offset.metadata.into()))
-                .with_error_code(code(offset.error))
-        };
-        OffsetFetchResponseTopics::default()
-            .with_name(name)
-            .with_partitions(offsets.into_iter().map(partition).collect())
-    });
-    OffsetFetchResponseGroup::default().with_group_id(group_id.into()).with_topics(topics.collect())
-}
-
-fn topics(offsets: Vec<FetchedOffset>) -> Vec<OffsetFetchResponseTopic> {
-    let topics = by_topic(offsets, |offset| &offset.partition.topic).into_iter().map(|(name, offsets)| {
-        let partition = |offset: FetchedOffset| {
-            OffsetFetchResponsePartition::default()
-                .with_partition_index(offset.partition.partition)
-                .with_committed_offset(offset.offset)
-                .with_committed_leader_epoch(offset.leader_epoch)
-                .with_metadata(Some(offset.metadata.into()))
-                .with_error_code(code(offset.error))
-        };
-        OffsetFetchResponseTopic::default()
-            .with_name(name)
-            .with_partitions(offsets.into_iter().map(partition).collect())
-    });
-    topics.collect()
 }
 
 pub async fn delete(
