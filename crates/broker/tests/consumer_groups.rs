@@ -2,13 +2,15 @@
 
 mod common;
 
-use common::{Raw, create_topic, start};
+use common::{Raw, start};
 use headwater_broker::Broker;
 use headwater_wire::messages::consumer_group_heartbeat_request::TopicPartitions;
 use headwater_wire::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponseData;
 use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
 use headwater_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use headwater_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use headwater_wire::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use headwater_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use headwater_wire::messages::*;
 use headwater_wire::{ErrorCode, KafkaString, KafkaUuid};
@@ -52,7 +54,7 @@ async fn joined(broker: &Broker, member: &str) -> (Raw, ConsumerGroupHeartbeatRe
 async fn members_share_a_topic_and_go_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
-    create_topic(&broker, "orders", 4).await;
+    Raw::connect(&broker).await.create_topic("orders", 4).await;
     let (mut one, first) = joined(&broker, "m1").await;
     let topic = given(&first)[0].0;
     assert_eq!(given(&first), [(topic, vec![0, 1, 2, 3])]);
@@ -66,7 +68,7 @@ async fn members_share_a_topic_and_go_on_after_a_restart() {
     assert_eq!((revoked.error_code, revoked.member_epoch), (0, 2));
     let second = two.call(&beating(&second), 1).await;
     assert_eq!(given(&second)[0].1.len(), 2);
-    broker.stop().await.unwrap();
+    broker.shutdown().await;
 
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
@@ -82,12 +84,13 @@ async fn members_share_a_topic_and_go_on_after_a_restart() {
     assert_eq!((group.assignor_name.as_str(), group.members[0].member_type), ("uniform", 1));
     assert_eq!(group.members[0].assignment.topic_partitions[0].topic_name.as_str(), "orders");
     assert_eq!(described.groups[1].error_code, ErrorCode::GroupIdNotFound.code());
-    let listed = raw.call(&ListGroupsRequestData::default().with_types_filter(vec![word("Consumer")]), 5).await;
+    let listed =
+        raw.call(&ListGroupsRequestData::default().with_types_filter(vec![word("Consumer")]), 5).await;
     assert_eq!((listed.groups.len(), listed.groups[0].group_type.as_str()), (1, "consumer"));
     let classic = DescribeGroupsRequestData::default().with_groups(vec![word("g")]);
     let described = raw.call(&classic, 6).await;
     assert_eq!(described.groups[0].error_code, ErrorCode::GroupIdNotFound.code());
-    broker.stop().await.unwrap();
+    broker.shutdown().await;
 }
 
 #[tokio::test]
@@ -107,14 +110,14 @@ async fn refusals_say_why() {
     }
     let named = raw.call(&joining(""), 0).await;
     assert_eq!((named.error_code, named.member_id.unwrap().as_str().len()), (0, 36));
-    broker.stop().await.unwrap();
+    broker.shutdown().await;
 }
 
 #[tokio::test]
 async fn offsets_are_committed_and_fetched_by_topic_id() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
-    create_topic(&broker, "orders", 1).await;
+    Raw::connect(&broker).await.create_topic("orders", 1).await;
     let (mut raw, member) = joined(&broker, "m1").await;
     let (known, unknown) = (given(&member)[0].0, KafkaUuid::from_parts(1, 2));
     let topic = |id| {
@@ -156,7 +159,7 @@ async fn offsets_are_committed_and_fetched_by_topic_id() {
     assert_eq!(by_name.groups[0].topics[0].name.as_str(), "orders");
     let stale = raw.call(&fetch(group.with_member_epoch(7).with_topics(None)), 9).await;
     assert_eq!(stale.groups[0].error_code, ErrorCode::StaleMemberEpoch.code());
-    broker.stop().await.unwrap();
+    broker.shutdown().await;
 }
 
 #[tokio::test]
@@ -196,7 +199,7 @@ async fn a_group_has_configurations_of_its_own() {
             ("consumer.session.timeout.ms", word("50000"), 8)
         ]
     );
-    broker.stop().await.unwrap();
+    broker.shutdown().await;
 }
 
 #[tokio::test]
@@ -212,5 +215,5 @@ async fn clients_learn_that_the_protocol_is_there() {
         .collect();
     assert!(finalized.contains(&("group.version", 1)), "{finalized:?}");
     assert!(versions.api_keys.iter().any(|key| (key.api_key, key.max_version) == (68, 1)));
-    broker.stop().await.unwrap();
+    broker.shutdown().await;
 }

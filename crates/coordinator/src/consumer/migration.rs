@@ -110,7 +110,8 @@ impl ConsumerGroup {
         let protocol = first.into_iter().flatten().map(|(name, _)| name.clone()).find(|name| offered(name));
         GroupRecord {
             group_id: self.id.clone(),
-            generation: self.epochs.epoch,
+            // The epoch that members have reached, so that their next heartbeats are of this generation.
+            generation: self.epochs.assignment_epoch,
             protocol_type: "consumer".to_owned(),
             protocol,
             leader: members.first().map(|member| member.member_id.clone()),

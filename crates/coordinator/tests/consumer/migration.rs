@@ -86,7 +86,7 @@ fn a_classic_group_comes_along_and_goes_back_with_its_members() {
 
     new.leave(&mut bench, -1).unwrap();
     assert!(bench.describe().error.is_some(), "a classic group again");
-    let beat = bench.heartbeat("g", joined.generation + 1, &old.member_id);
+    let beat = bench.heartbeat("g", joined.generation, &old.member_id);
     assert_eq!(beat, Some(Error::RebalanceInProgress));
     assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
     let ticket = classic(&mut bench, &old.member_id, &[0, 1]);
