@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use headwater_coordinator::MigrationPolicy;
+
 use crate::Config;
 
 /// Why a setting is refused.
@@ -41,6 +43,11 @@ enum Kind {
         get: fn(&Config) -> Option<&str>,
         set: Set<String>,
     },
+    Choice {
+        of: &'static [&'static str],
+        get: fn(&Config) -> &'static str,
+        set: fn(&mut Config, &str),
+    },
 }
 
 /// One line of the table.
@@ -69,11 +76,11 @@ fn whole(value: usize) -> i64 {
 }
 
 macro_rules! table {
-    ($($name:literal $kind:ident $(($least:expr, $most:expr))? $documentation:literal $get:expr, $set:expr;)*) => {
+    ($($name:literal $kind:ident $(($($bound:expr),+))? $documentation:literal $get:expr, $set:expr;)*) => {
         &[$(BrokerSetting {
             name: $name,
             documentation: $documentation,
-            kind: table!(@$kind $(($least, $most))? $get, $set),
+            kind: table!(@$kind $(($($bound),+))? $get, $set),
         },)*]
     };
     (@whole ($least:expr, $most:expr) $get:expr, $set:expr) => {
@@ -82,6 +89,7 @@ macro_rules! table {
     (@switch $get:expr, $set:expr) => { Kind::Switch { get: $get, set: $set } };
     (@form $get:expr, $set:expr) => { Kind::Form { get: $get, set: $set } };
     (@text $get:expr, $set:expr) => { Kind::Text { get: $get, set: $set } };
+    (@choice ($of:expr) $get:expr, $set:expr) => { Kind::Choice { of: $of, get: $get, set: $set } };
 }
 
 /// Every key, in alphabetical order.
@@ -97,6 +105,22 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| millis(c.max_idle), |c, v| c.max_idle = duration(v);
     "fetch.max.bytes" whole (1024, INT) "The most that one Fetch returns, whatever it asks for."
         |c| whole(c.max_fetch_bytes), |c, v| c.max_fetch_bytes = bytes(v);
+    "group.consumer.heartbeat.interval.ms" whole (1, INT) "How often members of the consumer protocol should send a heartbeat, unless their group has its own interval."
+        |c| i64::from(c.coordinator.consumer_heartbeat_interval_ms), |c, v| c.coordinator.consumer_heartbeat_interval_ms = v as i32;
+    "group.consumer.max.heartbeat.interval.ms" whole (1, INT) "The longest heartbeat interval that a group may have."
+        |c| i64::from(c.coordinator.consumer_max_heartbeat_interval_ms), |c, v| c.coordinator.consumer_max_heartbeat_interval_ms = v as i32;
+    "group.consumer.max.session.timeout.ms" whole (1, INT) "The longest session timeout that a group of the consumer protocol may have."
+        |c| i64::from(c.coordinator.consumer_max_session_timeout_ms), |c, v| c.coordinator.consumer_max_session_timeout_ms = v as i32;
+    "group.consumer.max.size" whole (1, INT) "The most members of a group of the consumer protocol."
+        |c| whole(c.coordinator.consumer_max_group_size), |c, v| c.coordinator.consumer_max_group_size = bytes(v);
+    "group.consumer.migration.policy" choice (&MigrationPolicy::NAMES) "Which way groups may change between the classic and the consumer protocol with members in them: upgrade, downgrade, bidirectional, or disabled."
+        |c| c.coordinator.migration_policy.name(), |c, v| c.coordinator.migration_policy = MigrationPolicy::parse(v).unwrap_or_default();
+    "group.consumer.min.heartbeat.interval.ms" whole (1, INT) "The shortest heartbeat interval that a group may have."
+        |c| i64::from(c.coordinator.consumer_min_heartbeat_interval_ms), |c, v| c.coordinator.consumer_min_heartbeat_interval_ms = v as i32;
+    "group.consumer.min.session.timeout.ms" whole (1, INT) "The shortest session timeout that a group of the consumer protocol may have."
+        |c| i64::from(c.coordinator.consumer_min_session_timeout_ms), |c, v| c.coordinator.consumer_min_session_timeout_ms = v as i32;
+    "group.consumer.session.timeout.ms" whole (1, INT) "How long a member of the consumer protocol may be silent before it is out, unless its group has its own timeout."
+        |c| i64::from(c.coordinator.consumer_session_timeout_ms), |c, v| c.coordinator.consumer_session_timeout_ms = v as i32;
     "group.initial.rebalance.delay.ms" whole (0, INT) "How long an empty group waits for more members."
         |c| c.coordinator.initial_rebalance_delay_ms, |c, v| c.coordinator.initial_rebalance_delay_ms = v;
     "group.max.session.timeout.ms" whole (1, INT) "The longest session timeout a member may ask for."
@@ -157,6 +181,7 @@ impl BrokerSetting {
             Kind::Switch { get, .. } => get(config).to_string(),
             Kind::Form { get, .. } => get(config),
             Kind::Text { get, .. } => get(config).unwrap_or_default().to_owned(),
+            Kind::Choice { get, .. } => get(config).to_owned(),
         }
     }
 
@@ -173,6 +198,8 @@ impl BrokerSetting {
                 _ => return Err(illegal("true or false".to_owned())),
             },
             Kind::Form { set, .. } => set(config, value).map_err(illegal)?,
+            Kind::Choice { of, set, .. } if of.contains(&value) => set(config, value),
+            Kind::Choice { of, .. } => return Err(illegal(format!("one of {}", of.join(", ")))),
             Kind::Text { set, .. } if !value.is_empty() => set(config, value.to_owned()),
             Kind::Text { .. } => return Err(illegal("something".to_owned())),
         }

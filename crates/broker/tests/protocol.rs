@@ -149,6 +149,7 @@ async fn every_api_answers_in_every_version_it_offers() {
             DescribeConfigsResource::default().with_resource_type(2).with_resource_name(t()),
             DescribeConfigsResource::default().with_resource_type(4),
             DescribeConfigsResource::default().with_resource_type(8),
+            DescribeConfigsResource::default().with_resource_type(32).with_resource_name(g()),
         ]);
         AlterConfigsRequestData, |_v| AlterConfigsRequestData::default();
         IncrementalAlterConfigsRequestData, |_v| IncrementalAlterConfigsRequestData::default();
@@ -159,6 +160,14 @@ async fn every_api_answers_in_every_version_it_offers() {
         DeleteGroupsRequestData, |_v| DeleteGroupsRequestData::default().with_groups_names(vec![g()]);
         OffsetDeleteRequestData, |_v| OffsetDeleteRequestData::default().with_group_id(g());
         DescribeClusterRequestData, |_v| DescribeClusterRequestData::default();
+        ConsumerGroupHeartbeatRequestData, |_v| ConsumerGroupHeartbeatRequestData::default()
+            .with_group_id(KafkaString::from_static("c"))
+            .with_member_id(KafkaString::from_static("m"))
+            .with_rebalance_timeout_ms(1000)
+            .with_subscribed_topic_names(Some(vec![t()]))
+            .with_topic_partitions(Some(Vec::new()));
+        ConsumerGroupDescribeRequestData, |_v| ConsumerGroupDescribeRequestData::default()
+            .with_group_ids(vec![KafkaString::from_static("c"), g()]);
         DescribeTransactionsRequestData, |_v| DescribeTransactionsRequestData::default()
             .with_transactional_ids(vec![t(), g()]);
         ListTransactionsRequestData, |_v| ListTransactionsRequestData::default();

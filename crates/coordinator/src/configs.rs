@@ -36,7 +36,7 @@ impl ConfigKind {
     }
 }
 
-enum Legal {
+pub(crate) enum Legal {
     Any,
     AtLeast(i64),
     Ratio,
@@ -55,7 +55,7 @@ pub struct ConfigKey {
     legal: Legal,
 }
 
-const fn key(
+pub(crate) const fn key(
     name: &'static str,
     kind: ConfigKind,
     default: &'static str,

@@ -2,9 +2,12 @@
 
 use headwater_model::{TimestampMs, TopicPartition};
 
+use crate::consumer::{Committer, ConsumerGroup};
 use crate::error::Error;
 use crate::group::Group;
-use crate::request::{AddPartitions, Client, NewOffset, OffsetCommit, Request, TopicRef, TxnOffsetCommit};
+use crate::request::{
+    AddPartitions, AlterGroupConfig, Client, OffsetCommit, Request, TopicRef, TxnOffsetCommit,
+};
 use crate::response::{
     AddedPartitions, DeletedTopic, GroupDescription, GroupListing, JoinedGroup, PartitionResult,
     ProducerIdentity, Response, SyncedGroup,
@@ -16,8 +19,13 @@ use crate::{Coordinator, StateRecord, TopicId, TransactionState};
 /// How long the expiry of a group's offsets waits while one of them is in an open transaction.
 const PENDING_RETRY_MS: i64 = 60_000;
 
+fn txn_committer<'a>(member_id: &'a str, instance_id: Option<&'a str>, epoch: i32) -> Committer<'a> {
+    Committer { member_id, instance_id, epoch, transactional: true, knows_epochs: true }
+}
+
 impl Coordinator {
     pub(crate) fn dispatch(&mut self, ticket: u64, client: &Client, request: Request) {
+        let Some(request) = self.serve_classic_member(ticket, client, request) else { return };
         let cx = &mut self.cx;
         let response = match request {
             Request::CreateTopics { topics, validate_only } => {
@@ -74,6 +82,25 @@ impl Coordinator {
             Request::DescribeGroups(ids) => {
                 Response::DescribeGroups(ids.into_iter().map(|id| self.describe_group(id)).collect())
             }
+            Request::ConsumerGroupHeartbeat(beat) => {
+                Response::ConsumerGroupHeartbeat(self.consumer_heartbeat(client, beat))
+            }
+            Request::DescribeConsumerGroups(ids) => {
+                let described = ids.into_iter().map(|id| self.describe_consumer_group(id));
+                Response::DescribeConsumerGroups(described.collect())
+            }
+            Request::DescribeGroupConfigs(wanted) => {
+                let (configs, settings) = (&self.group_configs, &cx.settings);
+                let described = wanted.into_iter().map(|wanted| configs.describe(settings, wanted));
+                Response::DescribeGroupConfigs(described.collect())
+            }
+            Request::AlterGroupConfigs { groups, validate_only } => {
+                let alter = |wanted: AlterGroupConfig| {
+                    let id = wanted.group_id.clone();
+                    (id, self.group_configs.alter(cx, wanted, validate_only))
+                };
+                Response::AlterGroupConfigs(groups.into_iter().map(alter).collect())
+            }
             Request::DeleteGroups(ids) => Response::DeleteGroups(
                 ids.into_iter()
                     .map(|id| {
@@ -83,7 +110,7 @@ impl Coordinator {
                     .collect(),
             ),
             Request::OffsetCommit(commit) => Response::OffsetCommit(self.commit_offsets(commit)),
-            Request::OffsetFetch(fetch) => Response::OffsetFetch(self.offsets.fetch(fetch)),
+            Request::OffsetFetch(fetch) => Response::OffsetFetch(self.fetch_offsets(fetch)),
             Request::OffsetDelete { group_id, partitions } => self.delete_offsets(&group_id, partitions),
             Request::InitProducerId(init) => {
                 let id = init.transactional_id.clone();
@@ -154,6 +181,7 @@ impl Coordinator {
 
     pub(crate) fn forget_group(&mut self, group_id: &str) {
         self.groups.remove(group_id);
+        self.consumer_groups.remove(group_id);
         self.offsets.remove_group(group_id);
         self.watch_group(group_id);
     }
@@ -162,10 +190,11 @@ impl Coordinator {
         let any = |filter: &[String], value: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
-        let alone = self.offsets.groups().filter(|id| !self.groups.contains_key(*id));
+        let alone = self.offsets.groups().filter(|id| !self.has_group(id));
         let mut groups: Vec<_> = self.groups.values().map(Group::listing).collect();
+        groups.extend(self.consumer_groups.values().map(ConsumerGroup::listing));
         groups.extend(alone.map(|id| Group::new(id).listing()));
-        groups.retain(|group| any(states, group.state) && any(types, "classic"));
+        groups.retain(|group| any(states, group.state) && any(types, group.kind));
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
         groups
     }
@@ -173,7 +202,7 @@ impl Coordinator {
     fn describe_group(&self, id: String) -> GroupDescription {
         match self.groups.get(&id) {
             Some(group) => group.describe(),
-            None if self.offsets.knows(&id) => Group::new(&id).describe(),
+            None if self.offsets.knows(&id) && !self.has_group(&id) => Group::new(&id).describe(),
             None => GroupDescription {
                 state: "Dead",
                 error: Some(Error::GroupIdNotFound),
@@ -183,49 +212,31 @@ impl Coordinator {
     }
 
     fn delete_group(&mut self, id: &str) -> Result<(), Error> {
-        match self.groups.get(id) {
-            Some(group) if !group.is_empty() => return Err(Error::NonEmptyGroup),
-            None if !self.offsets.knows(id) => return Err(Error::GroupIdNotFound),
-            _ => {}
+        match () {
+            () if self.has_members(id) => return Err(Error::NonEmptyGroup),
+            () if !self.has_group(id) && !self.offsets.knows(id) => return Err(Error::GroupIdNotFound),
+            () => {}
         }
         self.forget_group(id);
         self.cx.append(StateRecord::GroupDeleted { group_id: id.to_owned() });
         Ok(())
     }
 
-    /// What is wrong with one offset by itself.
-    fn check_offset(&self, offset: &NewOffset) -> Result<(), Error> {
-        let metadata = offset.metadata.as_ref().map_or(0, String::len);
-        match () {
-            () if metadata > self.cx.settings.max_offset_metadata_bytes => Err(Error::OffsetMetadataTooLarge),
-            () if self.topics.partition_id(&offset.partition).is_none() => {
-                Err(Error::UnknownTopicOrPartition)
-            }
-            () => Ok(()),
-        }
-    }
-
-    fn check_commit(
-        &mut self,
-        (group_id, member_id, instance_id, generation): (&str, &str, Option<&str>, i32),
-        transactional: bool,
-    ) -> Result<(), Error> {
-        match self.groups.get_mut(group_id) {
-            _ if group_id.is_empty() => Err(Error::InvalidGroupId),
-            Some(group) => group.check_commit(self.cx.now, member_id, instance_id, generation, transactional),
-            None if generation < 0 => Ok(()),
-            None => Err(Error::IllegalGeneration),
-        }
-    }
-
     fn commit_offsets(&mut self, commit: OffsetCommit) -> Vec<PartitionResult> {
-        let OffsetCommit { group_id, generation, member_id, instance_id, offsets } = commit;
-        let member = (group_id.as_str(), member_id.as_str(), instance_id.as_deref(), generation);
-        let allowed = self.check_commit(member, false);
+        let OffsetCommit { group_id, generation, member_id, instance_id, knows_member_epochs, offsets } =
+            commit;
+        let who = Committer {
+            member_id: &member_id,
+            instance_id: instance_id.as_deref(),
+            epoch: generation,
+            transactional: false,
+            knows_epochs: knows_member_epochs,
+        };
+        let allowed = self.check_commit(&group_id, who);
         let mut results = Vec::with_capacity(offsets.len());
         for offset in offsets {
             let partition = offset.partition.clone();
-            let result = allowed.and_then(|()| self.check_offset(&offset));
+            let result = allowed.and_then(|()| self.check_offset(&group_id, who, &offset));
             if result.is_ok() {
                 let record = self.offsets.record(&group_id, offset, self.cx.now);
                 self.offsets.put(record.clone());
@@ -239,11 +250,14 @@ impl Coordinator {
 
     fn commit_txn_offsets(&mut self, commit: TxnOffsetCommit) -> Vec<PartitionResult> {
         let allowed = self.check_txn_commit(&commit);
-        let TxnOffsetCommit { transactional_id, group_id, offsets, .. } = commit;
+        let TxnOffsetCommit {
+            transactional_id, group_id, member_id, instance_id, generation, offsets, ..
+        } = commit;
+        let who = txn_committer(&member_id, instance_id.as_deref(), generation);
         let mut results = Vec::with_capacity(offsets.len());
         for offset in offsets {
             let partition = offset.partition.clone();
-            let result = allowed.and_then(|()| self.check_offset(&offset));
+            let result = allowed.and_then(|()| self.check_offset(&group_id, who, &offset));
             if result.is_ok() {
                 let offset = self.offsets.record(&group_id, offset, self.cx.now);
                 self.offsets.put_pending(&transactional_id, offset.clone());
@@ -260,29 +274,24 @@ impl Coordinator {
         let producer =
             ProducerIdentity { producer_id: commit.producer_id, producer_epoch: commit.producer_epoch };
         let (id, group) = (commit.transactional_id.as_str(), commit.group_id.as_str());
-        let member = (group, commit.member_id.as_str(), commit.instance_id.as_deref(), commit.generation);
+        let who = txn_committer(&commit.member_id, commit.instance_id.as_deref(), commit.generation);
         if !commit.implicit {
             self.transactions.verify_group(id, producer, group).map_err(as_data_error)?;
-            return self.check_commit(member, true);
+            return self.check_commit(group, who);
         }
-        self.check_commit(member, true)?;
+        self.check_commit(group, who)?;
         self.transactions.add(&mut self.cx, id, producer, &[], Some(group)).map_err(as_data_error)
     }
 
     fn delete_offsets(&mut self, group_id: &str, partitions: Vec<TopicPartition>) -> Response {
         let refuse = |error| Response::OffsetDelete { error: Some(error), partitions: Vec::new() };
-        let group = self.groups.get(group_id);
-        if group.is_none() && !self.offsets.knows(group_id) {
+        if !self.has_group(group_id) && !self.offsets.knows(group_id) {
             return refuse(Error::GroupIdNotFound);
         }
         let mut results = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let subscribed = match self.groups.get(group_id) {
-                Some(group) if !group.is_empty() => match group.subscribes_to(&partition.topic) {
-                    Some(subscribed) => subscribed,
-                    None => return refuse(Error::NonEmptyGroup),
-                },
-                _ => false,
+            let Some(subscribed) = self.group_subscribes_to(group_id, &partition.topic) else {
+                return refuse(Error::NonEmptyGroup);
             };
             let error = match self.topics.partition_id(&partition) {
                 None => Some(Error::UnknownTopicOrPartition),
@@ -342,11 +351,10 @@ impl Coordinator {
 
     /// When the offset of an empty group is too old.
     fn offset_deadline(&self, group_id: &str, committed: TimestampMs) -> Option<TimestampMs> {
-        let emptied = match self.groups.get(group_id) {
-            Some(group) if !group.is_empty() => return None,
-            Some(group) => group.persisted().map_or(committed, |record| record.timestamp),
-            None => committed,
-        };
+        if self.has_members(group_id) {
+            return None;
+        }
+        let emptied = self.group_changed_ms(group_id).unwrap_or(committed);
         Some(committed.max(emptied).saturating_add(self.cx.settings.offsets_retention_ms?))
     }
 
@@ -357,7 +365,7 @@ impl Coordinator {
             |committed| self.offset_deadline(group_id, committed).is_some_and(|deadline| deadline <= now);
         let old = self.offsets.of_group(group_id).filter(|(_, offset)| due(offset.committed_ms));
         let old: Vec<_> = old.map(|(partition, _)| partition.clone()).collect();
-        let emptied = self.groups.get(group_id).and_then(Group::persisted).map(|record| record.timestamp);
+        let emptied = self.group_changed_ms(group_id);
         let group_due = emptied.is_some_and(due);
         if (group_due || !old.is_empty())
             && old.len() == self.offsets.of_group(group_id).count()
@@ -380,15 +388,14 @@ impl Coordinator {
         if self.groups.get(group_id).is_some_and(Group::is_nothing) {
             self.groups.remove(group_id);
         }
-        let group = self.groups.get(group_id);
-        let emptied = group.and_then(Group::persisted).map(|record| record.timestamp);
+        let emptied = self.group_changed_ms(group_id);
         // The oldest commit decides; without any, the time when the last member left.
         let oldest = self.offsets.of_group(group_id).map(|(_, offset)| offset.committed_ms).min();
         let mut expiry = oldest.or(emptied).and_then(|at| self.offset_deadline(group_id, at));
         if self.offsets.has_pending(group_id) {
             expiry = expiry.map(|at| at.max(self.cx.now.saturating_add(PENDING_RETRY_MS)));
         }
-        let deadline = group.and_then(Group::deadline).into_iter().chain(expiry).min();
+        let deadline = self.group_deadline(group_id).into_iter().chain(expiry).min();
         let later = deadline.map(|deadline| deadline.max(self.cx.now.saturating_add(1)));
         self.timers.set(Alarm::Group(group_id.to_owned()), later);
     }

@@ -66,6 +66,20 @@ pub enum Error {
     UnknownTopicId,
     #[error("no transaction has this transactional id")]
     TransactionalIdNotFound,
+    #[error(
+        "the version of the request does not know member epochs, which this group has: use a newer client"
+    )]
+    UnsupportedVersion,
+    #[error("the member epoch is not the coordinator's: give up all partitions and join again")]
+    FencedMemberEpoch,
+    #[error("another member of the group has this instance id and has not left")]
+    UnreleasedInstanceId,
+    #[error("the server-side assignor is not known")]
+    UnsupportedAssignor,
+    #[error("the member epoch is old: retry with the one of the next heartbeat")]
+    StaleMemberEpoch,
+    #[error("the regular expression is not valid")]
+    InvalidRegularExpression,
 }
 
 impl Error {
@@ -101,6 +115,12 @@ impl Error {
             Error::ProducerFenced => 90,
             Error::UnknownTopicId => 100,
             Error::TransactionalIdNotFound => 105,
+            Error::UnsupportedVersion => 35,
+            Error::FencedMemberEpoch => 110,
+            Error::UnreleasedInstanceId => 111,
+            Error::UnsupportedAssignor => 112,
+            Error::StaleMemberEpoch => 113,
+            Error::InvalidRegularExpression => 128,
         }
     }
 }

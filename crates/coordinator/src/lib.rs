@@ -8,10 +8,13 @@
 mod acl;
 mod compression;
 mod configs;
+mod consumer;
 mod context;
 mod dispatch;
 mod error;
 mod group;
+mod group_configs;
+mod group_types;
 mod kinds;
 mod offsets;
 mod records;
@@ -27,19 +30,26 @@ use std::collections::BTreeMap;
 pub use acl::{AclIndex, AclRecord, Asker, Verdict, matches as acl_matches};
 pub use compression::CompressionType;
 pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
+pub use consumer::{
+    ASSIGNORS, ClassicMember, ConsumerGroupChange, ConsumerMemberRecord, CurrentAssignment, GroupEpochs,
+    MemberState,
+};
 pub use error::{Error, Failure, code};
+pub use group_configs::GROUP_CONFIGS;
 use headwater_model::TimestampMs;
 use headwater_model::acl::AclBinding;
 pub use kinds::StreamKind;
 pub use records::*;
 pub use request::*;
 pub use response::*;
-pub use settings::Settings;
+pub use settings::{MigrationPolicy, Settings};
 pub use topics::is_internal;
 
 use acl::Acls;
+use consumer::ConsumerGroup;
 use context::Context;
 use group::Group;
+use group_configs::GroupConfigs;
 use offsets::Offsets;
 use timers::{Alarm, Timers};
 use topics::Topics;
@@ -62,6 +72,9 @@ pub struct Coordinator {
     cx: Context,
     topics: Topics,
     groups: BTreeMap<String, Group>,
+    /// A group id is here or in `groups`, never in both.
+    consumer_groups: BTreeMap<String, ConsumerGroup>,
+    group_configs: GroupConfigs,
     offsets: Offsets,
     transactions: Transactions,
     timers: Timers,
@@ -74,6 +87,8 @@ impl Coordinator {
             cx: Context::new(settings),
             topics: Topics::default(),
             groups: BTreeMap::new(),
+            consumer_groups: BTreeMap::new(),
+            group_configs: GroupConfigs::default(),
             offsets: Offsets::default(),
             transactions: Transactions::default(),
             timers: Timers::default(),
@@ -103,6 +118,7 @@ impl Coordinator {
                     if let Some(group) = self.groups.get_mut(&id) {
                         group.expire(&mut self.cx);
                     }
+                    self.expire_consumer_group(&id);
                     self.expire_offsets(&id);
                     self.watch_group(&id);
                 }
@@ -138,6 +154,7 @@ impl Coordinator {
             StateRecord::Topic(topic) => self.topics.put(topic),
             StateRecord::TopicDeleted { name, id } => self.forget_topic(&name, &id),
             StateRecord::Group(group) => {
+                self.consumer_groups.remove(&group.group_id);
                 self.groups.insert(group.group_id.clone(), Group::restored(&group, now));
                 self.watch_group(&group.group_id);
             }
@@ -161,6 +178,10 @@ impl Coordinator {
                 self.settle_offsets(&id);
                 self.watch_transaction(&id);
             }
+            StateRecord::ConsumerGroup { group_id, change } => {
+                self.apply_consumer_change(&group_id, &change, now);
+            }
+            StateRecord::GroupConfigs { group_id, configs } => self.group_configs.put(&group_id, configs),
             StateRecord::TransactionDeleted { transactional_id } => {
                 self.transactions.remove(&transactional_id);
                 self.watch_transaction(&transactional_id);
@@ -175,6 +196,8 @@ impl Coordinator {
         let topics = self.topics.iter().cloned().map(StateRecord::Topic);
         let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
         let acls = self.acls.iter().cloned().map(AclRecord).map(StateRecord::Acl);
+        let configs = self.group_configs.snapshot();
+        let groups = configs.chain(groups).chain(self.consumer_snapshot());
         let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
         of_data.chain(acls).collect()
     }

@@ -9,7 +9,7 @@ use headwater_model::{TimestampMs, TopicPartition};
 
 use crate::error::Error;
 use crate::records::{OffsetRecord, StateRecord};
-use crate::request::{NewOffset, OffsetFetch, OffsetFetchGroup};
+use crate::request::{NewOffset, OffsetFetchGroup};
 use crate::response::{FetchedGroup, FetchedOffset};
 
 type Pending = BTreeMap<(String, TopicPartition), OffsetRecord>;
@@ -128,14 +128,9 @@ impl Offsets {
         self.pending.values().flat_map(of_group).map(|(_, partition)| partition).collect()
     }
 
-    pub fn fetch(&self, request: OffsetFetch) -> Vec<FetchedGroup> {
-        let stable = request.require_stable;
-        request.groups.into_iter().map(|group| self.fetch_group(group, stable)).collect()
-    }
-
-    fn fetch_group(
+    pub fn fetch(
         &self,
-        OffsetFetchGroup { group_id, partitions }: OffsetFetchGroup,
+        OffsetFetchGroup { group_id, partitions, .. }: OffsetFetchGroup,
         stable: bool,
     ) -> FetchedGroup {
         let unstable = if stable { self.unstable(&group_id) } else { BTreeSet::new() };
@@ -165,7 +160,7 @@ impl Offsets {
             }
         };
         let offsets = wanted.into_iter().map(fetch).collect();
-        FetchedGroup { group_id, offsets }
+        FetchedGroup { group_id, error: None, offsets }
     }
 
     pub fn snapshot(&self) -> impl Iterator<Item = StateRecord> {

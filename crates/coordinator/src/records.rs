@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
 use crate::acl::AclRecord;
+use crate::consumer::ConsumerGroupChange;
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
@@ -31,7 +32,8 @@ pub enum StateRecord {
         name: String,
         id: TopicId,
     },
-    /// A generation of a group, complete: members with their assignments; none for an empty group.
+    /// A generation of a classic group, complete: members with their assignments; none for an empty group. A group of
+    /// the consumer protocol of this id has become it.
     Group(GroupRecord),
     /// The group and all its offsets are gone.
     GroupDeleted {
@@ -62,6 +64,16 @@ pub enum StateRecord {
     Acl(AclRecord),
     /// The same rule is gone.
     AclDeleted(AclRecord),
+    /// One change of a group of the consumer protocol; a classic group of this id has become it.
+    ConsumerGroup {
+        group_id: String,
+        change: ConsumerGroupChange,
+    },
+    /// All that is set on a group; empty for nothing.
+    GroupConfigs {
+        group_id: String,
+        configs: BTreeMap<String, String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,13 +3,14 @@
 //! Where a version changes behaviour, the difference is a named field (`require_known_member_id`, `implicit`,
 //! `bump_epoch` …), which the broker sets from the version.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::acl::{AclBinding, AclFilter};
 use headwater_model::{Offset, Principal, TopicPartition};
 
-use crate::records::TopicId;
+use crate::records::{TopicId, TopicPartitionId};
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,6 +52,13 @@ pub enum Request {
         types: Vec<String>,
     },
     DescribeGroups(Vec<String>),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeat),
+    DescribeConsumerGroups(Vec<String>),
+    DescribeGroupConfigs(Vec<DescribeGroupConfig>),
+    AlterGroupConfigs {
+        groups: Vec<AlterGroupConfig>,
+        validate_only: bool,
+    },
     DeleteGroups(Vec<String>),
     OffsetCommit(OffsetCommit),
     OffsetFetch(OffsetFetch),
@@ -115,6 +123,21 @@ pub struct AlterConfig {
     pub changes: Vec<(String, ConfigChange)>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribeGroupConfig {
+    pub group_id: String,
+    /// `None` asks for every key.
+    pub keys: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterGroupConfig {
+    pub group_id: String,
+    /// As in [`AlterConfig`].
+    pub replace: bool,
+    pub changes: Vec<(String, ConfigChange)>,
+}
+
 /// One incremental change (KIP-339).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigChange {
@@ -170,6 +193,26 @@ pub struct LeavingMember {
     pub instance_id: Option<String>,
 }
 
+/// KIP-848; what is `None` is as in the heartbeat before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConsumerGroupHeartbeat {
+    pub group_id: String,
+    pub member_id: String,
+    /// 0 joins, −1 leaves, −2 leaves to come back with the same instance id.
+    pub member_epoch: i32,
+    pub instance_id: Option<String>,
+    pub rack_id: Option<String>,
+    pub rebalance_timeout_ms: Option<i32>,
+    pub topics: Option<Vec<String>>,
+    /// Empty for none.
+    pub regex: Option<String>,
+    pub assignor: Option<String>,
+    /// What the member has.
+    pub owned: Option<BTreeSet<TopicPartitionId>>,
+    /// v1 and above (KIP-1082): the member makes its own id.
+    pub names_itself: bool,
+}
+
 /// An offset to remember for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOffset {
@@ -183,10 +226,12 @@ pub struct NewOffset {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetCommit {
     pub group_id: String,
-    /// −1 for a simple consumer.
+    /// −1 for a simple consumer; the member epoch in a group of the consumer protocol.
     pub generation: i32,
     pub member_id: String,
     pub instance_id: Option<String>,
+    /// v9 and above (KIP-848).
+    pub knows_member_epochs: bool,
     pub offsets: Vec<NewOffset>,
 }
 
@@ -200,6 +245,8 @@ pub struct OffsetFetch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetFetchGroup {
     pub group_id: String,
+    /// v9 and above (KIP-848): the member that asks, and its epoch.
+    pub member: Option<(String, i32)>,
     /// `None` asks for every partition with an offset.
     pub partitions: Option<Vec<TopicPartition>>,
 }

@@ -1,12 +1,14 @@
 //! What the coordinator answers: plain fields, errors as [`Error`]; `None` is success.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use headwater_model::acl::AclBinding;
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 
 use crate::configs::ConfigKind;
 use crate::error::{Error, Failure};
-use crate::records::TopicId;
+use crate::records::{TopicId, TopicPartitionId};
 
 /// The answer to the [`crate::Request`] variant of the same name.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +28,10 @@ pub enum Response {
     },
     ListGroups(Vec<GroupListing>),
     DescribeGroups(Vec<GroupDescription>),
+    ConsumerGroupHeartbeat(Result<ConsumerGroupBeat, Failure>),
+    DescribeConsumerGroups(Vec<ConsumerGroupDescription>),
+    DescribeGroupConfigs(Vec<DescribedGroupConfigs>),
+    AlterGroupConfigs(Vec<(String, Result<(), Failure>)>),
     DeleteGroups(Vec<(String, Option<Error>)>),
     OffsetCommit(Vec<PartitionResult>),
     OffsetFetch(Vec<FetchedGroup>),
@@ -82,6 +88,12 @@ pub struct DescribedTopic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedConfigs {
     pub topic: String,
+    pub result: Result<Vec<ConfigEntry>, Failure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedGroupConfigs {
+    pub group_id: String,
     pub result: Result<Vec<ConfigEntry>, Failure>,
 }
 
@@ -154,8 +166,73 @@ pub struct LeftMember {
 pub struct GroupListing {
     pub group_id: String,
     pub protocol_type: String,
-    /// Kafka's names: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`.
+    /// Kafka's names: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`; of the consumer protocol `Empty`,
+    /// `Assigning`, `Reconciling`, `Stable`.
     pub state: &'static str,
+    /// Kafka's names: `classic`, `consumer`.
+    pub kind: &'static str,
+}
+
+/// What a member of the consumer protocol learns (KIP-848).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroupBeat {
+    pub member_id: String,
+    pub member_epoch: i32,
+    /// 0 for who leaves.
+    pub heartbeat_interval_ms: i32,
+    /// `None` when the member knows it.
+    pub assignment: Option<BTreeSet<TopicPartitionId>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroupDescription {
+    pub group_id: String,
+    pub error: Option<Failure>,
+    /// Empty on error.
+    pub state: &'static str,
+    pub epoch: i32,
+    pub assignment_epoch: i32,
+    pub assignor: String,
+    pub members: Vec<ConsumerMemberDescription>,
+}
+
+impl ConsumerGroupDescription {
+    pub(crate) fn unknown(group_id: String) -> Self {
+        let message = format!("group {group_id} is not a consumer group, or does not exist");
+        Self {
+            group_id,
+            error: Some(Failure::new(Error::GroupIdNotFound, message)),
+            state: "",
+            epoch: 0,
+            assignment_epoch: 0,
+            assignor: String::new(),
+            members: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerMemberDescription {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub rack_id: Option<String>,
+    pub epoch: i32,
+    pub client_id: String,
+    pub client_host: String,
+    pub topics: Vec<String>,
+    pub regex: Option<String>,
+    pub assignment: Vec<AssignedTopic>,
+    /// What it should have at the group's assignment epoch.
+    pub target: Vec<AssignedTopic>,
+    /// It speaks the classic protocol.
+    pub is_classic: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssignedTopic {
+    pub id: TopicId,
+    pub name: String,
+    pub partitions: Vec<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +267,8 @@ pub struct PartitionResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedGroup {
     pub group_id: String,
+    /// Why there is nothing for this member.
+    pub error: Option<Error>,
     pub offsets: Vec<FetchedOffset>,
 }
 

@@ -1,5 +1,37 @@
 //! The limits and defaults of the coordinator, named after the broker properties they stand for.
 
+/// Whether groups may change between the classic and the consumer protocol with members in them (KIP-848).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MigrationPolicy {
+    #[default]
+    Bidirectional,
+    Upgrade,
+    Downgrade,
+    Disabled,
+}
+
+impl MigrationPolicy {
+    pub const NAMES: [&str; 4] = ["bidirectional", "upgrade", "downgrade", "disabled"];
+
+    /// The policy of this name, in whatever case.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Bidirectional, Self::Upgrade, Self::Downgrade, Self::Disabled];
+        all.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(name))
+    }
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    pub(crate) fn upgrades(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Upgrade)
+    }
+
+    pub(crate) fn downgrades(self) -> bool {
+        matches!(self, Self::Bidirectional | Self::Downgrade)
+    }
+}
+
 /// What bounds the coordinator; all times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -17,6 +49,18 @@ pub struct Settings {
     pub max_session_timeout_ms: i32,
     /// `group.max.size`: members of one group, those still without a first join included.
     pub max_group_size: usize,
+    /// `group.consumer.session.timeout.ms`, unless the group has its own; with the least and the most it may have.
+    pub consumer_session_timeout_ms: i32,
+    pub consumer_min_session_timeout_ms: i32,
+    pub consumer_max_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`, unless the group has its own; with the least and the most.
+    pub consumer_heartbeat_interval_ms: i32,
+    pub consumer_min_heartbeat_interval_ms: i32,
+    pub consumer_max_heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`
+    pub consumer_max_group_size: usize,
+    /// `group.consumer.migration.policy`
+    pub migration_policy: MigrationPolicy,
     /// `offset.metadata.max.bytes`
     pub max_offset_metadata_bytes: usize,
     /// The most bytes of protocol metadata one member may send in JoinGroup.
@@ -40,6 +84,14 @@ impl Default for Settings {
             min_session_timeout_ms: 6_000,
             max_session_timeout_ms: 1_800_000,
             max_group_size: 2_000,
+            consumer_session_timeout_ms: 45_000,
+            consumer_min_session_timeout_ms: 45_000,
+            consumer_max_session_timeout_ms: 60_000,
+            consumer_heartbeat_interval_ms: 5_000,
+            consumer_min_heartbeat_interval_ms: 5_000,
+            consumer_max_heartbeat_interval_ms: 15_000,
+            consumer_max_group_size: i32::MAX as usize,
+            migration_policy: MigrationPolicy::Bidirectional,
             max_offset_metadata_bytes: 4_096,
             max_member_metadata_bytes: 1 << 20,
             offsets_retention_ms: Some(WEEK),

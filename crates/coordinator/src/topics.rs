@@ -17,6 +17,8 @@ use headwater_model::TopicPartition;
 pub(crate) struct Topics {
     by_name: BTreeMap<String, TopicRecord>,
     names: BTreeMap<TopicId, String>,
+    /// Counts the changes.
+    version: u64,
 }
 
 /// Whether clients should hide the topic: Kafka's own and the registry's.
@@ -47,7 +49,13 @@ impl Topics {
         self.by_id(&id).is_some_and(|topic| (0..topic.partitions).contains(&partition))
     }
 
+    /// Another number after every change, in this process.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     pub fn put(&mut self, topic: TopicRecord) {
+        self.version += 1;
         self.names.insert(topic.id, topic.name.clone());
         if let Some(before) = self.by_name.insert(topic.name.clone(), topic.clone())
             && before.id != topic.id
@@ -57,6 +65,7 @@ impl Topics {
     }
 
     pub fn remove(&mut self, name: &str) {
+        self.version += 1;
         if let Some(topic) = self.by_name.remove(name) {
             self.names.remove(&topic.id);
         }

@@ -1,8 +1,8 @@
-//! Configuration of topics, and what can be seen of the broker's own.
+//! Configuration of topics and groups, and what can be seen of the broker's own.
 
 use headwater_coordinator::{
-    AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Request, Response,
-    TopicResult,
+    AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Failure, Request,
+    Response, TopicResult,
 };
 use headwater_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse as Altered, AlterConfigsResponseData,
@@ -20,6 +20,7 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
+use super::group_configs::{self, GROUP};
 use super::rights;
 use super::{Call, CallError, optional, text, texts};
 use crate::{BROKER_SETTINGS, Config, NODE_ID};
@@ -46,6 +47,7 @@ pub async fn describe(
         let allowed = match resource.resource_type {
             TOPIC => call.check(rights::DESCRIBE_TOPIC_CONFIGS, name),
             BROKER => call.check_cluster(rights::DESCRIBE_CLUSTER_CONFIGS),
+            GROUP => call.check(rights::DESCRIBE_GROUP_CONFIGS, name),
             _ => Ok(()),
         };
         results.push(match resource.resource_type {
@@ -56,6 +58,7 @@ pub async fn describe(
                 .with_error_message(Some(KafkaString::from_static(NOT_ALLOWED))),
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
             BROKER => of_broker(&call.shared.config, resource),
+            GROUP => group_configs::describe(call, resource, request.include_synonyms, documented).await?,
             other => DescribeConfigsResult::default()
                 .with_resource_type(other)
                 .with_resource_name(resource.resource_name)
@@ -67,7 +70,7 @@ pub async fn describe(
 }
 
 fn unknown_resource(kind: i8) -> String {
-    format!("resources of type {kind} have no configuration here: use 2 (topic) or 4 (broker)")
+    format!("resources of type {kind} have no configuration here: use 2 (topic), 4 (broker) or 32 (group)")
 }
 
 async fn of_topic(
@@ -87,7 +90,9 @@ async fn of_topic(
         DescribeConfigsResult::default().with_resource_type(TOPIC).with_resource_name(topic.into());
     Ok(match result {
         Ok(entries) => {
-            let shown = |entry: &ConfigEntry| described_entry(entry, synonyms, documented, call.version);
+            let shown = |entry: &ConfigEntry| {
+                described_entry(entry, SET_ON_TOPIC, synonyms, documented, call.version)
+            };
             response.with_configs(entries.iter().map(shown).collect())
         }
         Err(failure) => {
@@ -96,8 +101,10 @@ async fn of_topic(
     })
 }
 
-fn described_entry(
+/// One key as it is told; `set` is where a value that is not the default comes from.
+pub fn described_entry(
     entry: &ConfigEntry,
+    set_by: i8,
     synonyms: bool,
     documented: bool,
     version: i16,
@@ -108,12 +115,12 @@ fn described_entry(
             .with_value(Some(value.to_owned().into()))
             .with_source(source)
     };
-    let set = (!entry.is_default).then(|| synonym(&entry.value, SET_ON_TOPIC));
+    let set = (!entry.is_default).then(|| synonym(&entry.value, set_by));
     let all = set.into_iter().chain([synonym(entry.default, DEFAULT)]);
     let response = DescribeConfigsResourceResult::default()
         .with_name(entry.name.to_owned().into())
         .with_value(Some(entry.value.clone().into()))
-        .with_config_source(source(entry))
+        .with_config_source(if entry.is_default { DEFAULT } else { set_by })
         .with_synonyms(if synonyms { all.collect() } else { Vec::new() });
     match version >= 3 {
         true => response
@@ -170,6 +177,7 @@ async fn change(
     let allowed = match kind {
         TOPIC => call.check(rights::ALTER_TOPIC_CONFIGS, name),
         BROKER => call.check_cluster(rights::ALTER_CLUSTER_CONFIGS),
+        GROUP => call.check(rights::ALTER_GROUP_CONFIGS, name),
         _ => Ok(()),
     };
     if let Err(code) = allowed {
@@ -177,6 +185,9 @@ async fn change(
     }
     let change = match change {
         Ok(change) if kind == TOPIC => change,
+        Ok(change) if kind == GROUP => {
+            return Ok(outcome(group_configs::alter(call, change, validate_only).await?));
+        }
         Ok(_) => {
             let message = if kind == BROKER { READ_ONLY.to_owned() } else { unknown_resource(kind) };
             return Ok((ErrorCode::InvalidRequest.code(), Some(message.into())));
@@ -186,17 +197,18 @@ async fn change(
     let keys = change.changes.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(", ");
     let alter = Request::AlterConfigs { topics: vec![change], validate_only };
     let Response::AlterConfigs(mut altered) = call.ask(alter).await? else { return Err(call.mismatch()) };
-    Ok(match altered.pop() {
-        Some(TopicResult { result: Err(failure), .. }) => {
-            (failure.error.code(), Some(failure.message.into()))
-        }
-        _ => {
-            if !validate_only {
-                call.changed(rights::ALTER_TOPIC_CONFIGS, name, || Some(keys));
-            }
-            (0, None)
-        }
-    })
+    let altered = altered.pop().map_or(Ok(()), |TopicResult { result, .. }| result.map(drop));
+    if altered.is_ok() && !validate_only {
+        call.changed(rights::ALTER_TOPIC_CONFIGS, name, || Some(keys));
+    }
+    Ok(outcome(altered))
+}
+
+fn outcome(result: Result<(), Failure>) -> Outcome {
+    match result {
+        Ok(()) => (0, None),
+        Err(failure) => (failure.error.code(), Some(failure.message.into())),
+    }
 }
 
 const NOT_ALLOWED: &str = "the client may not do this with the configuration: see headwater acl list";

@@ -6,15 +6,19 @@
 mod access;
 mod acls;
 mod configs;
+mod consumer_groups;
 mod coordinators;
 mod fetch;
+mod group_configs;
 mod groups;
 mod metadata;
+mod offset_fetch;
 mod offsets;
 mod positions;
 mod produce;
 mod rights;
 mod skim;
+mod topic_ids;
 mod topics;
 mod transactions;
 mod versions;
@@ -176,8 +180,8 @@ macro_rules! table {
 pub static APIS: &[Api] = table! {
     ListOffsets 1..=10 ListOffsetsRequestData => positions::list;
     Metadata 0..=13 MetadataRequestData => metadata::metadata;
-    OffsetCommit 2..=9 OffsetCommitRequestData => offsets::commit;
-    OffsetFetch 1..=9 OffsetFetchRequestData => offsets::fetch;
+    OffsetCommit 2..=10 OffsetCommitRequestData => offsets::commit;
+    OffsetFetch 1..=10 OffsetFetchRequestData => offset_fetch::fetch;
     FindCoordinator 0..=6 FindCoordinatorRequestData => coordinators::find;
     JoinGroup 0..=9 JoinGroupRequestData => groups::join;
     Heartbeat 0..=4 HeartbeatRequestData => groups::heartbeat;
@@ -203,6 +207,8 @@ pub static APIS: &[Api] = table! {
     IncrementalAlterConfigs 0..=1 IncrementalAlterConfigsRequestData => configs::alter_incrementally;
     OffsetDelete 0..=0 OffsetDeleteRequestData => offsets::delete;
     DescribeCluster 0..=2 DescribeClusterRequestData => metadata::cluster;
+    ConsumerGroupHeartbeat 0..=1 ConsumerGroupHeartbeatRequestData => consumer_groups::heartbeat;
+    ConsumerGroupDescribe 0..=1 ConsumerGroupDescribeRequestData => consumer_groups::describe;
     DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
     ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;

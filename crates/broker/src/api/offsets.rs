@@ -1,8 +1,7 @@
 //! Committed offsets of groups, by themselves and in transactions.
 
 use headwater_coordinator::{
-    FetchedGroup, FetchedOffset, NewOffset, OffsetCommit, OffsetFetch, OffsetFetchGroup, PartitionResult,
-    Request, Response, TxnOffsetCommit, code,
+    NewOffset, OffsetCommit, PartitionResult, Request, Response, TxnOffsetCommit, code,
 };
 use headwater_model::TopicPartition;
 use headwater_wire::messages::offset_commit_response::{
@@ -11,28 +10,30 @@ use headwater_wire::messages::offset_commit_response::{
 use headwater_wire::messages::offset_delete_response::{
     OffsetDeleteResponseData, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use headwater_wire::messages::offset_fetch_response::{
-    OffsetFetchResponseData, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
-    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
-};
 use headwater_wire::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponseData, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use headwater_wire::messages::{
-    OffsetCommitRequestData, OffsetDeleteRequestData, OffsetFetchRequestData, TxnOffsetCommitRequestData,
+    OffsetCommitRequestData, OffsetDeleteRequestData, TxnOffsetCommitRequestData,
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
 use super::rights::{self, Right};
+use super::topic_ids::TopicIds;
 use super::{Call, CallError, optional, text};
 
-/// KIP-709: offsets of several groups at once.
-const MANY_GROUPS: i16 = 8;
+/// KIP-848: a member commits with its epoch.
+const MEMBER_EPOCHS: i16 = 9;
+/// Topics are named by their ids, in OffsetCommit and OffsetFetch.
+pub const BY_TOPIC_ID: i16 = 10;
 /// KIP-890: the group joins the transaction by committing.
 const IMPLICIT_GROUP: i16 = 5;
 
 /// Neighbours of one topic under the topic's name: the shape of every response here.
-fn by_topic<T>(items: impl IntoIterator<Item = T>, topic: impl Fn(&T) -> &str) -> Vec<(KafkaString, Vec<T>)> {
+pub fn by_topic<T>(
+    items: impl IntoIterator<Item = T>,
+    topic: impl Fn(&T) -> &str,
+) -> Vec<(KafkaString, Vec<T>)> {
     let mut topics: Vec<(KafkaString, Vec<T>)> = Vec::new();
     for item in items {
         match topics.last_mut().filter(|(name, _)| name.as_str() == topic(&item)) {
@@ -71,18 +72,21 @@ pub async fn commit(
     call: &Call,
     request: OffsetCommitRequestData,
 ) -> Result<OffsetCommitResponseData, CallError> {
-    let offsets = request.topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(|partition| NewOffset {
-            partition: TopicPartition::new(topic.name.as_str(), partition.partition_index),
+    let mut topics = TopicIds::new(call, call.version >= BY_TOPIC_ID);
+    let mut offsets = Vec::new();
+    for topic in &request.topics {
+        let indexes = || topic.partitions.iter().map(|partition| partition.partition_index).collect();
+        let Some(name) = topics.name(&topic.name, topic.topic_id, indexes) else { continue };
+        offsets.extend(topic.partitions.iter().map(|partition| NewOffset {
+            partition: TopicPartition::new(name.as_str(), partition.partition_index),
             offset: partition.committed_offset,
             leader_epoch: partition.committed_leader_epoch,
             metadata: optional(&partition.committed_metadata),
-        })
-    });
-    let offsets = offsets.collect::<Vec<_>>();
+        }));
+    }
     if let Err(refusal) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
         let all = offsets.into_iter().map(|offset| offset.partition);
-        return Ok(committed(outcomes(Vec::new(), all, refusal)));
+        return Ok(committed(outcomes(Vec::new(), all, refusal), &topics));
     }
     let (offsets, refused) = readable(call, offsets);
     let commit = OffsetCommit {
@@ -90,26 +94,38 @@ pub async fn commit(
         generation: request.generation_id_or_member_epoch,
         member_id: text(&request.member_id),
         instance_id: optional(&request.group_instance_id),
+        knows_member_epochs: call.version >= MEMBER_EPOCHS,
         offsets,
     };
     let Response::OffsetCommit(results) = call.ask(Request::OffsetCommit(commit)).await? else {
         return Err(call.mismatch());
     };
-    Ok(committed(outcomes(results, refused, rights::READ_TOPIC.refusal())))
+    Ok(committed(outcomes(results, refused, rights::READ_TOPIC.refusal()), &topics))
 }
 
-fn committed(outcomes: Vec<(KafkaString, Vec<Outcome>)>) -> OffsetCommitResponseData {
-    let topics = outcomes.into_iter().map(|(name, partitions)| {
-        let partition = |(partition, code): Outcome| {
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(partition.partition)
-                .with_error_code(code)
-        };
-        OffsetCommitResponseTopic::default()
-            .with_name(name)
-            .with_partitions(partitions.into_iter().map(partition).collect())
+fn committed(outcomes: Vec<(KafkaString, Vec<Outcome>)>, topics: &TopicIds<'_>) -> OffsetCommitResponseData {
+    let known = outcomes.into_iter().filter_map(|(name, partitions)| {
+        let (name, id) = topics.told(name)?;
+        let partition = |(partition, code): Outcome| committed_partition(partition.partition, code);
+        let partitions = partitions.into_iter().map(partition).collect();
+        Some(
+            OffsetCommitResponseTopic::default()
+                .with_name(name)
+                .with_topic_id(id)
+                .with_partitions(partitions),
+        )
     });
-    OffsetCommitResponseData::default().with_topics(topics.collect())
+    let unknown = topics.unknown.iter().map(|(id, partitions)| {
+        let refused = |&index| committed_partition(index, ErrorCode::UnknownTopicId.code());
+        OffsetCommitResponseTopic::default()
+            .with_topic_id(*id)
+            .with_partitions(partitions.iter().map(refused).collect())
+    });
+    OffsetCommitResponseData::default().with_topics(known.chain(unknown).collect())
+}
+
+fn committed_partition(index: i32, code: i16) -> OffsetCommitResponsePartition {
+    OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code)
 }
 
 pub async fn commit_in_transaction(
@@ -163,147 +179,6 @@ fn committed_in_transaction(outcomes: Vec<(KafkaString, Vec<Outcome>)>) -> TxnOf
             .with_partitions(partitions.into_iter().map(partition).collect())
     });
     TxnOffsetCommitResponseData::default().with_topics(topics.collect())
-}
-
-pub async fn fetch(
-    call: &Call,
-    request: OffsetFetchRequestData,
-) -> Result<OffsetFetchResponseData, CallError> {
-    let places = |name: &KafkaString, partitions: &[i32]| {
-        partitions.iter().map(|&index| TopicPartition::new(name.as_str(), index)).collect::<Vec<_>>()
-    };
-    let groups = match call.version >= MANY_GROUPS {
-        true => request
-            .groups
-            .iter()
-            .map(|group| OffsetFetchGroup {
-                group_id: text(&group.group_id),
-                partitions: group.topics.as_ref().map(|topics| {
-                    topics.iter().flat_map(|topic| places(&topic.name, &topic.partition_indexes)).collect()
-                }),
-            })
-            .collect(),
-        false => vec![OffsetFetchGroup {
-            group_id: text(&request.group_id),
-            partitions: request.topics.as_ref().map(|topics| {
-                topics.iter().flat_map(|topic| places(&topic.name, &topic.partition_indexes)).collect()
-            }),
-        }],
-    };
-    let groups = allowed(call, groups);
-    let asked = groups.iter().filter_map(|group| Some(group.as_ref().ok()?.0.clone())).collect();
-    let fetch = OffsetFetch { groups: asked, require_stable: request.require_stable };
-    let Response::OffsetFetch(fetched) = call.ask(Request::OffsetFetch(fetch)).await? else {
-        return Err(call.mismatch());
-    };
-    let mut fetched = fetched.into_iter();
-    let mut response = OffsetFetchResponseData::default();
-    for asked in groups {
-        let outcome = match asked {
-            Ok((asked, refused)) => match fetched.next() {
-                Some(found) => Ok(visible(call, found, asked.partitions.is_none(), refused)),
-                None => return Err(call.mismatch()),
-            },
-            Err(group_id) => Err(group_id),
-        };
-        response = match call.version >= MANY_GROUPS {
-            true => {
-                response.groups.push(outcome.map_or_else(refused_group, group));
-                response
-            }
-            false => match outcome {
-                Ok(group) => response.with_topics(topics(group)),
-                Err(_) => response.with_error_code(rights::DESCRIBE_GROUP.refusal().code()),
-            },
-        };
-    }
-    Ok(response)
-}
-
-/// A group to ask for, with the partitions of it that are refused; or the id of a group that is refused.
-type Asked = Result<(OffsetFetchGroup, Vec<TopicPartition>), String>;
-
-fn allowed(call: &Call, groups: Vec<OffsetFetchGroup>) -> Vec<Asked> {
-    let allowed = |OffsetFetchGroup { group_id, partitions }| {
-        if !call.may(rights::DESCRIBE_GROUP, &group_id) {
-            return Err(group_id);
-        }
-        let Some(partitions) = partitions else {
-            return Ok((OffsetFetchGroup { group_id, partitions: None }, Vec::new()));
-        };
-        let (allowed, refused) =
-            call.part(rights::DESCRIBE_TOPIC, partitions, |partition: &TopicPartition| &partition.topic);
-        Ok((OffsetFetchGroup { group_id, partitions: Some(allowed) }, refused))
-    };
-    groups.into_iter().map(allowed).collect()
-}
-
-/// A group's offsets as the client may see them: with their codes.
-struct Visible {
-    group_id: String,
-    offsets: Vec<(FetchedOffset, i16)>,
-}
-
-fn visible(call: &Call, found: FetchedGroup, all: bool, refused: Vec<TopicPartition>) -> Visible {
-    let FetchedGroup { group_id, mut offsets } = found;
-    if all {
-        offsets.retain(|offset| call.sees(rights::DESCRIBE_TOPIC, &offset.partition.topic));
-    }
-    let nothing = |partition| FetchedOffset {
-        partition,
-        offset: -1,
-        leader_epoch: -1,
-        metadata: String::new(),
-        error: None,
-    };
-    let code_of = |offset: FetchedOffset| {
-        let code = code(offset.error);
-        (offset, code)
-    };
-    let refusal = rights::DESCRIBE_TOPIC.refusal().code();
-    let refused = refused.into_iter().map(|partition| (nothing(partition), refusal));
-    Visible { group_id, offsets: offsets.into_iter().map(code_of).chain(refused).collect() }
-}
-
-fn refused_group(group_id: String) -> OffsetFetchResponseGroup {
-    let code = rights::DESCRIBE_GROUP.refusal().code();
-    OffsetFetchResponseGroup::default().with_group_id(group_id.into()).with_error_code(code)
-}
-
-fn group(Visible { group_id, offsets }: Visible) -> OffsetFetchResponseGroup {
-    let topics =
-        by_topic(offsets, |(offset, _)| &offset.partition.topic).into_iter().map(|(name, offsets)| {
-            let partition = |(offset, code): (FetchedOffset, i16)| {
-                OffsetFetchResponsePartitions::default()
-                    .with_partition_index(offset.partition.partition)
-                    .with_committed_offset(offset.offset)
-                    .with_committed_leader_epoch(offset.leader_epoch)
-                    .with_metadata(Some(offset.metadata.into()))
-                    .with_error_code(code)
-            };
-            OffsetFetchResponseTopics::default()
-                .with_name(name)
-                .with_partitions(offsets.into_iter().map(partition).collect())
-        });
-    OffsetFetchResponseGroup::default().with_group_id(group_id.into()).with_topics(topics.collect())
-}
-
-fn topics(group: Visible) -> Vec<OffsetFetchResponseTopic> {
-    let offsets = by_topic(group.offsets, |(offset, _)| &offset.partition.topic);
-    let topics = offsets.into_iter().map(|(name, offsets)| {
-        let partition = |(offset, code): (FetchedOffset, i16)| {
-            OffsetFetchResponsePartition::default()
-                .with_partition_index(offset.partition.partition)
-                .with_committed_offset(offset.offset)
-                .with_committed_leader_epoch(offset.leader_epoch)
-                .with_metadata(Some(offset.metadata.into()))
-                .with_error_code(code)
-        };
-        OffsetFetchResponseTopic::default()
-            .with_name(name)
-            .with_partitions(offsets.into_iter().map(partition).collect())
-    });
-    topics.collect()
 }
 
 pub async fn delete(

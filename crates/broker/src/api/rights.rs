@@ -42,6 +42,8 @@ rights! {
     DESCRIBE_TOPIC_CONFIGS = DescribeConfigs Topic;
     ALTER_TOPIC_CONFIGS = AlterConfigs Topic;
     READ_GROUP = Read Group;
+    DESCRIBE_GROUP_CONFIGS = DescribeConfigs Group;
+    ALTER_GROUP_CONFIGS = AlterConfigs Group;
     DELETE_GROUP = Delete Group;
     DESCRIBE_GROUP = Describe Group;
     WRITE_TRANSACTIONAL_ID = Write TransactionalId;
@@ -88,15 +90,17 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     CreateTopics: CREATE_TOPIC, CREATE_CLUSTER, DESCRIBE_TOPIC_CONFIGS;
     CreatePartitions: ALTER_TOPIC;
     DeleteTopics: DESCRIBE_TOPIC, DELETE_TOPIC;
-    DescribeConfigs: DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS;
-    AlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS;
-    IncrementalAlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS;
+    DescribeConfigs: DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS, DESCRIBE_GROUP_CONFIGS;
+    AlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
+    IncrementalAlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
     // Groups. Who may DESCRIBE the cluster sees all groups.
     FindCoordinator: DESCRIBE_GROUP, DESCRIBE_TRANSACTIONAL_ID;
     JoinGroup: READ_GROUP;
     SyncGroup: READ_GROUP;
     Heartbeat: READ_GROUP;
     LeaveGroup: READ_GROUP;
+    ConsumerGroupHeartbeat: READ_GROUP, DESCRIBE_TOPIC;
+    ConsumerGroupDescribe: DESCRIBE_GROUP, DESCRIBE_TOPIC;
     DescribeGroups: DESCRIBE_GROUP;
     ListGroups: DESCRIBE_CLUSTER, DESCRIBE_GROUP;
     DeleteGroups: DELETE_GROUP;

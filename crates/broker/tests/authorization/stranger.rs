@@ -113,7 +113,7 @@ async fn topics(stranger: &mut Stranger) {
 }
 
 async fn configs(stranger: &mut Stranger) {
-    let kinds = [(2, "orders"), (4, "1")];
+    let kinds = [(2, "orders"), (4, "1"), (32, "readers")];
     let resources = kinds.map(|(kind, name)| {
         DescribeConfigsResource::default()
             .with_resource_type(kind)
@@ -121,7 +121,7 @@ async fn configs(stranger: &mut Stranger) {
             .with_configuration_keys(None)
     });
     let describe = DescribeConfigsRequestData::default().with_resources(resources.to_vec());
-    let refused = &[TOPIC, CLUSTER];
+    let refused = &[TOPIC, CLUSTER, GROUP];
     stranger.gets(describe, 4, refused, |a| a.results.iter().map(|one| one.error_code).collect()).await;
     use headwater_wire::messages::{alter_configs_request, incremental_alter_configs_request};
     let resources = kinds.map(|(kind, name)| {
@@ -157,6 +157,10 @@ async fn groups(stranger: &mut Stranger) {
     stranger.gets(beat, 4, &[GROUP], |answer| vec![answer.error_code]).await;
     let leave = LeaveGroupRequestData::default().with_group_id(named("readers"));
     stranger.gets(leave, 5, &[GROUP], |answer| vec![answer.error_code]).await;
+    let beat = ConsumerGroupHeartbeatRequestData::default().with_group_id(named("readers"));
+    stranger.gets(beat, 1, &[GROUP], |answer| vec![answer.error_code]).await;
+    let describe = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![named("readers")]);
+    stranger.gets(describe, 1, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
     let describe = DescribeGroupsRequestData::default().with_groups(vec![named("readers"), named("nobody")]);
     let codes =
         |answer: &DescribeGroupsResponseData| answer.groups.iter().map(|group| group.error_code).collect();

@@ -52,6 +52,8 @@ messages! {
     LeaveGroup LeaveGroupRequestData LeaveGroupResponseData;
     SyncGroup SyncGroupRequestData SyncGroupResponseData;
     DescribeGroups DescribeGroupsRequestData DescribeGroupsResponseData;
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequestData ConsumerGroupHeartbeatResponseData;
+    ConsumerGroupDescribe ConsumerGroupDescribeRequestData ConsumerGroupDescribeResponseData;
     ListGroups ListGroupsRequestData ListGroupsResponseData;
     ApiVersions ApiVersionsRequestData ApiVersionsResponseData;
     CreateTopics CreateTopicsRequestData CreateTopicsResponseData;

@@ -25,6 +25,13 @@ impl Node {
         Self::wait(Command::new(HEADWATER).args(up(listen)).arg("--data-dir").arg(data_dir))
     }
 
+    /// With settings of the broker, as `KEY=VALUE`.
+    pub fn start_set(data_dir: &Path, listen: &str, settings: &[&str]) -> Self {
+        let mut command = Command::new(HEADWATER);
+        command.args(up(listen)).arg("--data-dir").arg(data_dir);
+        Self::wait(settings.iter().fold(&mut command, |command, setting| command.args(["--config", setting])))
+    }
+
     /// What `command` starts must become the node in the end; it gets the arguments but for the directory.
     pub fn start_with(command: &mut Command) -> Self {
         Self::wait(command.args(up("127.0.0.1:0")))
@@ -143,6 +150,17 @@ pub fn kafka() -> Option<String> {
     let found = std::env::var("HEADWATER_TEST_BOOTSTRAP").ok();
     if found.is_none() {
         missing("HEADWATER_TEST_BOOTSTRAP is not set; `cargo xtask test` starts an Apache Kafka and sets it");
+    }
+    found
+}
+
+/// The jars of Apache Kafka, clients included, that `cargo xtask test` has fetched.
+pub fn kafka_jars() -> Option<PathBuf> {
+    let found = std::env::var_os("HEADWATER_TEST_KAFKA_JARS").map(PathBuf::from);
+    if found.is_none() {
+        missing(
+            "HEADWATER_TEST_KAFKA_JARS is not set; `cargo xtask test` fetches Apache Kafka's jars and sets it",
+        );
     }
     found
 }

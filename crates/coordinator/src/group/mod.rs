@@ -4,6 +4,7 @@
 //! assignments mean. Durable is the last generation that became stable or empty ([`Group::persisted`]), so members go on
 //! with heartbeats after a restart; who is about to join is not durable.
 
+mod handover;
 mod join;
 mod rebalance;
 mod sync;
@@ -123,17 +124,21 @@ impl Group {
     }
 
     fn persist(&mut self, cx: &mut Context) {
-        let record = GroupRecord {
+        let record = self.record(cx.now);
+        self.persisted = Some(record.clone());
+        cx.append(StateRecord::Group(record));
+    }
+
+    fn record(&self, timestamp: TimestampMs) -> GroupRecord {
+        GroupRecord {
             group_id: self.id.clone(),
             generation: self.generation,
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
             members: self.members.values().map(|member| member.record.clone()).collect(),
-            timestamp: cx.now,
-        };
-        self.persisted = Some(record.clone());
-        cx.append(StateRecord::Group(record));
+            timestamp,
+        }
     }
 
     pub fn persisted(&self) -> Option<&GroupRecord> {
@@ -230,6 +235,7 @@ impl Group {
             group_id: self.id.clone(),
             protocol_type: self.protocol_type.clone(),
             state: self.state.name(),
+            kind: "classic",
         }
     }
 

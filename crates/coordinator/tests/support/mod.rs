@@ -92,7 +92,8 @@ impl Bench {
     }
 
     pub fn replayed(&self) -> Coordinator {
-        let mut other = Coordinator::new(settings(99));
+        // Another seed each time, or ids repeat.
+        let mut other = Coordinator::new(settings(99 + self.next_ticket));
         for record in &self.log {
             other.apply(record, self.now);
         }
@@ -166,6 +167,7 @@ impl Bench {
             generation,
             member_id: member.into(),
             instance_id: None,
+            knows_member_epochs: true,
             offsets,
         })) {
             Response::OffsetCommit(results) => results[0].error,
@@ -174,8 +176,11 @@ impl Bench {
     }
 
     pub fn fetch(&mut self, group: &str, number: i32, require_stable: bool) -> Result<i64, Error> {
-        let groups =
-            vec![OffsetFetchGroup { group_id: group.into(), partitions: Some(vec![partition(number)]) }];
+        let groups = vec![OffsetFetchGroup {
+            group_id: group.into(),
+            member: None,
+            partitions: Some(vec![partition(number)]),
+        }];
         match self.ask(Request::OffsetFetch(OffsetFetch { groups, require_stable })) {
             Response::OffsetFetch(groups) => match groups[0].offsets[0].error {
                 Some(error) => Err(error),

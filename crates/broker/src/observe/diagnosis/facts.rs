@@ -36,9 +36,14 @@ impl Answers {
 async fn groups(shared: &Shared) -> Option<Vec<(GroupDescription, FetchedGroup)>> {
     let list = Request::ListGroups { states: Vec::new(), types: Vec::new() };
     let Response::ListGroups(listed) = ask(shared, list, PATIENCE).await? else { return None };
-    let ids: Vec<String> = listed.into_iter().map(|group| group.group_id).collect();
+    // Of a consumer group with members there is nothing to say; one without is described as any other.
+    let listed = listed.into_iter().filter(|group| group.kind == "classic" || group.state == "Empty");
+    let ids: Vec<String> = listed.map(|group| group.group_id).collect();
     let fetched = OffsetFetch {
-        groups: ids.iter().map(|id| OffsetFetchGroup { group_id: id.clone(), partitions: None }).collect(),
+        groups: ids
+            .iter()
+            .map(|id| OffsetFetchGroup { group_id: id.clone(), member: None, partitions: None })
+            .collect(),
         require_stable: false,
     };
     let described = ask(shared, Request::DescribeGroups(ids), PATIENCE).await?;

@@ -1,0 +1,152 @@
+//! What members ask for, as topics that exist: names, and regular expressions over names (RE2 syntax).
+//!
+//! Owns the limits of an expression. It is matched against whole names, and again whenever topics come or go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regex::{Regex, RegexBuilder};
+
+use super::ConsumerGroup;
+use super::records::ConsumerMemberRecord;
+use crate::error::{Error, Failure};
+use crate::records::TopicId;
+use crate::topics::Topics;
+
+/// The most memory one compiled expression may take.
+const COMPILED_BYTES: usize = 1 << 20;
+
+/// A regular expression and the topics it matches.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    regex: Regex,
+    topics: BTreeSet<String>,
+}
+
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(COMPILED_BYTES).dfa_size_limit(COMPILED_BYTES).build()
+}
+
+impl Pattern {
+    /// # Errors
+    /// `INVALID_REGULAR_EXPRESSION`, with the reason.
+    pub fn new(pattern: &str) -> Result<Self, Failure> {
+        // By itself first: "a)(b" must not become legal by what surrounds it.
+        let regex = compile(pattern).and_then(|_| compile(&format!("^(?:{pattern})$")));
+        let regex = regex.map_err(|reason| {
+            let message =
+                format!("SubscribedTopicRegex '{pattern}' is not a valid regular expression: {reason}");
+            Failure::new(Error::InvalidRegularExpression, message)
+        })?;
+        Ok(Self { regex, topics: BTreeSet::new() })
+    }
+
+    fn resolve(&mut self, topics: &Topics) {
+        let names = topics.iter().map(|topic| topic.name.as_str());
+        self.topics = names.filter(|name| self.regex.is_match(name)).map(str::to_owned).collect();
+    }
+}
+
+/// FNV-1a: a digest that is the same in every build.
+struct Digest(u64);
+
+impl Digest {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl ConsumerGroup {
+    /// Resolves the expressions of all members, again if topics have come or gone since.
+    pub(super) fn resolve(&mut self, topics: &Topics) {
+        let used: BTreeSet<&String> =
+            self.members.values().filter_map(|member| member.record.regex.as_ref()).collect();
+        self.patterns.retain(|pattern, _| used.contains(pattern));
+        let changed = self.topics_version != Some(topics.version());
+        for text in used {
+            if let Some(pattern) = self.patterns.get_mut(text) {
+                if changed {
+                    pattern.resolve(topics);
+                }
+            } else if let Ok(mut pattern) = Pattern::new(text) {
+                pattern.resolve(topics);
+                self.patterns.insert(text.clone(), pattern);
+            }
+        }
+    }
+
+    /// The names that a member reads, whether they exist or not.
+    fn names<'a>(&'a self, member: &'a ConsumerMemberRecord) -> impl Iterator<Item = &'a String> {
+        let pattern = member.regex.as_ref().and_then(|regex| self.patterns.get(regex));
+        member.topics.iter().chain(pattern.into_iter().flat_map(|pattern| &pattern.topics))
+    }
+
+    /// The topics that a member reads and that exist.
+    pub(super) fn subscribed(&self, member: &ConsumerMemberRecord, topics: &Topics) -> BTreeSet<TopicId> {
+        self.names(member).filter_map(|name| Some(topics.get(name)?.id)).collect()
+    }
+
+    pub fn subscribes_to(&self, topic: &str) -> bool {
+        let matches = |regex: &String| Pattern::new(regex).is_ok_and(|pattern| pattern.regex.is_match(topic));
+        let mut records = self.members.values().map(|member| &member.record);
+        records.any(|record| record.topics.contains(topic) || record.regex.as_ref().is_some_and(matches))
+    }
+
+    /// Whether topics have come or gone since the group looked.
+    pub(super) fn looks_at_old_topics(&self, topics: &Topics) -> bool {
+        self.topics_version != Some(topics.version())
+    }
+
+    /// A digest of the topics that anybody reads and of their partitions.
+    pub(super) fn metadata_hash(&self, topics: &Topics) -> u64 {
+        let mut names = BTreeSet::new();
+        for (record, _) in self.subscriptions() {
+            names.extend(self.names(record));
+        }
+        let mut digest = Digest(0xcbf2_9ce4_8422_2325);
+        for topic in names.into_iter().filter_map(|name| topics.get(name)) {
+            digest.add(&topic.id);
+            digest.add(&topic.partitions.to_be_bytes());
+        }
+        digest.0
+    }
+
+    /// The members by what they ask for; a group has few different subscriptions.
+    pub(super) fn subscriptions(&self) -> Vec<(&ConsumerMemberRecord, Vec<&str>)> {
+        type Members<'a> = (&'a ConsumerMemberRecord, Vec<&'a str>);
+        let mut kinds: BTreeMap<(&BTreeSet<String>, &Option<String>), Members<'_>> = BTreeMap::new();
+        for (id, member) in &self.members {
+            let record = &member.record;
+            let kind = kinds.entry((&record.topics, &record.regex)).or_insert_with(|| (record, Vec::new()));
+            kind.1.push(id);
+        }
+        kinds.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        Pattern::new(pattern).unwrap().regex.is_match(name)
+    }
+
+    #[test]
+    fn an_expression_matches_whole_names() {
+        assert!(matches("ord.*", "orders"));
+        assert!(!matches("ord", "orders"));
+        assert!(matches("a|ab", "ab"));
+        assert!(matches("^orders$", "orders"));
+    }
+
+    #[test]
+    fn what_is_no_expression_or_too_large_is_refused_with_the_reason() {
+        for pattern in ["[", "a)(b", "(?=x)", "(a{1000}){1000}"] {
+            let failure = Pattern::new(pattern).unwrap_err();
+            assert_eq!(failure.error, Error::InvalidRegularExpression, "{pattern}");
+            assert!(failure.message.contains(pattern), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What holds for a group of either type, classic or consumer: whether it is there, lives, reads a topic, may commit.
+//!
+//! Offsets belong to a group id and outlast a change of its type.
+
+use headwater_model::TimestampMs;
+
+use crate::Coordinator;
+use crate::consumer::Committer;
+use crate::error::Error;
+use crate::group::Group;
+use crate::request::{NewOffset, OffsetFetch, OffsetFetchGroup};
+use crate::response::FetchedGroup;
+
+impl Coordinator {
+    pub(crate) fn has_group(&self, id: &str) -> bool {
+        self.groups.contains_key(id) || self.consumer_groups.contains_key(id)
+    }
+
+    pub(crate) fn has_members(&self, id: &str) -> bool {
+        self.groups.get(id).is_some_and(|group| !group.is_empty())
+            || self.consumer_groups.get(id).is_some_and(|group| !group.is_empty())
+    }
+
+    /// When the group got into its durable state; `None` without one.
+    pub(crate) fn group_changed_ms(&self, id: &str) -> Option<TimestampMs> {
+        let classic = self.groups.get(id).and_then(Group::persisted).map(|record| record.timestamp);
+        classic.or_else(|| Some(self.consumer_groups.get(id)?.changed_ms()))
+    }
+
+    pub(crate) fn group_deadline(&self, id: &str) -> Option<TimestampMs> {
+        let classic = self.groups.get(id).and_then(Group::deadline);
+        classic.or_else(|| self.consumer_groups.get(id)?.deadline())
+    }
+
+    /// Whether a member reads this topic; `None` when its subscription cannot be read.
+    pub(crate) fn group_subscribes_to(&self, id: &str, topic: &str) -> Option<bool> {
+        match (self.groups.get(id), self.consumer_groups.get(id)) {
+            (Some(group), _) if !group.is_empty() => group.subscribes_to(topic),
+            (_, Some(group)) => Some(group.subscribes_to(topic)),
+            _ => Some(false),
+        }
+    }
+
+    /// Whether offsets may be committed in this name; counts as a heartbeat of a classic member.
+    pub(crate) fn check_commit(&mut self, group_id: &str, who: Committer<'_>) -> Result<(), Error> {
+        let Committer { member_id, instance_id, epoch, transactional, .. } = who;
+        if group_id.is_empty() {
+            return Err(Error::InvalidGroupId);
+        }
+        if let Some(group) = self.groups.get_mut(group_id) {
+            return group.check_commit(self.cx.now, member_id, instance_id, epoch, transactional);
+        }
+        match self.consumer_groups.get(group_id) {
+            Some(group) => group.check_commit(who),
+            None if epoch < 0 => Ok(()),
+            None => Err(Error::IllegalGeneration),
+        }
+    }
+
+    /// What is wrong with one offset: by itself, or because its partition is not the member's.
+    pub(crate) fn check_offset(
+        &self,
+        group_id: &str,
+        who: Committer<'_>,
+        offset: &NewOffset,
+    ) -> Result<(), Error> {
+        let metadata = offset.metadata.as_ref().map_or(0, String::len);
+        if metadata > self.cx.settings.max_offset_metadata_bytes {
+            return Err(Error::OffsetMetadataTooLarge);
+        }
+        let partition = self.topics.partition_id(&offset.partition);
+        if let Some(group) = self.consumer_groups.get(group_id) {
+            group.check_partition(who, partition)?;
+        }
+        partition.map(drop).ok_or(Error::UnknownTopicOrPartition)
+    }
+
+    pub(crate) fn fetch_offsets(&self, fetch: OffsetFetch) -> Vec<FetchedGroup> {
+        let stable = fetch.require_stable;
+        fetch.groups.into_iter().map(|group| self.fetch_of_group(group, stable)).collect()
+    }
+
+    fn fetch_of_group(&self, fetch: OffsetFetchGroup, stable: bool) -> FetchedGroup {
+        let allowed = match (&fetch.member, self.consumer_groups.get(&fetch.group_id)) {
+            (Some((member, epoch)), Some(group)) => group.check_fetch(member, *epoch),
+            _ => Ok(()),
+        };
+        match allowed {
+            Ok(()) => self.offsets.fetch(fetch, stable),
+            Err(error) => FetchedGroup { group_id: fetch.group_id, error: Some(error), offsets: Vec::new() },
+        }
+    }
+}
