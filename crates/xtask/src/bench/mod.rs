@@ -6,7 +6,7 @@
 mod cases;
 mod context;
 mod flushes;
-mod java;
+pub mod java;
 pub mod librdkafka;
 mod machine;
 mod openloop;

@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_pass_that_fails_now_is_lost_and_stays_on_the_list() {
-        let mut ledger = Ledger::parse("# head\nrd 0001 passed passed 1\nrd 0002 failed passed 1\n").expect("read");
+        let mut ledger =
+            Ledger::parse("# head\nrd 0001 passed passed 1\nrd 0002 failed passed 1\n").expect("read");
         let run = [ran("0001", Outcome::Failed), ran("0002", Outcome::Failed), ran("0003", Outcome::Passed)];
         let verdict = ledger.judge("rd", Side::Ours, &run);
         assert!(verdict.is_worse());

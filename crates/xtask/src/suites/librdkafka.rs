@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::ledger::{Ledger, Outcome};
-use super::servers;
 use super::{Choice, Ran};
+use super::{scripts, servers};
 use crate::bench::librdkafka::{VERSION, WITHOUT, copy_source, run as build_step, source};
 use crate::bench::process::{self, Owned};
 use crate::kafka;
@@ -23,6 +23,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 const AT_ONCE: usize = 2;
 /// Compression is tested with gzip: without zlib the suite would skip it.
 const WITH: &str = "--disable-zlib";
+/// Kafka's own default: without it the first member is assigned everything before the others come.
+const KAFKAS_DELAY_MS: &str = "3000";
 /// Producing, consuming, groups, transactions and admin within three minutes, and nothing that mostly waits.
 const QUICK: [&str; 20] = [
     "0001", "0002", "0003", "0005", "0008", "0012", "0013", "0014", "0017", "0022", "0031", "0039", "0052",
@@ -59,11 +61,17 @@ pub fn run(choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
             continue;
         }
         let dir = work.join(scenario);
-        let properties = [("num.partitions", "4"), ("auto.create.topics.enable", on_use)];
+        let properties = [
+            ("num.partitions", "4"),
+            ("auto.create.topics.enable", on_use),
+            ("group.initial.rebalance.delay.ms", KAFKAS_DELAY_MS),
+        ];
         let server = servers::start(choice, &dir, &properties)?;
         let conf = dir.join("test.conf");
         fs::write(&conf, format!("bootstrap.servers={}\ntest.timeout.multiplier=2\n", server.bootstrap))?;
-        let batch = Batch { tree: &tree, dir: &dir, conf: &conf, scenario };
+        let scripts = scripts::write(&dir)?;
+        let brokers = &server.bootstrap;
+        let batch = Batch { tree: &tree, dir: &dir, conf: &conf, scenario, scripts: &scripts, brokers };
         ran.extend(batch.run(&tests, ledger)?);
         server.stop()?;
     }
@@ -89,6 +97,9 @@ struct Batch<'a> {
     dir: &'a Path,
     conf: &'a Path,
     scenario: &'a str,
+    /// Kafka's own scripts, which some tests call.
+    scripts: &'a Path,
+    brokers: &'a str,
 }
 
 impl Batch<'_> {
@@ -129,12 +140,14 @@ impl Batch<'_> {
         command.current_dir(self.tree.join("tests")).args(["-p1", "-L"]);
         command.env("LD_LIBRARY_PATH", "../src:../src-cpp").env_remove("CI");
         command.env("TESTS", number).env("TEST_SCENARIO", self.scenario).env("TEST_REPORT", &report);
+        command.env("KAFKA_PATH", self.scripts).env("BROKERS", self.brokers);
         command.env("RDKAFKA_TEST_CONF", self.conf).env("TEST_KAFKA_VERSION", kafka::VERSION);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let begun = Instant::now();
         let ended = Owned::spawn(&mut command)?.finish(LIMIT);
         let seconds = begun.elapsed().as_secs();
-        let report: Option<Value> = fs::read(&report).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let report: Option<Value> =
+            fs::read(&report).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let mut ran = Vec::new();
         for test in tests.iter().filter(|test| test.number() == number) {
             let state = report.as_ref().and_then(|report| report["tests"][&test.name]["state"].as_str());

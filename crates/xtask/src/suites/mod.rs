@@ -6,6 +6,7 @@
 mod ledger;
 mod librdkafka;
 mod page;
+mod scripts;
 mod servers;
 
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ pub struct Ran {
 }
 
 pub fn run(options: Options) -> Result<()> {
-    let mut ledger = Ledger::read()?;
+    let ledger = Ledger::read()?;
     let (suite, choice) = match options.suite {
         Suite::Page => return page::write(&ledger),
         Suite::Librdkafka(choice) => ("librdkafka", choice),
@@ -79,6 +80,8 @@ pub fn run(options: Options) -> Result<()> {
     let verdict = ledger.judge(suite, choice.side(), &ran);
     print!("{verdict}");
     if choice.write {
+        // Another run may have written meanwhile.
+        let mut ledger = Ledger::read()?;
         ledger.take(suite, choice.side(), &ran);
         ledger.write()?;
         page::write(&ledger)?;

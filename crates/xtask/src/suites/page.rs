@@ -39,7 +39,8 @@ fn page(ledger: &Ledger) -> String {
     }
     let mut page = HEAD.to_owned();
     for (suite, rows) in suites {
-        let count = |of: fn(&Row) -> Outcome| rows.iter().filter(|(_, row)| of(row) == Outcome::Passed).count();
+        let count =
+            |of: fn(&Row) -> Outcome| rows.iter().filter(|(_, row)| of(row) == Outcome::Passed).count();
         let (ours, kafkas) = (count(|row| row.ours), count(|row| row.kafkas));
         // Writing to a string does not fail.
         let _ = writeln!(page, "\n## {suite}\n");
