@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headwater_coordinator::ConfigKind;
 use thiserror::Error;
 
 use crate::Config;
@@ -148,6 +149,17 @@ impl BrokerSetting {
             Kind::Text { .. } => return Err(illegal("something".to_owned())),
         }
         Ok(())
+    }
+}
+
+impl BrokerSetting {
+    /// The type that clients show.
+    pub fn config_kind(&self) -> ConfigKind {
+        match self.kind {
+            Kind::Whole { .. } => ConfigKind::Long,
+            Kind::Switch { .. } => ConfigKind::Boolean,
+            Kind::Text { .. } => ConfigKind::String,
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Raw, batch_of, start};
+use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
+use headwater_wire::messages::describe_configs_response::DescribeConfigsResult;
 use headwater_wire::messages::describe_producers_request::TopicRequest;
 use headwater_wire::messages::describe_producers_response::ProducerState;
 use headwater_wire::messages::elect_leaders_request;
@@ -187,4 +189,85 @@ async fn delegation_tokens_are_disabled() {
     let code = ErrorCode::DelegationTokenAuthDisabled.code();
     assert_eq!(raw.call(&CreateDelegationTokenRequestData::default(), 3).await.error_code, code);
     assert_eq!(raw.call(&DescribeDelegationTokenRequestData::default(), 3).await.error_code, code);
+}
+
+#[tokio::test]
+async fn more_than_one_replica_is_refused_with_the_number_of_brokers() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let topic = CreatableTopic::default().with_name(t()).with_num_partitions(1).with_replication_factor(3);
+    let response = raw.call(&CreateTopicsRequestData::default().with_topics(vec![topic]), 5).await;
+    assert_eq!(response.topics[0].error_code, ErrorCode::InvalidReplicationFactor.code());
+    let message = response.topics[0].error_message.as_ref().unwrap().as_str();
+    assert!(message.contains("there is 1 broker"), "{message}");
+}
+
+#[tokio::test]
+async fn acks_all_is_refused_where_more_replicas_must_be_in_sync_than_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let config = create_topics_request::CreatableTopicConfig::default()
+        .with_name(KafkaString::from_static("min.insync.replicas"))
+        .with_value(Some(KafkaString::from_static("2")));
+    let topic = CreatableTopic::default()
+        .with_name(t())
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(vec![config]);
+    let created = raw.call(&CreateTopicsRequestData::default().with_topics(vec![topic]), 5).await;
+    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+    let request = common::produce(None, "t", 0, common::batch(&["v"]));
+    for (acks, code) in [(-1, ErrorCode::NotEnoughReplicas), (1, ErrorCode::None)] {
+        let response = raw.call(&request.clone().with_acks(acks), 9).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, code.code(), "acks={acks}");
+    }
+}
+
+async fn configs(raw: &mut Raw, kind: i8, name: &str) -> DescribeConfigsResult {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(name.to_owned().into())
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequestData::default()
+        .with_resources(vec![resource])
+        .with_include_synonyms(true)
+        .with_include_documentation(true);
+    raw.call(&request, 4).await.results.remove(0)
+}
+
+#[tokio::test]
+async fn the_brokers_configuration_has_types_sources_and_the_defaults_of_topics() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let of_broker = configs(&mut raw, 4, "1").await;
+    let entry = |name: &str| of_broker.configs.iter().find(|entry| entry.name.as_str() == name).unwrap();
+    let retention = entry("log.retention.ms");
+    assert_eq!((retention.config_type, retention.config_source, retention.read_only), (5, 5, true));
+    assert_eq!(retention.value.as_ref().unwrap().as_str(), "604800000");
+    assert_eq!(entry("auto.create.topics.enable").config_type, 1);
+    assert!(!entry("log.dirs").documentation.as_ref().unwrap().is_empty());
+    let names: Vec<_> = of_broker.configs.iter().map(|entry| entry.name.as_str()).collect();
+    assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+
+    let of_topic = configs(&mut raw, 2, "t").await;
+    let policy = of_topic.configs.iter().find(|entry| entry.name.as_str() == "cleanup.policy").unwrap();
+    let synonyms: Vec<_> = policy.synonyms.iter().map(|synonym| synonym.name.as_str()).collect();
+    assert_eq!(synonyms, ["log.cleanup.policy"]);
+}
+
+#[tokio::test]
+async fn resources_that_nothing_is_set_on_are_described_as_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (kind, name) in [(4, ""), (8, "1"), (16, "subscription"), (32, "group")] {
+        let described = configs(&mut raw, kind, name).await;
+        assert_eq!((described.error_code, described.configs.len()), (0, 0), "{kind} {name}");
+    }
+    assert_eq!(configs(&mut raw, 4, "7").await.error_code, ErrorCode::InvalidRequest.code());
+    assert_eq!(configs(&mut raw, 99, "x").await.error_code, ErrorCode::InvalidRequest.code());
 }

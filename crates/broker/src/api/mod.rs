@@ -3,7 +3,9 @@
 //! A handler gets a decoded request and returns a response; the table does the rest. What is not in the table
 //! is not offered by ApiVersions, and asking for it ends the connection, as Apache Kafka does.
 
+mod broker_configs;
 mod config_resources;
+mod config_synonyms;
 mod configs;
 mod coordinators;
 mod delegation_tokens;

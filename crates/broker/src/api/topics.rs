@@ -3,7 +3,7 @@
 use headwater_coordinator::{
     ConfigEntry, DeletedTopic, NewPartitions, NewTopic, Request, Response, TopicRef, TopicResult,
 };
-use headwater_wire::ErrorCode;
+use headwater_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use headwater_wire::messages::create_partitions_response::{
     CreatePartitionsResponseData, CreatePartitionsTopicResult,
 };
@@ -15,11 +15,13 @@ use headwater_wire::messages::delete_topics_response::{DeletableTopicResult, Del
 use headwater_wire::messages::{
     CreatePartitionsRequestData, CreateTopicsRequestData, DeleteTopicsRequestData,
 };
+use headwater_wire::{ErrorCode, KafkaString};
 
 use super::configs::source;
 use super::{Call, CallError, optional, text, uuid};
 use crate::NODE_ID;
 
+const ONE_REPLICA: &str = "every partition has one replica, on the only broker, which is 1";
 /// From here on topics are deleted by name or id.
 const BY_ID: i16 = 6;
 
@@ -35,10 +37,14 @@ pub async fn create(
         CreatableTopicResult::default()
             .with_name(topic.name)
             .with_error_code(ErrorCode::InvalidReplicaAssignment.code())
-            .with_error_message(Some(format!("every partition has one replica, on node {NODE_ID}").into()))
+            .with_error_message(Some(KafkaString::from_static(ONE_REPLICA)))
     });
     let topics = results.into_iter().map(created).chain(impossible).collect();
     Ok(CreateTopicsResponseData::default().with_topics(topics))
+}
+
+fn grows_on_us(topic: &CreatePartitionsTopic) -> bool {
+    topic.assignments.iter().flatten().all(|assignment| assignment.broker_ids == [NODE_ID])
 }
 
 fn assigns_to_us(topic: &CreatableTopic) -> bool {
@@ -84,8 +90,8 @@ pub async fn create_partitions(
     call: &Call,
     request: CreatePartitionsRequestData,
 ) -> Result<CreatePartitionsResponseData, CallError> {
-    let topics =
-        request.topics.iter().map(|topic| NewPartitions { name: text(&topic.name), count: topic.count });
+    let (possible, impossible): (Vec<_>, Vec<_>) = request.topics.into_iter().partition(grows_on_us);
+    let topics = possible.iter().map(|topic| NewPartitions { name: text(&topic.name), count: topic.count });
     let create = Request::CreatePartitions { topics: topics.collect(), validate_only: request.validate_only };
     let Response::CreatePartitions(results) = call.ask(create).await? else { return Err(call.mismatch()) };
     let results = results.into_iter().map(|TopicResult { name, result }| {
@@ -97,7 +103,13 @@ pub async fn create_partitions(
                 .with_error_message(Some(failure.message.into())),
         }
     });
-    Ok(CreatePartitionsResponseData::default().with_results(results.collect()))
+    let impossible = impossible.into_iter().map(|topic| {
+        CreatePartitionsTopicResult::default()
+            .with_name(topic.name)
+            .with_error_code(ErrorCode::InvalidReplicaAssignment.code())
+            .with_error_message(Some(KafkaString::from_static(ONE_REPLICA)))
+    });
+    Ok(CreatePartitionsResponseData::default().with_results(results.chain(impossible).collect()))
 }
 
 pub async fn delete(
