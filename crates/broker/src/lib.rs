@@ -30,6 +30,7 @@ mod sending;
 mod settings;
 mod waiters;
 
+pub use api::{ABSENT, NARROWER, ServedApi, served};
 pub use broker::Broker;
 pub use cleaner::CleanerConfig;
 pub use config::Config;

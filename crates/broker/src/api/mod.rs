@@ -11,6 +11,7 @@ mod coordinators;
 mod delegation_tokens;
 mod fetch;
 mod groups;
+mod ledger;
 mod metadata;
 mod offsets;
 mod positions;
@@ -41,6 +42,7 @@ use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
 
 pub use fetch::Sessions;
+pub use ledger::{ABSENT, NARROWER, ServedApi, served};
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]
@@ -202,7 +204,7 @@ pub static APIS: &[Api] = table! {
     DescribeConfigs 1..=4 DescribeConfigsRequestData => configs::describe;
     AlterConfigs 0..=2 AlterConfigsRequestData => configs::alter;
     AlterReplicaLogDirs 1..=2 AlterReplicaLogDirsRequestData => replicas::log_dirs;
-    DescribeLogDirs 1..=4 DescribeLogDirsRequestData => metadata::log_dirs;
+    DescribeLogDirs 1..=5 DescribeLogDirsRequestData => metadata::log_dirs;
     CreatePartitions 0..=3 CreatePartitionsRequestData => topics::create_partitions;
     CreateDelegationToken 1..=3 CreateDelegationTokenRequestData => delegation_tokens::create;
     RenewDelegationToken 1..=2 RenewDelegationTokenRequestData => delegation_tokens::renew;
