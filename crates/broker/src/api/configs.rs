@@ -141,6 +141,12 @@ async fn change(
 ) -> Result<Outcome, CallError> {
     let change = match change {
         Ok(change) if kind == TOPIC => change,
+        // Tools take off what may be set on a broker, such as throttles, without asking whether it is.
+        Ok(change)
+            if kind == BROKER && change.changes.iter().all(|(_, change)| *change == ConfigChange::Delete) =>
+        {
+            return Ok((0, None));
+        }
         Ok(_) => {
             let message = if kind == BROKER { READ_ONLY.to_owned() } else { unknown_resource(kind) };
             return Ok((ErrorCode::InvalidRequest.code(), Some(message.into())));

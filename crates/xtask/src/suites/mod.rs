@@ -8,6 +8,7 @@ mod librdkafka;
 mod page;
 mod scripts;
 mod servers;
+mod tools;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,8 @@ pub struct Options {
 enum Suite {
     /// librdkafka's own tests, those that need a broker
     Librdkafka(Choice),
+    /// Apache Kafka's own command-line tools
+    Tools(Choice),
     /// Writes docs/suites.md from the committed outcomes
     Page,
 }
@@ -72,8 +75,12 @@ pub fn run(options: Options) -> Result<()> {
     let (suite, choice) = match options.suite {
         Suite::Page => return page::write(&ledger),
         Suite::Librdkafka(choice) => ("librdkafka", choice),
+        Suite::Tools(choice) => ("tools", choice),
     };
-    let ran = librdkafka::run(&choice, &ledger)?;
+    let ran = match suite {
+        "tools" => tools::run(&choice)?,
+        _ => librdkafka::run(&choice, &ledger)?,
+    };
     if ran.is_empty() {
         bail!("no test of {suite} has such a name");
     }

@@ -19,6 +19,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites librdkafka --quick        # at most three minutes\n\
     cargo xtask suites librdkafka --test 0103    # one number\n\
     cargo xtask suites librdkafka --kafka        # the same on Apache Kafka\n\
+    cargo xtask suites tools                     # Kafka's own command-line tools\n\
     ```\n\n\
     Both brokers have four partitions a topic and make topics on use. `endless` is a test that did not end within its\n\
     limit; `skipped` one that says itself that it cannot run (it wants several brokers, or credentials).\n";

@@ -10,7 +10,7 @@ use crate::bench::java;
 use crate::kafka;
 
 /// A script of Kafka's distribution, and the class that it runs.
-pub const TOOLS: [(&str, &str); 15] = [
+pub const TOOLS: [(&str, &str); 21] = [
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-configs", "kafka.admin.ConfigCommand"),
     ("kafka-acls", "org.apache.kafka.tools.AclCommand"),
@@ -25,6 +25,12 @@ pub const TOOLS: [(&str, &str); 15] = [
     ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
     ("kafka-features", "org.apache.kafka.tools.FeatureCommand"),
     ("kafka-metadata-quorum", "org.apache.kafka.tools.MetadataQuorumCommand"),
+    ("kafka-cluster", "org.apache.kafka.tools.ClusterTool"),
+    ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+    ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-transactional-copier", "org.apache.kafka.tools.TransactionalMessageCopier"),
+    ("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),
+    ("kafka-verifiable-producer", "org.apache.kafka.tools.VerifiableProducer"),
     ("kafka-client-metrics", "org.apache.kafka.tools.ClientMetricsCommand"),
 ];
 
