@@ -11,10 +11,9 @@ use crate::bench::server::{Recipe, Server, Side};
 use crate::kafka;
 
 /// An authorizer that allows where no ACL is.
-const OPEN_AUTHORIZER: [(&str, &str); 3] = [
+const OPEN_AUTHORIZER: [(&str, &str); 2] = [
     ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
     ("allow.everyone.if.no.acl.found", "true"),
-    ("super.users", "User:ANONYMOUS"),
 ];
 
 /// Where a suite keeps what it writes; emptied at its begin.
