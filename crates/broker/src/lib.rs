@@ -34,6 +34,7 @@ mod sending;
 mod settings;
 mod waiters;
 
+pub use api::{ABSENT, NARROWER, ServedApi, served};
 pub use authorizer::{AuthorizerConfig, PolicyError, STANDARD_AUTHORIZER};
 pub use broker::Broker;
 pub use cleaner::CleanerConfig;

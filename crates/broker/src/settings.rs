@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headwater_coordinator::ConfigKind;
 use thiserror::Error;
 
 use headwater_coordinator::MigrationPolicy;
@@ -204,6 +205,17 @@ impl BrokerSetting {
             Kind::Text { .. } => return Err(illegal("something".to_owned())),
         }
         Ok(())
+    }
+}
+
+impl BrokerSetting {
+    /// The type that clients show.
+    pub fn config_kind(&self) -> ConfigKind {
+        match self.kind {
+            Kind::Whole { .. } => ConfigKind::Long,
+            Kind::Switch { .. } => ConfigKind::Boolean,
+            Kind::Text { .. } | Kind::Form { .. } | Kind::Choice { .. } => ConfigKind::String,
+        }
     }
 }
 

@@ -81,6 +81,62 @@ async fn the_first_batch_is_whole_and_the_limits_hold_after_it() {
     assert_eq!(partitions[1].high_watermark, 1);
 }
 
+/// librdkafka 0082: its consumer drops a response that is longer than it asked for, and asks again for ever.
+#[tokio::test]
+async fn a_batch_that_does_not_fit_behind_another_waits_for_the_next_fetch() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    let large = "x".repeat(10_000);
+    for partition in [0, 1] {
+        raw.produce("t", partition, batch(&[&large])).await;
+    }
+    let mut request = fetch("t", 0, 0).with_max_bytes(12_000);
+    request.topics[0]
+        .partitions
+        .push(FetchPartition::default().with_partition(1).with_partition_max_bytes(1 << 20));
+    let response = raw.call(&request, 11).await;
+    let partitions = &response.responses[0].partitions;
+    assert_eq!(batches(partitions[0].records.clone().unwrap()).len(), 1);
+    assert_eq!(partitions[1].records.as_ref().unwrap().len(), 0);
+    assert_eq!((partitions[1].error_code, partitions[1].high_watermark), (0, 1));
+}
+
+#[tokio::test]
+async fn enough_bytes_are_enough_though_no_whole_number_of_batches_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let size = batch(&["some value"]).len() as i32;
+    for _ in 0..3 {
+        raw.produce("t", 0, batch(&["some value"])).await;
+    }
+    // Two batches fit into the partition's limit, and three are there.
+    let limit = 2 * size + size / 2;
+    let mut request = fetch("t", 0, 0).with_max_wait_ms(LONG_MS).with_min_bytes(limit);
+    request.topics[0].partitions[0].partition_max_bytes = limit;
+    let begun = Instant::now();
+    let response = raw.call(&request, 11).await;
+    assert!(begun.elapsed() < Duration::from_millis(LONG_MS as u64));
+    assert_eq!(batches(response.responses[0].partitions[0].records.clone().unwrap()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_minimum_above_what_a_response_may_hold_does_not_wait_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    raw.produce("t", 0, batch(&["some value"])).await;
+    let request = fetch("t", 0, 0).with_max_wait_ms(LONG_MS).with_min_bytes(1 << 20).with_max_bytes(20);
+    let begun = Instant::now();
+    let response = raw.call(&request, 11).await;
+    assert!(begun.elapsed() < Duration::from_millis(LONG_MS as u64));
+    assert_eq!(batches(response.responses[0].partitions[0].records.clone().unwrap()).len(), 1);
+}
+
 #[tokio::test]
 async fn an_offset_within_a_batch_returns_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();

@@ -173,6 +173,40 @@ async fn every_api_answers_in_every_version_it_offers() {
         ListTransactionsRequestData, |_v| ListTransactionsRequestData::default();
         DescribeTopicPartitionsRequestData, |_v| DescribeTopicPartitionsRequestData::default()
             .with_response_partition_limit(2000);
+        WriteTxnMarkersRequestData, |_v| WriteTxnMarkersRequestData::default().with_markers(vec![
+            WritableTxnMarker::default().with_producer_id(7).with_topics(vec![
+                WritableTxnMarkerTopic::default().with_name(t()).with_partition_indexes(vec![0, 9]),
+            ]),
+        ]);
+        AlterReplicaLogDirsRequestData, |_v| AlterReplicaLogDirsRequestData::default().with_dirs(vec![
+            AlterReplicaLogDir::default().with_path(t()).with_topics(vec![
+                AlterReplicaLogDirTopic::default().with_name(t()).with_partitions(vec![0, 9]),
+            ]),
+        ]);
+        CreateDelegationTokenRequestData, |_v| CreateDelegationTokenRequestData::default();
+        RenewDelegationTokenRequestData, |_v| RenewDelegationTokenRequestData::default();
+        ExpireDelegationTokenRequestData, |_v| ExpireDelegationTokenRequestData::default();
+        DescribeDelegationTokenRequestData, |_v| DescribeDelegationTokenRequestData::default().with_owners(None);
+        ElectLeadersRequestData, |_v| ElectLeadersRequestData::default().with_topic_partitions(Some(vec![
+            elect_leaders_request::TopicPartitions::default().with_topic(t()).with_partitions(vec![0, 9]),
+        ]));
+        AlterPartitionReassignmentsRequestData, |_v| AlterPartitionReassignmentsRequestData::default()
+            .with_topics(vec![ReassignableTopic::default().with_name(t()).with_partitions(vec![
+                ReassignablePartition::default().with_replicas(Some(vec![1])),
+                ReassignablePartition::default().with_replicas(None),
+            ])]);
+        ListPartitionReassignmentsRequestData, |_v| ListPartitionReassignmentsRequestData::default();
+        DescribeQuorumRequestData, |_v| DescribeQuorumRequestData::default();
+        UpdateFeaturesRequestData, |_v| UpdateFeaturesRequestData::default()
+            .with_feature_updates(vec![FeatureUpdateKey::default().with_feature(t()).with_max_version_level(1)]);
+        DescribeProducersRequestData, |_v| DescribeProducersRequestData::default().with_topics(vec![
+            headwater_wire::messages::describe_producers_request::TopicRequest::default()
+                .with_name(t())
+                .with_partition_indexes(vec![0, 9]),
+        ]);
+        GetTelemetrySubscriptionsRequestData, |_v| GetTelemetrySubscriptionsRequestData::default();
+        PushTelemetryRequestData, |_v| PushTelemetryRequestData::default();
+        ListConfigResourcesRequestData, |_v| ListConfigResourcesRequestData::default();
     }
     let missing: Vec<_> = all.iter().filter(|api| !seen.contains(&api.api_key)).collect();
     assert!(missing.is_empty(), "offered and not tried: {missing:?}");

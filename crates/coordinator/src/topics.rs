@@ -109,7 +109,11 @@ impl Topics {
             return Err(Failure::new(Error::InvalidPartitions, message));
         }
         if !matches!(topic.replication_factor, -1 | 1) {
-            return Err(Error::InvalidReplicationFactor.into());
+            let message = format!(
+                "topic '{}' cannot have {} replicas: there is 1 broker, so use 1 (or -1 for the default)",
+                topic.name, topic.replication_factor
+            );
+            return Err(Failure::new(Error::InvalidReplicationFactor, message));
         }
         let configs = configs::initial(&topic.configs)?;
         Ok(TopicRecord { name: topic.name.clone(), id: cx.random.uuid(), partitions, configs })

@@ -45,7 +45,7 @@ pub use cold::{ColdFile, ColdStore};
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk, allow_many_files};
 pub use log::Log;
-pub use partition::Aborted;
+pub use partition::{Aborted, ActiveProducer};
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
 pub use reader::{FileRange, FileUse, Located, PartitionSummary, PartitionUse, Reader};
 pub use run::RunWriter;

@@ -35,6 +35,18 @@ struct ProducerState {
     last: TimestampMs,
 }
 
+/// A producer that is remembered, as administrators see it (KIP-664).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: i64,
+    pub epoch: i16,
+    /// −1 before the first batch of its epoch.
+    pub last_sequence: i32,
+    pub last_written: TimestampMs,
+    /// Where its open transaction begins.
+    pub open_since: Option<Offset>,
+}
+
 /// An aborted transaction whose records a read_committed reader must skip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aborted {
@@ -152,6 +164,16 @@ impl Partition {
             return self.end;
         }
         self.open.values().copied().min().unwrap_or(self.end).min(self.end)
+    }
+
+    pub fn producers(&self) -> impl Iterator<Item = ActiveProducer> {
+        self.producers.iter().map(|(id, known)| ActiveProducer {
+            id: *id,
+            epoch: known.epoch,
+            last_sequence: known.batches.back().map_or(-1, |batch| batch.last_sequence),
+            last_written: known.last,
+            open_since: self.open.get(id).copied(),
+        })
     }
 
     pub fn open_transactions(&self) -> impl Iterator<Item = (i64, Offset)> {

@@ -12,7 +12,7 @@ use headwater_wire::{BatchHeader, batch};
 use crate::cold::{self, ColdFile};
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
-use crate::partition::{Aborted, Partition};
+use crate::partition::{Aborted, ActiveProducer, Partition};
 use crate::place::{BatchPlace, Cause, Damage, Extent, FileId};
 use crate::planted::{self, Bug};
 use crate::recovery;
@@ -120,6 +120,19 @@ impl Wanted {
         }
         if self.taken >= self.max_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
+}
+
+/// Looks no further than it has to.
+fn sum_up_to(sizes: impl Iterator<Item = usize>, most: usize) -> usize {
+    let most = most.max(1);
+    let mut sum = 0;
+    for size in sizes {
+        sum += size;
+        if sum >= most {
+            return most;
+        }
+    }
+    sum
 }
 
 fn in_range(partition: &Partition, id: PartitionId, offset: Offset) -> Result<(), LogError> {
@@ -390,8 +403,8 @@ impl<D: Disk> Reader<D> {
         })
     }
 
-    /// About how many bytes [`Self::locate`] would find: exact at the end of the log, and not less than
-    /// there are elsewhere.
+    /// About how many bytes there are from an offset on, `max_bytes` at most: exact at the end of the log, and not
+    /// less than there are elsewhere. Batches are not kept whole, as a reader's minimum is not a number of batches.
     pub fn available(
         &self,
         id: PartitionId,
@@ -408,19 +421,13 @@ impl<D: Disk> Reader<D> {
         }
         let first = partition.extent_at(offset);
         if first + 1 == partition.extents.len() && !partition.recent.is_empty() {
-            let mut wanted = Wanted { offset, limit, max_bytes, taken: 0 };
-            let _ = wanted.take(&partition.recent, &mut Vec::new());
-            return Ok(wanted.taken);
+            let recent = &partition.recent;
+            let from = recent.partition_point(|place| place.last_offset < offset);
+            let visible = recent[from..].iter().take_while(|place| place.base_offset < limit);
+            return Ok(sum_up_to(visible.map(|place| place.size as usize), max_bytes));
         }
         let extents = partition.extents.iter().skip(first).take_while(|extent| extent.first < limit);
-        let mut sum = 0;
-        for extent in extents {
-            sum += extent.bytes as usize;
-            if sum >= max_bytes {
-                break;
-            }
-        }
-        Ok(sum.min(max_bytes.max(1)))
+        Ok(sum_up_to(extents.map(|extent| extent.bytes as usize), max_bytes))
     }
 
     /// The first record at or after a point in time: its offset and timestamp (KIP-79).
@@ -645,6 +652,14 @@ impl<D: Disk> Reader<D> {
             open: partition.open_transactions().collect(),
             growing: !partition.recent.is_empty(),
         })
+    }
+
+    /// The producers that a partition remembers, by id.
+    pub fn producers(&self, id: PartitionId) -> Result<Vec<ActiveProducer>, LogError> {
+        let partition = self.find(id)?;
+        let mut producers: Vec<_> = lock(&partition).producers().collect();
+        producers.sort_unstable_by_key(|producer| producer.id);
+        Ok(producers)
     }
 
     /// All partitions, in no order.

@@ -52,7 +52,8 @@ pub fn jars() -> PathBuf {
     cache().join(format!("apache-kafka-{VERSION}"))
 }
 
-fn fetch() -> Result<PathBuf> {
+/// The jars of the broker and its own tools.
+pub fn fetch() -> Result<PathBuf> {
     fetch_into(jars(), POM)
 }
 

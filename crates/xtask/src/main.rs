@@ -4,6 +4,7 @@ mod bench;
 mod faults;
 mod kafka;
 mod suite;
+mod suites;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Chore {
     },
     /// Headwater beside Apache Kafka in the same run; see docs/benchmarks.md
     Bench(bench::Options),
+    /// Other people's test suites against the embedded broker; see docs/suites.md
+    Suites(suites::Options),
     /// A real Apache Kafka, fetched by Maven, for the tests and for trying things
     Kafka {
         #[command(subcommand)]
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Chore::Test { filter } => suite::run(filter.as_deref()),
         Chore::Faults { arguments } => faults::run(&arguments),
         Chore::Bench(options) => bench::run(options),
+        Chore::Suites(options) => suites::run(options),
         Chore::Kafka { action: KafkaAction::Start { dir, port } } => {
             kafka::start(&dir.unwrap_or_else(kafka::default_dir), port)
                 .map(|bootstrap| println!("{bootstrap}"))

@@ -1,8 +1,8 @@
 //! Configuration of topics and groups, and what can be seen of the broker's own.
 
 use headwater_coordinator::{
-    AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Failure, Request,
-    Response, TopicResult,
+    AlterConfig, ConfigChange, ConfigEntry, DescribeConfig, DescribedConfigs, Failure, Request, Response,
+    TopicResult,
 };
 use headwater_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse as Altered, AlterConfigsResponseData,
@@ -20,16 +20,11 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::group_configs::{self, GROUP};
-use super::rights;
-use super::{Call, CallError, optional, text, texts};
-use crate::{BROKER_SETTINGS, Config, NODE_ID};
+use super::config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use super::{Call, CallError, broker_configs, config_synonyms, group_configs, optional, rights, text, texts};
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
 const SET_ON_TOPIC: i8 = 1;
-const SET_AT_START: i8 = 4;
-const DEFAULT: i8 = 5;
+pub const DEFAULT: i8 = 5;
 
 /// Where a value of a topic comes from, as `config_source`.
 pub fn source(entry: &ConfigEntry) -> i8 {
@@ -57,8 +52,14 @@ pub async fn describe(
                 .with_error_code(code.code())
                 .with_error_message(Some(KafkaString::from_static(NOT_ALLOWED))),
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
-            BROKER => of_broker(&call.shared.config, resource),
             GROUP => group_configs::describe(call, resource, request.include_synonyms, documented).await?,
+            BROKER => broker_configs::describe(
+                &call.shared.config,
+                resource,
+                request.include_synonyms,
+                call.version,
+            ),
+            CLIENT_METRICS | BROKER_LOGGER => without_any(resource),
             other => DescribeConfigsResult::default()
                 .with_resource_type(other)
                 .with_resource_name(resource.resource_name)
@@ -67,6 +68,19 @@ pub async fn describe(
         });
     }
     Ok(DescribeConfigsResponseData::default().with_results(results))
+}
+
+/// Resources that tools ask about and that nothing is set on.
+fn without_any(resource: DescribeConfigsResource) -> DescribeConfigsResult {
+    let response = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
+    let nameless = resource.resource_name.is_empty();
+    let response = response.with_resource_name(resource.resource_name);
+    match nameless {
+        true => response
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_message(Some(KafkaString::from_static("name the resource"))),
+        false => response,
+    }
 }
 
 fn unknown_resource(kind: i8) -> String {
@@ -116,7 +130,11 @@ pub fn described_entry(
             .with_source(source)
     };
     let set = (!entry.is_default).then(|| synonym(&entry.value, set_by));
-    let all = set.into_iter().chain([synonym(entry.default, DEFAULT)]);
+    let default = DescribeConfigsSynonym::default()
+        .with_name(KafkaString::from_static(config_synonyms::of_broker(entry.name).unwrap_or(entry.name)))
+        .with_value(Some(KafkaString::from_static(entry.default)))
+        .with_source(DEFAULT);
+    let all = set.into_iter().chain([default]);
     let response = DescribeConfigsResourceResult::default()
         .with_name(entry.name.to_owned().into())
         .with_value(Some(entry.value.clone().into()))
@@ -128,41 +146,6 @@ pub fn described_entry(
             .with_documentation(documented.then(|| KafkaString::from_static(entry.documentation))),
         false => response,
     }
-}
-
-/// What the broker was started with; read-only.
-fn of_broker(config: &Config, resource: DescribeConfigsResource) -> DescribeConfigsResult {
-    let response = DescribeConfigsResult::default()
-        .with_resource_type(BROKER)
-        .with_resource_name(resource.resource_name.clone());
-    let name = resource.resource_name.as_str();
-    if !name.is_empty() && name != NODE_ID.to_string() {
-        return response
-            .with_error_code(ErrorCode::InvalidRequest.code())
-            .with_error_message(Some(format!("there is no broker '{name}', only {NODE_ID}").into()));
-    }
-    let fixed = [
-        ("broker.id", NODE_ID.to_string()),
-        ("default.replication.factor", "1".to_owned()),
-        ("log.dirs", config.data_dir.display().to_string()),
-        ("node.id", NODE_ID.to_string()),
-    ];
-    let set =
-        BROKER_SETTINGS.iter().map(|setting| (setting.name, setting.value(config), setting.documentation));
-    let entries = fixed.into_iter().map(|(name, value)| (name, value, "")).chain(set);
-    let keys = resource.configuration_keys.as_deref().map(texts).filter(|keys| !keys.is_empty());
-    let shown =
-        entries.filter(|(name, ..)| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name)));
-    let entry = |(name, value, documentation): (&'static str, String, &'static str)| {
-        DescribeConfigsResourceResult::default()
-            .with_name(KafkaString::from_static(name))
-            .with_value(Some(value.into()))
-            .with_read_only(true)
-            .with_config_source(SET_AT_START)
-            .with_config_type(ConfigKind::String.code())
-            .with_documentation(Some(KafkaString::from_static(documentation)))
-    };
-    response.with_configs(shown.map(entry).collect())
 }
 
 /// The outcome for one resource: code and message.
@@ -187,6 +170,12 @@ async fn change(
         Ok(change) if kind == TOPIC => change,
         Ok(change) if kind == GROUP => {
             return Ok(outcome(group_configs::alter(call, change, validate_only).await?));
+        }
+        // Tools take off what may be set on a broker, such as throttles, without asking whether it is.
+        Ok(change)
+            if kind == BROKER && change.changes.iter().all(|(_, change)| *change == ConfigChange::Delete) =>
+        {
+            return Ok((0, None));
         }
         Ok(_) => {
             let message = if kind == BROKER { READ_ONLY.to_owned() } else { unknown_resource(kind) };

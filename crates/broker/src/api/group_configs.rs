@@ -6,10 +6,10 @@ use headwater_coordinator::{
 use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
 use headwater_wire::messages::describe_configs_response::DescribeConfigsResult;
 
+use super::config_resources::GROUP;
 use super::configs::described_entry;
 use super::{Call, CallError, text, texts};
 
-pub const GROUP: i8 = 32;
 const SET_ON_GROUP: i8 = 8;
 
 pub async fn describe(

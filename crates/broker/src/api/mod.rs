@@ -5,19 +5,28 @@
 
 mod access;
 mod acls;
+mod broker_configs;
+mod config_resources;
+mod config_synonyms;
 mod configs;
 mod consumer_groups;
 mod coordinators;
+mod delegation_tokens;
 mod fetch;
 mod group_configs;
 mod groups;
+mod ledger;
 mod metadata;
 mod offset_fetch;
 mod offsets;
 mod positions;
 mod produce;
+mod producers;
+mod quorum;
+mod replicas;
 mod rights;
 mod skim;
+mod telemetry;
 mod topic_ids;
 mod topics;
 mod transactions;
@@ -40,6 +49,7 @@ use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
 
 pub use fetch::Sessions;
+pub use ledger::{ABSENT, NARROWER, ServedApi, served};
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]
@@ -161,7 +171,7 @@ macro_rules! table {
     ($($key:ident $oldest:literal..=$newest:literal $request:ident => $handler:path;)*) => {
         &[
             Api { key: ApiKey::Produce, name: "Produce", oldest: 3, newest: 13, offered: 0, pipelined: true, serve: produce::serve },
-            Api { key: ApiKey::Fetch, name: "Fetch", oldest: 4, newest: 17, offered: 4, pipelined: false, serve: fetch::serve },
+            Api { key: ApiKey::Fetch, name: "Fetch", oldest: 4, newest: 18, offered: 4, pipelined: false, serve: fetch::serve },
             $(Api {
                 key: ApiKey::$key,
                 name: stringify!($key),
@@ -178,7 +188,7 @@ macro_rules! table {
 /// Produce is offered from v0 because librdkafka compresses only when it is (KAFKA-18659).
 #[rustfmt::skip]
 pub static APIS: &[Api] = table! {
-    ListOffsets 1..=10 ListOffsetsRequestData => positions::list;
+    ListOffsets 1..=11 ListOffsetsRequestData => positions::list;
     Metadata 0..=13 MetadataRequestData => metadata::metadata;
     OffsetCommit 2..=10 OffsetCommitRequestData => offsets::commit;
     OffsetFetch 1..=10 OffsetFetchRequestData => offset_fetch::fetch;
@@ -198,19 +208,34 @@ pub static APIS: &[Api] = table! {
     AddPartitionsToTxn 0..=5 AddPartitionsToTxnRequestData => transactions::add_partitions;
     AddOffsetsToTxn 0..=4 AddOffsetsToTxnRequestData => transactions::add_offsets;
     EndTxn 0..=5 EndTxnRequestData => transactions::end;
+    WriteTxnMarkers 1..=2 WriteTxnMarkersRequestData => producers::write_markers;
     TxnOffsetCommit 0..=5 TxnOffsetCommitRequestData => offsets::commit_in_transaction;
     DescribeConfigs 1..=4 DescribeConfigsRequestData => configs::describe;
     AlterConfigs 0..=2 AlterConfigsRequestData => configs::alter;
-    DescribeLogDirs 1..=4 DescribeLogDirsRequestData => metadata::log_dirs;
+    AlterReplicaLogDirs 1..=2 AlterReplicaLogDirsRequestData => replicas::log_dirs;
+    DescribeLogDirs 1..=5 DescribeLogDirsRequestData => metadata::log_dirs;
     CreatePartitions 0..=3 CreatePartitionsRequestData => topics::create_partitions;
+    CreateDelegationToken 1..=3 CreateDelegationTokenRequestData => delegation_tokens::create;
+    RenewDelegationToken 1..=2 RenewDelegationTokenRequestData => delegation_tokens::renew;
+    ExpireDelegationToken 1..=2 ExpireDelegationTokenRequestData => delegation_tokens::expire;
+    DescribeDelegationToken 1..=3 DescribeDelegationTokenRequestData => delegation_tokens::describe;
     DeleteGroups 0..=2 DeleteGroupsRequestData => groups::delete;
+    ElectLeaders 0..=2 ElectLeadersRequestData => replicas::elect_leaders;
     IncrementalAlterConfigs 0..=1 IncrementalAlterConfigsRequestData => configs::alter_incrementally;
+    AlterPartitionReassignments 0..=1 AlterPartitionReassignmentsRequestData => replicas::reassign;
+    ListPartitionReassignments 0..=0 ListPartitionReassignmentsRequestData => replicas::reassignments;
     OffsetDelete 0..=0 OffsetDeleteRequestData => offsets::delete;
+    DescribeQuorum 0..=2 DescribeQuorumRequestData => quorum::describe;
+    UpdateFeatures 0..=2 UpdateFeaturesRequestData => quorum::update_features;
     DescribeCluster 0..=2 DescribeClusterRequestData => metadata::cluster;
     ConsumerGroupHeartbeat 0..=1 ConsumerGroupHeartbeatRequestData => consumer_groups::heartbeat;
     ConsumerGroupDescribe 0..=1 ConsumerGroupDescribeRequestData => consumer_groups::describe;
+    DescribeProducers 0..=0 DescribeProducersRequestData => producers::describe;
     DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
     ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
+    GetTelemetrySubscriptions 0..=0 GetTelemetrySubscriptionsRequestData => telemetry::subscriptions;
+    PushTelemetry 0..=0 PushTelemetryRequestData => telemetry::push;
+    ListConfigResources 0..=1 ListConfigResourcesRequestData => config_resources::list;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;
     DescribeAcls 1..=3 DescribeAclsRequestData => acls::describe;
     CreateAcls 1..=3 CreateAclsRequestData => acls::create;

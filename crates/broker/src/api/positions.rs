@@ -34,6 +34,22 @@ const MAX_TIMESTAMP: TimestampMs = -3;
 const EARLIEST_LOCAL: TimestampMs = -4;
 /// KIP-1005: the last in tiered storage, where there is nothing.
 const LATEST_TIERED: TimestampMs = -5;
+/// KIP-1023: the first that waits for tiered storage, where nothing does.
+const EARLIEST_PENDING_UPLOAD: TimestampMs = -6;
+/// Positions that stand for no time, and the version from which a client may ask for them.
+const SPECIAL: [(TimestampMs, i16); 6] = [
+    (LATEST, 1),
+    (EARLIEST, 1),
+    (MAX_TIMESTAMP, 7),
+    (EARLIEST_LOCAL, 8),
+    (LATEST_TIERED, 9),
+    (EARLIEST_PENDING_UPLOAD, 11),
+];
+
+/// A time, or a position that this version knows.
+fn is_known(timestamp: TimestampMs, version: i16) -> bool {
+    timestamp >= 0 || SPECIAL.iter().any(|(known, since)| *known == timestamp && version >= *since)
+}
 
 pub async fn list(
     call: &Call,
@@ -49,7 +65,10 @@ pub async fn list(
             let answer = |partition: ListOffsetsPartition| {
                 let place = found.as_ref().map_err(|code| *code);
                 let place = place.and_then(|topic| partition_of(topic, partition.partition_index));
-                let response = answer(&call.shared, place, &partition, isolation);
+                let response = match is_known(partition.timestamp, call.version) {
+                    true => answer(&call.shared, place, &partition, isolation),
+                    false => refused(partition.partition_index, ErrorCode::UnsupportedVersion),
+                };
                 if call.version < LEADER_EPOCH { response.with_leader_epoch(-1) } else { response }
             };
             let partitions = topic.partitions.into_iter().map(answer).collect();
@@ -87,8 +106,16 @@ fn answer(
             response.with_offset(offset).with_timestamp(timestamp).with_leader_epoch(0)
         }
         Ok(None) => response.with_offset(-1).with_timestamp(-1),
-        Err(code) => response.with_error_code(code.code()).with_offset(-1).with_timestamp(-1),
+        Err(code) => refused(wanted.partition_index, code),
     }
+}
+
+fn refused(index: i32, code: ErrorCode) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse::default()
+        .with_partition_index(index)
+        .with_error_code(code.code())
+        .with_offset(-1)
+        .with_timestamp(-1)
 }
 
 /// Offset and timestamp; the latter −1 where only a position was asked for.
@@ -103,7 +130,7 @@ fn position(
     let found = match timestamp {
         LATEST => return Ok(Some((end, -1))),
         EARLIEST | EARLIEST_LOCAL => return Ok(Some((offsets.log_start, -1))),
-        LATEST_TIERED => return Ok(None),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return Ok(None),
         MAX_TIMESTAMP => shared.reader.max_timestamp_offset(place)?,
         timestamp => shared.reader.offset_for_time(place, timestamp)?,
     };

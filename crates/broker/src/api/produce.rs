@@ -81,6 +81,9 @@ pub fn serve(call: Call, mut body: Bytes) -> Serving {
     })
 }
 
+/// Acknowledged by all replicas in sync.
+const ALL: i16 = -1;
+
 fn check(call: &Call, request: ProduceRequestData) -> Checked {
     let mut produce = Produce {
         transactional_id: optional(&request.transactional_id),
@@ -116,6 +119,13 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
                 }
                 _ if let Err(code) = allowed => Err(Refused::new(code, NOT_ALLOWED)),
                 None => Err(Refused::new(unknown, "there is no such topic")),
+                Some(topic) if request.acks == ALL && topic.settings.min_insync_replicas > 1 => {
+                    let message = format!(
+                        "min.insync.replicas is {} and there is 1 replica: set it to 1, or write with acks=1",
+                        topic.settings.min_insync_replicas
+                    );
+                    Err(Refused { code: ErrorCode::NotEnoughReplicas, message, records: Vec::new() })
+                }
                 Some(topic) => check_batch(call, topic, partition),
             };
             outcomes.push((

@@ -114,8 +114,18 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     AddOffsetsToTxn: WRITE_TRANSACTIONAL_ID, READ_GROUP;
     TxnOffsetCommit: WRITE_TRANSACTIONAL_ID, READ_GROUP, READ_TOPIC;
     EndTxn: WRITE_TRANSACTIONAL_ID;
+    DescribeProducers: READ_TOPIC;
+    WriteTxnMarkers: ALTER_CLUSTER, CLUSTER_ACTION;
     DescribeTransactions: DESCRIBE_TRANSACTIONAL_ID, DESCRIBE_TOPIC;
     ListTransactions: DESCRIBE_TRANSACTIONAL_ID;
+    // The cluster itself.
+    ElectLeaders: ALTER_CLUSTER;
+    AlterPartitionReassignments: ALTER_CLUSTER;
+    ListPartitionReassignments: DESCRIBE_CLUSTER;
+    AlterReplicaLogDirs: ALTER_CLUSTER;
+    DescribeQuorum: DESCRIBE_CLUSTER;
+    UpdateFeatures: ALTER_CLUSTER;
+    ListConfigResources: DESCRIBE_CLUSTER_CONFIGS;
     // Access rules.
     DescribeAcls: DESCRIBE_CLUSTER;
     CreateAcls: ALTER_CLUSTER;
@@ -124,6 +134,12 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     // Nothing, and why.
     -
     ApiVersions "it is asked before anybody has said who they are";
+    GetTelemetrySubscriptions "a client asks what it should send of itself";
+    PushTelemetry "a client tells of itself, and nothing is kept";
+    CreateDelegationToken "tokens are disabled for everybody";
+    RenewDelegationToken "tokens are disabled for everybody";
+    ExpireDelegationToken "tokens are disabled for everybody";
+    DescribeDelegationToken "tokens are disabled for everybody";
 };
 
 /// Whether the line of an API names the right.

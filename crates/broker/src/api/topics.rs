@@ -15,13 +15,14 @@ use headwater_wire::messages::delete_topics_response::{DeletableTopicResult, Del
 use headwater_wire::messages::{
     CreatePartitionsRequestData, CreateTopicsRequestData, DeleteTopicsRequestData,
 };
-use headwater_wire::{ErrorCode, KafkaUuid};
+use headwater_wire::{ErrorCode, KafkaString, KafkaUuid};
 
 use super::configs::source;
 use super::rights::{self, Right};
 use super::{Call, CallError, optional, text, uuid};
 use crate::NODE_ID;
 
+const ONE_REPLICA: &str = "every partition has one replica, on the only broker, which is 1";
 /// From here on topics are deleted by name or id.
 const BY_ID: i16 = 6;
 
@@ -41,7 +42,7 @@ pub async fn create(
         CreatableTopicResult::default()
             .with_name(topic.name)
             .with_error_code(ErrorCode::InvalidReplicaAssignment.code())
-            .with_error_message(Some(format!("every partition has one replica, on node {NODE_ID}").into()))
+            .with_error_message(Some(KafkaString::from_static(ONE_REPLICA)))
     });
     let refused = refused.into_iter().map(|topic| {
         let (code, message) = refusal(rights::CREATE_TOPIC);
@@ -55,6 +56,10 @@ pub async fn create(
         });
     let topics = created.chain(impossible).chain(refused).collect();
     Ok(CreateTopicsResponseData::default().with_topics(topics))
+}
+
+fn grows_on_us(topic: &CreatePartitionsTopic) -> bool {
+    topic.assignments.iter().flatten().all(|assignment| assignment.broker_ids == [NODE_ID])
 }
 
 fn assigns_to_us(topic: &CreatableTopic) -> bool {
@@ -130,8 +135,9 @@ pub async fn create_partitions(
     call: &Call,
     request: CreatePartitionsRequestData,
 ) -> Result<CreatePartitionsResponseData, CallError> {
+    let (possible, impossible): (Vec<_>, Vec<_>) = request.topics.into_iter().partition(grows_on_us);
     let new = |topic: &CreatePartitionsTopic| NewPartitions { name: text(&topic.name), count: topic.count };
-    let topics = request.topics.iter().map(new).collect();
+    let topics = possible.iter().map(new).collect();
     let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic| &topic.name);
     let create = Request::CreatePartitions { topics, validate_only: request.validate_only };
     let Response::CreatePartitions(results) = call.ask(create).await? else { return Err(call.mismatch()) };
@@ -152,7 +158,16 @@ pub async fn create_partitions(
                 .with_error_message(Some(failure.message.into())),
         }
     });
-    Ok(CreatePartitionsResponseData::default().with_results(results.chain(refused).collect()))
+    let impossible = impossible.into_iter().map(|topic| {
+        let response = CreatePartitionsTopicResult::default();
+        let (code, message) = match call.check(rights::ALTER_TOPIC, topic.name.as_str()) {
+            Ok(()) => (ErrorCode::InvalidReplicaAssignment.code(), ONE_REPLICA.to_owned()),
+            Err(_) => refusal(rights::ALTER_TOPIC),
+        };
+        response.with_name(topic.name).with_error_code(code).with_error_message(Some(message.into()))
+    });
+    let results = results.chain(impossible).chain(refused).collect();
+    Ok(CreatePartitionsResponseData::default().with_results(results))
 }
 
 pub async fn delete(

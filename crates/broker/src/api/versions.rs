@@ -17,6 +17,10 @@ const FEATURES: [(&str, i16); 2] = [
     ("transaction.version", 2),
 ];
 
+pub fn feature_level(name: &str) -> Option<i16> {
+    FEATURES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+}
+
 fn keys() -> Vec<ApiVersion> {
     let key = |api: &super::Api| {
         ApiVersion::default()

@@ -5,7 +5,7 @@ use headwater_log::PartitionId;
 use headwater_model::Offset;
 use tokio::sync::oneshot;
 
-use super::{Answer, Cleaned, Deleted, Produced, Unavailable};
+use super::{Answer, Cleaned, Deleted, Marked, Produced, Unavailable};
 use crate::catalog::Change;
 use crate::rules::RuleChange;
 
@@ -14,6 +14,7 @@ pub enum Reply {
     Asked(oneshot::Sender<Answer<Response>>, Response),
     Produced(oneshot::Sender<Answer<Produced>>, Produced),
     Deleted(oneshot::Sender<Answer<Deleted>>, Deleted),
+    Marked(oneshot::Sender<Answer<Marked>>, Marked),
     Installed(oneshot::Sender<Answer<Cleaned>>),
 }
 
@@ -24,6 +25,7 @@ impl Reply {
             Self::Asked(to, response) => drop(to.send(Ok(response))),
             Self::Produced(to, produced) => drop(to.send(Ok(produced))),
             Self::Deleted(to, deleted) => drop(to.send(Ok(deleted))),
+            Self::Marked(to, marked) => drop(to.send(Ok(marked))),
             Self::Installed(to) => drop(to.send(Ok(Cleaned))),
         }
     }
@@ -33,6 +35,7 @@ impl Reply {
             Self::Asked(to, _) => drop(to.send(Err(reason.clone()))),
             Self::Produced(to, _) => drop(to.send(Err(reason.clone()))),
             Self::Deleted(to, _) => drop(to.send(Err(reason.clone()))),
+            Self::Marked(to, _) => drop(to.send(Err(reason.clone()))),
             Self::Installed(to) => drop(to.send(Err(reason.clone()))),
         }
     }

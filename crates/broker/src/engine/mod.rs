@@ -80,6 +80,16 @@ pub struct Produce {
     pub batches: Vec<Batch>,
 }
 
+/// The end of a transaction in one partition, as an administrator asks for it.
+#[derive(Debug)]
+pub struct Marker {
+    pub partition: PartitionId,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub commit: bool,
+}
+
+pub type Marked = Vec<Result<(), LogError>>;
 pub type Produced = Vec<Result<Appended, Refusal>>;
 /// The new log start of each partition.
 pub type Deleted = Vec<Result<Offset, LogError>>;
@@ -89,6 +99,7 @@ enum Command {
     Cancel { ticket: u64 },
     Produce { produce: Produce, reply: oneshot::Sender<Answer<Produced>> },
     DeleteRecords { before: Vec<(PartitionId, Offset)>, reply: oneshot::Sender<Answer<Deleted>> },
+    WriteMarkers { markers: Vec<Marker>, reply: oneshot::Sender<Answer<Marked>> },
     Committed { ticket: CommitTicket<RealDisk>, outcome: std::io::Result<()> },
     Spare(String),
     Clean(Clean),
@@ -243,6 +254,10 @@ impl Engine {
 
     pub async fn delete_records(&self, before: Vec<(PartitionId, Offset)>) -> Answer<Deleted> {
         self.send(|reply| Command::DeleteRecords { before, reply }).await
+    }
+
+    pub async fn write_markers(&self, markers: Vec<Marker>) -> Answer<Marked> {
+        self.send(|reply| Command::WriteMarkers { markers, reply }).await
     }
 
     /// The number of a new run; `None` when the engine has ended.

@@ -9,7 +9,7 @@ use headwater_wire::batch;
 
 use super::held::Reply;
 use super::worker::Worker;
-use super::{Batch, Produce, Produced, Refusal};
+use super::{Batch, Marker, Produce, Produced, Refusal};
 use crate::catalog::Change;
 use crate::clock;
 use crate::rules::RuleChange;
@@ -130,6 +130,18 @@ impl Worker {
                 (topic_id, partition),
             ),
         }
+    }
+
+    /// Ends what a producer has open in one partition; an epoch that the partition has seen the end of is refused.
+    pub fn write_marker(&mut self, marker: &Marker) -> Result<(), LogError> {
+        let Marker { partition, producer_id, producer_epoch, commit } = *marker;
+        let known = self.log.reader().producers(partition)?;
+        if let Some(current) = known.iter().find(|known| known.id == producer_id).map(|known| known.epoch)
+            && producer_epoch < current
+        {
+            return Err(LogError::InvalidProducerEpoch { producer_id, epoch: producer_epoch, current });
+        }
+        self.mark(vec![(partition.topic_id, partition.partition)], producer_id, producer_epoch, commit)
     }
 
     /// −1 stands for everything that is there.

@@ -159,6 +159,10 @@ impl Worker {
                 let deleted = before.into_iter().map(|(id, offset)| self.delete_before(id, offset)).collect();
                 self.hold(Reply::Deleted(reply, deleted));
             }
+            Command::WriteMarkers { markers, reply } => {
+                let marked = markers.iter().map(|marker| self.write_marker(marker)).collect();
+                self.hold(Reply::Marked(reply, marked));
+            }
             Command::Committed { ticket, outcome } => self.committed(ticket, outcome),
             Command::Spare(name) => self.log.spare_ready(name),
             Command::Clean(clean) => self.clean(clean),

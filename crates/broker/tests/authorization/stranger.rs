@@ -43,6 +43,7 @@ async fn a_stranger_is_refused_by_every_api() {
     groups(&mut stranger).await;
     offsets(&mut stranger).await;
     transactions(&mut stranger).await;
+    cluster(&mut stranger).await;
     acls(&mut stranger).await;
     let forgotten: Vec<_> = offered.difference(&stranger.called).collect();
     assert!(forgotten.is_empty(), "APIs {forgotten:?} are served and not tried by a stranger: add them here");
@@ -182,6 +183,44 @@ async fn offsets(stranger: &mut Stranger) {
     stranger.gets(old, 7, &[GROUP], |answer| vec![answer.error_code]).await;
     let delete = OffsetDeleteRequestData::default().with_group_id(named("readers"));
     stranger.gets(delete, 0, &[GROUP], |answer| vec![answer.error_code]).await;
+}
+
+/// What there is but one of here, and what is disabled for everybody.
+async fn cluster(stranger: &mut Stranger) {
+    const DISABLED: i16 = 61;
+    let elect = ElectLeadersRequestData::default().with_topic_partitions(None);
+    stranger.gets(elect, 2, &[CLUSTER], |answer| vec![answer.error_code]).await;
+    let reassign = AlterPartitionReassignmentsRequestData::default();
+    stranger.gets(reassign, 0, &[CLUSTER], |answer| vec![answer.error_code]).await;
+    let list = ListPartitionReassignmentsRequestData::default().with_topics(None);
+    stranger.gets(list, 0, &[CLUSTER], |answer| vec![answer.error_code]).await;
+    use headwater_wire::messages::alter_replica_log_dirs_request::{
+        AlterReplicaLogDir, AlterReplicaLogDirTopic,
+    };
+    let topic = AlterReplicaLogDirTopic::default().with_name(named("orders")).with_partitions(vec![0]);
+    let dir = AlterReplicaLogDir::default().with_path(named("/d")).with_topics(vec![topic]);
+    let dirs = AlterReplicaLogDirsRequestData::default().with_dirs(vec![dir]);
+    stranger.gets(dirs, 2, &[CLUSTER], |answer| vec![answer.results[0].partitions[0].error_code]).await;
+    stranger.gets(DescribeQuorumRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
+    stranger.gets(UpdateFeaturesRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
+    stranger.gets(ListConfigResourcesRequestData::default(), 1, &[CLUSTER], |a| vec![a.error_code]).await;
+    stranger.gets(GetTelemetrySubscriptionsRequestData::default(), 0, &[0], |a| vec![a.error_code]).await;
+    stranger.gets(PushTelemetryRequestData::default(), 0, &[], |_| Vec::new()).await;
+    let disabled = &[DISABLED];
+    stranger.gets(CreateDelegationTokenRequestData::default(), 3, disabled, |a| vec![a.error_code]).await;
+    stranger.gets(RenewDelegationTokenRequestData::default(), 2, disabled, |a| vec![a.error_code]).await;
+    stranger.gets(ExpireDelegationTokenRequestData::default(), 2, disabled, |a| vec![a.error_code]).await;
+    stranger.gets(DescribeDelegationTokenRequestData::default(), 3, disabled, |a| vec![a.error_code]).await;
+    use headwater_wire::messages::describe_producers_request::TopicRequest as ProducersOf;
+    let topic = ProducersOf::default().with_name(named("orders")).with_partition_indexes(vec![0]);
+    let describe = DescribeProducersRequestData::default().with_topics(vec![topic]);
+    stranger.gets(describe, 0, &[TOPIC], |a| vec![a.topics[0].partitions[0].error_code]).await;
+    use headwater_wire::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
+    let topic = WritableTxnMarkerTopic::default().with_name(named("orders")).with_partition_indexes(vec![0]);
+    let marker = WritableTxnMarker::default().with_producer_id(1).with_topics(vec![topic]);
+    let write = WriteTxnMarkersRequestData::default().with_markers(vec![marker]);
+    let codes = |a: &WriteTxnMarkersResponseData| vec![a.markers[0].topics[0].partitions[0].error_code];
+    stranger.gets(write, 1, &[CLUSTER], codes).await;
 }
 
 async fn transactions(stranger: &mut Stranger) {

@@ -79,6 +79,21 @@ messages! {
     DescribeAcls DescribeAclsRequestData DescribeAclsResponseData;
     CreateAcls CreateAclsRequestData CreateAclsResponseData;
     DeleteAcls DeleteAclsRequestData DeleteAclsResponseData;
+    WriteTxnMarkers WriteTxnMarkersRequestData WriteTxnMarkersResponseData;
+    AlterReplicaLogDirs AlterReplicaLogDirsRequestData AlterReplicaLogDirsResponseData;
+    CreateDelegationToken CreateDelegationTokenRequestData CreateDelegationTokenResponseData;
+    RenewDelegationToken RenewDelegationTokenRequestData RenewDelegationTokenResponseData;
+    ExpireDelegationToken ExpireDelegationTokenRequestData ExpireDelegationTokenResponseData;
+    DescribeDelegationToken DescribeDelegationTokenRequestData DescribeDelegationTokenResponseData;
+    ElectLeaders ElectLeadersRequestData ElectLeadersResponseData;
+    AlterPartitionReassignments AlterPartitionReassignmentsRequestData AlterPartitionReassignmentsResponseData;
+    ListPartitionReassignments ListPartitionReassignmentsRequestData ListPartitionReassignmentsResponseData;
+    DescribeQuorum DescribeQuorumRequestData DescribeQuorumResponseData;
+    UpdateFeatures UpdateFeaturesRequestData UpdateFeaturesResponseData;
+    DescribeProducers DescribeProducersRequestData DescribeProducersResponseData;
+    GetTelemetrySubscriptions GetTelemetrySubscriptionsRequestData GetTelemetrySubscriptionsResponseData;
+    PushTelemetry PushTelemetryRequestData PushTelemetryResponseData;
+    ListConfigResources ListConfigResourcesRequestData ListConfigResourcesResponseData;
 }
 
 pub fn config(directory: &Path) -> Config {

@@ -14,7 +14,7 @@ const CRATE: &str = "4.10.0";
 pub const VERSION: &str = "2.12.1";
 const OPEN_LOOP: &str = include_str!("openloop.c");
 /// Nothing that the benchmarks do not use, so that no development package is needed.
-const WITHOUT: [&str; 7] = [
+pub const WITHOUT: [&str; 7] = [
     "--disable-ssl",
     "--disable-gssapi",
     "--disable-curl",
@@ -43,7 +43,7 @@ pub fn build() -> Result<Drivers> {
     Ok(Drivers { performance, open_loop: open_loop(&tree)? })
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let done = command.stdin(Stdio::null()).output();
     let done = done.with_context(|| format!("running {:?}", command.get_program()))?;
     if !done.status.success() {
@@ -57,7 +57,7 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Where cargo keeps the crate's source, after fetching it through a manifest of its own.
-fn source() -> Result<PathBuf> {
+pub fn source() -> Result<PathBuf> {
     let scratch = cache().join("rdkafka-sys-fetch");
     fs::create_dir_all(scratch.join("src"))?;
     fs::write(scratch.join("src/lib.rs"), "")?;
@@ -81,7 +81,7 @@ fn source() -> Result<PathBuf> {
     Ok(Path::new(manifest).with_file_name("librdkafka"))
 }
 
-fn copy_source(from: &Path, to: &Path) -> Result<()> {
+pub fn copy_source(from: &Path, to: &Path) -> Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;
     }

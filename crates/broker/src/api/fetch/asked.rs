@@ -89,14 +89,16 @@ impl Limits {
     pub fn of(request: &FetchRequestData, config: &Config, now: Instant) -> Self {
         let count = |number: i32| usize::try_from(number).unwrap_or(0);
         let wait = Duration::from_millis(count(request.max_wait_ms) as u64).min(LONGEST_WAIT);
+        let max_bytes = count(request.max_bytes).min(config.max_fetch_bytes);
         Self {
             isolation: if request.isolation_level == 1 {
                 Isolation::Committed
             } else {
                 Isolation::Uncommitted
             },
-            min_bytes: count(request.min_bytes),
-            max_bytes: count(request.max_bytes).min(config.max_fetch_bytes),
+            // Nobody waits for more than one response can hold.
+            min_bytes: count(request.min_bytes).min(max_bytes),
+            max_bytes,
             deadline: now + wait,
         }
     }

@@ -120,6 +120,13 @@ impl Poll {
                 Ok(place) if full => peek(shared, place, &wanted.asked),
                 Ok(place) => self.locate(shared, place, &wanted.asked, left),
             };
+            let found = match (found, wanted.place) {
+                // A partition gives a whole batch even where it does not fit, but only the first one may.
+                (Ok(Found::Records(located)), Ok(place)) if look.bytes > 0 && located.bytes > left => {
+                    peek(shared, place, &wanted.asked)
+                }
+                (found, _) => found,
+            };
             match &found {
                 Ok(Found::Records(located)) => look.bytes += located.bytes,
                 Ok(_) => {}

@@ -1,0 +1,293 @@
+//! What administrators ask of a cluster, answered by a cluster of one.
+
+mod common;
+
+use common::{Raw, batch_of, start};
+use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
+use headwater_wire::messages::describe_configs_response::DescribeConfigsResult;
+use headwater_wire::messages::describe_producers_request::TopicRequest;
+use headwater_wire::messages::describe_producers_response::ProducerState;
+use headwater_wire::messages::elect_leaders_request;
+use headwater_wire::messages::*;
+use headwater_wire::{ErrorCode, KafkaString, Producer};
+
+fn t() -> KafkaString {
+    KafkaString::from_static("t")
+}
+
+#[tokio::test]
+async fn an_election_is_not_needed_where_the_only_replica_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let of = |partitions| {
+        elect_leaders_request::TopicPartitions::default().with_topic(t()).with_partitions(partitions)
+    };
+    let request = ElectLeadersRequestData::default().with_topic_partitions(Some(vec![of(vec![0, 7])]));
+    let response = raw.call(&request, 2).await;
+    let codes: Vec<_> =
+        response.replica_election_results[0].partition_result.iter().map(|one| one.error_code).collect();
+    assert_eq!(codes, [ErrorCode::ElectionNotNeeded.code(), ErrorCode::UnknownTopicOrPartition.code()]);
+    let everything = raw.call(&ElectLeadersRequestData::default().with_topic_partitions(None), 2).await;
+    assert_eq!((everything.error_code, everything.replica_election_results.len()), (0, 0));
+    let illegal = raw.call(&request.with_election_type(5), 2).await;
+    assert_eq!(illegal.error_code, ErrorCode::InvalidRequest.code());
+}
+
+#[tokio::test]
+async fn a_partition_can_only_be_assigned_to_the_only_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    for (replicas, code) in [
+        (Some(vec![1]), ErrorCode::None),
+        (Some(vec![1, 2]), ErrorCode::InvalidReplicaAssignment),
+        (Some(Vec::new()), ErrorCode::InvalidReplicaAssignment),
+        (None, ErrorCode::NoReassignmentInProgress),
+    ] {
+        let partition = ReassignablePartition::default().with_replicas(replicas.clone());
+        let topic = ReassignableTopic::default().with_name(t()).with_partitions(vec![partition]);
+        let request = AlterPartitionReassignmentsRequestData::default().with_topics(vec![topic]);
+        let response = raw.call(&request, 1).await;
+        assert_eq!(response.responses[0].partitions[0].error_code, code.code(), "{replicas:?}");
+    }
+    let listed = raw.call(&ListPartitionReassignmentsRequestData::default().with_topics(None), 0).await;
+    assert_eq!((listed.error_code, listed.topics.len()), (0, 0));
+}
+
+/// Writes a transaction's record without ending it.
+async fn hang(raw: &mut Raw) -> Producer {
+    let id = || KafkaString::from_static("hung");
+    let init = InitProducerIdRequestData::default()
+        .with_transactional_id(Some(id()))
+        .with_transaction_timeout_ms(60_000);
+    let init = raw.call(&init, 3).await;
+    let topic = AddPartitionsToTxnTopic::default().with_name(t()).with_partitions(vec![0]);
+    let add = AddPartitionsToTxnRequestData::default()
+        .with_v3_and_below_transactional_id(id())
+        .with_v3_and_below_producer_id(init.producer_id)
+        .with_v3_and_below_producer_epoch(init.producer_epoch)
+        .with_v3_and_below_topics(vec![topic]);
+    raw.call(&add, 3).await;
+    let producer = Producer { id: init.producer_id, epoch: init.producer_epoch, base_sequence: 0 };
+    let written = raw.produce_as(Some("hung"), "t", 0, batch_of(&["a", "b"], Some(producer), true)).await;
+    assert_eq!(written.error_code, 0, "{written:?}");
+    producer
+}
+
+async fn producers(raw: &mut Raw) -> Vec<ProducerState> {
+    let topic = TopicRequest::default().with_name(t()).with_partition_indexes(vec![0]);
+    let mut response = raw.call(&DescribeProducersRequestData::default().with_topics(vec![topic]), 0).await;
+    let partition = response.topics.remove(0).partitions.remove(0);
+    assert_eq!(partition.error_code, 0, "{partition:?}");
+    partition.active_producers
+}
+
+async fn abort(raw: &mut Raw, producer: Producer) -> i16 {
+    let topic = WritableTxnMarkerTopic::default().with_name(t()).with_partition_indexes(vec![0]);
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(producer.id)
+        .with_producer_epoch(producer.epoch)
+        .with_topics(vec![topic]);
+    let response = raw.call(&WriteTxnMarkersRequestData::default().with_markers(vec![marker]), 1).await;
+    response.markers[0].topics[0].partitions[0].error_code
+}
+
+#[tokio::test]
+async fn a_hung_transaction_is_seen_and_ended_by_a_marker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    raw.produce("t", 0, common::batch(&["before"])).await;
+    let producer = hang(&mut raw).await;
+    let seen = producers(&mut raw).await;
+    assert_eq!((seen[0].producer_id, seen[0].producer_epoch), (producer.id, producer.epoch.into()));
+    assert_eq!((seen[0].current_txn_start_offset, seen[0].last_sequence), (1, 1));
+    assert_eq!(raw.fetch("t", 0, 0, true).await.last_stable_offset, 1);
+
+    assert_eq!(abort(&mut raw, producer).await, 0);
+    assert_eq!(producers(&mut raw).await[0].current_txn_start_offset, -1);
+    assert_eq!(raw.fetch("t", 0, 0, true).await.last_stable_offset, 4);
+    assert_eq!(raw.values("t", 0, true).await, ["before"]);
+}
+
+#[tokio::test]
+async fn a_marker_of_an_epoch_that_has_ended_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let first = hang(&mut raw).await;
+    let second = hang(&mut raw).await;
+    assert!(second.epoch > first.epoch);
+    assert_eq!(abort(&mut raw, first).await, ErrorCode::InvalidProducerEpoch.code());
+    assert!(producers(&mut raw).await[0].current_txn_start_offset >= 0, "the second is open still");
+}
+
+#[tokio::test]
+async fn the_quorum_is_the_only_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let partition = headwater_wire::messages::describe_quorum_request::PartitionData::default();
+    let topic = headwater_wire::messages::describe_quorum_request::TopicData::default()
+        .with_topic_name(KafkaString::from_static("__cluster_metadata"))
+        .with_partitions(vec![partition]);
+    let response = raw.call(&DescribeQuorumRequestData::default().with_topics(vec![topic]), 2).await;
+    let quorum = &response.topics[0].partitions[0];
+    assert_eq!((quorum.error_code, quorum.leader_id), (0, 1));
+    assert_eq!(quorum.current_voters.iter().map(|voter| voter.replica_id).collect::<Vec<_>>(), [1]);
+    assert_eq!(response.nodes[0].node_id, 1);
+}
+
+#[tokio::test]
+async fn a_feature_can_only_be_set_to_the_level_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (name, level, code) in [
+        ("transaction.version", 2, ErrorCode::None),
+        ("transaction.version", 1, ErrorCode::FeatureUpdateFailed),
+        ("no.such.version", 1, ErrorCode::InvalidUpdateVersion),
+    ] {
+        let update = FeatureUpdateKey::default()
+            .with_feature(KafkaString::from_static(name))
+            .with_max_version_level(level);
+        let request = UpdateFeaturesRequestData::default().with_feature_updates(vec![update]);
+        assert_eq!(raw.call(&request, 1).await.results[0].error_code, code.code(), "{name} {level}");
+        assert_eq!(raw.call(&request, 2).await.error_code, code.code(), "{name} {level}");
+    }
+}
+
+#[tokio::test]
+async fn clients_are_told_to_send_no_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let first = raw.call(&GetTelemetrySubscriptionsRequestData::default(), 0).await;
+    assert!(first.error_code == 0 && !first.client_instance_id.is_nil(), "{first:?}");
+    assert!(first.requested_metrics.is_empty());
+    let again =
+        GetTelemetrySubscriptionsRequestData::default().with_client_instance_id(first.client_instance_id);
+    assert_eq!(raw.call(&again, 0).await.client_instance_id, first.client_instance_id);
+    let push = PushTelemetryRequestData::default()
+        .with_client_instance_id(first.client_instance_id)
+        .with_subscription_id(first.subscription_id);
+    assert_eq!(raw.call(&push, 0).await.error_code, 0);
+    let stale = raw.call(&push.with_subscription_id(first.subscription_id + 1), 0).await;
+    assert_eq!(stale.error_code, ErrorCode::UnknownSubscriptionId.code());
+}
+
+#[tokio::test]
+async fn delegation_tokens_are_disabled() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let code = ErrorCode::DelegationTokenAuthDisabled.code();
+    assert_eq!(raw.call(&CreateDelegationTokenRequestData::default(), 3).await.error_code, code);
+    assert_eq!(raw.call(&DescribeDelegationTokenRequestData::default(), 3).await.error_code, code);
+}
+
+#[tokio::test]
+async fn more_than_one_replica_is_refused_with_the_number_of_brokers() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let topic = CreatableTopic::default().with_name(t()).with_num_partitions(1).with_replication_factor(3);
+    let response = raw.call(&CreateTopicsRequestData::default().with_topics(vec![topic]), 5).await;
+    assert_eq!(response.topics[0].error_code, ErrorCode::InvalidReplicationFactor.code());
+    let message = response.topics[0].error_message.as_ref().unwrap().as_str();
+    assert!(message.contains("there is 1 broker"), "{message}");
+}
+
+#[tokio::test]
+async fn acks_all_is_refused_where_more_replicas_must_be_in_sync_than_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let config = create_topics_request::CreatableTopicConfig::default()
+        .with_name(KafkaString::from_static("min.insync.replicas"))
+        .with_value(Some(KafkaString::from_static("2")));
+    let topic = CreatableTopic::default()
+        .with_name(t())
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(vec![config]);
+    let created = raw.call(&CreateTopicsRequestData::default().with_topics(vec![topic]), 5).await;
+    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+    let request = common::produce(None, "t", 0, common::batch(&["v"]));
+    for (acks, code) in [(-1, ErrorCode::NotEnoughReplicas), (1, ErrorCode::None)] {
+        let response = raw.call(&request.clone().with_acks(acks), 9).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, code.code(), "acks={acks}");
+    }
+}
+
+async fn configs(raw: &mut Raw, kind: i8, name: &str) -> DescribeConfigsResult {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(name.to_owned().into())
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequestData::default()
+        .with_resources(vec![resource])
+        .with_include_synonyms(true)
+        .with_include_documentation(true);
+    raw.call(&request, 4).await.results.remove(0)
+}
+
+#[tokio::test]
+async fn the_brokers_configuration_has_types_sources_and_the_defaults_of_topics() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let of_broker = configs(&mut raw, 4, "1").await;
+    let entry = |name: &str| of_broker.configs.iter().find(|entry| entry.name.as_str() == name).unwrap();
+    let retention = entry("log.retention.ms");
+    assert_eq!((retention.config_type, retention.config_source, retention.read_only), (5, 5, true));
+    assert_eq!(retention.value.as_ref().unwrap().as_str(), "604800000");
+    assert_eq!(entry("auto.create.topics.enable").config_type, 1);
+    assert!(!entry("log.dirs").documentation.as_ref().unwrap().is_empty());
+    let names: Vec<_> = of_broker.configs.iter().map(|entry| entry.name.as_str()).collect();
+    assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+
+    let of_topic = configs(&mut raw, 2, "t").await;
+    let policy = of_topic.configs.iter().find(|entry| entry.name.as_str() == "cleanup.policy").unwrap();
+    let synonyms: Vec<_> = policy.synonyms.iter().map(|synonym| synonym.name.as_str()).collect();
+    assert_eq!(synonyms, ["log.cleanup.policy"]);
+}
+
+#[tokio::test]
+async fn resources_that_nothing_is_set_on_are_described_as_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (kind, name) in [(4, ""), (8, "1"), (16, "subscription"), (32, "group")] {
+        let described = configs(&mut raw, kind, name).await;
+        assert_eq!((described.error_code, described.configs.len()), (0, 0), "{kind} {name}");
+    }
+    assert_eq!(configs(&mut raw, 4, "7").await.error_code, ErrorCode::InvalidRequest.code());
+    assert_eq!(configs(&mut raw, 99, "x").await.error_code, ErrorCode::InvalidRequest.code());
+}
+
+/// `kafka-reassign-partitions --verify` takes off throttles that were never set.
+#[tokio::test]
+async fn what_is_not_set_on_the_broker_can_be_taken_off_it_and_nothing_can_be_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (operation, value, code) in [(1, None, ErrorCode::None), (0, Some("5"), ErrorCode::InvalidRequest)] {
+        let config = incremental_alter_configs_request::AlterableConfig::default()
+            .with_name(KafkaString::from_static("leader.replication.throttled.rate"))
+            .with_config_operation(operation)
+            .with_value(value.map(KafkaString::from_static));
+        let resource = incremental_alter_configs_request::AlterConfigsResource::default()
+            .with_resource_type(4)
+            .with_resource_name(KafkaString::from_static("1"))
+            .with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequestData::default().with_resources(vec![resource]);
+        assert_eq!(raw.call(&request, 1).await.responses[0].error_code, code.code(), "{operation}");
+    }
+}

@@ -1,0 +1,100 @@
+//! `cargo xtask suites`: other people's test suites against the embedded broker.
+//!
+//! Owns the list of what passes, which only grows: a test that passed once and fails now fails the command. What Apache
+//! Kafka makes of the same test stands beside it, so that a failure says whose it is.
+
+mod ledger;
+mod librdkafka;
+mod page;
+mod scripts;
+mod servers;
+mod tools;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+
+use crate::bench::server::Side;
+use ledger::{Ledger, Outcome};
+
+#[derive(Args)]
+pub struct Options {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// librdkafka's own tests, those that need a broker
+    Librdkafka(Choice),
+    /// Apache Kafka's own command-line tools
+    Tools(Choice),
+    /// Writes docs/suites.md from the committed outcomes
+    Page,
+}
+
+#[derive(Args)]
+pub struct Choice {
+    /// Only tests whose name begins with this, such as 0011; may repeat
+    #[arg(long = "test", value_name = "NAME")]
+    tests: Vec<String>,
+    /// The part that takes at most three minutes
+    #[arg(long)]
+    quick: bool,
+    /// Run on Apache Kafka instead, for the column beside ours
+    #[arg(long)]
+    kafka: bool,
+    /// Add new passes to the committed list and write docs/suites.md
+    #[arg(long)]
+    write: bool,
+    /// The binary to test; without it the workspace is built for debugging
+    #[arg(long, value_name = "PATH")]
+    headwater: Option<PathBuf>,
+}
+
+impl Choice {
+    fn side(&self) -> Side {
+        if self.kafka { Side::Peer } else { Side::Ours }
+    }
+
+    fn wants(&self, test: &str) -> bool {
+        self.tests.is_empty() || self.tests.iter().any(|wanted| test.starts_with(wanted.as_str()))
+    }
+}
+
+/// One test that was run.
+pub struct Ran {
+    pub test: String,
+    pub outcome: Outcome,
+    pub seconds: u64,
+}
+
+pub fn run(options: Options) -> Result<()> {
+    let ledger = Ledger::read()?;
+    let (suite, choice) = match options.suite {
+        Suite::Page => return page::write(&ledger),
+        Suite::Librdkafka(choice) => ("librdkafka", choice),
+        Suite::Tools(choice) => ("tools", choice),
+    };
+    let ran = match suite {
+        "tools" => tools::run(&choice)?,
+        _ => librdkafka::run(&choice, &ledger)?,
+    };
+    if ran.is_empty() {
+        bail!("no test of {suite} has such a name");
+    }
+    let verdict = ledger.judge(suite, choice.side(), &ran);
+    print!("{verdict}");
+    if choice.write {
+        // Another run may have written meanwhile.
+        let mut ledger = Ledger::read()?;
+        ledger.take(suite, choice.side(), &ran);
+        ledger.write()?;
+        page::write(&ledger)?;
+    }
+    if verdict.is_worse() {
+        bail!("tests that passed before do not pass");
+    }
+    Ok(())
+}

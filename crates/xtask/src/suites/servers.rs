@@ -1,0 +1,53 @@
+//! The broker under test: a debug build of Headwater, or Apache Kafka set up in the same way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::Choice;
+use crate::bench::server::{Recipe, Server, Side};
+use crate::kafka;
+
+/// An authorizer that allows where no ACL is.
+const OPEN_AUTHORIZER: [(&str, &str); 2] = [
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("allow.everyone.if.no.acl.found", "true"),
+];
+
+/// Where a suite keeps what it writes; emptied at its begin.
+pub fn work(suite: &str, side: Side) -> Result<PathBuf> {
+    let name = if side == Side::Ours { "headwater" } else { "kafka" };
+    let work = kafka::cache().join("suites").join(suite).join(name);
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+    Ok(work)
+}
+
+/// Starts the server that `choice` asks for, with its data below `dir`.
+pub fn start(choice: &Choice, dir: &Path, properties: &[(&str, &str)]) -> Result<Server> {
+    let side = choice.side();
+    let binary = if side == Side::Ours { binary(choice)? } else { PathBuf::new() };
+    let authorizer = if side == Side::Peer { &OPEN_AUTHORIZER[..] } else { &[] };
+    let all = properties.iter().chain(authorizer);
+    let all: Vec<_> = all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Recipe::new(side, &binary, dir, &all)?.start()
+}
+
+fn binary(choice: &Choice) -> Result<PathBuf> {
+    if let Some(path) = &choice.headwater {
+        return path.canonicalize().with_context(|| format!("{} is not there", path.display()));
+    }
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--workspace", "--bin", "headwater"])
+        .stdin(Stdio::null())
+        .status()
+        .context("running cargo")?;
+    if !built.success() {
+        bail!("the workspace could not be built");
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(std::path::absolute(target.join("debug/headwater"))?)
+}
