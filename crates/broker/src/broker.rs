@@ -21,6 +21,7 @@ use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine, Published};
 use crate::observe::Observer;
+use crate::quota::Quotas;
 use crate::rules::Rules;
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
@@ -46,6 +47,7 @@ pub struct Shared {
     pub fetch_sessions: Sessions,
     pub rules: Arc<Rules>,
     pub authorizer: Authorizer,
+    pub quotas: Quotas,
     pub audit: Audit,
 }
 
@@ -157,6 +159,7 @@ fn open(
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         connections: Arc::new(Semaphore::new(config.max_connections)),
         authorizer: Authorizer::new(config.authorizer.clone(), Arc::clone(&rules)),
+        quotas: Quotas::new(Arc::clone(&rules), config.quota, clock),
         rules,
         clock,
         alive: started.alive,

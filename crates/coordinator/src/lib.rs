@@ -13,6 +13,7 @@ mod error;
 mod group;
 mod kinds;
 mod offsets;
+mod quota;
 mod records;
 mod request;
 mod response;
@@ -29,6 +30,10 @@ pub use error::{Error, Failure, code};
 use headwater_model::TimestampMs;
 use headwater_model::acl::AclBinding;
 pub use kinds::StreamKind;
+pub use quota::{
+    Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,
+    QuotaRecord, QuotaTable,
+};
 pub use records::*;
 pub use request::*;
 pub use response::*;
@@ -39,6 +44,7 @@ use acl::Acls;
 use context::Context;
 use group::Group;
 use offsets::Offsets;
+use quota::Quotas;
 use timers::{Alarm, Timers};
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
@@ -64,6 +70,7 @@ pub struct Coordinator {
     transactions: Transactions,
     timers: Timers,
     acls: Acls,
+    quotas: Quotas,
 }
 
 impl Coordinator {
@@ -76,6 +83,7 @@ impl Coordinator {
             transactions: Transactions::default(),
             timers: Timers::default(),
             acls: Acls::default(),
+            quotas: Quotas::default(),
         }
     }
 
@@ -165,6 +173,7 @@ impl Coordinator {
             }
             StateRecord::Acl(acl) => self.acls.put(acl.0),
             StateRecord::AclDeleted(acl) => self.acls.remove(&acl.0),
+            StateRecord::Quota(record) => self.quotas.put(record),
         }
     }
 
@@ -174,7 +183,7 @@ impl Coordinator {
         let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
         let acls = self.acls.iter().cloned().map(AclRecord).map(StateRecord::Acl);
         let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
-        of_data.chain(acls).collect()
+        of_data.chain(acls).chain(self.quotas.iter().map(StateRecord::Quota)).collect()
     }
 
     /// Topics in the order of their names.
@@ -185,6 +194,11 @@ impl Coordinator {
     /// Every access rule, in the order of their resources.
     pub fn acls(&self) -> impl Iterator<Item = &AclBinding> {
         self.acls.iter()
+    }
+
+    /// Every limit of every client.
+    pub fn quotas(&self) -> impl Iterator<Item = QuotaRecord> {
+        self.quotas.iter()
     }
 
     pub fn topic(&self, name: &str) -> Option<&TopicRecord> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
 use crate::acl::AclRecord;
+use crate::quota::QuotaRecord;
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
@@ -62,6 +63,8 @@ pub enum StateRecord {
     Acl(AclRecord),
     /// The same rule is gone.
     AclDeleted(AclRecord),
+    /// A client's limit is set or taken away.
+    Quota(QuotaRecord),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,7 +47,8 @@ pub fn cache() -> PathBuf {
     cache.unwrap_or_else(std::env::temp_dir).join("headwater")
 }
 
-fn jars() -> PathBuf {
+/// Where the jars of Apache Kafka are once a node was started.
+pub fn jars() -> PathBuf {
     cache().join(format!("apache-kafka-{VERSION}"))
 }
 

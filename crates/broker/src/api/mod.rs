@@ -13,8 +13,10 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
+mod quotas;
 mod rights;
 mod skim;
+mod spending;
 mod topics;
 mod transactions;
 mod versions;
@@ -34,6 +36,7 @@ use crate::broker::Shared;
 use crate::engine::Unavailable;
 use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
+use crate::quota::Mute;
 
 pub use fetch::Sessions;
 
@@ -87,6 +90,8 @@ pub struct Call {
     pub peer: SocketAddr,
     /// Where the client came to.
     pub local: SocketAddr,
+    /// Of the client's channel.
+    pub mute: Arc<Mute>,
 }
 
 impl Call {
@@ -145,7 +150,8 @@ macro_rules! served {
                 let request =
                     $request::read(&mut body, call.version).map_err(|error| call.malformed(error))?;
                 drop(body);
-                let response = $handler(&call, request).await?;
+                let (response, spent) = spending::timed(call.is_timed(), $handler(&call, request)).await;
+                let response = response?.with_throttle_time_ms(call.settle(spent));
                 let length = response.encoded_len(call.version);
                 call.respond(length, |buffer| response.write(buffer, call.version)).map(Some)
             })
@@ -209,6 +215,8 @@ pub static APIS: &[Api] = table! {
     DescribeAcls 1..=3 DescribeAclsRequestData => acls::describe;
     CreateAcls 1..=3 CreateAclsRequestData => acls::create;
     DeleteAcls 1..=3 DeleteAclsRequestData => acls::delete;
+    DescribeClientQuotas 0..=1 DescribeClientQuotasRequestData => quotas::describe;
+    AlterClientQuotas 0..=1 AlterClientQuotasRequestData => quotas::alter;
 };
 
 /// Key, version and correlation id, which every request begins with.

@@ -15,7 +15,7 @@ use headwater_wire::messages::delete_topics_response::{DeletableTopicResult, Del
 use headwater_wire::messages::{
     CreatePartitionsRequestData, CreateTopicsRequestData, DeleteTopicsRequestData,
 };
-use headwater_wire::{ErrorCode, KafkaUuid};
+use headwater_wire::{ErrorCode, KafkaString, KafkaUuid};
 
 use super::configs::source;
 use super::rights::{self, Right};
@@ -24,6 +24,10 @@ use crate::NODE_ID;
 
 /// From here on topics are deleted by name or id.
 const BY_ID: i16 = 6;
+/// KIP-599: from these versions on a client knows THROTTLING_QUOTA_EXCEEDED.
+const CREATE_KNOWS_QUOTA: i16 = 6;
+const PARTITIONS_KNOW_QUOTA: i16 = 3;
+const DELETE_KNOWS_QUOTA: i16 = 5;
 
 pub async fn create(
     call: &Call,
@@ -35,6 +39,10 @@ pub async fn create(
     };
     let (possible, impossible): (Vec<_>, Vec<_>) = allowed.into_iter().partition(assigns_to_us);
     let topics = possible.iter().map(new_topic).collect();
+    let default = call.shared.config.default_partitions;
+    let cost = |topic: &NewTopic| if topic.partitions < 0 { default } else { topic.partitions };
+    let free = request.validate_only;
+    let (topics, throttled) = within_quota(call, topics, free, CREATE_KNOWS_QUOTA, cost);
     let create = Request::CreateTopics { topics, validate_only: request.validate_only };
     let Response::CreateTopics(results) = call.ask(create).await? else { return Err(call.mismatch()) };
     let impossible = impossible.into_iter().map(|topic| {
@@ -53,7 +61,11 @@ pub async fn create(
             true => created(result),
             false => without_configs(created(result)),
         });
-    let topics = created.chain(impossible).chain(refused).collect();
+    let throttled = throttled.into_iter().map(|topic| {
+        let (code, message) = over_quota();
+        unmade(topic.name).with_error_code(code).with_error_message(message)
+    });
+    let topics = created.chain(impossible).chain(refused).chain(throttled).collect();
     Ok(CreateTopicsResponseData::default().with_topics(topics))
 }
 
@@ -77,6 +89,32 @@ fn tell_of(call: &Call, right: Right, results: &[TopicResult], validate_only: bo
     for (name, topic) in done.filter(|_| !validate_only) {
         call.changed(right, name, || Some(format!("{} partitions", topic.partitions)));
     }
+}
+
+/// Parts what the quota of the client lets through from what it must ask for later.
+fn within_quota<T>(
+    call: &Call,
+    topics: Vec<T>,
+    free: bool,
+    knows_error: i16,
+    cost: impl Fn(&T) -> i32,
+) -> (Vec<T>, Vec<T>) {
+    let knows = call.version >= knows_error;
+    topics.into_iter().partition(|topic| free || call.mutate(cost(topic).max(0), knows).is_ok())
+}
+
+fn over_quota() -> (i16, Option<KafkaString>) {
+    let message = "the client's controller_mutation_rate is used up: try again after the throttle time";
+    (ErrorCode::ThrottlingQuotaExceeded.code(), Some(KafkaString::from_static(message)))
+}
+
+/// 0 for a topic that is not there.
+fn partitions_of(call: &Call, topic: &TopicRef) -> i32 {
+    let found = match topic {
+        TopicRef::Name(name) => call.shared.catalog.by_name(name),
+        TopicRef::Id(id) => call.shared.catalog.by_id(id),
+    };
+    found.map_or(0, |topic| topic.record.partitions)
 }
 
 /// Code and message for whoever lacks a right.
@@ -132,7 +170,11 @@ pub async fn create_partitions(
 ) -> Result<CreatePartitionsResponseData, CallError> {
     let new = |topic: &CreatePartitionsTopic| NewPartitions { name: text(&topic.name), count: topic.count };
     let topics = request.topics.iter().map(new).collect();
-    let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic| &topic.name);
+    let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic: &NewPartitions| &topic.name);
+    let cost = |topic: &NewPartitions| {
+        topic.count.saturating_sub(partitions_of(call, &TopicRef::Name(topic.name.clone())))
+    };
+    let (topics, throttled) = within_quota(call, topics, request.validate_only, PARTITIONS_KNOW_QUOTA, cost);
     let create = Request::CreatePartitions { topics, validate_only: request.validate_only };
     let Response::CreatePartitions(results) = call.ask(create).await? else { return Err(call.mismatch()) };
     tell_of(call, rights::ALTER_TOPIC, &results, request.validate_only);
@@ -143,6 +185,11 @@ pub async fn create_partitions(
             .with_error_code(code)
             .with_error_message(Some(message.into()))
     });
+    let throttled = throttled.into_iter().map(|topic| {
+        let (code, message) = over_quota();
+        let response = CreatePartitionsTopicResult::default().with_name(topic.name.into());
+        response.with_error_code(code).with_error_message(message)
+    });
     let results = results.into_iter().map(|TopicResult { name, result }| {
         let response = CreatePartitionsTopicResult::default().with_name(name.into());
         match result {
@@ -152,7 +199,8 @@ pub async fn create_partitions(
                 .with_error_message(Some(failure.message.into())),
         }
     });
-    Ok(CreatePartitionsResponseData::default().with_results(results.chain(refused).collect()))
+    Ok(CreatePartitionsResponseData::default()
+        .with_results(results.chain(refused).chain(throttled).collect()))
 }
 
 pub async fn delete(
@@ -178,7 +226,8 @@ pub async fn delete(
             Err(name) => refused.push((name, topic)),
         }
     }
-    let topics = allowed;
+    let cost = |topic: &TopicRef| partitions_of(call, topic);
+    let (topics, throttled) = within_quota(call, allowed, false, DELETE_KNOWS_QUOTA, cost);
     let Response::DeleteTopics(deleted) = call.ask(Request::DeleteTopics(topics)).await? else {
         return Err(call.mismatch());
     };
@@ -201,7 +250,16 @@ pub async fn delete(
             .with_error_code(code)
             .with_error_message(Some(message.into()))
     });
-    Ok(DeleteTopicsResponseData::default().with_responses(responses.chain(refused).collect()))
+    let throttled = throttled.into_iter().map(|topic| {
+        let (code, message) = over_quota();
+        let response = DeletableTopicResult::default().with_error_code(code).with_error_message(message);
+        match topic {
+            TopicRef::Name(name) => response.with_name(Some(name.into())),
+            TopicRef::Id(id) => response.with_topic_id(uuid(id)),
+        }
+    });
+    Ok(DeleteTopicsResponseData::default()
+        .with_responses(responses.chain(refused).chain(throttled).collect()))
 }
 
 /// An error is the name that may be told: the id of a topic that may not be described does not show it.

@@ -77,6 +77,8 @@ messages! {
     DescribeAcls DescribeAclsRequestData DescribeAclsResponseData;
     CreateAcls CreateAclsRequestData CreateAclsResponseData;
     DeleteAcls DeleteAclsRequestData DeleteAclsResponseData;
+    DescribeClientQuotas DescribeClientQuotasRequestData DescribeClientQuotasResponseData;
+    AlterClientQuotas AlterClientQuotasRequestData AlterClientQuotasResponseData;
 }
 
 pub fn config(directory: &Path) -> Config {
