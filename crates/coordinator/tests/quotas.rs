@@ -6,16 +6,14 @@ use headwater_coordinator::*;
 use proptest::prelude::*;
 use support::Bench;
 
-fn entity(parts: &[(&str, Option<&str>)]) -> Vec<(String, Option<String>)> {
+/// Type and name; no name for the default.
+type Part<'a> = (&'a str, Option<&'a str>);
+
+fn entity(parts: &[Part<'_>]) -> Vec<(String, Option<String>)> {
     parts.iter().map(|(kind, name)| ((*kind).to_owned(), name.map(str::to_owned))).collect()
 }
 
-fn alter(
-    bench: &mut Bench,
-    parts: &[(&str, Option<&str>)],
-    key: &str,
-    value: Option<f64>,
-) -> Result<(), Failure> {
+fn alter(bench: &mut Bench, parts: &[Part<'_>], key: &str, value: Option<f64>) -> Result<(), Failure> {
     let alteration = QuotaAlteration { entity: entity(parts), changes: vec![(key.to_owned(), value)] };
     match bench.ask(Request::AlterQuotas { alterations: vec![alteration], validate_only: false }) {
         Response::AlterQuotas(mut results) => results.remove(0),
@@ -35,7 +33,7 @@ fn the_most_particular_limit_counts() {
     let (user, client, all_users, all_clients) =
         (("user", Some("u")), ("client-id", Some("c")), ("user", None), ("client-id", None));
     // From the least particular on: each new limit takes the place of the one before.
-    let order: [(&[(&str, Option<&str>)], bool, bool); 8] = [
+    let order: [(&[Part<'_>], bool, bool); 8] = [
         (&[all_clients], false, true),
         (&[client], false, true),
         (&[all_users], true, false),
@@ -67,7 +65,7 @@ fn the_most_particular_limit_counts() {
 fn what_is_no_quota_is_refused_with_what_is_one() {
     let mut bench = Bench::new();
     let user = [("user", Some("u"))];
-    let mut refused = |parts: &[(&str, Option<&str>)], key, value: f64, says: &str| {
+    let mut refused = |parts: &[Part<'_>], key, value: f64, says: &str| {
         let failure = alter(&mut bench, parts, key, Some(value)).unwrap_err();
         assert_eq!(failure.error, Error::InvalidRequest);
         assert!(failure.message.contains(says), "{}", failure.message);
@@ -93,7 +91,7 @@ fn what_is_no_quota_is_refused_with_what_is_one() {
 
 #[test]
 fn filters_find_entities_by_their_parts() {
-    let read = |parts: &[(&str, Option<&str>)]| QuotaEntity::read(&entity(parts)).unwrap();
+    let read = |parts: &[Part<'_>]| QuotaEntity::read(&entity(parts)).unwrap();
     let both = read(&[("user", Some("u")), ("client-id", None)]);
     let user = read(&[("user", Some("u"))]);
     let filter = |parts: Vec<(&str, EntityFilter)>, strict| {
