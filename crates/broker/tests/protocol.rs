@@ -164,6 +164,12 @@ async fn every_api_answers_in_every_version_it_offers() {
         ListTransactionsRequestData, |_v| ListTransactionsRequestData::default();
         DescribeTopicPartitionsRequestData, |_v| DescribeTopicPartitionsRequestData::default()
             .with_response_partition_limit(2000);
+        DescribeAclsRequestData, |_v| DescribeAclsRequestData::default();
+        CreateAclsRequestData, |_v| CreateAclsRequestData::default().with_creations(vec![AclCreation::default()]);
+        DeleteAclsRequestData, |_v| DeleteAclsRequestData::default().with_filters(vec![DeleteAclsFilter::default()]);
+        DescribeClientQuotasRequestData, |_v| DescribeClientQuotasRequestData::default();
+        AlterClientQuotasRequestData, |_v| AlterClientQuotasRequestData::default()
+            .with_entries(vec![alter_client_quotas_request::EntryData::default()]);
     }
     let missing: Vec<_> = all.iter().filter(|api| !seen.contains(&api.api_key)).collect();
     assert!(missing.is_empty(), "offered and not tried: {missing:?}");
