@@ -75,10 +75,11 @@ impl Broker {
         let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || open(config, advertised, runtime));
-        let (shared, entries, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
+        let (shared, opened) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
+        let Opened { entries, thread, cleaner } = opened;
         let bootstrap = shared.advertised.bootstrap();
         let engine = shared.engine.clone();
         let (stop, stopped) = watch::channel(false);
@@ -122,11 +123,19 @@ impl Broker {
     }
 }
 
-fn open(
+/// What runs, or waits to be run, beside what is shared.
+pub struct Opened {
+    /// What the audit stream is told.
+    pub entries: Receiver<audit::Entry>,
+    pub thread: JoinHandle<()>,
+    pub cleaner: CleanerThread,
+}
+
+pub fn open(
     config: Config,
     advertised: Advertised,
     runtime: tokio::runtime::Handle,
-) -> Result<(Shared, Receiver<audit::Entry>, JoinHandle<()>, CleanerThread), StartError> {
+) -> Result<(Shared, Opened), StartError> {
     let directory = Directory::claim(&config.data_dir)?;
     let cluster_id = directory.cluster_id.clone();
     let published = Published::default();
@@ -173,5 +182,5 @@ fn open(
         disk: started.activity,
         cleaner: activity,
     };
-    Ok((shared, entries, started.thread, cleaner))
+    Ok((shared, Opened { entries, thread: started.thread, cleaner }))
 }

@@ -1,4 +1,4 @@
-//! The deterministic brain of topics, groups and transactions.
+//! The deterministic brain of topics, groups, transactions, access rules and quotas.
 //!
 //! Owns the rules; refuses clocks, input and output: time is an argument, randomness comes from [`Settings::seed`], and what
 //! must happen is returned as [`Effect`]s. [`Coordinator::handle`] and [`Coordinator::tick`] have already applied their own
