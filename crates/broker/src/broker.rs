@@ -22,6 +22,7 @@ use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine, Published};
 use crate::memory::Memory;
 use crate::observe::Observer;
+use crate::quota::Quotas;
 use crate::rules::Rules;
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
@@ -46,6 +47,7 @@ pub struct Shared {
     pub fetch_sessions: Sessions,
     pub rules: Arc<Rules>,
     pub authorizer: Authorizer,
+    pub quotas: Quotas,
     pub audit: Audit,
 }
 
@@ -73,10 +75,11 @@ impl Broker {
         let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || open(config, advertised, runtime));
-        let (shared, entries, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
+        let (shared, opened) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
+        let Opened { entries, thread, cleaner } = opened;
         let bootstrap = shared.advertised.bootstrap();
         let engine = shared.engine.clone();
         let (stop, stopped) = watch::channel(false);
@@ -120,11 +123,19 @@ impl Broker {
     }
 }
 
-fn open(
+/// What runs, or waits to be run, beside what is shared.
+pub struct Opened {
+    /// What the audit stream is told.
+    pub entries: Receiver<audit::Entry>,
+    pub thread: JoinHandle<()>,
+    pub cleaner: CleanerThread,
+}
+
+pub fn open(
     config: Config,
     advertised: Advertised,
     runtime: tokio::runtime::Handle,
-) -> Result<(Shared, Receiver<audit::Entry>, JoinHandle<()>, CleanerThread), StartError> {
+) -> Result<(Shared, Opened), StartError> {
     headwater_log::allow_many_files();
     let directory = Directory::claim(&config.data_dir)?;
     let cluster_id = directory.cluster_id.clone();
@@ -157,6 +168,7 @@ fn open(
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         connections: Arc::new(Semaphore::new(config.max_connections)),
         authorizer: Authorizer::new(config.authorizer.clone(), Arc::clone(&rules)),
+        quotas: Quotas::new(Arc::clone(&rules), config.quota, clock),
         rules,
         clock,
         alive: started.alive,
@@ -170,5 +182,5 @@ fn open(
         disk: started.activity,
         cleaner: activity,
     };
-    Ok((shared, entries, started.thread, cleaner))
+    Ok((shared, Opened { entries, thread: started.thread, cleaner }))
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings};
+use crate::{AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings, QuotaConfig};
 
 /// Limits and defaults; `..Config::default()` fills in what is not named.
 #[derive(Debug, Clone)]
@@ -48,6 +48,7 @@ pub struct Config {
     pub authorizer: AuthorizerConfig,
     /// `headwater.audit.enable`: whether changes are audited where there is no authorizer, too.
     pub audit: bool,
+    pub quota: QuotaConfig,
 }
 
 impl Default for Config {
@@ -74,6 +75,7 @@ impl Default for Config {
             coordinator: CoordinatorSettings::default(),
             authorizer: AuthorizerConfig::default(),
             audit: false,
+            quota: QuotaConfig::default(),
         }
     }
 }

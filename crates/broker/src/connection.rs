@@ -19,13 +19,14 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Api, Call, CallError, Serving};
 use crate::broker::Shared;
 use crate::frame::{Frame, FrameError, FrameReader};
 use crate::memory::{FREE, Memory, Share};
 use crate::outgoing::Outgoing;
+use crate::quota::Mute;
 use crate::sending::{self, SendError};
 
 /// How many Produce requests of one connection wait for the disk at once.
@@ -70,6 +71,7 @@ struct Pending {
 struct Connection {
     shared: Arc<Shared>,
     principal: Arc<Principal>,
+    mute: Arc<Mute>,
     peer: SocketAddr,
     local: SocketAddr,
     reader: FrameReader,
@@ -78,14 +80,27 @@ struct Connection {
     stop: watch::Receiver<bool>,
 }
 
-pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+pub async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    if let Some(wait) = shared.quotas.connecting(peer.ip()) {
+        tokio::select! {
+            () = sleep(wait) => tracing::debug!(%peer, ?wait, "connection closed: too many from its address"),
+            _ = stop.changed() => {}
+        }
+        return;
+    }
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = prepared else { return };
     let (read, writer) = stream.into_split();
     let reader = FrameReader::new(read, Arc::clone(&shared));
     let principal = Arc::new(Principal::anonymous());
+    let mute = Arc::default();
     let mut connection =
-        Connection { shared, principal, peer, local, reader, writer, pending: VecDeque::new(), stop };
+        Connection { shared, principal, mute, peer, local, reader, writer, pending: VecDeque::new(), stop };
     if let Err(ended) = connection.run().await {
         match ended.is_notable() {
             true => tracing::warn!(%peer, reason = %ended, "connection closed"),
@@ -129,11 +144,13 @@ fn poll_ready(pending: &mut VecDeque<Pending>, context: &mut Context<'_>) -> Pol
 impl Connection {
     async fn run(&mut self) -> Result<(), Ended> {
         loop {
+            let mute = self.mute.left(self.shared.quotas.now());
             tokio::select! {
                 biased;
                 _ = self.stop.changed() => return self.drain().await,
                 ready = ready(&mut self.pending) => self.answer(ready).await?,
-                frame = self.reader.next(), if self.pending.len() < PIPELINED => {
+                () = sleep(mute.unwrap_or_default()), if mute.is_some() => {}
+                frame = self.reader.next(), if mute.is_none() && self.pending.len() < PIPELINED => {
                     match frame {
                         Ok(Some(frame)) => self.accept(frame).await?,
                         Ok(None) => return self.drain().await,
@@ -198,7 +215,12 @@ impl Connection {
         let header = header.map_err(|error| CallError::Decode { key, version, error })?;
         let (shared, client_id) = (Arc::clone(&self.shared), header.client_id);
         let (principal, peer, local) = (Arc::clone(&self.principal), self.peer, self.local);
-        Ok((api, Call { shared, key, version, correlation_id, client_id, principal, peer, local }, body))
+        let mute = Arc::clone(&self.mute);
+        Ok((
+            api,
+            Call { shared, key, version, correlation_id, client_id, principal, peer, local, mute },
+            body,
+        ))
     }
 
     /// `shared` tells that others may come to wait for the memory of these answers.

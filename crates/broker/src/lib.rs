@@ -28,6 +28,7 @@ mod listener;
 mod memory;
 mod observe;
 mod outgoing;
+mod quota;
 mod rules;
 mod sendfile;
 mod sending;
@@ -45,6 +46,7 @@ pub use headwater_log::Settings as LogSettings;
 pub use observe::{
     Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families,
 };
+pub use quota::QuotaConfig;
 pub use settings::{BROKER_SETTINGS, BrokerSetting, SettingError};
 
 /// The id of the only node.

@@ -1,18 +1,19 @@
-//! The rules as connections see them: those that are on disk, read without a lock.
+//! The rules and quotas as connections see them: those that are on disk, read without a lock.
 //!
 //! The engine publishes after the commit that carries a change; a reader keeps what it has loaded.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use headwater_coordinator::AclIndex;
+use headwater_coordinator::{AclIndex, QuotaRecord, QuotaTable};
 use headwater_model::acl::AclBinding;
 
-/// A change of the rules, made when its commit is on disk.
+/// A change of them, made when its commit is on disk.
 #[derive(Debug)]
 pub enum RuleChange {
     Put(AclBinding),
     Remove(AclBinding),
+    Quota(QuotaRecord),
 }
 
 /// The access rules, to be listed and to be looked up.
@@ -25,11 +26,16 @@ pub struct Acls {
 #[derive(Debug, Default)]
 pub struct Rules {
     acls: ArcSwap<Acls>,
+    quotas: ArcSwap<QuotaTable>,
 }
 
 impl Rules {
     pub fn acls(&self) -> arc_swap::Guard<Arc<Acls>> {
         self.acls.load()
+    }
+
+    pub fn quotas(&self) -> arc_swap::Guard<Arc<QuotaTable>> {
+        self.quotas.load()
     }
 
     /// Only the engine's thread calls it.
@@ -38,6 +44,7 @@ impl Rules {
             return;
         }
         let mut acls = Acls::clone(&self.acls.load());
+        let mut quotas = QuotaTable::clone(&self.quotas.load());
         for change in changes {
             match change {
                 RuleChange::Put(acl) => {
@@ -48,8 +55,10 @@ impl Rules {
                     acls.index.remove(&acl);
                     acls.bindings.remove(&acl);
                 }
+                RuleChange::Quota(record) => quotas.put(record),
             }
         }
         self.acls.store(Arc::new(acls));
+        self.quotas.store(Arc::new(quotas));
     }
 }

@@ -164,6 +164,10 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.coordinator.offsets_retention_ms.map_or(i64::MAX, |ms| ms / 60_000), |c, v| c.coordinator.offsets_retention_ms = Some(v * 60_000);
     "producer.id.expiration.ms" whole (1, INT) "How long a producer that writes nothing is remembered to recognize its retries."
         |c| c.log.producer_expiration_ms, |c, v| c.log.producer_expiration_ms = v;
+    "quota.window.num" whole (1, 10_000) "Windows of a quota: who has been quiet may use its rate over all of them but one at once."
+        |c| c.quota.windows, |c, v| c.quota.windows = v;
+    "quota.window.size.seconds" whole (1, 86_400) "How long such a window is."
+        |c| c.quota.window_seconds, |c, v| c.quota.window_seconds = v;
     "socket.request.max.bytes" whole (1024, INT) "The longest request."
         |c| whole(c.max_request_bytes), |c, v| c.max_request_bytes = bytes(v);
     "super.users" form "Principals that may do everything, with ; between them: User:alice;User:bob."

@@ -207,6 +207,12 @@ async fn every_api_answers_in_every_version_it_offers() {
         GetTelemetrySubscriptionsRequestData, |_v| GetTelemetrySubscriptionsRequestData::default();
         PushTelemetryRequestData, |_v| PushTelemetryRequestData::default();
         ListConfigResourcesRequestData, |_v| ListConfigResourcesRequestData::default();
+        DescribeAclsRequestData, |_v| DescribeAclsRequestData::default();
+        CreateAclsRequestData, |_v| CreateAclsRequestData::default().with_creations(vec![AclCreation::default()]);
+        DeleteAclsRequestData, |_v| DeleteAclsRequestData::default().with_filters(vec![DeleteAclsFilter::default()]);
+        DescribeClientQuotasRequestData, |_v| DescribeClientQuotasRequestData::default();
+        AlterClientQuotasRequestData, |_v| AlterClientQuotasRequestData::default()
+            .with_entries(vec![alter_client_quotas_request::EntryData::default()]);
     }
     let missing: Vec<_> = all.iter().filter(|api| !seen.contains(&api.api_key)).collect();
     assert!(missing.is_empty(), "offered and not tried: {missing:?}");

@@ -147,6 +147,9 @@ impl Coordinator {
                 Response::ListTransactions(self.transactions.list(self.cx.now, &filter))
             }
             Request::CreateAcls(acls) => Response::CreateAcls(self.acls.create(cx, acls)),
+            Request::AlterQuotas { alterations, validate_only } => {
+                Response::AlterQuotas(self.quotas.alter(cx, alterations, validate_only))
+            }
             Request::DeleteAcls(filters) => Response::DeleteAcls(self.acls.delete(cx, &filters)),
         };
         self.cx.reply(ticket, response);

@@ -1,4 +1,4 @@
-//! The deterministic brain of topics, groups and transactions.
+//! The deterministic brain of topics, groups, transactions, access rules and quotas.
 //!
 //! Owns the rules; refuses clocks, input and output: time is an argument, randomness comes from [`Settings::seed`], and what
 //! must happen is returned as [`Effect`]s. [`Coordinator::handle`] and [`Coordinator::tick`] have already applied their own
@@ -17,6 +17,7 @@ mod group_configs;
 mod group_types;
 mod kinds;
 mod offsets;
+mod quota;
 mod records;
 mod request;
 mod response;
@@ -39,6 +40,10 @@ pub use group_configs::GROUP_CONFIGS;
 use headwater_model::TimestampMs;
 use headwater_model::acl::AclBinding;
 pub use kinds::StreamKind;
+pub use quota::{
+    Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,
+    QuotaRecord, QuotaTable,
+};
 pub use records::*;
 pub use request::*;
 pub use response::*;
@@ -51,6 +56,7 @@ use context::Context;
 use group::Group;
 use group_configs::GroupConfigs;
 use offsets::Offsets;
+use quota::Quotas;
 use timers::{Alarm, Timers};
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
@@ -79,6 +85,7 @@ pub struct Coordinator {
     transactions: Transactions,
     timers: Timers,
     acls: Acls,
+    quotas: Quotas,
 }
 
 impl Coordinator {
@@ -93,6 +100,7 @@ impl Coordinator {
             transactions: Transactions::default(),
             timers: Timers::default(),
             acls: Acls::default(),
+            quotas: Quotas::default(),
         }
     }
 
@@ -188,6 +196,7 @@ impl Coordinator {
             }
             StateRecord::Acl(acl) => self.acls.put(acl.0),
             StateRecord::AclDeleted(acl) => self.acls.remove(&acl.0),
+            StateRecord::Quota(record) => self.quotas.put(record),
         }
     }
 
@@ -199,7 +208,7 @@ impl Coordinator {
         let configs = self.group_configs.snapshot();
         let groups = configs.chain(groups).chain(self.consumer_snapshot());
         let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
-        of_data.chain(acls).collect()
+        of_data.chain(acls).chain(self.quotas.iter().map(StateRecord::Quota)).collect()
     }
 
     /// Topics in the order of their names.
@@ -210,6 +219,11 @@ impl Coordinator {
     /// Every access rule, in the order of their resources.
     pub fn acls(&self) -> impl Iterator<Item = &AclBinding> {
         self.acls.iter()
+    }
+
+    /// Every limit of every client.
+    pub fn quotas(&self) -> impl Iterator<Item = QuotaRecord> {
+        self.quotas.iter()
     }
 
     pub fn topic(&self, name: &str) -> Option<&TopicRecord> {

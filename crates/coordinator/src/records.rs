@@ -12,6 +12,7 @@ use thiserror::Error as ThisError;
 
 use crate::acl::AclRecord;
 use crate::consumer::ConsumerGroupChange;
+use crate::quota::QuotaRecord;
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
@@ -74,6 +75,8 @@ pub enum StateRecord {
         group_id: String,
         configs: BTreeMap<String, String>,
     },
+    /// A client's limit is set or taken away.
+    Quota(QuotaRecord),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

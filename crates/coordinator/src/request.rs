@@ -10,6 +10,7 @@ use bytes::Bytes;
 use headwater_model::acl::{AclBinding, AclFilter};
 use headwater_model::{Offset, Principal, TopicPartition};
 
+use crate::quota::QuotaAlteration;
 use crate::records::{TopicId, TopicPartitionId};
 
 /// Who asks: kept as member metadata and part of generated member ids.
@@ -81,6 +82,10 @@ pub enum Request {
     ListTransactions(ListTransactions),
     CreateAcls(Vec<AclBinding>),
     DeleteAcls(Vec<AclFilter>),
+    AlterQuotas {
+        alterations: Vec<QuotaAlteration>,
+        validate_only: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

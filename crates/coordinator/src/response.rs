@@ -50,6 +50,7 @@ pub enum Response {
     CreateAcls(Vec<Result<(), Failure>>),
     /// What went with each filter.
     DeleteAcls(Vec<Vec<AclBinding>>),
+    AlterQuotas(Vec<Result<(), Failure>>),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).

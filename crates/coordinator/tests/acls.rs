@@ -214,3 +214,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_snapshot_holds_rules_and_quotas() {
+    let mut bench = Bench::new();
+    create(&mut bench, vec![allow("orders", Operation::Read), allow("orders", Operation::Write)]);
+    let alteration = QuotaAlteration {
+        entity: vec![("user".into(), None)],
+        changes: vec![("producer_byte_rate".into(), Some(1024.0))],
+    };
+    bench.ask(Request::AlterQuotas { alterations: vec![alteration], validate_only: false });
+    let mut other = Coordinator::new(support::settings(3));
+    for record in bench.coordinator.snapshot() {
+        assert_eq!(StateRecord::decode(&record.encode()), Ok(record.clone()));
+        other.apply(&record, bench.now);
+    }
+    assert_eq!((other.acls().count(), other.quotas().count()), (2, 1));
+    assert_eq!(other.snapshot(), bench.coordinator.snapshot());
+}
+
+#[test]
+fn a_rule_with_an_unknown_code_does_not_decode() {
+    let mut bytes = StateRecord::Acl(AclRecord(allow("orders", Operation::Read))).encode();
+    let permission = bytes.last_mut().expect("bytes");
+    *permission = 99;
+    assert!(
+        matches!(StateRecord::decode(&bytes), Err(DecodeError::Malformed(_))),
+        "a DENY might be overlooked"
+    );
+}

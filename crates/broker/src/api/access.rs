@@ -1,5 +1,8 @@
 //! Whether this client may: every handler asks here, and nowhere else.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use headwater_model::acl::{CLUSTER_NAME, ResourceType};

@@ -13,14 +13,11 @@ const SHARE_STATE: &str =
 const SHARE: &str = "share groups (KIP-932) are not served";
 const STREAMS: &str = "streams groups (KIP-1071) are not served; Kafka Streams uses the classic protocol";
 const NO_SASL: &str = "clients are not authenticated";
-const NO_QUOTAS: &str = "there are no quotas";
 
 /// APIs that are not in the table, and why.
 pub static ABSENT: &[(ApiKey, &str)] = &[
     (ApiKey::SaslHandshake, NO_SASL),
     (ApiKey::SaslAuthenticate, NO_SASL),
-    (ApiKey::DescribeClientQuotas, NO_QUOTAS),
-    (ApiKey::AlterClientQuotas, NO_QUOTAS),
     (ApiKey::DescribeUserScramCredentials, NO_SASL),
     (ApiKey::AlterUserScramCredentials, NO_SASL),
     (ApiKey::Vote, ONE_NODE),

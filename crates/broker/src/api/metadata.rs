@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_coordinator::{NewTopic, Request, Response};
+use headwater_coordinator::{NewTopic, QuotaKey, Request, Response};
 use headwater_model::acl::ResourceType;
 use headwater_wire::messages::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponseData,
@@ -76,7 +76,14 @@ async fn by_name(
     if may_create && catalog.by_name(name.as_str()).is_none() {
         let creates = call.sees_cluster(rights::CREATE_CLUSTER);
         error = match creates || call.may(rights::CREATE_TOPIC, name.as_str()) {
-            true => create(call, name.as_str()).await?,
+            true => {
+                // An error of a quota is none that clients know here.
+                call.spend(
+                    QuotaKey::ControllerMutationRate,
+                    f64::from(call.shared.config.default_partitions),
+                );
+                create(call, name.as_str()).await?
+            }
             false => rights::CREATE_TOPIC.refusal().code(),
         };
     }

@@ -23,9 +23,11 @@ mod positions;
 mod produce;
 mod producers;
 mod quorum;
+mod quotas;
 mod replicas;
 mod rights;
 mod skim;
+mod spending;
 mod telemetry;
 mod topic_ids;
 mod topics;
@@ -47,6 +49,7 @@ use crate::broker::Shared;
 use crate::engine::Unavailable;
 use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
+use crate::quota::Mute;
 
 pub use fetch::Sessions;
 pub use ledger::{ABSENT, NARROWER, ServedApi, served};
@@ -101,6 +104,8 @@ pub struct Call {
     pub peer: SocketAddr,
     /// Where the client came to.
     pub local: SocketAddr,
+    /// Of the client's channel.
+    pub mute: Arc<Mute>,
 }
 
 impl Call {
@@ -152,6 +157,16 @@ impl Call {
     }
 }
 
+/// Responses that cannot tell how long to wait; the channel is mute all the same.
+trait Untold: Sized {
+    fn with_throttle_time_ms(self, _: i32) -> Self {
+        self
+    }
+}
+
+impl Untold for WriteTxnMarkersResponseData {}
+impl Untold for DescribeQuorumResponseData {}
+
 macro_rules! served {
     ($request:ident, $handler:path) => {
         |call, mut body| {
@@ -159,7 +174,8 @@ macro_rules! served {
                 let request =
                     $request::read(&mut body, call.version).map_err(|error| call.malformed(error))?;
                 drop(body);
-                let response = $handler(&call, request).await?;
+                let (response, spent) = spending::timed(call.is_timed(), $handler(&call, request)).await;
+                let response = response?.with_throttle_time_ms(call.settle(spent));
                 let length = response.encoded_len(call.version);
                 call.respond(length, |buffer| response.write(buffer, call.version)).map(Some)
             })
@@ -240,6 +256,8 @@ pub static APIS: &[Api] = table! {
     DescribeAcls 1..=3 DescribeAclsRequestData => acls::describe;
     CreateAcls 1..=3 CreateAclsRequestData => acls::create;
     DeleteAcls 1..=3 DeleteAclsRequestData => acls::delete;
+    DescribeClientQuotas 0..=1 DescribeClientQuotasRequestData => quotas::describe;
+    AlterClientQuotas 0..=1 AlterClientQuotasRequestData => quotas::alter;
 };
 
 /// Key, version and correlation id, which every request begins with.

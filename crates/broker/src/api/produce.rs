@@ -3,8 +3,10 @@
 mod compression;
 mod records;
 
+use std::time::{Duration, Instant};
+
 use bytes::{Bytes, BytesMut};
-use headwater_coordinator::Error;
+use headwater_coordinator::{Error, QuotaKey};
 use headwater_log::{Appended, Durability, LogError};
 use headwater_model::TimestampMs;
 use headwater_wire::messages::ProduceRequestData;
@@ -56,8 +58,8 @@ struct Checked {
 
 /// Hands over before the first poll, so that requests take effect in their order.
 pub fn serve(call: Call, mut body: Bytes) -> Serving {
+    let size = body.len();
     if !skim::is_plausible(&body, call.version) {
-        let size = body.len();
         return Box::pin(async move { Err(CallError::Implausible(size)) });
     }
     let request = match ProduceRequestData::read(&mut body, call.version) {
@@ -65,17 +67,21 @@ pub fn serve(call: Call, mut body: Bytes) -> Serving {
         Err(error) => return Box::pin(async move { Err(call.malformed(error)) }),
     };
     let wants_answer = request.acks != 0;
+    let begun = Instant::now();
     let Checked { topics, produce } = check(&call, request);
+    let spent = if call.is_timed() { begun.elapsed() } else { Duration::ZERO };
     let produced = (!produce.batches.is_empty()).then(|| call.shared.engine.produce(produce));
     Box::pin(async move {
         let produced = match produced {
             Some(produced) => produced.await,
             None => Ok(Vec::new()),
         };
+        call.spend(QuotaKey::ProducerByteRate, size as f64);
+        let throttle = call.settle(spent);
         if !wants_answer {
             return Ok(None);
         }
-        let response = respond(&call, topics, produced);
+        let response = respond(&call, topics, produced).with_throttle_time_ms(throttle);
         let length = response.encoded_len(call.version);
         call.respond(length, |buffer| response.write(buffer, call.version)).map(Some)
     })

@@ -130,6 +130,9 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     DescribeAcls: DESCRIBE_CLUSTER;
     CreateAcls: ALTER_CLUSTER;
     DeleteAcls: ALTER_CLUSTER;
+    // Quotas.
+    DescribeClientQuotas: DESCRIBE_CLUSTER_CONFIGS;
+    AlterClientQuotas: ALTER_CLUSTER_CONFIGS;
 
     // Nothing, and why.
     -

@@ -25,6 +25,10 @@ use crate::NODE_ID;
 const ONE_REPLICA: &str = "every partition has one replica, on the only broker, which is 1";
 /// From here on topics are deleted by name or id.
 const BY_ID: i16 = 6;
+/// KIP-599: from these versions on a client knows THROTTLING_QUOTA_EXCEEDED.
+const CREATE_KNOWS_QUOTA: i16 = 6;
+const PARTITIONS_KNOW_QUOTA: i16 = 3;
+const DELETE_KNOWS_QUOTA: i16 = 5;
 
 pub async fn create(
     call: &Call,
@@ -36,6 +40,10 @@ pub async fn create(
     };
     let (possible, impossible): (Vec<_>, Vec<_>) = allowed.into_iter().partition(assigns_to_us);
     let topics = possible.iter().map(new_topic).collect();
+    let default = call.shared.config.default_partitions;
+    let cost = |topic: &NewTopic| if topic.partitions < 0 { default } else { topic.partitions };
+    let free = request.validate_only;
+    let (topics, throttled) = within_quota(call, topics, free, CREATE_KNOWS_QUOTA, cost);
     let create = Request::CreateTopics { topics, validate_only: request.validate_only };
     let Response::CreateTopics(results) = call.ask(create).await? else { return Err(call.mismatch()) };
     let impossible = impossible.into_iter().map(|topic| {
@@ -54,7 +62,11 @@ pub async fn create(
             true => created(result),
             false => without_configs(created(result)),
         });
-    let topics = created.chain(impossible).chain(refused).collect();
+    let throttled = throttled.into_iter().map(|topic| {
+        let (code, message) = over_quota();
+        unmade(topic.name).with_error_code(code).with_error_message(message)
+    });
+    let topics = created.chain(impossible).chain(refused).chain(throttled).collect();
     Ok(CreateTopicsResponseData::default().with_topics(topics))
 }
 
@@ -82,6 +94,32 @@ fn tell_of(call: &Call, right: Right, results: &[TopicResult], validate_only: bo
     for (name, topic) in done.filter(|_| !validate_only) {
         call.changed(right, name, || Some(format!("{} partitions", topic.partitions)));
     }
+}
+
+/// Parts what the quota of the client lets through from what it must ask for later.
+fn within_quota<T>(
+    call: &Call,
+    topics: Vec<T>,
+    free: bool,
+    knows_error: i16,
+    cost: impl Fn(&T) -> i32,
+) -> (Vec<T>, Vec<T>) {
+    let knows = call.version >= knows_error;
+    topics.into_iter().partition(|topic| free || call.mutate(cost(topic).max(0), knows).is_ok())
+}
+
+fn over_quota() -> (i16, Option<KafkaString>) {
+    let message = "the client's controller_mutation_rate is used up: try again after the throttle time";
+    (ErrorCode::ThrottlingQuotaExceeded.code(), Some(KafkaString::from_static(message)))
+}
+
+/// 0 for a topic that is not there.
+fn partitions_of(call: &Call, topic: &TopicRef) -> i32 {
+    let found = match topic {
+        TopicRef::Name(name) => call.shared.catalog.by_name(name),
+        TopicRef::Id(id) => call.shared.catalog.by_id(id),
+    };
+    found.map_or(0, |topic| topic.record.partitions)
 }
 
 /// Code and message for whoever lacks a right.
@@ -138,7 +176,11 @@ pub async fn create_partitions(
     let (possible, impossible): (Vec<_>, Vec<_>) = request.topics.into_iter().partition(grows_on_us);
     let new = |topic: &CreatePartitionsTopic| NewPartitions { name: text(&topic.name), count: topic.count };
     let topics = possible.iter().map(new).collect();
-    let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic| &topic.name);
+    let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic: &NewPartitions| &topic.name);
+    let cost = |topic: &NewPartitions| {
+        topic.count.saturating_sub(partitions_of(call, &TopicRef::Name(topic.name.clone())))
+    };
+    let (topics, throttled) = within_quota(call, topics, request.validate_only, PARTITIONS_KNOW_QUOTA, cost);
     let create = Request::CreatePartitions { topics, validate_only: request.validate_only };
     let Response::CreatePartitions(results) = call.ask(create).await? else { return Err(call.mismatch()) };
     tell_of(call, rights::ALTER_TOPIC, &results, request.validate_only);
@@ -148,6 +190,11 @@ pub async fn create_partitions(
             .with_name(topic.name.into())
             .with_error_code(code)
             .with_error_message(Some(message.into()))
+    });
+    let throttled = throttled.into_iter().map(|topic| {
+        let (code, message) = over_quota();
+        let response = CreatePartitionsTopicResult::default().with_name(topic.name.into());
+        response.with_error_code(code).with_error_message(message)
     });
     let results = results.into_iter().map(|TopicResult { name, result }| {
         let response = CreatePartitionsTopicResult::default().with_name(name.into());
@@ -166,7 +213,7 @@ pub async fn create_partitions(
         };
         response.with_name(topic.name).with_error_code(code).with_error_message(Some(message.into()))
     });
-    let results = results.chain(impossible).chain(refused).collect();
+    let results = results.chain(impossible).chain(refused).chain(throttled).collect();
     Ok(CreatePartitionsResponseData::default().with_results(results))
 }
 
@@ -193,7 +240,8 @@ pub async fn delete(
             Err(name) => refused.push((name, topic)),
         }
     }
-    let topics = allowed;
+    let cost = |topic: &TopicRef| partitions_of(call, topic);
+    let (topics, throttled) = within_quota(call, allowed, false, DELETE_KNOWS_QUOTA, cost);
     let Response::DeleteTopics(deleted) = call.ask(Request::DeleteTopics(topics)).await? else {
         return Err(call.mismatch());
     };
@@ -216,7 +264,16 @@ pub async fn delete(
             .with_error_code(code)
             .with_error_message(Some(message.into()))
     });
-    Ok(DeleteTopicsResponseData::default().with_responses(responses.chain(refused).collect()))
+    let throttled = throttled.into_iter().map(|topic| {
+        let (code, message) = over_quota();
+        let response = DeletableTopicResult::default().with_error_code(code).with_error_message(message);
+        match topic {
+            TopicRef::Name(name) => response.with_name(Some(name.into())),
+            TopicRef::Id(id) => response.with_topic_id(uuid(id)),
+        }
+    });
+    Ok(DeleteTopicsResponseData::default()
+        .with_responses(responses.chain(refused).chain(throttled).collect()))
 }
 
 /// An error is the name that may be told: the id of a topic that may not be described does not show it.

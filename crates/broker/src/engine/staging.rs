@@ -56,6 +56,7 @@ impl Worker {
             }
             StateRecord::Acl(acl) => self.staged.rules.push(RuleChange::Put(acl.0.clone())),
             StateRecord::AclDeleted(acl) => self.staged.rules.push(RuleChange::Remove(acl.0.clone())),
+            StateRecord::Quota(record) => self.staged.rules.push(RuleChange::Quota(record.clone())),
             _ => {}
         }
         count(&mut self.partitions, record);

@@ -86,7 +86,8 @@ impl Worker {
             State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
                 .map_err(|reason| StartError::State { directory: directory.log.clone(), reason })?;
         catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
-        rules.apply(coordinator.acls().cloned().map(RuleChange::Put).collect());
+        let acls = coordinator.acls().cloned().map(RuleChange::Put);
+        rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).collect());
         Ok(Self {
             log,
             coordinator,

@@ -346,6 +346,18 @@ fn access_families() -> Vec<Family> {
             Counter(|s| of(&s.shared.audit.denied)),
         ),
         family(
+            "headwater_throttles",
+            None,
+            "Answers after which a channel was mute because of a quota, and connections that were refused by one",
+            Counter(|s| of(&s.shared.quotas.throttles)),
+        ),
+        family(
+            "headwater_throttle_time",
+            Some(Unit::Seconds),
+            "For how long in all",
+            Counter(|s| of(&s.shared.quotas.throttled_ms) / 1e3),
+        ),
+        family(
             "headwater_audit_lost",
             None,
             "Lines that the audit stream lost because they came faster than it writes",

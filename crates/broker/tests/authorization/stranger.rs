@@ -272,6 +272,11 @@ async fn acls(stranger: &mut Stranger) {
     stranger.gets(describe, 3, &[CLUSTER], |answer| vec![answer.error_code]).await;
     let create = CreateAclsRequestData::default().with_creations(vec![AclCreation::default()]);
     stranger.gets(create, 3, &[CLUSTER], |answer| vec![answer.results[0].error_code]).await;
+    let codes = |answer: &DescribeClientQuotasResponseData| vec![answer.error_code];
+    stranger.gets(DescribeClientQuotasRequestData::default(), 1, &[CLUSTER], codes).await;
+    let alter = AlterClientQuotasRequestData::default()
+        .with_entries(vec![alter_client_quotas_request::EntryData::default()]);
+    stranger.gets(alter, 1, &[CLUSTER], |answer| vec![answer.entries[0].error_code]).await;
     let delete = DeleteAclsRequestData::default().with_filters(vec![DeleteAclsFilter::default()]);
     stranger.gets(delete, 3, &[CLUSTER], |answer| vec![answer.filter_results[0].error_code]).await;
 }

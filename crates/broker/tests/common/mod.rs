@@ -94,6 +94,8 @@ messages! {
     GetTelemetrySubscriptions GetTelemetrySubscriptionsRequestData GetTelemetrySubscriptionsResponseData;
     PushTelemetry PushTelemetryRequestData PushTelemetryResponseData;
     ListConfigResources ListConfigResourcesRequestData ListConfigResourcesResponseData;
+    DescribeClientQuotas DescribeClientQuotasRequestData DescribeClientQuotasResponseData;
+    AlterClientQuotas AlterClientQuotasRequestData AlterClientQuotasResponseData;
 }
 
 pub fn config(directory: &Path) -> Config {

@@ -11,6 +11,7 @@ mod session;
 mod sessions;
 
 use bytes::Bytes;
+use headwater_coordinator::QuotaKey;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::FetchRequestData;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use self::asked::{Asked, Limits, forgotten};
 use self::scatter::Response;
 pub use self::sessions::Sessions;
+use super::spending::timed;
 use super::{Call, CallError, Outgoing, Serving};
 
 /// From here on a topic is named by its id.
@@ -28,15 +30,19 @@ pub fn serve(call: Call, mut body: Bytes) -> Serving {
         let request =
             FetchRequestData::read(&mut body, call.version).map_err(|error| call.malformed(error))?;
         drop(body);
-        let response = fetch(&call, request).await;
-        response.write(&call).map(Some)
+        let (response, spent) = timed(call.is_timed(), fetch(&call, request)).await;
+        call.spend(QuotaKey::ConsumerByteRate, response.size() as f64);
+        let throttle = call.settle(spent);
+        response.write(&call, throttle).map(Some)
     })
 }
 
 async fn fetch(call: &Call, request: FetchRequestData) -> Response {
     let (shared, now) = (&call.shared, Instant::now());
     let by_id = call.version >= TOPIC_IDS;
-    let limits = Limits::of(&request, &shared.config, now);
+    let mut limits = Limits::of(&request, &shared.config, now);
+    // More than a quota lets through at once would make the client wait for nothing.
+    limits.max_bytes = limits.max_bytes.min(call.most_at_once(QuotaKey::ConsumerByteRate));
     let opening = sessions::Opening {
         id: request.session_id,
         epoch: request.session_epoch,
@@ -54,9 +60,10 @@ async fn fetch(call: &Call, request: FetchRequestData) -> Response {
 }
 
 impl Response {
-    fn write(self, call: &Call) -> Result<Outgoing, CallError> {
+    fn write(self, call: &Call, throttle: i32) -> Result<Outgoing, CallError> {
         let mut outgoing = call.begin(self.room());
-        let written = self.scatter(&mut outgoing, call.version).map_err(|error| call.unwritable(error));
+        let written =
+            self.scatter(&mut outgoing, call.version, throttle).map_err(|error| call.unwritable(error));
         written.and_then(|()| outgoing.seal().ok_or(CallError::TooLong { key: call.key }))
     }
 

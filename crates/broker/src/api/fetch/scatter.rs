@@ -94,9 +94,16 @@ impl Response {
         self.answers.chunk_by(|one, next| one.asked.topic == next.asked.topic)
     }
 
-    pub fn scatter(self, outgoing: &mut Outgoing, version: i16) -> Result<(), ProtocolError> {
-        let head =
-            FetchResponseData::default().with_error_code(self.code.code()).with_session_id(self.session_id);
+    /// The bytes it takes with records, more or less.
+    pub fn size(&self) -> usize {
+        self.room() + self.answers.iter().map(|answer| answer.bytes).sum::<usize>()
+    }
+
+    pub fn scatter(self, outgoing: &mut Outgoing, version: i16, throttle: i32) -> Result<(), ProtocolError> {
+        let head = FetchResponseData::default()
+            .with_throttle_time_ms(throttle)
+            .with_error_code(self.code.code())
+            .with_session_id(self.session_id);
         let sizes: Vec<usize> = self.topics().map(<[Answer]>::len).collect();
         open(outgoing.bytes_mut(), version, sizes.len(), |buffer| head.write(buffer, version))?;
         let mut answers = self.answers.into_iter();
@@ -176,6 +183,8 @@ mod tests {
     use super::*;
     use crate::outgoing::gather;
 
+    const THROTTLE: i32 = 1234;
+
     struct Content {
         file: Arc<File>,
         bytes: Vec<u8>,
@@ -235,6 +244,7 @@ mod tests {
                     .with_partitions(answers.iter().map(partition).collect())
             };
             let message = FetchResponseData::default()
+                .with_throttle_time_ms(THROTTLE)
                 .with_error_code(response.code.code())
                 .with_session_id(response.session_id)
                 .with_responses(response.topics().map(topic).collect());
@@ -254,7 +264,7 @@ mod tests {
         let expected = content.encoded(&response, version);
         let mut outgoing = Outgoing::begin(5, version >= FLEXIBLE, response.room());
         let head = outgoing.bytes_mut().len();
-        response.scatter(&mut outgoing, version).unwrap();
+        response.scatter(&mut outgoing, version, THROTTLE).unwrap();
         let gathered = gather(&outgoing.seal().unwrap());
         let length = i32::from_be_bytes(*gathered.first_chunk().unwrap()) as usize;
         assert_eq!(gathered.len(), length + 4, "v{version}");

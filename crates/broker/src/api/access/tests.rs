@@ -1,0 +1,135 @@
+//! Several principals at one broker: their calls are handed to the handlers as connections hand them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use headwater_coordinator::{Client, NewTopic, QuotaAlteration, Request, Response};
+use headwater_model::Principal;
+use headwater_model::acl::{AclBinding, Operation, PatternType, Permission, ResourceType, WILDCARD};
+use headwater_wire::messages::*;
+use headwater_wire::{ApiKey, BatchBuilder, Compression, KafkaString};
+
+use super::super::{Call, find};
+use crate::Config;
+use crate::advertised::Advertised;
+use crate::authorizer::AuthorizerConfig;
+use crate::broker::{Opened, Shared, open};
+use crate::outgoing::gather;
+use crate::quota::{Mute, QuotaConfig};
+
+const TOPIC: i16 = 29;
+const WITHOUT_HEAD: usize = 8;
+
+struct Bench {
+    shared: Arc<Shared>,
+    opened: Opened,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    /// With the topic `orders`.
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config {
+            data_dir: directory.path().to_owned(),
+            authorizer: AuthorizerConfig { enabled: true, ..AuthorizerConfig::default() },
+            quota: QuotaConfig { windows: 2, window_seconds: 1 },
+            ..Config::default()
+        };
+        let here: SocketAddr = "127.0.0.1:9092".parse().unwrap();
+        let advertised = Advertised::new(None, here).unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let (shared, opened) = open(config, advertised, runtime).unwrap();
+        let bench = Self { shared: Arc::new(shared), opened, _directory: directory };
+        let new =
+            NewTopic { name: "orders".into(), partitions: 1, replication_factor: -1, configs: Vec::new() };
+        bench.ask(Request::CreateTopics { topics: vec![new], validate_only: false }).await;
+        bench
+    }
+
+    async fn ask(&self, request: Request) -> Response {
+        self.shared.engine.ask(Client::default(), request).await.unwrap()
+    }
+
+    async fn allow(&self, user: &str, operation: Operation) {
+        let rule = AclBinding {
+            resource: ResourceType::Topic,
+            name: "orders".into(),
+            pattern: PatternType::Literal,
+            principal: format!("User:{user}"),
+            host: WILDCARD.into(),
+            operation,
+            permission: Permission::Allow,
+        };
+        self.ask(Request::CreateAcls(vec![rule])).await;
+    }
+
+    fn call(&self, user: &str, key: ApiKey, version: i16) -> Call {
+        Call {
+            shared: Arc::clone(&self.shared),
+            key: key as i16,
+            version,
+            correlation_id: 1,
+            client_id: Some(KafkaString::from_static("same")),
+            principal: Arc::new(Principal::user(user)),
+            peer: "127.0.0.1:40000".parse().unwrap(),
+            local: "127.0.0.1:9092".parse().unwrap(),
+            mute: Arc::new(Mute::default()),
+        }
+    }
+
+    async fn produce(&self, user: &str, bytes: usize) -> ProduceResponseData {
+        let mut builder = BatchBuilder::new();
+        builder.push(crate::clock::wall(), None, Some(&vec![b'x'; bytes]), &[]);
+        let records = builder.build(Compression::None, None, false).unwrap();
+        let partition = PartitionProduceData::default().with_records(Some(records));
+        let topic = TopicProduceData::default()
+            .with_name(KafkaString::from_static("orders"))
+            .with_partition_data(vec![partition]);
+        let request = ProduceRequestData::default().with_acks(-1).with_topic_data(vec![topic]);
+        let mut body = BytesMut::new();
+        request.write(&mut body, 8).unwrap();
+        let api = find(ApiKey::Produce as i16, 8, 1).unwrap();
+        let answer = (api.serve)(self.call(user, ApiKey::Produce, 8), body.freeze()).await.unwrap().unwrap();
+        let mut answer = Bytes::from(gather(&answer)).slice(WITHOUT_HEAD..);
+        ProduceResponseData::read(&mut answer, 8).unwrap()
+    }
+
+    async fn stop(self) {
+        self.shared.engine.stop();
+        tokio::task::spawn_blocking(move || self.opened.thread.join().unwrap()).await.unwrap();
+    }
+}
+
+fn code(answer: &ProduceResponseData) -> i16 {
+    answer.responses[0].partition_responses[0].error_code
+}
+
+#[tokio::test]
+async fn each_principal_has_its_own_rights() {
+    let bench = Bench::new().await;
+    bench.allow("alice", Operation::Write).await;
+    bench.allow("bob", Operation::Read).await;
+    assert_eq!(code(&bench.produce("alice", 1).await), 0);
+    assert_eq!(code(&bench.produce("bob", 1).await), TOPIC, "reading is not writing");
+    assert_eq!(code(&bench.produce("eve", 1).await), TOPIC);
+    bench.allow("eve", Operation::All).await;
+    assert_eq!(code(&bench.produce("eve", 1).await), 0);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn each_principal_has_its_own_share_of_a_default_quota() {
+    let bench = Bench::new().await;
+    bench.allow("*", Operation::Write).await;
+    let alteration = QuotaAlteration {
+        entity: vec![("user".into(), None)],
+        changes: vec![("producer_byte_rate".into(), Some(10_000.0))],
+    };
+    bench.ask(Request::AlterQuotas { alterations: vec![alteration], validate_only: false }).await;
+    assert!(bench.produce("alice", 20_000).await.throttle_time_ms > 500);
+    assert_eq!(bench.produce("bob", 5_000).await.throttle_time_ms, 0, "bob has used nothing yet");
+    assert!(bench.produce("alice", 5_000).await.throttle_time_ms > 500, "on another connection, too");
+    bench.stop().await;
+}
