@@ -2,6 +2,7 @@
 //!
 //! Every call is repeated while its failure may heal, and ends with an error after `PATIENCE`.
 
+mod consumer_groups;
 mod groups;
 mod offsets;
 
