@@ -34,6 +34,9 @@ fn follow(command: &mut Command) {
     for line in BufReader::new(child.stdout.take().expect("stdout")).lines() {
         let line = line.expect("UTF-8");
         if line == "restart" {
+            let described = node.done(&["group", "describe", "readers", "--json"], "");
+            let described: serde_json::Value = serde_json::from_str(&described).expect("JSON");
+            assert_eq!((&described["state"], &described["members"]), (&"Stable".into(), &3.into()));
             node.kill();
             node = Node::start_set(dir.path(), &address, &SETTINGS);
             assert_eq!(node.kafka, address);

@@ -3,6 +3,7 @@
 //! Every call is repeated while its failure may heal, and ends with an error after `PATIENCE`.
 
 mod acls;
+mod consumer_groups;
 mod groups;
 mod offsets;
 

@@ -50,6 +50,7 @@ calls! {
     OffsetFetch OffsetFetchRequestData => OffsetFetchResponseData, 2..=7;
     ListGroups ListGroupsRequestData => ListGroupsResponseData, 0..=4;
     DescribeGroups DescribeGroupsRequestData => DescribeGroupsResponseData, 0..=5;
+    ConsumerGroupDescribe ConsumerGroupDescribeRequestData => ConsumerGroupDescribeResponseData, 0..=1;
     DeleteGroups DeleteGroupsRequestData => DeleteGroupsResponseData, 0..=2;
     CreateTopics CreateTopicsRequestData => CreateTopicsResponseData, 2..=6;
     DeleteTopics DeleteTopicsRequestData => DeleteTopicsResponseData, 1..=5;

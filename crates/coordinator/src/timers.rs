@@ -35,6 +35,13 @@ impl Timers {
         }
     }
 
+    /// Makes the alarm go off at this time, unless it does so before.
+    pub fn no_later(&mut self, alarm: &Alarm, at: TimestampMs) {
+        if self.set.get(alarm).is_none_or(|set| *set > at) {
+            self.set(alarm.clone(), Some(at));
+        }
+    }
+
     pub fn is_set(&self, alarm: &Alarm) -> bool {
         self.set.contains_key(alarm)
     }

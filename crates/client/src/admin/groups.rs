@@ -12,6 +12,9 @@ use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
 use crate::group::protocol;
 use crate::{Client, ClientError};
 
+/// The state of a group that does not exist, or is of another protocol.
+const DEAD: &str = "Dead";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupListing {
     pub group_id: String,
@@ -83,6 +86,11 @@ impl Client {
                 reason: format!("no description of group {group} in the answer"),
             });
         };
+        if described.group_state.as_str() == DEAD
+            && let Some(described) = self.describe_consumer_group(group).await?
+        {
+            return Ok(described);
+        }
         Ok(GroupDescription {
             group_id: described.group_id.to_string(),
             state: described.group_state.to_string(),

@@ -80,19 +80,19 @@ impl ConsumerGroup {
             return Err(Error::InvalidRequest);
         }
         self.check_room(cx, &join.member_id, join.instance_id.as_deref())?;
-        let shared = |(name, _): &&(String, _)| {
-            let others = self.members.values().filter(|member| member.record.member_id != join.member_id);
-            let offers = |member: &Member| {
-                let classic = member.record.classic.as_ref();
-                classic.is_none_or(|classic| classic.protocols.iter().any(|(other, _)| other == name))
-            };
-            others.fold(true, |all, member| all && offers(member))
-        };
-        if join.protocol_type != PROTOCOL_TYPE || !join.protocols.iter().any(|protocol| shared(&protocol)) {
+        let mut offered = join.protocols.iter().map(|(name, _)| name);
+        if join.protocol_type != PROTOCOL_TYPE || !offered.any(|name| self.all_offer(name, &join.member_id)) {
             return Err(Error::InconsistentGroupProtocol);
         }
         let first = join.protocols.first().map_or(&[][..], |(_, metadata)| metadata);
         embedded::read_subscription(first).ok_or(Error::InconsistentGroupProtocol)
+    }
+
+    /// Whether all classic members but this one offer a protocol of this name.
+    fn all_offer(&self, name: &str, but: &str) -> bool {
+        let others = self.members.values().filter(|member| member.record.member_id != but);
+        let mut offered = others.filter_map(|member| member.record.classic.as_ref());
+        offered.all(|classic| classic.protocols.iter().any(|(other, _)| other == name))
     }
 
     fn joined(&self, join: &JoinGroup) -> JoinedGroup {

@@ -40,7 +40,11 @@ impl ConsumerGroup {
             self.replace(cx, instance, &beat.member_id);
         }
         let record = self.updated(client, &beat);
+        let beside_names = record.regex.clone().filter(|_| !record.topics.is_empty());
         let changed = self.subscribe(cx, record);
+        if let Some(regex) = beside_names.filter(|_| changed) {
+            self.put_off(&regex);
+        }
         self.advance(cx, topics, changed);
         self.reconcile(cx, topics, &beat.member_id, beat.owned.as_ref(), changed);
         self.begin_session(&beat.member_id, cx.now, timeouts);

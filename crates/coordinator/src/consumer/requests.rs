@@ -21,11 +21,13 @@ impl Coordinator {
         self.open_consumer_group(&id, beat.member_epoch == JOIN)?;
         let timeouts = self.group_configs.timeouts(&self.cx.settings, &id);
         let group = self.consumer_groups.entry(id.clone()).or_insert_with(|| ConsumerGroup::new(&id));
-        let written = self.cx.effects.len();
+        let (member_id, written) = (beat.member_id.clone(), self.cx.effects.len());
         let answer = group.heartbeat(&mut self.cx, &self.topics, timeouts, client, beat);
-        // A silent heartbeat only moves deadlines later, which the alarm finds out by itself.
         if self.cx.effects.len() > written || answer.is_err() {
             self.settle_consumer_group(&id);
+        } else if let Some(at) = group.member_deadline(&member_id) {
+            // The deadlines of others have not changed.
+            self.timers.no_later(&Alarm::Group(id), at);
         }
         answer
     }
@@ -138,11 +140,19 @@ impl Coordinator {
         let timeouts = self.group_configs.timeouts(&self.cx.settings, id);
         let group = self.consumer_groups.entry(id.to_owned()).or_insert_with(|| ConsumerGroup::new(id));
         group.apply(change, now);
-        if let ConsumerGroupChange::Member(member) = change {
-            group.begin_session(&member.member_id, now, timeouts);
-        }
-        if !self.timers.is_set(&Alarm::Group(id.to_owned())) {
-            self.watch_group(id);
+        let member_id = match change {
+            ConsumerGroupChange::Member(member) => {
+                group.begin_session(&member.member_id, now, timeouts);
+                Some(&member.member_id)
+            }
+            ConsumerGroupChange::Current(current) => Some(&current.member_id),
+            _ => None,
+        };
+        let alarm = Alarm::Group(id.to_owned());
+        match member_id.and_then(|member_id| group.member_deadline(member_id)) {
+            Some(at) => self.timers.no_later(&alarm, at),
+            None if !self.timers.is_set(&alarm) => self.watch_group(id),
+            None => {}
         }
     }
 

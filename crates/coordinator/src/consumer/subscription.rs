@@ -20,6 +20,8 @@ const COMPILED_BYTES: usize = 1 << 20;
 pub(super) struct Pattern {
     regex: Regex,
     topics: BTreeSet<String>,
+    /// It is resolved not now but the next time.
+    put_off: bool,
 }
 
 fn compile(pattern: &str) -> Result<Regex, regex::Error> {
@@ -37,7 +39,7 @@ impl Pattern {
                 format!("SubscribedTopicRegex '{pattern}' is not a valid regular expression: {reason}");
             Failure::new(Error::InvalidRegularExpression, message)
         })?;
-        Ok(Self { regex, topics: BTreeSet::new() })
+        Ok(Self { regex, topics: BTreeSet::new(), put_off: false })
     }
 
     fn resolve(&mut self, topics: &Topics) {
@@ -58,21 +60,40 @@ impl Digest {
 }
 
 impl ConsumerGroup {
-    /// Resolves the expressions of all members, again if topics have come or gone since.
-    pub(super) fn resolve(&mut self, topics: &Topics) {
+    /// Resolves the expressions of all members, again if topics have come or gone since; whether one was put off.
+    fn resolve(&mut self, topics: &Topics) -> bool {
         let used: BTreeSet<&String> =
             self.members.values().filter_map(|member| member.record.regex.as_ref()).collect();
         self.patterns.retain(|pattern, _| used.contains(pattern));
         let changed = self.topics_version != Some(topics.version());
+        let mut waits = false;
         for text in used {
             if let Some(pattern) = self.patterns.get_mut(text) {
-                if changed {
+                if std::mem::take(&mut pattern.put_off) {
+                    waits = true;
+                } else if changed {
                     pattern.resolve(topics);
                 }
             } else if let Ok(mut pattern) = Pattern::new(text) {
                 pattern.resolve(topics);
                 self.patterns.insert(text.clone(), pattern);
             }
+        }
+        waits
+    }
+
+    /// Looks at the topics as they are now; returns the digest of what is read.
+    pub(super) fn look(&mut self, topics: &Topics) -> u64 {
+        let waits = self.resolve(topics);
+        self.topics_version = (!waits).then_some(topics.version());
+        self.metadata_hash(topics)
+    }
+
+    /// Takes in an expression without what it matches, which the next heartbeat finds out. Apache Kafka does so with every
+    /// new one; here it is only so where names come with it, because clients expect those first.
+    pub(super) fn put_off(&mut self, regex: &str) {
+        if let Ok(pattern) = Pattern::new(regex) {
+            self.patterns.entry(regex.to_owned()).or_insert(Pattern { put_off: true, ..pattern });
         }
     }
 
@@ -93,13 +114,13 @@ impl ConsumerGroup {
         records.any(|record| record.topics.contains(topic) || record.regex.as_ref().is_some_and(matches))
     }
 
-    /// Whether topics have come or gone since the group looked.
+    /// Whether topics have come or gone since the group looked, or an expression waits.
     pub(super) fn looks_at_old_topics(&self, topics: &Topics) -> bool {
         self.topics_version != Some(topics.version())
     }
 
     /// A digest of the topics that anybody reads and of their partitions.
-    pub(super) fn metadata_hash(&self, topics: &Topics) -> u64 {
+    fn metadata_hash(&self, topics: &Topics) -> u64 {
         let mut names = BTreeSet::new();
         for (record, _) in self.subscriptions() {
             names.extend(self.names(record));

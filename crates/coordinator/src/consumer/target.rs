@@ -14,9 +14,7 @@ impl ConsumerGroup {
     pub(super) fn advance(&mut self, cx: &mut Context, topics: &Topics, subscription_changed: bool) {
         let mut epochs = self.epochs.clone();
         if subscription_changed || epochs.epoch == 0 || self.looks_at_old_topics(topics) {
-            self.resolve(topics);
-            self.topics_version = Some(topics.version());
-            let hash = self.metadata_hash(topics);
+            let hash = self.look(topics);
             if subscription_changed || epochs.epoch == 0 || hash != epochs.metadata_hash {
                 epochs.epoch = epochs.epoch.saturating_add(1);
                 epochs.metadata_hash = hash;

@@ -39,6 +39,11 @@ impl ConsumerGroup {
         }
     }
 
+    /// When something happens to this member by itself.
+    pub fn member_deadline(&self, member_id: &str) -> Option<TimestampMs> {
+        self.members.get(member_id)?.deadlines().min()
+    }
+
     /// When something happens to the group by itself.
     pub fn deadline(&self) -> Option<TimestampMs> {
         self.members.values().flat_map(Member::deadlines).min().filter(|at| *at != TimestampMs::MAX)

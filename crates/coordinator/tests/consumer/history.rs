@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_coordinator::*;
 use proptest::prelude::*;
 
+use crate::classic::{self, Classic};
 use crate::support::{Bench, settings};
 use crate::{Consumer, Partitions};
 
@@ -39,6 +40,10 @@ enum Step {
         who: usize,
         back: bool,
     },
+    /// A classic process does what comes next.
+    Classic {
+        who: usize,
+    },
     Topic {
         number: u8,
         partitions: i32,
@@ -58,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => who.clone().prop_map(|who| Step::Lost { who }),
         1 => (who.clone(), 1..8u8).prop_map(|(who, topics)| Step::Subscribe { who, topics }),
         1 => (who, any::<bool>()).prop_map(|(who, back)| Step::Leave { who, back }),
+        4 => (0..2usize).prop_map(|who| Step::Classic { who }),
         1 => (0..3u8, 0..6i32).prop_map(|(number, partitions)| Step::Topic { number, partitions }),
         2 => (1..50_000i64).prop_map(|ms| Step::Pass { ms }),
         1 => Just(Step::Restart),
@@ -82,6 +88,7 @@ struct Process {
 struct World {
     bench: Bench,
     processes: Vec<Process>,
+    classics: [Classic; 2],
     epochs: BTreeMap<String, i32>,
     group_epoch: i32,
 }
@@ -96,7 +103,7 @@ impl World {
         bench.create("t0", 3);
         bench.create("t1", 4);
         let processes = (0..5).map(|_| Process::default()).collect();
-        Self { bench, processes, epochs: BTreeMap::new(), group_epoch: 0 }
+        Self { bench, processes, classics: Default::default(), epochs: BTreeMap::new(), group_epoch: 0 }
     }
 
     /// Whoever has not been heard for a session is out, and who has not given up in time.
@@ -108,6 +115,18 @@ impl World {
                 process.works_on.clear();
             }
         }
+        for classic in
+            self.classics.iter_mut().filter(|classic| now - classic.heard_ms >= classic::SESSION_MS)
+        {
+            classic.works_on.clear();
+        }
+    }
+
+    /// Who works on what: the processes by number, the classic ones after them.
+    fn works(&self) -> impl Iterator<Item = (usize, &TopicPartitionId)> {
+        let classics = self.classics.iter().map(|classic| &classic.works_on);
+        let all = self.processes.iter().map(|process| &process.works_on).chain(classics);
+        all.enumerate().flat_map(|(who, works_on)| works_on.iter().map(move |partition| (who, partition)))
     }
 
     fn send(&mut self, who: usize, beat: ConsumerGroupHeartbeat, lost: bool) {
@@ -219,23 +238,28 @@ impl World {
                 self.bench.ask(Request::DeleteTopics(vec![TopicRef::Name(format!("t{number}"))]));
             }
             Step::Topic { number, partitions } => self.bench.create(&format!("t{number}"), partitions),
-            Step::Pass { ms } => drop(self.bench.pass(ms)),
-            Step::Restart => self.bench.restart(),
+            Step::Classic { who } => self.classics[who].step(&mut self.bench),
+            Step::Pass { ms } => self.bench.pass(ms),
+            Step::Restart => {
+                self.bench.restart();
+                self.classics.iter_mut().for_each(Classic::lose_connection);
+            }
         }
     }
 
     fn check(&mut self) {
         self.lapse();
         let mut owners = BTreeMap::new();
-        for (who, process) in self.processes.iter().enumerate() {
-            for partition in &process.works_on {
-                if let Some(other) = owners.insert(*partition, who) {
-                    panic!("{partition:?} belongs to processes {other} and {who}");
-                }
+        for (who, partition) in self.works() {
+            if let Some(other) = owners.insert(*partition, who) {
+                panic!("{partition:?} belongs to processes {other} and {who}");
             }
         }
         let described = self.bench.describe();
-        if described.error.is_none() {
+        if described.error.is_some() {
+            // A classic group counts generations, and one that is gone begins anew.
+            self.group_epoch = 0;
+        } else {
             assert!(described.epoch >= self.group_epoch, "the group's epoch went back");
             assert!(described.assignment_epoch <= described.epoch);
             self.group_epoch = described.epoch;

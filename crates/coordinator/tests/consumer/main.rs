@@ -1,5 +1,6 @@
 //! Consumer groups of the consumer protocol (KIP-848), asked as their members ask.
 
+mod classic;
 mod history;
 mod migration;
 mod rules;

@@ -157,6 +157,8 @@ fn another_subscription_takes_effect_and_an_empty_expression_ends_one() {
     bench.create("payments", 3);
     let mut a = Consumer { regex: Some("p.*".into()), ..Consumer::of("a", &["orders"]) };
     a.join(&mut bench).unwrap();
+    assert_eq!(a.owned.len(), 4, "names first, as on Apache Kafka");
+    a.beat(&mut bench).unwrap();
     assert_eq!(a.owned.len(), 7);
     let change = ConsumerGroupHeartbeat { regex: Some(String::new()), ..a.beating("g") };
     a.say(&mut bench, change).unwrap();

@@ -17,7 +17,7 @@ pub fn assign(assignees: &[Assignee<'_>], buckets: &[Bucket]) -> Vec<BTreeSet<To
     for &bucket in &order {
         shares.hand_out(bucket, &buckets[bucket]);
     }
-    while order.iter().fold(false, |moved, &bucket| shares.even_out(bucket, &buckets[bucket]) || moved) {}
+    while order.iter().any(|&bucket| shares.even_out(bucket, &buckets[bucket])) {}
     shares.targets()
 }
 
