@@ -20,6 +20,8 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites librdkafka --test 0103    # one number\n\
     cargo xtask suites librdkafka --kafka        # the same on Apache Kafka\n\
     cargo xtask suites tools                     # Kafka's own command-line tools\n\
+    cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
+    cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
     ```\n\n\
     Both brokers have four partitions a topic and make topics on use. `endless` is a test that did not end within its\n\
     limit; `skipped` one that says itself that it cannot run (it wants several brokers, or credentials).\n";
