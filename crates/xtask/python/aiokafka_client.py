@@ -47,7 +47,7 @@ async def copy():
             await producer.begin_transaction()
             for records in batches.values():
                 for record in records:
-                    await producer.send("aio-out", key=record.key, value=record.value, headers=record.headers)
+                    await producer.send("aio-out", key=record.key, value=record.value, headers=list(record.headers))
             ends = {partition: records[-1].offset + 1 for partition, records in batches.items()}
             await producer.send_offsets_to_transaction(ends, "aio-copier")
             if tries % 3 == 0:
