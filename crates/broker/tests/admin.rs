@@ -291,3 +291,14 @@ async fn what_is_not_set_on_the_broker_can_be_taken_off_it_and_nothing_can_be_se
         assert_eq!(raw.call(&request, 1).await.responses[0].error_code, code.code(), "{operation}");
     }
 }
+
+#[tokio::test]
+async fn the_log_directory_says_how_large_its_file_system_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let described = raw.call(&DescribeLogDirsRequestData::default().with_topics(None), 5).await;
+    let only = &described.results[0];
+    assert_eq!(only.log_dir.as_str(), dir.path().display().to_string());
+    assert!(0 < only.usable_bytes && only.usable_bytes <= only.total_bytes, "{only:?}");
+}

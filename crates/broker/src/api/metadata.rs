@@ -26,6 +26,7 @@ use headwater_wire::{ErrorCode, KafkaString};
 use super::{Call, CallError, rights, text, uuid};
 use crate::NODE_ID;
 use crate::catalog::Topic;
+use crate::observe::space::Space;
 
 /// DescribeTopicPartitions shows at most so many partitions a page.
 const PAGE: usize = 2000;
@@ -200,7 +201,13 @@ pub async fn log_dirs(
             .with_name(topic.name().to_owned().into())
             .with_partitions(partitions.into_iter().filter_map(|index| size(&topic, index)).collect())
     };
+    let whole = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    // −1 where the system does not say.
+    let (size, free) =
+        Space::of(&shared.config.data_dir).map_or((-1, -1), |space| (whole(space.size), whole(space.free)));
     let directory = DescribeLogDirsResult::default()
+        .with_total_bytes(size)
+        .with_usable_bytes(free)
         .with_log_dir(shared.config.data_dir.display().to_string().into())
         .with_topics(topics.into_iter().map(sized).collect());
     Ok(DescribeLogDirsResponseData::default().with_results(vec![directory]))

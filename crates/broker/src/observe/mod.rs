@@ -9,7 +9,7 @@ mod health;
 mod metrics;
 mod process;
 mod scrape;
-mod space;
+pub mod space;
 mod transactions;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -6,8 +6,10 @@
 mod ledger;
 mod librdkafka;
 mod page;
+mod python;
 mod scripts;
 mod servers;
+mod streams;
 mod tools;
 
 use std::path::PathBuf;
@@ -30,6 +32,10 @@ enum Suite {
     Librdkafka(Choice),
     /// Apache Kafka's own command-line tools
     Tools(Choice),
+    /// Apache Kafka's own smoke test of Kafka Streams
+    Streams(Choice),
+    /// Python's clients, each with a program of ours
+    Python(Choice),
     /// Writes docs/suites.md from the committed outcomes
     Page,
 }
@@ -76,9 +82,13 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Page => return page::write(&ledger),
         Suite::Librdkafka(choice) => ("librdkafka", choice),
         Suite::Tools(choice) => ("tools", choice),
+        Suite::Streams(choice) => ("streams", choice),
+        Suite::Python(choice) => ("python", choice),
     };
     let ran = match suite {
         "tools" => tools::run(&choice)?,
+        "streams" => streams::run(&choice)?,
+        "python" => python::run(&choice)?,
         _ => librdkafka::run(&choice, &ledger)?,
     };
     if ran.is_empty() {

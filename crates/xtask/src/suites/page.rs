@@ -20,8 +20,11 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites librdkafka --test 0103    # one number\n\
     cargo xtask suites librdkafka --kafka        # the same on Apache Kafka\n\
     cargo xtask suites tools                     # Kafka's own command-line tools\n\
+    cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
+    cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
     ```\n\n\
-    Both brokers have four partitions a topic and make topics on use. `endless` is a test that did not end within its\n\
+    Both brokers have four partitions a topic, make topics on use, and wait for three seconds for a group's other members, as\n\
+    Kafka does by default. Apache Kafka has an authorizer that allows where no ACL is. `endless` is a test that did not end within its\n\
     limit; `skipped` one that says itself that it cannot run (it wants several brokers, or credentials).\n";
 
 fn path() -> PathBuf {
