@@ -21,7 +21,7 @@ use crate::{AbortedTransaction, Fetched, Isolation, LogError, Offsets, Partition
 
 /// A cheap handle; each partition has its own lock, held for a lookup in memory only.
 pub struct Reader<D: Disk> {
-    shared: Arc<Shared<D>>,
+    pub(crate) shared: Arc<Shared<D>>,
 }
 
 impl<D: Disk> Clone for Reader<D> {
@@ -181,16 +181,31 @@ impl<D: Disk> Reader<D> {
         isolation: Isolation,
     ) -> Result<Located<D>, LogError> {
         let partition = self.find(id)?;
+        self.look_again();
         for _ in 0..3 {
             match self.try_locate(&partition, id, offset, max_bytes, isolation) {
                 // A file went because its batches moved to another: look again.
                 Err(LogError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
                 // Damage behind what was asked for has been found on the way.
                 Err(LogError::Damaged { damage, .. }) if damage.first > offset => {}
+                // What was known to be good was known of another copy.
+                Ok(_) if self.look_again() => {}
                 found => return found,
             }
         }
         self.try_locate(&partition, id, offset, max_bytes, isolation)
+    }
+
+    /// Forgets that batches were looked at where another copy is read than before; whether there are any.
+    fn look_again(&self) -> bool {
+        let switched = self.shared.disk.take_switched();
+        for file in &switched {
+            for partition in read(&self.shared.partitions).values() {
+                let mut known = lock(partition);
+                known.extents.iter_mut().filter(|of| of.file == *file).for_each(Extent::forget_checks);
+            }
+        }
+        !switched.is_empty()
     }
 
     fn try_locate(
@@ -295,7 +310,11 @@ impl<D: Disk> Reader<D> {
             return Ok(());
         }
         let disk = &*self.shared.disk;
-        cold::fetch(&self.shared, extent.file)?;
+        // Whoever holds the file keeps it from being used for anything else.
+        let _held = cold::fetch(&self.shared, extent.file)?;
+        if disk.copies() > 1 {
+            disk.heal(extent.file)?;
+        }
         let index = recovery::rebuild(disk, extent.file)?;
         tracing::warn!(file = %extent.file.name(), "its index was missing or wrong and is built again");
         indexes.forget(extent.file);
@@ -497,7 +516,13 @@ impl<D: Disk> Reader<D> {
         };
         let open = cold::fetch(&self.shared, file)?;
         let mut bytes = BytesMut::zeroed(place.size as usize);
-        open.read_exact_at(&mut bytes, place.position).map_err(named)?;
+        let read = open.read_exact_at(&mut bytes, place.position);
+        let good = read.is_ok() && place.holds(&bytes);
+        if !good && self.shared.disk.copies() > 1 && mend(&self.shared, &open, place)? {
+            open.read_exact_at(&mut bytes, place.position).map_err(named)?;
+        } else {
+            read.map_err(named)?;
+        }
         Ok(bytes.freeze())
     }
 
@@ -538,7 +563,8 @@ impl<D: Disk> Reader<D> {
 
     /// Looks at every batch of an extent that is in a finished file and names those that are damaged; what
     /// is whole need not be looked at again when it is read. `pace` is told of bytes as they are read, and
-    /// ends the work by returning false. Returns how many batches are damaged.
+    /// ends the work by returning false. All copies are looked at, and a good one is written over those
+    /// that are not. Returns how many batches are damaged beyond that.
     pub fn scrub(
         &self,
         id: PartitionId,
@@ -551,25 +577,25 @@ impl<D: Disk> Reader<D> {
         }
         let file = self.shared.files.get(&*self.shared.disk, extent.file)?;
         let mut damaged = 0;
-        for place in self.places_of(id, extent)? {
-            let mut bytes = vec![0; place.size as usize];
-            let was_resident = file.is_resident(place.position, bytes.len());
-            let read = file.read_exact_at(&mut bytes, place.position);
-            let gone = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
-            if let Err(source) =
-                read.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
-                && !gone
-            {
-                return Err(LogError::Unreadable { partition: id, file: extent.file.name(), source });
-            }
-            if gone || !place.holds(&bytes) {
-                self.damaged(id, extent.file, &place);
+        let places = self.places_of(id, extent)?;
+        for place in &places {
+            let length = place.size as usize;
+            let was_resident = file.is_resident(place.position, length);
+            let good = mend(&self.shared, &file, place).map_err(|source| LogError::Unreadable {
+                partition: id,
+                file: extent.file.name(),
+                source,
+            })?;
+            if !good {
+                self.damaged(id, extent.file, place);
                 damaged += 1;
+            } else if self.shared.disk.copies() > 1 {
+                self.no_longer_damaged(id, &unlike(extent.file, place));
             }
             if !was_resident {
-                file.forget(place.position, bytes.len());
+                file.forget(place.position, length);
             }
-            if !pace(bytes.len()) {
+            if !pace(length) {
                 return Ok(damaged);
             }
         }
@@ -579,6 +605,12 @@ impl<D: Disk> Reader<D> {
             known.extents.iter_mut().filter(|of| of.file == extent.file).for_each(|of| of.verified = true);
         }
         Ok(damaged)
+    }
+
+    fn no_longer_damaged(&self, id: PartitionId, damage: &Damage) {
+        if let Ok(partition) = self.find(id) {
+            lock(&partition).damage.retain(|known| known != damage);
+        }
     }
 
     /// Places of an extent's batches.
@@ -749,6 +781,16 @@ fn name_damage<D: Disk>(shared: &Shared<D>, id: PartitionId, damage: Damage) -> 
     LogError::Damaged { partition: id, damage }
 }
 
+/// Looks at all copies of a batch and repairs those that can be; whether one is good.
+fn mend<D: Disk>(shared: &Shared<D>, file: &D::File, place: &BatchPlace) -> io::Result<bool> {
+    if planted::is(Bug::IgnoreOtherSide) && shared.disk.copies() > 1 {
+        let mut bytes = vec![0; place.size as usize];
+        return Ok(file.read_exact_at(&mut bytes, place.position).is_ok() && place.holds(&bytes));
+    }
+    let mended = shared.disk.mend(file, place.position, place.size as usize, &|bytes| place.holds(bytes))?;
+    Ok(mended.readable)
+}
+
 /// How much is read at once to be checked.
 const CHECKED_AT_ONCE: u64 = 1 << 20;
 
@@ -848,7 +890,8 @@ impl<D: Disk> Located<D> {
         let mut checked = 0;
         for Unchecked { id: file, file: open, places } in std::mem::take(&mut self.unchecked) {
             for together in neighbours(&places) {
-                let good = count_good(&*open, together).map_err(|source| self.unreadable(file, source))?;
+                let good =
+                    self.count_good(&open, together).map_err(|source| self.unreadable(file, source))?;
                 checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
                 if let (Some(first), Some(last)) = (together.first(), together[..good].last()) {
                     self.mark_checked(file, first.base_offset, last.last_offset + 1);
@@ -864,6 +907,20 @@ impl<D: Disk> Located<D> {
             self.warm_up()?;
         }
         Ok(())
+    }
+
+    /// How many batches from the first on are what was written, or are again.
+    fn count_good(&self, file: &D::File, places: &[BatchPlace]) -> io::Result<usize> {
+        let mut good = count_good(file, places)?;
+        while good < places.len() && self.shared.disk.copies() > 1 && mend(&self.shared, file, &places[good])?
+        {
+            good += 1;
+            good += places
+                .get(good..)
+                .filter(|rest| !rest.is_empty())
+                .map_or(Ok(0), |rest| count_good(file, rest))?;
+        }
+        Ok(good)
     }
 
     fn unreadable(&self, file: FileId, source: io::Error) -> LogError {
