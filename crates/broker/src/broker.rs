@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-use headwater_log::{ColdStore, Reader, RealDisk};
+use headwater_log::{ColdStore, Reader};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
@@ -14,9 +14,9 @@ use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
 use crate::cold::Objects;
-use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine};
+use crate::mirror::{Filler, Home, LogDisk};
 use crate::observe::Observer;
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener};
@@ -29,8 +29,9 @@ pub struct Shared {
     pub catalog: Arc<Catalog>,
     pub waiters: Arc<Waiters>,
     pub engine: Engine,
-    pub reader: Reader<RealDisk>,
+    pub reader: Reader<LogDisk>,
     pub disk: Arc<DiskActivity>,
+    pub mirror: LogDisk,
     pub cleaner: Arc<CleanerActivity>,
     pub clock: Clock,
     /// Ends with the engine's thread.
@@ -49,6 +50,7 @@ pub struct Broker {
     engine: Engine,
     thread: JoinHandle<()>,
     cleaner: CleanerThread,
+    filler: Option<Filler>,
     listener: Task<()>,
     stop: watch::Sender<bool>,
 }
@@ -65,7 +67,7 @@ impl Broker {
         let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
         let runtime = tokio::runtime::Handle::current();
         let opening = tokio::task::spawn_blocking(move || open(config, advertised, runtime));
-        let (shared, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
+        let (shared, thread, cleaner, filler) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
@@ -76,7 +78,7 @@ impl Broker {
         let observer = Observer::new(&shared);
         let listener = tokio::spawn(listener::run(listener, shared, stopped));
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, observer, engine, thread, cleaner, listener, stop })
+        Ok(Self { bootstrap, observer, engine, thread, cleaner, filler, listener, stop })
     }
 
     /// `HOST:PORT` for clients.
@@ -91,13 +93,14 @@ impl Broker {
 
     /// Ends connections, commits what is staged and gives the directory back.
     pub async fn shutdown(self) {
-        let Self { engine, thread, cleaner, listener, stop, .. } = self;
+        let Self { engine, thread, cleaner, filler, listener, stop, .. } = self;
         let _ = stop.send(true);
         if let Err(error) = listener.await {
             tracing::error!(%error, "the listener ended badly");
         }
         engine.stop();
         let joined = tokio::task::spawn_blocking(move || {
+            drop(filler);
             let joined = thread.join();
             // What it waited for has been refused.
             drop(cleaner);
@@ -114,9 +117,9 @@ fn open(
     config: Config,
     advertised: Advertised,
     runtime: tokio::runtime::Handle,
-) -> Result<(Shared, JoinHandle<()>, CleanerThread), StartError> {
-    let directory = Directory::claim(&config.data_dir)?;
-    let cluster_id = directory.cluster_id.clone();
+) -> Result<(Shared, JoinHandle<()>, CleanerThread, Option<Filler>), StartError> {
+    let home = Home::claim(&config)?;
+    let (cluster_id, mirrored) = (home.data.cluster_id.clone(), home.disk.clone());
     let (catalog, waiters) = (Arc::new(Catalog::default()), Arc::new(Waiters::default()));
     let clock = Clock::start();
     let store = match &config.cold_store {
@@ -124,8 +127,8 @@ fn open(
         None => None,
     };
     let tiered = store.is_some();
-    let started =
-        engine::start(&config, directory, clock, Arc::clone(&catalog), Arc::clone(&waiters), store)?;
+    let started = engine::start(&config, home, clock, Arc::clone(&catalog), Arc::clone(&waiters), store)?;
+    let filler = config.mirror_dir.is_some().then(|| Filler::start(started.reader.clone())).transpose()?;
     let activity = Arc::new(CleanerActivity::default());
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
@@ -154,7 +157,8 @@ fn open(
         engine: started.engine,
         reader: started.reader,
         disk: started.activity,
+        mirror: mirrored,
         cleaner: activity,
     };
-    Ok((shared, started.thread, cleaner))
+    Ok((shared, started.thread, cleaner, filler))
 }

@@ -59,6 +59,13 @@ pub enum StartError {
         "the cold store '{url}' cannot be used: {reason}; use file:///DIRECTORY or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for another than Amazon's, AWS_ENDPOINT_URL in the environment"
     )]
     ColdStore { url: String, reason: String },
+    #[error(transparent)]
+    Mirror(#[from] headwater_log::MirrorError),
+    #[error(
+        "{} is of cluster {mirrored} and {} of cluster {cluster}, so one cannot mirror the other; give headwater.mirror.dir an empty directory, or empty this one when nothing in it is needed",
+        .mirror.display(), .directory.display()
+    )]
+    OtherMirror { directory: PathBuf, cluster: String, mirror: PathBuf, mirrored: String },
     #[error("cannot start a thread: {0}; the system is out of threads or memory")]
     Thread(io::Error),
 }

@@ -23,6 +23,7 @@ mod engine;
 mod error;
 mod frame;
 mod listener;
+mod mirror;
 mod observe;
 mod outgoing;
 mod sendfile;

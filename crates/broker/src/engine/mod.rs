@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use headwater_coordinator::{Client, Request, Response};
 use headwater_log::{
-    Appended, ColdFile, ColdStore, CommitTicket, Durability, LogError, Move, PartitionId, Reader, RealDisk,
+    Appended, ColdFile, ColdStore, CommitTicket, Durability, LogError, Move, PartitionId, Reader,
 };
 use headwater_model::{Offset, TimestampMs};
 use thiserror::Error;
@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::mirror::{Home, LogDisk};
 use crate::waiters::Waiters;
 use crate::{Config, StartError};
 use disk::DiskActivity;
@@ -88,7 +89,7 @@ enum Command {
     Cancel { ticket: u64 },
     Produce { produce: Produce, reply: oneshot::Sender<Answer<Produced>> },
     DeleteRecords { before: Vec<(PartitionId, Offset)>, reply: oneshot::Sender<Answer<Deleted>> },
-    Committed { ticket: CommitTicket<RealDisk>, outcome: std::io::Result<()> },
+    Committed { ticket: CommitTicket<LogDisk>, outcome: std::io::Result<()> },
     Spare(String),
     Clean(Clean),
     Stop,
@@ -133,7 +134,7 @@ impl Drop for Inbox {
 /// A started engine and what others read of it.
 pub struct Started {
     pub engine: Engine,
-    pub reader: Reader<RealDisk>,
+    pub reader: Reader<LogDisk>,
     pub activity: Arc<DiskActivity>,
     /// The broker's time, which is the system's unless that is not believed.
     pub clock: Clock,
@@ -147,7 +148,7 @@ pub struct Started {
 /// Opens the log, replays the state and starts the threads.
 pub fn start(
     config: &Config,
-    directory: crate::directory::Directory,
+    home: Home,
     clock: Clock,
     catalog: Arc<Catalog>,
     waiters: Arc<Waiters>,
@@ -165,7 +166,7 @@ pub fn start(
         store,
         fenced: Arc::clone(&fenced),
     };
-    let mut worker = worker::Worker::open(config, &directory, clock, wiring)?;
+    let mut worker = worker::Worker::open(config, &home, clock, wiring)?;
     let reader = worker.reader();
     let (clock, clock_jump) = (worker.clock, worker.clock_jump);
     let living = Arc::new(());
@@ -179,7 +180,7 @@ pub fn start(
             if tidying.join().is_err() {
                 tracing::error!("the thread that tidies up the log panicked; the next start does its work");
             }
-            drop(directory);
+            drop(home);
             drop(living);
         })
         .map_err(StartError::Thread)?;

@@ -6,11 +6,12 @@
 //! harmless.
 
 use headwater_coordinator::{Coordinator, StateRecord};
-use headwater_log::{Durability, Isolation, Log, LogError, Origin, PartitionId, RealDisk};
+use headwater_log::{Durability, Isolation, Log, LogError, Origin, PartitionId};
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::{BatchBuilder, BatchHeader, Compression, batch};
 
 use crate::error::StateError;
+use crate::mirror::LogDisk;
 
 /// Not a UUID of version 4, so no topic has it.
 pub const PARTITION: PartitionId = PartitionId { topic_id: *b"headwater\0state\0", partition: 0 };
@@ -36,7 +37,7 @@ impl State {
     /// Keeps a record for the next commit; a large batch is staged at once.
     pub fn push(
         &mut self,
-        log: &mut Log<RealDisk>,
+        log: &mut Log<LogDisk>,
         record: &StateRecord,
         now: TimestampMs,
     ) -> Result<(), LogError> {
@@ -51,7 +52,7 @@ impl State {
     /// Stages what was kept, and a snapshot when it is due; returns where the snapshot begins.
     pub fn flush(
         &mut self,
-        log: &mut Log<RealDisk>,
+        log: &mut Log<LogDisk>,
         coordinator: &Coordinator,
         now: TimestampMs,
     ) -> Result<Option<Offset>, LogError> {
@@ -77,7 +78,7 @@ impl State {
         Ok(first)
     }
 
-    fn stage(&mut self, log: &mut Log<RealDisk>, now: TimestampMs) -> Result<Option<Offset>, LogError> {
+    fn stage(&mut self, log: &mut Log<LogDisk>, now: TimestampMs) -> Result<Option<Offset>, LogError> {
         if self.pending.is_empty() {
             return Ok(None);
         }
@@ -89,7 +90,7 @@ impl State {
 
     /// Brings the coordinator back from the partition, which must exist.
     pub fn replay(
-        log: &Log<RealDisk>,
+        log: &Log<LogDisk>,
         coordinator: &mut Coordinator,
         now: TimestampMs,
         mut each: impl FnMut(&StateRecord),

@@ -405,9 +405,9 @@ impl<D: Disk> Disk for MirroredDisk<D> {
                 .map(|disk| if has { disk.rename(from, to) } else { Err(ErrorKind::NotFound.into()) })
         });
         if outcomes.iter().any(|outcome| matches!(outcome, Some(Ok(())))) {
-            for side in 0..2 {
-                if is_missing(&outcomes[side]) {
-                    outcomes[side] = self.pair.disk(side).map(|disk| disk.create(to).map(drop));
+            for (side, outcome) in outcomes.iter_mut().enumerate() {
+                if is_missing(outcome) {
+                    *outcome = self.pair.disk(side).map(|disk| disk.create(to).map(drop));
                 }
             }
         }

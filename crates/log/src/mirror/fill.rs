@@ -92,7 +92,7 @@ impl<D: Disk> MirroredDisk<D> {
             return Ok(true);
         };
         let outcome = match target.open(&file.name()) {
-            Ok(there) => self.compare(to, file, source, &there).map(|bytes| pace(bytes)),
+            Ok(there) => self.compare(to, file, source, &there).map(pace),
             Err(error) if error.kind() == ErrorKind::NotFound => self.write_copy(to, file, source, pace),
             Err(error) => Err(error),
         };
