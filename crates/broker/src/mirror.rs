@@ -42,6 +42,12 @@ impl Home {
             return Ok(Self { data, disk, _mirror: None });
         };
         let mirror_name = mirror_dir.display().to_string();
+        let same = |other: &Path| {
+            fs::canonicalize(other).is_ok_and(|other| fs::canonicalize(mirror_dir).ok() == Some(other))
+        };
+        if mirror_dir == &config.data_dir || same(&config.data_dir) {
+            return Err(StartError::SameMirror(mirror_dir.clone()));
+        }
         let known = directory::cluster_of(mirror_dir);
         let data = match (&known, directory::cluster_of(&config.data_dir)?) {
             (Ok(Some(cluster)), None) => Directory::claim_for(&config.data_dir, Some(cluster))?,

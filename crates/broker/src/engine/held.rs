@@ -44,6 +44,6 @@ pub struct Held {
     /// Partitions with new data, or that are gone.
     pub touched: Vec<PartitionId>,
     pub changes: Vec<Change>,
-    /// The commit holds a snapshot of the state from this offset on, so what is below may go.
+    /// The commit holds a snapshot of the state, so what is below the one before, which is here, may go.
     pub snapshot: Option<Offset>,
 }

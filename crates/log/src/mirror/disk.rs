@@ -436,7 +436,13 @@ impl<D: Disk> Disk for MirroredDisk<D> {
         else {
             return Ok(());
         };
-        let copies = [lenient(&**first, file)?, lenient(&**second, file)?];
+        let mut copies = [Vec::new(), Vec::new()];
+        for (side, disk) in [first, second].into_iter().enumerate() {
+            match lenient(&**disk, file) {
+                Ok(bytes) => copies[side] = bytes,
+                Err(error) => return self.pair.lose(side, error),
+            }
+        }
         for patch in heal::patches([&copies[0], &copies[1]], file) {
             let bytes = &copies[1 - patch.to][patch.at..patch.at + patch.length];
             let Some(disk) = self.pair.disk(patch.to) else { return Ok(()) };

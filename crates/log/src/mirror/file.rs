@@ -123,7 +123,11 @@ impl<D: Disk> DiskFile for MirroredFile<D> {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.read_side().len()
+        let side = self.reading();
+        self.read_side().len().or_else(|error| match self.side(1 - side) {
+            Some(other) => other.len(),
+            None => Err(error),
+        })
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

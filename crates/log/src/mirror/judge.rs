@@ -30,7 +30,7 @@ pub enum MirrorError {
     )]
     Diverged { names: [String; 2] },
     #[error(
-        "the copy in {name} is not complete: it was being filled from the other directory; start with that one, or restore a backup (headwater backup restore)"
+        "the copy in {name} is not complete: it was being filled from the other directory; start with that one, or restore a backup: headwater restore --from BACKUP --data-dir DIR"
     )]
     Incomplete { name: String },
     #[error(
