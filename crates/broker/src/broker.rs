@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-use headwater_log::{ColdStore, Reader, RealDisk};
+use headwater_log::{ColdStore, Reader};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
@@ -17,10 +17,10 @@ use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
 use crate::cold::Objects;
-use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine, Published};
 use crate::memory::Memory;
+use crate::mirror::{Filler, Home, LogDisk};
 use crate::observe::Observer;
 use crate::quota::Quotas;
 use crate::rules::Rules;
@@ -35,8 +35,9 @@ pub struct Shared {
     pub catalog: Arc<Catalog>,
     pub waiters: Arc<Waiters>,
     pub engine: Engine,
-    pub reader: Reader<RealDisk>,
+    pub reader: Reader<LogDisk>,
     pub disk: Arc<DiskActivity>,
+    pub mirror: LogDisk,
     pub cleaner: Arc<CleanerActivity>,
     pub clock: Clock,
     /// Ends with the engine's thread.
@@ -58,6 +59,7 @@ pub struct Broker {
     engine: Engine,
     thread: JoinHandle<()>,
     cleaner: CleanerThread,
+    filler: Option<Filler>,
     listener: Task<()>,
     audit: AuditTask,
     stop: watch::Sender<bool>,
@@ -79,7 +81,7 @@ impl Broker {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
-        let Opened { entries, thread, cleaner } = opened;
+        let Opened { entries, thread, cleaner, filler } = opened;
         let bootstrap = shared.advertised.bootstrap();
         let engine = shared.engine.clone();
         let (stop, stopped) = watch::channel(false);
@@ -88,7 +90,7 @@ impl Broker {
         let audit = audit::start(&shared, entries);
         let listener = tokio::spawn(listener::run(listener, shared, stopped));
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, observer, engine, thread, cleaner, listener, audit, stop })
+        Ok(Self { bootstrap, observer, engine, thread, cleaner, filler, listener, audit, stop })
     }
 
     /// `HOST:PORT` for clients.
@@ -103,7 +105,7 @@ impl Broker {
 
     /// Ends connections, commits what is staged and gives the directory back.
     pub async fn shutdown(self) {
-        let Self { engine, thread, cleaner, listener, audit, stop, .. } = self;
+        let Self { engine, thread, cleaner, filler, listener, audit, stop, .. } = self;
         let _ = stop.send(true);
         if let Err(error) = listener.await {
             tracing::error!(%error, "the listener ended badly");
@@ -111,6 +113,7 @@ impl Broker {
         audit.stop().await;
         engine.stop();
         let joined = tokio::task::spawn_blocking(move || {
+            drop(filler);
             let joined = thread.join();
             // What it waited for has been refused.
             drop(cleaner);
@@ -129,6 +132,7 @@ pub struct Opened {
     pub entries: Receiver<audit::Entry>,
     pub thread: JoinHandle<()>,
     pub cleaner: CleanerThread,
+    pub filler: Option<Filler>,
 }
 
 pub fn open(
@@ -137,8 +141,8 @@ pub fn open(
     runtime: tokio::runtime::Handle,
 ) -> Result<(Shared, Opened), StartError> {
     headwater_log::allow_many_files();
-    let directory = Directory::claim(&config.data_dir)?;
-    let cluster_id = directory.cluster_id.clone();
+    let home = Home::claim(&config)?;
+    let (cluster_id, mirrored) = (home.data.cluster_id.clone(), home.disk.clone());
     let published = Published::default();
     let Published { catalog, rules, waiters } = published.clone();
     let clock = Clock::start();
@@ -147,7 +151,8 @@ pub fn open(
         None => None,
     };
     let tiered = store.is_some();
-    let started = engine::start(&config, directory, clock, published, store)?;
+    let started = engine::start(&config, home, clock, published, store)?;
+    let filler = config.mirror_dir.is_some().then(|| Filler::start(started.reader.clone())).transpose()?;
     let activity = Arc::new(CleanerActivity::default());
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
@@ -180,7 +185,8 @@ pub fn open(
         engine: started.engine,
         reader: started.reader,
         disk: started.activity,
+        mirror: mirrored,
         cleaner: activity,
     };
-    Ok((shared, Opened { entries, thread: started.thread, cleaner }))
+    Ok((shared, Opened { entries, thread: started.thread, cleaner, filler }))
 }

@@ -43,6 +43,10 @@ pub struct Config {
     pub cold_store: Option<String>,
     /// `headwater.cold.local.bytes`: what finished files may take on this disk then.
     pub cold_local_bytes: u64,
+    /// `headwater.mirror.dir`: a second directory that holds the same log.
+    pub mirror_dir: Option<PathBuf>,
+    /// `headwater.mirror.required`: whether writing ends when one of the two directories fails.
+    pub mirror_required: bool,
     pub coordinator: CoordinatorSettings,
     /// Who may do what; off unless told otherwise.
     pub authorizer: AuthorizerConfig,
@@ -72,6 +76,8 @@ impl Default for Config {
             cleaner: CleanerConfig::default(),
             cold_store: None,
             cold_local_bytes: 8 << 30,
+            mirror_dir: None,
+            mirror_required: false,
             coordinator: CoordinatorSettings::default(),
             authorizer: AuthorizerConfig::default(),
             audit: false,

@@ -41,10 +41,15 @@ pub struct Directory {
 
 impl Directory {
     pub fn claim(path: &Path) -> Result<Self, StartError> {
+        Self::claim_for(path, None)
+    }
+
+    /// As [`Self::claim`]; a directory that belongs to no cluster becomes one of `cluster`.
+    pub fn claim_for(path: &Path, cluster: Option<&str>) -> Result<Self, StartError> {
         fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
         refuse_foreign(path)?;
         let lock = lock(path)?;
-        let cluster_id = read_marker(path)?.map_or_else(|| write_marker(path), Ok)?;
+        let cluster_id = read_marker(path)?.map_or_else(|| write_marker(path, cluster), Ok)?;
         let log = path.join(LOG);
         fs::create_dir_all(&log).map_err(|error| StartError::io(&log, error))?;
         sync(path)?;
@@ -87,6 +92,11 @@ fn lock(directory: &Path) -> Result<File, StartError> {
     Ok(file)
 }
 
+/// The cluster that a directory belongs to; `None` when it belongs to none or does not exist.
+pub fn cluster_of(path: &Path) -> Result<Option<String>, StartError> {
+    read_marker(path)
+}
+
 fn read_marker(directory: &Path) -> Result<Option<String>, StartError> {
     let file = directory.join(MARKER);
     let text = match fs::read(&file) {
@@ -107,8 +117,9 @@ fn read_marker(directory: &Path) -> Result<Option<String>, StartError> {
 }
 
 /// The marker appears under its name only when all of it is on disk.
-fn write_marker(directory: &Path) -> Result<String, StartError> {
-    let cluster_id = KafkaUuid::from_uuid(uuid::Uuid::new_v4()).to_string();
+fn write_marker(directory: &Path, cluster: Option<&str>) -> Result<String, StartError> {
+    let drawn = || KafkaUuid::from_uuid(uuid::Uuid::new_v4()).to_string();
+    let cluster_id = cluster.map_or_else(drawn, str::to_owned);
     let marker = Marker { format: FORMAT, cluster_id: cluster_id.clone() };
     let unfinished = directory.join(UNFINISHED_MARKER);
     let write = || -> io::Result<()> {

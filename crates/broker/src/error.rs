@@ -53,12 +53,21 @@ pub enum StartError {
     Io { path: PathBuf, source: io::Error },
     #[error("the log in {} cannot be opened: {source}", .directory.display())]
     Log { directory: PathBuf, source: LogError },
-    #[error("the broker's own state in {} cannot be read: {reason}; restore the directory from a copy", .directory.display())]
+    #[error("the broker's own state in {} cannot be read: {reason}; start with --config headwater.mirror.dir=DIR when there is a mirror, or restore a backup into another directory: headwater restore --from BACKUP --data-dir DIR", .directory.display())]
     State { directory: PathBuf, reason: StateError },
     #[error(
         "the cold store '{url}' cannot be used: {reason}; use file:///DIRECTORY or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for another than Amazon's, AWS_ENDPOINT_URL in the environment"
     )]
     ColdStore { url: String, reason: String },
+    #[error(transparent)]
+    Mirror(#[from] headwater_log::MirrorError),
+    #[error(
+        "{} is of cluster {mirrored} and {} of cluster {cluster}, so one cannot mirror the other; give headwater.mirror.dir an empty directory, or empty this one when nothing in it is needed",
+        .mirror.display(), .directory.display()
+    )]
+    OtherMirror { directory: PathBuf, cluster: String, mirror: PathBuf, mirrored: String },
+    #[error("headwater.mirror.dir and the data directory are both {}; name a directory on another disk", .0.display())]
+    SameMirror(PathBuf),
     #[error("cannot start a thread: {0}; the system is out of threads or memory")]
     Thread(io::Error),
 }
@@ -72,6 +81,11 @@ pub enum StateError {
     Batch(#[from] headwater_wire::BatchError),
     #[error(transparent)]
     Record(#[from] DecodeError),
+    #[error(
+        "offsets {} to {} of it in {} are damaged ({}), and no snapshot makes up for them, so topics, groups or transactions that they speak of cannot be known",
+        .0.first, .0.last, .0.file.name(), .0.cause
+    )]
+    Damaged(headwater_log::Damage),
     #[error("a record without a value at offset {0}")]
     Empty(i64),
 }

@@ -26,6 +26,7 @@ mod error;
 mod frame;
 mod listener;
 mod memory;
+mod mirror;
 mod observe;
 mod outgoing;
 mod quota;

@@ -4,8 +4,7 @@
 //!
 //! Invariant: the length in front counts both.
 
-use std::fs::File;
-
+use crate::mirror::LogFile;
 use bytes::{BufMut, BytesMut};
 use headwater_log::FileRange;
 
@@ -16,7 +15,7 @@ const LENGTH: usize = 4;
 #[derive(Default)]
 pub struct Outgoing {
     bytes: BytesMut,
-    ranges: Vec<FileRange<File>>,
+    ranges: Vec<FileRange<LogFile>>,
     /// In their order.
     places: Vec<Place>,
 }
@@ -30,7 +29,7 @@ struct Place {
 /// What is sent next.
 pub enum Part<'a> {
     Bytes(&'a [u8]),
-    Files(&'a [FileRange<File>]),
+    Files(&'a [FileRange<LogFile>]),
 }
 
 impl Outgoing {
@@ -50,7 +49,7 @@ impl Outgoing {
     }
 
     /// What is written after this comes after it.
-    pub fn insert(&mut self, range: FileRange<File>) {
+    pub fn insert(&mut self, range: FileRange<LogFile>) {
         self.ranges.push(range);
         let (at, ranges) = (self.bytes.len(), self.ranges.len());
         match self.places.last_mut() {
@@ -69,7 +68,7 @@ impl Outgoing {
 
     /// What it takes in memory until it is sent.
     pub fn in_memory(&self) -> usize {
-        self.bytes.len() + self.ranges.len() * size_of::<FileRange<File>>()
+        self.bytes.len() + self.ranges.len() * size_of::<FileRange<LogFile>>()
     }
 
     /// All of it, when it has no part in a file.
@@ -93,7 +92,7 @@ impl Outgoing {
 /// What a client would get.
 #[cfg(test)]
 pub fn gather(outgoing: &Outgoing) -> Vec<u8> {
-    use std::os::unix::fs::FileExt;
+    use headwater_log::DiskFile;
     let mut gathered = Vec::new();
     for part in outgoing.parts() {
         match part {
@@ -112,15 +111,13 @@ pub fn gather(outgoing: &Outgoing) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
     use std::sync::Arc;
 
     use super::*;
 
     #[test]
     fn parts_come_in_order_and_the_length_counts_them_all() {
-        let file = Arc::new(tempfile::tempfile().unwrap());
-        file.write_all_at(b"0123456789", 0).unwrap();
+        let file = crate::mirror::file_of(b"0123456789");
         let range = |position, length| FileRange {
             id: headwater_log::FileId::journal(1),
             file: Arc::clone(&file),

@@ -3,12 +3,12 @@
 //! Invariant: a range that is not all there is an error; a file system that cannot send says so before a byte
 //! has left.
 
-use std::fs::File;
 use std::io;
 
 use headwater_log::FileRange;
 use tokio::net::TcpStream;
 
+use crate::mirror::LogFile;
 use crate::sending::SendError;
 
 #[cfg(target_os = "linux")]
@@ -48,7 +48,7 @@ mod linux {
     }
 
     /// Sends all of a range; 0 when the file system of the log cannot do it.
-    pub async fn send(socket: &TcpStream, range: &FileRange<File>) -> Result<usize, SendError> {
+    pub async fn send(socket: &TcpStream, range: &FileRange<LogFile>) -> Result<usize, SendError> {
         let mut sent = 0;
         while sent < range.length {
             let (position, length) = (range.position + sent as u64, range.length - sent);
@@ -88,6 +88,6 @@ pub async fn write_ahead(_: &TcpStream, _: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub async fn send(_: &TcpStream, _: &FileRange<File>) -> Result<usize, SendError> {
+pub async fn send(_: &TcpStream, _: &FileRange<LogFile>) -> Result<usize, SendError> {
     Ok(0)
 }

@@ -6,17 +6,16 @@
 //!
 //! Invariant: what was announced is sent in full, or the connection ends; nothing is ever made up in between.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use headwater_log::FileRange;
+use headwater_log::{DiskFile, FileRange};
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use crate::mirror::LogFile;
 use crate::outgoing::{Outgoing, Part};
 use crate::sendfile;
 
@@ -100,7 +99,7 @@ async fn send_scattered(wire: &mut impl Wire, answer: &Outgoing) -> Result<(), S
 async fn send_ranges(
     wire: &mut impl Wire,
     staged: &mut Vec<u8>,
-    mut ranges: &[FileRange<File>],
+    mut ranges: &[FileRange<LogFile>],
 ) -> Result<(), SendError> {
     while let Some(first) = ranges.first() {
         let (span, rest) = ranges.split_at(near(ranges));
@@ -123,7 +122,7 @@ async fn send_ranges(
 async fn send_direct(
     wire: &mut impl Wire,
     staged: &mut Vec<u8>,
-    range: &FileRange<File>,
+    range: &FileRange<LogFile>,
 ) -> Result<(), SendError> {
     flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
     let sent = match wire.socket() {
@@ -137,7 +136,7 @@ async fn send_direct(
 async fn copy(
     wire: &mut impl Wire,
     staged: &mut Vec<u8>,
-    range: &FileRange<File>,
+    range: &FileRange<LogFile>,
     mut done: usize,
 ) -> Result<(), SendError> {
     while done < range.length {
@@ -153,7 +152,7 @@ async fn copy(
 
 /// Appends a part of a file.
 fn read(
-    range: &FileRange<File>,
+    range: &FileRange<LogFile>,
     position: u64,
     length: usize,
     staged: &mut Vec<u8>,
@@ -166,8 +165,8 @@ fn read(
 }
 
 /// How many ranges, the first one included, one read gets: of the same file, with little in between.
-fn near(ranges: &[FileRange<File>]) -> usize {
-    let is_near = |pair: &&[FileRange<File>]| {
+fn near(ranges: &[FileRange<LogFile>]) -> usize {
+    let is_near = |pair: &&[FileRange<LogFile>]| {
         let end = pair[0].position + pair[0].length as u64;
         Arc::ptr_eq(&pair[0].file, &pair[1].file)
             && (end..=end + GAP).contains(&pair[1].position)
@@ -177,7 +176,7 @@ fn near(ranges: &[FileRange<File>]) -> usize {
 }
 
 /// From the beginning of the first to the end of the last.
-fn span_length(near: &[FileRange<File>]) -> usize {
+fn span_length(near: &[FileRange<LogFile>]) -> usize {
     match near {
         [first, .., last] => (last.position - first.position) as usize + last.length,
         [only] => only.length,
@@ -186,7 +185,7 @@ fn span_length(near: &[FileRange<File>]) -> usize {
 }
 
 /// Stages ranges with one read, and takes out what is between them.
-fn load(near: &[FileRange<File>], staged: &mut Vec<u8>) -> Result<(), SendError> {
+fn load(near: &[FileRange<LogFile>], staged: &mut Vec<u8>) -> Result<(), SendError> {
     let Some(first) = near.first() else { return Ok(()) };
     let from = staged.len();
     read(first, first.position, span_length(near), staged)?;

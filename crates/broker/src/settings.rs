@@ -140,6 +140,10 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.log.segment_bytes as i64, |c, v| c.log.segment_bytes = v as u64;
     "headwater.memory.bytes" whole (1 << 20, i64::MAX) "What the requests and answers of all connections may take together; who comes later waits, and who is slow is cut. At least socket.request.max.bytes."
         |c| whole(c.memory_bytes), |c, v| c.memory_bytes = bytes(v);
+    "headwater.mirror.dir" text "A second directory, on another disk, that holds the same log: it repairs what is damaged and takes over when the data directory fails."
+        |c| c.mirror_dir.as_deref().and_then(std::path::Path::to_str), |c, v| c.mirror_dir = Some(v.into());
+    "headwater.mirror.required" switch "Whether writing ends when one of the two directories fails; otherwise the log goes on with the other."
+        |c| c.mirror_required, |c, v| c.mirror_required = v;
     "headwater.scrub.bytes.per.second" whole (0, i64::MAX) "How fast old batches are looked at for damage; 0 for not at all."
         |c| c.cleaner.scrub_bytes_per_second.map_or(0, |rate| rate as i64), |c, v| c.cleaner.scrub_bytes_per_second = (v > 0).then_some(v as u64);
     "headwater.scrub.interval.ms" whole (1, i64::MAX) "How long after the end of one look at everything the next begins."
@@ -267,7 +271,8 @@ mod tests {
     fn every_default_can_be_set_and_the_table_is_sorted() {
         assert!(BROKER_SETTINGS.is_sorted_by(|a, b| a.name < b.name));
         let mut config = Config::default();
-        for setting in BROKER_SETTINGS.iter().filter(|setting| setting.name != "headwater.cold.store") {
+        let unset = ["headwater.cold.store", "headwater.mirror.dir"];
+        for setting in BROKER_SETTINGS.iter().filter(|setting| !unset.contains(&setting.name)) {
             let value = setting.value(&config);
             config.set(&format!("{}={value}", setting.name)).unwrap();
             assert_eq!(setting.value(&config), value, "{}", setting.name);

@@ -376,3 +376,35 @@ async fn a_clock_that_has_jumped_far_ahead_deletes_nothing_by_age() {
         broker.shutdown().await;
     }
 }
+
+#[tokio::test]
+async fn many_restarts_do_not_leave_many_files() {
+    const RESTARTS: usize = 60;
+    let dir = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(dir.path().join("log")).unwrap().count();
+    let mut written = Vec::new();
+    for round in 0..RESTARTS {
+        let broker = Broker::start(config(dir.path())).await.unwrap();
+        let mut raw = Raw::connect(&broker).await;
+        if round == 0 {
+            create(&mut raw, "t", &[]).await;
+        }
+        let value = format!("value {round}");
+        assert_eq!(raw.produce("t", 0, common::batch(&[&value])).await.error_code, 0);
+        written.push(value);
+        drop(raw);
+        broker.shutdown().await;
+    }
+    assert!(files() > RESTARTS, "each leaves its journal: {}", files());
+    let broker = Broker::start(eager(dir.path())).await.unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while files() > 40 {
+        assert!(std::time::Instant::now() < deadline, "{} files are left", files());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(Raw::connect(&broker).await.values("t", 0, true).await, written);
+    broker.shutdown().await;
+    let broker = Broker::start(config(dir.path())).await.unwrap();
+    assert_eq!(Raw::connect(&broker).await.values("t", 0, true).await, written);
+    broker.shutdown().await;
+}

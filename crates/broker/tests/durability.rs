@@ -127,6 +127,50 @@ async fn damage_of_the_brokers_own_state_is_named() {
     assert!(text.contains(file.file_name().unwrap().to_str().unwrap()), "{text}");
 }
 
+/// Commits positions until a snapshot of the broker's state is due.
+async fn commit_positions(raw: &mut Raw, topic: &str, rounds: i64) {
+    for round in 0..rounds {
+        let partition = |index| {
+            OffsetCommitRequestPartition::default()
+                .with_partition_index(index)
+                .with_committed_offset(round)
+                .with_committed_metadata(Some("m".repeat(4000).into()))
+        };
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(topic.to_owned().into())
+            .with_partitions((0..100).map(partition).collect());
+        let request = OffsetCommitRequestData::default()
+            .with_group_id("g".to_owned().into())
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        assert_eq!(raw.call(&request, 7).await.topics[0].partitions[99].error_code, 0);
+    }
+}
+
+#[tokio::test]
+async fn damage_of_the_brokers_own_state_is_made_up_for_by_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("precious-topic", 100).await;
+    commit_positions(&mut raw, "precious-topic", 8).await;
+    assert_eq!(raw.produce("precious-topic", 7, batch(&["value"])).await.error_code, 0);
+    broker.shutdown().await;
+    // The record by which the topic was created.
+    damage(dir.path(), b"precious-topic");
+    for _ in 0..3 {
+        let broker = start(dir.path()).await;
+        let mut raw = Raw::connect(&broker).await;
+        assert_eq!(raw.values("precious-topic", 7, true).await, ["value"]);
+        let all = OffsetFetchRequestGroup::default().with_group_id("g".to_owned().into()).with_topics(None);
+        let fetched = raw.call(&OffsetFetchRequestData::default().with_groups(vec![all]), 8).await;
+        let offsets = &fetched.groups[0].topics[0].partitions;
+        assert_eq!(offsets.len(), 100);
+        assert!(offsets.iter().all(|offset| offset.committed_offset == 7));
+        broker.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn the_brokers_own_state_does_not_pile_up() {
     const PARTITIONS: i32 = 100;
@@ -139,22 +183,7 @@ async fn the_brokers_own_state_does_not_pile_up() {
     let mut raw = Raw::connect(&broker).await;
     raw.create_topic("t", PARTITIONS).await;
     let rounds = 150;
-    for round in 0..rounds {
-        let partition = |index| {
-            OffsetCommitRequestPartition::default()
-                .with_partition_index(index)
-                .with_committed_offset(round)
-                .with_committed_metadata(Some("m".repeat(4000).into()))
-        };
-        let topic = OffsetCommitRequestTopic::default()
-            .with_name("t".to_owned().into())
-            .with_partitions((0..PARTITIONS).map(partition).collect());
-        let request = OffsetCommitRequestData::default()
-            .with_group_id("g".to_owned().into())
-            .with_generation_id_or_member_epoch(-1)
-            .with_topics(vec![topic]);
-        assert_eq!(raw.call(&request, 7).await.topics[0].partitions[99].error_code, 0);
-    }
+    commit_positions(&mut raw, "t", rounds).await;
     broker.shutdown().await;
     let size = |path: &Path| -> u64 {
         std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()

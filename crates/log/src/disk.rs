@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::mirror::Mended;
+use crate::place::FileId;
+
 /// One directory of files.
 pub trait Disk: Send + Sync + 'static {
     type File: DiskFile;
@@ -23,6 +26,37 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes creations, renamings and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
+
+    /// How many copies of a file there are.
+    fn copies(&self) -> usize {
+        1
+    }
+
+    /// Makes all copies of a file as good as the best of each of its parts.
+    fn heal(&self, _file: FileId) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Looks at all copies of a part of a file and writes a good one over those that are not.
+    fn mend(
+        &self,
+        file: &Self::File,
+        position: u64,
+        length: usize,
+        good: &dyn Fn(&[u8]) -> bool,
+    ) -> io::Result<Mended> {
+        let mut bytes = vec![0; length];
+        let readable = match file.read_exact_at(&mut bytes, position) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+            read => read.map(|()| good(&bytes))?,
+        };
+        Ok(Mended { damaged: usize::from(!readable), repaired: 0, readable })
+    }
+
+    /// Files of which another copy is read than before; each is named once.
+    fn take_switched(&self) -> Vec<FileId> {
+        Vec::new()
+    }
 }
 
 /// One open file; writes are durable after `sync`.
@@ -172,6 +206,10 @@ pub struct Faults {
     pub fail_next_sync: bool,
     /// Files may be created and written no more: there is no space.
     pub full: bool,
+    /// Everything fails, as on a disk that has been pulled out.
+    pub gone: bool,
+    /// Everything fails from the so many-th change or sync on.
+    pub gone_after: Option<u32>,
 }
 
 /// A disk in memory. [`SimDisk::crash`] keeps what was synced, and of each sector and directory entry
@@ -198,6 +236,22 @@ struct SimContents {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimState {
+    /// A disk that is gone does nothing any more; a change may be its last.
+    fn alive(&mut self, is_change: bool) -> io::Result<()> {
+        if is_change && let Some(left) = &mut self.faults.gone_after {
+            match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                None => self.faults.gone = true,
+            }
+        }
+        match self.faults.gone {
+            true => Err(io::Error::other("simulated: the disk is gone")),
+            false => Ok(()),
+        }
+    }
 }
 
 impl SimDisk {
@@ -292,32 +346,41 @@ impl Disk for SimDisk {
     type File = SimFile;
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
-        if locked(&self.state).faults.full {
+        let mut state = locked(&self.state);
+        state.alive(true)?;
+        if state.faults.full {
             return Err(ErrorKind::StorageFull.into());
         }
         let inode = Inode::default();
-        locked(&self.state).names.insert(name.to_owned(), Arc::clone(&inode));
+        state.names.insert(name.to_owned(), Arc::clone(&inode));
         Ok(SimFile { disk: Arc::clone(&self.state), inode })
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
-        let inode = locked(&self.state).names.get(name).cloned();
+        let mut state = locked(&self.state);
+        state.alive(false)?;
+        let inode = state.names.get(name).cloned();
         let inode =
             inode.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{name}: no such file")))?;
         Ok(SimFile { disk: Arc::clone(&self.state), inode })
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(locked(&self.state).names.keys().cloned().collect())
+        let mut state = locked(&self.state);
+        state.alive(false)?;
+        Ok(state.names.keys().cloned().collect())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        locked(&self.state).names.remove(name);
+        let mut state = locked(&self.state);
+        state.alive(true)?;
+        state.names.remove(name);
         Ok(())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = locked(&self.state);
+        state.alive(true)?;
         let inode = state.names.remove(from);
         let inode =
             inode.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{from}: no such file")))?;
@@ -327,6 +390,7 @@ impl Disk for SimDisk {
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = locked(&self.state);
+        state.alive(true)?;
         if !state.faults.lying_sync {
             state.durable_names = state.names.clone();
         }
@@ -336,6 +400,7 @@ impl Disk for SimDisk {
 
 impl DiskFile for SimFile {
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        locked(&self.disk).alive(false)?;
         let contents = locked(&self.inode);
         let start = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
         let bytes = start.checked_add(buffer.len()).and_then(|end| contents.now.get(start..end));
@@ -344,7 +409,9 @@ impl DiskFile for SimFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        if locked(&self.disk).faults.full {
+        let mut state = locked(&self.disk);
+        state.alive(true)?;
+        if state.faults.full {
             return Err(ErrorKind::StorageFull.into());
         }
         let mut contents = locked(&self.inode);
@@ -358,16 +425,19 @@ impl DiskFile for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
+        locked(&self.disk).alive(false)?;
         Ok(locked(&self.inode).now.len() as u64)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
+        locked(&self.disk).alive(true)?;
         locked(&self.inode).now.resize(length as usize, 0);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = locked(&self.disk);
+        state.alive(true)?;
         if std::mem::take(&mut state.faults.fail_next_sync) {
             return Err(io::Error::other("simulated: sync failed"));
         }

@@ -23,6 +23,7 @@ mod files;
 mod frame;
 mod index;
 mod log;
+mod mirror;
 mod partition;
 mod place;
 pub mod planted;
@@ -45,6 +46,10 @@ pub use cold::{ColdFile, ColdStore};
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk, allow_many_files};
 pub use log::Log;
+pub use mirror::{
+    Beside, Filled, InTurn, Mended, MirrorActivity, MirrorError, MirroredDisk, MirroredFile, Mirroring, Side,
+    Standing, Waiting, Work,
+};
 pub use partition::{Aborted, ActiveProducer};
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
 pub use reader::{FileRange, FileUse, Located, PartitionSummary, PartitionUse, Reader};

@@ -336,6 +336,13 @@ impl<D: Disk> Log<D> {
         Ok(appended)
     }
 
+    /// The offset that the next record of a partition gets.
+    pub fn next_offset(&self, id: PartitionId) -> Result<Offset, LogError> {
+        let partition = self.find(id)?;
+        let next = lock(&partition).next;
+        Ok(next)
+    }
+
     /// Bytes that wait for the next commit.
     pub fn staged_bytes(&self) -> usize {
         self.staged.bytes

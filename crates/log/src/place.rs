@@ -144,6 +144,12 @@ impl Extent {
         self.verified |= self.checked.0 <= self.first && self.last < self.checked.1;
     }
 
+    /// Nobody has looked at what is read from here on.
+    pub fn forget_checks(&mut self) {
+        self.verified = false;
+        self.checked = (0, 0);
+    }
+
     /// The extent of places in one file; `None` of none.
     pub fn over(file: FileId, places: &[BatchPlace], verified: bool) -> Option<Self> {
         let (first, rest) = places.split_first()?;

@@ -57,6 +57,18 @@ pub enum Bug {
     EvictEarly,
     /// A deleted partition is brought back by a move that came late.
     ResurrectByMove,
+    /// The loss of one side of a mirror is not marked on the other.
+    ForgetLostSide,
+    /// A side of a mirror that was left behind is believed.
+    BelieveStaleSide,
+    /// One side of a mirror is copied over the other unlooked at.
+    CopyUnlooked,
+    /// The second side of a mirror is not synced.
+    SkipMirrorFlush,
+    /// A mirror counts as complete before it is filled.
+    PairUnfilled,
+    /// A damaged batch is not looked for on the other side of a mirror.
+    IgnoreOtherSide,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -97,7 +97,7 @@ fn checkpoint_of<D: Disk>(disk: &D, journal: FileId) -> io::Result<Option<(u64, 
 }
 
 /// The frames of a journal whose headers and directories are whole, from `from` on.
-fn frames(bytes: &[u8], from: usize, file: FileId) -> Vec<(usize, FrameHeader)> {
+pub fn frames(bytes: &[u8], from: usize, file: FileId) -> Vec<(usize, FrameHeader)> {
     let mut found = Vec::new();
     let mut at = from;
     loop {
@@ -288,6 +288,7 @@ impl<'a, D: Disk> Replay<'a, D> {
     fn run(&mut self, journals: &[FileId]) -> Result<(), LogError> {
         let mut from = None;
         for (at, &journal) in journals.iter().enumerate().rev() {
+            self.disk.heal(journal)?;
             if let Some(found) = checkpoint_of(self.disk, journal)? {
                 from = Some((at, found));
                 break;

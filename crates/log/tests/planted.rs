@@ -78,6 +78,16 @@ fn spoiled_objects(seed: u64) {
     }
 }
 
+/// Sides that fail, are away, come back, come back empty, and power that goes on both.
+fn lost_sides(seed: u64) {
+    common::mirror::attack(seed);
+}
+
+/// Bits that flip on both sides, in different files.
+fn disjoint_damage(seed: u64) {
+    common::mirror::disjoint_damage(seed);
+}
+
 macro_rules! found {
     ($($name:ident: $bug:ident by $attack:ident;)*) => {
         $(#[test]
@@ -128,4 +138,10 @@ found! {
     an_object_that_is_believed: TrustColdStore by spoiled_objects;
     a_local_copy_that_goes_too_early: EvictEarly by crashes;
     a_move_that_brings_back_a_deleted_partition: ResurrectByMove by crashes;
+    a_lost_side_that_is_forgotten: ForgetLostSide by lost_sides;
+    a_side_left_behind_that_is_believed: BelieveStaleSide by lost_sides;
+    a_copy_of_bad_over_good: CopyUnlooked by disjoint_damage;
+    a_mirror_that_is_not_synced: SkipMirrorFlush by lost_sides;
+    a_mirror_that_counts_as_complete_too_early: PairUnfilled by lost_sides;
+    a_good_copy_that_is_not_looked_for: IgnoreOtherSide by disjoint_damage;
 }

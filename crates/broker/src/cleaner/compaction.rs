@@ -9,12 +9,13 @@ use headwater_log::compact::{
     Surveyed,
 };
 use headwater_log::{
-    Aborted, BatchPlace, Cleaned, Extent, LogError, Move, PartitionId, PartitionUse, Reader, RealDisk,
+    Aborted, BatchPlace, Cleaned, Extent, LogError, Move, PartitionId, PartitionUse, Reader,
 };
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::BatchHeader;
 
 use super::{CleanError, Cleaner};
+use crate::mirror::LogDisk;
 
 /// What a cleaning is about.
 struct Task {
@@ -184,7 +185,7 @@ pub struct Plan {
 }
 
 pub fn plan(
-    reader: &Reader<RealDisk>,
+    reader: &Reader<LogDisk>,
     id: PartitionId,
     settings: &TopicSettings,
     usage: &PartitionUse,

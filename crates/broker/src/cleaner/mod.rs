@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use headwater_log::{LogError, PartitionId, Reader, RealDisk};
+use headwater_log::{LogError, PartitionId, Reader};
 use headwater_model::TimestampMs;
 use thiserror::Error;
 
@@ -26,6 +26,7 @@ use crate::StartError;
 use crate::catalog::{Catalog, Topic};
 use crate::clock::Clock;
 use crate::engine::{Engine, Unavailable};
+use crate::mirror::LogDisk;
 use throttle::Throttle;
 
 /// What [`Work`] says it does to one partition.
@@ -189,7 +190,7 @@ impl Drop for CleanerThread {
 pub struct Cleaning {
     pub config: CleanerConfig,
     pub engine: Engine,
-    pub reader: Reader<RealDisk>,
+    pub reader: Reader<LogDisk>,
     pub catalog: Arc<Catalog>,
     pub clock: Clock,
     pub activity: Arc<CleanerActivity>,

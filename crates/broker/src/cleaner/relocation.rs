@@ -1,13 +1,20 @@
-//! Files that are mostly unused: what partitions still need of them is copied, and they go.
+//! Files that are mostly unused: what partitions still need of them is copied, and they go. So do many small
+//! files, as many restarts leave them: they become one.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use headwater_log::{Extent, FileUse, Move, PartitionId};
+use headwater_log::{Extent, FileId, FileUse, Move, PartitionId, PartitionUse};
 
 use super::{CleanError, Cleaner};
 
 /// Copying less than this is not worth a file of its own, unless nearly nothing of the file is needed.
 const WORTHWHILE: u64 = 1 << 20;
+
+/// A finished file that has not grown to this is small.
+const SMALL: u64 = 128 << 10;
+/// So many small files are worth one that takes their place.
+const MANY: usize = 16;
 
 /// The part of a file that must be unused before the rest is moved.
 fn is_sparse(file: &FileUse) -> bool {
@@ -23,8 +30,9 @@ impl Cleaner {
         let finished = |file: &&FileUse| {
             file.file.is_run() || newest.is_some_and(|newest| file.file.number() + 1 < newest)
         };
-        let sparse: Vec<FileUse> =
-            files.iter().filter(finished).filter(|file| is_sparse(file)).copied().collect();
+        let finished: Vec<FileUse> = files.iter().filter(finished).copied().collect();
+        self.merge(&finished)?;
+        let sparse: Vec<FileUse> = finished.into_iter().filter(is_sparse).collect();
         for file in sparse {
             let extents = self.cleaning.reader.extents_in(file.file);
             self.move_out(extents)?;
@@ -56,4 +64,68 @@ impl Cleaner {
         self.cleaning.engine.install(moves.collect())?;
         Ok(())
     }
+
+    /// Copies what is in small files to one, when that frees enough of them.
+    fn merge(&mut self, finished: &[FileUse]) -> Result<(), CleanError> {
+        let is_small = |file: &&FileUse| file.local && !file.cold && file.live > 0 && file.length < SMALL;
+        let small: BTreeSet<FileId> = finished.iter().filter(is_small).map(|file| file.file).collect();
+        if small.len() < MANY {
+            return Ok(());
+        }
+        let reader = self.cleaning.reader.clone();
+        let of = |id: PartitionId| Some((id, neighbours(&reader.usage(id).ok()?, &small)));
+        let chosen: Vec<(PartitionId, Vec<Extent>)> =
+            reader.partitions().into_iter().filter_map(of).collect();
+        let moves = |id: &PartitionId, extent: &Extent| {
+            chosen
+                .iter()
+                .any(|(of, extents)| of == id && extents.iter().any(|other| other.file == extent.file))
+        };
+        let is_freed =
+            |file: &&FileId| reader.extents_in(**file).iter().all(|(id, extent)| moves(id, extent));
+        let freed = small.iter().filter(is_freed).count();
+        if freed < MANY / 2 {
+            return Ok(());
+        }
+        self.move_together(&chosen)?;
+        self.cleaning.activity.files_emptied.fetch_add(freed as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn move_together(&mut self, chosen: &[(PartitionId, Vec<Extent>)]) -> Result<(), CleanError> {
+        let reader = self.cleaning.reader.clone();
+        let mut run = reader.begin_run(self.run_number()?)?;
+        for (id, extents) in chosen {
+            for extent in extents {
+                reader.each_batch(*id, extent, |batch| run.push(*id, &batch))?;
+                self.pace(usize::try_from(extent.bytes).unwrap_or(usize::MAX))?;
+            }
+        }
+        self.cleaning.activity.bytes_written.fetch_add(run.bytes(), Ordering::Relaxed);
+        let replaced = |id: PartitionId| {
+            let extents = chosen.iter().filter(move |(of, _)| *of == id).flat_map(|(_, extents)| extents);
+            extents.map(|extent| extent.file).collect()
+        };
+        let moves = run.finish()?.into_iter().map(|(id, extent)| Move {
+            id,
+            replaces: replaced(id),
+            extents: vec![extent],
+            cleaned: None,
+            aborted: Vec::new(),
+        });
+        self.cleaning.engine.install(moves.collect())?;
+        Ok(())
+    }
+}
+
+/// The first extents of a partition that follow each other in these files, without damage in them: a
+/// partition has one extent in a file.
+fn neighbours(usage: &PartitionUse, files: &BTreeSet<FileId>) -> Vec<Extent> {
+    let fits = |extent: &&Extent| {
+        let damaged =
+            |damage: &headwater_log::Damage| damage.first <= extent.last && extent.first <= damage.last;
+        files.contains(&extent.file) && !usage.damage.iter().any(damaged)
+    };
+    let extents = usage.extents.iter().skip_while(|extent| !fits(extent));
+    extents.take_while(fits).copied().collect()
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use headwater_log::{Chore, CommitJob, RealDisk};
+use headwater_log::{Chore, CommitJob};
 
 use super::Command;
 use crate::StartError;
+use crate::mirror::LogDisk;
 
-pub type Jobs = mpsc::Sender<CommitJob<RealDisk>>;
-pub type Chores = mpsc::Sender<Chore<RealDisk>>;
+pub type Jobs = mpsc::Sender<CommitJob<LogDisk>>;
+pub type Chores = mpsc::Sender<Chore<LogDisk>>;
 
 /// How long a commit that found no space waits before it tries again.
 const SPACE_RETRY: Duration = Duration::from_millis(500);
@@ -91,7 +92,7 @@ pub(super) fn start_commits(
     commands: mpsc::Sender<Command>,
     activity: Arc<DiskActivity>,
 ) -> Result<Jobs, StartError> {
-    let (jobs, inbox) = mpsc::channel::<CommitJob<RealDisk>>();
+    let (jobs, inbox) = mpsc::channel::<CommitJob<LogDisk>>();
     let work = move || {
         for mut job in inbox {
             activity.begin();
@@ -109,11 +110,11 @@ pub(super) fn start_commits(
 
 /// A commit that finds no space waits for some: nothing of it is acknowledged, so nothing is lost, and
 /// when there is space again nothing has to be restarted.
-fn attempt(job: &mut CommitJob<RealDisk>, activity: &DiskActivity) -> io::Result<()> {
+fn attempt(job: &mut CommitJob<LogDisk>, activity: &DiskActivity) -> io::Result<()> {
     loop {
         match job.attempt() {
             Err(error)
-                if CommitJob::<RealDisk>::may_retry(&error) && !activity.stopping.load(Ordering::Relaxed) =>
+                if CommitJob::<LogDisk>::may_retry(&error) && !activity.stopping.load(Ordering::Relaxed) =>
             {
                 if !activity.waits_for_space.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "no space is left for the log: nothing is acknowledged until some is freed");
@@ -133,7 +134,7 @@ fn attempt(job: &mut CommitJob<RealDisk>, activity: &DiskActivity) -> io::Result
 /// Starts the thread that saves indexes, removes files and prepares spare ones.
 /// The thread ends when the last sender is dropped and everything sent is done.
 pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<(Chores, JoinHandle<()>), StartError> {
-    let (chores, inbox) = mpsc::channel::<Chore<RealDisk>>();
+    let (chores, inbox) = mpsc::channel::<Chore<LogDisk>>();
     let work = move || {
         for chore in inbox {
             match chore.run() {

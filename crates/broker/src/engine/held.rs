@@ -49,6 +49,6 @@ pub struct Held {
     pub touched: Vec<PartitionId>,
     pub changes: Vec<Change>,
     pub rules: Vec<RuleChange>,
-    /// The commit holds a snapshot of the state from this offset on, so what is below may go.
+    /// The commit holds a snapshot of the state, so what is below the one before, which is here, may go.
     pub snapshot: Option<Offset>,
 }

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use headwater_coordinator::{Client, Request, Response};
 use headwater_log::{
-    Appended, ColdFile, ColdStore, CommitTicket, Durability, LogError, Move, PartitionId, Reader, RealDisk,
+    Appended, ColdFile, ColdStore, CommitTicket, Durability, LogError, Move, PartitionId, Reader,
 };
 use headwater_model::{Offset, TimestampMs};
 use thiserror::Error;
@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::mirror::{Home, LogDisk};
 use crate::rules::Rules;
 use crate::waiters::Waiters;
 use crate::{Config, StartError};
@@ -100,7 +101,7 @@ enum Command {
     Produce { produce: Produce, reply: oneshot::Sender<Answer<Produced>> },
     DeleteRecords { before: Vec<(PartitionId, Offset)>, reply: oneshot::Sender<Answer<Deleted>> },
     WriteMarkers { markers: Vec<Marker>, reply: oneshot::Sender<Answer<Marked>> },
-    Committed { ticket: CommitTicket<RealDisk>, outcome: std::io::Result<()> },
+    Committed { ticket: CommitTicket<LogDisk>, outcome: std::io::Result<()> },
     Spare(String),
     Clean(Clean),
     Stop,
@@ -145,7 +146,7 @@ impl Drop for Inbox {
 /// A started engine and what others read of it.
 pub struct Started {
     pub engine: Engine,
-    pub reader: Reader<RealDisk>,
+    pub reader: Reader<LogDisk>,
     pub activity: Arc<DiskActivity>,
     /// The broker's time, which is the system's unless that is not believed.
     pub clock: Clock,
@@ -167,7 +168,7 @@ pub struct Published {
 /// Opens the log, replays the state and starts the threads.
 pub fn start(
     config: &Config,
-    directory: crate::directory::Directory,
+    home: Home,
     clock: Clock,
     published: Published,
     store: Option<Arc<dyn ColdStore>>,
@@ -185,7 +186,7 @@ pub fn start(
         store,
         fenced: Arc::clone(&fenced),
     };
-    let mut worker = worker::Worker::open(config, &directory, clock, wiring)?;
+    let mut worker = worker::Worker::open(config, &home, clock, wiring)?;
     let reader = worker.reader();
     let (clock, clock_jump) = (worker.clock, worker.clock_jump);
     let living = Arc::new(());
@@ -199,7 +200,7 @@ pub fn start(
             if tidying.join().is_err() {
                 tracing::error!("the thread that tidies up the log panicked; the next start does its work");
             }
-            drop(directory);
+            drop(home);
             drop(living);
         })
         .map_err(StartError::Thread)?;

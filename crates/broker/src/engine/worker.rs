@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headwater_coordinator::{Client, Coordinator, Request, Response, TopicId};
-use headwater_log::{ColdStore, CommitTicket, Log, LogError, Reader, RealDisk};
+use headwater_log::{ColdStore, CommitTicket, Log, LogError, Reader};
 use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 
@@ -20,13 +19,13 @@ use super::{Answer, Command, Unavailable};
 use crate::catalog::{Catalog, Change};
 use crate::cleaner::BELIEVED_JUMP_MS;
 use crate::clock::Clock;
-use crate::directory::Directory;
+use crate::mirror::{Home, LogDisk};
 use crate::rules::{RuleChange, Rules};
 use crate::waiters::Waiters;
 use crate::{Config, CoordinatorSettings, StartError};
 
 pub struct Worker {
-    pub(super) log: Log<RealDisk>,
+    pub(super) log: Log<LogDisk>,
     pub(super) coordinator: Coordinator,
     pub(super) state: State,
     pub(super) clock: Clock,
@@ -59,14 +58,9 @@ pub struct Wiring {
 }
 
 impl Worker {
-    pub fn open(
-        config: &Config,
-        directory: &Directory,
-        clock: Clock,
-        wiring: Wiring,
-    ) -> Result<Self, StartError> {
+    pub fn open(config: &Config, home: &Home, clock: Clock, wiring: Wiring) -> Result<Self, StartError> {
         let Wiring { catalog, rules, waiters, jobs, chores, store, fenced } = wiring;
-        let log = open_log(&directory.log, config, store)?;
+        let log = open_log(home, config, store)?;
         let jump = if log.time() > 0 { clock.now() - log.time() } else { 0 };
         let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;
         if held {
@@ -84,7 +78,7 @@ impl Worker {
         let mut partitions = HashMap::new();
         let state =
             State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
-                .map_err(|reason| StartError::State { directory: directory.log.clone(), reason })?;
+                .map_err(|reason| StartError::State { directory: home.data.log.clone(), reason })?;
         catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
         let acls = coordinator.acls().cloned().map(RuleChange::Put);
         rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).collect());
@@ -108,7 +102,7 @@ impl Worker {
         })
     }
 
-    pub fn reader(&self) -> Reader<RealDisk> {
+    pub fn reader(&self) -> Reader<LogDisk> {
         self.log.reader()
     }
 
@@ -227,7 +221,7 @@ impl Worker {
         }
     }
 
-    fn committed(&mut self, ticket: CommitTicket<RealDisk>, outcome: io::Result<()>) {
+    fn committed(&mut self, ticket: CommitTicket<LogDisk>, outcome: io::Result<()>) {
         if let Err(error) = self.log.end_commit(ticket, outcome) {
             return self.fence(&error);
         }
@@ -263,12 +257,13 @@ impl Worker {
 
 /// The log with the state partition in it.
 fn open_log(
-    directory: &Path,
+    home: &Home,
     config: &Config,
     store: Option<Arc<dyn ColdStore>>,
-) -> Result<Log<RealDisk>, StartError> {
+) -> Result<Log<LogDisk>, StartError> {
+    let directory = home.data.log.as_path();
     let failed = |error| StartError::log(directory, error);
-    let mut log = Log::open_with(Arc::new(RealDisk::new(directory)), config.log, store).map_err(failed)?;
+    let mut log = Log::open_with(Arc::new(home.disk.clone()), config.log, store).map_err(failed)?;
     log.create_partition(state::PARTITION).map_err(failed)?;
     if let Some(job) = log.begin_commit() {
         let (ticket, outcome) = job.run();

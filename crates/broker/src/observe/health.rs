@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use headwater_log::Standing;
 use headwater_model::TimestampMs;
 use serde::Serialize;
 
@@ -53,6 +54,7 @@ pub(super) fn findings(shared: &Shared) -> Vec<Finding> {
     found.extend(fenced(shared));
     found.extend(disk(shared));
     found.extend(damage(shared));
+    found.extend(mirror(shared));
     found.extend(clock_held(shared));
     found
 }
@@ -127,6 +129,31 @@ fn damage(shared: &Shared) -> Option<Finding> {
             .why("the disk does not return what was written; everything else is served")
             .next("headwater doctor names them")
     })
+}
+
+fn mirror(shared: &Shared) -> Option<Finding> {
+    match shared.mirror.standing() {
+        Standing::Single | Standing::Both => None,
+        Standing::Lost { side, reason } => {
+            let found =
+                Finding::new(Severity::Warning, "mirror_lost", format!("{side} has failed: {reason}"));
+            Some(
+                found
+                    .at(Place::path(side))
+                    .why("the log goes on with the other directory of the mirror only: nothing is lost, and nothing more may fail")
+                    .next("mend or replace that disk, then restart: what it misses is copied while the broker serves"),
+            )
+        }
+        Standing::Filling { side, files_left } => {
+            let what = format!("{side} is being filled: {files_left} files are left");
+            Some(
+                Finding::new(Severity::Note, "mirror_filling", what)
+                    .at(Place::path(side))
+                    .why("it is new, or was left behind, and is not relied on before it is complete")
+                    .next("nothing: it goes on by itself, also after a restart"),
+            )
+        }
+    }
 }
 
 fn clock_held(shared: &Shared) -> Option<Finding> {

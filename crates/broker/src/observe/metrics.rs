@@ -311,6 +311,45 @@ fn cleaner_families() -> Vec<Family> {
             Counter(|s| of(&s.shared.cleaner.batches_damaged)),
         ),
         family(
+            "headwater_mirror_complete_sides",
+            None,
+            "Directories that hold all of the log: 2 with a complete mirror",
+            Gauge(|s| if s.shared.mirror.standing() == headwater_log::Standing::Both { 2.0 } else { 1.0 }),
+        ),
+        family(
+            "headwater_mirror_files_left",
+            None,
+            "Files that are still to be copied to the directory that is being filled",
+            Gauge(|s| match s.shared.mirror.standing() {
+                headwater_log::Standing::Filling { files_left, .. } => files_left as f64,
+                _ => 0.0,
+            }),
+        ),
+        family(
+            "headwater_mirror_filled",
+            bytes.clone(),
+            "Bytes that were copied to a directory that lacked them",
+            Counter(|s| of(&s.shared.mirror.activity().bytes_filled)),
+        ),
+        family(
+            "headwater_mirror_repaired",
+            None,
+            "Damaged copies that were written again from the other directory",
+            Counter(|s| of(&s.shared.mirror.activity().repaired)),
+        ),
+        family(
+            "headwater_mirror_unwritable",
+            None,
+            "Damaged copies that could not be written again; the other directory is read",
+            Counter(|s| of(&s.shared.mirror.activity().unwritable)),
+        ),
+        family(
+            "headwater_mirror_beyond_repair",
+            None,
+            "Batches that were found damaged in both directories",
+            Counter(|s| of(&s.shared.mirror.activity().beyond_repair)),
+        ),
+        family(
             "headwater_cold_files_moved",
             None,
             "Files that went to the cold store",

@@ -10,14 +10,12 @@ const SIZE: usize = 3 << 20;
 /// A wire on which bytes are changed on their way, as TLS does.
 impl Wire for tokio::io::DuplexStream {}
 
-fn file() -> Arc<File> {
+fn file() -> Arc<LogFile> {
     let bytes: Vec<u8> = (0..SIZE as u32).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect();
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(&bytes, 0).unwrap();
-    Arc::new(file)
+    crate::mirror::file_of(&bytes)
 }
 
-fn range(file: &Arc<File>, position: usize, length: usize) -> FileRange<File> {
+fn range(file: &Arc<LogFile>, position: usize, length: usize) -> FileRange<LogFile> {
     FileRange {
         id: headwater_log::FileId::journal(1),
         file: Arc::clone(file),
@@ -26,7 +24,7 @@ fn range(file: &Arc<File>, position: usize, length: usize) -> FileRange<File> {
     }
 }
 
-fn answer(file: &Arc<File>, parts: &[(usize, usize)]) -> Outgoing {
+fn answer(file: &Arc<LogFile>, parts: &[(usize, usize)]) -> Outgoing {
     let mut outgoing = Outgoing::begin(1, true, 0);
     for &(position, length) in parts {
         outgoing.bytes_mut().put_slice(b"between");
@@ -37,7 +35,7 @@ fn answer(file: &Arc<File>, parts: &[(usize, usize)]) -> Outgoing {
 }
 
 /// Ranges one after the other, nearer and further, short and long.
-fn rows(file: &Arc<File>) -> Outgoing {
+fn rows(file: &Arc<LogFile>) -> Outgoing {
     let other = self::file();
     let mut outgoing = Outgoing::begin(1, true, 0);
     for (length, gap, count) in [
@@ -59,7 +57,7 @@ fn rows(file: &Arc<File>) -> Outgoing {
 }
 
 /// Short and long ranges, next to each other and apart, and responses without any.
-fn answers(file: &Arc<File>) -> Vec<Outgoing> {
+fn answers(file: &Arc<LogFile>) -> Vec<Outgoing> {
     let mut answers: Vec<Outgoing> = [
         &[][..],
         &[(1, DIRECT - 1)],

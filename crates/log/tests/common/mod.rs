@@ -1,14 +1,16 @@
 //! The log beside a naive model of it, over a disk that crashes; what happens is drawn from a seed.
 #![allow(dead_code)]
 
+pub mod mirror;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use headwater_log::{
-    Chore, ColdStore, CommitJob, CommitTicket, Disk, Durability, Extent, FileId, Isolation, Log, LogError,
-    Move, Origin, PartitionId, Settings, SimDisk,
+    Chore, ColdStore, CommitJob, CommitTicket, Disk, Durability, Extent, Faults, FileId, InTurn, Isolation,
+    Log, LogError, MirroredDisk, Mirroring, Move, Origin, PartitionId, Settings, Side, SimDisk,
 };
 use headwater_wire::{BatchBuilder, BatchHeader, Compression, Producer, batch};
 use rand::rngs::StdRng;
@@ -126,27 +128,52 @@ struct Sequence {
     next: i32,
 }
 
+/// What the log of a world is on: one disk, or two.
+pub type Disks = MirroredDisk<SimDisk>;
+
+/// A second disk, and which of the two are not there at the next start.
+pub struct Mirror {
+    pub disk: SimDisk,
+    pub away: [bool; 2],
+}
+
 pub struct World {
     pub rng: StdRng,
     pub disk: SimDisk,
+    pub mirror: Option<Mirror>,
+    /// The log's view of both.
+    pub disks: Disks,
+    opened: u64,
     pub store: Store,
     /// Whether files go to the store while it runs.
     pub cools: bool,
-    pub log: Log<SimDisk>,
+    /// Whether no sync fails and space is never short.
+    pub steady: bool,
+    pub log: Log<Disks>,
     /// Acknowledged, and what is on its way: the staged model and the one in flight.
     pub durable: Model,
     pub staged: Model,
     flying: Option<Model>,
     /// What was acknowledged since the last sync, oldest first: a power cut may leave any of it.
     unsynced: Vec<Model>,
-    ticket: Option<(CommitTicket<SimDisk>, std::io::Result<()>)>,
+    ticket: Option<(CommitTicket<Disks>, std::io::Result<()>)>,
     sequences: HashMap<(PartitionId, i64), Sequence>,
     last_sent: HashMap<(PartitionId, i64), (Bytes, i64)>,
-    chores: Vec<Chore<SimDisk>>,
+    chores: Vec<Chore<Disks>>,
     /// How often the partition of each slot was deleted; a new one has another id.
     generations: [u8; 4],
     serial: u64,
     crashes: i16,
+}
+
+fn attach(disk: &SimDisk, mirror: Option<&Mirror>, opened: u64) -> Disks {
+    let Some(mirror) = mirror else { return MirroredDisk::single(disk.clone()) };
+    let side = |at: usize, disk: &SimDisk| Side {
+        name: at.to_string(),
+        disk: if mirror.away[at] { Err("it is away".to_owned()) } else { Ok(disk.clone()) },
+    };
+    let mirroring = Mirroring { required: false, seed: opened, beside: Arc::new(InTurn) };
+    MirroredDisk::open([side(0, disk), side(1, &mirror.disk)], mirroring).expect("the mirror opens")
 }
 
 pub fn id(number: u8) -> PartitionId {
@@ -157,14 +184,27 @@ impl World {
     pub fn new(seed: u64, lying: bool) -> Self {
         let disk = SimDisk::new();
         disk.faults(|faults| faults.lying_sync = lying);
+        Self::on(seed, disk, None)
+    }
+
+    pub fn mirrored(seed: u64) -> Self {
+        Self::on(seed, SimDisk::new(), Some(Mirror { disk: SimDisk::new(), away: [false; 2] }))
+    }
+
+    fn on(seed: u64, disk: SimDisk, mirror: Option<Mirror>) -> Self {
         let store = Store::default();
-        let log = Log::open_with(Arc::new(disk.clone()), SETTINGS, Some(Arc::new(store.clone())));
+        let disks = attach(&disk, mirror.as_ref(), 0);
+        let log = Log::open_with(Arc::new(disks.clone()), SETTINGS, Some(Arc::new(store.clone())));
         let log = log.expect("a new log opens");
         Self {
             rng: StdRng::seed_from_u64(seed),
             disk,
+            mirror,
+            disks,
+            opened: 0,
             store,
             cools: true,
+            steady: false,
             log,
             durable: Model::default(),
             staged: Model::default(),
@@ -339,9 +379,11 @@ impl World {
             .expect("installed");
     }
 
-    pub fn reopened(&self) -> Log<SimDisk> {
+    pub fn reopened(&mut self) -> Log<Disks> {
         let store = Arc::new(self.store.clone());
-        let log = Log::open_with(Arc::new(self.disk.clone()), SETTINGS, Some(store));
+        self.opened += 1;
+        self.disks = attach(&self.disk, self.mirror.as_ref(), self.opened << 20);
+        let log = Log::open_with(Arc::new(self.disks.clone()), SETTINGS, Some(store));
         let log = log.expect("it opens");
         log.reader().sweep_cold_store().expect("the store is swept");
         log
@@ -368,7 +410,7 @@ impl World {
     }
 
     pub fn newest_journal(&self) -> FileId {
-        let names = self.disk.list().expect("listed");
+        let names = self.disks.list().expect("listed");
         let journals = names.iter().filter_map(|name| FileId::parse(name)).filter(|file| !file.is_run());
         journals.max().expect("there is a journal")
     }
@@ -393,20 +435,40 @@ impl World {
         if self.ticket.is_some() {
             return;
         }
-        if self.rng.random_bool(0.02) {
-            self.disk.faults(|faults| faults.fail_next_sync = true);
+        if !self.steady && self.rng.random_bool(0.02) {
+            let side = self.rng.random_range(0..2);
+            self.on_side(side, |faults| faults.fail_next_sync = true);
         }
         if let Some(mut job) = self.log.begin_commit() {
             self.flying = Some(self.staged.clone());
-            if self.rng.random_bool(0.05) {
-                self.disk.faults(|faults| faults.full = true);
-                let refused = job.attempt().expect_err("there is no space");
-                assert!(CommitJob::<SimDisk>::may_retry(&refused));
-                self.disk.faults(|faults| faults.full = false);
+            if !self.steady && self.rng.random_bool(0.05) {
+                self.on_both(|faults| faults.full = true);
+                match job.attempt() {
+                    // A side may have gone meanwhile.
+                    Err(refused) if self.mirror.is_none() => {
+                        assert!(CommitJob::<Disks>::may_retry(&refused));
+                    }
+                    Err(_) => {}
+                    Ok(()) => panic!("there is no space"),
+                }
+                self.on_both(|faults| faults.full = false);
             }
             self.ticket = Some(job.run());
         }
-        self.disk.faults(|faults| faults.fail_next_sync = false);
+        self.on_both(|faults| faults.fail_next_sync = false);
+    }
+
+    /// Side 1 is the mirror's, when there is one.
+    pub fn on_side(&self, side: usize, change: impl FnOnce(&mut Faults)) {
+        match &self.mirror {
+            Some(mirror) if side == 1 => mirror.disk.faults(change),
+            _ => self.disk.faults(change),
+        }
+    }
+
+    pub fn on_both(&self, change: impl Fn(&mut Faults)) {
+        self.on_side(0, &change);
+        self.on_side(1, &change);
     }
 
     pub fn end(&mut self) {
@@ -443,6 +505,9 @@ impl World {
     pub fn crash(&mut self) {
         let mut rng = StdRng::seed_from_u64(self.rng.random());
         self.disk = self.disk.crash(|| rng.random_bool(0.5));
+        if let Some(mirror) = &mut self.mirror {
+            mirror.disk = mirror.disk.crash(|| rng.random_bool(0.5));
+        }
         self.log = self.reopened();
         let found = self.observe();
         let possible = self.unsynced.drain(..).chain([self.durable.clone()]).chain(self.flying.take());
@@ -508,7 +573,7 @@ impl World {
             })
             .collect();
         let newest = self.newest_journal().number();
-        for name in self.disk.list().expect("listed") {
+        for name in self.disks.list().expect("listed") {
             if let Some(file) = FileId::parse(&name) {
                 let kept = needed.contains(&file) || (!file.is_run() && file.number() + 1 >= newest);
                 assert!(kept, "{name} is left, and nobody needs it");
@@ -528,7 +593,7 @@ impl World {
         Self::observe_log(&self.log)
     }
 
-    pub fn observe_log(log: &Log<SimDisk>) -> Visible {
+    pub fn observe_log<D: Disk>(log: &Log<D>) -> Visible {
         let reader = log.reader();
         let mut found = BTreeMap::new();
         for id in log.partitions() {
@@ -676,7 +741,7 @@ impl World {
 type Records = BTreeMap<PartitionId, BTreeMap<i64, Bytes>>;
 
 /// Every batch that can be read, by its base offset, and what is known to be damaged then.
-pub fn read_all(log: &Log<SimDisk>) -> (Records, Vec<(PartitionId, headwater_log::Damage)>) {
+pub fn read_all<D: Disk>(log: &Log<D>) -> (Records, Vec<(PartitionId, headwater_log::Damage)>) {
     let reader = log.reader();
     let mut all = Records::new();
     for id in log.partitions() {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use headwater_log::{LogError, Offsets, PartitionId, RealDisk};
+use headwater_log::{LogError, Offsets, PartitionId};
 use headwater_wire::ErrorCode;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,8 +14,9 @@ use super::scatter::Answer;
 use crate::api::{Call, rights};
 use crate::broker::Shared;
 use crate::catalog::Topic;
+use crate::mirror::LogDisk;
 
-type Located = headwater_log::Located<RealDisk>;
+type Located = headwater_log::Located<LogDisk>;
 
 /// A partition that was asked for, and the one it is.
 struct Wanted {

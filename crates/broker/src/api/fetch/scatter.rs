@@ -7,16 +7,15 @@
 //!
 //! Invariant: what a client reads is what the codec would have written of the same message with its records.
 
-use std::fs::File;
-
 use bytes::{BufMut, Bytes, BytesMut};
-use headwater_log::{FileRange, Isolation, Located, Offsets, RealDisk};
+use headwater_log::{FileRange, Isolation, Located, Offsets};
 use headwater_wire::messages::fetch_response::{
     AbortedTransaction, FetchResponseData, FetchableTopicResponse, PartitionData,
 };
 use headwater_wire::{ErrorCode, ProtocolError};
 
 use super::asked::Asked;
+use crate::mirror::{LogDisk, LogFile};
 use crate::outgoing::Outgoing;
 
 /// Lengths are varints and structures end with tagged fields from here on.
@@ -29,7 +28,7 @@ pub struct Answer {
     pub asked: Asked,
     /// All but the records.
     pub data: PartitionData,
-    pub ranges: Vec<FileRange<File>>,
+    pub ranges: Vec<FileRange<LogFile>>,
     pub bytes: usize,
 }
 
@@ -46,7 +45,7 @@ impl Answer {
         Self { asked, data, ranges: Vec::new(), bytes: 0 }
     }
 
-    pub fn of_records(asked: Asked, located: Located<RealDisk>, isolation: Isolation) -> Self {
+    pub fn of_records(asked: Asked, located: Located<LogDisk>, isolation: Isolation) -> Self {
         let offsets = Offsets {
             log_start: located.log_start_offset,
             high_watermark: located.high_watermark,
@@ -174,7 +173,6 @@ fn put_varint(buffer: &mut BytesMut, mut value: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
     use std::sync::Arc;
 
     use headwater_wire::KafkaUuid;
@@ -186,16 +184,14 @@ mod tests {
     const THROTTLE: i32 = 1234;
 
     struct Content {
-        file: Arc<File>,
+        file: Arc<LogFile>,
         bytes: Vec<u8>,
     }
 
     impl Content {
         fn new() -> Self {
             let bytes: Vec<u8> = (0..40_000_u32).map(|n| (n * 7 % 251) as u8).collect();
-            let file = tempfile::tempfile().unwrap();
-            file.write_all_at(&bytes, 0).unwrap();
-            Self { file: Arc::new(file), bytes }
+            Self { file: crate::mirror::file_of(&bytes), bytes }
         }
 
         fn answer(&self, topic: usize, index: i32, parts: &[(usize, usize)]) -> Answer {

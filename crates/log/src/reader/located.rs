@@ -1,0 +1,233 @@
+//! Batches that were found for a reader: what nobody has looked at is checked before it is sent.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use headwater_model::Offset;
+
+use super::damage::{mend, name_damage, unlike};
+use crate::cold;
+use crate::disk::{Disk, DiskFile};
+use crate::log::{Shared, lock, read};
+use crate::place::{BatchPlace, Extent, FileId};
+use crate::planted::{self, Bug};
+use crate::{AbortedTransaction, LogError, PartitionId};
+
+/// Bytes of a file that can be sent as they are.
+#[derive(Debug)]
+pub struct FileRange<F> {
+    pub id: FileId,
+    pub file: Arc<F>,
+    pub position: u64,
+    pub length: usize,
+}
+
+/// Where whole batches are, from the one that holds the offset asked for.
+pub struct Located<D: Disk> {
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
+    pub log_start_offset: Offset,
+    pub aborted: Vec<AbortedTransaction>,
+    /// Neighbours are one range.
+    pub ranges: Vec<FileRange<D::File>>,
+    pub bytes: usize,
+    pub(super) shared: Arc<Shared<D>>,
+    pub(super) id: PartitionId,
+    /// What is in files that are not on this disk, and all behind it.
+    pub(super) remote: Vec<(Extent, Vec<BatchPlace>)>,
+    /// What nobody has looked at since the start.
+    pub(super) unchecked: Vec<Unchecked<D>>,
+    pub(super) old: bool,
+}
+
+/// Batches of a file to be looked at, with the handle by which they will be sent.
+pub(super) struct Unchecked<D: Disk> {
+    id: FileId,
+    file: Arc<D::File>,
+    places: Vec<BatchPlace>,
+}
+
+/// How much is read at once to be checked.
+const CHECKED_AT_ONCE: u64 = 1 << 20;
+
+/// Places that follow each other in a file, in groups of at most so many bytes.
+fn neighbours(places: &[BatchPlace]) -> impl Iterator<Item = &[BatchPlace]> {
+    let mut rest = places;
+    std::iter::from_fn(move || {
+        let first = rest.first()?;
+        let mut end = first.position + u64::from(first.size);
+        let mut count = 1;
+        while let Some(next) = rest.get(count)
+            && next.position == end
+            && end - first.position < CHECKED_AT_ONCE
+        {
+            end += u64::from(next.size);
+            count += 1;
+        }
+        let (together, behind) = rest.split_at(count);
+        rest = behind;
+        Some(together)
+    })
+}
+
+/// How many batches from the first on are what was written. They lie together in the file.
+fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> io::Result<usize> {
+    let mut bytes = vec![0; places.iter().map(|place| place.size as usize).sum()];
+    let read = file.read_exact_at(&mut bytes, places[0].position);
+    if read.is_err() {
+        // A file that ends early may hold the first of them.
+        return places.iter().try_fold(0, |good, place| {
+            let mut bytes = vec![0; place.size as usize];
+            match file.read_exact_at(&mut bytes, place.position) {
+                Ok(()) if place.holds(&bytes) => Ok(good + 1),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+                _ => Ok(good),
+            }
+        });
+    }
+    let mut rest = bytes.as_slice();
+    let good = |place: &&BatchPlace| {
+        let (batch, behind) = rest.split_at(place.size as usize);
+        rest = behind;
+        place.holds(batch)
+    };
+    Ok(places.iter().take_while(good).count())
+}
+
+impl<D: Disk> Located<D> {
+    pub(super) fn add(&mut self, file: &Arc<D::File>, extent: &Extent, places: Vec<BatchPlace>) {
+        self.push(extent.file, file, &places);
+        let unchecked: Vec<BatchPlace> =
+            places.into_iter().filter(|place| !extent.is_checked(place)).collect();
+        if !unchecked.is_empty() && !planted::is(Bug::ServeUnchecked) {
+            self.unchecked.push(Unchecked { id: extent.file, file: Arc::clone(file), places: unchecked });
+        }
+    }
+
+    fn push(&mut self, id: FileId, file: &Arc<D::File>, places: &[BatchPlace]) {
+        for place in places {
+            let length = place.size as usize;
+            match self.ranges.last_mut() {
+                Some(range)
+                    if Arc::ptr_eq(&range.file, file)
+                        && range.position + range.length as u64 == place.position =>
+                {
+                    range.length += length;
+                }
+                _ => {
+                    self.ranges.push(FileRange {
+                        id,
+                        file: Arc::clone(file),
+                        position: place.position,
+                        length,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether the bytes can be sent at once: somebody has looked at them and they are in memory.
+    pub fn is_warm(&self) -> bool {
+        self.remote.is_empty()
+            && self.unchecked.is_empty()
+            && (!self.old
+                || self.ranges.iter().all(|range| range.file.is_resident(range.position, range.length)))
+    }
+
+    /// Reads what is not warm; what nobody has looked at is checked, and cut off where it is damaged.
+    ///
+    /// # Errors
+    /// `Damaged` when the first batch is, and the disk's.
+    pub fn prepare(&mut self) -> Result<(), LogError> {
+        for (extent, places) in std::mem::take(&mut self.remote) {
+            let file = cold::fetch(&self.shared, extent.file)?;
+            self.add(&file, &extent, places);
+        }
+        let mut checked = 0;
+        for Unchecked { id: file, file: open, places } in std::mem::take(&mut self.unchecked) {
+            for together in neighbours(&places) {
+                let good =
+                    self.count_good(&open, together).map_err(|source| self.unreadable(file, source))?;
+                checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
+                if let (Some(first), Some(last)) = (together.first(), together[..good].last()) {
+                    self.mark_checked(file, first.base_offset, last.last_offset + 1);
+                }
+                if let Some(damaged) = together.get(good) {
+                    let error = name_damage(&self.shared, self.id, unlike(file, damaged));
+                    self.cut(damaged.position, &open);
+                    return if self.bytes == 0 { Err(error) } else { Ok(()) };
+                }
+            }
+        }
+        if self.old && checked < self.bytes {
+            self.warm_up()?;
+        }
+        Ok(())
+    }
+
+    /// How many batches from the first on are what was written, or are again.
+    fn count_good(&self, file: &D::File, places: &[BatchPlace]) -> io::Result<usize> {
+        let mut good = count_good(file, places)?;
+        while good < places.len() && self.shared.disk.copies() > 1 && mend(&self.shared, file, &places[good])?
+        {
+            good += 1;
+            good += places
+                .get(good..)
+                .filter(|rest| !rest.is_empty())
+                .map_or(Ok(0), |rest| count_good(file, rest))?;
+        }
+        Ok(good)
+    }
+
+    fn unreadable(&self, file: FileId, source: io::Error) -> LogError {
+        LogError::Unreadable { partition: self.id, file: file.name(), source }
+    }
+
+    fn mark_checked(&self, file: FileId, from: Offset, to: Offset) {
+        if let Some(partition) = read(&self.shared.partitions).get(&self.id) {
+            let mut known = lock(partition);
+            known.extents.iter_mut().filter(|of| of.file == file).for_each(|of| of.check(from, to));
+        }
+    }
+
+    /// Keeps what lies before `position` of `file`.
+    fn cut(&mut self, position: u64, file: &Arc<D::File>) {
+        let at = self.ranges.iter().position(|range| {
+            Arc::ptr_eq(&range.file, file)
+                && (range.position..range.position + range.length as u64).contains(&position)
+        });
+        if let Some(at) = at {
+            self.ranges.truncate(at + 1);
+            self.ranges[at].length = (position - self.ranges[at].position) as usize;
+            self.ranges.retain(|range| range.length > 0);
+        }
+        self.bytes = self.ranges.iter().map(|range| range.length).sum();
+    }
+
+    fn warm_up(&self) -> Result<(), LogError> {
+        let mut scratch = vec![0; 256 << 10];
+        for range in &self.ranges {
+            let mut at = 0;
+            while at < range.length && !range.file.is_resident(range.position, range.length) {
+                let step = (range.length - at).min(scratch.len());
+                let read = range.file.read_exact_at(&mut scratch[..step], range.position + at as u64);
+                read.map_err(|source| self.unreadable(range.id, source))?;
+                at += step;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes in memory.
+    pub fn load(&self) -> Result<Bytes, LogError> {
+        let mut records = BytesMut::zeroed(self.bytes);
+        let mut filled = 0;
+        for range in &self.ranges {
+            let read = range.file.read_exact_at(&mut records[filled..filled + range.length], range.position);
+            read.map_err(|source| self.unreadable(range.id, source))?;
+            filled += range.length;
+        }
+        Ok(records.freeze())
+    }
+}
