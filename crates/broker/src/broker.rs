@@ -4,11 +4,9 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use headwater_log::{ColdStore, Reader, RealDisk};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
 
-use crate::advertised::Advertised;
 use crate::api::Sessions;
 use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
@@ -18,13 +16,15 @@ use crate::directory::Directory;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine};
 use crate::observe::Observer;
+use crate::opening::{self, Opened};
+use crate::security::{Authority, Credentials, InternalUser};
 use crate::waiters::Waiters;
-use crate::{Config, StartError, listener};
+use crate::{Config, StartError, listener, security};
 
 /// What all connections share.
 pub struct Shared {
     pub config: Config,
-    pub advertised: Advertised,
+    pub authority: Arc<Authority>,
     pub cluster_id: String,
     pub catalog: Arc<Catalog>,
     pub waiters: Arc<Waiters>,
@@ -45,38 +45,46 @@ pub struct Shared {
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
 pub struct Broker {
     bootstrap: String,
+    internal: Option<(String, InternalUser)>,
     observer: Observer,
     engine: Engine,
     thread: JoinHandle<()>,
     cleaner: CleanerThread,
-    listener: Task<()>,
+    listeners: Vec<Task<()>>,
     stop: watch::Sender<bool>,
 }
 
 impl Broker {
     /// Returns when clients can connect.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let address = config.listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => StartError::AddressInUse { address },
-            _ => StartError::Listen { address, source },
-        })?;
-        let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
+        let credentials = Arc::new(Credentials::default());
+        let Opened { sockets, bootstrap, internal, authority } =
+            opening::open(&config, Arc::clone(&credentials)).await?;
         let runtime = tokio::runtime::Handle::current();
-        let opening = tokio::task::spawn_blocking(move || open(config, advertised, runtime));
+        let known = Arc::clone(&authority);
+        let opening = tokio::task::spawn_blocking(move || open(config, known, runtime));
         let (shared, thread, cleaner) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
-        let bootstrap = shared.advertised.bootstrap();
         let engine = shared.engine.clone();
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(shared);
         let observer = Observer::new(&shared);
-        let listener = tokio::spawn(listener::run(listener, shared, stopped));
+        let every = shared.config.security.reload_interval;
+        let watched = sockets.iter().map(|(_, listener)| Arc::downgrade(listener)).collect();
+        tokio::spawn(security::watch(Arc::downgrade(&authority), watched, every));
+        let listen = |(socket, listener)| {
+            tokio::spawn(listener::run(socket, listener, Arc::clone(&shared), stopped.clone()))
+        };
+        let listeners = sockets.into_iter().map(listen).collect();
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, observer, engine, thread, cleaner, listener, stop })
+        Ok(Self { bootstrap, internal, observer, engine, thread, cleaner, listeners, stop })
+    }
+
+    /// Where, and as whom, the parts of this process connect; `None` when they come as anybody does.
+    pub fn internal(&self) -> Option<(&str, &InternalUser)> {
+        self.internal.as_ref().map(|(address, user)| (address.as_str(), user))
     }
 
     /// `HOST:PORT` for clients.
@@ -91,10 +99,12 @@ impl Broker {
 
     /// Ends connections, commits what is staged and gives the directory back.
     pub async fn shutdown(self) {
-        let Self { engine, thread, cleaner, listener, stop, .. } = self;
+        let Self { engine, thread, cleaner, listeners, stop, .. } = self;
         let _ = stop.send(true);
-        if let Err(error) = listener.await {
-            tracing::error!(%error, "the listener ended badly");
+        for listener in listeners {
+            if let Err(error) = listener.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
         }
         engine.stop();
         let joined = tokio::task::spawn_blocking(move || {
@@ -112,7 +122,7 @@ impl Broker {
 
 fn open(
     config: Config,
-    advertised: Advertised,
+    authority: Arc<Authority>,
     runtime: tokio::runtime::Handle,
 ) -> Result<(Shared, JoinHandle<()>, CleanerThread), StartError> {
     let directory = Directory::claim(&config.data_dir)?;
@@ -124,8 +134,12 @@ fn open(
         None => None,
     };
     let tiered = store.is_some();
-    let started =
-        engine::start(&config, directory, clock, Arc::clone(&catalog), Arc::clone(&waiters), store)?;
+    let seen = engine::Seen {
+        catalog: Arc::clone(&catalog),
+        credentials: Arc::clone(&authority.credentials),
+        waiters: Arc::clone(&waiters),
+    };
+    let started = engine::start(&config, directory, clock, seen, store)?;
     let activity = Arc::new(CleanerActivity::default());
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
@@ -147,7 +161,7 @@ fn open(
         clock,
         alive: started.alive,
         config,
-        advertised,
+        authority,
         cluster_id,
         catalog,
         waiters,

@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{CleanerConfig, CoordinatorSettings, LogSettings};
+use crate::{CleanerConfig, CoordinatorSettings, LogSettings, SecurityConfig};
 
 /// Limits and defaults; `..Config::default()` fills in what is not named.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the log lives; created when it does not exist.
     pub data_dir: PathBuf,
-    /// Port 0 takes a free one.
+    /// The only listener, unless `security` names others; port 0 takes a free one.
     pub listen: SocketAddr,
     /// `HOST:PORT` that clients are told to connect to; `None` for the address they came to.
     pub advertised: Option<String>,
@@ -44,6 +44,8 @@ pub struct Config {
     /// `headwater.cold.local.bytes`: what finished files may take on this disk then.
     pub cold_local_bytes: u64,
     pub coordinator: CoordinatorSettings,
+    /// Listeners other than `listen`, TLS and SASL.
+    pub security: SecurityConfig,
 }
 
 impl Default for Config {
@@ -68,6 +70,7 @@ impl Default for Config {
             cold_store: None,
             cold_local_bytes: 8 << 30,
             coordinator: CoordinatorSettings::default(),
+            security: SecurityConfig::default(),
         }
     }
 }

@@ -8,6 +8,8 @@ use headwater_coordinator::DecodeError;
 use headwater_log::LogError;
 use thiserror::Error;
 
+use crate::security::SecurityError;
+
 #[derive(Debug, Error)]
 pub enum StartError {
     #[error(
@@ -59,6 +61,12 @@ pub enum StartError {
         "the cold store '{url}' cannot be used: {reason}; use file:///DIRECTORY or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for another than Amazon's, AWS_ENDPOINT_URL in the environment"
     )]
     ColdStore { url: String, reason: String },
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    #[error(
+        "the host of listener {name}://{address} is not known: {reason}; name an address of this machine, or nothing for all of them"
+    )]
+    Host { name: String, address: String, reason: String },
     #[error("cannot start a thread: {0}; the system is out of threads or memory")]
     Thread(io::Error),
 }

@@ -8,10 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use headwater_security::Reading;
 use headwater_wire::ApiKey;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
@@ -21,6 +21,10 @@ use crate::broker::Shared;
 /// Api key, version and correlation id.
 pub const SHORTEST: usize = 8;
 const LENGTH: usize = 4;
+/// The longest request of a client that has not said who it is.
+const STRANGERS: usize = 16 << 10;
+/// The key of an API is looked at even where there is none.
+const LEAST_TOKEN: usize = 2;
 /// A request up to this size costs nothing of the common memory.
 const SMALL: usize = 64 << 10;
 /// What a request may grow to when it is decoded; the batches of a Produce request stay as they are.
@@ -58,7 +62,7 @@ struct Wanted {
 }
 
 pub struct FrameReader {
-    stream: OwnedReadHalf,
+    stream: Reading,
     buffer: BytesMut,
     memory: Arc<Semaphore>,
     /// For the request that is arriving.
@@ -71,10 +75,21 @@ pub struct FrameReader {
     usual: usize,
     arriving: bool,
     ended: bool,
+    limit: Limit,
+}
+
+/// What may be a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// A client that has not said who it is gets little room.
+    Stranger,
+    /// A token of SASL without a request around it.
+    Token,
+    Known,
 }
 
 impl FrameReader {
-    pub fn new(stream: OwnedReadHalf, shared: &Shared) -> Self {
+    pub fn new(stream: Reading, shared: &Shared) -> Self {
         let deadline = Instant::now() + shared.config.max_idle;
         Self {
             stream,
@@ -86,7 +101,12 @@ impl FrameReader {
             usual: LEAST,
             arriving: false,
             ended: false,
+            limit: Limit::Known,
         }
+    }
+
+    pub fn limit(&mut self, limit: Limit) {
+        self.limit = limit;
     }
 
     /// The next request; `None` at the end, or when none came for too long. Safe to cancel.
@@ -150,8 +170,13 @@ impl FrameReader {
         let Some(head) = self.buffer.first_chunk::<{ LENGTH + 2 }>() else { return Ok(None) };
         let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let is_produce = i16::from_be_bytes([head[4], head[5]]) == ApiKey::Produce as i16;
-        let longest = if is_produce { config.max_request_bytes } else { config.max_other_request_bytes };
-        let size = usize::try_from(length).ok().filter(|size| (SHORTEST..=longest).contains(size));
+        let (shortest, longest) = match self.limit {
+            Limit::Stranger => (SHORTEST, STRANGERS),
+            Limit::Token => (LEAST_TOKEN, STRANGERS),
+            Limit::Known if is_produce => (SHORTEST, config.max_request_bytes),
+            Limit::Known => (SHORTEST, config.max_other_request_bytes),
+        };
+        let size = usize::try_from(length).ok().filter(|size| (shortest..=longest).contains(size));
         let size = size.ok_or(FrameError::Length { length, longest })?;
         let memory = if is_produce { size } else { size.saturating_mul(GROWTH) };
         Ok(Some(Wanted { size, memory: memory.min(config.request_memory()) }))

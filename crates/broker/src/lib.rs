@@ -6,8 +6,7 @@
 //! Invariant: nothing is answered before the commit that carries it is on disk, and nothing that a client
 //! sends can cost more than its own connection.
 //!
-//! Deliberately absent: replication (one node leads everything), TLS, SASL and ACLs, quotas, the consumer
-//! and share group protocols of KIP-848 and KIP-932, deletion by retention and compaction.
+//! Deliberately absent: replication (one node leads everything), the consumer and share group protocols of KIP-848 and KIP-932, deletion by retention and compaction.
 
 mod advertised;
 mod api;
@@ -24,7 +23,9 @@ mod error;
 mod frame;
 mod listener;
 mod observe;
+mod opening;
 mod outgoing;
+mod security;
 mod sendfile;
 mod sending;
 mod settings;
@@ -39,6 +40,7 @@ pub use headwater_log::Settings as LogSettings;
 pub use observe::{
     Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families,
 };
+pub use security::{InternalUser, ListenerError, SecurityConfig, SecurityError};
 pub use settings::{BROKER_SETTINGS, BrokerSetting, SettingError};
 
 /// The id of the only node.

@@ -12,10 +12,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use headwater_log::FileRange;
+use headwater_security::Writing;
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::outgoing::{Outgoing, Part};
 use crate::sendfile;
@@ -47,9 +47,9 @@ pub trait Wire: AsyncWrite + Unpin + Send {
     }
 }
 
-impl Wire for OwnedWriteHalf {
+impl Wire for Writing {
     fn socket(&self) -> Option<&TcpStream> {
-        cfg!(target_os = "linux").then(|| self.as_ref())
+        Writing::socket(self).filter(|_| cfg!(target_os = "linux"))
     }
 }
 
@@ -66,7 +66,8 @@ pub async fn send(wire: &mut impl Wire, answers: &[Outgoing]) -> Result<(), Send
             rest = &rest[plain.len()..];
         }
     }
-    Ok(())
+    // TLS keeps what the socket did not take at once.
+    wire.flush().await.map_err(SendError::Socket)
 }
 
 async fn write_all(wire: &mut impl Wire, pieces: &[&[u8]]) -> io::Result<()> {

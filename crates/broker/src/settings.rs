@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headwater_security::lines;
 use thiserror::Error;
 
 use crate::Config;
@@ -22,9 +23,24 @@ pub enum SettingError {
 type Set<T> = fn(&mut Config, T);
 
 enum Kind {
-    Whole { least: i64, most: i64, get: fn(&Config) -> i64, set: Set<i64> },
-    Switch { get: fn(&Config) -> bool, set: Set<bool> },
-    Text { get: fn(&Config) -> Option<&str>, set: Set<String> },
+    Whole {
+        least: i64,
+        most: i64,
+        get: fn(&Config) -> i64,
+        set: Set<i64>,
+    },
+    Switch {
+        get: fn(&Config) -> bool,
+        set: Set<bool>,
+    },
+    Text {
+        get: fn(&Config) -> Option<&str>,
+        set: Set<String>,
+    },
+    /// A text of [`SecurityConfig`] under the key itself.
+    Security {
+        secret: bool,
+    },
 }
 
 /// One line of the table.
@@ -53,11 +69,11 @@ fn whole(value: usize) -> i64 {
 }
 
 macro_rules! table {
-    ($($name:literal $kind:ident $(($least:expr, $most:expr))? $documentation:literal $get:expr, $set:expr;)*) => {
+    ($($name:literal $kind:ident $(($least:expr, $most:expr))? $documentation:literal $get:expr $(, $set:expr)?;)*) => {
         &[$(BrokerSetting {
             name: $name,
             documentation: $documentation,
-            kind: table!(@$kind $(($least, $most))? $get, $set),
+            kind: table!(@$kind $(($least, $most))? $get $(, $set)?),
         },)*]
     };
     (@whole ($least:expr, $most:expr) $get:expr, $set:expr) => {
@@ -65,15 +81,21 @@ macro_rules! table {
     };
     (@switch $get:expr, $set:expr) => { Kind::Switch { get: $get, set: $set } };
     (@text $get:expr, $set:expr) => { Kind::Text { get: $get, set: $set } };
+    (@security $secret:expr) => { Kind::Security { secret: $secret } };
 }
 
 /// Every key, in alphabetical order.
 #[rustfmt::skip]
 pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
+    "advertised.listeners" security "What clients of each listener are told: NAME://HOST:PORT, commas between; the address they came to where nothing is said." false;
     "auto.create.topics.enable" switch "Whether asking for the metadata of an unknown topic creates it."
         |c| c.auto_create_topics, |c, v| c.auto_create_topics = v;
+    "connection.failed.authentication.delay.ms" whole (0, 60_000) "How long a client waits to be told that its authentication failed."
+        |c| millis(c.security.failed_authentication_delay), |c, v| c.security.failed_authentication_delay = duration(v);
     "connections.max.idle.ms" whole (1, i64::MAX) "A connection without requests for so long is closed."
         |c| millis(c.max_idle), |c, v| c.max_idle = duration(v);
+    "connections.max.reauth.ms" whole (0, INT) "After so long a SASL client must authenticate again; 0 for never."
+        |c| c.security.max_reauth.map_or(0, millis), |c, v| c.security.max_reauth = (v > 0).then(|| duration(v));
     "fetch.max.bytes" whole (1024, INT) "The most that one Fetch returns, whatever it asks for."
         |c| whole(c.max_fetch_bytes), |c, v| c.max_fetch_bytes = bytes(v);
     "group.initial.rebalance.delay.ms" whole (0, INT) "How long an empty group waits for more members."
@@ -82,18 +104,31 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.coordinator.max_session_timeout_ms), |c, v| c.coordinator.max_session_timeout_ms = v as i32;
     "group.min.session.timeout.ms" whole (1, INT) "The shortest session timeout a member may ask for."
         |c| i64::from(c.coordinator.min_session_timeout_ms), |c, v| c.coordinator.min_session_timeout_ms = v as i32;
+    "headwater.authentication.timeout.ms" whole (1, INT) "How long a client may take for TLS and SASL."
+        |c| millis(c.security.authentication_timeout), |c, v| c.security.authentication_timeout = duration(v);
     "headwater.clock.jump.accept" switch "Whether a system clock that is more than a year ahead of the log's last time is believed; otherwise nothing is deleted by age."
         |c| c.cleaner.accept_clock_jump, |c, v| c.cleaner.accept_clock_jump = v;
     "headwater.cold.local.bytes" whole (1 << 20, i64::MAX) "What finished files of the log may take on this disk when there is a cold store; older ones move there."
         |c| i64::try_from(c.cold_local_bytes).unwrap_or(i64::MAX), |c, v| c.cold_local_bytes = v as u64;
     "headwater.cold.store" text "Where old files of the log go: file:///DIRECTORY or s3://BUCKET/PREFIX, with credentials from the environment (AWS_...)."
         |c| c.cold_store.as_deref(), |c, v| c.cold_store = Some(v);
+    "headwater.insecure" switch "Whether a listener that other machines can reach may do without TLS and authentication."
+        |c| c.security.insecure, |c, v| c.security.insecure = v;
     "headwater.log.segment.bytes" whole (64 << 10, 1 << 30) "A journal of the log is finished at this size; a start reads at most one."
         |c| c.log.segment_bytes as i64, |c, v| c.log.segment_bytes = v as u64;
+    "headwater.max.unauthenticated.connections" whole (1, INT) "Connections of clients that have not yet said who they are; further ones are closed."
+        |c| whole(c.security.max_unauthenticated), |c, v| c.security.max_unauthenticated = bytes(v);
+    "headwater.sasl.plain.insecure" switch "Whether PLAIN may send passwords without TLS."
+        |c| c.security.plain_insecure, |c, v| c.security.plain_insecure = v;
+    "headwater.sasl.users.file" security "A file of USER=PASSWORD lines: users that come by PLAIN or SCRAM beside those that the broker keeps." false;
     "headwater.scrub.bytes.per.second" whole (0, i64::MAX) "How fast old batches are looked at for damage; 0 for not at all."
         |c| c.cleaner.scrub_bytes_per_second.map_or(0, |rate| rate as i64), |c, v| c.cleaner.scrub_bytes_per_second = (v > 0).then_some(v as u64);
     "headwater.scrub.interval.ms" whole (1, i64::MAX) "How long after the end of one look at everything the next begins."
         |c| millis(c.cleaner.scrub_interval), |c, v| c.cleaner.scrub_interval = duration(v);
+    "headwater.security.reload.interval.ms" whole (10, INT) "How often files of certificates and users are looked at for changes."
+        |c| millis(c.security.reload_interval), |c, v| c.security.reload_interval = duration(v);
+    "listener.security.protocol.map" security "The protocol of listeners with names of their own: NAME:SASL_SSL, commas between." false;
+    "listeners" security "Where clients come in: NAME://HOST:PORT, commas between; instead of --listen." false;
     "log.cleaner.backoff.ms" whole (1, i64::MAX) "How often the cleaner looks for work."
         |c| millis(c.cleaner.backoff), |c, v| c.cleaner.backoff = duration(v);
     "log.cleaner.dedupe.buffer.size" whole (1 << 20, i64::MAX) "Memory for the keys of one compaction."
@@ -114,8 +149,22 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.coordinator.offsets_retention_ms.map_or(i64::MAX, |ms| ms / 60_000), |c, v| c.coordinator.offsets_retention_ms = Some(v * 60_000);
     "producer.id.expiration.ms" whole (1, INT) "How long a producer that writes nothing is remembered to recognize its retries."
         |c| c.log.producer_expiration_ms, |c, v| c.log.producer_expiration_ms = v;
+    "sasl.enabled.mechanisms" security "Of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER; all that are configured where nothing is said." false;
+    "sasl.oauthbearer.expected.audience" security "For whom a token must be, commas between several." false;
+    "sasl.oauthbearer.expected.issuer" security "Who must have issued a token." false;
+    "sasl.oauthbearer.jwks.endpoint.url" security "The keys by which tokens are signed: https://, or file:///PATH." false;
+    "sasl.oauthbearer.sub.claim.name" security "The claim that names the user; sub where nothing is said." false;
     "socket.request.max.bytes" whole (1024, INT) "The longest request."
         |c| whole(c.max_request_bytes), |c, v| c.max_request_bytes = bytes(v);
+    "ssl.client.auth" security "Whether clients show a certificate: none, requested or required." false;
+    "ssl.keystore.certificate.chain" security "The certificate and its chain in PEM, its own first." false;
+    "ssl.keystore.key" security "The private key in PEM; a file of its own is better." true;
+    "ssl.keystore.location" security "A PEM file with private key and certificate chain." false;
+    "ssl.keystore.type" security "PEM, the only one." false;
+    "ssl.principal.mapping.rules" security "From the subject of a certificate to a user: RULE:PATTERN/REPLACEMENT/[LU] or DEFAULT, commas between." false;
+    "ssl.truststore.certificates" security "The authorities that sign clients' certificates, in PEM." false;
+    "ssl.truststore.location" security "A PEM file with the authorities that sign clients' certificates." false;
+    "ssl.truststore.type" security "PEM, the only one." false;
     "transaction.max.timeout.ms" whole (1, INT) "The longest transaction timeout a producer may ask for."
         |c| i64::from(c.coordinator.max_transaction_timeout_ms), |c, v| c.coordinator.max_transaction_timeout_ms = v as i32;
     "transactional.id.expiration.ms" whole (1, INT) "How long an idle transactional id is remembered."
@@ -129,7 +178,14 @@ impl BrokerSetting {
             Kind::Whole { get, .. } => get(config).to_string(),
             Kind::Switch { get, .. } => get(config).to_string(),
             Kind::Text { get, .. } => get(config).unwrap_or_default().to_owned(),
+            Kind::Security { secret: true } => String::new(),
+            Kind::Security { .. } => config.security.text(self.name).unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Whether the value is shown to nobody.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Security { secret: true })
     }
 
     fn set(&self, config: &mut Config, value: &str) -> Result<(), SettingError> {
@@ -144,8 +200,9 @@ impl BrokerSetting {
                 "false" => set(config, false),
                 _ => return Err(illegal("true or false".to_owned())),
             },
+            Kind::Security { .. } if !value.is_empty() => config.security.put(self.name, value.to_owned()),
             Kind::Text { set, .. } if !value.is_empty() => set(config, value.to_owned()),
-            Kind::Text { .. } => return Err(illegal("something".to_owned())),
+            Kind::Text { .. } | Kind::Security { .. } => return Err(illegal("something".to_owned())),
         }
         Ok(())
     }
@@ -157,6 +214,9 @@ impl Config {
         let (name, value) =
             setting.split_once('=').ok_or_else(|| SettingError::NoValue(setting.to_owned()))?;
         let (name, value) = (name.trim(), value.trim());
+        if self.security.put_of_listener(name, value) {
+            return Ok(());
+        }
         let known = BROKER_SETTINGS.iter().find(|known| known.name == name);
         let known =
             known.ok_or_else(|| SettingError::Unknown { name: name.to_owned(), nearest: nearest(name) })?;
@@ -165,16 +225,14 @@ impl Config {
 
     /// Sets the keys of a properties file: `KEY=VALUE` lines, `#` comments.
     pub fn set_all(&mut self, file: &str, text: &str) -> Result<(), SettingError> {
-        for (index, line) in text.lines().enumerate() {
-            let line_text = line.trim();
-            if line_text.is_empty() || line_text.starts_with(['#', '!']) {
-                continue;
-            }
-            self.set(line_text).map_err(|source| SettingError::Line {
-                file: file.to_owned(),
-                line: index + 1,
-                source: Box::new(source),
-            })?;
+        let at = |line| {
+            let file = file.to_owned();
+            move |source| SettingError::Line { file, line, source: Box::new(source) }
+        };
+        let lines =
+            lines(text).map_err(|error| at(error.line)(SettingError::NoValue("the line".to_owned())))?;
+        for (line, key, value) in lines {
+            self.set(&format!("{key}={value}")).map_err(at(line))?;
         }
         Ok(())
     }
@@ -195,8 +253,16 @@ mod tests {
     fn every_default_can_be_set_and_the_table_is_sorted() {
         assert!(BROKER_SETTINGS.is_sorted_by(|a, b| a.name < b.name));
         let mut config = Config::default();
-        for setting in BROKER_SETTINGS.iter().filter(|setting| setting.name != "headwater.cold.store") {
+        for setting in BROKER_SETTINGS {
             let value = setting.value(&config);
+            if value.is_empty() {
+                assert!(
+                    matches!(setting.kind, Kind::Text { .. } | Kind::Security { .. }),
+                    "{}",
+                    setting.name
+                );
+                continue;
+            }
             config.set(&format!("{}={value}", setting.name)).unwrap();
             assert_eq!(setting.value(&config), value, "{}", setting.name);
         }

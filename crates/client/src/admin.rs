@@ -4,6 +4,7 @@
 
 mod groups;
 mod offsets;
+mod users;
 
 use std::collections::HashMap;
 
@@ -21,6 +22,7 @@ use crate::{Client, ClientError};
 
 pub use groups::{GroupDescription, GroupListing, Member};
 pub use offsets::OffsetSpec;
+pub use users::UserListing;
 
 const TOPIC_RESOURCE: i8 = 2;
 /// `DescribeConfigs` says so of a value nobody has set.

@@ -119,6 +119,9 @@ impl Coordinator {
             Request::ListTransactions(filter) => {
                 Response::ListTransactions(self.transactions.list(self.cx.now, &filter))
             }
+            Request::AlterScramCredentials(changes) => {
+                Response::AlterScramCredentials(self.credentials.alter(cx, changes))
+            }
         };
         self.cx.reply(ticket, response);
     }

@@ -7,6 +7,7 @@
 
 mod configs;
 mod context;
+mod credentials;
 mod dispatch;
 mod error;
 mod group;
@@ -33,6 +34,7 @@ pub use settings::Settings;
 pub use topics::is_internal;
 
 use context::Context;
+use credentials::Credentials;
 use group::Group;
 use offsets::Offsets;
 use timers::{Alarm, Timers};
@@ -58,6 +60,7 @@ pub struct Coordinator {
     groups: BTreeMap<String, Group>,
     offsets: Offsets,
     transactions: Transactions,
+    credentials: Credentials,
     timers: Timers,
 }
 
@@ -69,6 +72,7 @@ impl Coordinator {
             groups: BTreeMap::new(),
             offsets: Offsets::default(),
             transactions: Transactions::default(),
+            credentials: Credentials::default(),
             timers: Timers::default(),
         }
     }
@@ -153,6 +157,10 @@ impl Coordinator {
                 self.settle_offsets(&id);
                 self.watch_transaction(&id);
             }
+            StateRecord::ScramCredential(record) => self.credentials.put(record),
+            StateRecord::ScramCredentialDeleted { user, mechanism } => {
+                self.credentials.remove(&user, mechanism);
+            }
             StateRecord::TransactionDeleted { transactional_id } => {
                 self.transactions.remove(&transactional_id);
                 self.watch_transaction(&transactional_id);
@@ -164,12 +172,23 @@ impl Coordinator {
     pub fn snapshot(&self) -> Vec<StateRecord> {
         let topics = self.topics.iter().cloned().map(StateRecord::Topic);
         let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
-        topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot()).collect()
+        let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
+        topics
+            .chain(groups)
+            .chain(self.transactions.snapshot())
+            .chain(self.offsets.snapshot())
+            .chain(credentials)
+            .collect()
     }
 
     /// Topics in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &TopicRecord> {
         self.topics.iter()
+    }
+
+    /// SCRAM credentials in the order of their users.
+    pub fn scram_credentials(&self) -> impl Iterator<Item = &ScramRecord> {
+        self.credentials.iter()
     }
 
     pub fn topic(&self, name: &str) -> Option<&TopicRecord> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_model::{Offset, Principal, TopicPartition};
 
-use crate::records::TopicId;
+use crate::records::{ScramRecord, TopicId};
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,6 +70,23 @@ pub enum Request {
     EndTxn(EndTxn),
     DescribeTransactions(Vec<String>),
     ListTransactions(ListTransactions),
+    AlterScramCredentials(Vec<ScramChange>),
+}
+
+/// A credential that is set, or goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScramChange {
+    Put(ScramRecord),
+    Delete { user: String, mechanism: i8 },
+}
+
+impl ScramChange {
+    pub fn user(&self) -> &str {
+        match self {
+            Self::Put(record) => &record.user,
+            Self::Delete { user, .. } => user,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,6 +40,8 @@ pub enum Response {
     EndTxn(Result<ProducerIdentity, Error>),
     DescribeTransactions(Vec<DescribedTransaction>),
     ListTransactions(Vec<TransactionListing>),
+    /// Each user once.
+    AlterScramCredentials(Vec<(String, Option<Error>)>),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).

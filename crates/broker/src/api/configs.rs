@@ -128,16 +128,19 @@ fn of_broker(config: &Config, resource: DescribeConfigsResource) -> DescribeConf
         ("log.dirs", config.data_dir.display().to_string()),
         ("node.id", NODE_ID.to_string()),
     ];
-    let set =
-        BROKER_SETTINGS.iter().map(|setting| (setting.name, setting.value(config), setting.documentation));
-    let entries = fixed.into_iter().map(|(name, value)| (name, value, "")).chain(set);
+    let set = BROKER_SETTINGS.iter().map(|setting| {
+        let value = (!setting.is_secret()).then(|| setting.value(config));
+        (setting.name, value, setting.documentation)
+    });
+    let entries = fixed.into_iter().map(|(name, value)| (name, Some(value), "")).chain(set);
     let keys = resource.configuration_keys.as_deref().map(texts).filter(|keys| !keys.is_empty());
     let shown =
         entries.filter(|(name, ..)| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == name)));
-    let entry = |(name, value, documentation): (&'static str, String, &'static str)| {
+    let entry = |(name, value, documentation): (&'static str, Option<String>, &'static str)| {
         DescribeConfigsResourceResult::default()
             .with_name(KafkaString::from_static(name))
-            .with_value(Some(value.into()))
+            .with_is_sensitive(value.is_none())
+            .with_value(value.map(KafkaString::from))
             .with_read_only(true)
             .with_config_source(SET_AT_START)
             .with_config_type(ConfigKind::String.code())

@@ -11,6 +11,8 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
+mod sasl;
+mod scram;
 mod skim;
 mod topics;
 mod transactions;
@@ -31,8 +33,10 @@ use crate::broker::Shared;
 use crate::engine::Unavailable;
 use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
+use crate::security::Listener;
 
 pub use fetch::Sessions;
+pub use sasl::serve as authenticate;
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]
@@ -77,6 +81,8 @@ pub struct Call {
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<KafkaString>,
+    /// By which listener the client came.
+    pub listener: Arc<Listener>,
     /// Who the client has proved to be.
     pub principal: Arc<Principal>,
     /// Where the client came from.
@@ -108,7 +114,7 @@ impl Call {
 
     /// Host and port of the only node, as this client should know it.
     fn node(&self) -> (KafkaString, i32) {
-        let (host, port) = self.shared.advertised.to(self.local);
+        let (host, port) = self.listener.advertised.to(self.local);
         (host.into(), port)
     }
 
@@ -200,6 +206,10 @@ pub static APIS: &[Api] = table! {
     DescribeCluster 0..=2 DescribeClusterRequestData => metadata::cluster;
     DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
     ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
+    SaslHandshake 0..=1 SaslHandshakeRequestData => sasl::out_of_place_handshake;
+    SaslAuthenticate 0..=2 SaslAuthenticateRequestData => sasl::out_of_place;
+    DescribeUserScramCredentials 0..=0 DescribeUserScramCredentialsRequestData => scram::describe;
+    AlterUserScramCredentials 0..=0 AlterUserScramCredentialsRequestData => scram::alter;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;
 };
 

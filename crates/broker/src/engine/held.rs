@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Cleaned, Deleted, Produced, Unavailable};
 use crate::catalog::Change;
+use crate::security::CredentialChange;
 
 /// A reply that is decided and not yet true.
 pub enum Reply {
@@ -44,6 +45,7 @@ pub struct Held {
     /// Partitions with new data, or that are gone.
     pub touched: Vec<PartitionId>,
     pub changes: Vec<Change>,
+    pub credentials: Vec<CredentialChange>,
     /// The commit holds a snapshot of the state from this offset on, so what is below may go.
     pub snapshot: Option<Offset>,
 }

@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::security::Credentials;
 use crate::waiters::Waiters;
 use crate::{Config, StartError};
 use disk::DiskActivity;
@@ -144,21 +145,29 @@ pub struct Started {
     pub thread: JoinHandle<()>,
 }
 
+/// What connections see of what the thread has done.
+pub struct Seen {
+    pub catalog: Arc<Catalog>,
+    pub credentials: Arc<Credentials>,
+    pub waiters: Arc<Waiters>,
+}
+
 /// Opens the log, replays the state and starts the threads.
 pub fn start(
     config: &Config,
     directory: crate::directory::Directory,
     clock: Clock,
-    catalog: Arc<Catalog>,
-    waiters: Arc<Waiters>,
+    seen: Seen,
     store: Option<Arc<dyn ColdStore>>,
 ) -> Result<Started, StartError> {
+    let Seen { catalog, credentials, waiters } = seen;
     let (commands, inbox) = mpsc::channel();
     let fenced = Arc::new(OnceLock::new());
     let activity = Arc::new(DiskActivity::default());
     let (chores, tidying) = disk::start_chores(commands.clone())?;
     let wiring = worker::Wiring {
         catalog,
+        credentials,
         waiters,
         jobs: disk::start_commits(commands.clone(), Arc::clone(&activity))?,
         chores,

@@ -12,6 +12,7 @@ use super::worker::Worker;
 use super::{Batch, Produce, Produced, Refusal};
 use crate::catalog::Change;
 use crate::clock;
+use crate::security::CredentialChange;
 
 impl Worker {
     /// Stages everything a call decided; its replies wait for all of it.
@@ -52,6 +53,13 @@ impl Worker {
                     self.staged.touched.push(gone);
                 }
                 self.staged.changes.push(Change::Remove(*id));
+            }
+            StateRecord::ScramCredential(record) => {
+                self.staged.credentials.push(CredentialChange::Put(record.clone()));
+            }
+            StateRecord::ScramCredentialDeleted { user, mechanism } => {
+                let gone = CredentialChange::Remove { user: user.clone(), mechanism: *mechanism };
+                self.staged.credentials.push(gone);
             }
             _ => {}
         }

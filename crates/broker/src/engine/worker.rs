@@ -21,6 +21,7 @@ use crate::catalog::{Catalog, Change};
 use crate::cleaner::BELIEVED_JUMP_MS;
 use crate::clock::Clock;
 use crate::directory::Directory;
+use crate::security::{CredentialChange, Credentials};
 use crate::waiters::Waiters;
 use crate::{Config, CoordinatorSettings, StartError};
 
@@ -30,6 +31,7 @@ pub struct Worker {
     pub(super) state: State,
     pub(super) clock: Clock,
     catalog: Arc<Catalog>,
+    credentials: Arc<Credentials>,
     waiters: Arc<Waiters>,
     jobs: Jobs,
     chores: Chores,
@@ -48,6 +50,7 @@ pub struct Worker {
 /// What the engine's thread shares with others.
 pub struct Wiring {
     pub catalog: Arc<Catalog>,
+    pub credentials: Arc<Credentials>,
     pub waiters: Arc<Waiters>,
     pub jobs: Jobs,
     pub chores: Chores,
@@ -62,7 +65,7 @@ impl Worker {
         clock: Clock,
         wiring: Wiring,
     ) -> Result<Self, StartError> {
-        let Wiring { catalog, waiters, jobs, chores, store, fenced } = wiring;
+        let Wiring { catalog, credentials, waiters, jobs, chores, store, fenced } = wiring;
         let log = open_log(&directory.log, config, store)?;
         let jump = if log.time() > 0 { clock.now() - log.time() } else { 0 };
         let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;
@@ -83,12 +86,14 @@ impl Worker {
             State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
                 .map_err(|reason| StartError::State { directory: directory.log.clone(), reason })?;
         catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
+        credentials.apply(coordinator.scram_credentials().cloned().map(CredentialChange::Put));
         Ok(Self {
             log,
             coordinator,
             state,
             clock,
             catalog,
+            credentials,
             waiters,
             jobs,
             chores,
@@ -223,6 +228,7 @@ impl Worker {
         }
         let Some(held) = self.in_flight.take() else { return };
         self.catalog.apply(held.changes);
+        self.credentials.apply(held.credentials);
         held.replies.into_iter().for_each(Reply::send);
         self.waiters.wake(&held.touched);
         if let Some(first) = held.snapshot
