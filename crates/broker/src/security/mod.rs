@@ -200,3 +200,6 @@ pub async fn watch(authority: Weak<Authority>, listeners: Vec<Weak<Listener>>, e
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
