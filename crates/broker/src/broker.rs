@@ -4,12 +4,10 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use headwater_log::{ColdStore, Reader};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
 
-use crate::advertised::Advertised;
 use crate::api::Sessions;
 use crate::audit::{self, Audit, AuditTask};
 use crate::authorizer::Authorizer;
@@ -22,15 +20,17 @@ use crate::engine::{self, Engine, Published};
 use crate::memory::Memory;
 use crate::mirror::{Filler, Home, LogDisk};
 use crate::observe::Observer;
+use crate::opening;
 use crate::quota::Quotas;
 use crate::rules::Rules;
+use crate::security::{Authority, Credentials, InternalUser};
 use crate::waiters::Waiters;
-use crate::{Config, StartError, listener};
+use crate::{Config, StartError, listener, security};
 
 /// What all connections share.
 pub struct Shared {
     pub config: Config,
-    pub advertised: Advertised,
+    pub authority: Arc<Authority>,
     pub cluster_id: String,
     pub catalog: Arc<Catalog>,
     pub waiters: Arc<Waiters>,
@@ -55,12 +55,13 @@ pub struct Shared {
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
 pub struct Broker {
     bootstrap: String,
+    internal: Option<(String, InternalUser)>,
     observer: Observer,
     engine: Engine,
     thread: JoinHandle<()>,
     cleaner: CleanerThread,
     filler: Option<Filler>,
-    listener: Task<()>,
+    listeners: Vec<Task<()>>,
     audit: AuditTask,
     stop: watch::Sender<bool>,
 }
@@ -68,29 +69,36 @@ pub struct Broker {
 impl Broker {
     /// Returns when clients can connect.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let address = config.listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => StartError::AddressInUse { address },
-            _ => StartError::Listen { address, source },
-        })?;
-        let bound = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let advertised = Advertised::new(config.advertised.as_deref(), bound)?;
+        let credentials = Arc::new(Credentials::default());
+        let opening::Opened { sockets, bootstrap, internal, authority } =
+            opening::open(&config, Arc::clone(&credentials)).await?;
         let runtime = tokio::runtime::Handle::current();
-        let opening = tokio::task::spawn_blocking(move || open(config, advertised, runtime));
-        let (shared, opened) = opening.await.unwrap_or_else(|panic| {
+        let known = Arc::clone(&authority);
+        let opening = tokio::task::spawn_blocking(move || open(config, known, runtime));
+        let (shared, running) = opening.await.unwrap_or_else(|panic| {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
-        let Opened { entries, thread, cleaner, filler } = opened;
-        let bootstrap = shared.advertised.bootstrap();
+        let Running { entries, thread, cleaner, filler } = running;
         let engine = shared.engine.clone();
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(shared);
         let observer = Observer::new(&shared);
         let audit = audit::start(&shared, entries);
-        let listener = tokio::spawn(listener::run(listener, shared, stopped));
+        let every = shared.config.security.reload_interval;
+        let watched = sockets.iter().map(|(_, listener)| Arc::downgrade(listener)).collect();
+        tokio::spawn(security::watch(Arc::downgrade(&authority), watched, every));
+        let listen = |(socket, listener)| {
+            tokio::spawn(listener::run(socket, listener, Arc::clone(&shared), stopped.clone()))
+        };
+        let listeners = sockets.into_iter().map(listen).collect();
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, observer, engine, thread, cleaner, filler, listener, audit, stop })
+        Ok(Self { bootstrap, internal, observer, engine, thread, cleaner, filler, listeners, audit, stop })
+    }
+
+    /// Where, and as whom, the parts of this process connect; `None` when they come as anybody does.
+    pub fn internal(&self) -> Option<(&str, &InternalUser)> {
+        self.internal.as_ref().map(|(address, user)| (address.as_str(), user))
     }
 
     /// `HOST:PORT` for clients.
@@ -105,10 +113,12 @@ impl Broker {
 
     /// Ends connections, commits what is staged and gives the directory back.
     pub async fn shutdown(self) {
-        let Self { engine, thread, cleaner, filler, listener, audit, stop, .. } = self;
+        let Self { engine, thread, cleaner, filler, listeners, audit, stop, .. } = self;
         let _ = stop.send(true);
-        if let Err(error) = listener.await {
-            tracing::error!(%error, "the listener ended badly");
+        for listener in listeners {
+            if let Err(error) = listener.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
         }
         audit.stop().await;
         engine.stop();
@@ -127,7 +137,7 @@ impl Broker {
 }
 
 /// What runs, or waits to be run, beside what is shared.
-pub struct Opened {
+pub struct Running {
     /// What the audit stream is told.
     pub entries: Receiver<audit::Entry>,
     pub thread: JoinHandle<()>,
@@ -137,14 +147,14 @@ pub struct Opened {
 
 pub fn open(
     config: Config,
-    advertised: Advertised,
+    authority: Arc<Authority>,
     runtime: tokio::runtime::Handle,
-) -> Result<(Shared, Opened), StartError> {
+) -> Result<(Shared, Running), StartError> {
     headwater_log::allow_many_files();
     let home = Home::claim(&config)?;
     let (cluster_id, mirrored) = (home.data.cluster_id.clone(), home.disk.clone());
-    let published = Published::default();
-    let Published { catalog, rules, waiters } = published.clone();
+    let published = Published { credentials: Arc::clone(&authority.credentials), ..Published::default() };
+    let Published { catalog, rules, waiters, .. } = published.clone();
     let clock = Clock::start();
     let store = match &config.cold_store {
         Some(url) => Some(Arc::new(Objects::open(url, &cluster_id, runtime)?) as Arc<dyn ColdStore>),
@@ -178,7 +188,7 @@ pub fn open(
         clock,
         alive: started.alive,
         config,
-        advertised,
+        authority,
         cluster_id,
         catalog,
         waiters,
@@ -188,5 +198,5 @@ pub fn open(
         mirror: mirrored,
         cleaner: activity,
     };
-    Ok((shared, Opened { entries, thread: started.thread, cleaner, filler }))
+    Ok((shared, Running { entries, thread: started.thread, cleaner, filler }))
 }

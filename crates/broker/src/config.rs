@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings, QuotaConfig};
+use crate::{AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings, QuotaConfig, SecurityConfig};
 
 /// Limits and defaults; `..Config::default()` fills in what is not named.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where the log lives; created when it does not exist.
     pub data_dir: PathBuf,
-    /// Port 0 takes a free one.
+    /// The only listener, unless `security` names others; port 0 takes a free one.
     pub listen: SocketAddr,
     /// `HOST:PORT` that clients are told to connect to; `None` for the address they came to.
     pub advertised: Option<String>,
@@ -53,6 +53,8 @@ pub struct Config {
     /// `headwater.audit.enable`: whether changes are audited where there is no authorizer, too.
     pub audit: bool,
     pub quota: QuotaConfig,
+    /// Listeners other than `listen`, TLS and SASL.
+    pub security: SecurityConfig,
 }
 
 impl Default for Config {
@@ -82,6 +84,7 @@ impl Default for Config {
             authorizer: AuthorizerConfig::default(),
             audit: false,
             quota: QuotaConfig::default(),
+            security: SecurityConfig::default(),
         }
     }
 }

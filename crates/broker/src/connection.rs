@@ -13,20 +13,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use headwater_model::Principal;
+use headwater_security::Writing;
 use headwater_wire::messages::RequestHeaderData;
-use headwater_wire::request_header_version;
+use headwater_wire::{ApiKey, request_header_version};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::api::{self, Api, Call, CallError, Serving};
 use crate::broker::Shared;
-use crate::frame::{Frame, FrameError, FrameReader};
+use crate::frame::{Frame, FrameError, FrameReader, Limit};
 use crate::memory::{FREE, Memory, Share};
 use crate::outgoing::Outgoing;
 use crate::quota::Mute;
+use crate::security::{FAILED, Listener, Session};
 use crate::sending::{self, SendError};
 
 /// How many Produce requests of one connection wait for the disk at once.
@@ -50,6 +51,16 @@ enum Ended {
     Stopped,
     #[error("the client has gone")]
     Gone,
+    #[error("the TLS handshake failed: {0}; does the client speak TLS, and trust the certificate?")]
+    Handshake(std::io::Error),
+    #[error("a request of API {0} before the client has said who it is")]
+    Stranger(i16),
+    #[error("the client did not say who it is in time")]
+    Late,
+    #[error("{FAILED}")]
+    Denied,
+    #[error("the client went on after the time in which it had to authenticate again")]
+    Expired,
 }
 
 impl Ended {
@@ -70,22 +81,29 @@ struct Pending {
 
 struct Connection {
     shared: Arc<Shared>,
+    listener: Arc<Listener>,
     principal: Arc<Principal>,
     mute: Arc<Mute>,
+    /// On a listener with SASL.
+    session: Option<Session>,
     peer: SocketAddr,
     local: SocketAddr,
     reader: FrameReader,
-    writer: OwnedWriteHalf,
+    writer: Writing,
     pending: VecDeque<Pending>,
     stop: watch::Receiver<bool>,
 }
 
-pub async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// A socket that was accepted, with its place among those of clients that have not said who they are.
+pub struct Arrived {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub listener: Arc<Listener>,
+    pub stranger: Option<OwnedSemaphorePermit>,
+}
+
+pub async fn serve(arrived: Arrived, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let peer = arrived.peer;
     if let Some(wait) = shared.quotas.connecting(peer.ip()) {
         tokio::select! {
             () = sleep(wait) => tracing::debug!(%peer, ?wait, "connection closed: too many from its address"),
@@ -93,20 +111,53 @@ pub async fn serve(
         }
         return;
     }
-    let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
-    let Ok(local) = prepared else { return };
-    let (read, writer) = stream.into_split();
-    let reader = FrameReader::new(read, Arc::clone(&shared));
-    let principal = Arc::new(Principal::anonymous());
-    let mute = Arc::default();
-    let mut connection =
-        Connection { shared, principal, mute, peer, local, reader, writer, pending: VecDeque::new(), stop };
-    if let Err(ended) = connection.run().await {
+    if let Err(ended) = converse(arrived, shared, stop).await {
         match ended.is_notable() {
             true => tracing::warn!(%peer, reason = %ended, "connection closed"),
             false => tracing::debug!(%peer, reason = %ended, "connection closed"),
         }
     }
+}
+
+/// From TLS and SASL, which together have a limited time, to the last request.
+async fn converse(
+    arrived: Arrived,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Ended> {
+    let Arrived { stream, peer, listener, stranger } = arrived;
+    let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+    let Ok(local) = prepared else { return Ok(()) };
+    let deadline = Instant::now() + shared.config.security.authentication_timeout;
+    let (stream, principal) = tokio::select! {
+        secured = timeout_at(deadline, listener.secure(stream)) => {
+            secured.map_err(|_| Ended::Late)?.map_err(Ended::Handshake)?
+        }
+        _ = stop.changed() => return Err(Ended::Stopped),
+    };
+    let (read, writer) = stream.into_split();
+    let reader = FrameReader::new(read, Arc::clone(&shared));
+    let has_sasl = listener.protocol.is_sasl();
+    let session = has_sasl.then(|| Session::new(Arc::clone(&shared.authority), Arc::clone(&listener)));
+    let (principal, pending) = (Arc::new(principal), VecDeque::new());
+    let mut connection = Connection {
+        shared,
+        listener,
+        principal,
+        mute: Arc::default(),
+        session,
+        peer,
+        local,
+        reader,
+        writer,
+        pending,
+        stop,
+    };
+    if has_sasl {
+        timeout_at(deadline, connection.authenticate()).await.map_err(|_| Ended::Late)??;
+    }
+    drop(stranger);
+    connection.run().await
 }
 
 /// Answers that are ready, and what ended the connection after them.
@@ -141,6 +192,10 @@ fn poll_ready(pending: &mut VecDeque<Pending>, context: &mut Context<'_>) -> Pol
     if any { Poll::Ready(ready) } else { Poll::Pending }
 }
 
+fn is_sasl(key: i16) -> bool {
+    key == ApiKey::SaslHandshake as i16 || key == ApiKey::SaslAuthenticate as i16
+}
+
 impl Connection {
     async fn run(&mut self) -> Result<(), Ended> {
         loop {
@@ -161,6 +216,55 @@ impl Connection {
                     }
                 }
             }
+        }
+    }
+
+    /// Serves ApiVersions and what belongs to SASL until the client has proved who it is.
+    async fn authenticate(&mut self) -> Result<(), Ended> {
+        self.reader.limit(Limit::Stranger);
+        while self.session.as_ref().is_some_and(|session| session.principal().is_none()) {
+            let raw = self.session.as_ref().is_some_and(Session::is_raw);
+            self.reader.limit(if raw { Limit::Token } else { Limit::Stranger });
+            let frame = tokio::select! {
+                frame = self.reader.next() => frame?.ok_or(Ended::Gone)?,
+                _ = self.stop.changed() => return Err(Ended::Stopped),
+            };
+            if raw {
+                self.take_token(&frame).await?;
+                continue;
+            }
+            let (key, ..) = api::peek(&frame.bytes)?;
+            if !is_sasl(key) && key != ApiKey::ApiVersions as i16 {
+                return Err(Ended::Stranger(key));
+            }
+            self.accept(frame).await?;
+        }
+        self.reader.limit(Limit::Known);
+        Ok(())
+    }
+
+    /// A token that came without a request around it, and is answered so.
+    async fn take_token(&mut self, frame: &Frame) -> Result<(), Ended> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let answered = session.authenticate(&frame.bytes).await.map_err(|_| Ended::Denied)?;
+        self.learn();
+        let answer = Outgoing::raw(&answered.message).seal().ok_or(Ended::Denied)?;
+        self.write(slice::from_ref(&answer), false).await
+    }
+
+    /// Serves SaslHandshake and SaslAuthenticate, also of a client that is known and must say so again.
+    async fn prove(&mut self, call: &Call, body: bytes::Bytes) -> Result<(), Ended> {
+        self.drain().await?;
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let answered = api::authenticate(call, body, session).await?;
+        self.learn();
+        self.write(slice::from_ref(&answered.outgoing), false).await?;
+        if answered.ends { Err(Ended::Denied) } else { Ok(()) }
+    }
+
+    fn learn(&mut self) {
+        if let Some(principal) = self.session.as_ref().and_then(Session::principal) {
+            self.principal = Arc::clone(principal);
         }
     }
 
@@ -186,6 +290,15 @@ impl Connection {
                 return self.write(slice::from_ref(&api::answer_unknown_version(error)?), false).await;
             }
         };
+        if let Some(session) = &self.session {
+            if is_sasl(call.key) {
+                return self.prove(&call, body).await;
+            }
+            if session.has_expired() {
+                self.drain().await?;
+                return Err(Ended::Expired);
+            }
+        }
         if api.pipelined {
             let serving = (api.serve)(call, body);
             self.pending.push_back(Pending { serving, memory: frame.memory });
@@ -214,13 +327,11 @@ impl Connection {
         let header = RequestHeaderData::read(&mut body, request_header_version(key, version));
         let header = header.map_err(|error| CallError::Decode { key, version, error })?;
         let (shared, client_id) = (Arc::clone(&self.shared), header.client_id);
-        let (principal, peer, local) = (Arc::clone(&self.principal), self.peer, self.local);
-        let mute = Arc::clone(&self.mute);
-        Ok((
-            api,
-            Call { shared, key, version, correlation_id, client_id, principal, peer, local, mute },
-            body,
-        ))
+        let (listener, principal) = (Arc::clone(&self.listener), Arc::clone(&self.principal));
+        let (peer, local, mute) = (self.peer, self.local, Arc::clone(&self.mute));
+        let call =
+            Call { shared, key, version, correlation_id, client_id, listener, principal, peer, local, mute };
+        Ok((api, call, body))
     }
 
     /// `shared` tells that others may come to wait for the memory of these answers.

@@ -8,6 +8,8 @@ use headwater_coordinator::DecodeError;
 use headwater_log::LogError;
 use thiserror::Error;
 
+use crate::security::SecurityError;
+
 #[derive(Debug, Error)]
 pub enum StartError {
     #[error(
@@ -68,6 +70,12 @@ pub enum StartError {
     OtherMirror { directory: PathBuf, cluster: String, mirror: PathBuf, mirrored: String },
     #[error("headwater.mirror.dir and the data directory are both {}; name a directory on another disk", .0.display())]
     SameMirror(PathBuf),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    #[error(
+        "the host of listener {name}://{address} is not known: {reason}; name an address of this machine, or nothing for all of them"
+    )]
+    Host { name: String, address: String, reason: String },
     #[error("cannot start a thread: {0}; the system is out of threads or memory")]
     Thread(io::Error),
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use headwater_security::Reading;
 use headwater_wire::ApiKey;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::api;
@@ -22,6 +22,10 @@ use crate::memory::{DESCRIBED_PARTITION, FREE, Share, Transfer};
 /// Api key, version and correlation id.
 pub const SHORTEST: usize = 8;
 const LENGTH: usize = 4;
+/// The longest request of a client that has not said who it is.
+const STRANGERS: usize = 16 << 10;
+/// The key of an API is looked at even where there is none.
+const LEAST_TOKEN: usize = 2;
 /// What is read ahead at most.
 const AHEAD: usize = 64 << 10;
 /// What a request may grow to when it is decoded.
@@ -63,7 +67,7 @@ struct Wanted {
 }
 
 pub struct FrameReader {
-    stream: OwnedReadHalf,
+    stream: Reading,
     buffer: BytesMut,
     shared: Arc<Shared>,
     /// For the request that is arriving.
@@ -78,10 +82,21 @@ pub struct FrameReader {
     usual: usize,
     arriving: bool,
     ended: bool,
+    limit: Limit,
+}
+
+/// What may be a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// A client that has not said who it is gets little room.
+    Stranger,
+    /// A token of SASL without a request around it.
+    Token,
+    Known,
 }
 
 impl FrameReader {
-    pub fn new(stream: OwnedReadHalf, shared: Arc<Shared>) -> Self {
+    pub fn new(stream: Reading, shared: Arc<Shared>) -> Self {
         let deadline = Instant::now() + shared.config.max_idle;
         Self {
             stream,
@@ -94,7 +109,12 @@ impl FrameReader {
             usual: LEAST,
             arriving: false,
             ended: false,
+            limit: Limit::Known,
         }
+    }
+
+    pub fn limit(&mut self, limit: Limit) {
+        self.limit = limit;
     }
 
     /// The next request; `None` at the end, or when none came for too long. Safe to cancel.
@@ -190,8 +210,13 @@ impl FrameReader {
         let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let key = i16::from_be_bytes([head[4], head[5]]);
         let is_produce = key == ApiKey::Produce as i16;
-        let longest = if is_produce { config.max_request_bytes } else { config.max_other_request_bytes };
-        let size = usize::try_from(length).ok().filter(|size| (SHORTEST..=longest).contains(size));
+        let (shortest, longest) = match self.limit {
+            Limit::Stranger => (SHORTEST, STRANGERS),
+            Limit::Token => (LEAST_TOKEN, STRANGERS),
+            Limit::Known if is_produce => (SHORTEST, config.max_request_bytes),
+            Limit::Known => (SHORTEST, config.max_other_request_bytes),
+        };
+        let size = usize::try_from(length).ok().filter(|size| (shortest..=longest).contains(size));
         let size = size.ok_or(FrameError::Length { length, longest })?;
         let growth = match key {
             _ if is_produce => 1,
@@ -234,7 +259,7 @@ impl FrameReader {
 }
 
 /// Reads what is there, into room made when there is something. Safe to cancel.
-async fn fill(stream: &mut OwnedReadHalf, buffer: &mut BytesMut, room: usize) -> io::Result<usize> {
+async fn fill(stream: &mut Reading, buffer: &mut BytesMut, room: usize) -> io::Result<usize> {
     if buffer.is_empty() {
         *buffer = BytesMut::new();
         stream.readable().await?;

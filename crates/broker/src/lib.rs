@@ -6,8 +6,7 @@
 //! Invariant: nothing is answered before the commit that carries it is on disk, and nothing that a client
 //! sends can cost more than its own connection.
 //!
-//! Deliberately absent: replication (one node leads everything), TLS, SASL, the consumer
-//! and share group protocols of KIP-848 and KIP-932, deletion by retention and compaction.
+//! Deliberately absent: replication (one node leads everything), streams groups (KIP-1071).
 
 mod advertised;
 mod api;
@@ -28,9 +27,11 @@ mod listener;
 mod memory;
 mod mirror;
 mod observe;
+mod opening;
 mod outgoing;
 mod quota;
 mod rules;
+mod security;
 mod sendfile;
 mod sending;
 mod settings;
@@ -48,6 +49,7 @@ pub use observe::{
     Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families,
 };
 pub use quota::QuotaConfig;
+pub use security::{InternalUser, ListenerError, SecurityConfig, SecurityError};
 pub use settings::{BROKER_SETTINGS, BrokerSetting, SettingError};
 
 /// The id of the only node.

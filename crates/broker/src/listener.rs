@@ -1,45 +1,70 @@
-//! Accepts connections, up to a limit, until told to stop; then waits for those that are open.
+//! Accepts the connections of one listener, up to a limit, until told to stop; then waits for those that are open.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use crate::broker::Shared;
-use crate::connection;
+use crate::connection::{self, Arrived};
+use crate::security::Listener;
 
 /// After an error that concerns the process (no more file descriptors), not the client.
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub async fn run(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    socket: TcpListener,
+    listener: Arc<Listener>,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&shared.connections).try_acquire_owned() {
-                Ok(slot) => {
-                    let serving = connection::serve(stream, peer, Arc::clone(&shared), stop.clone());
-                    connections.spawn(async move {
-                        serving.await;
-                        drop(slot);
-                    });
-                }
-                Err(_) => {
-                    tracing::warn!(%peer, limit = shared.config.max_connections, "refused: too many connections");
-                }
-            },
+            Ok((stream, peer)) => {
+                let Some((slot, stranger)) = admit(&listener, &shared, peer) else { continue };
+                let arrived = Arrived { stream, peer, listener: Arc::clone(&listener), stranger };
+                let serving = connection::serve(arrived, Arc::clone(&shared), stop.clone());
+                connections.spawn(async move {
+                    serving.await;
+                    drop(slot);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection; trying again");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
-    drop(listener);
+    drop(socket);
     while connections.join_next().await.is_some() {}
+}
+
+/// A place among all connections and, where clients must say who they are, among those that have not.
+fn admit(
+    listener: &Listener,
+    shared: &Shared,
+    peer: SocketAddr,
+) -> Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)> {
+    let Ok(slot) = Arc::clone(&shared.connections).try_acquire_owned() else {
+        tracing::warn!(%peer, limit = shared.config.max_connections, "refused: too many connections");
+        return None;
+    };
+    if listener.is_open() {
+        return Some((slot, None));
+    }
+    let Ok(stranger) = Arc::clone(&shared.authority.strangers).try_acquire_owned() else {
+        let limit = shared.config.security.max_unauthenticated;
+        tracing::warn!(%peer, limit, "refused: too many clients that have not said who they are");
+        return None;
+    };
+    Some((slot, Some(stranger)))
 }

@@ -44,6 +44,14 @@ impl Outgoing {
         Self { bytes, ..Self::default() }
     }
 
+    /// A token of SASL without a response around it.
+    pub fn raw(token: &[u8]) -> Self {
+        let mut bytes = BytesMut::with_capacity(LENGTH + token.len());
+        bytes.put_i32(0);
+        bytes.put_slice(token);
+        Self { bytes, ..Self::default() }
+    }
+
     pub fn bytes_mut(&mut self) -> &mut BytesMut {
         &mut self.bytes
     }

@@ -10,10 +10,10 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use headwater_log::{DiskFile, FileRange};
+use headwater_security::Writing;
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::mirror::LogFile;
 use crate::outgoing::{Outgoing, Part};
@@ -46,9 +46,9 @@ pub trait Wire: AsyncWrite + Unpin + Send {
     }
 }
 
-impl Wire for OwnedWriteHalf {
+impl Wire for Writing {
     fn socket(&self) -> Option<&TcpStream> {
-        cfg!(target_os = "linux").then(|| self.as_ref())
+        Writing::socket(self).filter(|_| cfg!(target_os = "linux"))
     }
 }
 
@@ -65,7 +65,8 @@ pub async fn send(wire: &mut impl Wire, answers: &[Outgoing]) -> Result<(), Send
             rest = &rest[plain.len()..];
         }
     }
-    Ok(())
+    // TLS keeps what the socket did not take at once.
+    wire.flush().await.map_err(SendError::Socket)
 }
 
 async fn write_all(wire: &mut impl Wire, pieces: &[&[u8]]) -> io::Result<()> {

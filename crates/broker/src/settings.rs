@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use headwater_coordinator::ConfigKind;
+use headwater_coordinator::{ConfigKind, MigrationPolicy};
+use headwater_security::lines;
 use thiserror::Error;
-
-use headwater_coordinator::MigrationPolicy;
 
 use crate::Config;
 
@@ -49,6 +48,10 @@ enum Kind {
         get: fn(&Config) -> &'static str,
         set: fn(&mut Config, &str),
     },
+    /// A text of [`SecurityConfig`] under the key itself.
+    Security {
+        secret: bool,
+    },
 }
 
 /// One line of the table.
@@ -77,11 +80,11 @@ fn whole(value: usize) -> i64 {
 }
 
 macro_rules! table {
-    ($($name:literal $kind:ident $(($($bound:expr),+))? $documentation:literal $get:expr, $set:expr;)*) => {
+    ($($name:literal $kind:ident $(($($bound:expr),+))? $documentation:literal $get:expr $(, $set:expr)?;)*) => {
         &[$(BrokerSetting {
             name: $name,
             documentation: $documentation,
-            kind: table!(@$kind $(($($bound),+))? $get, $set),
+            kind: table!(@$kind $(($($bound),+))? $get $(, $set)?),
         },)*]
     };
     (@whole ($least:expr, $most:expr) $get:expr, $set:expr) => {
@@ -91,19 +94,25 @@ macro_rules! table {
     (@form $get:expr, $set:expr) => { Kind::Form { get: $get, set: $set } };
     (@text $get:expr, $set:expr) => { Kind::Text { get: $get, set: $set } };
     (@choice ($of:expr) $get:expr, $set:expr) => { Kind::Choice { of: $of, get: $get, set: $set } };
+    (@security $secret:expr) => { Kind::Security { secret: $secret } };
 }
 
 /// Every key, in alphabetical order.
 #[rustfmt::skip]
 pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
+    "advertised.listeners" security "What clients of each listener are told: NAME://HOST:PORT, commas between; the address they came to where nothing is said." false;
     "allow.everyone.if.no.acl.found" switch "Whether everyone may use a resource that no access rule is about; with an authorizer only."
         |c| c.authorizer.allow_if_no_acl, |c, v| c.authorizer.allow_if_no_acl = v;
     "authorizer.class.name" form "org.apache.kafka.metadata.authorizer.StandardAuthorizer for access rules (ACLs); nothing for none, where everyone may do everything."
         |c| c.authorizer.class_name().to_owned(), |c, v| c.authorizer.set_class_name(v).map_err(|legal| legal.to_string());
     "auto.create.topics.enable" switch "Whether asking for the metadata of an unknown topic creates it."
         |c| c.auto_create_topics, |c, v| c.auto_create_topics = v;
+    "connection.failed.authentication.delay.ms" whole (0, 60_000) "How long a client waits to be told that its authentication failed."
+        |c| millis(c.security.failed_authentication_delay), |c, v| c.security.failed_authentication_delay = duration(v);
     "connections.max.idle.ms" whole (1, i64::MAX) "A connection without requests for so long is closed."
         |c| millis(c.max_idle), |c, v| c.max_idle = duration(v);
+    "connections.max.reauth.ms" whole (0, INT) "After so long a SASL client must authenticate again; 0 for never."
+        |c| c.security.max_reauth.map_or(0, millis), |c, v| c.security.max_reauth = (v > 0).then(|| duration(v));
     "fetch.max.bytes" whole (1024, INT) "The most that one Fetch returns, whatever it asks for."
         |c| whole(c.max_fetch_bytes), |c, v| c.max_fetch_bytes = bytes(v);
     "group.consumer.heartbeat.interval.ms" whole (1, INT) "How often members of the consumer protocol should send a heartbeat, unless their group has its own interval."
@@ -130,24 +139,37 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.coordinator.min_session_timeout_ms), |c, v| c.coordinator.min_session_timeout_ms = v as i32;
     "headwater.audit.enable" switch "Whether changes of topics, configurations, rules and credentials are told in the topic _headwater.audit; with an authorizer they are, and denials, too."
         |c| c.audits(), |c, v| c.audit = v;
+    "headwater.authentication.timeout.ms" whole (1, INT) "How long a client may take for TLS and SASL."
+        |c| millis(c.security.authentication_timeout), |c, v| c.security.authentication_timeout = duration(v);
     "headwater.clock.jump.accept" switch "Whether a system clock that is more than a year ahead of the log's last time is believed; otherwise nothing is deleted by age."
         |c| c.cleaner.accept_clock_jump, |c, v| c.cleaner.accept_clock_jump = v;
     "headwater.cold.local.bytes" whole (1 << 20, i64::MAX) "What finished files of the log may take on this disk when there is a cold store; older ones move there."
         |c| i64::try_from(c.cold_local_bytes).unwrap_or(i64::MAX), |c, v| c.cold_local_bytes = v as u64;
     "headwater.cold.store" text "Where old files of the log go: file:///DIRECTORY or s3://BUCKET/PREFIX, with credentials from the environment (AWS_...)."
         |c| c.cold_store.as_deref(), |c, v| c.cold_store = Some(v);
+    "headwater.insecure" switch "Whether a listener that other machines can reach may do without TLS and authentication."
+        |c| c.security.insecure, |c, v| c.security.insecure = v;
     "headwater.log.segment.bytes" whole (64 << 10, 1 << 30) "A journal of the log is finished at this size; a start reads at most one."
         |c| c.log.segment_bytes as i64, |c, v| c.log.segment_bytes = v as u64;
+    "headwater.max.unauthenticated.connections" whole (1, INT) "Connections of clients that have not yet said who they are; further ones are closed."
+        |c| whole(c.security.max_unauthenticated), |c, v| c.security.max_unauthenticated = bytes(v);
     "headwater.memory.bytes" whole (1 << 20, i64::MAX) "What the requests and answers of all connections may take together; who comes later waits, and who is slow is cut. At least socket.request.max.bytes."
         |c| whole(c.memory_bytes), |c, v| c.memory_bytes = bytes(v);
     "headwater.mirror.dir" text "A second directory, on another disk, that holds the same log: it repairs what is damaged and takes over when the data directory fails."
         |c| c.mirror_dir.as_deref().and_then(std::path::Path::to_str), |c, v| c.mirror_dir = Some(v.into());
     "headwater.mirror.required" switch "Whether writing ends when one of the two directories fails; otherwise the log goes on with the other."
         |c| c.mirror_required, |c, v| c.mirror_required = v;
+    "headwater.sasl.plain.insecure" switch "Whether PLAIN may send passwords without TLS."
+        |c| c.security.plain_insecure, |c, v| c.security.plain_insecure = v;
+    "headwater.sasl.users.file" security "A file of USER=PASSWORD lines: users that come by PLAIN or SCRAM beside those that the broker keeps." false;
     "headwater.scrub.bytes.per.second" whole (0, i64::MAX) "How fast old batches are looked at for damage; 0 for not at all."
         |c| c.cleaner.scrub_bytes_per_second.map_or(0, |rate| rate as i64), |c, v| c.cleaner.scrub_bytes_per_second = (v > 0).then_some(v as u64);
     "headwater.scrub.interval.ms" whole (1, i64::MAX) "How long after the end of one look at everything the next begins."
         |c| millis(c.cleaner.scrub_interval), |c, v| c.cleaner.scrub_interval = duration(v);
+    "headwater.security.reload.interval.ms" whole (10, INT) "How often files of certificates and users are looked at for changes."
+        |c| millis(c.security.reload_interval), |c, v| c.security.reload_interval = duration(v);
+    "listener.security.protocol.map" security "The protocol of listeners with names of their own: NAME:SASL_SSL, commas between." false;
+    "listeners" security "Where clients come in: NAME://HOST:PORT, commas between; instead of --listen." false;
     "log.cleaner.backoff.ms" whole (1, i64::MAX) "How often the cleaner looks for work."
         |c| millis(c.cleaner.backoff), |c, v| c.cleaner.backoff = duration(v);
     "log.cleaner.dedupe.buffer.size" whole (1 << 20, i64::MAX) "Memory for the keys of one compaction."
@@ -172,8 +194,22 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.quota.windows, |c, v| c.quota.windows = v;
     "quota.window.size.seconds" whole (1, 86_400) "How long such a window is."
         |c| c.quota.window_seconds, |c, v| c.quota.window_seconds = v;
+    "sasl.enabled.mechanisms" security "Of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER; all that are configured where nothing is said." false;
+    "sasl.oauthbearer.expected.audience" security "For whom a token must be, commas between several." false;
+    "sasl.oauthbearer.expected.issuer" security "Who must have issued a token." false;
+    "sasl.oauthbearer.jwks.endpoint.url" security "The keys by which tokens are signed: https://, or file:///PATH." false;
+    "sasl.oauthbearer.sub.claim.name" security "The claim that names the user; sub where nothing is said." false;
     "socket.request.max.bytes" whole (1024, INT) "The longest request."
         |c| whole(c.max_request_bytes), |c, v| c.max_request_bytes = bytes(v);
+    "ssl.client.auth" security "Whether clients show a certificate: none, requested or required." false;
+    "ssl.keystore.certificate.chain" security "The certificate and its chain in PEM, its own first." false;
+    "ssl.keystore.key" security "The private key in PEM; a file of its own is better." true;
+    "ssl.keystore.location" security "A PEM file with private key and certificate chain." false;
+    "ssl.keystore.type" security "PEM, the only one." false;
+    "ssl.principal.mapping.rules" security "From the subject of a certificate to a user: RULE:PATTERN/REPLACEMENT/[LU] or DEFAULT, commas between." false;
+    "ssl.truststore.certificates" security "The authorities that sign clients' certificates, in PEM." false;
+    "ssl.truststore.location" security "A PEM file with the authorities that sign clients' certificates." false;
+    "ssl.truststore.type" security "PEM, the only one." false;
     "super.users" form "Principals that may do everything, with ; between them: User:alice;User:bob."
         |c| c.authorizer.super_users(), |c, v| c.authorizer.set_super_users(v).map_err(|legal| legal.to_string());
     "transaction.max.timeout.ms" whole (1, INT) "The longest transaction timeout a producer may ask for."
@@ -191,7 +227,14 @@ impl BrokerSetting {
             Kind::Form { get, .. } => get(config),
             Kind::Text { get, .. } => get(config).unwrap_or_default().to_owned(),
             Kind::Choice { get, .. } => get(config).to_owned(),
+            Kind::Security { secret: true } => String::new(),
+            Kind::Security { .. } => config.security.text(self.name).unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Whether the value is shown to nobody.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Security { secret: true })
     }
 
     fn set(&self, config: &mut Config, value: &str) -> Result<(), SettingError> {
@@ -209,8 +252,9 @@ impl BrokerSetting {
             Kind::Form { set, .. } => set(config, value).map_err(illegal)?,
             Kind::Choice { of, set, .. } if of.contains(&value) => set(config, value),
             Kind::Choice { of, .. } => return Err(illegal(format!("one of {}", of.join(", ")))),
+            Kind::Security { .. } if !value.is_empty() => config.security.put(self.name, value.to_owned()),
             Kind::Text { set, .. } if !value.is_empty() => set(config, value.to_owned()),
-            Kind::Text { .. } => return Err(illegal("something".to_owned())),
+            Kind::Text { .. } | Kind::Security { .. } => return Err(illegal("something".to_owned())),
         }
         Ok(())
     }
@@ -223,6 +267,8 @@ impl BrokerSetting {
             Kind::Whole { .. } => ConfigKind::Long,
             Kind::Switch { .. } => ConfigKind::Boolean,
             Kind::Text { .. } | Kind::Form { .. } | Kind::Choice { .. } => ConfigKind::String,
+            Kind::Security { secret: true } => ConfigKind::Password,
+            Kind::Security { .. } => ConfigKind::String,
         }
     }
 }
@@ -233,6 +279,9 @@ impl Config {
         let (name, value) =
             setting.split_once('=').ok_or_else(|| SettingError::NoValue(setting.to_owned()))?;
         let (name, value) = (name.trim(), value.trim());
+        if self.security.put_of_listener(name, value) {
+            return Ok(());
+        }
         let known = BROKER_SETTINGS.iter().find(|known| known.name == name);
         let known =
             known.ok_or_else(|| SettingError::Unknown { name: name.to_owned(), nearest: nearest(name) })?;
@@ -241,16 +290,14 @@ impl Config {
 
     /// Sets the keys of a properties file: `KEY=VALUE` lines, `#` comments.
     pub fn set_all(&mut self, file: &str, text: &str) -> Result<(), SettingError> {
-        for (index, line) in text.lines().enumerate() {
-            let line_text = line.trim();
-            if line_text.is_empty() || line_text.starts_with(['#', '!']) {
-                continue;
-            }
-            self.set(line_text).map_err(|source| SettingError::Line {
-                file: file.to_owned(),
-                line: index + 1,
-                source: Box::new(source),
-            })?;
+        let at = |line| {
+            let file = file.to_owned();
+            move |source| SettingError::Line { file, line, source: Box::new(source) }
+        };
+        let lines =
+            lines(text).map_err(|error| at(error.line)(SettingError::NoValue("the line".to_owned())))?;
+        for (line, key, value) in lines {
+            self.set(&format!("{key}={value}")).map_err(at(line))?;
         }
         Ok(())
     }
@@ -271,9 +318,16 @@ mod tests {
     fn every_default_can_be_set_and_the_table_is_sorted() {
         assert!(BROKER_SETTINGS.is_sorted_by(|a, b| a.name < b.name));
         let mut config = Config::default();
-        let unset = ["headwater.cold.store", "headwater.mirror.dir"];
-        for setting in BROKER_SETTINGS.iter().filter(|setting| !unset.contains(&setting.name)) {
+        for setting in BROKER_SETTINGS {
             let value = setting.value(&config);
+            if value.is_empty() {
+                assert!(
+                    matches!(setting.kind, Kind::Text { .. } | Kind::Form { .. } | Kind::Security { .. }),
+                    "{}",
+                    setting.name
+                );
+                continue;
+            }
             config.set(&format!("{}={value}", setting.name)).unwrap();
             assert_eq!(setting.value(&config), value, "{}", setting.name);
         }

@@ -3,11 +3,15 @@
 mod commands;
 mod output;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{acl, backup, demo, doctor, group, produce, restore, schema, tail, topic, transaction, up};
+use commands::{
+    acl, backup, demo, doctor, group, produce, restore, schema, tail, topic, transaction, up, user,
+};
+use headwater_client::Security;
 use output::Failure;
 
 #[derive(Parser)]
@@ -30,6 +34,9 @@ pub struct Common {
     /// Kafka listener of a Headwater node, or an Apache Kafka
     #[arg(long, global = true, env = "HEADWATER_BOOTSTRAP", value_name = "HOST:PORT")]
     bootstrap: Option<String>,
+    /// Properties file with Kafka's client keys for TLS and SASL
+    #[arg(long, global = true, env = "HEADWATER_COMMAND_CONFIG", value_name = "FILE")]
+    command_config: Option<PathBuf>,
     /// Base URL of the schema registry
     #[arg(
         long,
@@ -49,6 +56,12 @@ impl Common {
 
     pub fn bootstrap(&self) -> &str {
         self.bootstrap.as_deref().unwrap_or(Self::DEFAULT_BOOTSTRAP)
+    }
+
+    /// TLS and SASL of `--command-config`; neither without it.
+    pub fn security(&self) -> Result<Security, Failure> {
+        let Some(file) = &self.command_config else { return Ok(Security::default()) };
+        Security::load(file).map_err(|error| Failure::new(output::DATA, error, None))
     }
 }
 
@@ -77,6 +90,9 @@ enum Command {
     Produce(produce::Produce),
     /// Look at events
     Tail(tail::Tail),
+    /// Users: add, list, delete
+    #[command(subcommand)]
+    User(user::User),
     /// Transactions: abort one that its producer does not end
     #[command(subcommand)]
     Transaction(transaction::Transaction),
@@ -121,6 +137,7 @@ fn main() -> ExitCode {
             Command::Acl(acl) => acl.run(&common).await,
             Command::Produce(produce) => produce.run(&common).await,
             Command::Tail(tail) => tail.run(&common).await,
+            Command::User(user) => user.run(&common).await,
             Command::Transaction(transaction) => transaction.run(&common).await,
             Command::Doctor(doctor) => doctor.run(&common).await,
             Command::Backup(backup) => backup.run(&common).await,

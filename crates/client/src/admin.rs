@@ -6,6 +6,7 @@ mod acls;
 mod consumer_groups;
 mod groups;
 mod offsets;
+mod users;
 
 use std::collections::HashMap;
 
@@ -23,6 +24,7 @@ use crate::{Client, ClientError};
 
 pub use groups::{GroupDescription, GroupListing, Member};
 pub use offsets::OffsetSpec;
+pub use users::UserListing;
 
 const TOPIC_RESOURCE: i8 = 2;
 /// `DescribeConfigs` says so of a value nobody has set.

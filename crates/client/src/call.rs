@@ -37,6 +37,10 @@ macro_rules! calls {
 
 calls! {
     ApiVersions ApiVersionsRequestData => ApiVersionsResponseData, 0..=3;
+    SaslHandshake SaslHandshakeRequestData => SaslHandshakeResponseData, 1..=1;
+    SaslAuthenticate SaslAuthenticateRequestData => SaslAuthenticateResponseData, 0..=2;
+    DescribeUserScramCredentials DescribeUserScramCredentialsRequestData => DescribeUserScramCredentialsResponseData, 0..=0;
+    AlterUserScramCredentials AlterUserScramCredentialsRequestData => AlterUserScramCredentialsResponseData, 0..=0;
     Metadata MetadataRequestData => MetadataResponseData, 4..=12;
     Produce ProduceRequestData => ProduceResponseData, 3..=11;
     Fetch FetchRequestData => FetchResponseData, 4..=12;

@@ -13,7 +13,8 @@ use rand::Rng;
 
 use crate::ClientError;
 use crate::call::Call;
-use crate::connection::Connection;
+use crate::connection::{Connection, Opening};
+use crate::security::Security;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub struct ClientConfig {
     pub bootstrap: String,
     pub client_id: String,
     pub request_timeout: Duration,
+    /// TLS and SASL; neither unless set.
+    pub security: Security,
 }
 
 impl ClientConfig {
@@ -39,7 +42,14 @@ impl ClientConfig {
             bootstrap: bootstrap.into(),
             client_id: client_id.into(),
             request_timeout: Duration::from_secs(30),
+            security: Security::default(),
         }
+    }
+
+    #[must_use]
+    pub fn security(mut self, security: Security) -> Self {
+        self.security = security;
+        self
     }
 }
 
@@ -145,7 +155,8 @@ impl Client {
             return Ok(Arc::clone(connection));
         }
         let timeout = CONNECT_TIMEOUT.min(self.request_timeout());
-        let opened = Arc::new(Connection::open(address, &self.inner.config.client_id, timeout).await?);
+        let ClientConfig { client_id, security, .. } = &self.inner.config;
+        let opened = Arc::new(Connection::open(Opening { address, client_id, security, timeout }).await?);
         *slot = Some(Arc::clone(&opened));
         Ok(opened)
     }
@@ -158,9 +169,12 @@ impl Client {
         for address in addresses {
             match self.connection(lane, &address).await {
                 Ok(connection) => return Ok(connection),
-                Err(error @ (ClientError::TooOld { .. } | ClientError::Malformed { .. })) => {
-                    return Err(error);
-                }
+                Err(
+                    error @ (ClientError::TooOld { .. }
+                    | ClientError::Malformed { .. }
+                    | ClientError::Authentication { .. }
+                    | ClientError::Tls { .. }),
+                ) => return Err(error),
                 Err(error) => reason = error.to_string(),
             }
         }

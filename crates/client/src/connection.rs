@@ -2,20 +2,24 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use headwater_security::rustls::pki_types::ServerName;
+use headwater_security::{Reading, Stream, Writing};
 use headwater_wire::messages::{ApiVersionsRequestData, ApiVersionsResponseData, ResponseHeaderData};
 use headwater_wire::{ErrorCode, KafkaString, request_header_version, response_header_version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::ClientError;
 use crate::call::Call;
+use crate::security::Security;
+use crate::{ClientError, authentication};
 
 /// No response is believed to be longer than this.
 const LONGEST_RESPONSE: usize = 256 << 20;
@@ -27,6 +31,32 @@ pub struct Connection {
     outgoing: mpsc::UnboundedSender<Bytes>,
     waiting: Arc<Waiting>,
     next_id: AtomicI32,
+    /// KIP-368: then the client must say again who it is, for which it opens another connection.
+    fresh_until: Option<Instant>,
+}
+
+/// What a connection is opened with.
+pub struct Opening<'a> {
+    pub address: &'a str,
+    pub client_id: &'a str,
+    pub security: &'a Security,
+    pub timeout: Duration,
+}
+
+async fn connect(address: &str, security: &Security) -> Result<Stream, ClientError> {
+    let lost = |error: io::Error| ClientError::lost(address, &error);
+    let stream = TcpStream::connect(address).await.map_err(lost)?;
+    stream.set_nodelay(true).map_err(lost)?;
+    let Some(connector) = security.connector() else { return Ok(Stream::Plain(stream)) };
+    let refused = |reason: String| ClientError::Tls { address: address.to_owned(), reason };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| refused(error.to_string()))?;
+    match connector.connect(name, stream).await {
+        Ok(stream) => Ok(Stream::tls(stream)),
+        // A broker that goes down in between looks otherwise.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(refused(error.to_string())),
+        Err(error) => Err(lost(error)),
+    }
 }
 
 /// Who waits for which answer; `None` once the connection is gone, with the reason.
@@ -48,12 +78,12 @@ impl Waiting {
 }
 
 impl Connection {
-    /// Connects and learns which versions the broker speaks.
-    pub async fn open(address: &str, client_id: &str, timeout: Duration) -> Result<Self, ClientError> {
+    /// Connects, learns which versions the broker speaks, and says who the client is.
+    pub async fn open(opening: Opening<'_>) -> Result<Self, ClientError> {
+        let Opening { address, client_id, security, timeout } = opening;
         let late = || ClientError::Timeout { what: "connect", address: address.to_owned(), after: timeout };
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await.map_err(|_| late())?;
-        let stream = stream.map_err(|error| ClientError::lost(address, &error))?;
-        stream.set_nodelay(true).map_err(|error| ClientError::lost(address, &error))?;
+        let stream =
+            tokio::time::timeout(timeout, connect(address, security)).await.map_err(|_| late())??;
         let (read, write) = stream.into_split();
         let (outgoing, queue) = mpsc::unbounded_channel();
         let waiting = Arc::new(Waiting { state: Mutex::new(Ok(HashMap::new())) });
@@ -66,10 +96,14 @@ impl Connection {
             outgoing,
             waiting,
             next_id: AtomicI32::new(0),
+            fresh_until: None,
         };
         let offered = connection.ask_versions(timeout).await?;
         connection.versions =
             offered.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        if let Some(sasl) = security.sasl() {
+            connection.fresh_until = authentication::authenticate(&connection, sasl, timeout).await?;
+        }
         Ok(connection)
     }
 
@@ -87,8 +121,13 @@ impl Connection {
         ApiVersionsRequestData::decode(&mut body, 3).map_err(|e| ClientError::malformed(&self.address, &e))
     }
 
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether something new may be asked here: the connection is there, and its session lasts.
     pub fn is_alive(&self) -> bool {
-        self.waiting.lock().is_ok()
+        self.fresh_until.is_none_or(|until| Instant::now() < until) && self.waiting.lock().is_ok()
     }
 
     fn version_of<C: Call>(&self) -> Result<i16, ClientError> {
@@ -176,16 +215,21 @@ impl Connection {
     }
 }
 
-async fn send(mut to: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Bytes>, waiting: Arc<Waiting>) {
+async fn send(mut to: Writing, mut queue: mpsc::UnboundedReceiver<Bytes>, waiting: Arc<Waiting>) {
     while let Some(frame) = queue.recv().await {
-        if let Err(error) = to.write_all(&frame).await {
+        let sent = async {
+            to.write_all(&frame).await?;
+            // TLS keeps what the socket did not take at once.
+            if queue.is_empty() { to.flush().await } else { Ok(()) }
+        };
+        if let Err(error) = sent.await {
             waiting.close(error.to_string());
             return;
         }
     }
 }
 
-async fn receive(mut from: OwnedReadHalf, waiting: Arc<Waiting>) {
+async fn receive(mut from: Reading, waiting: Arc<Waiting>) {
     let mut buffer = BytesMut::with_capacity(64 << 10);
     let reason = loop {
         if buffer.len() >= 4 {

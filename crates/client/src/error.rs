@@ -17,6 +17,14 @@ pub enum ClientError {
         "the broker at {address} is too old: it does not offer {api}; Apache Kafka 2.5 or later is needed"
     )]
     TooOld { address: String, api: &'static str },
+    #[error(
+        "{address} does not accept who this client says it is ({mechanism}): {reason}; look at the file of --command-config or HEADWATER_COMMAND_CONFIG"
+    )]
+    Authentication { address: String, mechanism: &'static str, reason: String },
+    #[error(
+        "no TLS with {address}: {reason}; look at security.protocol and ssl.truststore.location in the file of --command-config or HEADWATER_COMMAND_CONFIG"
+    )]
+    Tls { address: String, reason: String },
     #[error("connection to {address} lost: {reason}")]
     Disconnected { address: String, reason: String },
     #[error("{what}: no answer from {address} within {after:?}")]

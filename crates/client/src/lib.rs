@@ -6,6 +6,7 @@
 
 mod admin;
 mod assignor;
+mod authentication;
 mod call;
 mod cluster;
 mod connection;
@@ -13,16 +14,20 @@ mod consumer;
 mod error;
 mod group;
 mod producer;
+mod security;
 mod transaction;
+mod verifier;
 
-pub use admin::{ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec};
+pub use admin::{ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec, UserListing};
 pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
 pub use cluster::{Client, ClientConfig, TopicInfo};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation};
 pub use error::ClientError;
 pub use group::{GroupConfig, GroupConsumer, GroupEvent};
+pub use headwater_security::Secret;
 pub use headwater_wire::{Compression, ErrorCode};
 pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig};
+pub use security::{Security, SecurityError};
 pub use transaction::GroupMetadata;
 
 /// A committed position: the next offset to read, and what its owner wrote beside it.

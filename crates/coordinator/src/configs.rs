@@ -20,6 +20,8 @@ pub enum ConfigKind {
     Long,
     Double,
     List,
+    /// Its value is never told.
+    Password,
 }
 
 impl ConfigKind {
@@ -32,6 +34,7 @@ impl ConfigKind {
             ConfigKind::Long => 5,
             ConfigKind::Double => 6,
             ConfigKind::List => 7,
+            ConfigKind::Password => 9,
         }
     }
 }

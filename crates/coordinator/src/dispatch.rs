@@ -151,6 +151,9 @@ impl Coordinator {
                 Response::AlterQuotas(self.quotas.alter(cx, alterations, validate_only))
             }
             Request::DeleteAcls(filters) => Response::DeleteAcls(self.acls.delete(cx, &filters)),
+            Request::AlterScramCredentials(changes) => {
+                Response::AlterScramCredentials(self.credentials.alter(cx, changes))
+            }
         };
         self.cx.reply(ticket, response);
     }

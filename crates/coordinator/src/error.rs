@@ -62,6 +62,8 @@ pub enum Error {
     UnstableOffsetCommit,
     #[error("a newer producer with the same transactional id fenced this one")]
     ProducerFenced,
+    #[error("there is no such credential")]
+    ResourceNotFound,
     #[error("no topic has this id")]
     UnknownTopicId,
     #[error("no transaction has this transactional id")]
@@ -113,6 +115,7 @@ impl Error {
             Error::GroupSubscribedToTopic => 86,
             Error::UnstableOffsetCommit => 88,
             Error::ProducerFenced => 90,
+            Error::ResourceNotFound => 91,
             Error::UnknownTopicId => 100,
             Error::TransactionalIdNotFound => 105,
             Error::UnsupportedVersion => 35,

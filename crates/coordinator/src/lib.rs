@@ -10,6 +10,7 @@ mod compression;
 mod configs;
 mod consumer;
 mod context;
+mod credentials;
 mod dispatch;
 mod error;
 mod group;
@@ -53,6 +54,7 @@ pub use topics::is_internal;
 use acl::Acls;
 use consumer::ConsumerGroup;
 use context::Context;
+use credentials::Credentials;
 use group::Group;
 use group_configs::GroupConfigs;
 use offsets::Offsets;
@@ -83,6 +85,7 @@ pub struct Coordinator {
     group_configs: GroupConfigs,
     offsets: Offsets,
     transactions: Transactions,
+    credentials: Credentials,
     timers: Timers,
     acls: Acls,
     quotas: Quotas,
@@ -98,6 +101,7 @@ impl Coordinator {
             group_configs: GroupConfigs::default(),
             offsets: Offsets::default(),
             transactions: Transactions::default(),
+            credentials: Credentials::default(),
             timers: Timers::default(),
             acls: Acls::default(),
             quotas: Quotas::default(),
@@ -190,6 +194,10 @@ impl Coordinator {
                 self.apply_consumer_change(&group_id, &change, now);
             }
             StateRecord::GroupConfigs { group_id, configs } => self.group_configs.put(&group_id, configs),
+            StateRecord::ScramCredential(record) => self.credentials.put(record),
+            StateRecord::ScramCredentialDeleted { user, mechanism } => {
+                self.credentials.remove(&user, mechanism);
+            }
             StateRecord::TransactionDeleted { transactional_id } => {
                 self.transactions.remove(&transactional_id);
                 self.watch_transaction(&transactional_id);
@@ -208,7 +216,9 @@ impl Coordinator {
         let configs = self.group_configs.snapshot();
         let groups = configs.chain(groups).chain(self.consumer_snapshot());
         let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
-        of_data.chain(acls).chain(self.quotas.iter().map(StateRecord::Quota)).collect()
+        let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
+        let quotas = self.quotas.iter().map(StateRecord::Quota);
+        of_data.chain(acls).chain(quotas).chain(credentials).collect()
     }
 
     /// Topics in the order of their names.
@@ -224,6 +234,11 @@ impl Coordinator {
     /// Every limit of every client.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaRecord> {
         self.quotas.iter()
+    }
+
+    /// SCRAM credentials in the order of their users.
+    pub fn scram_credentials(&self) -> impl Iterator<Item = &ScramRecord> {
+        self.credentials.iter()
     }
 
     pub fn topic(&self, name: &str) -> Option<&TopicRecord> {

@@ -4,6 +4,7 @@
 //! thing, so replay is a fold and compaction is [`crate::Coordinator::snapshot`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use bytes::Bytes;
 use headwater_model::{Offset, TimestampMs};
@@ -77,6 +78,34 @@ pub enum StateRecord {
     },
     /// A client's limit is set or taken away.
     Quota(QuotaRecord),
+    ScramCredential(ScramRecord),
+    ScramCredentialDeleted {
+        user: String,
+        mechanism: i8,
+    },
+}
+
+/// What is kept of one user's password for one mechanism (RFC 5802's keys, KIP-554's number).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScramRecord {
+    pub user: String,
+    pub mechanism: i8,
+    pub salt: Vec<u8>,
+    pub iterations: u32,
+    pub stored_key: Vec<u8>,
+    pub server_key: Vec<u8>,
+}
+
+impl fmt::Debug for ScramRecord {
+    /// The keys stay out of messages: they are as good as the password to whoever plays the server.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, mechanism, iterations, .. } = self;
+        f.debug_struct("ScramRecord")
+            .field("user", user)
+            .field("mechanism", mechanism)
+            .field("iterations", iterations)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

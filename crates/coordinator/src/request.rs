@@ -11,7 +11,7 @@ use headwater_model::acl::{AclBinding, AclFilter};
 use headwater_model::{Offset, Principal, TopicPartition};
 
 use crate::quota::QuotaAlteration;
-use crate::records::{TopicId, TopicPartitionId};
+use crate::records::{ScramRecord, TopicId, TopicPartitionId};
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,6 +86,23 @@ pub enum Request {
         alterations: Vec<QuotaAlteration>,
         validate_only: bool,
     },
+    AlterScramCredentials(Vec<ScramChange>),
+}
+
+/// A credential that is set, or goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScramChange {
+    Put(ScramRecord),
+    Delete { user: String, mechanism: i8 },
+}
+
+impl ScramChange {
+    pub fn user(&self) -> &str {
+        match self {
+            Self::Put(record) => &record.user,
+            Self::Delete { user, .. } => user,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

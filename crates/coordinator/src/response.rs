@@ -51,6 +51,8 @@ pub enum Response {
     /// What went with each filter.
     DeleteAcls(Vec<Vec<AclBinding>>),
     AlterQuotas(Vec<Result<(), Failure>>),
+    /// Each user once.
+    AlterScramCredentials(Vec<(String, Option<Error>)>),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).

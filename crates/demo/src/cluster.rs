@@ -62,6 +62,7 @@ impl Cluster {
             default_partitions: 1,
             config_file: None,
             configs: Vec::new(),
+            security: options.security.clone(),
         };
         let node = Node::start(config).await?;
         let (kafka, http) = (node.kafka().to_owned(), node.http());

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use headwater_client::Security;
+
 use crate::legacy::Span;
 
 #[derive(Debug, Clone)]
@@ -13,6 +15,8 @@ pub struct Options {
     pub kill_every: Option<Duration>,
     /// An Apache Kafka to use instead of the embedded broker.
     pub bootstrap: Option<String>,
+    /// TLS and SASL for that.
+    pub security: Security,
     /// How much of the year is lived.
     pub span: Span,
     /// The `headwater` command, which is also what node and service are processes of.

@@ -148,7 +148,8 @@ impl Run<'_> {
     }
 
     async fn connectors(&self, cluster: &Cluster) -> Result<Connectors> {
-        let client = Client::connect(ClientConfig::new(&cluster.kafka, "headwater-demo")).await?;
+        let config = ClientConfig::new(&cluster.kafka, "headwater-demo");
+        let client = Client::connect(config.security(self.options.security.clone())).await?;
         let mut suffix = String::new();
         if self.options.bootstrap.is_some() {
             refuse_a_used_cluster(&client).await?;

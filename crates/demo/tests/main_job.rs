@@ -10,6 +10,7 @@ async fn a_week_of_the_year_arrives_and_equals_the_oracle() {
         data_dir: Some(dir.path().join("demo")),
         kill_every: None,
         bootstrap: None,
+        security: headwater_client::Security::default(),
         span: Span::until("2013-01-08").unwrap(),
         executable: std::env::current_exe().unwrap(),
     };

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use headwater_broker::{Broker, Config, SettingError, StartError};
 pub use headwater_broker::{Diagnosis, Finding, Health, Place, Severity};
-use headwater_client::{Client, ClientConfig, ClientError};
+use headwater_client::{Client, ClientConfig, ClientError, Security};
 use headwater_console::Console;
 use headwater_registry::{Registry, RegistryClient, RegistryError};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+const NODE_CLIENT: &str = "headwater-node";
 
 /// What a node runs and where it listens.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct NodeConfig {
     pub config_file: Option<PathBuf>,
     /// Settings of the broker as `KEY=VALUE`; they win over the file's.
     pub configs: Vec<String>,
+    /// TLS and SASL for `bootstrap`; with the embedded broker the node has its own way in.
+    pub security: Security,
 }
 
 impl NodeConfig {
@@ -105,7 +109,12 @@ impl Node {
             (Some(broker), _) => broker.bootstrap(),
             (None, bootstrap) => bootstrap.unwrap_or_default(),
         };
-        let client = Client::connect(ClientConfig::new(&kafka, "headwater-node")).await?;
+        let client = match broker.as_ref().and_then(Broker::internal) {
+            Some((address, user)) => ClientConfig::new(address, NODE_CLIENT)
+                .security(Security::scram(user.name, user.password.clone())),
+            None => ClientConfig::new(&kafka, NODE_CLIENT).security(config.security),
+        };
+        let client = Client::connect(client).await?;
         let registry = Registry::start(client.clone()).await?;
         let console = Console::new(client, RegistryClient::new(format!("http://{http}")));
         let app = Router::new()

@@ -210,7 +210,8 @@ async fn connect(config: &AppConfig) -> Result<Client, AppError> {
     let begun = Instant::now();
     let mut warned = false;
     loop {
-        match Client::connect(ClientConfig::new(&config.bootstrap, &config.client_id)).await {
+        let client = ClientConfig::new(&config.bootstrap, &config.client_id);
+        match Client::connect(client.security(config.security.clone())).await {
             Ok(client) => return Ok(client),
             Err(error) if error.is_retriable() && begun.elapsed() < CONNECT_PATIENCE => {
                 if !std::mem::replace(&mut warned, true) {

@@ -3,9 +3,10 @@
 //! Values come from the manifest's `[runtime]` table; environment variables win over it.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use headwater_client::Security;
 pub use headwater_control::Guarantee;
 use headwater_control::Manifest;
 
@@ -31,6 +32,8 @@ pub enum StateStore {
 pub struct AppConfig {
     /// `host:port` of any broker of the cluster.
     pub bootstrap: String,
+    /// TLS and SASL of the connections to it.
+    pub security: Security,
     /// Consumer group and prefix of internal topics; must equal the topology's.
     pub application_id: String,
     pub client_id: String,
@@ -85,6 +88,7 @@ impl AppConfig {
         Self {
             bootstrap: bootstrap.into(),
             client_id: application_id.clone(),
+            security: Security::default(),
             application_id,
             registry: DEFAULT_REGISTRY.to_owned(),
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
@@ -122,7 +126,7 @@ impl AppConfig {
     }
 
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
-    /// `HEADWATER_HTTP` and `HEADWATER_INSTANCE`.
+    /// `HEADWATER_HTTP` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` names.
     pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {
         Self::from_manifest_and(manifest, &|name| std::env::var(name).ok())
     }
@@ -142,6 +146,13 @@ impl AppConfig {
         let bootstrap = bootstrap.map_or_else(|| DEFAULT_BOOTSTRAP.to_owned(), |(value, _)| value);
         let mut config = Self::new(bootstrap, manifest.group_id());
         config.client_id = manifest.client_id().to_owned();
+        if let Some((file, origin)) = pick("HEADWATER_COMMAND_CONFIG", "command_config", &None) {
+            config.security = Security::load(Path::new(&file)).map_err(|error| ConfigError {
+                value: file,
+                origin,
+                reason: error.to_string(),
+            })?;
+        }
         if let Some((registry, _)) = pick("HEADWATER_REGISTRY", "registry", &settings.registry) {
             config.registry = registry;
         }

@@ -128,9 +128,11 @@ impl Entry {
         let own = set.then(|| synonym(&self.value, SET_AT_START));
         let all = own.into_iter().chain(self.default.as_deref().map(|value| synonym(value, DEFAULT)));
         let all: Vec<_> = if synonyms { all.collect() } else { Vec::new() };
+        let secret = self.kind == ConfigKind::Password;
         let response = DescribeConfigsResourceResult::default()
             .with_name(KafkaString::from_static(self.name))
-            .with_value(Some(self.value.into()))
+            .with_is_sensitive(secret)
+            .with_value((!secret).then(|| self.value.into()))
             .with_read_only(true)
             .with_config_source(source)
             .with_synonyms(all);

@@ -12,14 +12,9 @@ const SHARE_STATE: &str =
     "brokers keep share groups' state with each other by it; here the coordinator has it";
 const SHARE: &str = "share groups (KIP-932) are not served";
 const STREAMS: &str = "streams groups (KIP-1071) are not served; Kafka Streams uses the classic protocol";
-const NO_SASL: &str = "clients are not authenticated";
 
 /// APIs that are not in the table, and why.
 pub static ABSENT: &[(ApiKey, &str)] = &[
-    (ApiKey::SaslHandshake, NO_SASL),
-    (ApiKey::SaslAuthenticate, NO_SASL),
-    (ApiKey::DescribeUserScramCredentials, NO_SASL),
-    (ApiKey::AlterUserScramCredentials, NO_SASL),
     (ApiKey::Vote, ONE_NODE),
     (ApiKey::BeginQuorumEpoch, ONE_NODE),
     (ApiKey::EndQuorumEpoch, ONE_NODE),

@@ -26,6 +26,8 @@ mod quorum;
 mod quotas;
 mod replicas;
 mod rights;
+mod sasl;
+mod scram;
 mod skim;
 mod spending;
 mod telemetry;
@@ -50,9 +52,11 @@ use crate::engine::Unavailable;
 use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
 use crate::quota::Mute;
+use crate::security::Listener;
 
 pub use fetch::Sessions;
 pub use ledger::{ABSENT, NARROWER, ServedApi, served};
+pub use sasl::serve as authenticate;
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]
@@ -98,6 +102,8 @@ pub struct Call {
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<KafkaString>,
+    /// By which listener the client came.
+    pub listener: Arc<Listener>,
     /// Who the client has proved to be.
     pub principal: Arc<Principal>,
     /// Where the client came from.
@@ -131,7 +137,7 @@ impl Call {
 
     /// Host and port of the only node, as this client should know it.
     fn node(&self) -> (KafkaString, i32) {
-        let (host, port) = self.shared.advertised.to(self.local);
+        let (host, port) = self.listener.advertised.to(self.local);
         (host.into(), port)
     }
 
@@ -166,6 +172,8 @@ trait Untold: Sized {
 
 impl Untold for WriteTxnMarkersResponseData {}
 impl Untold for DescribeQuorumResponseData {}
+impl Untold for SaslHandshakeResponseData {}
+impl Untold for SaslAuthenticateResponseData {}
 
 macro_rules! served {
     ($request:ident, $handler:path) => {
@@ -252,6 +260,10 @@ pub static APIS: &[Api] = table! {
     GetTelemetrySubscriptions 0..=0 GetTelemetrySubscriptionsRequestData => telemetry::subscriptions;
     PushTelemetry 0..=0 PushTelemetryRequestData => telemetry::push;
     ListConfigResources 0..=1 ListConfigResourcesRequestData => config_resources::list;
+    SaslHandshake 0..=1 SaslHandshakeRequestData => sasl::out_of_place_handshake;
+    SaslAuthenticate 0..=2 SaslAuthenticateRequestData => sasl::out_of_place;
+    DescribeUserScramCredentials 0..=0 DescribeUserScramCredentialsRequestData => scram::describe;
+    AlterUserScramCredentials 0..=0 AlterUserScramCredentialsRequestData => scram::alter;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;
     DescribeAcls 1..=3 DescribeAclsRequestData => acls::describe;
     CreateAcls 1..=3 CreateAclsRequestData => acls::create;

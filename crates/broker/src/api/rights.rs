@@ -126,6 +126,9 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     DescribeQuorum: DESCRIBE_CLUSTER;
     UpdateFeatures: ALTER_CLUSTER;
     ListConfigResources: DESCRIBE_CLUSTER_CONFIGS;
+    // Credentials.
+    DescribeUserScramCredentials: DESCRIBE_CLUSTER;
+    AlterUserScramCredentials: ALTER_CLUSTER;
     // Access rules.
     DescribeAcls: DESCRIBE_CLUSTER;
     CreateAcls: ALTER_CLUSTER;
@@ -137,6 +140,8 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     // Nothing, and why.
     -
     ApiVersions "it is asked before anybody has said who they are";
+    SaslHandshake "it is how a client says who it is";
+    SaslAuthenticate "it is how a client says who it is";
     GetTelemetrySubscriptions "a client asks what it should send of itself";
     PushTelemetry "a client tells of itself, and nothing is kept";
     CreateDelegationToken "tokens are disabled for everybody";

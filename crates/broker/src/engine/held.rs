@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::{Answer, Cleaned, Deleted, Marked, Produced, Unavailable};
 use crate::catalog::Change;
 use crate::rules::RuleChange;
+use crate::security::CredentialChange;
 
 /// A reply that is decided and not yet true.
 pub enum Reply {
@@ -49,6 +50,7 @@ pub struct Held {
     pub touched: Vec<PartitionId>,
     pub changes: Vec<Change>,
     pub rules: Vec<RuleChange>,
+    pub credentials: Vec<CredentialChange>,
     /// The commit holds a snapshot of the state, so what is below the one before, which is here, may go.
     pub snapshot: Option<Offset>,
 }

@@ -31,6 +31,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::mirror::{Home, LogDisk};
 use crate::rules::Rules;
+use crate::security::Credentials;
 use crate::waiters::Waiters;
 use crate::{Config, StartError};
 use disk::DiskActivity;
@@ -161,6 +162,7 @@ pub struct Started {
 #[derive(Clone, Default)]
 pub struct Published {
     pub catalog: Arc<Catalog>,
+    pub credentials: Arc<Credentials>,
     pub rules: Arc<Rules>,
     pub waiters: Arc<Waiters>,
 }
@@ -179,6 +181,7 @@ pub fn start(
     let (chores, tidying) = disk::start_chores(commands.clone())?;
     let wiring = worker::Wiring {
         catalog: published.catalog,
+        credentials: published.credentials,
         rules: published.rules,
         waiters: published.waiters,
         jobs: disk::start_commits(commands.clone(), Arc::clone(&activity))?,

@@ -13,6 +13,7 @@ use super::{Batch, Marker, Produce, Produced, Refusal};
 use crate::catalog::Change;
 use crate::clock;
 use crate::rules::RuleChange;
+use crate::security::CredentialChange;
 
 impl Worker {
     /// Stages everything a call decided; its replies wait for all of it.
@@ -57,6 +58,13 @@ impl Worker {
             StateRecord::Acl(acl) => self.staged.rules.push(RuleChange::Put(acl.0.clone())),
             StateRecord::AclDeleted(acl) => self.staged.rules.push(RuleChange::Remove(acl.0.clone())),
             StateRecord::Quota(record) => self.staged.rules.push(RuleChange::Quota(record.clone())),
+            StateRecord::ScramCredential(record) => {
+                self.staged.credentials.push(CredentialChange::Put(record.clone()));
+            }
+            StateRecord::ScramCredentialDeleted { user, mechanism } => {
+                let gone = CredentialChange::Remove { user: user.clone(), mechanism: *mechanism };
+                self.staged.credentials.push(gone);
+            }
             _ => {}
         }
         count(&mut self.partitions, record);

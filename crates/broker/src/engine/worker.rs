@@ -21,6 +21,7 @@ use crate::cleaner::BELIEVED_JUMP_MS;
 use crate::clock::Clock;
 use crate::mirror::{Home, LogDisk};
 use crate::rules::{RuleChange, Rules};
+use crate::security::{CredentialChange, Credentials};
 use crate::waiters::Waiters;
 use crate::{Config, CoordinatorSettings, StartError};
 
@@ -31,6 +32,7 @@ pub struct Worker {
     pub(super) clock: Clock,
     catalog: Arc<Catalog>,
     rules: Arc<Rules>,
+    credentials: Arc<Credentials>,
     waiters: Arc<Waiters>,
     jobs: Jobs,
     chores: Chores,
@@ -50,6 +52,7 @@ pub struct Worker {
 pub struct Wiring {
     pub catalog: Arc<Catalog>,
     pub rules: Arc<Rules>,
+    pub credentials: Arc<Credentials>,
     pub waiters: Arc<Waiters>,
     pub jobs: Jobs,
     pub chores: Chores,
@@ -59,7 +62,7 @@ pub struct Wiring {
 
 impl Worker {
     pub fn open(config: &Config, home: &Home, clock: Clock, wiring: Wiring) -> Result<Self, StartError> {
-        let Wiring { catalog, rules, waiters, jobs, chores, store, fenced } = wiring;
+        let Wiring { catalog, credentials, rules, waiters, jobs, chores, store, fenced } = wiring;
         let log = open_log(home, config, store)?;
         let jump = if log.time() > 0 { clock.now() - log.time() } else { 0 };
         let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;
@@ -82,6 +85,7 @@ impl Worker {
         catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
         let acls = coordinator.acls().cloned().map(RuleChange::Put);
         rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).collect());
+        credentials.apply(coordinator.scram_credentials().cloned().map(CredentialChange::Put));
         Ok(Self {
             log,
             coordinator,
@@ -89,6 +93,7 @@ impl Worker {
             clock,
             catalog,
             rules,
+            credentials,
             waiters,
             jobs,
             chores,
@@ -228,6 +233,7 @@ impl Worker {
         let Some(held) = self.in_flight.take() else { return };
         self.catalog.apply(held.changes);
         self.rules.apply(held.rules);
+        self.credentials.apply(held.credentials);
         held.replies.into_iter().for_each(Reply::send);
         self.waiters.wake(&held.touched);
         if let Some(first) = held.snapshot

@@ -73,11 +73,11 @@ fn answers(file: &Arc<LogFile>) -> Vec<Outgoing> {
     answers
 }
 
-async fn sockets() -> (OwnedWriteHalf, TcpStream) {
+async fn sockets() -> (Writing, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (client, server) =
         tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-    (server.unwrap().0.into_split().1, client.unwrap())
+    (headwater_security::Stream::Plain(server.unwrap().0).into_split().1, client.unwrap())
 }
 
 async fn check(mut wire: impl Wire, mut other: impl tokio::io::AsyncRead + Unpin) {

@@ -36,7 +36,12 @@ async fn a_stranger_is_refused_by_every_api() {
     let mut raw = Raw::connect(&broker).await;
     let offered = raw.call(&ApiVersionsRequestData::default(), 3).await;
     let offered: BTreeSet<i16> = offered.api_keys.iter().map(|key| key.api_key).collect();
-    let mut stranger = Stranger { raw, called: BTreeSet::from([ApiKey::ApiVersions as i16]) };
+    let mut stranger = Stranger {
+        raw,
+        called: BTreeSet::from(
+            [ApiKey::ApiVersions, ApiKey::SaslHandshake, ApiKey::SaslAuthenticate].map(|key| key as i16),
+        ),
+    };
     records(&mut stranger).await;
     topics(&mut stranger).await;
     configs(&mut stranger).await;
@@ -204,6 +209,12 @@ async fn cluster(stranger: &mut Stranger) {
     stranger.gets(DescribeQuorumRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
     stranger.gets(UpdateFeaturesRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
     stranger.gets(ListConfigResourcesRequestData::default(), 1, &[CLUSTER], |a| vec![a.error_code]).await;
+    let describe = DescribeUserScramCredentialsRequestData::default().with_users(None);
+    stranger.gets(describe, 0, &[CLUSTER], |a| vec![a.error_code]).await;
+    use headwater_wire::messages::alter_user_scram_credentials_request::ScramCredentialDeletion;
+    let deletion = ScramCredentialDeletion::default().with_name(named("root")).with_mechanism(1);
+    let alter = AlterUserScramCredentialsRequestData::default().with_deletions(vec![deletion]);
+    stranger.gets(alter, 0, &[CLUSTER], |a| vec![a.results[0].error_code]).await;
     stranger.gets(GetTelemetrySubscriptionsRequestData::default(), 0, &[0], |a| vec![a.error_code]).await;
     stranger.gets(PushTelemetryRequestData::default(), 0, &[], |_| Vec::new()).await;
     let disabled = &[DISABLED];

@@ -75,6 +75,10 @@ messages! {
     DescribeCluster DescribeClusterRequestData DescribeClusterResponseData;
     DescribeTransactions DescribeTransactionsRequestData DescribeTransactionsResponseData;
     ListTransactions ListTransactionsRequestData ListTransactionsResponseData;
+    SaslHandshake SaslHandshakeRequestData SaslHandshakeResponseData;
+    SaslAuthenticate SaslAuthenticateRequestData SaslAuthenticateResponseData;
+    DescribeUserScramCredentials DescribeUserScramCredentialsRequestData DescribeUserScramCredentialsResponseData;
+    AlterUserScramCredentials AlterUserScramCredentialsRequestData AlterUserScramCredentialsResponseData;
     DescribeTopicPartitions DescribeTopicPartitionsRequestData DescribeTopicPartitionsResponseData;
     DescribeAcls DescribeAclsRequestData DescribeAclsResponseData;
     CreateAcls CreateAclsRequestData CreateAclsResponseData;

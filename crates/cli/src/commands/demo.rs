@@ -45,6 +45,7 @@ impl Demo {
             data_dir: self.data_dir,
             kill_every: self.kill_every,
             bootstrap: common.bootstrap.clone(),
+            security: common.security()?,
             span: self.until.unwrap_or(Span::YEAR),
             executable: std::env::current_exe()?,
         };

@@ -13,6 +13,7 @@ pub mod tail;
 pub mod topic;
 pub mod transaction;
 pub mod up;
+pub mod user;
 
 use headwater_client::{Client, ClientConfig};
 
@@ -21,7 +22,8 @@ use crate::output::Failure;
 
 /// A client of the cluster that `--bootstrap` names.
 pub async fn connect(common: &Common) -> Result<Client, Failure> {
-    Ok(Client::connect(ClientConfig::new(common.bootstrap(), "headwater-cli")).await?)
+    let config = ClientConfig::new(common.bootstrap(), "headwater-cli").security(common.security()?);
+    Ok(Client::connect(config).await?)
 }
 
 /// "There is no …, did you mean …?"

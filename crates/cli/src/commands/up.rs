@@ -16,7 +16,7 @@ pub struct Up {
     /// Where the log lives [default: headwater in the user's data directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Kafka listener; port 0 takes a free one
+    /// Kafka listener, unless the setting `listeners` names others; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
     /// Registry, API and console; port 0 takes a free one
@@ -25,6 +25,9 @@ pub struct Up {
     /// Partitions of a topic that is created by using it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     default_partitions: i32,
+    /// Let other machines in without TLS or authentication, where a listener is open to them
+    #[arg(long)]
+    insecure: bool,
     /// A setting of the broker, by Kafka's key: log.retention.check.interval.ms=60000; may be repeated
     #[arg(long = "config", value_name = "KEY=VALUE")]
     configs: Vec<String>,
@@ -34,13 +37,14 @@ pub struct Up {
 }
 
 impl Up {
-    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+    pub async fn run(mut self, common: &Common) -> Result<ExitCode, Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let data_dir = match self.data_dir {
             Some(dir) => dir,
             None => default_data_dir()?,
         };
+        self.configs.extend(self.insecure.then(|| "headwater.insecure=true".to_owned()));
         let config = NodeConfig {
             data_dir: data_dir.clone(),
             kafka: self.listen,
@@ -49,6 +53,7 @@ impl Up {
             default_partitions: self.default_partitions,
             config_file: self.config_file,
             configs: self.configs,
+            security: common.security()?,
         };
         let node = tokio::select! {
             node = Node::start(config) => node?,

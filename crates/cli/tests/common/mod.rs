@@ -42,6 +42,15 @@ impl Node {
         Self::wait(command)
     }
 
+    /// As [`Self::start_with`], with arguments that stand after the others.
+    pub fn start_with_arguments(command: &mut Command, more: &[&str]) -> Self {
+        Self::start_on_with(command, "127.0.0.1:0", more)
+    }
+
+    pub fn start_on_with(command: &mut Command, listen: &str, more: &[&str]) -> Self {
+        Self::wait(command.args(up(listen)).args(more))
+    }
+
     fn wait(command: &mut Command) -> Self {
         let mut child = command
             .env_remove("HEADWATER_BOOTSTRAP")

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use headwater_coordinator::{Client, NewTopic, QuotaAlteration, Request, Response};
 use headwater_model::Principal;
 use headwater_model::acl::{AclBinding, Operation, PatternType, Permission, ResourceType, WILDCARD};
+use headwater_security::SecurityProtocol;
 use headwater_wire::messages::*;
 use headwater_wire::{ApiKey, BatchBuilder, Compression, KafkaString};
 
@@ -14,16 +15,18 @@ use super::super::{Call, find};
 use crate::Config;
 use crate::advertised::Advertised;
 use crate::authorizer::AuthorizerConfig;
-use crate::broker::{Opened, Shared, open};
+use crate::broker::{Running, Shared, open};
 use crate::outgoing::gather;
 use crate::quota::{Mute, QuotaConfig};
+use crate::security::{Authority, Credentials, Listener, ListenerConfig};
 
 const TOPIC: i16 = 29;
 const WITHOUT_HEAD: usize = 8;
 
 struct Bench {
     shared: Arc<Shared>,
-    opened: Opened,
+    running: Running,
+    listener: Arc<Listener>,
     _directory: tempfile::TempDir,
 }
 
@@ -40,8 +43,17 @@ impl Bench {
         let here: SocketAddr = "127.0.0.1:9092".parse().unwrap();
         let advertised = Advertised::new(None, here).unwrap();
         let runtime = tokio::runtime::Handle::current();
-        let (shared, opened) = open(config, advertised, runtime).unwrap();
-        let bench = Self { shared: Arc::new(shared), opened, _directory: directory };
+        let authority = Arc::new(Authority::new(&config.security, Arc::new(Credentials::default())).unwrap());
+        let plain = ListenerConfig {
+            name: "PLAINTEXT".to_owned(),
+            protocol: SecurityProtocol::Plaintext,
+            host: here.ip().to_string(),
+            port: here.port(),
+            advertised: None,
+        };
+        let listener = Arc::new(Listener::new(&plain, advertised, &authority).unwrap());
+        let (shared, running) = open(config, authority, runtime).unwrap();
+        let bench = Self { shared: Arc::new(shared), running, listener, _directory: directory };
         let new =
             NewTopic { name: "orders".into(), partitions: 1, replication_factor: -1, configs: Vec::new() };
         bench.ask(Request::CreateTopics { topics: vec![new], validate_only: false }).await;
@@ -72,6 +84,7 @@ impl Bench {
             version,
             correlation_id: 1,
             client_id: Some(KafkaString::from_static("same")),
+            listener: Arc::clone(&self.listener),
             principal: Arc::new(Principal::user(user)),
             peer: "127.0.0.1:40000".parse().unwrap(),
             local: "127.0.0.1:9092".parse().unwrap(),
@@ -98,7 +111,7 @@ impl Bench {
 
     async fn stop(self) {
         self.shared.engine.stop();
-        tokio::task::spawn_blocking(move || self.opened.thread.join().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || self.running.thread.join().unwrap()).await.unwrap();
     }
 }
 

@@ -1,0 +1,70 @@
+//! The sockets of a starting broker: each listener bound, with its TLS loaded and its address known.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use headwater_security::SecurityProtocol;
+use tokio::net::{TcpListener, lookup_host};
+
+use crate::advertised::Advertised;
+use crate::security::{
+    Authority, Credentials, INTERNAL, InternalUser, Listener, ListenerConfig, SecurityError, configured,
+};
+use crate::{Config, StartError};
+
+pub struct Opened {
+    pub sockets: Vec<(TcpListener, Arc<Listener>)>,
+    /// What clients connect to: the first listener.
+    pub bootstrap: String,
+    pub internal: Option<(String, InternalUser)>,
+    pub authority: Arc<Authority>,
+}
+
+/// Binds all listeners, and one more for this process alone where it matters who somebody is.
+pub async fn open(config: &Config, credentials: Arc<Credentials>) -> Result<Opened, StartError> {
+    let wanted = configured(config).map_err(SecurityError::from)?;
+    let authority = Arc::new(Authority::new(&config.security, credentials)?);
+    let mut sockets = Vec::with_capacity(wanted.len() + 1);
+    for one in &wanted {
+        let (socket, advertised) = bind(one).await?;
+        sockets.push((socket, Arc::new(Listener::new(one, advertised, &authority)?)));
+    }
+    let bootstrap = sockets.first().map_or_else(String::new, |(_, first)| first.advertised.bootstrap());
+    let mut internal = None;
+    let guarded = wanted.iter().any(|one| one.protocol != SecurityProtocol::Plaintext);
+    if guarded || config.authorizer.enabled {
+        let own = internal_listener();
+        let (socket, advertised) = bind(&own).await?;
+        internal = Some((advertised.bootstrap(), authority.make_internal_user()?));
+        sockets.push((socket, Arc::new(Listener::new(&own, advertised, &authority)?)));
+    }
+    Ok(Opened { sockets, bootstrap, internal, authority })
+}
+
+/// Any program of this machine can connect to it, and needs a password that only this process has.
+fn internal_listener() -> ListenerConfig {
+    ListenerConfig {
+        name: INTERNAL.to_owned(),
+        protocol: SecurityProtocol::SaslPlaintext,
+        host: Ipv4Addr::LOCALHOST.to_string(),
+        port: 0,
+        advertised: None,
+    }
+}
+
+async fn bind(config: &ListenerConfig) -> Result<(TcpListener, Advertised), StartError> {
+    let address = address(config).await?;
+    let socket = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::AddressInUse { address },
+        _ => StartError::Listen { address, source },
+    })?;
+    let bound = socket.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    Ok((socket, Advertised::new(config.advertised.as_deref(), bound)?))
+}
+
+async fn address(config: &ListenerConfig) -> Result<SocketAddr, StartError> {
+    let unknown =
+        |reason: String| StartError::Host { name: config.name.clone(), address: config.address(), reason };
+    let mut found = lookup_host(config.address()).await.map_err(|error| unknown(error.to_string()))?;
+    found.next().ok_or_else(|| unknown("it has no address".to_owned()))
+}

@@ -1,0 +1,131 @@
+//! Where a connection to a SASL listener stands: which mechanism was agreed on, who the client is, until when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::Principal;
+use headwater_security::{Mechanism, ScramMechanism};
+use headwater_wire::ErrorCode;
+use tokio::time::Instant;
+
+use super::exchange::{Exchange, Proved, Refused};
+use super::{Authority, INTERNAL, INTERNAL_USER, Listener};
+
+/// What clients are told, whatever was wrong.
+pub const FAILED: &str = "authentication failed: the user, the password or the token is not accepted";
+
+pub struct Session {
+    authority: Arc<Authority>,
+    listener: Arc<Listener>,
+    exchange: Option<Exchange>,
+    /// SaslHandshake v0: tokens come as they are, without a request around them.
+    raw: bool,
+    proved: Option<(Mechanism, Arc<Principal>)>,
+    expires: Option<Instant>,
+}
+
+/// What an answer to a token says.
+pub struct Authenticated {
+    pub message: Vec<u8>,
+    /// How long the client may go on before it must authenticate again; zero for ever.
+    pub lifetime: Duration,
+}
+
+/// A token that is not accepted; the connection ends after the answer.
+#[derive(Debug)]
+pub struct Denied {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl Denied {
+    fn state(message: &str) -> Self {
+        Self { code: ErrorCode::IllegalSaslState, message: message.to_owned() }
+    }
+}
+
+impl Session {
+    pub fn new(authority: Arc<Authority>, listener: Arc<Listener>) -> Self {
+        Self { authority, listener, exchange: None, raw: false, proved: None, expires: None }
+    }
+
+    /// Who the client is, once it has proved it and the exchange is over.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.proved.as_ref().filter(|_| self.exchange.is_none()).map(|(_, principal)| principal)
+    }
+
+    pub fn is_raw(&self) -> bool {
+        self.raw && self.exchange.is_some()
+    }
+
+    /// KIP-368: what was proved is too old.
+    pub fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= Instant::now())
+    }
+
+    pub fn mechanisms(&self) -> &[Mechanism] {
+        &self.listener.mechanisms
+    }
+
+    /// Agrees on a mechanism; an error ends the connection.
+    pub fn agree(&mut self, mechanism: &str, raw: bool) -> Result<(), Denied> {
+        if self.exchange.is_some() {
+            return Err(Denied::state("SaslHandshake within an exchange"));
+        }
+        let wanted = Mechanism::parse(mechanism).filter(|wanted| self.mechanisms().contains(wanted));
+        let wanted = wanted.ok_or(Denied {
+            code: ErrorCode::UnsupportedSaslMechanism,
+            message: format!("the mechanism {mechanism} is not enabled here"),
+        })?;
+        self.raw = raw;
+        self.exchange = Some(Exchange::new(wanted));
+        Ok(())
+    }
+
+    pub async fn authenticate(&mut self, token: &[u8]) -> Result<Authenticated, Denied> {
+        let Some(exchange) = &mut self.exchange else {
+            return Err(Denied::state("SaslAuthenticate without SaslHandshake"));
+        };
+        let mechanism = exchange.mechanism();
+        let step = exchange.step(token, &self.authority).await;
+        let outcome = step.and_then(|step| {
+            let lifetime = step.proved.map(|proved| self.accept(mechanism, proved)).transpose()?;
+            Ok(Authenticated { message: step.message, lifetime: lifetime.unwrap_or_default() })
+        });
+        match outcome {
+            Ok(authenticated) => Ok(authenticated),
+            Err(refused) => {
+                tracing::warn!(
+                    listener = self.listener.name,
+                    mechanism = mechanism.name(),
+                    reason = %refused,
+                    "authentication failed"
+                );
+                tokio::time::sleep(self.authority.config.failed_authentication_delay).await;
+                Err(Denied { code: ErrorCode::SaslAuthenticationFailed, message: FAILED.to_owned() })
+            }
+        }
+    }
+
+    /// The node's own password is the only one of its user on the listener that is for it.
+    fn known_as(&self, mechanism: Mechanism, principal: Principal) -> Principal {
+        let is_node = self.listener.name == INTERNAL
+            && mechanism == Mechanism::Scram(ScramMechanism::Sha256)
+            && principal.name == INTERNAL_USER;
+        if is_node { super::node() } else { principal }
+    }
+
+    fn accept(&mut self, mechanism: Mechanism, proved: Proved) -> Result<Duration, Refused> {
+        let proved = Proved { principal: self.known_as(mechanism, proved.principal), ..proved };
+        let principal = match &self.proved {
+            None => Arc::new(proved.principal),
+            Some((before, known)) if *before == mechanism && **known == proved.principal => Arc::clone(known),
+            Some(_) => return Err(Refused::Changed),
+        };
+        let limit = [self.authority.config.max_reauth, proved.valid_for].into_iter().flatten().min();
+        self.exchange = None;
+        self.proved = Some((mechanism, principal));
+        self.expires = limit.map(|limit| Instant::now() + limit);
+        Ok(limit.unwrap_or_default())
+    }
+}

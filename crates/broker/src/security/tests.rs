@@ -1,0 +1,79 @@
+use std::path::Path;
+
+use headwater_security::rustls::ClientConfig as TlsClient;
+use headwater_security::rustls::pki_types::ServerName;
+use headwater_security::{Identity, TlsConnector, provider, trust};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+use super::*;
+
+fn issue(directory: &Path, ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> std::path::PathBuf {
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "Example");
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &**ca).unwrap();
+    let file = directory.join(format!("{name}.pem"));
+    std::fs::write(&file, key.serialize_pem() + &certificate.pem()).unwrap();
+    file
+}
+
+/// Whom a listener takes a client for that shows the certificate of `Billing`, or none.
+async fn principal(rules: &str, shows: bool) -> Principal {
+    let dir = tempfile::tempdir().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let authorities = rcgen::Certificate::pem(ca.as_ref());
+    let mut config = SecurityConfig::default();
+    config.put("ssl.keystore.location", issue(dir.path(), &ca, "server").display().to_string());
+    config.put("ssl.truststore.certificates", authorities.clone());
+    config.put("ssl.client.auth", "requested".to_owned());
+    config.put("ssl.principal.mapping.rules", rules.to_owned());
+    let authority = Authority::new(&config, Arc::default()).unwrap();
+    let of = ListenerConfig {
+        name: "SSL".to_owned(),
+        protocol: SecurityProtocol::Ssl,
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+        advertised: None,
+    };
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let listener = Listener::new(&of, Advertised::new(None, address).unwrap(), &authority).unwrap();
+    let client = TlsClient::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(trust("ca", authorities.as_bytes()).unwrap());
+    let client = match shows {
+        false => client.with_no_client_auth(),
+        true => {
+            let pem = std::fs::read(issue(dir.path(), &ca, "Billing")).unwrap();
+            let identity = Identity::read(("client", &pem), ("client", &pem)).unwrap();
+            client.with_client_auth_cert(identity.chain, identity.key).unwrap()
+        }
+    };
+    let connecting = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
+        // Until the other side has seen all there is to see.
+        let _ = stream.read_u8().await;
+    };
+    let accepting = async {
+        let (stream, _) = socket.accept().await.unwrap();
+        listener.secure(stream).await.unwrap().1
+    };
+    tokio::join!(connecting, accepting).1
+}
+
+#[tokio::test]
+async fn a_client_is_who_its_certificate_says_by_the_rules() {
+    assert_eq!(principal("", true).await, Principal::user("CN=Billing,O=Example"));
+    assert_eq!(principal("RULE:^CN=(.*?),.*$/$1/L", true).await, Principal::user("billing"));
+    assert_eq!(principal("RULE:^CN=other$/x/", true).await, Principal::anonymous());
+    assert_eq!(principal("", false).await, Principal::anonymous());
+}

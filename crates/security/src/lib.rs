@@ -1,0 +1,24 @@
+//! Who is at the other end: what the broker and our client both need for TLS and SASL.
+//!
+//! Owns Kafka's security protocols, PEM material, connections with and without TLS, and SCRAM's arithmetic from
+//! both sides. Refuses decisions: which listener wants what is the broker's, which server is asked is the client's.
+//!
+//! Invariant: a secret is never in what `Debug` or an error shows.
+
+mod jaas;
+mod pem;
+mod properties;
+mod protocol;
+pub mod scram;
+mod secret;
+mod stream;
+
+pub use jaas::{JaasError, Login};
+pub use pem::{Certificates, Identity, PemError, provider, trust};
+pub use properties::{PropertiesError, lines};
+pub use protocol::{Mechanism, SecurityProtocol};
+pub use rustls;
+pub use scram::{ScramCredential, ScramMechanism};
+pub use secret::{Secret, SecretError, random_bytes, random_text, same};
+pub use stream::{Reading, Stream, Writing};
+pub use tokio_rustls::{TlsAcceptor, TlsConnector};
