@@ -41,6 +41,22 @@ fn the_example_of_the_rfc_comes_out_as_written() {
     proved.verify(&last).unwrap();
 }
 
+/// As librdkafka 2.0 does.
+#[test]
+fn a_client_may_repeat_its_own_part_of_the_nonce() {
+    let mechanism = ScramMechanism::Sha256;
+    let salted = mechanism.salted_password("pencil", b"salt", ITERATIONS);
+    let credential = ScramCredential::of_salted(mechanism, &salted, b"salt", ITERATIONS.get());
+    let first = ClientFirst::parse(b"n,,n=user,r=client").unwrap();
+    let (server, challenge) = ScramServer::challenge(mechanism, &first, credential.clone(), "server");
+    let unproved = "c=biws,r=clientclientserver";
+    let signed = format!("n=user,r=client,{},{unproved}", String::from_utf8(challenge).unwrap());
+    let signature = mechanism.sign(&credential.stored_key, signed.as_bytes());
+    let proof = message::xor(&mechanism.sign(&salted, b"Client Key"), &signature);
+    let last = format!("{unproved},p={}", message::encode(&proof));
+    assert!(server.finish(last.as_bytes()).is_ok());
+}
+
 #[test]
 fn a_proof_of_another_exchange_is_refused() {
     let mechanism = ScramMechanism::Sha256;
