@@ -171,6 +171,13 @@ async fn every_api_answers_in_every_version_it_offers() {
         DescribeTransactionsRequestData, |_v| DescribeTransactionsRequestData::default()
             .with_transactional_ids(vec![t(), g()]);
         ListTransactionsRequestData, |_v| ListTransactionsRequestData::default();
+        SaslHandshakeRequestData, |_v| SaslHandshakeRequestData::default()
+            .with_mechanism(KafkaString::from_static("PLAIN"));
+        SaslAuthenticateRequestData, |_v| SaslAuthenticateRequestData::default();
+        DescribeUserScramCredentialsRequestData, |_v| DescribeUserScramCredentialsRequestData::default()
+            .with_users(None);
+        AlterUserScramCredentialsRequestData, |_v| AlterUserScramCredentialsRequestData::default()
+            .with_deletions(vec![ScramCredentialDeletion::default().with_name(t()).with_mechanism(1)]);
         DescribeTopicPartitionsRequestData, |_v| DescribeTopicPartitionsRequestData::default()
             .with_response_partition_limit(2000);
         WriteTxnMarkersRequestData, |_v| WriteTxnMarkersRequestData::default().with_markers(vec![
