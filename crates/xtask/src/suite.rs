@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::kafka;
 
+/// A red run must be our change; other seeds are for `cargo xtask faults log`.
+const FAULTS_SEED: &str = "99";
 /// Client libraries that are not ours; versions pinned so that a red run is our change.
 const FOREIGN_CLIENTS: [&str; 2] = ["kafka-python==3.0.12", "confluent-kafka==2.16.1"];
 
@@ -56,6 +58,10 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         arguments.push(filter);
     }
     let tested = cargo(&arguments, &environment);
+    let tested = match filter {
+        None => tested.and_then(|()| faults(ci)),
+        Some(_) => tested,
+    };
     kafka::stop(&kafka_dir)?;
     if tested.is_ok() {
         let _ = std::fs::remove_dir_all(&kafka_dir);
@@ -63,6 +69,28 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         eprintln!("xtask: Apache Kafka's log of this run is in {}", kafka_dir.display());
     }
     tested
+}
+
+/// One seed of the faults that are put to a real node (docs/reliability.md), in the build the tests made.
+fn faults(ci: bool) -> Result<()> {
+    let missing = ["strace", "mkfs.xfs"].into_iter().find(|program| which(program).is_none());
+    if let Some(program) = missing {
+        let line = format!("{program} is not installed (Debian: apt-get install strace xfsprogs)");
+        if ci {
+            bail!("{line}");
+        }
+        eprintln!("skipped: cargo xtask faults log: {line}");
+        return Ok(());
+    }
+    let built = std::env::current_exe()?.parent().map(Path::to_owned).context("xtask has no directory")?;
+    let (harness, headwater) = (built.join("headwater-faults"), built.join("headwater"));
+    eprintln!("xtask: {} log --seed {FAULTS_SEED}", harness.display());
+    let mut command = Command::new(harness);
+    command.args(["log", "--seed", FAULTS_SEED, "--headwater"]).arg(headwater);
+    match command.status().context("running headwater-faults")?.success() {
+        true => Ok(()),
+        false => bail!("a promise of the log was broken; the lines above name the seed and the fault"),
+    }
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Result<()> {
