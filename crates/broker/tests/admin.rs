@@ -264,7 +264,7 @@ async fn resources_that_nothing_is_set_on_are_described_as_empty() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    for (kind, name) in [(4, ""), (8, "1"), (16, "subscription"), (32, "group")] {
+    for (kind, name) in [(4, ""), (8, "1"), (16, "subscription")] {
         let described = configs(&mut raw, kind, name).await;
         assert_eq!((described.error_code, described.configs.len()), (0, 0), "{kind} {name}");
     }
