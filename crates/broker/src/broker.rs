@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
 
 use crate::advertised::Advertised;
-use crate::api::Sessions;
+use crate::api::{Sessions, ShareSessions};
 use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
@@ -40,6 +40,7 @@ pub struct Shared {
     /// In KiB.
     pub request_memory: Arc<Semaphore>,
     pub fetch_sessions: Sessions,
+    pub share_sessions: ShareSessions,
 }
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
@@ -143,6 +144,7 @@ fn open(
     let shared = Shared {
         request_memory: memory(config.request_memory()),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
+        share_sessions: ShareSessions::default(),
         connections: Arc::new(Semaphore::new(config.max_connections)),
         clock,
         alive: started.alive,

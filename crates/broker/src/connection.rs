@@ -86,6 +86,7 @@ pub async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, sto
             false => tracing::debug!(%peer, reason = %ended, "connection closed"),
         }
     }
+    api::hang_up(&connection.shared, peer, local);
 }
 
 /// Answers that are ready, and what ended the connection after them.

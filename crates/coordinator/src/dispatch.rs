@@ -42,6 +42,10 @@ impl Coordinator {
                         Response::JoinGroup(JoinedGroup::refused(String::new(), Error::InvalidGroupId)),
                     );
                 }
+                if self.shares.has(&id) {
+                    let refused = JoinedGroup::refused(join.member_id, Error::InconsistentGroupProtocol);
+                    return self.cx.reply(ticket, Response::JoinGroup(refused));
+                }
                 let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(&id));
                 group.join(cx, ticket, client, join);
                 return self.watch_group(&id);
@@ -119,6 +123,7 @@ impl Coordinator {
             Request::ListTransactions(filter) => {
                 Response::ListTransactions(self.transactions.list(self.cx.now, &filter))
             }
+            Request::Share(request) => self.share(client, request),
         };
         self.cx.reply(ticket, response);
     }
@@ -147,6 +152,7 @@ impl Coordinator {
     pub(crate) fn forget_topic(&mut self, name: &str, id: &TopicId) {
         self.topics.remove(name);
         self.offsets.remove_topic(name);
+        self.shares.forget_topic(id);
         self.transactions.forget_topic(id);
     }
 
@@ -163,7 +169,8 @@ impl Coordinator {
         let alone = self.offsets.groups().filter(|id| !self.groups.contains_key(*id));
         let mut groups: Vec<_> = self.groups.values().map(Group::listing).collect();
         groups.extend(alone.map(|id| Group::new(id).listing()));
-        groups.retain(|group| any(states, group.state) && any(types, "classic"));
+        groups.extend(self.shares.list());
+        groups.retain(|group| any(states, group.state) && any(types, group.group_type));
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
         groups
     }
@@ -181,6 +188,9 @@ impl Coordinator {
     }
 
     fn delete_group(&mut self, id: &str) -> Result<(), Error> {
+        if self.shares.has(id) {
+            return self.shares.delete(&mut self.cx, id);
+        }
         match self.groups.get(id) {
             Some(group) if !group.is_empty() => return Err(Error::NonEmptyGroup),
             None if !self.offsets.knows(id) => return Err(Error::GroupIdNotFound),

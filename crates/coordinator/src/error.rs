@@ -66,6 +66,10 @@ pub enum Error {
     UnknownTopicId,
     #[error("no transaction has this transactional id")]
     TransactionalIdNotFound,
+    #[error("the member's epoch is not the coordinator's: join the group again with epoch 0")]
+    FencedMemberEpoch,
+    #[error("the member does not hold these records: their lock ended, or they were never acquired")]
+    InvalidRecordState,
 }
 
 impl Error {
@@ -101,6 +105,8 @@ impl Error {
             Error::ProducerFenced => 90,
             Error::UnknownTopicId => 100,
             Error::TransactionalIdNotFound => 105,
+            Error::FencedMemberEpoch => 110,
+            Error::InvalidRecordState => 121,
         }
     }
 }

@@ -16,6 +16,7 @@ mod records;
 mod request;
 mod response;
 mod settings;
+mod share;
 mod timers;
 mod topics;
 mod transaction;
@@ -30,11 +31,13 @@ pub use records::*;
 pub use request::*;
 pub use response::*;
 pub use settings::Settings;
+pub use share::*;
 pub use topics::is_internal;
 
 use context::Context;
 use group::Group;
 use offsets::Offsets;
+use share::Shares;
 use timers::{Alarm, Timers};
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
@@ -46,6 +49,8 @@ pub enum Effect {
     Append(StateRecord),
     /// Write a control batch to each partition.
     Markers { partitions: Vec<TopicPartitionId>, producer_id: i64, producer_epoch: i16, commit: bool },
+    /// Somebody may get records of this partition in a share group; at once, not with the commit.
+    Wake(TopicPartitionId),
     /// Answer the request that came with this ticket.
     Reply { ticket: u64, response: Response },
 }
@@ -56,6 +61,7 @@ pub struct Coordinator {
     cx: Context,
     topics: Topics,
     groups: BTreeMap<String, Group>,
+    shares: Shares,
     offsets: Offsets,
     transactions: Transactions,
     timers: Timers,
@@ -67,6 +73,7 @@ impl Coordinator {
             cx: Context::new(settings),
             topics: Topics::default(),
             groups: BTreeMap::new(),
+            shares: Shares::default(),
             offsets: Offsets::default(),
             transactions: Transactions::default(),
             timers: Timers::default(),
@@ -98,6 +105,7 @@ impl Coordinator {
                     self.expire_offsets(&id);
                     self.watch_group(&id);
                 }
+                Alarm::ShareGroup(id) => self.expire_share_group(&id),
                 Alarm::Transaction(id) => {
                     self.transactions.expire(&mut self.cx, &id);
                     self.settle_offsets(&id);
@@ -157,6 +165,11 @@ impl Coordinator {
                 self.transactions.remove(&transactional_id);
                 self.watch_transaction(&transactional_id);
             }
+            StateRecord::Share(record) => {
+                let group_id = record.group_id().to_owned();
+                self.shares.apply(record, &self.cx.settings.share, now);
+                self.watch_share_group(&group_id);
+            }
         }
     }
 
@@ -164,6 +177,7 @@ impl Coordinator {
     pub fn snapshot(&self) -> Vec<StateRecord> {
         let topics = self.topics.iter().cloned().map(StateRecord::Topic);
         let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
+        let groups = groups.chain(self.shares.snapshot());
         topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot()).collect()
     }
 

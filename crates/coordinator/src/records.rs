@@ -10,6 +10,8 @@ use headwater_model::{Offset, TimestampMs};
 use serde::{Deserialize, Serialize};
 use thiserror::Error as ThisError;
 
+use crate::share::ShareRecord;
+
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
 
@@ -56,6 +58,7 @@ pub enum StateRecord {
     TransactionDeleted {
         transactional_id: String,
     },
+    Share(ShareRecord),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

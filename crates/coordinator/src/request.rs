@@ -9,6 +9,7 @@ use bytes::Bytes;
 use headwater_model::{Offset, Principal, TopicPartition};
 
 use crate::records::TopicId;
+use crate::share::ShareRequest;
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,6 +71,7 @@ pub enum Request {
     EndTxn(EndTxn),
     DescribeTransactions(Vec<String>),
     ListTransactions(ListTransactions),
+    Share(ShareRequest),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

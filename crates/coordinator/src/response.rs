@@ -6,6 +6,7 @@ use headwater_model::{Offset, TimestampMs, TopicPartition};
 use crate::configs::ConfigKind;
 use crate::error::{Error, Failure};
 use crate::records::TopicId;
+use crate::share::ShareResponse;
 
 /// The answer to the [`crate::Request`] variant of the same name.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +41,7 @@ pub enum Response {
     EndTxn(Result<ProducerIdentity, Error>),
     DescribeTransactions(Vec<DescribedTransaction>),
     ListTransactions(Vec<TransactionListing>),
+    Share(ShareResponse),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).
@@ -150,6 +152,8 @@ pub struct LeftMember {
 pub struct GroupListing {
     pub group_id: String,
     pub protocol_type: String,
+    /// Kafka's names in lower case: `classic`, `share`.
+    pub group_type: &'static str,
     /// Kafka's names: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`.
     pub state: &'static str,
 }

@@ -1,5 +1,7 @@
 //! The limits and defaults of the coordinator, named after the broker properties they stand for.
 
+use crate::share::ShareDefaults;
+
 /// What bounds the coordinator; all times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -27,6 +29,7 @@ pub struct Settings {
     pub max_transaction_timeout_ms: i32,
     /// `transactional.id.expiration.ms`: how long an idle transactional id is remembered; `None` keeps it.
     pub transactional_id_expiration_ms: Option<i64>,
+    pub share: ShareDefaults,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             offsets_retention_ms: Some(WEEK),
             max_transaction_timeout_ms: 900_000,
             transactional_id_expiration_ms: Some(WEEK),
+            share: ShareDefaults::default(),
         }
     }
 }

@@ -20,13 +20,15 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::{Call, CallError, optional, text, texts};
+use super::{Call, CallError, optional, share, text, texts};
 use crate::{BROKER_SETTINGS, Config, NODE_ID};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 const SET_ON_TOPIC: i8 = 1;
 const SET_AT_START: i8 = 4;
+const SET_ON_GROUP: i8 = 8;
 const DEFAULT: i8 = 5;
 
 /// Where a value of a topic comes from, as `config_source`.
@@ -43,6 +45,7 @@ pub async fn describe(
     for resource in request.resources {
         results.push(match resource.resource_type {
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
+            GROUP => of_group(call, resource, request.include_synonyms, documented).await?,
             BROKER => of_broker(&call.shared.config, resource),
             other => DescribeConfigsResult::default()
                 .with_resource_type(other)
@@ -55,7 +58,7 @@ pub async fn describe(
 }
 
 fn unknown_resource(kind: i8) -> String {
-    format!("resources of type {kind} have no configuration here: use 2 (topic) or 4 (broker)")
+    format!("resources of type {kind} have no configuration here: use 2 (topic), 4 (broker) or 32 (group)")
 }
 
 async fn of_topic(
@@ -75,7 +78,9 @@ async fn of_topic(
         DescribeConfigsResult::default().with_resource_type(TOPIC).with_resource_name(topic.into());
     Ok(match result {
         Ok(entries) => {
-            let shown = |entry: &ConfigEntry| described_entry(entry, synonyms, documented, call.version);
+            let shown = |entry: &ConfigEntry| {
+                described_entry(entry, SET_ON_TOPIC, (synonyms, documented), call.version)
+            };
             response.with_configs(entries.iter().map(shown).collect())
         }
         Err(failure) => {
@@ -84,10 +89,27 @@ async fn of_topic(
     })
 }
 
-fn described_entry(
-    entry: &ConfigEntry,
+async fn of_group(
+    call: &Call,
+    resource: DescribeConfigsResource,
     synonyms: bool,
     documented: bool,
+) -> Result<DescribeConfigsResult, CallError> {
+    let keys = resource.configuration_keys.as_deref().map(texts).filter(|keys| !keys.is_empty());
+    let entries = share::describe_configs(call, text(&resource.resource_name), keys).await?;
+    let shown =
+        |entry: &ConfigEntry| described_entry(entry, SET_ON_GROUP, (synonyms, documented), call.version);
+    Ok(DescribeConfigsResult::default()
+        .with_resource_type(GROUP)
+        .with_resource_name(resource.resource_name)
+        .with_configs(entries.iter().map(shown).collect()))
+}
+
+/// `set` is the source of a value that is not the default.
+fn described_entry(
+    entry: &ConfigEntry,
+    set: i8,
+    (synonyms, documented): (bool, bool),
     version: i16,
 ) -> DescribeConfigsResourceResult {
     let synonym = |value: &str, source| {
@@ -96,12 +118,12 @@ fn described_entry(
             .with_value(Some(value.to_owned().into()))
             .with_source(source)
     };
-    let set = (!entry.is_default).then(|| synonym(&entry.value, SET_ON_TOPIC));
-    let all = set.into_iter().chain([synonym(entry.default, DEFAULT)]);
+    let own = (!entry.is_default).then(|| synonym(&entry.value, set));
+    let all = own.into_iter().chain([synonym(entry.default, DEFAULT)]);
     let response = DescribeConfigsResourceResult::default()
         .with_name(entry.name.to_owned().into())
         .with_value(Some(entry.value.clone().into()))
-        .with_config_source(source(entry))
+        .with_config_source(if entry.is_default { DEFAULT } else { set })
         .with_synonyms(if synonyms { all.collect() } else { Vec::new() });
     match version >= 3 {
         true => response
@@ -157,6 +179,12 @@ async fn change(
 ) -> Result<Outcome, CallError> {
     let change = match change {
         Ok(change) if kind == TOPIC => change,
+        Ok(change) if kind == GROUP => {
+            return Ok(match share::alter_configs(call, change, validate_only).await? {
+                Ok(()) => (0, None),
+                Err(failure) => (failure.error.code(), Some(failure.message.into())),
+            });
+        }
         Ok(_) => {
             let message = if kind == BROKER { READ_ONLY.to_owned() } else { unknown_resource(kind) };
             return Ok((ErrorCode::InvalidRequest.code(), Some(message.into())));

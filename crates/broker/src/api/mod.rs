@@ -11,6 +11,7 @@ mod metadata;
 mod offsets;
 mod positions;
 mod produce;
+mod share;
 mod skim;
 mod topics;
 mod transactions;
@@ -33,6 +34,7 @@ use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
 
 pub use fetch::Sessions;
+pub use share::{ShareSessions, hang_up};
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]
@@ -201,6 +203,13 @@ pub static APIS: &[Api] = table! {
     DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
     ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
     DescribeTopicPartitions 0..=0 DescribeTopicPartitionsRequestData => metadata::topic_partitions;
+    ShareGroupHeartbeat 1..=1 ShareGroupHeartbeatRequestData => share::heartbeat;
+    ShareGroupDescribe 1..=1 ShareGroupDescribeRequestData => share::describe;
+    ShareFetch 1..=2 ShareFetchRequestData => share::fetch;
+    ShareAcknowledge 1..=2 ShareAcknowledgeRequestData => share::acknowledge;
+    DescribeShareGroupOffsets 0..=1 DescribeShareGroupOffsetsRequestData => share::describe_offsets;
+    AlterShareGroupOffsets 0..=0 AlterShareGroupOffsetsRequestData => share::alter_offsets;
+    DeleteShareGroupOffsets 0..=0 DeleteShareGroupOffsetsRequestData => share::delete_offsets;
 };
 
 /// Key, version and correlation id, which every request begins with.

@@ -9,8 +9,13 @@ use headwater_wire::{ApiKey, ErrorCode, KafkaString};
 use super::{APIS, Call, CallError};
 use crate::outgoing::Outgoing;
 
-/// KIP-890: every transaction has its own epoch, and writing to a partition adds it.
-const TRANSACTION_VERSION: i16 = 2;
+/// Features and their levels, in the order of their names.
+const FEATURES: &[(&str, i16)] = &[
+    // KIP-932: there are share groups.
+    ("share.version", 1),
+    // KIP-890: every transaction has its own epoch, and writing to a partition adds it.
+    ("transaction.version", 2),
+];
 
 fn keys() -> Vec<ApiVersion> {
     let key = |api: &super::Api| {
@@ -25,19 +30,22 @@ fn keys() -> Vec<ApiVersion> {
 }
 
 pub async fn versions(call: &Call, _: ApiVersionsRequestData) -> Result<ApiVersionsResponseData, CallError> {
-    let name = || KafkaString::from_static("transaction.version");
-    let finalized = FinalizedFeatureKey::default()
-        .with_name(name())
-        .with_min_version_level(TRANSACTION_VERSION)
-        .with_max_version_level(TRANSACTION_VERSION);
-    let supported = SupportedFeatureKey::default().with_name(name()).with_max_version(TRANSACTION_VERSION);
+    let finalized = FEATURES.iter().map(|(name, level)| {
+        FinalizedFeatureKey::default()
+            .with_name(KafkaString::from_static(name))
+            .with_min_version_level(*level)
+            .with_max_version_level(*level)
+    });
+    let supported = FEATURES.iter().map(|(name, level)| {
+        SupportedFeatureKey::default().with_name(KafkaString::from_static(name)).with_max_version(*level)
+    });
     // Clients of v3 cannot read a feature that begins at 0 (KAFKA-17011).
-    let supported = if call.version >= 4 { vec![supported] } else { Vec::new() };
+    let supported = if call.version >= 4 { supported.collect() } else { Vec::new() };
     Ok(ApiVersionsResponseData::default()
         .with_api_keys(keys())
         .with_supported_features(supported)
         .with_finalized_features_epoch(0)
-        .with_finalized_features(vec![finalized]))
+        .with_finalized_features(finalized.collect()))
 }
 
 /// The answer to a version that we do not know, in v0.

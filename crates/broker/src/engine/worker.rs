@@ -30,7 +30,7 @@ pub struct Worker {
     pub(super) state: State,
     pub(super) clock: Clock,
     catalog: Arc<Catalog>,
-    waiters: Arc<Waiters>,
+    pub(super) waiters: Arc<Waiters>,
     jobs: Jobs,
     chores: Chores,
     /// Who waits for the coordinator.

@@ -1,0 +1,192 @@
+//! The offsets of share groups: what Kafka's administrators send to a broker about them.
+
+use headwater_coordinator::{ShareOffset, ShareRequest, ShareResponse, TopicPartitionId, code};
+use headwater_log::PartitionId;
+use headwater_wire::messages::alter_share_group_offsets_response::{
+    AlterShareGroupOffsetsResponseData, AlterShareGroupOffsetsResponsePartition as AlteredPartition,
+    AlterShareGroupOffsetsResponseTopic as AlteredTopic,
+};
+use headwater_wire::messages::delete_share_group_offsets_response::{
+    DeleteShareGroupOffsetsResponseData, DeleteShareGroupOffsetsResponseTopic as DeletedTopic,
+};
+use headwater_wire::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
+use headwater_wire::messages::describe_share_group_offsets_response::{
+    DescribeShareGroupOffsetsResponseData, DescribeShareGroupOffsetsResponseGroup as DescribedGroup,
+    DescribeShareGroupOffsetsResponsePartition as DescribedPartition,
+    DescribeShareGroupOffsetsResponseTopic as DescribedTopic,
+};
+use headwater_wire::messages::{
+    AlterShareGroupOffsetsRequestData, DeleteShareGroupOffsetsRequestData,
+    DescribeShareGroupOffsetsRequestData,
+};
+use headwater_wire::{ErrorCode, KafkaString};
+
+use crate::api::{Call, CallError, text, uuid};
+
+fn unknown_topic(name: &KafkaString) -> KafkaString {
+    format!("there is no topic '{}'", name.as_str()).into()
+}
+
+pub async fn describe(
+    call: &Call,
+    request: DescribeShareGroupOffsetsRequestData,
+) -> Result<DescribeShareGroupOffsetsResponseData, CallError> {
+    let mut groups = Vec::with_capacity(request.groups.len());
+    for group in request.groups {
+        groups.push(describe_group(call, group).await?);
+    }
+    Ok(DescribeShareGroupOffsetsResponseData::default().with_groups(groups))
+}
+
+async fn describe_group(
+    call: &Call,
+    wanted: DescribeShareGroupOffsetsRequestGroup,
+) -> Result<DescribedGroup, CallError> {
+    let mut unknown = Vec::new();
+    let partitions = wanted.topics.map(|topics| {
+        let mut places: Vec<TopicPartitionId> = Vec::new();
+        for topic in topics {
+            match call.shared.catalog.by_name(topic.topic_name.as_str()) {
+                Some(found) => places.extend(topic.partitions.iter().map(|index| (found.id(), *index))),
+                None => unknown.push(topic),
+            }
+        }
+        places
+    });
+    let group_id = text(&wanted.group_id);
+    let request = ShareRequest::DescribeOffsets { group_id, partitions };
+    let ShareResponse::DescribeOffsets(described) = call.share(request).await? else {
+        return Err(call.mismatch());
+    };
+    let response = DescribedGroup::default().with_group_id(wanted.group_id);
+    let offsets = match described {
+        Ok(offsets) => offsets,
+        Err(error) => {
+            return Ok(response
+                .with_error_code(error.code())
+                .with_error_message(Some(error.to_string().into())));
+        }
+    };
+    let mut topics: Vec<DescribedTopic> = Vec::new();
+    for offset in offsets {
+        let (topic_id, index) = offset.partition;
+        let Some(topic) = call.shared.catalog.by_id(&topic_id) else { continue };
+        let partition = position(call, topic.partition(index), offset);
+        match topics.last_mut().filter(|last| last.topic_id == uuid(topic_id)) {
+            Some(last) => last.partitions.push(partition),
+            None => topics.push(
+                DescribedTopic::default()
+                    .with_topic_name(topic.name().to_owned().into())
+                    .with_topic_id(uuid(topic_id))
+                    .with_partitions(vec![partition]),
+            ),
+        }
+    }
+    topics.extend(unknown.into_iter().map(|topic| {
+        let refused = |index| {
+            DescribedPartition::default()
+                .with_partition_index(index)
+                .with_start_offset(-1)
+                .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+                .with_error_message(Some(unknown_topic(&topic.topic_name)))
+        };
+        let partitions = topic.partitions.iter().copied().map(refused).collect();
+        DescribedTopic::default().with_topic_name(topic.topic_name.clone()).with_partitions(partitions)
+    }));
+    Ok(response.with_topics(topics))
+}
+
+/// Lag is what is neither finished nor gone; −1 where nothing was read yet.
+fn position(call: &Call, place: Option<PartitionId>, offset: ShareOffset) -> DescribedPartition {
+    let described = DescribedPartition::default()
+        .with_partition_index(offset.partition.1)
+        .with_start_offset(offset.start)
+        .with_lag(-1);
+    let Some(offsets) = place.and_then(|place| call.shared.reader.offsets(place).ok()) else {
+        return described.with_error_code(ErrorCode::UnknownTopicOrPartition.code());
+    };
+    match offset.start {
+        ..0 => described,
+        start => {
+            let start = start.max(offsets.log_start);
+            let lag = (offsets.high_watermark - start - offset.finished).max(0);
+            described.with_start_offset(start).with_lag(lag)
+        }
+    }
+}
+
+pub async fn alter(
+    call: &Call,
+    request: AlterShareGroupOffsetsRequestData,
+) -> Result<AlterShareGroupOffsetsResponseData, CallError> {
+    let found = |name: &KafkaString| call.shared.catalog.by_name(name.as_str());
+    let mut offsets = Vec::new();
+    for topic in &request.topics {
+        if let Some(found) = found(&topic.topic_name) {
+            let partitions = topic.partitions.iter().filter(|one| one.start_offset >= 0);
+            offsets.extend(partitions.map(|one| ((found.id(), one.partition_index), one.start_offset)));
+        }
+    }
+    let group_id = text(&request.group_id);
+    let ShareResponse::AlterOffsets(altered) =
+        call.share(ShareRequest::AlterOffsets { group_id, offsets }).await?
+    else {
+        return Err(call.mismatch());
+    };
+    let altered = match altered {
+        Ok(altered) => altered,
+        Err(failure) => {
+            return Ok(AlterShareGroupOffsetsResponseData::default()
+                .with_error_code(failure.error.code())
+                .with_error_message(Some(failure.message.into())));
+        }
+    };
+    let topics = request.topics.into_iter().map(|topic| {
+        let id = found(&topic.topic_name).map(|found| found.id());
+        let partitions = topic.partitions.iter().map(|one| {
+            let place = id.map(|id| (id, one.partition_index));
+            let outcome = altered.iter().find(|(at, _)| Some(*at) == place);
+            let error = match outcome {
+                Some((_, error)) => code(*error),
+                None if id.is_some() => ErrorCode::InvalidRequest.code(),
+                None => ErrorCode::UnknownTopicOrPartition.code(),
+            };
+            AlteredPartition::default().with_partition_index(one.partition_index).with_error_code(error)
+        });
+        AlteredTopic::default()
+            .with_partitions(partitions.collect())
+            .with_topic_name(topic.topic_name)
+            .with_topic_id(uuid(id.unwrap_or_default()))
+    });
+    Ok(AlterShareGroupOffsetsResponseData::default().with_responses(topics.collect()))
+}
+
+pub async fn delete(
+    call: &Call,
+    request: DeleteShareGroupOffsetsRequestData,
+) -> Result<DeleteShareGroupOffsetsResponseData, CallError> {
+    let found = |name: &KafkaString| call.shared.catalog.by_name(name.as_str()).map(|topic| topic.id());
+    let topics = request.topics.iter().filter_map(|topic| found(&topic.topic_name)).collect();
+    let group_id = text(&request.group_id);
+    let ShareResponse::DeleteOffsets(deleted) =
+        call.share(ShareRequest::DeleteOffsets { group_id, topics }).await?
+    else {
+        return Err(call.mismatch());
+    };
+    if let Err(failure) = deleted {
+        return Ok(DeleteShareGroupOffsetsResponseData::default()
+            .with_error_code(failure.error.code())
+            .with_error_message(Some(failure.message.into())));
+    }
+    let topics = request.topics.into_iter().map(|topic| {
+        let response = DeletedTopic::default();
+        let response = match found(&topic.topic_name) {
+            Some(id) => response.with_topic_id(uuid(id)),
+            None => response
+                .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+                .with_error_message(Some(unknown_topic(&topic.topic_name))),
+        };
+        response.with_topic_name(topic.topic_name)
+    });
+    Ok(DeleteShareGroupOffsetsResponseData::default().with_responses(topics.collect()))
+}
