@@ -253,7 +253,7 @@ impl Trial {
         let batch = |run: &[i64]| AcknowledgementBatch {
             first: run[0],
             last: run[run.len() - 1],
-            types: vec![kind; if run.len() % 2 == 0 { run.len() } else { 1 }],
+            types: vec![kind; if run.len().is_multiple_of(2) { run.len() } else { 1 }],
         };
         let batches = offsets.chunk_by(|one, next| one + 1 == *next).map(batch).collect();
         let acknowledgement = Acknowledgement { partition: self.place, batches };

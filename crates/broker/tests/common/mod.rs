@@ -74,6 +74,13 @@ messages! {
     DescribeTransactions DescribeTransactionsRequestData DescribeTransactionsResponseData;
     ListTransactions ListTransactionsRequestData ListTransactionsResponseData;
     DescribeTopicPartitions DescribeTopicPartitionsRequestData DescribeTopicPartitionsResponseData;
+    ShareGroupHeartbeat ShareGroupHeartbeatRequestData ShareGroupHeartbeatResponseData;
+    ShareGroupDescribe ShareGroupDescribeRequestData ShareGroupDescribeResponseData;
+    ShareFetch ShareFetchRequestData ShareFetchResponseData;
+    ShareAcknowledge ShareAcknowledgeRequestData ShareAcknowledgeResponseData;
+    DescribeShareGroupOffsets DescribeShareGroupOffsetsRequestData DescribeShareGroupOffsetsResponseData;
+    AlterShareGroupOffsets AlterShareGroupOffsetsRequestData AlterShareGroupOffsetsResponseData;
+    DeleteShareGroupOffsets DeleteShareGroupOffsetsRequestData DeleteShareGroupOffsetsResponseData;
 }
 
 pub fn config(directory: &Path) -> Config {
