@@ -1,9 +1,11 @@
-//! Topics and their configuration. Groups are in `admin/groups.rs`, positions in `admin/offsets.rs`.
+//! Topics and their configuration. Groups are in `admin/groups.rs`, positions in `admin/offsets.rs`,
+//! share groups in `admin/share_groups.rs`.
 //!
 //! Every call is repeated while its failure may heal, and ends with an error after `PATIENCE`.
 
 mod groups;
 mod offsets;
+mod share_groups;
 
 use std::collections::HashMap;
 
@@ -21,6 +23,7 @@ use crate::{Client, ClientError};
 
 pub use groups::{GroupDescription, GroupListing, Member};
 pub use offsets::OffsetSpec;
+pub use share_groups::{ShareGroupDescription, ShareOffset};
 
 const TOPIC_RESOURCE: i8 = 2;
 /// `DescribeConfigs` says so of a value nobody has set.

@@ -51,6 +51,8 @@ calls! {
     ListGroups ListGroupsRequestData => ListGroupsResponseData, 0..=4;
     DescribeGroups DescribeGroupsRequestData => DescribeGroupsResponseData, 0..=5;
     DeleteGroups DeleteGroupsRequestData => DeleteGroupsResponseData, 0..=2;
+    ShareGroupDescribe ShareGroupDescribeRequestData => ShareGroupDescribeResponseData, 1..=1;
+    DescribeShareGroupOffsets DescribeShareGroupOffsetsRequestData => DescribeShareGroupOffsetsResponseData, 0..=1;
     CreateTopics CreateTopicsRequestData => CreateTopicsResponseData, 2..=6;
     DeleteTopics DeleteTopicsRequestData => DeleteTopicsResponseData, 1..=5;
     CreatePartitions CreatePartitionsRequestData => CreatePartitionsResponseData, 0..=3;

@@ -15,7 +15,10 @@ mod group;
 mod producer;
 mod transaction;
 
-pub use admin::{ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec};
+pub use admin::{
+    ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec, ShareGroupDescription,
+    ShareOffset,
+};
 pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
 pub use cluster::{Client, ClientConfig, TopicInfo};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation};

@@ -170,7 +170,7 @@ impl Coordinator {
         let mut groups: Vec<_> = self.groups.values().map(Group::listing).collect();
         groups.extend(alone.map(|id| Group::new(id).listing()));
         groups.extend(self.shares.list());
-        groups.retain(|group| any(states, group.state) && any(types, group.group_type));
+        groups.retain(|group| any(states, group.state) && any(types, group.kind));
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
         groups
     }

@@ -153,7 +153,7 @@ pub struct GroupListing {
     pub group_id: String,
     pub protocol_type: String,
     /// Kafka's names in lower case: `classic`, `share`.
-    pub group_type: &'static str,
+    pub kind: &'static str,
     /// Kafka's names: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`.
     pub state: &'static str,
 }

@@ -46,7 +46,8 @@ pub fn cache() -> PathBuf {
     cache.unwrap_or_else(std::env::temp_dir).join("headwater")
 }
 
-fn jars() -> PathBuf {
+/// Where the node's jars are, its clients among them.
+pub fn jars() -> PathBuf {
     cache().join(format!("apache-kafka-{VERSION}"))
 }
 

@@ -40,6 +40,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
             let bootstrap = kafka::start(&kafka_dir, 0)?;
             eprintln!("xtask: Apache Kafka serves on {bootstrap}");
             environment.push(("HEADWATER_TEST_BOOTSTRAP", bootstrap));
+            environment.push(("HEADWATER_TEST_KAFKA_JARS", kafka::jars().display().to_string()));
         }
         Some(reason) if ci => bail!("{reason}"),
         Some(reason) => eprintln!("skipped: tests on Apache Kafka: {reason}"),

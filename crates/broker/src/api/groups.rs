@@ -141,7 +141,7 @@ pub async fn list(call: &Call, request: ListGroupsRequestData) -> Result<ListGro
             .with_group_id(group.group_id.into())
             .with_protocol_type(group.protocol_type.into())
             .with_group_state(KafkaString::from_static(group.state))
-            .with_group_type(KafkaString::from_static(group.group_type))
+            .with_group_type(KafkaString::from_static(group.kind))
     });
     Ok(ListGroupsResponseData::default().with_groups(groups.collect()))
 }

@@ -142,6 +142,17 @@ pub fn kafka() -> Option<String> {
     found
 }
 
+/// The jars of Apache Kafka, clients included, that `cargo xtask test` has fetched.
+pub fn kafka_jars() -> Option<PathBuf> {
+    let found = std::env::var_os("HEADWATER_TEST_KAFKA_JARS").map(PathBuf::from);
+    if found.is_none() {
+        missing(
+            "HEADWATER_TEST_KAFKA_JARS is not set; `cargo xtask test` fetches Apache Kafka's jars and sets it",
+        );
+    }
+    found
+}
+
 pub fn missing(reason: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
     eprintln!("skipped: {reason}");

@@ -230,7 +230,7 @@ impl Group {
             group_id: self.id.clone(),
             protocol_type: self.protocol_type.clone(),
             state: self.state.name(),
-            group_type: "classic",
+            kind: "classic",
         }
     }
 

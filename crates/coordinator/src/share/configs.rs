@@ -1,4 +1,4 @@
-//! The configuration of a group (KIP-932, KIP-1240): keys, defaults, and what they mean.
+//! The configuration of a share group (KIP-932, KIP-1240): keys, defaults, and what they mean.
 //!
 //! A key that is not set on the group has the broker's default, `group.share.…`.
 
@@ -46,9 +46,9 @@ const RENEW: &str = "share.renew.acknowledge.enable";
 const RESET: &str = "share.auto.offset.reset";
 const SESSION: &str = "share.session.timeout.ms";
 
-/// Every key a group may set, in alphabetical order.
+/// Every key that a group may set for share consumers, in alphabetical order.
 #[rustfmt::skip]
-pub static GROUP_CONFIGS: &[ConfigKey] = &[
+pub static SHARE_CONFIGS: &[ConfigKey] = &[
     key(RESET, ConfigKind::String, "latest", Legal::Checked(|value| ShareReset::parse(value).is_some(), "earliest, latest or by_duration:PnDTnHnMn.nS"), "Where a share group begins in a partition that it has not read: 'earliest', 'latest', or 'by_duration:' and an ISO 8601 duration before now."),
     key(DELIVERY_LIMIT, ConfigKind::Int, "5", Legal::AtLeast(1), "How often a record is delivered; one that is released or times out after that is archived."),
     key(HEARTBEAT, ConfigKind::Int, "5000", Legal::AtLeast(1), "How often members of a share group send heartbeats, in milliseconds."),
@@ -138,7 +138,7 @@ fn fallback(name: &str, defaults: &ShareDefaults) -> String {
         SESSION => defaults.session_timeout_ms,
         HEARTBEAT => defaults.heartbeat_interval_ms,
         _ => {
-            let known = GROUP_CONFIGS.iter().find(|key| key.name == name);
+            let known = SHARE_CONFIGS.iter().find(|key| key.name == name);
             return known.map_or("", |key| key.default).to_owned();
         }
     };
@@ -174,7 +174,7 @@ pub(super) fn entries(
     defaults: &ShareDefaults,
 ) -> Vec<ConfigEntry> {
     let wanted =
-        GROUP_CONFIGS.iter().filter(|key| only.is_none_or(|only| only.iter().any(|n| n == key.name)));
+        SHARE_CONFIGS.iter().filter(|key| only.is_none_or(|only| only.iter().any(|n| n == key.name)));
     let entry = |key: &ConfigKey| {
         let set = configs.and_then(|configs| configs.get(key.name));
         ConfigEntry {

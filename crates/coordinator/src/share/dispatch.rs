@@ -3,7 +3,7 @@
 use headwater_model::Offset;
 
 use super::Shares;
-use super::configs::{self, GROUP_CONFIGS, ShareSettings};
+use super::configs::{self, SHARE_CONFIGS, ShareSettings};
 use super::delivery::Taker;
 use super::group::ShareGroup;
 use super::heartbeat;
@@ -161,10 +161,10 @@ impl Shares {
             return Err(Failure::new(Error::InvalidRequest, "the group's name must not be empty"));
         }
         let before = self.configs.get(&group_id).cloned().unwrap_or_default();
-        let configs = changed(GROUP_CONFIGS, "group", &before, replace, changes)?;
+        let configs = changed(SHARE_CONFIGS, "group", &before, replace, changes)?;
         if !validate_only {
             self.put_configs(group_id.clone(), configs.clone());
-            cx.append(StateRecord::Share(ShareRecord::GroupConfigs { group_id, configs }));
+            cx.append(StateRecord::Share(ShareRecord::Configs { group_id, configs }));
         }
         Ok(())
     }

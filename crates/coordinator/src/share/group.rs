@@ -117,7 +117,7 @@ impl ShareGroup {
             group_id: self.id.clone(),
             protocol_type: "share".to_owned(),
             state: self.state(),
-            group_type: "share",
+            kind: "share",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Share groups (KIP-932): consumers that take records from one another's partitions, each record on its own.
 //!
-//! Owns the groups' members, what became of each record, and the configuration of groups; refuses to read logs: whoever
+//! Owns the groups' members, what became of each record, and their configuration; refuses to read logs: whoever
 //! asks has read the records it acquires. Durable is what records have become; acquisitions end with a restart.
 
 mod assign;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::TimestampMs;
 
-pub use configs::{GROUP_CONFIGS, ShareDefaults, ShareIsolation, ShareReset, ShareSettings};
+pub use configs::{SHARE_CONFIGS, ShareDefaults, ShareIsolation, ShareReset, ShareSettings};
 pub use records::{ShareGroupRecord, ShareKey, ShareMemberRecord, ShareRange, ShareRecord, ShareState};
 pub use request::*;
 
@@ -33,7 +33,7 @@ use crate::topics::Topics;
 use group::ShareGroup;
 use partition::SharePartition;
 
-/// All share groups, and the configuration of all groups.
+/// All share groups; the configuration may be of groups that do not exist yet.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
     groups: BTreeMap<String, ShareGroup>,
@@ -72,7 +72,7 @@ impl Shares {
             ShareRecord::PartitionsDeleted { group_id, topic_id } => {
                 self.group_mut(&group_id).partitions.retain(|(topic, _), _| *topic != topic_id);
             }
-            ShareRecord::GroupConfigs { group_id, configs } => self.put_configs(group_id, configs),
+            ShareRecord::Configs { group_id, configs } => self.put_configs(group_id, configs),
         }
     }
 
@@ -88,7 +88,7 @@ impl Shares {
     }
 
     pub fn snapshot(&self) -> impl Iterator<Item = StateRecord> {
-        let configs = self.configs.iter().map(|(group_id, configs)| ShareRecord::GroupConfigs {
+        let configs = self.configs.iter().map(|(group_id, configs)| ShareRecord::Configs {
             group_id: group_id.clone(),
             configs: configs.clone(),
         });

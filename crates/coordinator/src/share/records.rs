@@ -23,8 +23,8 @@ pub enum ShareRecord {
     Delivered { key: ShareKey, ranges: Vec<ShareRange> },
     /// The group has no offsets of the topic any more.
     PartitionsDeleted { group_id: String, topic_id: TopicId },
-    /// All that is set on a group of any kind.
-    GroupConfigs { group_id: String, configs: BTreeMap<String, String> },
+    /// All that is set of [`super::SHARE_CONFIGS`]; empty for nothing.
+    Configs { group_id: String, configs: BTreeMap<String, String> },
 }
 
 impl ShareRecord {
@@ -34,7 +34,7 @@ impl ShareRecord {
             Self::Partition { key, .. } | Self::Delivered { key, .. } => &key.group_id,
             Self::GroupDeleted { group_id }
             | Self::PartitionsDeleted { group_id, .. }
-            | Self::GroupConfigs { group_id, .. } => group_id,
+            | Self::Configs { group_id, .. } => group_id,
         }
     }
 }

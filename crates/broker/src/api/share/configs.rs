@@ -1,4 +1,4 @@
-//! The configuration of groups, as a resource of DescribeConfigs and its siblings.
+//! The configuration of share groups, as a resource of DescribeConfigs and its siblings.
 
 use headwater_coordinator::{AlterConfig, ConfigEntry, Failure, ShareRequest, ShareResponse};
 
