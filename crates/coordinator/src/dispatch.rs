@@ -220,6 +220,8 @@ impl Coordinator {
     ) -> Result<(), Error> {
         match self.groups.get_mut(group_id) {
             _ if group_id.is_empty() => Err(Error::InvalidGroupId),
+            // A share group has no committed offsets.
+            _ if self.shares.has(group_id) => Err(Error::GroupIdNotFound),
             Some(group) => group.check_commit(self.cx.now, member_id, instance_id, generation, transactional),
             None if generation < 0 => Ok(()),
             None => Err(Error::IllegalGeneration),

@@ -128,6 +128,7 @@ fn a_name_belongs_to_one_kind_of_group() {
         panic!("it is refused")
     };
     assert_eq!(refused.error, Error::GroupIdNotFound);
+    assert_eq!(bench.commit("workers", -1, "", vec![support::offset(0, 1)]), Some(Error::GroupIdNotFound));
     let types = vec!["Share".to_owned()];
     let Response::ListGroups(listed) = bench.ask(Request::ListGroups { states: Vec::new(), types }) else {
         panic!("a list")

@@ -346,8 +346,6 @@ impl Trial {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn every_record_is_accepted_once_or_archived_and_counted_exactly(
         steps in prop::collection::vec(step(), 1..80)

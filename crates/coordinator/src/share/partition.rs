@@ -178,8 +178,10 @@ impl SharePartition {
         self.split(first);
         self.split(span.last + 1);
         self.end = self.end.max(span.last + 1);
-        let mut later = self.spans.split_off(&first);
-        self.spans.append(&mut later.split_off(&(span.last + 1)));
+        while let Some((at, _)) = self.spans.range(first..=span.last).next() {
+            let at = *at;
+            self.spans.remove(&at);
+        }
         self.spans.insert(first, span);
     }
 

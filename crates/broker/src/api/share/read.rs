@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use headwater_coordinator::{ReadBatch, ReadBatches, ShareIsolation};
 use headwater_log::{Fetched, Isolation, LogError, PartitionId, Reader, RealDisk};
 use headwater_model::Offset;
@@ -32,7 +32,16 @@ impl Batches {
             ranges.iter().any(|(first, last)| batch.first <= *last && *first <= batch.last)
         };
         let chosen = self.read.batches.iter().zip(&self.bytes).filter(|(batch, _)| wanted(batch));
-        chosen.flat_map(|(_, bytes)| bytes.iter().copied()).collect()
+        let mut chosen: Vec<&Bytes> = chosen.map(|(_, bytes)| bytes).collect();
+        match chosen.pop() {
+            Some(only) if chosen.is_empty() => only.clone(),
+            last => {
+                chosen.extend(last);
+                let mut all = BytesMut::with_capacity(chosen.iter().map(|bytes| bytes.len()).sum());
+                chosen.into_iter().for_each(|bytes| all.extend_from_slice(bytes));
+                all.freeze()
+            }
+        }
     }
 }
 
