@@ -8,6 +8,7 @@ mod configs;
 mod fetch;
 mod groups;
 mod offsets;
+mod poll;
 mod read;
 mod respond;
 mod sessions;

@@ -1,7 +1,10 @@
 //! The offsets of share groups: what Kafka's administrators send to a broker about them.
 
-use headwater_coordinator::{ShareOffset, ShareRequest, ShareResponse, TopicPartitionId, code};
+use headwater_coordinator::{
+    Error, ShareOffset, ShareRequest, ShareResponse, TopicId, TopicPartitionId, code,
+};
 use headwater_log::PartitionId;
+use headwater_wire::messages::alter_share_group_offsets_request::AlterShareGroupOffsetsRequestTopic as AlteringTopic;
 use headwater_wire::messages::alter_share_group_offsets_response::{
     AlterShareGroupOffsetsResponseData, AlterShareGroupOffsetsResponsePartition as AlteredPartition,
     AlterShareGroupOffsetsResponseTopic as AlteredTopic,
@@ -9,7 +12,9 @@ use headwater_wire::messages::alter_share_group_offsets_response::{
 use headwater_wire::messages::delete_share_group_offsets_response::{
     DeleteShareGroupOffsetsResponseData, DeleteShareGroupOffsetsResponseTopic as DeletedTopic,
 };
-use headwater_wire::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
+use headwater_wire::messages::describe_share_group_offsets_request::{
+    DescribeShareGroupOffsetsRequestGroup, DescribeShareGroupOffsetsRequestTopic as WantedTopic,
+};
 use headwater_wire::messages::describe_share_group_offsets_response::{
     DescribeShareGroupOffsetsResponseData, DescribeShareGroupOffsetsResponseGroup as DescribedGroup,
     DescribeShareGroupOffsetsResponsePartition as DescribedPartition,
@@ -42,31 +47,45 @@ async fn describe_group(
     call: &Call,
     wanted: DescribeShareGroupOffsetsRequestGroup,
 ) -> Result<DescribedGroup, CallError> {
-    let mut unknown = Vec::new();
-    let partitions = wanted.topics.map(|topics| {
-        let mut places: Vec<TopicPartitionId> = Vec::new();
-        for topic in topics {
-            match call.shared.catalog.by_name(topic.topic_name.as_str()) {
-                Some(found) => places.extend(topic.partitions.iter().map(|index| (found.id(), *index))),
-                None => unknown.push(topic),
-            }
+    let (partitions, unknown) = match wanted.topics {
+        None => (None, Vec::new()),
+        Some(topics) => {
+            let (places, unknown) = identify(call, topics);
+            (Some(places), unknown)
         }
-        places
-    });
+    };
     let group_id = text(&wanted.group_id);
     let request = ShareRequest::DescribeOffsets { group_id, partitions };
     let ShareResponse::DescribeOffsets(described) = call.share(request).await? else {
         return Err(call.mismatch());
     };
     let response = DescribedGroup::default().with_group_id(wanted.group_id);
-    let offsets = match described {
-        Ok(offsets) => offsets,
-        Err(error) => {
-            return Ok(response
-                .with_error_code(error.code())
-                .with_error_message(Some(error.to_string().into())));
+    Ok(match described {
+        Ok(offsets) => {
+            let mut topics = by_topic(call, offsets);
+            topics.extend(unknown.into_iter().map(refused));
+            response.with_topics(topics)
         }
-    };
+        Err(error) => {
+            response.with_error_code(error.code()).with_error_message(Some(error.to_string().into()))
+        }
+    })
+}
+
+/// The partitions of the topics that exist, and the other topics.
+fn identify(call: &Call, topics: Vec<WantedTopic>) -> (Vec<TopicPartitionId>, Vec<WantedTopic>) {
+    let mut places = Vec::new();
+    let mut unknown = Vec::new();
+    for topic in topics {
+        match call.shared.catalog.by_name(topic.topic_name.as_str()) {
+            Some(found) => places.extend(topic.partitions.iter().map(|index| (found.id(), *index))),
+            None => unknown.push(topic),
+        }
+    }
+    (places, unknown)
+}
+
+fn by_topic(call: &Call, offsets: Vec<ShareOffset>) -> Vec<DescribedTopic> {
     let mut topics: Vec<DescribedTopic> = Vec::new();
     for offset in offsets {
         let (topic_id, index) = offset.partition;
@@ -82,18 +101,19 @@ async fn describe_group(
             ),
         }
     }
-    topics.extend(unknown.into_iter().map(|topic| {
-        let refused = |index| {
-            DescribedPartition::default()
-                .with_partition_index(index)
-                .with_start_offset(-1)
-                .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-                .with_error_message(Some(unknown_topic(&topic.topic_name)))
-        };
-        let partitions = topic.partitions.iter().copied().map(refused).collect();
-        DescribedTopic::default().with_topic_name(topic.topic_name.clone()).with_partitions(partitions)
-    }));
-    Ok(response.with_topics(topics))
+    topics
+}
+
+fn refused(topic: WantedTopic) -> DescribedTopic {
+    let refused = |index| {
+        DescribedPartition::default()
+            .with_partition_index(index)
+            .with_start_offset(-1)
+            .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+            .with_error_message(Some(unknown_topic(&topic.topic_name)))
+    };
+    let partitions = topic.partitions.iter().copied().map(refused).collect();
+    DescribedTopic::default().with_partitions(partitions).with_topic_name(topic.topic_name)
 }
 
 /// Lag is what is neither finished nor gone; −1 where nothing was read yet.
@@ -119,46 +139,54 @@ pub async fn alter(
     call: &Call,
     request: AlterShareGroupOffsetsRequestData,
 ) -> Result<AlterShareGroupOffsetsResponseData, CallError> {
-    let found = |name: &KafkaString| call.shared.catalog.by_name(name.as_str());
+    let found = |name: &KafkaString| call.shared.catalog.by_name(name.as_str()).map(|topic| topic.id());
     let mut offsets = Vec::new();
     for topic in &request.topics {
-        if let Some(found) = found(&topic.topic_name) {
+        if let Some(id) = found(&topic.topic_name) {
             let partitions = topic.partitions.iter().filter(|one| one.start_offset >= 0);
-            offsets.extend(partitions.map(|one| ((found.id(), one.partition_index), one.start_offset)));
+            offsets.extend(partitions.map(|one| ((id, one.partition_index), one.start_offset)));
         }
     }
     let group_id = text(&request.group_id);
-    let ShareResponse::AlterOffsets(altered) =
-        call.share(ShareRequest::AlterOffsets { group_id, offsets }).await?
-    else {
+    let alter = ShareRequest::AlterOffsets { group_id, offsets };
+    let ShareResponse::AlterOffsets(altered) = call.share(alter).await? else {
         return Err(call.mismatch());
     };
-    let altered = match altered {
-        Ok(altered) => altered,
-        Err(failure) => {
-            return Ok(AlterShareGroupOffsetsResponseData::default()
-                .with_error_code(failure.error.code())
-                .with_error_message(Some(failure.message.into())));
+    let response = AlterShareGroupOffsetsResponseData::default();
+    Ok(match altered {
+        Ok(altered) => {
+            let topics = request.topics.into_iter().map(|topic| {
+                let id = found(&topic.topic_name);
+                altered_topic(topic, id, &altered)
+            });
+            response.with_responses(topics.collect())
         }
-    };
-    let topics = request.topics.into_iter().map(|topic| {
-        let id = found(&topic.topic_name).map(|found| found.id());
-        let partitions = topic.partitions.iter().map(|one| {
-            let place = id.map(|id| (id, one.partition_index));
-            let outcome = altered.iter().find(|(at, _)| Some(*at) == place);
-            let error = match outcome {
-                Some((_, error)) => code(*error),
-                None if id.is_some() => ErrorCode::InvalidRequest.code(),
-                None => ErrorCode::UnknownTopicOrPartition.code(),
-            };
-            AlteredPartition::default().with_partition_index(one.partition_index).with_error_code(error)
-        });
-        AlteredTopic::default()
-            .with_partitions(partitions.collect())
-            .with_topic_name(topic.topic_name)
-            .with_topic_id(uuid(id.unwrap_or_default()))
+        Err(failure) => {
+            response.with_error_code(failure.error.code()).with_error_message(Some(failure.message.into()))
+        }
+    })
+}
+
+fn altered_topic(
+    topic: AlteringTopic,
+    id: Option<TopicId>,
+    altered: &[(TopicPartitionId, Option<Error>)],
+) -> AlteredTopic {
+    let partitions = topic.partitions.iter().map(|one| {
+        let place = id.map(|id| (id, one.partition_index));
+        let outcome = altered.iter().find(|(at, _)| Some(*at) == place);
+        let error = match outcome {
+            Some((_, error)) => code(*error),
+            // An offset below 0 was not asked for.
+            None if id.is_some() => ErrorCode::InvalidRequest.code(),
+            None => ErrorCode::UnknownTopicOrPartition.code(),
+        };
+        AlteredPartition::default().with_partition_index(one.partition_index).with_error_code(error)
     });
-    Ok(AlterShareGroupOffsetsResponseData::default().with_responses(topics.collect()))
+    AlteredTopic::default()
+        .with_partitions(partitions.collect())
+        .with_topic_name(topic.topic_name)
+        .with_topic_id(uuid(id.unwrap_or_default()))
 }
 
 pub async fn delete(
