@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
 
-use crate::api::Sessions;
+use crate::api::{Sessions, ShareSessions};
 use crate::audit::{self, Audit, AuditTask};
 use crate::authorizer::Authorizer;
 use crate::catalog::Catalog;
@@ -50,6 +50,7 @@ pub struct Shared {
     pub authorizer: Authorizer,
     pub quotas: Quotas,
     pub audit: Audit,
+    pub share_sessions: ShareSessions,
 }
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
@@ -181,6 +182,7 @@ pub fn open(
         audit,
         memory: Arc::new(Memory::new(config.memory())),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
+        share_sessions: ShareSessions::default(),
         connections: Arc::new(Semaphore::new(config.max_connections)),
         authorizer: Authorizer::new(config.authorizer.clone(), Arc::clone(&rules)),
         quotas: Quotas::new(Arc::clone(&rules), config.quota, clock),

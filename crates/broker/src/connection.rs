@@ -157,7 +157,10 @@ async fn converse(
         timeout_at(deadline, connection.authenticate()).await.map_err(|_| Ended::Late)??;
     }
     drop(stranger);
-    connection.run().await
+    let shared = Arc::clone(&connection.shared);
+    let ended = connection.run().await;
+    api::hang_up(&shared, peer, local);
+    ended
 }
 
 /// Answers that are ready, and what ended the connection after them.

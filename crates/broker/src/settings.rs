@@ -137,6 +137,18 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.coordinator.max_session_timeout_ms), |c, v| c.coordinator.max_session_timeout_ms = v as i32;
     "group.min.session.timeout.ms" whole (1, INT) "The shortest session timeout a member may ask for."
         |c| i64::from(c.coordinator.min_session_timeout_ms), |c, v| c.coordinator.min_session_timeout_ms = v as i32;
+    "group.share.delivery.count.limit" whole (1, i16::MAX as i64) "How often a record is delivered in a share group that does not say."
+        |c| i64::from(c.coordinator.share.delivery_count_limit), |c, v| c.coordinator.share.delivery_count_limit = v as i32;
+    "group.share.heartbeat.interval.ms" whole (1, INT) "How often members of a share group send heartbeats."
+        |c| i64::from(c.coordinator.share.heartbeat_interval_ms), |c, v| c.coordinator.share.heartbeat_interval_ms = v as i32;
+    "group.share.max.size" whole (1, INT) "Members of one share group."
+        |c| whole(c.coordinator.share.max_group_size), |c, v| c.coordinator.share.max_group_size = bytes(v);
+    "group.share.partition.max.record.locks" whole (1, INT) "Records of a partition that may be in flight at once in a share group."
+        |c| i64::from(c.coordinator.share.max_record_locks), |c, v| c.coordinator.share.max_record_locks = v as i32;
+    "group.share.record.lock.duration.ms" whole (1, INT) "How long a consumer of a share group has for a record."
+        |c| i64::from(c.coordinator.share.lock_duration_ms), |c, v| c.coordinator.share.lock_duration_ms = v as i32;
+    "group.share.session.timeout.ms" whole (1, INT) "After how long without a heartbeat a member of a share group is taken for gone."
+        |c| i64::from(c.coordinator.share.session_timeout_ms), |c, v| c.coordinator.share.session_timeout_ms = v as i32;
     "headwater.audit.enable" switch "Whether changes of topics, configurations, rules and credentials are told in the topic _headwater.audit; with an authorizer they are, and denials, too."
         |c| c.audits(), |c, v| c.audit = v;
     "headwater.authentication.timeout.ms" whole (1, INT) "How long a client may take for TLS and SASL."

@@ -220,6 +220,31 @@ async fn every_api_answers_in_every_version_it_offers() {
         DescribeClientQuotasRequestData, |_v| DescribeClientQuotasRequestData::default();
         AlterClientQuotasRequestData, |_v| AlterClientQuotasRequestData::default()
             .with_entries(vec![alter_client_quotas_request::EntryData::default()]);
+        ShareGroupHeartbeatRequestData, |_v| ShareGroupHeartbeatRequestData::default()
+            .with_group_id(KafkaString::from_static("s"))
+            .with_member_id(KafkaString::from_static("m"))
+            .with_subscribed_topic_names(Some(vec![t()]));
+        ShareGroupDescribeRequestData, |_v| ShareGroupDescribeRequestData::default()
+            .with_group_ids(vec![KafkaString::from_static("s"), g()]);
+        ShareFetchRequestData, |_v| ShareFetchRequestData::default()
+            .with_group_id(Some(KafkaString::from_static("s")))
+            .with_member_id(Some(KafkaString::from_static("m")));
+        ShareAcknowledgeRequestData, |_v| ShareAcknowledgeRequestData::default()
+            .with_group_id(Some(KafkaString::from_static("s")))
+            .with_member_id(Some(KafkaString::from_static("m")))
+            .with_share_session_epoch(1);
+        DescribeShareGroupOffsetsRequestData, |_v| DescribeShareGroupOffsetsRequestData::default().with_groups(vec![
+            DescribeShareGroupOffsetsRequestGroup::default()
+                .with_group_id(KafkaString::from_static("s"))
+                .with_topics(None),
+            DescribeShareGroupOffsetsRequestGroup::default()
+                .with_group_id(KafkaString::from_static("s"))
+                .with_topics(Some(vec![DescribeShareGroupOffsetsRequestTopic::default()
+                    .with_topic_name(KafkaString::from_static("unknown"))
+                    .with_partitions(vec![0])])),
+        ]);
+        AlterShareGroupOffsetsRequestData, |_v| AlterShareGroupOffsetsRequestData::default().with_group_id(g());
+        DeleteShareGroupOffsetsRequestData, |_v| DeleteShareGroupOffsetsRequestData::default().with_group_id(g());
     }
     let missing: Vec<_> = all.iter().filter(|api| !seen.contains(&api.api_key)).collect();
     assert!(missing.is_empty(), "offered and not tried: {missing:?}");

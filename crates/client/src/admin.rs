@@ -1,4 +1,5 @@
-//! Topics and their configuration. Access rules are in `admin/acls.rs`, groups in `admin/groups.rs`, positions in `admin/offsets.rs`.
+//! Topics and their configuration. Access rules are in `admin/acls.rs`, groups in `admin/groups.rs`, share groups in
+//! `admin/share_groups.rs`, positions in `admin/offsets.rs`.
 //!
 //! Every call is repeated while its failure may heal, and ends with an error after `PATIENCE`.
 
@@ -6,6 +7,7 @@ mod acls;
 mod consumer_groups;
 mod groups;
 mod offsets;
+mod share_groups;
 mod users;
 
 use std::collections::HashMap;
@@ -24,6 +26,7 @@ use crate::{Client, ClientError};
 
 pub use groups::{GroupDescription, GroupListing, Member};
 pub use offsets::OffsetSpec;
+pub use share_groups::{ShareGroupDescription, ShareOffset};
 pub use users::UserListing;
 
 const TOPIC_RESOURCE: i8 = 2;

@@ -56,6 +56,8 @@ calls! {
     DescribeGroups DescribeGroupsRequestData => DescribeGroupsResponseData, 0..=5;
     ConsumerGroupDescribe ConsumerGroupDescribeRequestData => ConsumerGroupDescribeResponseData, 0..=1;
     DeleteGroups DeleteGroupsRequestData => DeleteGroupsResponseData, 0..=2;
+    ShareGroupDescribe ShareGroupDescribeRequestData => ShareGroupDescribeResponseData, 1..=1;
+    DescribeShareGroupOffsets DescribeShareGroupOffsetsRequestData => DescribeShareGroupOffsetsResponseData, 0..=1;
     CreateTopics CreateTopicsRequestData => CreateTopicsResponseData, 2..=6;
     DeleteTopics DeleteTopicsRequestData => DeleteTopicsResponseData, 1..=5;
     CreatePartitions CreatePartitionsRequestData => CreatePartitionsResponseData, 0..=3;

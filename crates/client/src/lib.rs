@@ -18,7 +18,10 @@ mod security;
 mod transaction;
 mod verifier;
 
-pub use admin::{ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec, UserListing};
+pub use admin::{
+    ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec, ShareGroupDescription,
+    ShareOffset, UserListing,
+};
 pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
 pub use cluster::{Client, ClientConfig, TopicInfo};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation};

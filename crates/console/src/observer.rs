@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Isolation, OffsetSpec};
+use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, GroupListing, Isolation, OffsetSpec};
 use headwater_model::TopicPartition;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -219,13 +219,7 @@ impl Eye {
     ) -> Result<Vec<GroupRow>, ClientError> {
         let mut rows = Vec::new();
         for listing in self.client.list_groups().await? {
-            let committed = self.client.committed(&listing.group_id, None).await?;
-            let mut lag = 0;
-            let mut reached = 0;
-            for (at, place) in &committed {
-                lag += (ends.get(at).copied().unwrap_or(place.offset) - place.offset).max(0);
-                reached += place.offset;
-            }
+            let (lag, reached) = self.progress(&listing, ends).await?;
             let before = self.committed.insert(listing.group_id.clone(), reached).unwrap_or(reached);
             let rate = if first_look { 0.0 } else { (reached - before).max(0) as f64 / seconds };
             rows.push(GroupRow {
@@ -238,6 +232,27 @@ impl Eye {
         }
         rows.sort_by(|a, b| a.group.cmp(&b.group));
         Ok(rows)
+    }
+
+    /// How many records a group has before it, and the sum of where it is.
+    async fn progress(
+        &self,
+        listing: &GroupListing,
+        ends: &HashMap<TopicPartition, i64>,
+    ) -> Result<(i64, i64), ClientError> {
+        let (mut lag, mut reached) = (0, 0);
+        if listing.protocol_type == "share" {
+            for offset in self.client.describe_share_group(&listing.group_id).await?.offsets {
+                lag += offset.lag.max(0);
+                reached += ends.get(&offset.partition).map_or(offset.start, |end| end - offset.lag.max(0));
+            }
+            return Ok((lag, reached));
+        }
+        for (at, place) in self.client.committed(&listing.group_id, None).await? {
+            lag += (ends.get(&at).copied().unwrap_or(place.offset) - place.offset).max(0);
+            reached += place.offset;
+        }
+        Ok((lag, reached))
     }
 
     async fn read_catalog(&mut self) -> Result<(), ClientError> {

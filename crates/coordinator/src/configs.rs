@@ -47,6 +47,8 @@ pub(crate) enum Legal {
     OneOf(&'static [&'static str]),
     /// A list of these, at least one.
     SomeOf(&'static [&'static str]),
+    /// What this function takes, in words.
+    Checked(fn(&str) -> bool, &'static str),
 }
 
 /// One key of the table.
@@ -130,6 +132,8 @@ impl ConfigKey {
             Legal::Boolean => refuse("true or false"),
             Legal::OneOf(known) if known.contains(&value) => Ok(()),
             Legal::OneOf(known) => refuse(&format!("one of {}", known.join(", "))),
+            Legal::Checked(is_legal, _) if is_legal(value) => Ok(()),
+            Legal::Checked(_, wanted) => refuse(wanted),
             Legal::SomeOf(known) => {
                 let items = items(value);
                 match !items.is_empty() && items.iter().all(|item| known.contains(item)) {
@@ -150,17 +154,21 @@ fn items(list: &str) -> Vec<&str> {
 /// # Errors
 /// `INVALID_CONFIG`, naming the nearest known key.
 pub fn find(name: &str) -> Result<&'static ConfigKey, Failure> {
-    if let Some(key) = TOPIC_CONFIGS.iter().find(|key| key.name == name) {
+    find_in(TOPIC_CONFIGS, "topic", name)
+}
+
+fn find_in(table: &'static [ConfigKey], owner: &str, name: &str) -> Result<&'static ConfigKey, Failure> {
+    if let Some(key) = table.iter().find(|key| key.name == name) {
         return Ok(key);
     }
-    let nearest = TOPIC_CONFIGS
+    let nearest = table
         .iter()
         .max_by(|a, b| strsim::jaro_winkler(name, a.name).total_cmp(&strsim::jaro_winkler(name, b.name)))
         .map_or("", |key| key.name);
     let shown: String = name.chars().take(100).collect();
     Err(Failure::new(
         Error::InvalidConfig,
-        format!("unknown topic configuration '{shown}': did you mean '{nearest}'?"),
+        format!("unknown {owner} configuration '{shown}': did you mean '{nearest}'?"),
     ))
 }
 
@@ -189,9 +197,22 @@ pub(crate) fn altered(
     replace: bool,
     changes: &[(String, ConfigChange)],
 ) -> Result<BTreeMap<String, String>, Failure> {
+    let result = changed(TOPIC_CONFIGS, "topic", before, replace, changes)?;
+    kinds::check(&result)?;
+    Ok(result)
+}
+
+/// The same by any table of keys; `owner` is what has them.
+pub(crate) fn changed(
+    table: &'static [ConfigKey],
+    owner: &str,
+    before: &BTreeMap<String, String>,
+    replace: bool,
+    changes: &[(String, ConfigChange)],
+) -> Result<BTreeMap<String, String>, Failure> {
     let mut result = if replace { BTreeMap::new() } else { before.clone() };
     for (place, (name, change)) in changes.iter().enumerate() {
-        let key = find(name)?;
+        let key = find_in(table, owner, name)?;
         if changes[..place].iter().any(|(other, _)| other == name) {
             return Err(Failure::new(
                 Error::InvalidRequest,
@@ -224,7 +245,6 @@ pub(crate) fn altered(
         key.check(&value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
         result.insert(name.clone(), value);
     }
-    kinds::check(&result)?;
     Ok(result)
 }
 

@@ -3,7 +3,7 @@
 use headwater_model::TimestampMs;
 
 use crate::Effect;
-use crate::records::{StateRecord, TopicId};
+use crate::records::{StateRecord, TopicId, TopicPartitionId};
 use crate::response::Response;
 use crate::settings::Settings;
 
@@ -24,6 +24,10 @@ impl Context {
 
     pub fn append(&mut self, record: StateRecord) {
         self.effects.push(Effect::Append(record));
+    }
+
+    pub fn wake(&mut self, partition: TopicPartitionId) {
+        self.effects.push(Effect::Wake(partition));
     }
 
     pub fn reply(&mut self, ticket: u64, response: Response) {

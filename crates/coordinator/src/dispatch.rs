@@ -50,6 +50,10 @@ impl Coordinator {
                         Response::JoinGroup(JoinedGroup::refused(String::new(), Error::InvalidGroupId)),
                     );
                 }
+                if self.shares.has(&id) {
+                    let refused = JoinedGroup::refused(join.member_id, Error::InconsistentGroupProtocol);
+                    return self.cx.reply(ticket, Response::JoinGroup(refused));
+                }
                 let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(&id));
                 group.join(cx, ticket, client, join);
                 return self.watch_group(&id);
@@ -154,6 +158,7 @@ impl Coordinator {
             Request::AlterScramCredentials(changes) => {
                 Response::AlterScramCredentials(self.credentials.alter(cx, changes))
             }
+            Request::Share(request) => self.share(client, request),
         };
         self.cx.reply(ticket, response);
     }
@@ -182,6 +187,7 @@ impl Coordinator {
     pub(crate) fn forget_topic(&mut self, name: &str, id: &TopicId) {
         self.topics.remove(name);
         self.offsets.remove_topic(name);
+        self.shares.forget_topic(id);
         self.transactions.forget_topic(id);
     }
 
@@ -200,6 +206,7 @@ impl Coordinator {
         let mut groups: Vec<_> = self.groups.values().map(Group::listing).collect();
         groups.extend(self.consumer_groups.values().map(ConsumerGroup::listing));
         groups.extend(alone.map(|id| Group::new(id).listing()));
+        groups.extend(self.shares.list());
         groups.retain(|group| any(states, group.state) && any(types, group.kind));
         groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
         groups
@@ -218,6 +225,9 @@ impl Coordinator {
     }
 
     fn delete_group(&mut self, id: &str) -> Result<(), Error> {
+        if self.shares.has(id) {
+            return self.shares.delete(&mut self.cx, id);
+        }
         match () {
             () if self.has_members(id) => return Err(Error::NonEmptyGroup),
             () if !self.has_group(id) && !self.offsets.knows(id) => return Err(Error::GroupIdNotFound),

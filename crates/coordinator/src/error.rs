@@ -72,7 +72,7 @@ pub enum Error {
         "the version of the request does not know member epochs, which this group has: use a newer client"
     )]
     UnsupportedVersion,
-    #[error("the member epoch is not the coordinator's: give up all partitions and join again")]
+    #[error("the member epoch is not the coordinator's: give up all partitions and join again with epoch 0")]
     FencedMemberEpoch,
     #[error("another member of the group has this instance id and has not left")]
     UnreleasedInstanceId,
@@ -82,6 +82,8 @@ pub enum Error {
     StaleMemberEpoch,
     #[error("the regular expression is not valid")]
     InvalidRegularExpression,
+    #[error("the member does not hold these records: their lock ended, or they were never acquired")]
+    InvalidRecordState,
 }
 
 impl Error {
@@ -123,6 +125,7 @@ impl Error {
             Error::UnreleasedInstanceId => 111,
             Error::UnsupportedAssignor => 112,
             Error::StaleMemberEpoch => 113,
+            Error::InvalidRecordState => 121,
             Error::InvalidRegularExpression => 128,
         }
     }

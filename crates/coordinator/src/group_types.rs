@@ -47,6 +47,10 @@ impl Coordinator {
         if group_id.is_empty() {
             return Err(Error::InvalidGroupId);
         }
+        if self.shares.has(group_id) {
+            // A share group has no committed offsets.
+            return Err(Error::GroupIdNotFound);
+        }
         if let Some(group) = self.groups.get_mut(group_id) {
             return group.check_commit(self.cx.now, member_id, instance_id, epoch, transactional);
         }

@@ -23,6 +23,7 @@ mod records;
 mod request;
 mod response;
 mod settings;
+mod share;
 mod timers;
 mod topics;
 mod transaction;
@@ -49,6 +50,7 @@ pub use records::*;
 pub use request::*;
 pub use response::*;
 pub use settings::{MigrationPolicy, Settings};
+pub use share::*;
 pub use topics::is_internal;
 
 use acl::Acls;
@@ -59,6 +61,7 @@ use group::Group;
 use group_configs::GroupConfigs;
 use offsets::Offsets;
 use quota::Quotas;
+use share::Shares;
 use timers::{Alarm, Timers};
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
@@ -70,6 +73,8 @@ pub enum Effect {
     Append(StateRecord),
     /// Write a control batch to each partition.
     Markers { partitions: Vec<TopicPartitionId>, producer_id: i64, producer_epoch: i16, commit: bool },
+    /// Somebody may get records of this partition in a share group; at once, not with the commit.
+    Wake(TopicPartitionId),
     /// Answer the request that came with this ticket.
     Reply { ticket: u64, response: Response },
 }
@@ -80,9 +85,10 @@ pub struct Coordinator {
     cx: Context,
     topics: Topics,
     groups: BTreeMap<String, Group>,
-    /// A group id is here or in `groups`, never in both.
+    /// A group id is here, in `groups` or in `shares`, and nowhere twice.
     consumer_groups: BTreeMap<String, ConsumerGroup>,
     group_configs: GroupConfigs,
+    shares: Shares,
     offsets: Offsets,
     transactions: Transactions,
     credentials: Credentials,
@@ -99,6 +105,7 @@ impl Coordinator {
             groups: BTreeMap::new(),
             consumer_groups: BTreeMap::new(),
             group_configs: GroupConfigs::default(),
+            shares: Shares::default(),
             offsets: Offsets::default(),
             transactions: Transactions::default(),
             credentials: Credentials::default(),
@@ -134,6 +141,7 @@ impl Coordinator {
                     self.expire_offsets(&id);
                     self.watch_group(&id);
                 }
+                Alarm::ShareGroup(id) => self.expire_share_group(&id),
                 Alarm::Transaction(id) => {
                     self.transactions.expire(&mut self.cx, &id);
                     self.settle_offsets(&id);
@@ -205,6 +213,11 @@ impl Coordinator {
             StateRecord::Acl(acl) => self.acls.put(acl.0),
             StateRecord::AclDeleted(acl) => self.acls.remove(&acl.0),
             StateRecord::Quota(record) => self.quotas.put(record),
+            StateRecord::Share(record) => {
+                let group_id = record.group_id().to_owned();
+                self.shares.apply(record, &self.cx.settings.share, now);
+                self.watch_share_group(&group_id);
+            }
         }
     }
 
@@ -214,7 +227,7 @@ impl Coordinator {
         let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
         let acls = self.acls.iter().cloned().map(AclRecord).map(StateRecord::Acl);
         let configs = self.group_configs.snapshot();
-        let groups = configs.chain(groups).chain(self.consumer_snapshot());
+        let groups = configs.chain(groups).chain(self.consumer_snapshot()).chain(self.shares.snapshot());
         let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
         let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
         let quotas = self.quotas.iter().map(StateRecord::Quota);

@@ -14,6 +14,7 @@ use thiserror::Error as ThisError;
 use crate::acl::AclRecord;
 use crate::consumer::ConsumerGroupChange;
 use crate::quota::QuotaRecord;
+use crate::share::ShareRecord;
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
@@ -83,6 +84,7 @@ pub enum StateRecord {
         user: String,
         mechanism: i8,
     },
+    Share(ShareRecord),
 }
 
 /// What is kept of one user's password for one mechanism (RFC 5802's keys, KIP-554's number).

@@ -12,6 +12,7 @@ use headwater_model::{Offset, Principal, TopicPartition};
 
 use crate::quota::QuotaAlteration;
 use crate::records::{ScramRecord, TopicId, TopicPartitionId};
+use crate::share::ShareRequest;
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,6 +88,7 @@ pub enum Request {
         validate_only: bool,
     },
     AlterScramCredentials(Vec<ScramChange>),
+    Share(ShareRequest),
 }
 
 /// A credential that is set, or goes.

@@ -9,6 +9,7 @@ use headwater_model::{Offset, TimestampMs, TopicPartition};
 use crate::configs::ConfigKind;
 use crate::error::{Error, Failure};
 use crate::records::{TopicId, TopicPartitionId};
+use crate::share::ShareResponse;
 
 /// The answer to the [`crate::Request`] variant of the same name.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +54,7 @@ pub enum Response {
     AlterQuotas(Vec<Result<(), Failure>>),
     /// Each user once.
     AlterScramCredentials(Vec<(String, Option<Error>)>),
+    Share(ShareResponse),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).
@@ -172,7 +174,7 @@ pub struct GroupListing {
     /// Kafka's names: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`; of the consumer protocol `Empty`,
     /// `Assigning`, `Reconciling`, `Stable`.
     pub state: &'static str,
-    /// Kafka's names: `classic`, `consumer`.
+    /// Kafka's names: `classic`, `consumer`, `share`.
     pub kind: &'static str,
 }
 

@@ -1,5 +1,6 @@
 //! The limits and defaults of the coordinator, named after the broker properties they stand for.
 
+use crate::share::ShareDefaults;
 /// Whether groups may change between the classic and the consumer protocol with members in them (KIP-848).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MigrationPolicy {
@@ -71,6 +72,7 @@ pub struct Settings {
     pub max_transaction_timeout_ms: i32,
     /// `transactional.id.expiration.ms`: how long an idle transactional id is remembered; `None` keeps it.
     pub transactional_id_expiration_ms: Option<i64>,
+    pub share: ShareDefaults,
 }
 
 impl Default for Settings {
@@ -97,6 +99,7 @@ impl Default for Settings {
             offsets_retention_ms: Some(WEEK),
             max_transaction_timeout_ms: 900_000,
             transactional_id_expiration_ms: Some(WEEK),
+            share: ShareDefaults::default(),
         }
     }
 }

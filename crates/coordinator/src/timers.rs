@@ -10,6 +10,7 @@ use headwater_model::TimestampMs;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Alarm {
     Group(String),
+    ShareGroup(String),
     Transaction(String),
 }
 

@@ -9,14 +9,24 @@ use crate::NODE_ID;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
+/// KIP-932: of `group:topic-id:partition`.
+const SHARE: i8 = 2;
 
 pub async fn find(
     call: &Call,
     request: FindCoordinatorRequestData,
 ) -> Result<FindCoordinatorResponseData, CallError> {
+    let keys = match call.version >= 4 {
+        true => &request.coordinator_keys[..],
+        false => std::slice::from_ref(&request.key),
+    };
     let refused = match (call.shared.engine.fenced(), request.key_type) {
         (Some(reason), _) => Some((ErrorCode::CoordinatorNotAvailable, reason.to_string())),
-        (None, GROUP | TRANSACTION) => None,
+        (None, SHARE) if !keys.iter().all(|key| is_share_key(key.as_str())) => {
+            let message = "a share key is GROUP:TOPIC-ID:PARTITION".to_owned();
+            Some((ErrorCode::InvalidRequest, message))
+        }
+        (None, GROUP | TRANSACTION | SHARE) => None,
         (None, other) => {
             Some((ErrorCode::InvalidRequest, format!("there is no coordinator of type {other}")))
         }
@@ -51,4 +61,12 @@ pub async fn find(
         .with_node_id(found.node_id)
         .with_host(found.host)
         .with_port(found.port))
+}
+
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.rsplitn(3, ':');
+    let (partition, topic, group) = (parts.next(), parts.next(), parts.next());
+    partition.is_some_and(|index| index.parse::<u32>().is_ok())
+        && topic.is_some_and(|topic| !topic.is_empty())
+        && group.is_some_and(|group| !group.is_empty())
 }

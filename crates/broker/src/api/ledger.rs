@@ -10,7 +10,6 @@ const ONE_NODE: &str = "controllers of a quorum speak it to each other; here is 
 const ONE_BROKER: &str = "brokers and controllers speak it to each other; here is one process";
 const SHARE_STATE: &str =
     "brokers keep share groups' state with each other by it; here the coordinator has it";
-const SHARE: &str = "share groups (KIP-932) are not served";
 const STREAMS: &str = "streams groups (KIP-1071) are not served; Kafka Streams uses the classic protocol";
 
 /// APIs that are not in the table, and why.
@@ -27,10 +26,6 @@ pub static ABSENT: &[(ApiKey, &str)] = &[
     (ApiKey::AllocateProducerIds, ONE_BROKER),
     (ApiKey::ControllerRegistration, ONE_NODE),
     (ApiKey::AssignReplicasToDirs, ONE_BROKER),
-    (ApiKey::ShareGroupHeartbeat, SHARE),
-    (ApiKey::ShareGroupDescribe, SHARE),
-    (ApiKey::ShareFetch, SHARE),
-    (ApiKey::ShareAcknowledge, SHARE),
     (ApiKey::AddRaftVoter, ONE_NODE),
     (ApiKey::RemoveRaftVoter, ONE_NODE),
     (ApiKey::UpdateRaftVoter, ONE_NODE),
@@ -41,9 +36,6 @@ pub static ABSENT: &[(ApiKey, &str)] = &[
     (ApiKey::ReadShareGroupStateSummary, SHARE_STATE),
     (ApiKey::StreamsGroupHeartbeat, STREAMS),
     (ApiKey::StreamsGroupDescribe, STREAMS),
-    (ApiKey::DescribeShareGroupOffsets, SHARE),
-    (ApiKey::AlterShareGroupOffsets, SHARE),
-    (ApiKey::DeleteShareGroupOffsets, SHARE),
 ];
 
 /// Versions of Kafka's that are not served though the API is, and why.

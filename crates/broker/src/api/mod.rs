@@ -28,6 +28,7 @@ mod replicas;
 mod rights;
 mod sasl;
 mod scram;
+mod share;
 mod skim;
 mod spending;
 mod telemetry;
@@ -57,6 +58,7 @@ use crate::security::Listener;
 pub use fetch::Sessions;
 pub use ledger::{ABSENT, NARROWER, ServedApi, served};
 pub use sasl::serve as authenticate;
+pub use share::{ShareSessions, hang_up};
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]
@@ -270,6 +272,13 @@ pub static APIS: &[Api] = table! {
     DeleteAcls 1..=3 DeleteAclsRequestData => acls::delete;
     DescribeClientQuotas 0..=1 DescribeClientQuotasRequestData => quotas::describe;
     AlterClientQuotas 0..=1 AlterClientQuotasRequestData => quotas::alter;
+    ShareGroupHeartbeat 1..=1 ShareGroupHeartbeatRequestData => share::heartbeat;
+    ShareGroupDescribe 1..=1 ShareGroupDescribeRequestData => share::describe;
+    ShareFetch 1..=2 ShareFetchRequestData => share::fetch;
+    ShareAcknowledge 1..=2 ShareAcknowledgeRequestData => share::acknowledge;
+    DescribeShareGroupOffsets 0..=1 DescribeShareGroupOffsetsRequestData => share::describe_offsets;
+    AlterShareGroupOffsets 0..=0 AlterShareGroupOffsetsRequestData => share::alter_offsets;
+    DeleteShareGroupOffsets 0..=0 DeleteShareGroupOffsetsRequestData => share::delete_offsets;
 };
 
 /// Key, version and correlation id, which every request begins with.

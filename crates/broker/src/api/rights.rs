@@ -101,6 +101,13 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     LeaveGroup: READ_GROUP;
     ConsumerGroupHeartbeat: READ_GROUP, DESCRIBE_TOPIC;
     ConsumerGroupDescribe: DESCRIBE_GROUP, DESCRIBE_TOPIC;
+    ShareGroupHeartbeat: READ_GROUP, DESCRIBE_TOPIC;
+    ShareGroupDescribe: DESCRIBE_GROUP, DESCRIBE_TOPIC;
+    ShareFetch: READ_GROUP, READ_TOPIC;
+    ShareAcknowledge: READ_GROUP, READ_TOPIC;
+    DescribeShareGroupOffsets: DESCRIBE_GROUP, DESCRIBE_TOPIC;
+    AlterShareGroupOffsets: READ_GROUP, READ_TOPIC;
+    DeleteShareGroupOffsets: DELETE_GROUP, READ_TOPIC;
     DescribeGroups: DESCRIBE_GROUP;
     ListGroups: DESCRIBE_CLUSTER, DESCRIBE_GROUP;
     DeleteGroups: DELETE_GROUP;

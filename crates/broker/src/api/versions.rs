@@ -9,10 +9,12 @@ use headwater_wire::{ApiKey, ErrorCode, KafkaString};
 use super::{APIS, Call, CallError};
 use crate::outgoing::Outgoing;
 
-/// The features that clients decide by, with their levels.
-const FEATURES: [(&str, i16); 2] = [
+/// The features that clients decide by, with their levels, in the order of their names.
+const FEATURES: [(&str, i16); 3] = [
     // KIP-848: the consumer group protocol.
     ("group.version", 1),
+    // KIP-932: there are share groups.
+    ("share.version", 1),
     // KIP-890: every transaction has its own epoch, and writing to a partition adds it.
     ("transaction.version", 2),
 ];

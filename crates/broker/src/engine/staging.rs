@@ -25,6 +25,10 @@ impl Worker {
                 Effect::Markers { partitions, producer_id, producer_epoch, commit } => {
                     self.mark(partitions, producer_id, producer_epoch, commit)
                 }
+                Effect::Wake((topic_id, partition)) => {
+                    self.waiters.wake([&PartitionId { topic_id, partition }]);
+                    Ok(())
+                }
                 Effect::Reply { ticket, response } => {
                     replies.extend(self.asked.remove(&ticket).map(|reply| Reply::Asked(reply, response)));
                     Ok(())

@@ -33,7 +33,7 @@ pub struct Worker {
     catalog: Arc<Catalog>,
     rules: Arc<Rules>,
     credentials: Arc<Credentials>,
-    waiters: Arc<Waiters>,
+    pub(super) waiters: Arc<Waiters>,
     jobs: Jobs,
     chores: Chores,
     /// Who waits for the coordinator.

@@ -167,6 +167,7 @@ async fn groups(stranger: &mut Stranger) {
     stranger.gets(beat, 1, &[GROUP], |answer| vec![answer.error_code]).await;
     let describe = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![named("readers")]);
     stranger.gets(describe, 1, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
+    share_groups(stranger).await;
     let describe = DescribeGroupsRequestData::default().with_groups(vec![named("readers"), named("nobody")]);
     let codes =
         |answer: &DescribeGroupsResponseData| answer.groups.iter().map(|group| group.error_code).collect();
@@ -175,6 +176,26 @@ async fn groups(stranger: &mut Stranger) {
     stranger.gets(ListGroupsRequestData::default(), 4, &[], codes).await;
     let delete = DeleteGroupsRequestData::default().with_groups_names(vec![named("readers")]);
     stranger.gets(delete, 2, &[GROUP], |answer| vec![answer.results[0].error_code]).await;
+}
+
+async fn share_groups(stranger: &mut Stranger) {
+    let (group, member) = (|| Some(named("readers")), || Some(named("me")));
+    let beat = ShareGroupHeartbeatRequestData::default().with_group_id(named("readers"));
+    stranger.gets(beat, 1, &[GROUP], |answer| vec![answer.error_code]).await;
+    let describe = ShareGroupDescribeRequestData::default().with_group_ids(vec![named("readers")]);
+    stranger.gets(describe, 1, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
+    let fetch = ShareFetchRequestData::default().with_group_id(group()).with_member_id(member());
+    stranger.gets(fetch, 1, &[GROUP], |answer| vec![answer.error_code]).await;
+    let acknowledge = ShareAcknowledgeRequestData::default().with_group_id(group()).with_member_id(member());
+    stranger.gets(acknowledge, 1, &[GROUP], |answer| vec![answer.error_code]).await;
+    use headwater_wire::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
+    let wanted = DescribeShareGroupOffsetsRequestGroup::default().with_group_id(named("readers"));
+    let describe = DescribeShareGroupOffsetsRequestData::default().with_groups(vec![wanted]);
+    stranger.gets(describe, 0, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
+    let alter = AlterShareGroupOffsetsRequestData::default().with_group_id(named("readers"));
+    stranger.gets(alter, 0, &[GROUP], |answer| vec![answer.error_code]).await;
+    let delete = DeleteShareGroupOffsetsRequestData::default().with_group_id(named("readers"));
+    stranger.gets(delete, 0, &[GROUP], |answer| vec![answer.error_code]).await;
 }
 
 async fn offsets(stranger: &mut Stranger) {

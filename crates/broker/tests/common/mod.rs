@@ -100,6 +100,13 @@ messages! {
     ListConfigResources ListConfigResourcesRequestData ListConfigResourcesResponseData;
     DescribeClientQuotas DescribeClientQuotasRequestData DescribeClientQuotasResponseData;
     AlterClientQuotas AlterClientQuotasRequestData AlterClientQuotasResponseData;
+    ShareGroupHeartbeat ShareGroupHeartbeatRequestData ShareGroupHeartbeatResponseData;
+    ShareGroupDescribe ShareGroupDescribeRequestData ShareGroupDescribeResponseData;
+    ShareFetch ShareFetchRequestData ShareFetchResponseData;
+    ShareAcknowledge ShareAcknowledgeRequestData ShareAcknowledgeResponseData;
+    DescribeShareGroupOffsets DescribeShareGroupOffsetsRequestData DescribeShareGroupOffsetsResponseData;
+    AlterShareGroupOffsets AlterShareGroupOffsetsRequestData AlterShareGroupOffsetsResponseData;
+    DeleteShareGroupOffsets DeleteShareGroupOffsetsRequestData DeleteShareGroupOffsetsResponseData;
 }
 
 pub fn config(directory: &Path) -> Config {

@@ -2,18 +2,21 @@
 
 use std::process::ExitCode;
 
-use headwater_client::{Isolation, OffsetSpec};
+use headwater_client::{Client, Isolation, OffsetSpec};
 use serde_json::{Value, json};
 
 use super::connect;
 use crate::Common;
 use crate::output::{self, Failure, NO_INPUT};
 
+/// The protocol type of share groups (KIP-932).
+const SHARE: &str = "share";
+
 #[derive(clap::Subcommand)]
 pub enum Group {
-    /// All consumer groups
+    /// All groups: of consumers, and share groups
     List,
-    /// Members, committed offsets and lag
+    /// Members, offsets and lag
     Describe { group: String },
 }
 
@@ -37,6 +40,10 @@ impl Group {
                 output::table(&["GROUP", "STATE", "PROTOCOL TYPE"], rows.collect());
             }
             Group::Describe { group } => {
+                let listed = client.list_groups().await?;
+                if listed.iter().any(|one| one.group_id == group && one.protocol_type == SHARE) {
+                    return describe_share(&client, &group, common).await;
+                }
                 let description = client.describe_group(&group).await?;
                 let committed = client.committed(&group, None).await?;
                 if description.members.is_empty() && committed.is_empty() {
@@ -86,4 +93,36 @@ impl Group {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Members of a share group have no partition for themselves, so none is named beside one.
+async fn describe_share(client: &Client, group: &str, common: &Common) -> Result<ExitCode, Failure> {
+    let described = client.describe_share_group(group).await?;
+    let lag: i64 = described.offsets.iter().map(|offset| offset.lag.max(0)).sum();
+    if common.json {
+        let partitions = described.offsets.iter().map(|offset| {
+            let at = &offset.partition;
+            json!({ "topic": at.topic, "partition": at.partition, "start": offset.start, "lag": offset.lag })
+        });
+        let members = described.members.iter().map(|member| {
+            let partitions: Vec<String> = member.assignment.iter().map(ToString::to_string).collect();
+            json!({ "member": member.member_id, "client": member.client_id, "partitions": partitions })
+        });
+        output::json(&json!({
+            "group": group, "type": SHARE, "state": described.state, "lag": lag,
+            "members": members.collect::<Vec<_>>(), "partitions": partitions.collect::<Vec<_>>(),
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(&format!(
+        "SHARE GROUP {group}   {}   {} members   lag {}\n",
+        described.state,
+        described.members.len(),
+        output::number(lag)
+    ));
+    let rows = described.offsets.iter().map(|offset| {
+        vec![offset.partition.to_string(), output::number(offset.start), output::number(offset.lag)]
+    });
+    output::table(&["PARTITION", "START#", "LAG#"], rows.collect());
+    Ok(ExitCode::SUCCESS)
 }

@@ -37,6 +37,10 @@ impl Coordinator {
         if self.consumer_groups.contains_key(id) {
             return Ok(());
         }
+        if self.shares.has(id) {
+            let message = format!("group {id} is a share group: choose another name");
+            return Err(Failure::new(Error::GroupIdNotFound, message));
+        }
         let Some(classic) = self.groups.get(id) else {
             return if joins { Ok(()) } else { Err(Error::GroupIdNotFound.into()) };
         };

@@ -11,6 +11,7 @@ pub struct Bench {
     pub log: Vec<StateRecord>,
     pub markers: Vec<(Vec<TopicPartitionId>, i64, i16, bool)>,
     pub replies: Vec<(u64, Response)>,
+    pub woken: Vec<TopicPartitionId>,
     pub next_ticket: u64,
 }
 
@@ -33,9 +34,9 @@ impl Bench {
     }
 
     pub fn with(settings: Settings) -> Self {
-        let (log, markers, replies) = Default::default();
+        let (log, markers, replies, woken) = Default::default();
         let coordinator = Coordinator::new(settings);
-        let mut bench = Self { coordinator, now: 1_000, log, markers, replies, next_ticket: 0 };
+        let mut bench = Self { coordinator, now: 1_000, log, markers, replies, woken, next_ticket: 0 };
         bench.ask(Request::CreateTopics {
             topics: vec![NewTopic {
                 name: "orders".into(),
@@ -58,6 +59,7 @@ impl Bench {
                 Effect::Markers { partitions, producer_id, producer_epoch, commit } => {
                     self.markers.push((partitions, producer_id, producer_epoch, commit));
                 }
+                Effect::Wake(partition) => self.woken.push(partition),
                 Effect::Reply { ticket, response } => self.replies.push((ticket, response)),
             }
         }

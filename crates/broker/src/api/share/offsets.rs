@@ -1,0 +1,239 @@
+//! The offsets of share groups: what Kafka's administrators send to a broker about them.
+
+use headwater_coordinator::{
+    Error, ShareOffset, ShareRequest, ShareResponse, TopicId, TopicPartitionId, code,
+};
+use headwater_log::PartitionId;
+use headwater_wire::messages::alter_share_group_offsets_request::AlterShareGroupOffsetsRequestTopic as AlteringTopic;
+use headwater_wire::messages::alter_share_group_offsets_response::{
+    AlterShareGroupOffsetsResponseData, AlterShareGroupOffsetsResponsePartition as AlteredPartition,
+    AlterShareGroupOffsetsResponseTopic as AlteredTopic,
+};
+use headwater_wire::messages::delete_share_group_offsets_response::{
+    DeleteShareGroupOffsetsResponseData, DeleteShareGroupOffsetsResponseTopic as DeletedTopic,
+};
+use headwater_wire::messages::describe_share_group_offsets_request::{
+    DescribeShareGroupOffsetsRequestGroup, DescribeShareGroupOffsetsRequestTopic as WantedTopic,
+};
+use headwater_wire::messages::describe_share_group_offsets_response::{
+    DescribeShareGroupOffsetsResponseData, DescribeShareGroupOffsetsResponseGroup as DescribedGroup,
+    DescribeShareGroupOffsetsResponsePartition as DescribedPartition,
+    DescribeShareGroupOffsetsResponseTopic as DescribedTopic,
+};
+use headwater_wire::messages::{
+    AlterShareGroupOffsetsRequestData, DeleteShareGroupOffsetsRequestData,
+    DescribeShareGroupOffsetsRequestData,
+};
+use headwater_wire::{ErrorCode, KafkaString};
+
+use crate::api::{Call, CallError, rights, text, uuid};
+
+fn unknown_topic(name: &KafkaString) -> KafkaString {
+    format!("there is no topic '{}'", name.as_str()).into()
+}
+
+pub async fn describe(
+    call: &Call,
+    request: DescribeShareGroupOffsetsRequestData,
+) -> Result<DescribeShareGroupOffsetsResponseData, CallError> {
+    let mut groups = Vec::with_capacity(request.groups.len());
+    for group in request.groups {
+        groups.push(describe_group(call, group).await?);
+    }
+    Ok(DescribeShareGroupOffsetsResponseData::default().with_groups(groups))
+}
+
+async fn describe_group(
+    call: &Call,
+    wanted: DescribeShareGroupOffsetsRequestGroup,
+) -> Result<DescribedGroup, CallError> {
+    if let Err(code) = call.check(rights::DESCRIBE_GROUP, wanted.group_id.as_str()) {
+        return Ok(DescribedGroup::default().with_group_id(wanted.group_id).with_error_code(code.code()));
+    }
+    let (partitions, unknown) = match wanted.topics {
+        None => (None, Vec::new()),
+        Some(topics) => {
+            let (places, unknown) = identify(call, topics);
+            (Some(places), unknown)
+        }
+    };
+    let group_id = text(&wanted.group_id);
+    let request = ShareRequest::DescribeOffsets { group_id, partitions };
+    let ShareResponse::DescribeOffsets(described) = call.share(request).await? else {
+        return Err(call.mismatch());
+    };
+    let response = DescribedGroup::default().with_group_id(wanted.group_id);
+    Ok(match described {
+        Ok(offsets) => {
+            let mut topics = by_topic(call, offsets);
+            topics.extend(unknown.into_iter().map(refused));
+            response.with_topics(topics)
+        }
+        Err(error) => {
+            response.with_error_code(error.code()).with_error_message(Some(error.to_string().into()))
+        }
+    })
+}
+
+/// The partitions of the topics that exist, and the other topics.
+fn identify(call: &Call, topics: Vec<WantedTopic>) -> (Vec<TopicPartitionId>, Vec<WantedTopic>) {
+    let mut places = Vec::new();
+    let mut unknown = Vec::new();
+    for topic in topics {
+        let found = call.shared.catalog.by_name(topic.topic_name.as_str());
+        match found.filter(|found| call.may(rights::DESCRIBE_TOPIC, found.name())) {
+            Some(found) => places.extend(topic.partitions.iter().map(|index| (found.id(), *index))),
+            None => unknown.push(topic),
+        }
+    }
+    (places, unknown)
+}
+
+fn by_topic(call: &Call, offsets: Vec<ShareOffset>) -> Vec<DescribedTopic> {
+    let mut topics: Vec<DescribedTopic> = Vec::new();
+    for offset in offsets {
+        let (topic_id, index) = offset.partition;
+        let Some(topic) = call.shared.catalog.by_id(&topic_id) else { continue };
+        if !call.sees(rights::DESCRIBE_TOPIC, topic.name()) {
+            continue;
+        }
+        let partition = position(call, topic.partition(index), offset);
+        match topics.last_mut().filter(|last| last.topic_id == uuid(topic_id)) {
+            Some(last) => last.partitions.push(partition),
+            None => topics.push(
+                DescribedTopic::default()
+                    .with_topic_name(topic.name().to_owned().into())
+                    .with_topic_id(uuid(topic_id))
+                    .with_partitions(vec![partition]),
+            ),
+        }
+    }
+    topics
+}
+
+fn refused(topic: WantedTopic) -> DescribedTopic {
+    let refused = |index| {
+        DescribedPartition::default()
+            .with_partition_index(index)
+            .with_start_offset(-1)
+            .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+            .with_error_message(Some(unknown_topic(&topic.topic_name)))
+    };
+    let partitions = topic.partitions.iter().copied().map(refused).collect();
+    DescribedTopic::default().with_partitions(partitions).with_topic_name(topic.topic_name)
+}
+
+/// Lag is what is neither finished nor gone; −1 where nothing was read yet.
+fn position(call: &Call, place: Option<PartitionId>, offset: ShareOffset) -> DescribedPartition {
+    let described = DescribedPartition::default()
+        .with_partition_index(offset.partition.1)
+        .with_start_offset(offset.start)
+        .with_lag(-1);
+    let Some(offsets) = place.and_then(|place| call.shared.reader.offsets(place).ok()) else {
+        return described.with_error_code(ErrorCode::UnknownTopicOrPartition.code());
+    };
+    match offset.start {
+        ..0 => described,
+        start => {
+            let start = start.max(offsets.log_start);
+            let lag = (offsets.high_watermark - start - offset.finished).max(0);
+            described.with_start_offset(start).with_lag(lag)
+        }
+    }
+}
+
+/// A topic that the client may not read is for it as one that does not exist.
+fn readable(call: &Call, name: &KafkaString) -> Option<TopicId> {
+    let topic = call.shared.catalog.by_name(name.as_str())?;
+    call.may(rights::READ_TOPIC, topic.name()).then(|| topic.id())
+}
+
+pub async fn alter(
+    call: &Call,
+    request: AlterShareGroupOffsetsRequestData,
+) -> Result<AlterShareGroupOffsetsResponseData, CallError> {
+    if let Err(code) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
+        return Ok(AlterShareGroupOffsetsResponseData::default().with_error_code(code.code()));
+    }
+    let found = |name: &KafkaString| readable(call, name);
+    let mut offsets = Vec::new();
+    for topic in &request.topics {
+        if let Some(id) = found(&topic.topic_name) {
+            let partitions = topic.partitions.iter().filter(|one| one.start_offset >= 0);
+            offsets.extend(partitions.map(|one| ((id, one.partition_index), one.start_offset)));
+        }
+    }
+    let group_id = text(&request.group_id);
+    let alter = ShareRequest::AlterOffsets { group_id, offsets };
+    let ShareResponse::AlterOffsets(altered) = call.share(alter).await? else {
+        return Err(call.mismatch());
+    };
+    let response = AlterShareGroupOffsetsResponseData::default();
+    Ok(match altered {
+        Ok(altered) => {
+            let topics = request.topics.into_iter().map(|topic| {
+                let id = found(&topic.topic_name);
+                altered_topic(topic, id, &altered)
+            });
+            response.with_responses(topics.collect())
+        }
+        Err(failure) => {
+            response.with_error_code(failure.error.code()).with_error_message(Some(failure.message.into()))
+        }
+    })
+}
+
+fn altered_topic(
+    topic: AlteringTopic,
+    id: Option<TopicId>,
+    altered: &[(TopicPartitionId, Option<Error>)],
+) -> AlteredTopic {
+    let partitions = topic.partitions.iter().map(|one| {
+        let place = id.map(|id| (id, one.partition_index));
+        let outcome = altered.iter().find(|(at, _)| Some(*at) == place);
+        let error = match outcome {
+            Some((_, error)) => code(*error),
+            // An offset below 0 was not asked for.
+            None if id.is_some() => ErrorCode::InvalidRequest.code(),
+            None => ErrorCode::UnknownTopicOrPartition.code(),
+        };
+        AlteredPartition::default().with_partition_index(one.partition_index).with_error_code(error)
+    });
+    AlteredTopic::default()
+        .with_partitions(partitions.collect())
+        .with_topic_name(topic.topic_name)
+        .with_topic_id(uuid(id.unwrap_or_default()))
+}
+
+pub async fn delete(
+    call: &Call,
+    request: DeleteShareGroupOffsetsRequestData,
+) -> Result<DeleteShareGroupOffsetsResponseData, CallError> {
+    if let Err(code) = call.check(rights::DELETE_GROUP, request.group_id.as_str()) {
+        return Ok(DeleteShareGroupOffsetsResponseData::default().with_error_code(code.code()));
+    }
+    let found = |name: &KafkaString| readable(call, name);
+    let topics = request.topics.iter().filter_map(|topic| found(&topic.topic_name)).collect();
+    let group_id = text(&request.group_id);
+    let ShareResponse::DeleteOffsets(deleted) =
+        call.share(ShareRequest::DeleteOffsets { group_id, topics }).await?
+    else {
+        return Err(call.mismatch());
+    };
+    if let Err(failure) = deleted {
+        return Ok(DeleteShareGroupOffsetsResponseData::default()
+            .with_error_code(failure.error.code())
+            .with_error_message(Some(failure.message.into())));
+    }
+    let topics = request.topics.into_iter().map(|topic| {
+        let response = DeletedTopic::default();
+        let response = match found(&topic.topic_name) {
+            Some(id) => response.with_topic_id(uuid(id)),
+            None => response
+                .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
+                .with_error_message(Some(unknown_topic(&topic.topic_name))),
+        };
+        response.with_topic_name(topic.topic_name)
+    });
+    Ok(DeleteShareGroupOffsetsResponseData::default().with_responses(topics.collect()))
+}

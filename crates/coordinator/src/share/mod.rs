@@ -1,0 +1,173 @@
+//! Share groups (KIP-932): consumers that take records from one another's partitions, each record on its own.
+//!
+//! Owns the groups' members, what became of each record, and their configuration; refuses to read logs: whoever
+//! asks has read the records it acquires. Durable is what records have become; acquisitions end with a restart.
+
+mod assign;
+mod configs;
+mod delivery;
+mod dispatch;
+mod group;
+mod heartbeat;
+mod offsets;
+mod partition;
+mod records;
+mod request;
+
+use std::collections::BTreeMap;
+
+use headwater_model::TimestampMs;
+
+pub use configs::{SHARE_CONFIGS, ShareDefaults, ShareIsolation, ShareReset, ShareSettings};
+pub use records::{ShareGroupRecord, ShareKey, ShareMemberRecord, ShareRange, ShareRecord, ShareState};
+pub use request::*;
+
+use crate::Coordinator;
+use crate::context::Context;
+use crate::error::{Error, Failure};
+use crate::records::{StateRecord, TopicId};
+use crate::request::Client;
+use crate::response::{GroupListing, Response};
+use crate::timers::Alarm;
+use crate::topics::Topics;
+use group::ShareGroup;
+use partition::SharePartition;
+
+/// All share groups; the configuration may be of groups that do not exist yet.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    groups: BTreeMap<String, ShareGroup>,
+    configs: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Shares {
+    pub fn has(&self, group_id: &str) -> bool {
+        self.groups.contains_key(group_id)
+    }
+
+    fn settings(&self, group_id: &str, defaults: &ShareDefaults) -> ShareSettings {
+        ShareSettings::of(self.configs.get(group_id), defaults)
+    }
+
+    /// Replays a record.
+    pub fn apply(&mut self, record: ShareRecord, defaults: &ShareDefaults, now: TimestampMs) {
+        match record {
+            ShareRecord::Group(record) => {
+                let settings = self.settings(&record.group_id, defaults);
+                let deadline = now.saturating_add(settings.session_timeout_ms.into());
+                self.group_mut(&record.group_id).restore(record, deadline);
+            }
+            ShareRecord::GroupDeleted { group_id } => drop(self.groups.remove(&group_id)),
+            ShareRecord::Partition { key, start, ranges } => {
+                let partition = SharePartition::restored(start, &ranges);
+                let place = (key.topic_id, key.partition);
+                self.group_mut(&key.group_id).partitions.insert(place, partition);
+            }
+            ShareRecord::Delivered { key, ranges } => {
+                let group = self.group_mut(&key.group_id);
+                if let Some(partition) = group.partitions.get_mut(&(key.topic_id, key.partition)) {
+                    partition.apply(&ranges);
+                }
+            }
+            ShareRecord::PartitionsDeleted { group_id, topic_id } => {
+                self.group_mut(&group_id).partitions.retain(|(topic, _), _| *topic != topic_id);
+            }
+            ShareRecord::Configs { group_id, configs } => self.put_configs(group_id, configs),
+        }
+    }
+
+    fn group_mut(&mut self, group_id: &str) -> &mut ShareGroup {
+        self.groups.entry(group_id.to_owned()).or_insert_with(|| ShareGroup::new(group_id))
+    }
+
+    fn put_configs(&mut self, group_id: String, configs: BTreeMap<String, String>) {
+        match configs.is_empty() {
+            true => drop(self.configs.remove(&group_id)),
+            false => drop(self.configs.insert(group_id, configs)),
+        }
+    }
+
+    pub fn snapshot(&self) -> impl Iterator<Item = StateRecord> {
+        let configs = self.configs.iter().map(|(group_id, configs)| ShareRecord::Configs {
+            group_id: group_id.clone(),
+            configs: configs.clone(),
+        });
+        configs.chain(self.groups.values().flat_map(ShareGroup::snapshot)).map(StateRecord::Share)
+    }
+
+    /// The topic is gone: what it was to the groups is, too, without a record of its own.
+    pub fn forget_topic(&mut self, id: &TopicId) {
+        for group in self.groups.values_mut() {
+            group.partitions.retain(|(topic, _), _| topic != id);
+        }
+    }
+
+    pub fn list(&self) -> impl Iterator<Item = GroupListing> {
+        self.groups.values().map(ShareGroup::listing)
+    }
+
+    pub fn delete(&mut self, cx: &mut Context, group_id: &str) -> Result<(), Error> {
+        match self.groups.get(group_id) {
+            None => return Err(Error::GroupIdNotFound),
+            Some(group) if !group.members.is_empty() => return Err(Error::NonEmptyGroup),
+            Some(_) => drop(self.groups.remove(group_id)),
+        }
+        cx.append(StateRecord::Share(ShareRecord::GroupDeleted { group_id: group_id.to_owned() }));
+        Ok(())
+    }
+
+    /// When [`Self::expire`] has something to do for this group.
+    pub fn deadline(&self, group_id: &str) -> Option<TimestampMs> {
+        self.groups.get(group_id).and_then(ShareGroup::deadline)
+    }
+
+    /// Ends sessions and locks.
+    pub fn expire(&mut self, cx: &mut Context, topics: &Topics, group_id: &str) {
+        let settings = self.settings(group_id, &cx.settings.share);
+        let Some(group) = self.groups.get_mut(group_id) else { return };
+        group.expire_members(cx, topics);
+        group.expire_locks(cx, &settings);
+    }
+}
+
+impl ShareRequest {
+    /// The group whose deadlines may have changed.
+    fn group_id(&self) -> Option<&str> {
+        match self {
+            Self::Heartbeat(beat) => Some(&beat.group_id),
+            Self::Acquire(acquire) => Some(&acquire.group_id),
+            Self::Fetch { group_id, .. } => Some(group_id),
+            _ => None,
+        }
+    }
+}
+
+impl Coordinator {
+    pub(crate) fn share(&mut self, client: &Client, request: ShareRequest) -> Response {
+        if let ShareRequest::Heartbeat(beat) = &request
+            && !self.shares.has(&beat.group_id)
+            && (self.has_group(&beat.group_id) || self.offsets.knows(&beat.group_id))
+        {
+            let message = format!("group '{}' is not a share group: choose another name", beat.group_id);
+            let refused = Err(Failure::new(Error::GroupIdNotFound, message));
+            return Response::Share(ShareResponse::Heartbeat(refused));
+        }
+        let group_id = request.group_id().map(str::to_owned);
+        let response = self.shares.handle(&mut self.cx, &self.topics, client, request);
+        if let Some(group_id) = group_id {
+            self.watch_share_group(&group_id);
+        }
+        Response::Share(response)
+    }
+
+    pub(crate) fn expire_share_group(&mut self, group_id: &str) {
+        self.shares.expire(&mut self.cx, &self.topics, group_id);
+        self.watch_share_group(group_id);
+    }
+
+    pub(crate) fn watch_share_group(&mut self, group_id: &str) {
+        let deadline = self.shares.deadline(group_id);
+        let later = deadline.map(|deadline| deadline.max(self.cx.now.saturating_add(1)));
+        self.timers.set(Alarm::ShareGroup(group_id.to_owned()), later);
+    }
+}
