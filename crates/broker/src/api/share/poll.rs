@@ -19,6 +19,7 @@ use super::read::{self, Batches, Budget};
 use super::respond::Answers;
 use super::sessions::Key;
 use crate::api::{Call, CallError};
+use crate::broker::Shared;
 
 /// How much is wanted.
 pub struct Wish {

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use headwater_coordinator::{ReadBatch, ReadBatches, ShareIsolation};
-use headwater_log::{Fetched, Isolation, LogError, PartitionId, Reader, RealDisk};
+use headwater_log::{Fetched, Isolation, LogError, PartitionId, Reader};
 use headwater_model::Offset;
 use headwater_wire::{BatchHeader, ErrorCode, batch};
+
+use crate::mirror::LogDisk;
 
 /// So much is read at once: how many records that is shows only then.
 const CHUNK: usize = 256 << 10;
@@ -54,7 +56,7 @@ pub fn isolation(share: ShareIsolation) -> Isolation {
 
 /// Reads until the budget is used up or there is no more.
 pub fn read(
-    reader: &Reader<RealDisk>,
+    reader: &Reader<LogDisk>,
     place: PartitionId,
     from: Offset,
     isolation: Isolation,
