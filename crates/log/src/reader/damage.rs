@@ -67,8 +67,15 @@ impl<D: Disk> Reader<D> {
     }
 
     /// Batches of an extent that cannot be found in its file any more.
-    pub(super) fn name_holes(&self, id: PartitionId, extent: &Extent, places: &[BatchPlace]) -> LogError {
-        let mut next = extent.first;
+    pub(super) fn name_holes(
+        &self,
+        id: PartitionId,
+        extent: &Extent,
+        places: &[BatchPlace],
+    ) -> Result<(), LogError> {
+        // What is below the start of the log is not missed.
+        let start = self.offsets(id).map_or(extent.first, |offsets| offsets.log_start);
+        let mut next = extent.first.max(start);
         let mut holes = Vec::new();
         for place in places {
             if place.base_offset > next {
@@ -92,7 +99,7 @@ impl<D: Disk> Reader<D> {
             let damaged = known.extents.iter_mut().filter(|of| of.file == extent.file);
             damaged.for_each(|of| of.batches = places.len() as u32);
         }
-        named.into_iter().next().unwrap_or(LogError::UnknownPartition(id))
+        named.into_iter().next().map_or(Ok(()), Err)
     }
 }
 

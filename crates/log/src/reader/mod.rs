@@ -138,8 +138,8 @@ impl<D: Disk> Reader<D> {
             match self.try_locate(&partition, id, offset, max_bytes, isolation) {
                 // A file went because its batches moved to another: look again.
                 Err(LogError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-                // Damage behind what was asked for has been found on the way.
-                Err(LogError::Damaged { damage, .. }) if damage.first > offset => {}
+                // Damage before or behind what was asked for has been found on the way.
+                Err(LogError::Damaged { damage, .. }) if !(damage.first..=damage.last).contains(&offset) => {}
                 // What was known to be good was known of another copy.
                 Ok(_) if self.look_again() => {}
                 found => return found,
@@ -276,7 +276,7 @@ impl<D: Disk> Reader<D> {
         }
         let places = index.get(&id).map(Vec::as_slice).unwrap_or_default();
         if places.len() < extent.batches as usize {
-            return Err(self.name_holes(id, extent, places));
+            self.name_holes(id, extent, places)?;
         }
         enough(places);
         Ok(())
