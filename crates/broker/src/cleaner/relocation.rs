@@ -35,6 +35,10 @@ impl Cleaner {
         let sparse: Vec<FileUse> = finished.into_iter().filter(is_sparse).collect();
         for file in sparse {
             let extents = self.cleaning.reader.extents_in(file.file);
+            if extents.is_empty() {
+                // It was emptied since the files were looked at, and a run of nothing would stay.
+                continue;
+            }
             self.move_out(extents)?;
             self.cleaning.activity.files_emptied.fetch_add(1, Ordering::Relaxed);
         }
