@@ -13,6 +13,8 @@ use crate::kafka::cache;
 const CRATE: &str = "4.10.0";
 pub const VERSION: &str = "2.12.1";
 const OPEN_LOOP: &str = include_str!("openloop.c");
+const REBALANCE: &str = include_str!("rebalance.c");
+const TRANSACTIONS: &str = include_str!("transactions.c");
 /// Nothing that the benchmarks do not use, so that no development package is needed.
 pub const WITHOUT: [&str; 7] = [
     "--disable-ssl",
@@ -27,6 +29,8 @@ pub const WITHOUT: [&str; 7] = [
 pub struct Drivers {
     pub performance: PathBuf,
     pub open_loop: PathBuf,
+    pub rebalance: PathBuf,
+    pub transactions: PathBuf,
 }
 
 pub fn build() -> Result<Drivers> {
@@ -40,7 +44,10 @@ pub fn build() -> Result<Drivers> {
         run(Command::new("make").args(["-C", "examples", "rdkafka_performance"]).current_dir(&tree))?;
         fs::write(tree.join(".complete"), "")?;
     }
-    Ok(Drivers { performance, open_loop: open_loop(&tree)? })
+    let open_loop = program(&tree, "openloop", OPEN_LOOP)?;
+    let rebalance = program(&tree, "rebalance", REBALANCE)?;
+    let transactions = program(&tree, "transactions", TRANSACTIONS)?;
+    Ok(Drivers { performance, open_loop, rebalance, transactions })
 }
 
 pub fn run(command: &mut Command) -> Result<()> {
@@ -88,11 +95,12 @@ pub fn copy_source(from: &Path, to: &Path) -> Result<()> {
     run(Command::new("cp").arg("-r").arg(from).arg(to))
 }
 
-fn open_loop(tree: &Path) -> Result<PathBuf> {
-    let (source, program) = (tree.join("openloop.c"), tree.join("openloop"));
-    let known = fs::read_to_string(&source).is_ok_and(|text| text == OPEN_LOOP);
+/// A client of our own, compiled when its source is not the one that was compiled last.
+fn program(tree: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let (source, program) = (tree.join(format!("{name}.c")), tree.join(name));
+    let known = fs::read_to_string(&source).is_ok_and(|known| known == text);
     if !known || !program.exists() {
-        fs::write(&source, OPEN_LOOP)?;
+        fs::write(&source, text)?;
         run(Command::new("cc")
             .args(["-O2", "-Wall", "-I"])
             .arg(tree.join("src"))

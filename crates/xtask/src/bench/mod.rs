@@ -15,10 +15,12 @@ mod pairs;
 mod payload;
 mod performance;
 pub mod process;
+mod rebalance;
 mod record;
 mod report;
 pub mod server;
 mod stats;
+mod transactions;
 mod window;
 mod wire;
 

@@ -5,6 +5,8 @@
  * clock; messages due in the warm-up are sent and not counted. Rate 0 sends as fast as the queue takes messages.
  * Refuses: to drop a message when the local queue is full; it waits, and the latency grows.
  * With several topics, client i writes to topic NAME-(i mod topics).
+ * With -e a consumer in the same process reads the topic, and a latency is arrival minus due time, which the message
+ * carries in its first bytes.
  * Prints one JSON object.
  */
 #define _GNU_SOURCE
@@ -30,7 +32,7 @@ struct options {
     double rate, seconds, warmup, drain;
     uint64_t count, keys, seed;
     size_t size;
-    int clients, topics;
+    int clients, topics, end_to_end;
 };
 
 static struct options o = {.rate = 1000, .seconds = 10, .warmup = 2, .drain = 10, .seed = 1, .size = 100, .clients = 1,
@@ -91,6 +93,7 @@ static void delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *o
         if (errors++ == 0) fprintf(stderr, "delivery: %s\n", rd_kafka_err2str(message->err));
         return;
     }
+    if (o.end_to_end) return;
     acknowledged++;
     last_ack = at;
     if (due >= start_at + (uint64_t)(o.warmup * SECOND)) count_latency(at - due);
@@ -106,6 +109,50 @@ static void *poll_all(void *unused) {
         }
         for (int i = 0; i < o.clients; i++) rd_kafka_poll(handles[i], 0);
         usleep(500);
+    }
+    return NULL;
+}
+
+static rd_kafka_t *consumer;
+
+/* Reads every partition of the one topic from its beginning. */
+static void start_consumer(rd_kafka_conf_t *base) {
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_dup(base);
+    rd_kafka_conf_set(conf, "group.id", "openloop", why, sizeof(why));
+    rd_kafka_conf_set(conf, "enable.auto.commit", "false", why, sizeof(why));
+    rd_kafka_conf_set(conf, "auto.offset.reset", "earliest", why, sizeof(why));
+    consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
+    const struct rd_kafka_metadata *metadata;
+    if (!consumer || rd_kafka_metadata(handles[0], 0, topics[0], &metadata, 60000)) {
+        fprintf(stderr, "no consumer: %s\n", why);
+        exit(2);
+    }
+    rd_kafka_poll_set_consumer(consumer);
+    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(1);
+    for (int i = 0; i < metadata->topics[0].partition_cnt; i++)
+        rd_kafka_topic_partition_list_add(all, o.topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    rd_kafka_assign(consumer, all);
+    rd_kafka_topic_partition_list_destroy(all);
+    rd_kafka_metadata_destroy(metadata);
+}
+
+static void *consume_all(void *unused) {
+    (void)unused;
+    prctl(PR_SET_TIMERSLACK, 1000ul);
+    while (atomic_load(&polling)) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer, 100);
+        if (!message) continue;
+        uint64_t at = now(), due;
+        if (message->err) {
+            if (errors++ == 0) fprintf(stderr, "consume: %s\n", rd_kafka_message_errstr(message));
+        } else if (message->len >= sizeof(due)) {
+            memcpy(&due, message->payload, sizeof(due));
+            acknowledged++;
+            last_ack = at;
+            if (due >= start_at + (uint64_t)(o.warmup * SECOND)) count_latency(at - due);
+        }
+        rd_kafka_message_destroy(message);
     }
     return NULL;
 }
@@ -180,6 +227,7 @@ static void send_one(uint64_t i, uint64_t due, uint64_t *random) {
     char *line = lines[random_next(random) % line_count];
     char key[24];
     int key_length = 0;
+    if (o.end_to_end) memcpy(line, &due, sizeof(due));
     if (o.keys) key_length = snprintf(key, sizeof(key), "%012" PRIu64, random_next(random) % o.keys);
     while (rd_kafka_produce(topics[client], RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, line, o.size,
                             key_length ? key : NULL, (size_t)key_length, (void *)(uintptr_t)due) == -1) {
@@ -208,11 +256,12 @@ static uint64_t send_all(void) {
     return total;
 }
 
-static uint64_t drain(void) {
+static uint64_t drain(uint64_t sent) {
     uint64_t limit = now() + (uint64_t)(o.drain * SECOND), waiting;
     do {
         waiting = 0;
         for (int i = 0; i < o.clients; i++) waiting += (uint64_t)rd_kafka_outq_len(handles[i]);
+        if (o.end_to_end) waiting = sent - acknowledged;
         if (waiting) usleep(1000);
     } while (waiting && now() < limit);
     return waiting;
@@ -220,7 +269,7 @@ static uint64_t drain(void) {
 
 static void parse(int argc, char **argv, rd_kafka_conf_t *conf) {
     int option;
-    while ((option = getopt(argc, argv, "b:t:T:f:r:d:w:g:c:k:S:s:n:X:")) != -1) {
+    while ((option = getopt(argc, argv, "b:t:T:f:r:d:w:g:c:k:S:s:n:X:e")) != -1) {
         char *equals;
         switch (option) {
         case 'b': o.brokers = optarg; break;
@@ -236,6 +285,7 @@ static void parse(int argc, char **argv, rd_kafka_conf_t *conf) {
         case 'S': o.seed = strtoull(optarg, NULL, 10); break;
         case 's': o.size = strtoull(optarg, NULL, 10); break;
         case 'n': o.clients = atoi(optarg); break;
+        case 'e': o.end_to_end = 1; break;
         case 'X':
             if ((equals = strchr(optarg, '='))) {
                 *equals = 0;
@@ -245,9 +295,10 @@ static void parse(int argc, char **argv, rd_kafka_conf_t *conf) {
         default: fprintf(stderr, "unknown option\n"); exit(2);
         }
     }
-    if (!o.brokers || !o.topic || !o.payloads || o.clients < 1 || o.topics < 1) {
+    if (!o.brokers || !o.topic || !o.payloads || o.clients < 1 || o.topics < 1 ||
+        (o.end_to_end && (o.topics > 1 || o.size < sizeof(uint64_t)))) {
         fprintf(stderr, "usage: openloop -b BROKERS -t TOPIC -f PAYLOADS [-r RATE -d SECONDS -w WARMUP | -r 0 -c COUNT] "
-                        "[-s SIZE] [-n CLIENTS] [-T TOPICS] [-k KEYS] [-S SEED] [-g DRAIN] [-X key=value]\n");
+                        "[-s SIZE] [-n CLIENTS] [-T TOPICS] [-k KEYS] [-S SEED] [-g DRAIN] [-e] [-X key=value]\n");
         exit(2);
     }
 }
@@ -273,15 +324,18 @@ int main(int argc, char **argv) {
     topics = calloc((size_t)o.clients, sizeof(*topics));
     for (int i = 0; i < o.clients; i++) connect_client(conf, i);
     ask_for_everything();
+    if (o.end_to_end) start_consumer(conf);
     prctl(PR_SET_TIMERSLACK, 1000ul);
     fprintf(stderr, "connected\n");
     start_at = now() + SECOND / 10;
-    pthread_t poller;
+    pthread_t poller, reader;
     pthread_create(&poller, NULL, poll_all, NULL);
+    if (o.end_to_end) pthread_create(&reader, NULL, consume_all, NULL);
     uint64_t sent = send_all();
-    uint64_t unfinished = drain();
+    uint64_t unfinished = drain(sent);
     atomic_store(&polling, 0);
     pthread_join(poller, NULL);
+    if (o.end_to_end) pthread_join(reader, NULL);
     /* A message never acknowledged has waited until now at least. */
     if (unfinished && o.rate > 0) {
         uint64_t at = now();

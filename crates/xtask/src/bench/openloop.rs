@@ -26,6 +26,8 @@ pub struct OpenLoop<'a> {
     /// More than one: client i writes to `topic`-(i mod topics).
     pub topics: u32,
     pub seed: u64,
+    /// Latencies run to the arrival at a consumer of the same process, and not to the acknowledgement.
+    pub end_to_end: bool,
     pub properties: &'a [(&'a str, &'a str)],
 }
 
@@ -49,6 +51,7 @@ impl Default for OpenLoop<'_> {
             clients: 1,
             topics: 1,
             seed: 1,
+            end_to_end: false,
             properties: &[],
         }
     }
@@ -70,6 +73,9 @@ impl OpenLoop<'_> {
         command.args(options.iter().flat_map(|(flag, value)| [*flag, value.as_str()]));
         if self.topics > 1 {
             command.args(["-T", &self.topics.to_string()]);
+        }
+        if self.end_to_end {
+            command.arg("-e");
         }
         if self.keys > 0 {
             command.args(["-k", &self.keys.to_string()]);

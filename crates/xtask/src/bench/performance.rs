@@ -134,6 +134,10 @@ pub struct Consumed {
 }
 
 impl Consuming {
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.driver.0.try_wait()?.is_none())
+    }
+
     pub fn finish(mut self) -> Result<Consumed> {
         let rows = BufReader::new(self.driver.0.stdout.take().context("no output to read")?).lines();
         let mut last = None;

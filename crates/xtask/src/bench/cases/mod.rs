@@ -2,10 +2,13 @@
 
 pub mod compact;
 pub mod consume;
+pub mod end_to_end;
 pub mod latency;
 pub mod many;
 pub mod produce;
+pub mod rebalance;
 pub mod start;
+pub mod transactions;
 
 use anyhow::Result;
 
@@ -46,11 +49,25 @@ pub const ALL: &[Benchmark] = &[
         run: latency::run,
     },
     Benchmark {
+        name: "end-to-end",
+        number: 4,
+        title: "End-to-end latency, open loop",
+        method: end_to_end::METHOD,
+        run: end_to_end::run,
+    },
+    Benchmark {
         name: "consume",
         number: 5,
         title: "Consume: from the page cache, cold, many groups",
         method: consume::METHOD,
         run: consume::run,
+    },
+    Benchmark {
+        name: "transactions",
+        number: 6,
+        title: "Transactions",
+        method: transactions::METHOD,
+        run: transactions::run,
     },
     Benchmark {
         name: "many",
@@ -65,6 +82,13 @@ pub const ALL: &[Benchmark] = &[
         title: "Start, restart, footprint",
         method: start::METHOD,
         run: start::run,
+    },
+    Benchmark {
+        name: "rebalance",
+        number: 9,
+        title: "Group rebalance",
+        method: rebalance::METHOD,
+        run: rebalance::run,
     },
     Benchmark {
         name: "compact",
