@@ -10,6 +10,9 @@ use crate::log::{Shared, StagedRun};
 use crate::place::FileId;
 use crate::planted::{self, Bug};
 
+/// The largest frame that is brief.
+const BRIEF: usize = 1 << 20;
+
 /// A frame to be written; needs no lock on the log. [`Self::attempt`] may be repeated when it failed for
 /// want of space: it then writes the same bytes to the same place.
 pub struct CommitJob<D: Disk> {
@@ -88,6 +91,11 @@ impl<D: Disk> CommitJob<D> {
     /// no space, but never a sync.
     pub fn may_retry(error: &io::Error) -> bool {
         matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether it is done sooner than another thread is woken: few bytes, into a journal that is open.
+    pub fn is_brief(&self) -> bool {
+        self.roll.is_none() && self.directory.frame_len() <= BRIEF
     }
 
     /// Writes and syncs.

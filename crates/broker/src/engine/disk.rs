@@ -1,4 +1,7 @@
 //! The threads that wait for the disk: one for commits, one for everything that can wait.
+//!
+//! A brief commit does not take the way over a thread: waking it, and being woken by it, costs more than what
+//! could be staged meanwhile, and what arrives meanwhile makes the next commit either way.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,13 +9,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use headwater_log::{Chore, CommitJob};
+use headwater_log::{Chore, CommitJob, CommitTicket};
 
 use super::Command;
 use crate::StartError;
 use crate::mirror::LogDisk;
 
-pub type Jobs = mpsc::Sender<CommitJob<LogDisk>>;
+type Job = CommitJob<LogDisk>;
+pub type Jobs = mpsc::Sender<Job>;
 pub type Chores = mpsc::Sender<Chore<LogDisk>>;
 
 /// How long a commit that found no space waits before it tries again.
@@ -87,12 +91,35 @@ impl DiskActivity {
     }
 }
 
+/// What became of a commit that was tried at once.
+pub(super) enum Tried {
+    Done(CommitTicket<LogDisk>, io::Result<()>),
+    /// It is not brief, or finds no space: it is the disk thread's.
+    Longer(Job),
+}
+
+/// Does a brief commit on the caller's thread.
+pub(super) fn try_now(mut job: Job, activity: &DiskActivity) -> Tried {
+    if !job.is_brief() {
+        return Tried::Longer(job);
+    }
+    activity.begin();
+    match job.attempt() {
+        Err(error) if Job::may_retry(&error) => Tried::Longer(job),
+        outcome => {
+            let ticket = job.finish();
+            activity.end(ticket.bytes(), ticket.synced());
+            Tried::Done(ticket, outcome)
+        }
+    }
+}
+
 /// Starts the thread that writes and syncs one commit after the other.
 pub(super) fn start_commits(
     commands: mpsc::Sender<Command>,
     activity: Arc<DiskActivity>,
 ) -> Result<Jobs, StartError> {
-    let (jobs, inbox) = mpsc::channel::<CommitJob<LogDisk>>();
+    let (jobs, inbox) = mpsc::channel::<Job>();
     let work = move || {
         for mut job in inbox {
             activity.begin();
@@ -110,12 +137,10 @@ pub(super) fn start_commits(
 
 /// A commit that finds no space waits for some: nothing of it is acknowledged, so nothing is lost, and
 /// when there is space again nothing has to be restarted.
-fn attempt(job: &mut CommitJob<LogDisk>, activity: &DiskActivity) -> io::Result<()> {
+fn attempt(job: &mut Job, activity: &DiskActivity) -> io::Result<()> {
     loop {
         match job.attempt() {
-            Err(error)
-                if CommitJob::<LogDisk>::may_retry(&error) && !activity.stopping.load(Ordering::Relaxed) =>
-            {
+            Err(error) if Job::may_retry(&error) && !activity.stopping.load(Ordering::Relaxed) => {
                 if !activity.waits_for_space.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "no space is left for the log: nothing is acknowledged until some is freed");
                 }

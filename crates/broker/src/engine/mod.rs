@@ -186,6 +186,7 @@ pub fn start(
         waiters: published.waiters,
         jobs: disk::start_commits(commands.clone(), Arc::clone(&activity))?,
         chores,
+        activity: Arc::clone(&activity),
         store,
         fenced: Arc::clone(&fenced),
     };

@@ -11,7 +11,7 @@ use headwater_log::{ColdStore, CommitTicket, Log, LogError, Reader};
 use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 
-use super::disk::{Chores, Jobs};
+use super::disk::{self, Chores, DiskActivity, Jobs, Tried};
 use super::held::{Held, Reply};
 use super::staging::count;
 use super::state::{self, State};
@@ -36,6 +36,7 @@ pub struct Worker {
     pub(super) waiters: Arc<Waiters>,
     jobs: Jobs,
     chores: Chores,
+    activity: Arc<DiskActivity>,
     /// Who waits for the coordinator.
     pub(super) asked: HashMap<u64, oneshot::Sender<Answer<Response>>>,
     /// How many partitions the log has of each topic.
@@ -56,13 +57,14 @@ pub struct Wiring {
     pub waiters: Arc<Waiters>,
     pub jobs: Jobs,
     pub chores: Chores,
+    pub activity: Arc<DiskActivity>,
     pub store: Option<Arc<dyn ColdStore>>,
     pub fenced: Arc<OnceLock<Unavailable>>,
 }
 
 impl Worker {
     pub fn open(config: &Config, home: &Home, clock: Clock, wiring: Wiring) -> Result<Self, StartError> {
-        let Wiring { catalog, credentials, rules, waiters, jobs, chores, store, fenced } = wiring;
+        let Wiring { catalog, credentials, rules, waiters, jobs, chores, activity, store, fenced } = wiring;
         let log = open_log(home, config, store)?;
         let jump = if log.time() > 0 { clock.now() - log.time() } else { 0 };
         let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;
@@ -97,6 +99,7 @@ impl Worker {
             waiters,
             jobs,
             chores,
+            activity,
             asked: HashMap::new(),
             partitions,
             staged: Held::default(),
@@ -221,6 +224,10 @@ impl Worker {
         }
         let Some(job) = self.log.begin_commit() else { return };
         self.in_flight = Some(std::mem::take(&mut self.staged));
+        let job = match disk::try_now(job, &self.activity) {
+            Tried::Done(ticket, outcome) => return self.committed(ticket, outcome),
+            Tried::Longer(job) => job,
+        };
         if self.jobs.send(job).is_err() {
             self.fence(&LogError::Io(io::Error::other("the disk thread is gone")));
         }
