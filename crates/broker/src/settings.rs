@@ -141,14 +141,60 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.coordinator.share.delivery_count_limit), |c, v| c.coordinator.share.delivery_count_limit = v as i32;
     "group.share.heartbeat.interval.ms" whole (1, INT) "How often members of a share group send heartbeats."
         |c| i64::from(c.coordinator.share.heartbeat_interval_ms), |c, v| c.coordinator.share.heartbeat_interval_ms = v as i32;
+    "group.share.max.delivery.count.limit" whole (1, i16::MAX as i64) "The most that a share group may set as share.delivery.count.limit."
+        |c| i64::from(c.coordinator.share.max_delivery_count_limit), |c, v| c.coordinator.share.max_delivery_count_limit = v as i32;
+    "group.share.max.heartbeat.interval.ms" whole (1, INT) "The longest heartbeat interval that a share group may have."
+        |c| i64::from(c.coordinator.share.max_heartbeat_interval_ms), |c, v| c.coordinator.share.max_heartbeat_interval_ms = v as i32;
+    "group.share.max.partition.max.record.locks" whole (1, INT) "The most that a share group may set as share.partition.max.record.locks."
+        |c| i64::from(c.coordinator.share.max_max_record_locks), |c, v| c.coordinator.share.max_max_record_locks = v as i32;
+    "group.share.max.record.lock.duration.ms" whole (1, INT) "The longest time for a record that a share group may set."
+        |c| i64::from(c.coordinator.share.max_lock_duration_ms), |c, v| c.coordinator.share.max_lock_duration_ms = v as i32;
+    "group.share.max.session.timeout.ms" whole (1, INT) "The longest session timeout that a share group may have."
+        |c| i64::from(c.coordinator.share.max_session_timeout_ms), |c, v| c.coordinator.share.max_session_timeout_ms = v as i32;
     "group.share.max.size" whole (1, INT) "Members of one share group."
         |c| whole(c.coordinator.share.max_group_size), |c, v| c.coordinator.share.max_group_size = bytes(v);
+    "group.share.min.delivery.count.limit" whole (1, i16::MAX as i64) "The least that a share group may set as share.delivery.count.limit."
+        |c| i64::from(c.coordinator.share.min_delivery_count_limit), |c, v| c.coordinator.share.min_delivery_count_limit = v as i32;
+    "group.share.min.heartbeat.interval.ms" whole (1, INT) "The shortest heartbeat interval that a share group may have."
+        |c| i64::from(c.coordinator.share.min_heartbeat_interval_ms), |c, v| c.coordinator.share.min_heartbeat_interval_ms = v as i32;
+    "group.share.min.partition.max.record.locks" whole (1, INT) "The least that a share group may set as share.partition.max.record.locks."
+        |c| i64::from(c.coordinator.share.min_max_record_locks), |c, v| c.coordinator.share.min_max_record_locks = v as i32;
+    "group.share.min.record.lock.duration.ms" whole (1, INT) "The shortest time for a record that a share group may set."
+        |c| i64::from(c.coordinator.share.min_lock_duration_ms), |c, v| c.coordinator.share.min_lock_duration_ms = v as i32;
+    "group.share.min.session.timeout.ms" whole (1, INT) "The shortest session timeout that a share group may have."
+        |c| i64::from(c.coordinator.share.min_session_timeout_ms), |c, v| c.coordinator.share.min_session_timeout_ms = v as i32;
     "group.share.partition.max.record.locks" whole (1, INT) "Records of a partition that may be in flight at once in a share group."
         |c| i64::from(c.coordinator.share.max_record_locks), |c, v| c.coordinator.share.max_record_locks = v as i32;
     "group.share.record.lock.duration.ms" whole (1, INT) "How long a consumer of a share group has for a record."
         |c| i64::from(c.coordinator.share.lock_duration_ms), |c, v| c.coordinator.share.lock_duration_ms = v as i32;
     "group.share.session.timeout.ms" whole (1, INT) "After how long without a heartbeat a member of a share group is taken for gone."
         |c| i64::from(c.coordinator.share.session_timeout_ms), |c, v| c.coordinator.share.session_timeout_ms = v as i32;
+    "group.streams.assignment.interval.ms" whole (0, INT) "The least time between two assignments of tasks in a streams group that does not say."
+        |c| i64::from(c.coordinator.streams.assignment_interval_ms), |c, v| c.coordinator.streams.assignment_interval_ms = v as i32;
+    "group.streams.heartbeat.interval.ms" whole (1, INT) "How often members of a streams group send heartbeats."
+        |c| i64::from(c.coordinator.streams.heartbeat_interval_ms), |c, v| c.coordinator.streams.heartbeat_interval_ms = v as i32;
+    "group.streams.initial.rebalance.delay.ms" whole (0, INT) "How long an empty streams group waits for more members before it assigns tasks."
+        |c| i64::from(c.coordinator.streams.initial_rebalance_delay_ms), |c, v| c.coordinator.streams.initial_rebalance_delay_ms = v as i32;
+    "group.streams.max.assignment.interval.ms" whole (0, INT) "The longest time between two assignments that a streams group may set."
+        |c| i64::from(c.coordinator.streams.max_assignment_interval_ms), |c, v| c.coordinator.streams.max_assignment_interval_ms = v as i32;
+    "group.streams.max.heartbeat.interval.ms" whole (1, INT) "The longest heartbeat interval that a streams group may have."
+        |c| i64::from(c.coordinator.streams.max_heartbeat_interval_ms), |c, v| c.coordinator.streams.max_heartbeat_interval_ms = v as i32;
+    "group.streams.max.session.timeout.ms" whole (1, INT) "The longest session timeout that a streams group may have."
+        |c| i64::from(c.coordinator.streams.max_session_timeout_ms), |c, v| c.coordinator.streams.max_session_timeout_ms = v as i32;
+    "group.streams.max.size" whole (1, INT) "Members of one streams group."
+        |c| whole(c.coordinator.streams.max_group_size), |c, v| c.coordinator.streams.max_group_size = bytes(v);
+    "group.streams.max.standby.replicas" whole (0, INT) "The most standby copies of a task that a streams group may set."
+        |c| i64::from(c.coordinator.streams.max_standby_replicas), |c, v| c.coordinator.streams.max_standby_replicas = v as i32;
+    "group.streams.min.assignment.interval.ms" whole (0, INT) "The shortest time between two assignments that a streams group may set."
+        |c| i64::from(c.coordinator.streams.min_assignment_interval_ms), |c, v| c.coordinator.streams.min_assignment_interval_ms = v as i32;
+    "group.streams.min.heartbeat.interval.ms" whole (1, INT) "The shortest heartbeat interval that a streams group may have."
+        |c| i64::from(c.coordinator.streams.min_heartbeat_interval_ms), |c, v| c.coordinator.streams.min_heartbeat_interval_ms = v as i32;
+    "group.streams.min.session.timeout.ms" whole (1, INT) "The shortest session timeout that a streams group may have."
+        |c| i64::from(c.coordinator.streams.min_session_timeout_ms), |c, v| c.coordinator.streams.min_session_timeout_ms = v as i32;
+    "group.streams.num.standby.replicas" whole (0, INT) "Standby copies of each task with a store in a streams group that does not say."
+        |c| i64::from(c.coordinator.streams.num_standby_replicas), |c, v| c.coordinator.streams.num_standby_replicas = v as i32;
+    "group.streams.session.timeout.ms" whole (1, INT) "How long a member of a streams group may be silent before it is out."
+        |c| i64::from(c.coordinator.streams.session_timeout_ms), |c, v| c.coordinator.streams.session_timeout_ms = v as i32;
     "headwater.audit.enable" switch "Whether changes of topics, configurations, rules and credentials are told in the topic _headwater.audit; with an authorizer they are, and denials, too."
         |c| c.audits(), |c, v| c.audit = v;
     "headwater.authentication.timeout.ms" whole (1, INT) "How long a client may take for TLS and SASL."

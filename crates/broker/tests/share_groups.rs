@@ -404,3 +404,27 @@ async fn clients_learn_that_there_are_share_groups_and_where_they_are() {
     let refused = raw.call(&find("workers"), 6).await;
     assert_eq!(refused.coordinators[0].error_code, ErrorCode::InvalidRequest.code());
 }
+
+#[tokio::test]
+async fn a_fetch_waits_for_the_least_bytes_it_asks_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = begin(dir.path(), LONG).await;
+    let mut one = Member::join(&broker, "one").await;
+    let less = one.request(&[]).with_min_bytes(1 << 19).with_max_wait_ms(300);
+    let asked = Instant::now();
+    let mut response = one.call(less).await;
+    assert!(asked.elapsed() >= Duration::from_millis(300), "there is less, so it waits");
+    let data = response.responses.remove(0).partitions.remove(0);
+    assert_eq!(ranges(&data), [(0, 9, 1)], "and then gets what there is");
+    let mut two = Member::join(&broker, "two").await;
+    let waits = two.request(&[]).with_min_bytes(200).with_max_wait_ms(60_000);
+    let mut writer = Raw::connect(&broker).await;
+    let write = async {
+        for _ in 0..10 {
+            writer.produce("t", 0, batch(&["x"])).await;
+        }
+    };
+    let (mut response, ()) = tokio::join!(two.call(waits), write);
+    let data = response.responses.remove(0).partitions.remove(0);
+    assert!(ranges(&data)[0].1 > 10, "one batch is less than 200 bytes: {data:?}");
+}

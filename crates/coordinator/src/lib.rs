@@ -24,6 +24,7 @@ mod request;
 mod response;
 mod settings;
 mod share;
+mod streams;
 mod timers;
 mod topics;
 mod transaction;
@@ -51,6 +52,7 @@ pub use request::*;
 pub use response::*;
 pub use settings::{MigrationPolicy, Settings};
 pub use share::*;
+pub use streams::*;
 pub use topics::is_internal;
 
 use acl::Acls;
@@ -215,7 +217,8 @@ impl Coordinator {
             StateRecord::Quota(record) => self.quotas.put(record),
             StateRecord::Share(record) => {
                 let group_id = record.group_id().to_owned();
-                self.shares.apply(record, &self.cx.settings.share, now);
+                let settings = self.group_configs.share(&self.cx.settings, &group_id);
+                self.shares.apply(record, &settings, now);
                 self.watch_share_group(&group_id);
             }
         }

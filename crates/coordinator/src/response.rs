@@ -99,7 +99,20 @@ pub struct DescribedConfigs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedGroupConfigs {
     pub group_id: String,
-    pub result: Result<Vec<ConfigEntry>, Failure>,
+    pub result: Result<Vec<GroupConfigEntry>, Failure>,
+}
+
+/// A key of a group's configuration; what holds is the first of `set`, the broker's and the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupConfigEntry {
+    pub name: &'static str,
+    /// What the group has set, within the broker's bounds.
+    pub set: Option<String>,
+    /// The broker's name of the key and its value there, which it may have from its start or by default.
+    pub broker: Option<(String, String)>,
+    pub default: &'static str,
+    pub kind: ConfigKind,
+    pub documentation: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

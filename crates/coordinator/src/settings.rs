@@ -1,6 +1,8 @@
 //! The limits and defaults of the coordinator, named after the broker properties they stand for.
 
 use crate::share::ShareDefaults;
+use crate::streams::StreamsDefaults;
+
 /// Whether groups may change between the classic and the consumer protocol with members in them (KIP-848).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MigrationPolicy {
@@ -73,6 +75,7 @@ pub struct Settings {
     /// `transactional.id.expiration.ms`: how long an idle transactional id is remembered; `None` keeps it.
     pub transactional_id_expiration_ms: Option<i64>,
     pub share: ShareDefaults,
+    pub streams: StreamsDefaults,
 }
 
 impl Default for Settings {
@@ -100,6 +103,7 @@ impl Default for Settings {
             max_transaction_timeout_ms: 900_000,
             transactional_id_expiration_ms: Some(WEEK),
             share: ShareDefaults::default(),
+            streams: StreamsDefaults::default(),
         }
     }
 }

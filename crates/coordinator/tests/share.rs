@@ -162,24 +162,44 @@ fn an_empty_group_is_deleted_with_its_offsets_and_a_deleted_topic_takes_its_part
 #[test]
 fn configurations_of_groups_are_checked_and_survive_a_restart() {
     let mut bench = Bench::new();
-    let alter = |name: &str, value: &str| ShareRequest::AlterConfigs {
-        group_id: "workers".to_owned(),
-        replace: false,
-        changes: vec![(name.to_owned(), ConfigChange::Set(value.to_owned()))],
-        validate_only: false,
+    let set = |name: &str, value: &str| (name.to_owned(), ConfigChange::Set(value.to_owned()));
+    let outcome = |bench: &mut Bench, changes| {
+        let groups = vec![AlterGroupConfig { group_id: "workers".to_owned(), replace: false, changes }];
+        match bench.ask(Request::AlterGroupConfigs { groups, validate_only: false }) {
+            Response::AlterGroupConfigs(mut altered) => {
+                altered.remove(0).1.map_err(|failure| failure.message)
+            }
+            other => panic!("{other:?}"),
+        }
     };
-    let outcome = |bench: &mut Bench, request| match share(bench, request) {
-        ShareResponse::AlterConfigs(outcome) => outcome.map_err(|failure| failure.message),
-        other => panic!("{other:?}"),
-    };
+    let alter = |name: &str, value: &str| vec![set(name, value)];
     assert_eq!(outcome(&mut bench, alter("share.auto.offset.reset", "by_duration:PT1H")), Ok(()));
     let refused = outcome(&mut bench, alter("share.auto.offset.reset", "soon")).expect_err("it is refused");
     assert!(refused.contains("earliest, latest or by_duration"), "{refused}");
     let refused = outcome(&mut bench, alter("share.record.lock.ms", "1")).expect_err("it is refused");
     assert!(refused.contains("share.record.lock.duration.ms"), "{refused}");
+    // A change is taken as a whole or not at all, whatever kinds of groups its keys are of.
+    let mixed = vec![
+        set("consumer.session.timeout.ms", "50000"),
+        set("streams.num.standby.replicas", "1"),
+        set("share.record.lock.duration.ms", "1000"),
+    ];
+    let refused = outcome(&mut bench, mixed).expect_err("it is refused");
+    assert!(refused.contains("from 15000 to 60000"), "{refused}");
+    assert_eq!(outcome(&mut bench, alter("share.record.lock.duration.ms", "20000")), Ok(()));
+    let refused = outcome(&mut bench, alter("streams.num.standby.replicas", "3")).expect_err("it is refused");
+    assert!(refused.contains("from 0 to 2"), "{refused}");
     bench.restart();
-    let keys = Some(vec!["share.auto.offset.reset".to_owned()]);
-    let describe = ShareRequest::DescribeConfigs { group_id: "workers".to_owned(), keys };
-    let ShareResponse::DescribeConfigs(entries) = share(&mut bench, describe) else { panic!("entries") };
-    assert_eq!((entries[0].value.as_str(), entries[0].is_default), ("by_duration:PT1H", false));
+    let describe = DescribeGroupConfig { group_id: "workers".to_owned(), keys: None };
+    let Response::DescribeGroupConfigs(mut described) =
+        bench.ask(Request::DescribeGroupConfigs(vec![describe]))
+    else {
+        panic!("descriptions")
+    };
+    let entries = described.remove(0).result.expect("any group has a configuration");
+    let set: Vec<_> = entries.iter().filter_map(|entry| Some((entry.name, entry.set.as_deref()?))).collect();
+    assert_eq!(
+        set,
+        [("share.auto.offset.reset", "by_duration:PT1H"), ("share.record.lock.duration.ms", "20000")]
+    );
 }

@@ -176,7 +176,13 @@ struct Trial {
 
 impl Trial {
     fn new() -> Self {
-        let mut bench = Bench::new();
+        let share = ShareDefaults {
+            min_delivery_count_limit: 1,
+            min_max_record_locks: 1,
+            min_lock_duration_ms: 1,
+            ..ShareDefaults::default()
+        };
+        let mut bench = Bench::with(Settings { share, ..support::settings(7) });
         let place = (bench.coordinator.topic("orders").expect("the topic").id, 0);
         let set = |name: &str, value: i64| (name.to_owned(), ConfigChange::Set(value.to_string()));
         let mut trial = {
@@ -185,10 +191,9 @@ impl Trial {
                 set("share.partition.max.record.locks", LOCKS),
                 set("share.record.lock.duration.ms", LOCK_MS),
             ];
-            let (group_id, replace, validate_only) = (GROUP.to_owned(), false, false);
-            let alter = ShareRequest::AlterConfigs { group_id, replace, changes, validate_only };
-            let altered = bench.ask(Request::Share(alter));
-            assert_eq!(altered, Response::Share(ShareResponse::AlterConfigs(Ok(()))));
+            let groups = vec![AlterGroupConfig { group_id: GROUP.to_owned(), replace: false, changes }];
+            let altered = bench.ask(Request::AlterGroupConfigs { groups, validate_only: false });
+            assert_eq!(altered, Response::AlterGroupConfigs(vec![(GROUP.to_owned(), Ok(()))]));
             Self { bench, place, log: Vec::new(), reference: Reference::default() }
         };
         let joined = trial.ask(ShareRequest::Heartbeat(ShareHeartbeat {

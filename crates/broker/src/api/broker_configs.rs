@@ -14,7 +14,7 @@ use super::configs::DEFAULT;
 use super::{config_synonyms, texts};
 use crate::{BROKER_SETTINGS, Config, NODE_ID};
 
-const SET_AT_START: i8 = 4;
+pub const SET_AT_START: i8 = 4;
 /// From here on an entry says its type.
 const TYPES: i16 = 3;
 

@@ -1,13 +1,14 @@
-//! The configuration of a share group (KIP-932, KIP-1240): keys, defaults, and what they mean.
+//! The configuration of a share group (KIP-932, KIP-1240): defaults, bounds, and what the keys mean.
 //!
 //! A key that is not set on the group has the broker's default, `group.share.…`.
 
-use std::collections::BTreeMap;
+use crate::group_configs::{
+    Effective, SHARE_DELIVERIES, SHARE_HEARTBEAT, SHARE_ISOLATION, SHARE_LOCK_DURATION, SHARE_LOCKS,
+    SHARE_RENEW, SHARE_RESET, SHARE_SESSION,
+};
 
-use crate::configs::{ConfigKey, ConfigKind, Legal, key};
-use crate::response::ConfigEntry;
-
-/// The broker's defaults for share groups, named after the properties they stand for.
+/// The broker's defaults for share groups and the bounds of what groups may set, named after the properties they
+/// stand for (`min_…` is `group.share.min.…`, `max_…` is `group.share.max.…`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareDefaults {
     /// `group.share.delivery.count.limit`
@@ -22,6 +23,18 @@ pub struct ShareDefaults {
     pub heartbeat_interval_ms: i32,
     /// `group.share.max.size`
     pub max_group_size: usize,
+    pub min_delivery_count_limit: i32,
+    pub max_delivery_count_limit: i32,
+    pub min_lock_duration_ms: i32,
+    pub max_lock_duration_ms: i32,
+    /// `group.share.min.partition.max.record.locks`
+    pub min_max_record_locks: i32,
+    /// `group.share.max.partition.max.record.locks`
+    pub max_max_record_locks: i32,
+    pub min_session_timeout_ms: i32,
+    pub max_session_timeout_ms: i32,
+    pub min_heartbeat_interval_ms: i32,
+    pub max_heartbeat_interval_ms: i32,
 }
 
 impl Default for ShareDefaults {
@@ -33,31 +46,19 @@ impl Default for ShareDefaults {
             session_timeout_ms: 45_000,
             heartbeat_interval_ms: 5_000,
             max_group_size: 200,
+            min_delivery_count_limit: 2,
+            max_delivery_count_limit: 10,
+            min_lock_duration_ms: 15_000,
+            max_lock_duration_ms: 60_000,
+            min_max_record_locks: 100,
+            max_max_record_locks: 4_000,
+            min_session_timeout_ms: 45_000,
+            max_session_timeout_ms: 60_000,
+            min_heartbeat_interval_ms: 5_000,
+            max_heartbeat_interval_ms: 15_000,
         }
     }
 }
-
-const DELIVERY_LIMIT: &str = "share.delivery.count.limit";
-const HEARTBEAT: &str = "share.heartbeat.interval.ms";
-const ISOLATION: &str = "share.isolation.level";
-const LOCKS: &str = "share.partition.max.record.locks";
-const LOCK_DURATION: &str = "share.record.lock.duration.ms";
-const RENEW: &str = "share.renew.acknowledge.enable";
-const RESET: &str = "share.auto.offset.reset";
-const SESSION: &str = "share.session.timeout.ms";
-
-/// Every key that a group may set for share consumers, in alphabetical order.
-#[rustfmt::skip]
-pub static SHARE_CONFIGS: &[ConfigKey] = &[
-    key(RESET, ConfigKind::String, "latest", Legal::Checked(|value| ShareReset::parse(value).is_some(), "earliest, latest or by_duration:PnDTnHnMn.nS"), "Where a share group begins in a partition that it has not read: 'earliest', 'latest', or 'by_duration:' and an ISO 8601 duration before now."),
-    key(DELIVERY_LIMIT, ConfigKind::Int, "5", Legal::AtLeast(1), "How often a record is delivered; one that is released or times out after that is archived."),
-    key(HEARTBEAT, ConfigKind::Int, "5000", Legal::AtLeast(1), "How often members of a share group send heartbeats, in milliseconds."),
-    key(ISOLATION, ConfigKind::String, "read_uncommitted", Legal::OneOf(&["read_committed", "read_uncommitted"]), "Whether a share group gets records of transactions that have not committed."),
-    key(LOCKS, ConfigKind::Int, "2000", Legal::AtLeast(1), "How many records of a partition may be in flight at once in a share group."),
-    key(LOCK_DURATION, ConfigKind::Int, "30000", Legal::AtLeast(1), "How long a consumer of a share group has for a record, in milliseconds."),
-    key(RENEW, ConfigKind::Boolean, "true", Legal::Boolean, "Whether consumers of a share group may take more time for a record."),
-    key(SESSION, ConfigKind::Int, "45000", Legal::AtLeast(1), "After how long without a heartbeat a member of a share group is taken for gone, in milliseconds."),
-];
 
 /// Which records of transactions are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub enum ShareReset {
 }
 
 impl ShareReset {
-    fn parse(value: &str) -> Option<Self> {
+    pub(crate) fn parse(value: &str) -> Option<Self> {
         match value {
             "earliest" => Some(Self::Earliest),
             "latest" => Some(Self::Latest),
@@ -129,64 +130,22 @@ pub struct ShareSettings {
     pub renew: bool,
 }
 
-/// The broker's default of a key.
-fn fallback(name: &str, defaults: &ShareDefaults) -> String {
-    let number = match name {
-        DELIVERY_LIMIT => defaults.delivery_count_limit,
-        LOCK_DURATION => defaults.lock_duration_ms,
-        LOCKS => defaults.max_record_locks,
-        SESSION => defaults.session_timeout_ms,
-        HEARTBEAT => defaults.heartbeat_interval_ms,
-        _ => {
-            let known = SHARE_CONFIGS.iter().find(|key| key.name == name);
-            return known.map_or("", |key| key.default).to_owned();
-        }
-    };
-    number.to_string()
-}
-
 impl ShareSettings {
-    pub fn of(configs: Option<&BTreeMap<String, String>>, defaults: &ShareDefaults) -> Self {
-        let set = |name: &str| configs.and_then(|configs| configs.get(name)).map(String::as_str);
-        // Values were checked when they were set.
-        let number = |name, default: i32| set(name).and_then(|v| v.trim().parse().ok()).unwrap_or(default);
-        let limit = number(DELIVERY_LIMIT, defaults.delivery_count_limit);
+    pub(crate) fn of(group: Effective<'_>) -> Self {
         Self {
-            delivery_count_limit: i16::try_from(limit).unwrap_or(i16::MAX),
-            lock_duration_ms: number(LOCK_DURATION, defaults.lock_duration_ms),
-            max_record_locks: number(LOCKS, defaults.max_record_locks).into(),
-            session_timeout_ms: number(SESSION, defaults.session_timeout_ms),
-            heartbeat_interval_ms: number(HEARTBEAT, defaults.heartbeat_interval_ms),
-            isolation: match set(ISOLATION) {
+            delivery_count_limit: i16::try_from(group.number(SHARE_DELIVERIES)).unwrap_or(i16::MAX),
+            lock_duration_ms: group.number(SHARE_LOCK_DURATION),
+            max_record_locks: group.number(SHARE_LOCKS).into(),
+            session_timeout_ms: group.number(SHARE_SESSION),
+            heartbeat_interval_ms: group.number(SHARE_HEARTBEAT),
+            isolation: match group.text(SHARE_ISOLATION) {
                 Some("read_committed") => ShareIsolation::Committed,
                 _ => ShareIsolation::Uncommitted,
             },
-            reset: set(RESET).and_then(ShareReset::parse).unwrap_or(ShareReset::Latest),
-            renew: set(RENEW) != Some("false"),
+            reset: group.text(SHARE_RESET).and_then(ShareReset::parse).unwrap_or(ShareReset::Latest),
+            renew: group.text(SHARE_RENEW) != Some("false"),
         }
     }
-}
-
-/// Every key, or those of `only`, with its effective value.
-pub(super) fn entries(
-    configs: Option<&BTreeMap<String, String>>,
-    only: Option<&[String]>,
-    defaults: &ShareDefaults,
-) -> Vec<ConfigEntry> {
-    let wanted =
-        SHARE_CONFIGS.iter().filter(|key| only.is_none_or(|only| only.iter().any(|n| n == key.name)));
-    let entry = |key: &ConfigKey| {
-        let set = configs.and_then(|configs| configs.get(key.name));
-        ConfigEntry {
-            name: key.name,
-            value: set.cloned().unwrap_or_else(|| fallback(key.name, defaults)),
-            default: key.default,
-            is_default: set.is_none(),
-            kind: key.kind,
-            documentation: key.documentation,
-        }
-    };
-    wanted.map(entry).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use headwater_model::Offset;
 
 use super::Shares;
-use super::configs::{self, SHARE_CONFIGS, ShareSettings};
+use super::configs::ShareSettings;
 use super::delivery::Taker;
 use super::group::ShareGroup;
 use super::heartbeat;
@@ -13,11 +13,11 @@ use super::request::{
     Acknowledgement, Acquire, Acquired, ShareAssigned, ShareGroupDescription, ShareHeartbeat, ShareNext,
     SharePlan, ShareRequest, ShareResponse,
 };
-use crate::configs::changed;
 use crate::context::Context;
 use crate::error::{Error, Failure};
+use crate::group_configs::GroupConfigs;
 use crate::records::{StateRecord, TopicPartitionId};
-use crate::request::{Client, ConfigChange};
+use crate::request::Client;
 use crate::topics::Topics;
 
 impl Shares {
@@ -25,18 +25,20 @@ impl Shares {
         &mut self,
         cx: &mut Context,
         topics: &Topics,
+        configs: &GroupConfigs,
         client: &Client,
         request: ShareRequest,
     ) -> ShareResponse {
+        let settings = configs.share(&cx.settings, request.group_id().unwrap_or_default());
         match request {
             ShareRequest::Heartbeat(beat) => {
-                ShareResponse::Heartbeat(self.heartbeat(cx, topics, client, beat))
+                ShareResponse::Heartbeat(self.heartbeat(cx, topics, client, beat, &settings))
             }
             ShareRequest::Describe(ids) => {
                 ShareResponse::Describe(ids.into_iter().map(|id| self.describe(topics, id)).collect())
             }
             ShareRequest::Fetch { group_id, member_id, acknowledgements, wanted } => ShareResponse::Fetch(
-                self.fetch(cx, topics, &group_id, &member_id, &acknowledgements, &wanted),
+                self.fetch(cx, topics, (&group_id, &member_id), &acknowledgements, &wanted, &settings),
             ),
             ShareRequest::Initialize { group_id, partition, offset } => {
                 if let Some(group) = self.groups.get_mut(&group_id)
@@ -47,7 +49,7 @@ impl Shares {
                 }
                 ShareResponse::Initialize
             }
-            ShareRequest::Acquire(acquire) => ShareResponse::Acquire(self.acquire(cx, &acquire)),
+            ShareRequest::Acquire(acquire) => ShareResponse::Acquire(self.acquire(cx, &acquire, &settings)),
             ShareRequest::Release { group_id, member_id } => {
                 if let Some(group) = self.groups.get_mut(&group_id) {
                     group.release(cx, &member_id);
@@ -63,14 +65,6 @@ impl Shares {
             ShareRequest::DeleteOffsets { group_id, topics: ids } => {
                 ShareResponse::DeleteOffsets(self.delete_offsets(cx, &group_id, ids))
             }
-            ShareRequest::DescribeConfigs { group_id, keys } => {
-                let set = self.configs.get(&group_id);
-                ShareResponse::DescribeConfigs(configs::entries(set, keys.as_deref(), &cx.settings.share))
-            }
-            ShareRequest::AlterConfigs { group_id, replace, changes, validate_only } => {
-                let result = self.alter_configs(cx, group_id, replace, &changes, validate_only);
-                ShareResponse::AlterConfigs(result)
-            }
         }
     }
 
@@ -80,14 +74,14 @@ impl Shares {
         topics: &Topics,
         client: &Client,
         beat: ShareHeartbeat,
+        settings: &ShareSettings,
     ) -> Result<ShareAssigned, Failure> {
         heartbeat::check(&beat)?;
-        let settings = self.settings(&beat.group_id, &cx.settings.share);
         if beat.member_epoch != 0 && !self.has(&beat.group_id) {
             return Err(Error::GroupIdNotFound.into());
         }
         let id = beat.group_id.clone();
-        self.group_mut(&id).heartbeat(cx, topics, client, beat, &settings)
+        self.group_mut(&id).heartbeat(cx, topics, client, beat, settings)
     }
 
     fn describe(&self, topics: &Topics, id: String) -> ShareGroupDescription {
@@ -105,17 +99,16 @@ impl Shares {
         &mut self,
         cx: &mut Context,
         topics: &Topics,
-        group_id: &str,
-        member_id: &str,
+        (group_id, member_id): (&str, &str),
         acknowledgements: &[Acknowledgement],
         wanted: &[(TopicPartitionId, Offset)],
+        settings: &ShareSettings,
     ) -> Result<SharePlan, Error> {
-        let settings = self.settings(group_id, &cx.settings.share);
         let group = self.groups.get_mut(group_id).ok_or(Error::GroupIdNotFound)?;
         let acknowledged =
-            acknowledgements.iter().map(|one| group.acknowledge(cx, topics, member_id, one, &settings).err());
+            acknowledgements.iter().map(|one| group.acknowledge(cx, topics, member_id, one, settings).err());
         let acknowledged = acknowledged.collect();
-        let next = wanted.iter().map(|(place, log_start)| group.next(cx, *place, *log_start, &settings));
+        let next = wanted.iter().map(|(place, log_start)| group.next(cx, *place, *log_start, settings));
         Ok(SharePlan {
             lock_duration_ms: settings.lock_duration_ms,
             isolation: settings.isolation,
@@ -124,8 +117,12 @@ impl Shares {
         })
     }
 
-    fn acquire(&mut self, cx: &mut Context, acquire: &Acquire) -> Vec<Vec<Acquired>> {
-        let settings = self.settings(&acquire.group_id, &cx.settings.share);
+    fn acquire(
+        &mut self,
+        cx: &mut Context,
+        acquire: &Acquire,
+        settings: &ShareSettings,
+    ) -> Vec<Vec<Acquired>> {
         let Some(group) = self.groups.get_mut(&acquire.group_id) else {
             return vec![Vec::new(); acquire.partitions.len()];
         };
@@ -147,26 +144,6 @@ impl Shares {
             all.push(taken.acquired);
         }
         all
-    }
-
-    fn alter_configs(
-        &mut self,
-        cx: &mut Context,
-        group_id: String,
-        replace: bool,
-        changes: &[(String, ConfigChange)],
-        validate_only: bool,
-    ) -> Result<(), Failure> {
-        if group_id.is_empty() {
-            return Err(Failure::new(Error::InvalidRequest, "the group's name must not be empty"));
-        }
-        let before = self.configs.get(&group_id).cloned().unwrap_or_default();
-        let configs = changed(SHARE_CONFIGS, "group", &before, replace, changes)?;
-        if !validate_only {
-            self.put_configs(group_id.clone(), configs.clone());
-            cx.append(StateRecord::Share(ShareRecord::Configs { group_id, configs }));
-        }
-        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::TimestampMs;
 
-pub use configs::{SHARE_CONFIGS, ShareDefaults, ShareIsolation, ShareReset, ShareSettings};
+pub use configs::{ShareDefaults, ShareIsolation, ShareReset, ShareSettings};
 pub use records::{ShareGroupRecord, ShareKey, ShareMemberRecord, ShareRange, ShareRecord, ShareState};
 pub use request::*;
 
@@ -33,11 +33,10 @@ use crate::topics::Topics;
 use group::ShareGroup;
 use partition::SharePartition;
 
-/// All share groups; the configuration may be of groups that do not exist yet.
+/// All share groups.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
     groups: BTreeMap<String, ShareGroup>,
-    configs: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Shares {
@@ -45,15 +44,10 @@ impl Shares {
         self.groups.contains_key(group_id)
     }
 
-    fn settings(&self, group_id: &str, defaults: &ShareDefaults) -> ShareSettings {
-        ShareSettings::of(self.configs.get(group_id), defaults)
-    }
-
     /// Replays a record.
-    pub fn apply(&mut self, record: ShareRecord, defaults: &ShareDefaults, now: TimestampMs) {
+    pub fn apply(&mut self, record: ShareRecord, settings: &ShareSettings, now: TimestampMs) {
         match record {
             ShareRecord::Group(record) => {
-                let settings = self.settings(&record.group_id, defaults);
                 let deadline = now.saturating_add(settings.session_timeout_ms.into());
                 self.group_mut(&record.group_id).restore(record, deadline);
             }
@@ -72,7 +66,6 @@ impl Shares {
             ShareRecord::PartitionsDeleted { group_id, topic_id } => {
                 self.group_mut(&group_id).partitions.retain(|(topic, _), _| *topic != topic_id);
             }
-            ShareRecord::Configs { group_id, configs } => self.put_configs(group_id, configs),
         }
     }
 
@@ -80,19 +73,8 @@ impl Shares {
         self.groups.entry(group_id.to_owned()).or_insert_with(|| ShareGroup::new(group_id))
     }
 
-    fn put_configs(&mut self, group_id: String, configs: BTreeMap<String, String>) {
-        match configs.is_empty() {
-            true => drop(self.configs.remove(&group_id)),
-            false => drop(self.configs.insert(group_id, configs)),
-        }
-    }
-
     pub fn snapshot(&self) -> impl Iterator<Item = StateRecord> {
-        let configs = self.configs.iter().map(|(group_id, configs)| ShareRecord::Configs {
-            group_id: group_id.clone(),
-            configs: configs.clone(),
-        });
-        configs.chain(self.groups.values().flat_map(ShareGroup::snapshot)).map(StateRecord::Share)
+        self.groups.values().flat_map(ShareGroup::snapshot).map(StateRecord::Share)
     }
 
     /// The topic is gone: what it was to the groups is, too, without a record of its own.
@@ -122,11 +104,10 @@ impl Shares {
     }
 
     /// Ends sessions and locks.
-    pub fn expire(&mut self, cx: &mut Context, topics: &Topics, group_id: &str) {
-        let settings = self.settings(group_id, &cx.settings.share);
+    pub fn expire(&mut self, cx: &mut Context, topics: &Topics, group_id: &str, settings: &ShareSettings) {
         let Some(group) = self.groups.get_mut(group_id) else { return };
         group.expire_members(cx, topics);
-        group.expire_locks(cx, &settings);
+        group.expire_locks(cx, settings);
     }
 }
 
@@ -153,7 +134,7 @@ impl Coordinator {
             return Response::Share(ShareResponse::Heartbeat(refused));
         }
         let group_id = request.group_id().map(str::to_owned);
-        let response = self.shares.handle(&mut self.cx, &self.topics, client, request);
+        let response = self.shares.handle(&mut self.cx, &self.topics, &self.group_configs, client, request);
         if let Some(group_id) = group_id {
             self.watch_share_group(&group_id);
         }
@@ -161,7 +142,8 @@ impl Coordinator {
     }
 
     pub(crate) fn expire_share_group(&mut self, group_id: &str) {
-        self.shares.expire(&mut self.cx, &self.topics, group_id);
+        let settings = self.group_configs.share(&self.cx.settings, group_id);
+        self.shares.expire(&mut self.cx, &self.topics, group_id, &settings);
         self.watch_share_group(group_id);
     }
 

@@ -3,8 +3,6 @@
 //! An acquisition is not durable: it lasts as long as the share session, which no restart survives. What a record has
 //! become (and how often it was delivered) is.
 
-use std::collections::BTreeMap;
-
 use headwater_model::Offset;
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +21,6 @@ pub enum ShareRecord {
     Delivered { key: ShareKey, ranges: Vec<ShareRange> },
     /// The group has no offsets of the topic any more.
     PartitionsDeleted { group_id: String, topic_id: TopicId },
-    /// All that is set of [`super::SHARE_CONFIGS`]; empty for nothing.
-    Configs { group_id: String, configs: BTreeMap<String, String> },
 }
 
 impl ShareRecord {
@@ -32,9 +28,7 @@ impl ShareRecord {
         match self {
             Self::Group(record) => &record.group_id,
             Self::Partition { key, .. } | Self::Delivered { key, .. } => &key.group_id,
-            Self::GroupDeleted { group_id }
-            | Self::PartitionsDeleted { group_id, .. }
-            | Self::Configs { group_id, .. } => group_id,
+            Self::GroupDeleted { group_id } | Self::PartitionsDeleted { group_id, .. } => group_id,
         }
     }
 }

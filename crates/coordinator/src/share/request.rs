@@ -6,8 +6,6 @@ use super::configs::ShareIsolation;
 use super::configs::ShareReset;
 use crate::error::{Error, Failure};
 use crate::records::{TopicId, TopicPartitionId};
-use crate::request::ConfigChange;
-use crate::response::ConfigEntry;
 
 /// One request about share groups; [`ShareResponse`] has a variant of the same name for each.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,17 +45,6 @@ pub enum ShareRequest {
         group_id: String,
         topics: Vec<TopicId>,
     },
-    DescribeConfigs {
-        group_id: String,
-        /// `None` asks for every key.
-        keys: Option<Vec<String>>,
-    },
-    AlterConfigs {
-        group_id: String,
-        replace: bool,
-        changes: Vec<(String, ConfigChange)>,
-        validate_only: bool,
-    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -72,8 +59,6 @@ pub enum ShareResponse {
     DescribeOffsets(Result<Vec<ShareOffset>, Error>),
     AlterOffsets(Result<Vec<(TopicPartitionId, Option<Error>)>, Failure>),
     DeleteOffsets(Result<Vec<(TopicId, Option<Error>)>, Failure>),
-    DescribeConfigs(Vec<ConfigEntry>),
-    AlterConfigs(Result<(), Failure>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use headwater_coordinator::*;
 use headwater_model::TopicPartition;
 
 pub struct Bench {
+    settings: Settings,
     pub coordinator: Coordinator,
     pub now: i64,
     pub log: Vec<StateRecord>,
@@ -35,8 +36,9 @@ impl Bench {
 
     pub fn with(settings: Settings) -> Self {
         let (log, markers, replies, woken) = Default::default();
-        let coordinator = Coordinator::new(settings);
-        let mut bench = Self { coordinator, now: 1_000, log, markers, replies, woken, next_ticket: 0 };
+        let coordinator = Coordinator::new(settings.clone());
+        let mut bench =
+            Self { settings, coordinator, now: 1_000, log, markers, replies, woken, next_ticket: 0 };
         bench.ask(Request::CreateTopics {
             topics: vec![NewTopic {
                 name: "orders".into(),
@@ -95,7 +97,7 @@ impl Bench {
 
     pub fn replayed(&self) -> Coordinator {
         // Another seed each time, or ids repeat.
-        let mut other = Coordinator::new(settings(99 + self.next_ticket));
+        let mut other = Coordinator::new(Settings { seed: 99 + self.next_ticket, ..self.settings.clone() });
         for record in &self.log {
             other.apply(record, self.now);
         }

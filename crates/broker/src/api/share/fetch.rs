@@ -126,6 +126,7 @@ fn wish(request: &ShareFetchRequestData, max_bytes: usize) -> Wish {
     let bytes = count(request.max_bytes).clamp(1, max_bytes);
     Wish {
         deadline: Instant::now() + wait,
+        min_bytes: count(request.min_bytes).min(bytes),
         budget: Budget { bytes, records: request.max_records.into() },
         strict: request.share_acquire_mode == RECORD_LIMIT,
         batch_size: request.batch_size.max(1).into(),

@@ -4,7 +4,6 @@
 //! Fetch. A share session belongs to a connection and ends with it ([`sessions`]).
 
 mod acknowledge;
-mod configs;
 mod fetch;
 mod groups;
 mod offsets;
@@ -14,7 +13,6 @@ mod respond;
 mod sessions;
 
 pub use acknowledge::acknowledge;
-pub use configs::{alter as alter_configs, describe as describe_configs};
 pub use fetch::fetch;
 pub use groups::{describe, heartbeat};
 pub use offsets::{alter as alter_offsets, delete as delete_offsets, describe as describe_offsets};

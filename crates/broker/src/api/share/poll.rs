@@ -24,9 +24,21 @@ use crate::broker::Shared;
 /// How much is wanted.
 pub struct Wish {
     pub deadline: Instant,
+    /// So many bytes are waited for.
+    pub min_bytes: usize,
     pub budget: Budget,
     pub strict: bool,
     pub batch_size: i64,
+}
+
+impl Wish {
+    /// Whether there is so much that it need not wait: bytes, or as many records as it takes.
+    fn is_met_by(&self, read: &[(TopicPartitionId, Batches)]) -> bool {
+        let (bytes, records) = read.iter().fold((0, 0), |(bytes, records), (_, batches)| {
+            (bytes + batches.length(), records + batches.records())
+        });
+        records > 0 && (bytes >= self.min_bytes || records >= self.budget.records)
+    }
 }
 
 /// A fetch on its way.
@@ -56,6 +68,7 @@ impl<'a> Poll<'a> {
         let known = self.locate();
         let waiting = shared.waiters.register(known.iter().map(|(_, id)| *id).collect());
         let mut claimed = Some(claimed);
+        let mut last = false;
         loop {
             let plan = match self.plan(claimed.take().unwrap_or_default(), &known).await? {
                 Ok(plan) => plan,
@@ -68,12 +81,17 @@ impl<'a> Poll<'a> {
                 continue;
             }
             let read = self.read(&plan, &known, wish.budget).await;
-            let found = read.len();
-            if self.acquire(read, &wish).await? {
+            let found = !read.is_empty();
+            let enough = last || wish.is_met_by(&read) || self.answers.has_refusals();
+            if (enough && self.acquire(read, &wish).await?) || last {
                 return Ok(Ok(()));
             }
-            if found == 0 && timeout_at(wish.deadline, waiting.woken()).await.is_err() {
-                return Ok(Ok(()));
+            if !(enough && found) && timeout_at(wish.deadline, waiting.woken()).await.is_err() {
+                if !found {
+                    return Ok(Ok(()));
+                }
+                // There is less than was waited for: it is taken now.
+                last = true;
             }
         }
     }

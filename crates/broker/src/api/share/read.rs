@@ -28,6 +28,17 @@ pub struct Batches {
 }
 
 impl Batches {
+    /// All bytes that were read.
+    pub fn length(&self) -> usize {
+        self.bytes.iter().map(Bytes::len).sum()
+    }
+
+    /// Offsets of records that somebody may get.
+    pub fn records(&self) -> i64 {
+        let wanted = self.read.batches.iter().filter(|batch| !batch.skipped);
+        wanted.map(|batch| batch.last - batch.first.max(self.read.from) + 1).sum()
+    }
+
     /// The bytes of those batches that have one of these offsets.
     pub fn of(&self, ranges: &[(Offset, Offset)]) -> Bytes {
         let wanted = |batch: &ReadBatch| {

@@ -1,0 +1,3 @@
+mod configs;
+
+pub use configs::StreamsDefaults;
