@@ -24,6 +24,7 @@ use crate::opening;
 use crate::quota::Quotas;
 use crate::rules::Rules;
 use crate::security::{Authority, Credentials, InternalUser};
+use crate::usage::{self, Sightings, UsageTask};
 use crate::waiters::Waiters;
 use crate::{Config, StartError, listener, security};
 
@@ -51,6 +52,7 @@ pub struct Shared {
     pub quotas: Quotas,
     pub audit: Audit,
     pub share_sessions: ShareSessions,
+    pub sightings: Arc<Sightings>,
 }
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
@@ -64,6 +66,7 @@ pub struct Broker {
     filler: Option<Filler>,
     listeners: Vec<Task<()>>,
     audit: AuditTask,
+    usage: UsageTask,
     stop: watch::Sender<bool>,
 }
 
@@ -86,6 +89,7 @@ impl Broker {
         let shared = Arc::new(shared);
         let observer = Observer::new(&shared);
         let audit = audit::start(&shared, entries);
+        let usage = usage::start(Arc::clone(&shared.sightings), shared.engine.clone());
         let every = shared.config.security.reload_interval;
         let watched = sockets.iter().map(|(_, listener)| Arc::downgrade(listener)).collect();
         tokio::spawn(security::watch(Arc::downgrade(&authority), watched, every));
@@ -94,7 +98,19 @@ impl Broker {
         };
         let listeners = sockets.into_iter().map(listen).collect();
         tracing::info!(%bootstrap, "the broker serves");
-        Ok(Self { bootstrap, internal, observer, engine, thread, cleaner, filler, listeners, audit, stop })
+        Ok(Self {
+            bootstrap,
+            internal,
+            observer,
+            engine,
+            thread,
+            cleaner,
+            filler,
+            listeners,
+            audit,
+            usage,
+            stop,
+        })
     }
 
     /// Where, and as whom, the parts of this process connect; `None` when they come as anybody does.
@@ -114,7 +130,7 @@ impl Broker {
 
     /// Ends connections, commits what is staged and gives the directory back.
     pub async fn shutdown(self) {
-        let Self { engine, thread, cleaner, filler, listeners, audit, stop, .. } = self;
+        let Self { engine, thread, cleaner, filler, listeners, audit, usage, stop, .. } = self;
         let _ = stop.send(true);
         for listener in listeners {
             if let Err(error) = listener.await {
@@ -122,6 +138,7 @@ impl Broker {
             }
         }
         audit.stop().await;
+        usage.stop().await;
         engine.stop();
         let joined = tokio::task::spawn_blocking(move || {
             drop(filler);
@@ -180,6 +197,7 @@ pub fn open(
     let (audit, entries) = Audit::new(config.audits());
     let shared = Shared {
         audit,
+        sightings: Arc::default(),
         memory: Arc::new(Memory::new(config.memory())),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         share_sessions: ShareSessions::default(),

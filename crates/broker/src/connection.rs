@@ -29,6 +29,7 @@ use crate::outgoing::Outgoing;
 use crate::quota::Mute;
 use crate::security::{FAILED, Listener, Session};
 use crate::sending::{self, SendError};
+use crate::usage::Memo;
 
 /// How many Produce requests of one connection wait for the disk at once.
 const PIPELINED: usize = 32;
@@ -84,6 +85,7 @@ struct Connection {
     listener: Arc<Listener>,
     principal: Arc<Principal>,
     mute: Arc<Mute>,
+    memo: Arc<Memo>,
     /// On a listener with SASL.
     session: Option<Session>,
     peer: SocketAddr,
@@ -145,6 +147,7 @@ async fn converse(
         listener,
         principal,
         mute: Arc::default(),
+        memo: Arc::default(),
         session,
         peer,
         local,
@@ -331,9 +334,21 @@ impl Connection {
         let header = header.map_err(|error| CallError::Decode { key, version, error })?;
         let (shared, client_id) = (Arc::clone(&self.shared), header.client_id);
         let (listener, principal) = (Arc::clone(&self.listener), Arc::clone(&self.principal));
-        let (peer, local, mute) = (self.peer, self.local, Arc::clone(&self.mute));
-        let call =
-            Call { shared, key, version, correlation_id, client_id, listener, principal, peer, local, mute };
+        let (peer, local) = (self.peer, self.local);
+        let (mute, memo) = (Arc::clone(&self.mute), Arc::clone(&self.memo));
+        let call = Call {
+            shared,
+            key,
+            version,
+            correlation_id,
+            client_id,
+            listener,
+            principal,
+            peer,
+            local,
+            mute,
+            memo,
+        };
         Ok((api, call, body))
     }
 

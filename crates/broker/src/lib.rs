@@ -35,6 +35,7 @@ mod security;
 mod sendfile;
 mod sending;
 mod settings;
+mod usage;
 mod waiters;
 
 pub use api::{ABSENT, NARROWER, ServedApi, served};

@@ -194,10 +194,24 @@ impl Client {
 
     /// Every configured value of a topic, defaults included.
     pub async fn topic_configs(&self, name: &str) -> Result<Vec<ConfigEntry>, ClientError> {
+        self.configs_of_topic(name, None).await
+    }
+
+    /// One value of a topic; `None` where the broker knows no such key.
+    pub async fn topic_config(&self, name: &str, key: &str) -> Result<Option<ConfigEntry>, ClientError> {
+        let entries = self.configs_of_topic(name, Some(vec![text(key)])).await?;
+        Ok(entries.into_iter().find(|entry| entry.name == key))
+    }
+
+    async fn configs_of_topic(
+        &self,
+        name: &str,
+        keys: Option<Vec<KafkaString>>,
+    ) -> Result<Vec<ConfigEntry>, ClientError> {
         let wanted = DescribeConfigsResource::default()
             .with_resource_type(TOPIC_RESOURCE)
             .with_resource_name(text(name))
-            .with_configuration_keys(None);
+            .with_configuration_keys(keys);
         let request = DescribeConfigsRequestData::default().with_resources(vec![wanted]);
         self.ask(&request, |answer| {
             let Some(result) = answer.results.into_iter().next() else {

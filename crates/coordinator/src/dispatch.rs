@@ -159,6 +159,11 @@ impl Coordinator {
                 Response::AlterScramCredentials(self.credentials.alter(cx, changes))
             }
             Request::Share(request) => self.share(client, request),
+            Request::RecordUsage(seen) => {
+                self.usages.record(cx, &self.topics, seen);
+                Response::RecordUsage
+            }
+            Request::DescribeUsage(topic) => Response::DescribeUsage(self.usages.describe(&topic)),
         };
         self.cx.reply(ticket, response);
     }
@@ -189,6 +194,7 @@ impl Coordinator {
         self.offsets.remove_topic(name);
         self.shares.forget_topic(id);
         self.transactions.forget_topic(id);
+        self.usages.forget_topic(name);
     }
 
     pub(crate) fn forget_group(&mut self, group_id: &str) {

@@ -28,6 +28,7 @@ mod streams;
 mod timers;
 mod topics;
 mod transaction;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -54,6 +55,7 @@ pub use settings::{MigrationPolicy, Settings};
 pub use share::*;
 pub use streams::*;
 pub use topics::is_internal;
+pub use usage::{DescribedUsage, KEPT_MS, MOST_CLIENTS, MOST_ROWS, Usage, UsageKind, UsageRecord};
 
 use acl::Acls;
 use consumer::ConsumerGroup;
@@ -67,6 +69,7 @@ use share::Shares;
 use timers::{Alarm, Timers};
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
+use usage::Usages;
 
 /// What the broker must do for one call. All effects of a call go into ONE atomic log commit; replies leave after it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +100,7 @@ pub struct Coordinator {
     timers: Timers,
     acls: Acls,
     quotas: Quotas,
+    usages: Usages,
 }
 
 impl Coordinator {
@@ -114,6 +118,7 @@ impl Coordinator {
             timers: Timers::default(),
             acls: Acls::default(),
             quotas: Quotas::default(),
+            usages: Usages::default(),
         }
     }
 
@@ -221,6 +226,8 @@ impl Coordinator {
                 self.shares.apply(record, &settings, now);
                 self.watch_share_group(&group_id);
             }
+            StateRecord::Usage(record) => self.usages.put(record),
+            StateRecord::UsageForgotten(of) => self.usages.remove(&of),
         }
     }
 
@@ -234,7 +241,8 @@ impl Coordinator {
         let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
         let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
         let quotas = self.quotas.iter().map(StateRecord::Quota);
-        of_data.chain(acls).chain(quotas).chain(credentials).collect()
+        let usages = self.usages.iter().map(StateRecord::Usage);
+        of_data.chain(acls).chain(quotas).chain(credentials).chain(usages).collect()
     }
 
     /// Topics in the order of their names.

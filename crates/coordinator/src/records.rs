@@ -15,6 +15,7 @@ use crate::acl::AclRecord;
 use crate::consumer::ConsumerGroupChange;
 use crate::quota::QuotaRecord;
 use crate::share::ShareRecord;
+use crate::usage::{Usage, UsageRecord};
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
@@ -85,6 +86,10 @@ pub enum StateRecord {
         mechanism: i8,
     },
     Share(ShareRecord),
+    /// Somebody was seen to produce or consume.
+    Usage(UsageRecord),
+    /// … and was not for long.
+    UsageForgotten(Usage),
 }
 
 /// What is kept of one user's password for one mechanism (RFC 5802's keys, KIP-554's number).

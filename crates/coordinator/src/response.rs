@@ -10,6 +10,7 @@ use crate::configs::ConfigKind;
 use crate::error::{Error, Failure};
 use crate::records::{TopicId, TopicPartitionId};
 use crate::share::ShareResponse;
+use crate::usage::DescribedUsage;
 
 /// The answer to the [`crate::Request`] variant of the same name.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +56,8 @@ pub enum Response {
     /// Each user once.
     AlterScramCredentials(Vec<(String, Option<Error>)>),
     Share(ShareResponse),
+    RecordUsage,
+    DescribeUsage(DescribedUsage),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).

@@ -1,8 +1,8 @@
 //! Configuration of topics and groups, and what can be seen of the broker's own.
 
 use headwater_coordinator::{
-    AlterConfig, ConfigChange, ConfigEntry, DescribeConfig, DescribedConfigs, Failure, Request, Response,
-    TopicResult,
+    AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Failure, Request,
+    Response, TopicResult,
 };
 use headwater_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse as Altered, AlterConfigsResponseData,
@@ -22,6 +22,7 @@ use headwater_wire::{ErrorCode, KafkaString};
 
 use super::config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use super::{Call, CallError, broker_configs, config_synonyms, group_configs, optional, rights, text, texts};
+use crate::usage::report;
 
 const SET_ON_TOPIC: i8 = 1;
 pub const DEFAULT: i8 = 5;
@@ -40,6 +41,7 @@ pub async fn describe(
     for resource in request.resources {
         let name = resource.resource_name.as_str();
         let allowed = match resource.resource_type {
+            TOPIC if asks_for_usage(&resource) => call.check(rights::DESCRIBE_TOPIC, name),
             TOPIC => call.check(rights::DESCRIBE_TOPIC_CONFIGS, name),
             BROKER => call.check_cluster(rights::DESCRIBE_CLUSTER_CONFIGS),
             GROUP => call.check(rights::DESCRIBE_GROUP_CONFIGS, name),
@@ -51,6 +53,7 @@ pub async fn describe(
                 .with_resource_name(resource.resource_name)
                 .with_error_code(code.code())
                 .with_error_message(Some(KafkaString::from_static(NOT_ALLOWED))),
+            TOPIC if asks_for_usage(&resource) => usage_of_topic(call, resource).await?,
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
             GROUP => group_configs::describe(call, resource, request.include_synonyms, documented).await?,
             BROKER => broker_configs::describe(
@@ -68,6 +71,39 @@ pub async fn describe(
         });
     }
     Ok(DescribeConfigsResponseData::default().with_results(results))
+}
+
+fn asks_for_usage(resource: &DescribeConfigsResource) -> bool {
+    matches!(resource.configuration_keys.as_deref(), Some([key]) if key.as_str() == report::KEY)
+}
+
+/// Older versions have strings that may be too short for it.
+const LONG_STRINGS: i16 = 4;
+
+async fn usage_of_topic(
+    call: &Call,
+    resource: DescribeConfigsResource,
+) -> Result<DescribeConfigsResult, CallError> {
+    let topic = text(&resource.resource_name);
+    let response =
+        DescribeConfigsResult::default().with_resource_type(TOPIC).with_resource_name(resource.resource_name);
+    if call.shared.catalog.by_name(&topic).is_none() {
+        return Ok(response.with_error_code(ErrorCode::UnknownTopicOrPartition.code()));
+    }
+    if call.version < LONG_STRINGS {
+        return Ok(response);
+    }
+    call.shared.sightings.tell(&call.shared.engine, false).await?;
+    let Response::DescribeUsage(usage) = call.ask(Request::DescribeUsage(topic)).await? else {
+        return Err(call.mismatch());
+    };
+    let entry = DescribeConfigsResourceResult::default()
+        .with_name(KafkaString::from_static(report::KEY))
+        .with_value(Some(report::report(&usage).to_string().into()))
+        .with_read_only(true)
+        .with_config_source(DEFAULT)
+        .with_config_type(ConfigKind::String.code());
+    Ok(response.with_configs(vec![entry]))
 }
 
 /// Resources that tools ask about and that nothing is set on.

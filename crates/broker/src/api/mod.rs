@@ -54,6 +54,7 @@ use crate::frame::SHORTEST;
 use crate::outgoing::Outgoing;
 use crate::quota::Mute;
 use crate::security::Listener;
+use crate::usage::Memo;
 
 pub use fetch::Sessions;
 pub use ledger::{ABSENT, NARROWER, ServedApi, served};
@@ -114,6 +115,8 @@ pub struct Call {
     pub local: SocketAddr,
     /// Of the client's channel.
     pub mute: Arc<Mute>,
+    /// What the connection has shown of itself.
+    pub memo: Arc<Memo>,
 }
 
 impl Call {

@@ -68,6 +68,16 @@ fn first_refusal(checks: &[(Right, &KafkaString)], call: &Call) -> Option<ErrorC
     checks.iter().find_map(|(right, name)| call.check(*right, name.as_str()).err())
 }
 
+/// Whoever commits offsets of a topic reads it with that group.
+fn read_through(call: &Call, group: &KafkaString, results: &[PartitionResult]) {
+    let mut last = None;
+    for PartitionResult { partition, .. } in results.iter().filter(|result| result.error.is_none()) {
+        if last.replace(&partition.topic) != Some(&partition.topic) {
+            call.reads_through(&partition.topic, group.as_str());
+        }
+    }
+}
+
 pub async fn commit(
     call: &Call,
     request: OffsetCommitRequestData,
@@ -100,6 +110,7 @@ pub async fn commit(
     let Response::OffsetCommit(results) = call.ask(Request::OffsetCommit(commit)).await? else {
         return Err(call.mismatch());
     };
+    read_through(call, &request.group_id, &results);
     Ok(committed(outcomes(results, refused, rights::READ_TOPIC.refusal()), &topics))
 }
 
@@ -164,6 +175,7 @@ pub async fn commit_in_transaction(
     let Response::TxnOffsetCommit(results) = call.ask(Request::TxnOffsetCommit(commit)).await? else {
         return Err(call.mismatch());
     };
+    read_through(call, &request.group_id, &results);
     Ok(committed_in_transaction(outcomes(results, refused, rights::READ_TOPIC.refusal())))
 }
 

@@ -6,7 +6,7 @@ mod records;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use headwater_coordinator::{Error, QuotaKey};
+use headwater_coordinator::{Error, QuotaKey, UsageKind};
 use headwater_log::{Appended, Durability, LogError};
 use headwater_model::TimestampMs;
 use headwater_wire::messages::ProduceRequestData;
@@ -146,6 +146,11 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
             ));
         }
         let named = TopicProduceResponse::default().with_name(data.name).with_topic_id(data.topic_id);
+        if let Some(topic) =
+            topic.filter(|_| outcomes.iter().any(|(_, one)| matches!(one, Outcome::Sent { .. })))
+        {
+            call.uses(UsageKind::Writer, &topic, produce.transactional_id.as_deref());
+        }
         topics.push((named, outcomes));
     }
     Checked { topics, produce }

@@ -86,11 +86,12 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     DescribeTopicPartitions: DESCRIBE_TOPIC;
     DescribeCluster: DESCRIBE_CLUSTER;
     DescribeLogDirs: DESCRIBE_CLUSTER;
-    // Topics. The configuration of a new topic is shown to whoever may DESCRIBE_CONFIGS.
+    // Topics. The configuration of a new topic is shown to whoever may DESCRIBE_CONFIGS; who uses a topic, to whoever
+    // may DESCRIBE it.
     CreateTopics: CREATE_TOPIC, CREATE_CLUSTER, DESCRIBE_TOPIC_CONFIGS;
     CreatePartitions: ALTER_TOPIC;
     DeleteTopics: DESCRIBE_TOPIC, DELETE_TOPIC;
-    DescribeConfigs: DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS, DESCRIBE_GROUP_CONFIGS;
+    DescribeConfigs: DESCRIBE_TOPIC, DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS, DESCRIBE_GROUP_CONFIGS;
     AlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
     IncrementalAlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
     // Groups. Who may DESCRIBE the cluster sees all groups.

@@ -129,6 +129,12 @@ async fn configs(stranger: &mut Stranger) {
     let describe = DescribeConfigsRequestData::default().with_resources(resources.to_vec());
     let refused = &[TOPIC, CLUSTER, GROUP];
     stranger.gets(describe, 4, refused, |a| a.results.iter().map(|one| one.error_code).collect()).await;
+    let usage = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name("orders".to_owned().into())
+        .with_configuration_keys(Some(vec!["headwater.usage".to_owned().into()]));
+    let describe = DescribeConfigsRequestData::default().with_resources(vec![usage]);
+    stranger.gets(describe, 4, &[TOPIC], |a| a.results.iter().map(|one| one.error_code).collect()).await;
     use headwater_wire::messages::{alter_configs_request, incremental_alter_configs_request};
     let resources = kinds.map(|(kind, name)| {
         alter_configs_request::AlterConfigsResource::default()

@@ -13,6 +13,7 @@ pub mod tail;
 pub mod topic;
 pub mod transaction;
 pub mod up;
+pub mod usage;
 pub mod user;
 
 use headwater_client::{Client, ClientConfig};

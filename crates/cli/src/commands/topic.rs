@@ -7,7 +7,7 @@ use headwater_model::TopicPartition;
 use serde_json::{Map, Value, json};
 
 use super::kind::{self, Kind};
-use super::{connect, unknown_topic};
+use super::{connect, unknown_topic, usage};
 use crate::Common;
 use crate::output::{self, DATA, Failure};
 
@@ -18,7 +18,7 @@ pub enum Topic {
         #[arg(long)]
         all: bool,
     },
-    /// Partitions with their offsets, and the configuration
+    /// Partitions with their offsets, the configuration, and who writes and reads it
     Describe { name: String },
     /// A new topic
     Create {
@@ -153,6 +153,7 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
     let Some(topic) = client.topic(name).await? else { return Err(unknown_topic(name)) };
     let offsets = ends(client, name, topic.partitions).await?;
     let configs = client.topic_configs(name).await?;
+    let usage = usage::of(client, name).await?;
     let known = configs.iter().find(|entry| entry.name == kind::KEY && !entry.is_default);
     let kind = match known.and_then(|entry| entry.value.clone()) {
         Some(kind) => Some(kind),
@@ -166,7 +167,10 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
             .collect();
         let configs: Map<String, Value> =
             configs.into_iter().map(|entry| (entry.name, entry.value.into())).collect();
-        output::json(&json!({ "topic": name, "kind": kind, "partitions": partitions, "configs": configs }));
+        let usage = usage.map(|usage| usage.json());
+        output::json(&json!({
+            "topic": name, "kind": kind, "partitions": partitions, "configs": configs, "usage": usage,
+        }));
         return Ok(());
     }
     if let Some(kind) = kind {
@@ -189,6 +193,10 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
     if !rows.is_empty() {
         output::line("");
         output::table(&["CONFIG", "VALUE"], rows);
+    }
+    match usage {
+        Some(usage) => usage.print(),
+        None => output::line("\nthis broker does not record who writes and reads; Headwater's broker does"),
     }
     Ok(())
 }

@@ -89,6 +89,7 @@ impl Bench {
             peer: "127.0.0.1:40000".parse().unwrap(),
             local: "127.0.0.1:9092".parse().unwrap(),
             mute: Arc::new(Mute::default()),
+            memo: Arc::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use headwater_coordinator::UsageKind;
 use headwater_log::{LogError, Offsets, PartitionId};
 use headwater_wire::ErrorCode;
 use tokio::time::{Instant, timeout_at};
@@ -60,6 +61,9 @@ impl Poll {
                     None if by_id => Ok(()),
                     None => call.check(rights::READ_TOPIC, asked.topic.name.as_str()),
                 };
+                if let Some(topic) = topic.as_ref().filter(|_| allowed.is_ok()) {
+                    call.uses(UsageKind::Reader, topic, None);
+                }
             }
             let place = match &topic {
                 _ if let Err(code) = allowed => Err(code),

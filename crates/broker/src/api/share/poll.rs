@@ -98,10 +98,15 @@ impl<'a> Poll<'a> {
 
     /// The partitions that exist; the others are refused.
     fn locate(&mut self) -> Vec<(TopicPartitionId, PartitionId)> {
-        let mut known = Vec::with_capacity(self.places.len());
+        let mut known: Vec<(TopicPartitionId, PartitionId)> = Vec::with_capacity(self.places.len());
         for place in &self.places {
             match locate(self.call, *place) {
-                Ok(id) => known.push((*place, id)),
+                Ok(id) => {
+                    if known.last().is_none_or(|((last, _), _)| *last != place.0) {
+                        self.call.reads(&place.0, &self.key.0);
+                    }
+                    known.push((*place, id));
+                }
                 Err(code) => self.answers.refuse(*place, code),
             }
         }

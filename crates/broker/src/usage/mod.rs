@@ -1,0 +1,157 @@
+//! Sees who produces and consumes, and tells the coordinator now and then.
+//!
+//! Owns the way from a request to the coordinator's rows: each connection remembers what it has shown in this round,
+//! so that the common table is touched once a round and not once a request. A row that is new is on disk within
+//! [`TICK`]; when it was last seen follows with the end of each round.
+
+mod memo;
+pub mod report;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use headwater_coordinator::{Client, MOST_ROWS, Request, Usage, UsageRecord};
+use headwater_model::TimestampMs;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub use memo::Memo;
+
+use crate::engine::{Engine, Unavailable};
+
+const TICK: Duration = Duration::from_secs(1);
+/// How many ticks a round has.
+const ROUND: u32 = 30;
+
+/// What was seen since the coordinator was told.
+#[derive(Default)]
+pub struct Sightings {
+    table: Mutex<Table>,
+    round: AtomicU64,
+    /// Found no room in the table.
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Table {
+    seen: HashMap<Usage, Seen>,
+    /// Told within the last two rounds, so not urgent.
+    known: HashSet<Usage>,
+}
+
+struct Seen {
+    first: TimestampMs,
+    last: TimestampMs,
+    /// The coordinator has not heard of it lately.
+    new: bool,
+}
+
+impl Sightings {
+    pub fn round(&self) -> u64 {
+        self.round.load(Ordering::Relaxed)
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn see(&self, of: Usage, now: TimestampMs) {
+        let mut table = self.table();
+        if let Some(seen) = table.seen.get_mut(&of) {
+            seen.last = now;
+        } else if table.seen.len() < MOST_ROWS {
+            let new = !table.known.contains(&of);
+            table.seen.insert(of, Seen { first: now, last: now, new });
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes what the coordinator should hear: what is new, or everything, which ends the round.
+    fn take(&self, everything: bool) -> Vec<UsageRecord> {
+        let mut table = self.table();
+        let Table { seen, known } = &mut *table;
+        let record = |of: &Usage, seen: &Seen| UsageRecord {
+            of: of.clone(),
+            first_ms: seen.first,
+            last_ms: seen.last,
+        };
+        if everything {
+            let all = seen.iter().map(|(of, seen)| record(of, seen)).collect();
+            *known = seen.drain().map(|(of, _)| of).collect();
+            self.round.fetch_add(1, Ordering::Relaxed);
+            return all;
+        }
+        let mut new = Vec::new();
+        for (of, seen) in seen.iter_mut().filter(|(_, seen)| seen.new) {
+            seen.new = false;
+            new.push(record(of, seen));
+        }
+        new
+    }
+
+    /// Tells the coordinator; what it cannot be told is lost with a word in the log.
+    pub async fn tell(&self, engine: &Engine, everything: bool) -> Result<(), Unavailable> {
+        let seen = self.take(everything);
+        if seen.is_empty() {
+            return Ok(());
+        }
+        engine.ask(Client::default(), Request::RecordUsage(seen)).await.map(drop)
+    }
+}
+
+/// The task that tells.
+pub struct UsageTask {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Tells until stopped.
+pub fn start(sightings: Arc<Sightings>, engine: Engine) -> UsageTask {
+    let (stop, stopped) = oneshot::channel();
+    UsageTask { stop, task: tokio::spawn(run(sightings, engine, stopped)) }
+}
+
+async fn run(sightings: Arc<Sightings>, engine: Engine, mut stopped: oneshot::Receiver<()>) {
+    let (mut tick, mut dropped) = (0, 0);
+    loop {
+        let stops = tokio::select! {
+            () = tokio::time::sleep(TICK) => false,
+            // Told to stop, or nobody is left who could.
+            _ = &mut stopped => true,
+        };
+        tick += 1;
+        let ends = stops || tick % ROUND == 0;
+        if let Err(error) = sightings.tell(&engine, ends).await {
+            tracing::warn!(%error, "who produced and consumed lately is not recorded");
+        }
+        if stops {
+            return;
+        }
+        let lost = sightings.dropped();
+        if ends && lost > dropped {
+            tracing::warn!(
+                lost,
+                "too many clients at once: who produces and consumes is recorded in part only"
+            );
+            dropped = lost;
+        }
+    }
+}
+
+impl UsageTask {
+    /// Returns when all that was seen is told.
+    pub async fn stop(self) {
+        // A task that has ended does not listen.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the record of who produces and consumes ended badly");
+        }
+    }
+}
