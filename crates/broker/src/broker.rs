@@ -1,5 +1,6 @@
 //! A running broker: its parts in the order in which they start, and their end in the other.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
@@ -17,6 +18,7 @@ use crate::clock::Clock;
 use crate::cold::Objects;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine, Published};
+use crate::gate::Gate;
 use crate::memory::Memory;
 use crate::mirror::{Filler, Home, LogDisk};
 use crate::observe::Observer;
@@ -50,7 +52,7 @@ pub struct Shared {
     pub rules: Arc<Rules>,
     pub authorizer: Authorizer,
     pub quotas: Quotas,
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     pub share_sessions: ShareSessions,
     pub sightings: Arc<Sightings>,
 }
@@ -60,6 +62,7 @@ pub struct Broker {
     bootstrap: String,
     internal: Option<(String, InternalUser)>,
     observer: Observer,
+    shared: Weak<Shared>,
     engine: Engine,
     thread: JoinHandle<()>,
     cleaner: CleanerThread,
@@ -88,6 +91,7 @@ impl Broker {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(shared);
         let observer = Observer::new(&shared);
+        let weak = Arc::downgrade(&shared);
         let audit = audit::start(&shared, entries);
         let usage = usage::start(Arc::clone(&shared.sightings), shared.engine.clone());
         let every = shared.config.security.reload_interval;
@@ -102,6 +106,7 @@ impl Broker {
             bootstrap,
             internal,
             observer,
+            shared: weak,
             engine,
             thread,
             cleaner,
@@ -121,6 +126,15 @@ impl Broker {
     /// `HOST:PORT` for clients.
     pub fn bootstrap(&self) -> String {
         self.bootstrap.clone()
+    }
+
+    /// The way in to what this process serves by HTTP at `address`.
+    ///
+    /// # Errors
+    /// An address that strangers can use, and certificates that cannot be read.
+    pub fn gate(&self, address: SocketAddr) -> Result<Gate, StartError> {
+        let shared = self.shared.upgrade().ok_or(StartError::Ended)?;
+        Gate::of(&shared, address)
     }
 
     /// Health, metrics and diagnosis. It keeps nothing running.
@@ -196,7 +210,7 @@ pub fn open(
     })?;
     let (audit, entries) = Audit::new(config.audits());
     let shared = Shared {
-        audit,
+        audit: Arc::new(audit),
         sightings: Arc::default(),
         memory: Arc::new(Memory::new(config.memory())),
         fetch_sessions: Sessions::new(config.fetch_session_slots),

@@ -76,6 +76,8 @@ pub enum StartError {
         "the host of listener {name}://{address} is not known: {reason}; name an address of this machine, or nothing for all of them"
     )]
     Host { name: String, address: String, reason: String },
+    #[error("the broker has ended already; its log says why")]
+    Ended,
     #[error("cannot start a thread: {0}; the system is out of threads or memory")]
     Thread(io::Error),
 }

@@ -23,6 +23,7 @@ mod directory;
 mod engine;
 mod error;
 mod frame;
+mod gate;
 mod listener;
 mod memory;
 mod mirror;
@@ -44,6 +45,7 @@ pub use broker::Broker;
 pub use cleaner::CleanerConfig;
 pub use config::Config;
 pub use error::StartError;
+pub use gate::{Gate, Places, Unauthenticated, guarded};
 pub use headwater_coordinator::Settings as CoordinatorSettings;
 pub use headwater_log::Settings as LogSettings;
 pub use observe::{

@@ -205,6 +205,9 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::try_from(c.cold_local_bytes).unwrap_or(i64::MAX), |c, v| c.cold_local_bytes = v as u64;
     "headwater.cold.store" text "Where old files of the log go: file:///DIRECTORY or s3://BUCKET/PREFIX, with credentials from the environment (AWS_...)."
         |c| c.cold_store.as_deref(), |c, v| c.cold_store = Some(v);
+    "headwater.http.max.connections" whole (1, INT) "Connections of the HTTP address; further ones are closed."
+        |c| whole(c.security.max_http_connections), |c, v| c.security.max_http_connections = bytes(v);
+    "headwater.http.security.protocol" security "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL of the HTTP address; that of the first listener where nothing is said." false;
     "headwater.insecure" switch "Whether a listener that other machines can reach may do without TLS and authentication."
         |c| c.security.insecure, |c, v| c.security.insecure = v;
     "headwater.log.segment.bytes" whole (64 << 10, 1 << 30) "A journal of the log is finished at this size; a start reads at most one."

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Isolation, OffsetSpec};
 use headwater_model::TopicPartition;
-use headwater_registry::RegistryClient;
+use headwater_registry::Registry;
 use headwater_schema::{AvroCodec, confluent};
 use serde::Serialize;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub struct Event {
 /// The last `count` events of a topic over all partitions, newest first.
 pub async fn latest(
     client: &Client,
-    schemas: &RegistryClient,
+    schemas: &Registry,
     topic: &str,
     count: usize,
 ) -> Result<Option<Vec<Event>>, ClientError> {
@@ -63,18 +63,18 @@ pub async fn latest(
             partition,
             offset: record.offset,
             timestamp_ms: record.timestamp,
-            key: readable(schemas, record.key.as_ref()).await,
-            value: readable(schemas, record.value.as_ref()).await,
+            key: readable(schemas, record.key.as_ref()),
+            value: readable(schemas, record.value.as_ref()),
         });
     }
     Ok(Some(events))
 }
 
 /// Avro when it is framed and its schema is known, else JSON, else text, else hexadecimal.
-async fn readable(schemas: &RegistryClient, bytes: Option<&Bytes>) -> Value {
+fn readable(schemas: &Registry, bytes: Option<&Bytes>) -> Value {
     let Some(bytes) = bytes else { return Value::Null };
     if let Ok((id, body)) = confluent::unframe(bytes)
-        && let Ok(schema) = schemas.schema_by_id(id).await
+        && let Some(schema) = schemas.schema(id)
         && let Ok(value) = AvroCodec::to_json(&schema, body)
     {
         return value;

@@ -9,12 +9,13 @@ mod events;
 mod graph;
 mod observer;
 mod pages;
+mod view;
 
 use std::sync::Arc;
 
 use axum::Router;
 use headwater_client::Client;
-use headwater_registry::RegistryClient;
+use headwater_registry::Registry;
 
 pub use observer::{GroupRow, Overview, ServiceRow, StreamRow};
 
@@ -26,14 +27,14 @@ pub struct Console {
 
 pub(crate) struct Inner {
     pub(crate) client: Client,
-    pub(crate) schemas: RegistryClient,
+    pub(crate) schemas: Registry,
     pub(crate) observer: observer::Observer,
     pub(crate) http: reqwest::Client,
 }
 
 impl Console {
     /// A console over one cluster. Nothing is asked of the broker until somebody looks.
-    pub fn new(client: Client, schemas: RegistryClient) -> Self {
+    pub fn new(client: Client, schemas: Registry) -> Self {
         let observer = observer::Observer::new(client.clone());
         Self { inner: Arc::new(Inner { client, schemas, observer, http: reqwest::Client::new() }) }
     }

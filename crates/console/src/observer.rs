@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::catalog::{self, Service};
-use crate::graph::{Graph, Kind, Node};
+use crate::view;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the observer goes on after the last request; a paused tab costs nothing.
@@ -40,9 +40,11 @@ pub struct GroupRow {
     pub records_per_second: f64,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServiceRow {
     pub name: String,
+    #[serde(skip)]
+    pub group_id: String,
     pub team: String,
     pub http: Option<String>,
     pub reads: Vec<String>,
@@ -191,24 +193,17 @@ impl Eye {
         self.ends = ends;
         self.at_ms = now;
         let services: Vec<ServiceRow> = self.services.values().map(ServiceRow::from).collect();
-        let stream = |name: &str| streams.iter().find(|stream| stream.name == name);
-        let label = |node: &Node| match node.kind {
-            Kind::Service => self.services.get(&node.name).map(|s| s.team.clone()).unwrap_or_default(),
-            Kind::Stream => {
-                stream(&node.name).map_or_else(|| "not there yet".into(), |s| thousands(s.records))
-            }
-        };
-        let rate = |node: &Node| stream(&node.name).map_or(0.0, |stream| stream.records_per_second);
-        let graph_svg = self.graph().svg(label, rate);
-        Ok(Overview {
+        let mut overview = Overview {
             at_ms: now,
             error: None,
             streams,
             groups,
             services,
             throughput: self.throughput.iter().copied().collect(),
-            graph_svg,
-        })
+            graph_svg: String::new(),
+        };
+        overview.graph_svg = view::picture(&overview);
+        Ok(overview)
     }
 
     async fn groups(
@@ -279,20 +274,13 @@ impl Eye {
         }
         Ok(())
     }
-
-    fn graph(&self) -> Graph {
-        let mut graph = Graph::default();
-        for service in self.services.values() {
-            graph.service(&service.name, &service.reads, &service.writes);
-        }
-        graph
-    }
 }
 
 impl From<&Service> for ServiceRow {
     fn from(service: &Service) -> Self {
         Self {
             name: service.name.clone(),
+            group_id: service.group_id.clone(),
             team: service.team.clone(),
             http: service.http.clone(),
             reads: service.reads.clone(),

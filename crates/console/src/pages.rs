@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use headwater_model::Caller;
+use headwater_model::acl::{Operation, ResourceType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 
-use crate::{Inner, events};
+use crate::{Inner, events, view};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -57,12 +59,17 @@ async fn asset(kind: &'static str, text: &'static str) -> Response {
 }
 
 /// Server-sent events: one `overview` a second; the picture comes along only when it changed.
-async fn live(State(inner): State<Arc<Inner>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn live(
+    State(inner): State<Arc<Inner>>,
+    caller: Option<Extension<Caller>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let caller = known(caller);
     let mut last_graph = String::new();
     let feed = WatchStream::new(inner.observer.watch())
         .filter(|overview| overview.at_ms > 0 || overview.error.is_some());
     let events = feed.map(move |overview| {
-        let mut body = json!({ "overview": *overview });
+        let overview = view::of(&overview, &caller);
+        let mut body = json!({ "overview": overview });
         if overview.graph_svg != last_graph {
             last_graph.clone_from(&overview.graph_svg);
             body["graph"] = Value::String(last_graph.clone());
@@ -72,7 +79,7 @@ async fn live(State(inner): State<Arc<Inner>>) -> Sse<impl Stream<Item = Result<
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-async fn overview(State(inner): State<Arc<Inner>>) -> Response {
+async fn overview(State(inner): State<Arc<Inner>>, caller: Option<Extension<Caller>>) -> Response {
     let mut feed = inner.observer.watch();
     let stale_after = Duration::from_secs(5);
     if feed.borrow().at_ms == 0 {
@@ -83,7 +90,7 @@ async fn overview(State(inner): State<Arc<Inner>>) -> Response {
         let reason = seen.error.clone().unwrap_or_else(|| "the broker has not answered yet".into());
         return problem(StatusCode::SERVICE_UNAVAILABLE, &reason);
     }
-    Json(&*seen).into_response()
+    Json(view::of(&seen, &known(caller))).into_response()
 }
 
 #[derive(Deserialize)]
@@ -95,7 +102,11 @@ async fn latest(
     State(inner): State<Arc<Inner>>,
     Path(topic): Path<String>,
     Query(query): Query<Latest>,
+    caller: Option<Extension<Caller>>,
 ) -> Response {
+    if !known(caller).may(Operation::Read, ResourceType::Topic, &topic) {
+        return not_allowed(&format!("the events of {topic} need READ on TOPIC {topic}"));
+    }
     let count = query.count.unwrap_or(20).min(MOST_EVENTS);
     match events::latest(&inner.client, &inner.schemas, &topic, count).await {
         Ok(Some(events)) => Json(events).into_response(),
@@ -112,17 +123,23 @@ async fn store(
     State(inner): State<Arc<Inner>>,
     Path((service, store)): Path<(String, String)>,
     axum::extract::RawQuery(query): axum::extract::RawQuery,
+    caller: Option<Extension<Caller>>,
 ) -> Response {
     let overview = inner.observer.watch().borrow().clone();
     let Some(row) = overview.services.iter().find(|row| row.name == service) else {
         return problem(StatusCode::NOT_FOUND, &format!("no service {service} in the catalog"));
     };
+    if !view::may_query(&known(caller), &row.group_id, &store) {
+        let changelog = format!("{}-{store}-changelog", row.group_id);
+        return not_allowed(&format!("store {store} needs READ on TOPIC {changelog}"));
+    }
     let Some(base) = &row.http else {
         return problem(StatusCode::NOT_FOUND, &format!("service {service} serves no queries"));
     };
-    let query = query.map_or_else(String::new, |query| format!("?{query}"));
-    let url = format!("{}/stores/{store}{query}", base.trim_end_matches('/'));
-    let answer = inner.http.get(&url).timeout(Duration::from_secs(5)).send().await;
+    let Some(url) = store_url(base, &store, query.as_deref()) else {
+        return problem(StatusCode::BAD_GATEWAY, &format!("service {service} says it answers at '{base}'"));
+    };
+    let answer = inner.http.get(url.clone()).timeout(Duration::from_secs(5)).send().await;
     match answer {
         Ok(answer) => {
             let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -133,6 +150,23 @@ async fn store(
         }
         Err(error) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {error}")),
     }
+}
+
+/// Where a service answers for a store; the name is one segment of the path, whatever is in it.
+fn store_url(base: &str, store: &str, query: Option<&str>) -> Option<reqwest::Url> {
+    let mut url = reqwest::Url::parse(base).ok()?;
+    url.path_segments_mut().ok()?.pop_if_empty().extend(["stores", store]);
+    url.set_query(query);
+    Some(url)
+}
+
+/// Who asks; whoever serves the console without a gate lets everybody see everything.
+fn known(caller: Option<Extension<Caller>>) -> Caller {
+    caller.map_or_else(Caller::trusted, |Extension(caller)| caller)
+}
+
+fn not_allowed(detail: &str) -> Response {
+    problem(StatusCode::FORBIDDEN, detail)
 }
 
 /// An RFC 9457 problem document.

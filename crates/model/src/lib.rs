@@ -5,10 +5,12 @@
 use std::fmt;
 
 pub mod acl;
+mod caller;
 pub mod partition;
 mod principal;
 
 pub use bytes::Bytes;
+pub use caller::{Caller, Rights};
 pub use principal::Principal;
 
 /// A position in a partition; the first record of a partition has offset 0.

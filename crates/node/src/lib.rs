@@ -4,21 +4,21 @@
 //! `_schemas`, then HTTP answers, then the node is ready. On Apache Kafka the broker is left out and
 //! everything else is the same.
 
+mod http;
 mod operations;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use headwater_broker::{Broker, Config, SettingError, StartError};
+use headwater_broker::{Broker, Config, Gate, SettingError, StartError, guarded};
 pub use headwater_broker::{Diagnosis, Finding, Health, Place, Severity};
 use headwater_client::{Client, ClientConfig, ClientError, Security};
 use headwater_console::Console;
-use headwater_registry::{Registry, RegistryClient, RegistryError};
+use headwater_registry::{Registry, RegistryError};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 const NODE_CLIENT: &str = "headwater-node";
 
@@ -86,16 +86,18 @@ pub enum NodeError {
 pub struct Node {
     broker: Option<Broker>,
     kafka: String,
-    http: SocketAddr,
+    /// Base URL.
+    http: String,
     ready_after: Duration,
-    stop_http: oneshot::Sender<()>,
-    http_task: JoinHandle<()>,
+    serving: http::Serving,
 }
 
 impl Node {
     /// Starts all parts and returns when each of them serves.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let begun = Instant::now();
+        let settings = config.broker()?;
+        guarded(&settings, config.http).map_err(StartError::from)?;
         let listener = TcpListener::bind(config.http)
             .await
             .map_err(|source| NodeError::Http { address: config.http, source })?;
@@ -103,8 +105,12 @@ impl Node {
             listener.local_addr().map_err(|source| NodeError::Http { address: config.http, source })?;
         let broker = match &config.bootstrap {
             Some(_) => None,
-            None => Some(Broker::start(config.broker()?).await?),
+            None => Some(Broker::start(settings.clone()).await?),
         };
+        let gate = Arc::new(match &broker {
+            Some(broker) => broker.gate(http)?,
+            None => Gate::alone(&settings, http)?,
+        });
         let kafka = match (&broker, config.bootstrap) {
             (Some(broker), _) => broker.bootstrap(),
             (None, bootstrap) => bootstrap.unwrap_or_default(),
@@ -116,23 +122,16 @@ impl Node {
         };
         let client = Client::connect(client).await?;
         let registry = Registry::start(client.clone()).await?;
-        let console = Console::new(client, RegistryClient::new(format!("http://{http}")));
+        let console = Console::new(client, registry.clone());
         let app = Router::new()
             .merge(operations::router(broker.as_ref().map(Broker::observer)))
             .merge(console.router())
             .merge(registry.router());
-        let (stop_http, stopped) = oneshot::channel::<()>();
-        let http_task = tokio::spawn(async move {
-            // Live pages never end by themselves, so stopping does not wait for open connections.
-            let serving = axum::serve(listener, app);
-            tokio::select! {
-                result = serving => if let Err(error) = result {
-                    tracing::error!(%error, "HTTP stopped");
-                },
-                _ = stopped => {}
-            }
-        });
-        Ok(Self { broker, kafka, http, ready_after: begun.elapsed(), stop_http, http_task })
+        let scheme = if gate.is_tls() { "https" } else { "http" };
+        let app = http::guarded(&gate, app);
+        let serving = http::serve(listener, gate, app);
+        let (http, ready_after) = (format!("{scheme}://{http}"), begun.elapsed());
+        Ok(Self { broker, kafka, http, ready_after, serving })
     }
 
     /// `HOST:PORT` for Kafka clients.
@@ -142,7 +141,7 @@ impl Node {
 
     /// Base URL of registry, API and console.
     pub fn http(&self) -> String {
-        format!("http://{}", self.http)
+        self.http.clone()
     }
 
     /// How long it took from start to ready.
@@ -152,8 +151,7 @@ impl Node {
 
     /// Stops HTTP, then the broker, which leaves its log clean.
     pub async fn shutdown(self) {
-        let _ = self.stop_http.send(());
-        let _ = self.http_task.await;
+        self.serving.stop().await;
         if let Some(broker) = self.broker {
             broker.shutdown().await;
         }

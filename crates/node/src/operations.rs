@@ -4,13 +4,17 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use headwater_broker::{Exporter, Health, Observer};
-use serde_json::json;
+use headwater_model::Caller;
+use headwater_model::acl::{CLUSTER_NAME, Operation, ResourceType};
+
+use crate::http::problem;
 
 struct Operations {
     /// `None` when the broker is an Apache Kafka.
@@ -45,10 +49,14 @@ impl Operations {
     }
 }
 
-fn answer(health: &Health, is_good: bool, as_json: bool) -> Response {
+/// Findings are for those who may describe the cluster; that it lives, or not, is for everybody.
+fn answer(mut health: Health, is_good: bool, as_json: bool, caller: &Caller) -> Response {
+    if !sees(caller) {
+        health.findings.clear();
+    }
     let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if as_json {
-        return (status, Json(health)).into_response();
+        return (status, Json(&health)).into_response();
     }
     let mut text = String::from(if is_good { "ok\n" } else { "" });
     for finding in &health.findings {
@@ -61,32 +69,45 @@ fn answer(health: &Health, is_good: bool, as_json: bool) -> Response {
 
 async fn health(
     State(state): State<Arc<Operations>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
     let health = state.health();
-    answer(&health, health.live && health.ready, wants_json(&headers, query.as_deref()))
+    let good = health.live && health.ready;
+    answer(health, good, wants_json(&headers, query.as_deref()), &caller)
 }
 
 async fn live(
     State(state): State<Arc<Operations>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
     let health = state.health();
-    answer(&health, health.live, wants_json(&headers, query.as_deref()))
+    let good = health.live;
+    answer(health, good, wants_json(&headers, query.as_deref()), &caller)
 }
 
 async fn ready(
     State(state): State<Arc<Operations>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
     let health = state.health();
-    answer(&health, health.ready, wants_json(&headers, query.as_deref()))
+    let good = health.ready;
+    answer(health, good, wants_json(&headers, query.as_deref()), &caller)
 }
 
-async fn metrics(State(state): State<Arc<Operations>>, headers: HeaderMap) -> Response {
+async fn metrics(
+    State(state): State<Arc<Operations>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(refusal) = check(&caller) {
+        return *refusal;
+    }
     let openmetrics = accepts(&headers, "application/openmetrics-text");
     state.exporter.prepare().await;
     let written = tokio::task::spawn_blocking(move || state.exporter.text(openmetrics)).await;
@@ -100,7 +121,10 @@ async fn metrics(State(state): State<Arc<Operations>>, headers: HeaderMap) -> Re
     }
 }
 
-async fn diagnosis(State(state): State<Arc<Operations>>) -> Response {
+async fn diagnosis(State(state): State<Arc<Operations>>, Extension(caller): Extension<Caller>) -> Response {
+    if let Err(refusal) = check(&caller) {
+        return *refusal;
+    }
     let Some(observer) = &state.observer else {
         return problem(
             StatusCode::NOT_FOUND,
@@ -118,8 +142,16 @@ async fn diagnosis(State(state): State<Arc<Operations>>) -> Response {
     }
 }
 
-/// RFC 9457.
-fn problem(status: StatusCode, title: &str, detail: &str) -> Response {
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+/// Whether the client may see how the node does.
+fn sees(caller: &Caller) -> bool {
+    caller.sees(Operation::Describe, ResourceType::Cluster, CLUSTER_NAME)
+}
+
+fn check(caller: &Caller) -> Result<(), Box<Response>> {
+    if caller.may(Operation::Describe, ResourceType::Cluster, CLUSTER_NAME) {
+        return Ok(());
+    }
+    let why =
+        "this needs DESCRIBE on the cluster: headwater acl add --cluster --principal User:NAME -o describe";
+    Err(Box::new(problem(StatusCode::FORBIDDEN, "not allowed", why)))
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod compatibility;
 mod config;
+mod rights;
 mod schemas;
 mod subjects;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::store::Store;
@@ -42,6 +44,7 @@ pub fn router(store: Arc<Store>) -> Router {
         )
         .route("/mode", get(config::mode))
         .route("/mode/{subject}", get(config::mode))
+        .route_layer(from_fn_with_state(Arc::clone(&store), rights::admit))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(store)
 }

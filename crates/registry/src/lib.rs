@@ -24,10 +24,12 @@ pub use error::RegistryError;
 use std::sync::Arc;
 
 use headwater_client::Client;
+use headwater_schema::AvroSchema;
 
 use crate::store::Store;
 
-/// A running registry. It follows its topic for as long as it or one of its routers lives.
+/// A running registry; clones are the same. It follows its topic for as long as it or one of its routers lives.
+#[derive(Clone)]
 pub struct Registry {
     store: Arc<Store>,
 }
@@ -36,6 +38,11 @@ impl Registry {
     /// Creates the topic if need be, and returns when everything in it has been read.
     pub async fn start(client: Client) -> Result<Self, RegistryError> {
         Store::start(client).await.map(|store| Self { store })
+    }
+
+    /// The Avro schema with an id, for readers in the same process.
+    pub fn schema(&self, id: u32) -> Option<AvroSchema> {
+        self.store.state().schema(id)?.avro.clone()
     }
 
     /// The REST interface, to be merged with others or served by itself.

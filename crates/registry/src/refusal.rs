@@ -1,5 +1,6 @@
 //! What the registry answers when it refuses: Confluent's error codes and texts, in one table.
 
+use headwater_model::acl::{Operation, ResourceType};
 use headwater_schema::SchemaError;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,8 @@ pub enum Refusal {
     Incompatible { subject: String, reasons: Vec<String> },
     #[error("The body is not the JSON object that is expected here: {0}")]
     BadRequest(String),
+    #[error("User is denied operation {operation} on {kind} {name}, and on _schemas")]
+    NotAllowed { operation: Operation, kind: ResourceType, name: String },
     #[error("Error in the backend Kafka store: {0}")]
     Store(String),
     #[error("Operation timed out: {0}")]
@@ -52,6 +55,7 @@ impl Refusal {
     pub fn codes(&self) -> (u16, i32) {
         match self {
             Self::BadRequest(_) => (400, 400),
+            Self::NotAllowed { .. } => (403, 40301),
             Self::SubjectNotFound(_) => (404, 40401),
             Self::VersionNotFound(_) => (404, 40402),
             Self::SchemaNotFound | Self::IdNotFound(_) => (404, 40403),

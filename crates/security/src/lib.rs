@@ -19,6 +19,6 @@ pub use properties::{PropertiesError, lines};
 pub use protocol::{Mechanism, SecurityProtocol};
 pub use rustls;
 pub use scram::{ScramCredential, ScramMechanism};
-pub use secret::{Secret, SecretError, random_bytes, random_text, same};
+pub use secret::{Secret, SecretError, random_bytes, random_text, same, seal};
 pub use stream::{Reading, Stream, Writing};
 pub use tokio_rustls::{TlsAcceptor, TlsConnector};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use thiserror::Error;
@@ -46,6 +47,11 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N], SecretError> {
 /// As [`random_bytes`].
 pub fn random_text() -> Result<String, SecretError> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(random_bytes::<24>()?))
+}
+
+/// HMAC-SHA-256: what nobody can find again who does not have the key.
+pub fn seal(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), bytes).as_ref().to_vec()
 }
 
 /// Compares in constant time for equal lengths.

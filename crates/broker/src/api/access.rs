@@ -92,7 +92,7 @@ impl Call {
             host: self.peer.ip().to_canonical(),
             client_id: optional(&self.client_id).unwrap_or_default(),
             api: APIS.iter().find(|api| api.key as i16 == self.key).map_or("", |api| api.name),
-            operation: right.operation,
+            operation: right.operation.word(),
             resource: right.on,
             name: name.to_owned(),
         };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_model::acl::{Operation, ResourceType};
+use headwater_model::acl::ResourceType;
 use headwater_model::{Principal, TimestampMs};
 use serde_json::{Value, json};
 
@@ -14,7 +14,8 @@ pub struct Subject {
     pub host: IpAddr,
     pub client_id: String,
     pub api: &'static str,
-    pub operation: Operation,
+    /// Kafka's word for it, or `AUTHENTICATE`.
+    pub operation: &'static str,
     pub resource: ResourceType,
     pub name: String,
 }
@@ -37,7 +38,7 @@ impl Entry {
             "principal": principal.to_string(),
             "host": host.to_string(),
             "client_id": client_id,
-            "operation": operation.word(),
+            "operation": operation,
             "resource": { "type": resource.word(), "name": name },
             "allowed": self.allowed,
             "api": api,

@@ -69,7 +69,7 @@ impl Gathered {
         let denied = self.lines.iter().filter(|(entry, _)| !entry.allowed);
         for (Entry { subject, .. }, count) in denied.clone().take(LOGGED) {
             let Subject { principal, host, api, operation, resource, name, .. } = subject;
-            tracing::warn!(%principal, %host, api, %operation, %resource, name, count, "denied");
+            tracing::warn!(%principal, %host, api, operation, %resource, name, count, "denied");
         }
         let more = denied.count().saturating_sub(LOGGED);
         if more > 0 {

@@ -22,6 +22,7 @@ use crate::security::is_node;
 /// Kafka asks for this name to learn what holds for a resource that no rule is about.
 const SOME_NAME: &str = "hardcode";
 
+#[derive(Clone)]
 pub struct Authorizer {
     config: AuthorizerConfig,
     rules: Arc<Rules>,

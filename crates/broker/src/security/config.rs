@@ -39,6 +39,8 @@ pub struct SecurityConfig {
     pub max_reauth: Option<Duration>,
     /// Connections of clients that have not yet said who they are.
     pub max_unauthenticated: usize,
+    /// `headwater.http.max.connections`: connections of the HTTP address.
+    pub max_http_connections: usize,
     /// How often files of certificates and users are looked at for changes.
     pub reload_interval: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for SecurityConfig {
             failed_authentication_delay: Duration::from_millis(100),
             max_reauth: None,
             max_unauthenticated: 512,
+            max_http_connections: 512,
             reload_interval: Duration::from_secs(5),
         }
     }

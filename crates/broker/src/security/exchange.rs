@@ -162,7 +162,7 @@ impl Authority {
     }
 
     /// For PLAIN, which fits a credential of either mechanism.
-    fn any_credential(&self, user: &str) -> (ScramMechanism, ScramCredential) {
+    pub fn any_credential(&self, user: &str) -> (ScramMechanism, ScramCredential) {
         let known = |mechanism| Some((mechanism, self.known(user, mechanism)?));
         let found = ScramMechanism::ALL.into_iter().find_map(known);
         found.unwrap_or_else(|| {

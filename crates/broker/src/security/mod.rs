@@ -36,6 +36,7 @@ pub use session::{Denied, FAILED, Session};
 
 use crate::advertised::Advertised;
 use mapping::{Mapping, MappingError};
+pub use oauth::TokenError;
 use oauth::{OauthError, Tokens};
 use tls::{Tls, TlsError};
 use users::{Users, UsersError};
@@ -72,6 +73,14 @@ pub enum SecurityError {
         "PLAIN on listener {0}, which has no TLS, would send passwords in the clear: use SASL_SSL or SCRAM, or set headwater.sasl.plain.insecure=true"
     )]
     PlainInTheClear(String),
+    #[error(
+        "headwater.http.security.protocol={0} is not legal: use PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )]
+    HttpProtocol(String),
+    #[error(
+        "the HTTP address {address} can be reached from other machines and {lacks}: set headwater.http.security.protocol=SASL_SSL with ssl.keystore.location and users (or SSL with ssl.client.auth=required), serve it on 127.0.0.1 (--http 127.0.0.1:8081), or say --insecure if everybody on that network may read and change everything"
+    )]
+    OpenHttp { address: String, lacks: &'static str },
     #[error(transparent)]
     Random(#[from] SecretError),
 }

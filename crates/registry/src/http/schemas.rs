@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, Query, State};
+use headwater_model::Caller;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Flags};
+use super::rights;
 use crate::refusal::Refusal;
 use crate::state::Schema;
 use crate::store::Store;
@@ -39,10 +42,14 @@ pub async fn subjects(
     State(store): Registry,
     Path(id): Path<String>,
     Query(flags): Query<Flags>,
+    caller: Option<Extension<Caller>>,
 ) -> Answered<Vec<String>> {
     let (id, _) = find(&store, &id)?;
+    let state = store.state();
+    let uses = state.uses(id, flags.deleted).into_iter().map(|(subject, _)| subject);
+    let caller = caller.map_or_else(Caller::trusted, |Extension(caller)| caller);
     let mut subjects: Vec<String> =
-        store.state().uses(id, flags.deleted).into_iter().map(|(subject, _)| subject.to_owned()).collect();
+        uses.filter(|subject| rights::sees(&caller, subject)).map(str::to_owned).collect();
     subjects.dedup();
     Ok(Answer(subjects))
 }
@@ -51,12 +58,15 @@ pub async fn versions(
     State(store): Registry,
     Path(id): Path<String>,
     Query(flags): Query<Flags>,
+    caller: Option<Extension<Caller>>,
 ) -> Answered<Vec<Value>> {
+    let caller = caller.map_or_else(Caller::trusted, |Extension(caller)| caller);
     let (id, _) = find(&store, &id)?;
     let state = store.state();
     let uses = state.uses(id, flags.deleted);
     Ok(Answer(
         uses.into_iter()
+            .filter(|(subject, _)| rights::sees(&caller, subject))
             .map(|(subject, version)| json!({ "subject": subject, "version": version }))
             .collect(),
     ))

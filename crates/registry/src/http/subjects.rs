@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
+use headwater_model::Caller;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer, Answered, Flags};
+use super::rights;
 use crate::decide;
 use crate::refusal::Refusal;
 use crate::state::Version;
@@ -38,11 +41,16 @@ fn show(subject: &str, (number, version): (i32, &Version)) -> Shown {
     }
 }
 
-pub async fn list(State(store): Registry, Query(flags): Query<Flags>) -> Answered<Vec<String>> {
+pub async fn list(
+    State(store): Registry,
+    Query(flags): Query<Flags>,
+    caller: Option<Extension<Caller>>,
+) -> Answered<Vec<String>> {
+    let caller = caller.map_or_else(Caller::trusted, |Extension(caller)| caller);
     let state = store.state();
     let subjects = state
         .subjects(flags.deleted || flags.deleted_only)
-        .filter(|subject| subject.starts_with(&flags.subject_prefix));
+        .filter(|subject| subject.starts_with(&flags.subject_prefix) && rights::sees(&caller, subject));
     let wanted = |subject: &&str| !flags.deleted_only || state.versions(subject, false).is_empty();
     Ok(Answer(subjects.filter(wanted).map(str::to_owned).collect()))
 }

@@ -1,0 +1,238 @@
+//! The way in to what this process serves by HTTP: the identities of the Kafka listeners, and their rules.
+//!
+//! Owns TLS, authentication and authorization of the HTTP address, which is a listener by the name HTTP. Refuses to
+//! know paths: which right one needs is said by whoever serves it.
+//!
+//! Invariant: where clients must say who they are, nobody is taken for anybody without a proof in this very request.
+
+mod authorization;
+mod checked;
+mod visitor;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::acl::ResourceType;
+use headwater_model::{Caller, Principal};
+use headwater_security::{Mechanism, SecurityProtocol, Stream};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::advertised::Advertised;
+use crate::audit::{Audit, Entry, Subject};
+use crate::authorizer::Authorizer;
+use crate::broker::Shared;
+use crate::rules::Rules;
+use crate::security::{Authority, Credentials, Listener, ListenerConfig, SecurityError, configured};
+use crate::{Config, StartError, clock, security};
+
+use authorization::Authorization;
+pub use authorization::Unauthenticated;
+use checked::Checked;
+use visitor::Visitor;
+
+/// The name of the HTTP address among the listeners: `listener.name.http.KEY` is for it alone.
+const NAME: &str = "HTTP";
+const PROTOCOL: &str = "headwater.http.security.protocol";
+
+/// What the HTTP server of this process asks about its clients.
+pub struct Gate {
+    authority: Arc<Authority>,
+    listener: Arc<Listener>,
+    authorizer: Authorizer,
+    audit: Arc<Audit>,
+    checked: Checked,
+    connections: Arc<Semaphore>,
+    /// Only this machine can reach it.
+    local: bool,
+}
+
+/// The places that a connection takes.
+pub struct Places {
+    _connection: OwnedSemaphorePermit,
+    /// Given back when the client has said who it is.
+    pub stranger: Option<OwnedSemaphorePermit>,
+}
+
+/// How the HTTP address is protected: as its key says, else as the first listener is.
+///
+/// # Errors
+/// An address that strangers can use, unless `headwater.insecure` allows it.
+pub fn guarded(config: &Config, address: SocketAddr) -> Result<ListenerConfig, SecurityError> {
+    let security = &config.security;
+    let protocol = match security.text(PROTOCOL) {
+        Some(name) => {
+            SecurityProtocol::parse(name).ok_or_else(|| SecurityError::HttpProtocol(name.to_owned()))?
+        }
+        None => configured(config)?.first().map_or_else(SecurityProtocol::default, |first| first.protocol),
+    };
+    let listener = ListenerConfig {
+        name: NAME.to_owned(),
+        protocol,
+        host: address.ip().to_string(),
+        port: address.port(),
+        advertised: None,
+    };
+    match listener.refuse_open(security) {
+        Ok(()) => Ok(listener),
+        Err(security::ListenerError::Open { address, lacks, .. }) => {
+            Err(SecurityError::OpenHttp { address, lacks })
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+impl Gate {
+    pub(crate) fn of(shared: &Shared, address: SocketAddr) -> Result<Self, StartError> {
+        let authority = Arc::clone(&shared.authority);
+        Self::new(&shared.config, address, authority, shared.authorizer.clone(), Arc::clone(&shared.audit))
+    }
+
+    /// For a process that has no broker of its own: it knows the users of the file, tokens and certificates, and of
+    /// rules only `super.users`.
+    ///
+    /// # Errors
+    /// As [`guarded`], and for certificates and users that cannot be read.
+    pub fn alone(config: &Config, address: SocketAddr) -> Result<Self, StartError> {
+        let authority = Arc::new(Authority::new(&config.security, Arc::new(Credentials::default()))?);
+        let authorizer = Authorizer::new(config.authorizer.clone(), Arc::new(Rules::default()));
+        let (audit, _nobody) = Audit::new(false);
+        Self::new(config, address, authority, authorizer, Arc::new(audit))
+    }
+
+    fn new(
+        config: &Config,
+        address: SocketAddr,
+        authority: Arc<Authority>,
+        authorizer: Authorizer,
+        audit: Arc<Audit>,
+    ) -> Result<Self, StartError> {
+        let guarded = guarded(config, address)?;
+        let listener = Arc::new(Listener::new(&guarded, Advertised::new(None, address)?, &authority)?);
+        let watched = vec![Arc::downgrade(&listener)];
+        let every = config.security.reload_interval;
+        tokio::spawn(security::watch(Arc::downgrade(&authority), watched, every));
+        Ok(Self {
+            checked: Checked::new().map_err(SecurityError::from)?,
+            connections: Arc::new(Semaphore::new(config.security.max_http_connections)),
+            local: address.ip().is_loopback(),
+            authority,
+            listener,
+            authorizer,
+            audit,
+        })
+    }
+
+    /// Whether clients come as anonymous, and without any handshake.
+    pub fn is_open(&self) -> bool {
+        self.listener.is_open()
+    }
+
+    /// Only this machine can reach the address.
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.listener.protocol.is_tls()
+    }
+
+    /// What a client may take for a handshake, or for the head of a request.
+    pub fn patience(&self) -> Duration {
+        self.authority.config.authentication_timeout
+    }
+
+    /// A place for a connection, unless there are too many of them, or of those of strangers.
+    pub fn admit(&self) -> Option<Places> {
+        let connection = Arc::clone(&self.connections).try_acquire_owned().ok()?;
+        if self.is_open() {
+            return Some(Places { _connection: connection, stranger: None });
+        }
+        let stranger = Arc::clone(&self.authority.strangers).try_acquire_owned().ok()?;
+        Some(Places { _connection: connection, stranger: Some(stranger) })
+    }
+
+    /// Does the TLS handshake if there is one, and tells whom the client's certificate names.
+    pub async fn secure(&self, stream: TcpStream) -> io::Result<(Stream, Principal)> {
+        self.listener.secure(stream).await
+    }
+
+    /// The values of `WWW-Authenticate`.
+    pub fn challenges(&self) -> Vec<&'static str> {
+        let mechanisms = &self.listener.mechanisms;
+        let basic = self.takes_passwords().then_some(r#"Basic realm="headwater", charset="UTF-8""#);
+        let bearer = mechanisms.contains(&Mechanism::OauthBearer).then_some(r#"Bearer realm="headwater""#);
+        basic.into_iter().chain(bearer).collect()
+    }
+
+    /// A password goes over TLS, or stays on this machine, or is allowed in the clear.
+    fn takes_passwords(&self) -> bool {
+        let known = |one: &Mechanism| matches!(one, Mechanism::Plain | Mechanism::Scram(_));
+        let guarded = self.is_tls() || self.local || self.authority.config.plain_insecure;
+        guarded && self.listener.mechanisms.iter().any(known)
+    }
+
+    /// Who a request is from: on a SASL address whom `Authorization` proves, elsewhere whom the certificate names.
+    ///
+    /// # Errors
+    /// Why nobody is proved; it is answered late, and told to the audit stream.
+    pub async fn authenticate(
+        &self,
+        header: Option<&[u8]>,
+        certified: &Arc<Principal>,
+    ) -> Result<Arc<Principal>, Unauthenticated> {
+        if !self.listener.protocol.is_sasl() {
+            return Ok(Arc::clone(certified));
+        }
+        let header = header.ok_or(Unauthenticated::Missing)?;
+        let user = match Authorization::parse(header)? {
+            Authorization::Basic { user, password } if self.takes_passwords() => {
+                self.checked.check(&self.authority, &user, password).await?;
+                user
+            }
+            Authorization::Bearer(token) if self.listener.mechanisms.contains(&Mechanism::OauthBearer) => {
+                self.authority.tokens.check(&token).await.map_err(Unauthenticated::Token)?.subject
+            }
+            _ => return Err(Unauthenticated::Scheme),
+        };
+        Ok(Arc::new(Principal::user(user)))
+    }
+
+    /// Tells of a failed attempt and lets its client wait for the answer.
+    pub async fn failed(&self, host: IpAddr, client_id: String, api: &'static str, why: &Unauthenticated) {
+        if matches!(why, Unauthenticated::Missing) {
+            // A browser asks once without; whoever does not try to be somebody is no attempt.
+            return;
+        }
+        tracing::warn!(%host, api, reason = %why, "authentication by HTTP failed");
+        let subject = Subject {
+            principal: Arc::default(),
+            host: host.to_canonical(),
+            client_id,
+            api,
+            operation: "AUTHENTICATE",
+            resource: ResourceType::User,
+            name: why.user().to_owned(),
+        };
+        self.audit.tell(Entry {
+            time: clock::wall(),
+            subject,
+            allowed: false,
+            detail: Some(why.to_string()),
+        });
+        tokio::time::sleep(self.authority.config.failed_authentication_delay).await;
+    }
+
+    /// The client as those see it who answer it.
+    pub fn caller(
+        self: &Arc<Self>,
+        principal: Arc<Principal>,
+        host: IpAddr,
+        client_id: String,
+        api: &'static str,
+    ) -> Caller {
+        Caller::new(Arc::new(Visitor { gate: Arc::clone(self), principal, host, client_id, api }))
+    }
+}

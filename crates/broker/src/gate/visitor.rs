@@ -1,0 +1,51 @@
+//! What the rules say of one request's client.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use headwater_model::acl::{Operation, ResourceType};
+use headwater_model::{Principal, Rights};
+
+use super::Gate;
+use crate::audit::{Entry, Subject};
+use crate::clock;
+
+pub struct Visitor {
+    pub gate: Arc<Gate>,
+    pub principal: Arc<Principal>,
+    pub host: IpAddr,
+    pub client_id: String,
+    pub api: &'static str,
+}
+
+impl Visitor {
+    fn tell(&self, (operation, resource, name): (Operation, ResourceType, &str), detail: Option<String>) {
+        let subject = Subject {
+            principal: Arc::clone(&self.principal),
+            host: self.host.to_canonical(),
+            client_id: self.client_id.clone(),
+            api: self.api,
+            operation: operation.word(),
+            resource,
+            name: name.to_owned(),
+        };
+        let allowed = detail.is_some();
+        self.gate.audit.tell(Entry { time: clock::wall(), subject, allowed, detail });
+    }
+}
+
+impl Rights for Visitor {
+    fn allows(&self, operation: Operation, kind: ResourceType, name: &str) -> bool {
+        self.gate.authorizer.allows(&self.principal, self.host, operation, kind, name)
+    }
+
+    fn refused(&self, operation: Operation, kind: ResourceType, name: &str) {
+        self.tell((operation, kind, name), None);
+    }
+
+    fn changed(&self, operation: Operation, kind: ResourceType, name: &str, detail: String) {
+        if self.gate.audit.is_on() {
+            self.tell((operation, kind, name), Some(detail));
+        }
+    }
+}

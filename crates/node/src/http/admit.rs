@@ -1,0 +1,69 @@
+//! Before every path: who asks, and whether a page of another origin made them ask.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use headwater_broker::Gate;
+use headwater_model::Principal;
+
+use super::origin;
+use super::refusal;
+use super::serve::Connection;
+
+/// Whether a node lives is told to everybody, and nothing else about it.
+const OPEN: &[&str] = &["/health", "/health/live", "/health/ready"];
+/// What is told of a client's own name for itself.
+const LONGEST_AGENT: usize = 128;
+
+/// Lets a request through as the [`headwater_model::Caller`] that its client is.
+pub async fn admit(
+    State(gate): State<Arc<Gate>>,
+    Extension(connection): Extension<Connection>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let (headers, api) = (request.headers(), word(request.method()));
+    let (host, agent) = (connection.peer.ip(), agent(headers));
+    let proof = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let principal = match gate.authenticate(proof, &connection.certified).await {
+        Ok(principal) => {
+            connection.is_known();
+            principal
+        }
+        Err(_) if proof.is_none() && OPEN.contains(&path.as_str()) => Arc::new(Principal::anonymous()),
+        Err(why) => {
+            gate.failed(host, agent, api, &why).await;
+            return refusal::unauthenticated(&path, &gate.challenges());
+        }
+    };
+    if !request.method().is_safe()
+        && let Err(why) = origin::check(headers, gate.is_open() && gate.is_local())
+    {
+        tracing::warn!(%host, api, path, why, "refused by HTTP");
+        return refusal::foreign(&path, why);
+    }
+    request.extensions_mut().insert(gate.caller(principal, host, agent, api));
+    next.run(request).await
+}
+
+/// The API as the audit stream calls it.
+fn word(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "HTTP GET",
+        Method::HEAD => "HTTP HEAD",
+        Method::POST => "HTTP POST",
+        Method::PUT => "HTTP PUT",
+        Method::DELETE => "HTTP DELETE",
+        _ => "HTTP",
+    }
+}
+
+fn agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    agent.chars().take(LONGEST_AGENT).collect()
+}
