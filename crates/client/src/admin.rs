@@ -21,7 +21,7 @@ use headwater_wire::messages::{
 use headwater_wire::{ErrorCode, KafkaString};
 
 use crate::call::Call;
-use crate::cluster::{Lane, PATIENCE, Pause};
+use crate::cluster::Lane;
 use crate::{Client, ClientError};
 
 pub use groups::{GroupDescription, GroupListing, Member};
@@ -88,7 +88,7 @@ impl Client {
         request: &C,
         check: impl Fn(C::Response) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.patience();
         loop {
             let error = match self.call_any(request).await.and_then(&check) {
                 Err(error) if error.is_retriable() => error,
@@ -134,7 +134,7 @@ impl Client {
             Ok(()) | Err(ClientError::TopicExists(_)) => {}
             Err(error) => return Err(error),
         }
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.patience();
         loop {
             let error = match self.topic(&name).await {
                 Ok(Some(info)) if self.all_led(&info.name, info.partitions) => return Ok(()),
@@ -237,7 +237,7 @@ impl Client {
     /// Deletes what lies before each offset.
     pub async fn delete_records(&self, before: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
         let mut left: Vec<(TopicPartition, Offset)> = before.to_vec();
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.patience();
         loop {
             let (again, error) = self.delete_records_once(left).await?;
             let Some(error) = error else { return Ok(()) };
@@ -303,7 +303,7 @@ impl Client {
         let mut parts: HashMap<String, Vec<T>> = HashMap::new();
         for item in wanted {
             let of = at(&item);
-            let mut pause = Pause::new(PATIENCE);
+            let mut pause = self.patience();
             let address = loop {
                 match self.leader(&of.topic, of.partition).await {
                     Ok(address) => break address,

@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub bootstrap: String,
     pub client_id: String,
     pub request_timeout: Duration,
+    /// How long a call is repeated while its failure may heal (Kafka's default.api.timeout.ms).
+    pub api_timeout: Duration,
     /// TLS and SASL; neither unless set.
     pub security: Security,
 }
@@ -42,6 +44,7 @@ impl ClientConfig {
             bootstrap: bootstrap.into(),
             client_id: client_id.into(),
             request_timeout: Duration::from_secs(30),
+            api_timeout: PATIENCE,
             security: Security::default(),
         }
     }
@@ -123,6 +126,10 @@ impl Client {
 
     pub(crate) fn request_timeout(&self) -> Duration {
         self.inner.config.request_timeout
+    }
+
+    pub(crate) fn patience(&self) -> Pause {
+        Pause::new(self.inner.config.api_timeout)
     }
 
     pub(crate) fn new_lane(&self) -> Lane {
@@ -226,7 +233,7 @@ impl Client {
         &self,
         topics: Option<&[String]>,
     ) -> Result<MetadataResponseData, ClientError> {
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.patience();
         loop {
             match self.refresh(topics).await {
                 Err(error) if error.is_retriable() => pause.wait("ask for metadata", error).await?,
@@ -357,7 +364,7 @@ impl Client {
         timeout: Duration,
         check: impl Fn(&C::Response) -> Result<(), ClientError>,
     ) -> Result<C::Response, ClientError> {
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.patience();
         loop {
             let attempt = async {
                 let address = self.coordinator(of, key).await?;

@@ -43,6 +43,11 @@ pub enum ClientError {
     RecordTooLarge { topic: String, size: usize, limit: usize },
     #[error("{0}")]
     State(&'static str),
+    /// What `abort_transaction` finds where a commit was not answered: the next transaction may begin.
+    #[error(
+        "the transaction of {0} cannot be aborted: its commit, whose answer was lost, has been carried out"
+    )]
+    Committed(String),
     #[error("the transaction must be aborted: {0}")]
     Abortable(Arc<ClientError>),
     #[error("{address} sent what is not Kafka: {reason}")]
@@ -138,6 +143,9 @@ fn describe(code: ErrorCode) -> String {
         ErrorCode::UnknownMemberId => "the group does not know this member any more".into(),
         ErrorCode::IllegalGeneration => "the group has moved on to another generation".into(),
         ErrorCode::RebalanceInProgress => "the group is rebalancing".into(),
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+            "the record alone is larger than the topic's max.message.bytes allows".into()
+        }
         ErrorCode::TopicAuthorizationFailed => {
             "this client may not do so with the topic; headwater acl list shows who may".into()
         }

@@ -5,7 +5,8 @@
 //!                 └─failure→ Failed ─abort→ Ending       any ─fenced→ Fenced (for good)
 //! ```
 //! A transaction whose commit could not be confirmed stays in `Ending`: only committing again, or
-//! aborting, is allowed, and the coordinator knows which of them it was.
+//! aborting, is allowed, and the coordinator knows which of them it was. An abort that finds the commit
+//! carried out says `Committed`, and the producer is ready for the next transaction.
 
 mod calls;
 mod state;
@@ -179,6 +180,9 @@ impl Producer {
     }
 
     /// Ends the transaction with nothing of it visible; what is not sent yet is dropped.
+    ///
+    /// After a commit whose answer was lost, `ClientError::Committed` says that all of it is visible; the producer
+    /// can begin the next one then, too.
     pub async fn abort_transaction(&self) -> Result<(), ClientError> {
         let _one_at_a_time = self.ending().await;
         {
@@ -199,11 +203,17 @@ impl Producer {
             let state = self.shared().lock();
             (state.transaction.begun, state.transaction.renew, state.transaction.uncertain)
         };
+        let mut committed = false;
+        // The commit may still be on its way, and must not end the next transaction: the epoch fences it.
+        renew |= uncertain;
         if begun {
             match self.end_transaction(false).await {
                 Ok(()) => {}
-                // The coordinator has no open transaction: a new epoch makes sure that none opens late.
-                Err(error) if error.code() == Some(ErrorCode::InvalidTxnState) && !uncertain => renew = true,
+                // The coordinator has no open transaction: a new epoch makes sure that none opens late. It had one
+                // when it was asked to commit.
+                Err(error) if error.code() == Some(ErrorCode::InvalidTxnState) => {
+                    (renew, committed) = (true, uncertain);
+                }
                 Err(error) => return Err(self.keep_if_fenced(error)),
             }
         }
@@ -211,6 +221,9 @@ impl Producer {
             self.renew_epoch().await?;
         }
         self.ended();
+        if committed {
+            return Err(ClientError::Committed(self.identity()?.0.to_owned()));
+        }
         Ok(())
     }
 

@@ -1,4 +1,6 @@
-//! One node of Apache Kafka from Maven Central's jars: fetch, format, start, stop.
+//! One node of Apache Kafka from Maven Central's jars: fetch, format, start, stop. Several are in `kafka/nodes.rs`.
+
+pub mod nodes;
 
 use std::fs::{self, File};
 use std::net::TcpListener;

@@ -47,20 +47,71 @@ enum Chore {
 
 #[derive(Subcommand)]
 enum KafkaAction {
-    /// Start one node on 127.0.0.1 and print its bootstrap address
+    /// Start one node on 127.0.0.1, or a cluster of several, and print the bootstrap addresses
     Start {
+        /// So many nodes, each of them broker and controller
+        #[arg(long, default_value_t = 1)]
+        nodes: usize,
         /// Where it keeps its data; the same directory resumes
         #[arg(long)]
         dir: Option<PathBuf>,
-        /// Port of the Kafka listener; 0 takes a free one
+        /// Port of a single node's Kafka listener; 0 takes a free one
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
-    /// Stop the node of a directory
+    /// Stop the node of a directory, or its nodes
     Stop {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// kill -9 one node of a cluster
+    Kill(Node),
+    /// Stop one node of a cluster where it is (SIGSTOP); its connections stay
+    Pause(Node),
+    /// Start a node that was killed, or let one go on that was paused
+    Restart(Node),
+}
+
+#[derive(clap::Args)]
+struct Node {
+    /// Its number, from 1
+    number: usize,
+    /// The directory of the cluster
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+impl Node {
+    fn dir(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(kafka::nodes::default_dir)
+    }
+}
+
+fn kafka(action: KafkaAction) -> anyhow::Result<()> {
+    use kafka::nodes;
+    match action {
+        KafkaAction::Start { nodes: 1, dir, port } => {
+            let bootstrap = kafka::start(&dir.unwrap_or_else(kafka::default_dir), port)?;
+            println!("{bootstrap}");
+        }
+        KafkaAction::Start { nodes: count, dir, .. } => {
+            let bootstrap = nodes::start(&dir.unwrap_or_else(nodes::default_dir), count)?;
+            println!("{bootstrap}");
+        }
+        KafkaAction::Stop { dir } => {
+            let dirs = dir.map_or_else(|| vec![kafka::default_dir(), nodes::default_dir()], |dir| vec![dir]);
+            for dir in dirs {
+                match nodes::is_cluster(&dir) {
+                    true => nodes::stop(&dir)?,
+                    false => kafka::stop(&dir)?,
+                }
+            }
+        }
+        KafkaAction::Kill(node) => nodes::kill(&node.dir(), node.number)?,
+        KafkaAction::Pause(node) => nodes::pause(&node.dir(), node.number)?,
+        KafkaAction::Restart(node) => nodes::restart(&node.dir(), node.number)?,
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -69,13 +120,7 @@ fn main() -> ExitCode {
         Chore::Faults { arguments } => faults::run(&arguments),
         Chore::Bench(options) => bench::run(options),
         Chore::Suites(options) => suites::run(options),
-        Chore::Kafka { action: KafkaAction::Start { dir, port } } => {
-            kafka::start(&dir.unwrap_or_else(kafka::default_dir), port)
-                .map(|bootstrap| println!("{bootstrap}"))
-        }
-        Chore::Kafka { action: KafkaAction::Stop { dir } } => {
-            kafka::stop(&dir.unwrap_or_else(kafka::default_dir))
-        }
+        Chore::Kafka { action } => kafka(action),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use headwater_wire::messages::{
 };
 
 use super::{by_topic, text};
-use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
+use crate::cluster::{CoordinatorOf, Lane};
 use crate::{Client, ClientError, Committed, Isolation};
 
 /// Which offset of a partition is asked for.
@@ -48,7 +48,7 @@ impl Client {
     ) -> Result<HashMap<TopicPartition, Offset>, ClientError> {
         let mut found = HashMap::with_capacity(ask.len());
         let mut left = ask.to_vec();
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.patience();
         loop {
             let mut last = None;
             for (address, part) in self.by_leader(std::mem::take(&mut left), |(at, _)| at).await? {

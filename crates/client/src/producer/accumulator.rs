@@ -13,7 +13,7 @@ use headwater_wire::batch::HEADER_LEN;
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Outcome};
-use super::queue::{Batch, Identity, Membership, Open, Queue, Taken, Topic, Waiting, size_of};
+use super::queue::{Batch, Identity, Membership, Number, Open, Queue, Taken, Topic, Waiting, size_of};
 use super::{ProduceRecord, ProducerConfig};
 use crate::ClientError;
 use crate::transaction::Transaction;
@@ -32,7 +32,7 @@ pub(crate) struct Accumulator {
     pub(crate) identity: Option<Identity>,
     /// Sequences have a gap: a new identity is needed before anything is sent.
     pub(crate) renew: bool,
-    outstanding: BTreeMap<u64, Arc<Outcome>>,
+    outstanding: BTreeMap<Number, Arc<Outcome>>,
     next_number: u64,
     in_flight: usize,
     pub(crate) first_failure: Option<ClientError>,
@@ -112,7 +112,7 @@ impl Accumulator {
             wake = true;
             let open = Open {
                 builder: self.spare.pop().unwrap_or_default(),
-                number: self.next_number,
+                number: (self.next_number, 0),
                 outcome: Outcome::new(Arc::clone(name), index as i32),
                 created: Instant::now(),
             };
@@ -142,7 +142,7 @@ impl Accumulator {
         }
         // Memory is tight: waiting longer would hold up `send` for nothing.
         let hurry = self.flushing > 0 || self.closed || self.buffered * 4 >= self.config.buffer_bytes * 3;
-        let ordered = if self.identity.is_some() { IN_FLIGHT } else { 1 };
+        let idempotent = self.identity.is_some();
         for Topic { name, partitions, sticky } in self.topics.values_mut() {
             let count = partitions.len();
             for (index, queue) in partitions.iter_mut().enumerate() {
@@ -152,6 +152,7 @@ impl Accumulator {
                     round.next = Some(round.next.map_or(ready_at, |next| next.min(ready_at)));
                     continue;
                 }
+                let ordered = if idempotent && queue.known { IN_FLIGHT } else { 1 };
                 let held_back = !queue.again.is_empty() && !queue.flying.is_empty();
                 let outside = self.transaction.is_transactional() && queue.membership != Membership::Inside;
                 if held_back || outside || queue.flying.len() >= ordered {
@@ -209,8 +210,26 @@ impl Accumulator {
     pub(super) fn acknowledge(&mut self, batch: Batch, offset: i64) {
         if let Some(queue) = self.queue(&batch.topic, batch.partition) {
             queue.pause = None;
+            queue.known = true;
         }
         self.end(Waiting::from(batch), Ok(offset));
+    }
+
+    /// The broker takes no batch of this size: halves go in its place. A single record that is too large fails.
+    pub(super) fn split(&mut self, batch: Batch, error: ClientError) {
+        let parts = match batch.split(self.config.compression) {
+            _ if self.transaction.is_failed() => return self.fail(batch, error),
+            None => return self.fail(batch, error),
+            Some(Err(error)) => return self.fail(batch, error),
+            Some(Ok(parts)) => parts,
+        };
+        self.outstanding.remove(&batch.number);
+        for part in parts {
+            self.outstanding.insert(part.number, Arc::clone(&part.outcome));
+            if let Some(queue) = self.queue(&part.topic, part.partition) {
+                queue.put_back(part);
+            }
+        }
     }
 
     /// Sends the batch again after a pause, or fails it when its time is up.

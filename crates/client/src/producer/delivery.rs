@@ -36,15 +36,16 @@ impl Future for Delivery {
     type Output = Result<Delivered, ClientError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.outcome.poll(context).map(|outcome| {
-            let base = outcome?;
-            let offset = if base < 0 { -1 } else { base + i64::from(self.index) };
-            Ok(Delivered { topic_partition: self.outcome.topic_partition(), offset })
+        let (outcome, index) = Outcome::of(Arc::clone(&self.outcome), self.index);
+        outcome.poll(context).map(|ended| {
+            let base = ended?;
+            let offset = if base < 0 { -1 } else { base + i64::from(index) };
+            Ok(Delivered { topic_partition: outcome.topic_partition(), offset })
         })
     }
 }
 
-/// A batch's end: its base offset, or why it failed.
+/// A batch's end: its base offset, or why it failed; or the batches it was split into, each with its own.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     topic: Arc<str>,
@@ -56,6 +57,8 @@ pub(crate) struct Outcome {
 enum State {
     Pending(Vec<Waker>),
     Done(Result<Offset, ClientError>),
+    /// The index of each part's first record, and its end.
+    Split([(i32, Arc<Outcome>); 2]),
 }
 
 impl Outcome {
@@ -69,6 +72,31 @@ impl Outcome {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batch is too large for its topic: its records from `second` on have an end of their own.
+    pub(super) fn split(&self, second: i32) -> [Arc<Self>; 2] {
+        let parts = [0, second].map(|_| Self::new(Arc::clone(&self.topic), self.partition));
+        let split = State::Split([(0, Arc::clone(&parts[0])), (second, Arc::clone(&parts[1]))]);
+        let before = std::mem::replace(&mut *self.lock(), split);
+        // Whoever waits must wait for the parts from now on.
+        if let State::Pending(wakers) = before {
+            wakers.into_iter().for_each(Waker::wake);
+        }
+        parts
+    }
+
+    /// The end that counts for a record, and the record's index there.
+    fn of(mut outcome: Arc<Self>, mut index: i32) -> (Arc<Self>, i32) {
+        loop {
+            let part = match &*outcome.lock() {
+                State::Split([_, (second, part)]) if index >= *second => (Arc::clone(part), index - second),
+                State::Split([(_, part), _]) => (Arc::clone(part), index),
+                State::Pending(_) | State::Done(_) => break,
+            };
+            (outcome, index) = part;
+        }
+        (outcome, index)
     }
 
     /// The first end counts.
@@ -90,9 +118,19 @@ impl Outcome {
                 }
                 Poll::Pending
             }
+            State::Split([(_, first), (_, second)]) => {
+                let (first, second) = (first.poll(context), second.poll(context));
+                match (first, second) {
+                    (Poll::Ready(first), Poll::Ready(second)) => {
+                        Poll::Ready(first.and_then(|offset| second.map(|_| offset)))
+                    }
+                    _ => Poll::Pending,
+                }
+            }
         }
     }
 
+    /// Waits for the batch, or for all that it was split into: the first failure counts.
     pub(crate) async fn wait(&self) -> Result<Offset, ClientError> {
         std::future::poll_fn(|context| self.poll(context)).await
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use headwater_model::partition;
+use headwater_model::{Record, partition};
 use headwater_wire::batch;
-use headwater_wire::{BatchBuilder, Producer as Stamp};
+use headwater_wire::{BatchBuilder, BatchHeader, Producer as Stamp};
 use tokio::time::Instant;
 
 use super::delivery::Outcome;
@@ -19,6 +19,10 @@ const RECORD_OVERHEAD: usize = 40;
 const HEADER_OVERHEAD: usize = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The order of a partition's batches: the batch's own number, and, where it was split, the index of the first
+/// record it has of the batch it was.
+pub(super) type Number = (u64, i32);
 
 /// Id and epoch, given by `InitProducerId`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +45,15 @@ pub(super) struct Queue {
     /// To be sent again, by number.
     pub(super) again: VecDeque<Batch>,
     /// Numbers of the batches that are with a broker.
-    pub(super) flying: Vec<u64>,
+    pub(super) flying: Vec<Number>,
     next_sequence: i32,
     /// Until when nothing is sent, and how long that was.
     pub(super) pause: Option<(Instant, Duration)>,
     pub(super) membership: Membership,
+    /// The leader has acknowledged a batch of this identity: it knows the sequence, and refuses what comes too early.
+    /// Kafka takes any sequence of a producer it does not know, so that a second batch would be written although
+    /// the first was refused.
+    pub(super) known: bool,
     /// A batch was given up whose fate is unknown: none that was sent may be stamped anew.
     pub(super) gap: bool,
 }
@@ -62,7 +70,7 @@ pub(super) enum Membership {
 /// A batch that is being filled, or is full.
 pub(super) struct Open {
     pub(super) builder: BatchBuilder,
-    pub(super) number: u64,
+    pub(super) number: Number,
     pub(super) outcome: Arc<Outcome>,
     pub(super) created: Instant,
 }
@@ -73,7 +81,7 @@ pub(super) struct Batch {
     pub(super) partition: i32,
     pub(super) bytes: Bytes,
     pub(super) stamp: Option<Stamp>,
-    pub(super) number: u64,
+    pub(super) number: Number,
     pub(super) count: i32,
     pub(super) charged: usize,
     pub(super) outcome: Arc<Outcome>,
@@ -128,9 +136,63 @@ impl Taken {
     }
 }
 
+impl Batch {
+    /// Two batches of half the records each, with the same sequences; `None` when there is but one record.
+    pub(super) fn split(
+        &self,
+        compression: headwater_wire::Compression,
+    ) -> Option<Result<[Self; 2], ClientError>> {
+        (self.count > 1).then(|| self.halves(compression))
+    }
+
+    fn halves(&self, compression: headwater_wire::Compression) -> Result<[Self; 2], ClientError> {
+        let unreadable = |error| ClientError::Batch(Arc::new(error));
+        let header = BatchHeader::read(&self.bytes).map_err(unreadable)?;
+        let records = batch::decode(&header, &self.bytes).map_err(unreadable)?;
+        let middle = records.len() / 2;
+        let encode = |records: &[Record], first: usize| {
+            let mut builder = BatchBuilder::new();
+            for record in records {
+                builder.push(
+                    record.timestamp,
+                    record.key.as_deref(),
+                    record.value.as_deref(),
+                    &record.headers,
+                );
+            }
+            let stamp = self.stamp.map(|stamp| Stamp {
+                base_sequence: stamp.base_sequence.wrapping_add(first as i32) & i32::MAX,
+                ..stamp
+            });
+            let bytes = builder.build(compression, stamp, header.is_transactional());
+            bytes.map(|bytes| (bytes, stamp)).map_err(|error| ClientError::Compression(Arc::new(error)))
+        };
+        let encoded = [encode(&records[..middle], 0)?, encode(&records[middle..], middle)?];
+        let [(one, first), (other, second)] = encoded;
+        let ends = self.outcome.split(middle as i32);
+        let part = |(bytes, stamp), outcome: &Arc<Outcome>, from: usize, to: usize, charged| Self {
+            topic: Arc::clone(&self.topic),
+            partition: self.partition,
+            bytes,
+            stamp,
+            number: (self.number.0, self.number.1 + from as i32),
+            count: (to - from) as i32,
+            charged,
+            outcome: Arc::clone(outcome),
+            created: self.created,
+            doubtful: false,
+        };
+        let charged = self.charged / 2;
+        Ok([
+            part((one, first), &ends[0], 0, middle, charged),
+            part((other, second), &ends[1], middle, records.len(), self.charged - charged),
+        ])
+    }
+}
+
 /// A batch as far as its end is concerned.
 pub(super) struct Waiting {
-    pub(super) number: u64,
+    pub(super) number: Number,
     pub(super) charged: usize,
     pub(super) outcome: Arc<Outcome>,
     /// It was given a sequence.
@@ -221,7 +283,7 @@ impl Queue {
     }
 
     /// Whether a batch before this one is unresolved.
-    pub(super) fn landed(&mut self, number: u64) -> bool {
+    pub(super) fn landed(&mut self, number: Number) -> bool {
         self.flying.retain(|other| *other != number);
         self.flying.iter().any(|other| *other < number)
             || self.again.front().is_some_and(|first| first.number < number)
@@ -234,6 +296,11 @@ impl Queue {
             false => (pause * 2).min(LONGEST_PAUSE),
         });
         self.pause = Some((now + pause, pause));
+        self.put_back(batch);
+    }
+
+    /// Puts the batch in its place among those to be sent again.
+    pub(super) fn put_back(&mut self, batch: Batch) {
         let place = self.again.partition_point(|other| other.number < batch.number);
         self.again.insert(place, batch);
     }
@@ -264,6 +331,7 @@ impl Queue {
     pub(super) fn renew(&mut self, identity: Identity) -> Vec<Batch> {
         self.next_sequence = 0;
         self.gap = false;
+        self.known = false;
         let (doubtful, refused): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.again).into_iter().partition(|batch| batch.doubtful);
         self.again = refused;

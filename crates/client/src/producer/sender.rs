@@ -388,7 +388,7 @@ impl Sender {
         }
     }
 
-    fn resolve(&self, batch: Batch, at: &TopicPartition, result: PartitionProduceResponse) {
+    fn resolve(&self, mut batch: Batch, at: &TopicPartition, result: PartitionProduceResponse) {
         let mut state = self.shared.lock();
         let after_unresolved = state.landed(&batch);
         let code = ErrorCode::from(result.error_code);
@@ -409,10 +409,12 @@ impl Sender {
                 state.renew = true;
                 state.repeat(batch, error());
             }
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => state.split(batch, error()),
             _ => {
                 let error = error();
                 if error.is_retriable() {
                     tracing::debug!(%at, %error, "produce again");
+                    batch.doubtful |= may_be_written(code);
                     self.client.forget_topic(&at.topic);
                     state.repeat(batch, error);
                 } else {
@@ -427,6 +429,12 @@ impl Sender {
         self.shared.space.notify_waiters();
         self.shared.settled.notify_waiters();
     }
+}
+
+/// Whether a broker that answers so may have appended the batch before: it says that it leads no more, or that the
+/// other replicas are late, also while it waits for them.
+fn may_be_written(code: ErrorCode) -> bool {
+    !matches!(code, ErrorCode::NotEnoughReplicas | ErrorCode::OutOfOrderSequenceNumber)
 }
 
 impl Link {

@@ -10,7 +10,7 @@ use headwater_wire::messages::{
 };
 
 use crate::admin::text;
-use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
+use crate::cluster::{CoordinatorOf, Lane};
 use crate::producer::Identity;
 use crate::{Client, ClientError};
 
@@ -47,7 +47,7 @@ impl Client {
         request: &InitProducerIdRequestData,
         check: impl Fn(&InitProducerIdResponseData) -> Result<(), ClientError>,
     ) -> Result<InitProducerIdResponseData, ClientError> {
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.patience();
         loop {
             let error = match self.call_any(request).await.and_then(|answer| check(&answer).map(|()| answer))
             {

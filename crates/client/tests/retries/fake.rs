@@ -1,5 +1,6 @@
 //! A broker of one topic with one partition that keeps an idempotent producer's sequence as Kafka does,
-//! and fails as it is told, one act a produce request.
+//! takes batches up to a size, coordinates transactions (in `coordinator.rs`), and fails as it is told, one act a
+//! produce request or end of a transaction.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -9,23 +10,37 @@ use headwater_client::ErrorCode;
 use headwater_wire::messages::api_versions_response::ApiVersion;
 use headwater_wire::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use headwater_wire::messages::{
-    ApiVersionsResponseData, InitProducerIdResponseData, MetadataResponseBroker, MetadataResponseData,
-    MetadataResponsePartition, MetadataResponseTopic, ProduceRequestData, ProduceResponseData,
+    ApiVersionsResponseData, InitProducerIdRequestData, InitProducerIdResponseData, MetadataResponseBroker,
+    MetadataResponseData, MetadataResponsePartition, MetadataResponseTopic, ProduceRequestData,
+    ProduceResponseData,
 };
-use headwater_wire::{ApiKey, BatchHeader, KafkaString, batch};
+use headwater_wire::{
+    ApiKey, BatchHeader, KafkaString, batch, request_header_version, response_header_version,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::coordinator::{End, Transaction};
+
 pub const TOPIC: &str = "t";
-/// The versions it speaks: none has the compact encoding, so headers are of the oldest kind.
-const VERSIONS: [(ApiKey, i16); 4] =
-    [(ApiKey::ApiVersions, 0), (ApiKey::Metadata, 4), (ApiKey::Produce, 7), (ApiKey::InitProducerId, 0)];
+/// The versions it speaks.
+const VERSIONS: [(ApiKey, i16); 7] = [
+    (ApiKey::ApiVersions, 0),
+    (ApiKey::Metadata, 4),
+    (ApiKey::Produce, 7),
+    (ApiKey::InitProducerId, 3),
+    (ApiKey::FindCoordinator, 1),
+    (ApiKey::AddPartitionsToTxn, 0),
+    (ApiKey::EndTxn, 0),
+];
 
 #[derive(Debug, Clone, Copy)]
 pub enum Act {
     Answer,
     /// Answers with this code and writes nothing.
     Refuse(ErrorCode),
+    /// Writes, and answers with this code.
+    RefuseWritten(ErrorCode),
     /// Writes, and closes the connection instead of answering.
     LoseAnswer,
     /// Closes the connection and writes nothing.
@@ -40,10 +55,13 @@ pub struct FakeBroker {
 #[derive(Default)]
 struct State {
     acts: VecDeque<Act>,
+    transaction: Transaction,
+    /// The greatest batch that is taken, in bytes.
+    largest: Option<usize>,
     written: Vec<String>,
     producers: i64,
-    /// By producer: the sequence that comes next, and the base offsets of what it has written.
-    sequences: HashMap<i64, (i32, HashMap<i32, i64>)>,
+    /// By producer and epoch: the sequence that comes next, and the base offsets of what it has written.
+    sequences: HashMap<(i64, i16), (i32, HashMap<i32, i64>)>,
 }
 
 impl FakeBroker {
@@ -58,6 +76,22 @@ impl FakeBroker {
             }
         });
         Self { address, state }
+    }
+
+    /// Batches of more than so many bytes are refused.
+    pub async fn with_largest(bytes: usize) -> Self {
+        let broker = Self::start(Vec::new()).await;
+        broker.state.lock().unwrap().largest = Some(bytes);
+        broker
+    }
+
+    /// What happens to requests that end a transaction.
+    pub fn ends(&self, acts: impl IntoIterator<Item = Act>) {
+        self.state.lock().unwrap().transaction.acts = acts.into_iter().collect();
+    }
+
+    pub fn transaction(&self) -> Vec<End> {
+        self.state.lock().unwrap().transaction.ended.clone()
     }
 
     pub fn address(&self) -> &str {
@@ -79,6 +113,7 @@ impl FakeBroker {
 
 /// Answers one connection's requests in order, until the client or an act ends it.
 async fn serve(mut stream: TcpStream, port: u16, state: Arc<Mutex<State>>) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
     loop {
         let length = stream.read_i32().await.ok()?;
         let mut frame = vec![0; usize::try_from(length).ok()?];
@@ -93,15 +128,13 @@ async fn serve(mut stream: TcpStream, port: u16, state: Arc<Mutex<State>>) -> Op
             versions().with_error_code(code).write(&mut answer, 0).unwrap();
         } else if key == ApiKey::Metadata as i16 {
             metadata(port).write(&mut answer, version).unwrap();
-        } else if key == ApiKey::InitProducerId as i16 {
-            let mut state = state.lock().unwrap();
-            state.producers += 1;
-            let identity = InitProducerIdResponseData::default().with_producer_id(state.producers);
-            identity.with_producer_epoch(0).write(&mut answer, version).unwrap();
         } else {
-            let mut body = Bytes::from(frame).slice(10 + client_id..);
-            let request = ProduceRequestData::read(&mut body, version).unwrap();
-            state.lock().unwrap().produce(&request)?.write(&mut answer, version).unwrap();
+            let tags = usize::from(request_header_version(key, version) == 2);
+            if response_header_version(key, version) == 1 {
+                answer.put_u8(0);
+            }
+            let mut body = Bytes::from(frame).slice(10 + client_id + tags..);
+            state.lock().unwrap().answer(key, version, port, &mut body, &mut answer)?;
         }
         stream.write_i32(answer.len() as i32).await.ok()?;
         stream.write_all(&answer).await.ok()?;
@@ -110,12 +143,43 @@ async fn serve(mut stream: TcpStream, port: u16, state: Arc<Mutex<State>>) -> Op
 
 impl State {
     /// `None` closes the connection.
+    fn answer(
+        &mut self,
+        key: i16,
+        version: i16,
+        port: u16,
+        body: &mut Bytes,
+        into: &mut BytesMut,
+    ) -> Option<()> {
+        if key == ApiKey::InitProducerId as i16 {
+            let asked = InitProducerIdRequestData::read(body, version).unwrap();
+            let identity = match asked.transactional_id {
+                Some(_) => self.transaction.identity(),
+                None => {
+                    self.producers += 1;
+                    InitProducerIdResponseData::default()
+                        .with_producer_id(self.producers)
+                        .with_producer_epoch(0)
+                }
+            };
+            identity.write(into, version).unwrap();
+        } else if key == ApiKey::Produce as i16 {
+            let request = ProduceRequestData::read(body, version).unwrap();
+            self.produce(&request)?.write(into, version).unwrap();
+        } else {
+            self.transaction.answer(key, version, port, body, into)?;
+        }
+        Some(())
+    }
+
+    /// `None` closes the connection.
     fn produce(&mut self, request: &ProduceRequestData) -> Option<ProduceResponseData> {
         let records = request.topic_data[0].partition_data[0].records.clone().unwrap();
         let act = self.acts.pop_front().unwrap_or(Act::Answer);
         let (code, offset) = match act {
             Act::Refuse(code) => (code, -1),
             Act::LoseRequest => return None,
+            Act::RefuseWritten(code) => (code, self.append(&records).1),
             Act::Answer | Act::LoseAnswer => self.append(&records),
         };
         if matches!(act, Act::LoseAnswer) {
@@ -132,7 +196,13 @@ impl State {
     fn append(&mut self, records: &Bytes) -> (ErrorCode, i64) {
         let header = BatchHeader::read(records).unwrap();
         header.verify(records).unwrap();
-        let (next, known) = self.sequences.entry(header.producer_id).or_default();
+        if self.largest.is_some_and(|largest| records.len() > largest) {
+            return (ErrorCode::MessageTooLarge, -1);
+        }
+        // Kafka takes any sequence of a producer it does not know in the partition.
+        let producer = (header.producer_id, header.producer_epoch);
+        let (next, known) =
+            self.sequences.entry(producer).or_insert_with(|| (header.base_sequence, HashMap::new()));
         if let Some(offset) = known.get(&header.base_sequence) {
             return (ErrorCode::None, *offset);
         }

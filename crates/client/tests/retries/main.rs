@@ -1,6 +1,8 @@
 //! What the producer does when answers are lost, refused or late, against a broker that fails on cue.
 
+mod coordinator;
 mod fake;
+mod transactions;
 
 use std::time::{Duration, Instant};
 
@@ -23,15 +25,18 @@ fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{number:>50}")).collect()
 }
 
+fn record(value: &str) -> ProduceRecord {
+    ProduceRecord {
+        topic: TOPIC.into(),
+        partition: Some(0),
+        value: Some(value.to_owned().into()),
+        ..ProduceRecord::default()
+    }
+}
+
 async fn send(producer: &Producer, values: &[String]) {
     for value in values {
-        let record = ProduceRecord {
-            topic: TOPIC.into(),
-            partition: Some(0),
-            value: Some(value.clone().into()),
-            ..ProduceRecord::default()
-        };
-        drop(producer.send(record).await.unwrap());
+        drop(producer.send(record(value)).await.unwrap());
     }
 }
 
@@ -59,6 +64,68 @@ async fn lost_requests_leave_no_gap() {
 async fn a_batch_that_is_refused_for_now_goes_before_those_behind_it() {
     let not_leader = Act::Refuse(ErrorCode::NotLeaderOrFollower);
     survives(vec![Act::Answer, not_leader, Act::Answer, Act::Answer, not_leader, not_leader]).await;
+}
+
+/// A partition that has just been created: its leader does not know it yet, and takes any sequence afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_batch_of_a_partition_is_first_also_when_it_is_refused() {
+    for code in [ErrorCode::UnknownTopicOrPartition, ErrorCode::NotLeaderOrFollower] {
+        survives(vec![Act::Refuse(code); 3]).await;
+    }
+    survives(vec![Act::LoseRequest, Act::Answer, Act::LoseAnswer]).await;
+}
+
+/// Such a refusal may come after the batch was appended: under a new identity it would be written twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_written_is_not_written_again_under_a_new_identity() {
+    let late = Act::RefuseWritten(ErrorCode::NotEnoughReplicasAfterAppend);
+    let forgotten = Act::Refuse(ErrorCode::UnknownProducerId);
+    let broker = FakeBroker::start(vec![late, forgotten]).await;
+    let producer = producer(&broker, small_batches()).await;
+    send(&producer, &numbers(5)).await;
+    let error = producer.flush().await.unwrap_err();
+    assert!(matches!(error, ClientError::GaveUp { .. }), "{error}");
+    assert_eq!(broker.written(), numbers(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_is_split_and_keeps_its_order_and_offsets() {
+    let broker = FakeBroker::with_largest(400).await;
+    let config = ProducerConfig { batch_bytes: 10_000, ..ProducerConfig::default() };
+    let producer = producer(&broker, config).await;
+    let mut deliveries = Vec::new();
+    for value in numbers(500) {
+        deliveries.push(producer.send(record(&value)).await.unwrap());
+    }
+    producer.flush().await.unwrap();
+    assert_eq!(broker.written(), numbers(500));
+    for (offset, delivery) in (0..).zip(deliveries) {
+        assert_eq!(delivery.await.unwrap().offset, offset);
+    }
+    assert_eq!(broker.producer_ids(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_too_large_fails_alone() {
+    let broker = FakeBroker::with_largest(400).await;
+    let producer = producer(&broker, ProducerConfig::default()).await;
+    let mut values = numbers(40);
+    values[20] = "x".repeat(1000);
+    let mut deliveries = Vec::new();
+    for value in &values {
+        deliveries.push(producer.send(record(value)).await.unwrap());
+    }
+    for (value, delivery) in values.iter().zip(deliveries) {
+        match (value.len(), delivery.await) {
+            (1000, Err(error)) => {
+                assert_eq!(error.code(), Some(ErrorCode::MessageTooLarge));
+                assert!(error.to_string().contains("max.message.bytes"), "{error}");
+            }
+            (_, outcome) => drop(outcome.unwrap()),
+        }
+    }
+    values.remove(20);
+    assert_eq!(broker.written(), values);
 }
 
 #[tokio::test(flavor = "multi_thread")]
