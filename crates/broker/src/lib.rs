@@ -30,6 +30,7 @@ mod mirror;
 mod observe;
 mod opening;
 mod outgoing;
+mod planted;
 mod quota;
 mod rules;
 mod security;

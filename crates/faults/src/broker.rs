@@ -25,6 +25,7 @@ pub struct Launch {
     pub strace: Vec<String>,
     /// A write beyond the file size limit is an error, not the end.
     pub ignore_file_size_signal: bool,
+    pub environment: Vec<(String, String)>,
 }
 
 pub struct Broker {
@@ -130,7 +131,7 @@ impl Launch {
             words.extend(["--config".to_owned(), format!("{key}={value}")]);
         }
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]);
+        command.args(&words[1..]).envs(self.environment.iter().cloned());
         command
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::broker::{self, Launch};
+use crate::clients::Language;
 use crate::verify::Violation;
 
 /// Something that not every machine has.
@@ -22,12 +23,17 @@ pub enum Need {
     Python,
     Mount,
     Prlimit,
+    ConfluentKafka,
+    JavaClients,
 }
 
 impl Need {
     /// Why it is not there, and how to get it.
     fn missing(self) -> Option<String> {
         let (program, package) = match self {
+            Self::ConfluentKafka => return Language::Python.missing(),
+            Self::JavaClients if Language::Java.missing().is_some() => return Language::Java.missing(),
+            Self::JavaClients => ("java", "default-jre-headless"),
             Self::Strace => ("strace", "strace"),
             Self::LoopDevices => ("losetup", "mount"),
             Self::Xfs => ("mkfs.xfs", "xfsprogs"),
@@ -88,6 +94,8 @@ pub struct Case {
 
 /// What all cases share.
 pub struct Context {
+    /// As `cargo xtask faults` names it.
+    pub suite: &'static str,
     pub headwater: PathBuf,
     pub takes_config: bool,
     pub seed: u64,
@@ -139,6 +147,7 @@ impl Run<'_> {
             configs,
             strace: Vec::new(),
             ignore_file_size_signal: false,
+            environment: Vec::new(),
         }
     }
 
@@ -161,6 +170,19 @@ impl Run<'_> {
     /// Adds up over all runs of the case.
     pub fn tally(&self, what: &'static str, count: usize) {
         *self.tallies.borrow_mut().entry(what).or_default() += count;
+    }
+
+    /// The same run once more, in another directory and with another seed.
+    pub fn again(&self, more: u64, directory: PathBuf) -> Self {
+        Self {
+            context: self.context,
+            seed: self.seed.wrapping_add(more.wrapping_mul(1_000_003)),
+            index: self.index,
+            directory,
+            notes: RefCell::default(),
+            tallies: RefCell::default(),
+            replay: RefCell::default(),
+        }
     }
 
     pub fn replay_with(&self, options: String) {
@@ -288,7 +310,8 @@ impl Case {
     fn failed(&self, run: &Run, what: Vec<String>) -> Failed {
         let context = run.context;
         let replay = format!(
-            "cargo xtask faults log --only {} --seed {} --runs 1{}{} --headwater {}",
+            "cargo xtask faults {} --only {} --seed {} --runs 1{}{} --headwater {}",
+            context.suite,
             self.name,
             run.seed,
             if context.long { " --long" } else { "" },

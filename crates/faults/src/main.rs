@@ -5,9 +5,11 @@
 mod broker;
 mod case;
 mod cases;
+mod clients;
 mod edit;
 mod history;
 mod kafka;
+mod proxy;
 mod readback;
 mod record;
 mod report;
@@ -38,6 +40,16 @@ struct Arguments {
 enum Suite {
     /// The log: crashes, power cuts, bad disks
     Log(Options),
+    /// Connections: lost answers, pauses, abuse
+    Wire(Options),
+    /// Transactions: messages that come late, twice or over other connections; kills within a commit
+    Transactions(Options),
+    /// Groups: storms of members, rolling restarts
+    Groups(Options),
+    /// Histories of our clients and others', through the checker for the twelve anomalies
+    History(Options),
+    /// Mistakes planted in the broker, each of which the checker must find
+    Planted(Options),
 }
 
 #[derive(clap::Args)]
@@ -72,12 +84,19 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let Suite::Log(options) = Arguments::parse().suite;
+    let (suite, cases, options) = match Arguments::parse().suite {
+        Suite::Log(options) => ("log", cases::LOG, options),
+        Suite::Wire(options) => ("wire", cases::WIRE, options),
+        Suite::Transactions(options) => ("transactions", cases::TRANSACTIONS, options),
+        Suite::Groups(options) => ("groups", cases::GROUPS, options),
+        Suite::History(options) => ("history", cases::HISTORY, options),
+        Suite::Planted(options) => ("planted", cases::PLANTED, options),
+    };
     let error = volume::enter_namespace();
     if let Some(error) = error {
         eprintln!("faults: without a mount namespace of its own: {error}");
     }
-    match run(&options) {
+    match run(suite, cases, &options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -88,9 +107,9 @@ fn main() -> ExitCode {
 }
 
 /// Whether every promise was kept.
-fn run(options: &Options) -> Result<bool> {
+fn run(suite: &'static str, cases: &'static [case::Case], options: &Options) -> Result<bool> {
     let wanted = |case: &&case::Case| options.only.as_ref().is_none_or(|part| case.name.contains(part));
-    let cases: Vec<&case::Case> = cases::LOG.iter().filter(wanted).collect();
+    let cases: Vec<&case::Case> = cases.iter().filter(wanted).collect();
     if options.list {
         for case in cases {
             println!("{:<22} {:<8} {}", case.name, case.promise, case.about);
@@ -100,7 +119,7 @@ fn run(options: &Options) -> Result<bool> {
     if cases.is_empty() {
         bail!("no fault has a name with {:?}; see --list", options.only);
     }
-    let context = context(options)?;
+    let context = context(suite, options)?;
     eprintln!("faults: {} with seed {}", context.headwater.display(), context.seed);
     let mut reports = Vec::new();
     for case in cases {
@@ -120,10 +139,10 @@ fn run(options: &Options) -> Result<bool> {
     Ok(passed)
 }
 
-fn context(options: &Options) -> Result<Context> {
+fn context(suite: &'static str, options: &Options) -> Result<Context> {
     let headwater = match &options.headwater {
         Some(path) => path.clone(),
-        None => build()?,
+        None => build(suite == "planted")?,
     };
     let help = Command::new(&headwater).args(["up", "--help"]).output();
     let help = help.with_context(|| format!("running {} up --help", headwater.display()))?;
@@ -132,6 +151,7 @@ fn context(options: &Options) -> Result<Context> {
         None => tempfile::Builder::new().prefix("headwater-faults-").tempdir()?.keep(),
     };
     Ok(Context {
+        suite,
         takes_config: String::from_utf8_lossy(&help.stdout).contains("--config"),
         headwater: std::path::absolute(headwater)?,
         seed: options.seed.unwrap_or_else(|| rand::random_range(0..1_000_000_000)),
@@ -145,9 +165,10 @@ fn context(options: &Options) -> Result<Context> {
 }
 
 /// The release build of the command; Cargo decides whether there is something to do.
-fn build() -> Result<PathBuf> {
+fn build(planted: bool) -> Result<PathBuf> {
     let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
         .args(["build", "--release", "--package", "headwater-cli", "--message-format", "json"])
+        .args(planted.then_some("--features=planted-bugs"))
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("running cargo build")?;

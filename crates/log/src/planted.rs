@@ -67,6 +67,8 @@ pub enum Bug {
     SkipMirrorFlush,
     /// A mirror counts as complete before it is filled.
     PairUnfilled,
+    /// A batch of an idempotent producer is taken although one before it is missing.
+    TakeAnySequence,
     /// A damaged batch is not looked for on the other side of a mirror.
     IgnoreOtherSide,
 }

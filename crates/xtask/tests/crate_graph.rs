@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crates that hold no I/O: they may not depend on these, in any way.
-const CORES: [&str; 7] = ["model", "wire", "log", "coordinator", "schema", "streams", "control"];
+const CORES: [&str; 8] = ["model", "wire", "log", "coordinator", "schema", "streams", "control", "history"];
 const IMPURE: [&str; 8] = ["tokio", "axum", "hyper", "reqwest", "fjall", "rusqlite", "mio", "socket2"];
 
 fn metadata() -> Value {

@@ -12,6 +12,7 @@ use super::worker::Worker;
 use super::{Batch, Marker, Produce, Produced, Refusal};
 use crate::catalog::Change;
 use crate::clock;
+use crate::planted::{self, Bug};
 use crate::rules::RuleChange;
 use crate::security::CredentialChange;
 
@@ -83,8 +84,11 @@ impl Worker {
         commit: bool,
     ) -> Result<(), LogError> {
         let now = clock::wall();
-        let marker = batch::transaction_marker(producer_id, producer_epoch, commit, 0, now);
-        for (topic_id, partition) in partitions {
+        let mut marker = batch::transaction_marker(producer_id, producer_epoch, commit, 0, now);
+        for (index, (topic_id, partition)) in partitions.into_iter().enumerate() {
+            if index > 0 && planted::is(Bug::TearCommits) {
+                marker = batch::transaction_marker(producer_id, producer_epoch, false, 0, now);
+            }
             if self.partitions.get(&topic_id).is_none_or(|count| partition >= *count) {
                 // The topic was deleted with the transaction open.
                 continue;
@@ -115,6 +119,9 @@ impl Worker {
             self.admit(transactional_id, implicit, batch)?;
         }
         let now = self.clock.now();
+        if planted::is(Bug::TakeWhatFollows) && now % 20 == 0 {
+            return Err(LogError::Fenced("planted".to_owned()).into());
+        }
         let appended =
             self.log.append(batch.partition, &batch.bytes, Origin::Client, batch.durability, now)?;
         if !appended.duplicate {

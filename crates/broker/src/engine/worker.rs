@@ -20,6 +20,7 @@ use crate::catalog::{Catalog, Change};
 use crate::cleaner::BELIEVED_JUMP_MS;
 use crate::clock::Clock;
 use crate::mirror::{Home, LogDisk};
+use crate::planted::{self, Bug};
 use crate::rules::{RuleChange, Rules};
 use crate::security::{CredentialChange, Credentials};
 use crate::waiters::Waiters;
@@ -116,6 +117,7 @@ impl Worker {
 
     /// Works until told to stop and all that was staged is on disk.
     pub fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
+        planted::begin_thread();
         while !(self.stopping && self.in_flight.is_none()) {
             match self.next(inbox) {
                 Ok(command) => self.handle(command),
@@ -189,6 +191,7 @@ impl Worker {
             return;
         }
         self.asked.insert(ticket, reply);
+        let request = planted::believed(request, &self.coordinator);
         let effects = self.coordinator.handle(ticket, client, request, self.clock.now());
         self.perform(effects);
     }
@@ -205,6 +208,8 @@ impl Worker {
     pub(super) fn hold(&mut self, reply: Reply) {
         if let Some(reason) = self.fenced.get() {
             reply.refuse(reason);
+        } else if planted::is(Bug::AcknowledgeEarly) && matches!(reply, Reply::Produced(..)) {
+            reply.send();
         } else if self.log.staged_bytes() > 0 || !self.state.is_empty() {
             self.staged.replies.push(reply);
         } else if let Some(in_flight) = &mut self.in_flight {

@@ -4,10 +4,13 @@ mod directory;
 mod disk;
 mod flip;
 mod fsync;
+mod histories;
 mod kill;
 mod lying;
+mod planted;
 mod power;
 mod read;
+mod reordered;
 mod slow;
 mod tail;
 
@@ -37,23 +40,41 @@ pub const LOG: &[Case] = &[
     lying::SYNC,
 ];
 
+/// `cargo xtask faults wire`
+pub const WIRE: &[Case] = &[reordered::LOST_ANSWERS, slow::PAUSED];
+
+/// `cargo xtask faults transactions`
+pub const TRANSACTIONS: &[Case] = &[reordered::LATE_V2, reordered::LATE_V1];
+
+/// `cargo xtask faults groups`
+pub const GROUPS: &[Case] = &[];
+
+/// `cargo xtask faults history`
+pub const HISTORY: &[Case] = &[histories::OURS, histories::LIBRDKAFKA, histories::JAVA, histories::MIXED];
+
+pub use planted::PLANTED;
+
 #[cfg(test)]
 mod tests {
-    use super::LOG;
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SUITES: [&[Case]; 6] = [LOG, WIRE, TRANSACTIONS, GROUPS, HISTORY, PLANTED];
 
     #[test]
     fn every_fault_is_described() {
         let book = include_str!("../../../../docs/reliability.md");
-        for case in LOG {
+        for case in SUITES.into_iter().flatten() {
             assert!(book.contains(&format!("`{}`", case.name)), "docs/reliability.md lacks `{}`", case.name);
         }
     }
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<&str> = LOG.iter().map(|case| case.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), LOG.len());
+        for suite in SUITES {
+            let names: BTreeSet<&str> = suite.iter().map(|case| case.name).collect();
+            assert_eq!(names.len(), suite.len());
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::api::{Call, rights};
 use crate::broker::Shared;
 use crate::catalog::Topic;
 use crate::mirror::LogDisk;
+use crate::planted::{self, Bug};
 
 type Located = headwater_log::Located<LogDisk>;
 
@@ -150,7 +151,12 @@ impl Poll {
         left: usize,
     ) -> Result<Found, ErrorCode> {
         let most = asked.max_bytes.min(left);
-        let located = shared.reader.locate(place, asked.offset, most, self.limits.isolation);
+        let mut isolation = self.limits.isolation;
+        if planted::is(Bug::ReadOpen) {
+            isolation = headwater_log::Isolation::Uncommitted;
+        }
+        let skipped = i64::from(planted::is(Bug::SkipRecords) && asked.offset % 8 == 7);
+        let located = shared.reader.locate(place, asked.offset + skipped, most, isolation);
         located.map(Found::Records).map_err(|error| code(&error))
     }
 

@@ -17,6 +17,7 @@ use headwater_wire::{ErrorCode, ProtocolError};
 use super::asked::Asked;
 use crate::mirror::{LogDisk, LogFile};
 use crate::outgoing::Outgoing;
+use crate::planted::{self, Bug};
 
 /// Lengths are varints and structures end with tagged fields from here on.
 const FLEXIBLE: i16 = 12;
@@ -52,7 +53,9 @@ impl Answer {
             last_stable: located.last_stable_offset,
         };
         let mut answer = Self::of_offsets(asked, offsets, isolation);
-        if let Some(aborted) = &mut answer.data.aborted_transactions {
+        if let Some(aborted) = &mut answer.data.aborted_transactions
+            && !planted::is(Bug::HideAborted)
+        {
             aborted.extend(located.aborted.into_iter().map(|aborted| {
                 AbortedTransaction::default()
                     .with_producer_id(aborted.producer_id)
