@@ -15,6 +15,7 @@ use crate::acl::AclRecord;
 use crate::consumer::ConsumerGroupChange;
 use crate::quota::QuotaRecord;
 use crate::share::ShareRecord;
+use crate::streams::StreamsGroupChange;
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
@@ -85,6 +86,11 @@ pub enum StateRecord {
         mechanism: i8,
     },
     Share(ShareRecord),
+    /// One change of a streams group; a classic group of this id has become it.
+    StreamsGroup {
+        group_id: String,
+        change: StreamsGroupChange,
+    },
 }
 
 /// What is kept of one user's password for one mechanism (RFC 5802's keys, KIP-554's number).

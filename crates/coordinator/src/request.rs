@@ -13,6 +13,7 @@ use headwater_model::{Offset, Principal, TopicPartition};
 use crate::quota::QuotaAlteration;
 use crate::records::{ScramRecord, TopicId, TopicPartitionId};
 use crate::share::ShareRequest;
+use crate::streams::StreamsGroupHeartbeat;
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -89,6 +90,8 @@ pub enum Request {
     },
     AlterScramCredentials(Vec<ScramChange>),
     Share(ShareRequest),
+    StreamsGroupHeartbeat(Box<StreamsGroupHeartbeat>),
+    DescribeStreamsGroups(Vec<String>),
 }
 
 /// A credential that is set, or goes.
