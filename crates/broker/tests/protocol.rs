@@ -168,6 +168,15 @@ async fn every_api_answers_in_every_version_it_offers() {
             .with_topic_partitions(Some(Vec::new()));
         ConsumerGroupDescribeRequestData, |_v| ConsumerGroupDescribeRequestData::default()
             .with_group_ids(vec![KafkaString::from_static("c"), g()]);
+        StreamsGroupHeartbeatRequestData, |_v| StreamsGroupHeartbeatRequestData::default()
+            .with_group_id(KafkaString::from_static("s"))
+            .with_member_id(KafkaString::from_static("m"))
+            .with_rebalance_timeout_ms(1000)
+            .with_active_tasks(Some(Vec::new()))
+            .with_standby_tasks(Some(Vec::new()))
+            .with_warmup_tasks(Some(Vec::new()));
+        StreamsGroupDescribeRequestData, |_v| StreamsGroupDescribeRequestData::default()
+            .with_group_ids(vec![KafkaString::from_static("s"), g()]);
         DescribeTransactionsRequestData, |_v| DescribeTransactionsRequestData::default()
             .with_transactional_ids(vec![t(), g()]);
         ListTransactionsRequestData, |_v| ListTransactionsRequestData::default();

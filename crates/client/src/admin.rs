@@ -8,6 +8,7 @@ mod consumer_groups;
 mod groups;
 mod offsets;
 mod share_groups;
+mod streams_groups;
 mod users;
 
 use std::collections::HashMap;

@@ -12,6 +12,7 @@ use crate::response::{
     AddedPartitions, DeletedTopic, GroupDescription, GroupListing, JoinedGroup, PartitionResult,
     ProducerIdentity, Response, SyncedGroup,
 };
+use crate::streams::StreamsGroup;
 use crate::timers::Alarm;
 use crate::transaction::as_data_error;
 use crate::{Coordinator, StateRecord, TopicId, TransactionState};
@@ -50,12 +51,12 @@ impl Coordinator {
                         Response::JoinGroup(JoinedGroup::refused(String::new(), Error::InvalidGroupId)),
                     );
                 }
-                if self.shares.has(&id) {
+                if self.shares.has(&id) || !self.yield_streams_group(&id) {
                     let refused = JoinedGroup::refused(join.member_id, Error::InconsistentGroupProtocol);
                     return self.cx.reply(ticket, Response::JoinGroup(refused));
                 }
                 let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(&id));
-                group.join(cx, ticket, client, join);
+                group.join(&mut self.cx, ticket, client, join);
                 return self.watch_group(&id);
             }
             Request::SyncGroup(sync) => {
@@ -164,6 +165,11 @@ impl Coordinator {
                 Response::RecordUsage
             }
             Request::DescribeUsage(topic) => Response::DescribeUsage(self.usages.describe(&topic)),
+            Request::StreamsGroupHeartbeat(beat) => {
+                Response::StreamsGroupHeartbeat(Box::new(self.streams_heartbeat(client, &beat)))
+            Request::DescribeStreamsGroups(ids) => {
+                let described = ids.into_iter().map(|id| self.describe_streams_group(id));
+                Response::DescribeStreamsGroups(described.collect())
         };
         self.cx.reply(ticket, response);
     }
@@ -200,6 +206,7 @@ impl Coordinator {
     pub(crate) fn forget_group(&mut self, group_id: &str) {
         self.groups.remove(group_id);
         self.consumer_groups.remove(group_id);
+        self.streams_groups.remove(group_id);
         self.offsets.remove_group(group_id);
         self.watch_group(group_id);
     }
@@ -211,6 +218,7 @@ impl Coordinator {
         let alone = self.offsets.groups().filter(|id| !self.has_group(id));
         let mut groups: Vec<_> = self.groups.values().map(Group::listing).collect();
         groups.extend(self.consumer_groups.values().map(ConsumerGroup::listing));
+        groups.extend(self.streams_groups.values().map(StreamsGroup::listing));
         groups.extend(alone.map(|id| Group::new(id).listing()));
         groups.extend(self.shares.list());
         groups.retain(|group| any(states, group.state) && any(types, group.kind));

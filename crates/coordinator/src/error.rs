@@ -84,6 +84,8 @@ pub enum Error {
     InvalidRegularExpression,
     #[error("the member does not hold these records: their lock ended, or they were never acquired")]
     InvalidRecordState,
+    #[error("the topology of the streams application cannot be right")]
+    StreamsInvalidTopology,
 }
 
 impl Error {
@@ -127,6 +129,7 @@ impl Error {
             Error::StaleMemberEpoch => 113,
             Error::InvalidRecordState => 121,
             Error::InvalidRegularExpression => 128,
+            Error::StreamsInvalidTopology => 130,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What holds for a group of either type, classic or consumer: whether it is there, lives, reads a topic, may commit.
+//! What holds for a group of any type with committed offsets, classic, consumer or streams: whether it is there, lives, reads a topic, may commit.
 //!
 //! Offsets belong to a group id and outlast a change of its type.
 
@@ -13,27 +13,35 @@ use crate::response::FetchedGroup;
 
 impl Coordinator {
     pub(crate) fn has_group(&self, id: &str) -> bool {
-        self.groups.contains_key(id) || self.consumer_groups.contains_key(id)
+        self.groups.contains_key(id)
+            || self.consumer_groups.contains_key(id)
+            || self.streams_groups.contains_key(id)
     }
 
     pub(crate) fn has_members(&self, id: &str) -> bool {
         self.groups.get(id).is_some_and(|group| !group.is_empty())
             || self.consumer_groups.get(id).is_some_and(|group| !group.is_empty())
+            || self.streams_groups.get(id).is_some_and(|group| !group.is_empty())
     }
 
     /// When the group got into its durable state; `None` without one.
     pub(crate) fn group_changed_ms(&self, id: &str) -> Option<TimestampMs> {
         let classic = self.groups.get(id).and_then(Group::persisted).map(|record| record.timestamp);
-        classic.or_else(|| Some(self.consumer_groups.get(id)?.changed_ms()))
+        let consumer = || Some(self.consumer_groups.get(id)?.changed_ms());
+        classic.or_else(consumer).or_else(|| Some(self.streams_groups.get(id)?.changed_ms()))
     }
 
     pub(crate) fn group_deadline(&self, id: &str) -> Option<TimestampMs> {
         let classic = self.groups.get(id).and_then(Group::deadline);
-        classic.or_else(|| self.consumer_groups.get(id)?.deadline())
+        let consumer = || self.consumer_groups.get(id)?.deadline();
+        classic.or_else(consumer).or_else(|| self.streams_groups.get(id)?.deadline())
     }
 
     /// Whether a member reads this topic; `None` when its subscription cannot be read.
     pub(crate) fn group_subscribes_to(&self, id: &str, topic: &str) -> Option<bool> {
+        if let Some(group) = self.streams_groups.get(id) {
+            return Some(group.subscribes_to(topic));
+        }
         match (self.groups.get(id), self.consumer_groups.get(id)) {
             (Some(group), _) if !group.is_empty() => group.subscribes_to(topic),
             (_, Some(group)) => Some(group.subscribes_to(topic)),
@@ -53,6 +61,9 @@ impl Coordinator {
         }
         if let Some(group) = self.groups.get_mut(group_id) {
             return group.check_commit(self.cx.now, member_id, instance_id, epoch, transactional);
+        }
+        if let Some(group) = self.streams_groups.get(group_id) {
+            return group.check_commit(who);
         }
         match self.consumer_groups.get(group_id) {
             Some(group) => group.check_commit(who),
@@ -76,6 +87,9 @@ impl Coordinator {
         if let Some(group) = self.consumer_groups.get(group_id) {
             group.check_partition(who, partition)?;
         }
+        if let Some(group) = self.streams_groups.get(group_id) {
+            group.check_partition(who, &offset.partition)?;
+        }
         partition.map(drop).ok_or(Error::UnknownTopicOrPartition)
     }
 
@@ -85,13 +99,21 @@ impl Coordinator {
     }
 
     fn fetch_of_group(&self, fetch: OffsetFetchGroup, stable: bool) -> FetchedGroup {
-        let allowed = match (&fetch.member, self.consumer_groups.get(&fetch.group_id)) {
-            (Some((member, epoch)), Some(group)) => group.check_fetch(member, *epoch),
-            _ => Ok(()),
+        let allowed = match &fetch.member {
+            None => Ok(()),
+            Some((member, epoch)) => self.check_fetch(&fetch.group_id, member, *epoch),
         };
         match allowed {
             Ok(()) => self.offsets.fetch(fetch, stable),
             Err(error) => FetchedGroup { group_id: fetch.group_id, error: Some(error), offsets: Vec::new() },
+        }
+    }
+
+    fn check_fetch(&self, group_id: &str, member_id: &str, epoch: i32) -> Result<(), Error> {
+        match (self.consumer_groups.get(group_id), self.streams_groups.get(group_id)) {
+            (Some(group), _) => group.check_fetch(member_id, epoch),
+            (_, Some(group)) => group.check_fetch(member_id, epoch),
+            _ => Ok(()),
         }
     }
 }

@@ -66,6 +66,7 @@ use group_configs::GroupConfigs;
 use offsets::Offsets;
 use quota::Quotas;
 use share::Shares;
+use streams::StreamsGroup;
 use timers::{Alarm, Timers};
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
@@ -90,8 +91,9 @@ pub struct Coordinator {
     cx: Context,
     topics: Topics,
     groups: BTreeMap<String, Group>,
-    /// A group id is here, in `groups` or in `shares`, and nowhere twice.
+    /// A group id is here, in `streams_groups`, in `groups` or in `shares`, and nowhere twice.
     consumer_groups: BTreeMap<String, ConsumerGroup>,
+    streams_groups: BTreeMap<String, StreamsGroup>,
     group_configs: GroupConfigs,
     shares: Shares,
     offsets: Offsets,
@@ -110,6 +112,7 @@ impl Coordinator {
             topics: Topics::default(),
             groups: BTreeMap::new(),
             consumer_groups: BTreeMap::new(),
+            streams_groups: BTreeMap::new(),
             group_configs: GroupConfigs::default(),
             shares: Shares::default(),
             offsets: Offsets::default(),
@@ -145,6 +148,7 @@ impl Coordinator {
                         group.expire(&mut self.cx);
                     }
                     self.expire_consumer_group(&id);
+                    self.expire_streams_group(&id);
                     self.expire_offsets(&id);
                     self.watch_group(&id);
                 }
@@ -182,6 +186,7 @@ impl Coordinator {
             StateRecord::TopicDeleted { name, id } => self.forget_topic(&name, &id),
             StateRecord::Group(group) => {
                 self.consumer_groups.remove(&group.group_id);
+                self.streams_groups.remove(&group.group_id);
                 self.groups.insert(group.group_id.clone(), Group::restored(&group, now));
                 self.watch_group(&group.group_id);
             }
@@ -207,6 +212,9 @@ impl Coordinator {
             }
             StateRecord::ConsumerGroup { group_id, change } => {
                 self.apply_consumer_change(&group_id, &change, now);
+            }
+            StateRecord::StreamsGroup { group_id, change } => {
+                self.apply_streams_change(&group_id, &change, now);
             }
             StateRecord::GroupConfigs { group_id, configs } => self.group_configs.put(&group_id, configs),
             StateRecord::ScramCredential(record) => self.credentials.put(record),
@@ -237,7 +245,8 @@ impl Coordinator {
         let groups = self.groups.values().filter_map(Group::persisted).cloned().map(StateRecord::Group);
         let acls = self.acls.iter().cloned().map(AclRecord).map(StateRecord::Acl);
         let configs = self.group_configs.snapshot();
-        let groups = configs.chain(groups).chain(self.consumer_snapshot()).chain(self.shares.snapshot());
+        let groups = configs.chain(groups).chain(self.consumer_snapshot()).chain(self.streams_snapshot());
+        let groups = groups.chain(self.shares.snapshot());
         let of_data = topics.chain(groups).chain(self.transactions.snapshot()).chain(self.offsets.snapshot());
         let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
         let quotas = self.quotas.iter().map(StateRecord::Quota);

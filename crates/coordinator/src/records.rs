@@ -16,6 +16,7 @@ use crate::consumer::ConsumerGroupChange;
 use crate::quota::QuotaRecord;
 use crate::share::ShareRecord;
 use crate::usage::{Usage, UsageRecord};
+use crate::streams::StreamsGroupChange;
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;
@@ -90,6 +91,11 @@ pub enum StateRecord {
     Usage(UsageRecord),
     /// … and was not for long.
     UsageForgotten(Usage),
+    /// One change of a streams group; a classic group of this id has become it.
+    StreamsGroup {
+        group_id: String,
+        change: StreamsGroupChange,
+    },
 }
 
 /// What is kept of one user's password for one mechanism (RFC 5802's keys, KIP-554's number).

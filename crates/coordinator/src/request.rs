@@ -14,6 +14,7 @@ use crate::quota::QuotaAlteration;
 use crate::records::{ScramRecord, TopicId, TopicPartitionId};
 use crate::share::ShareRequest;
 use crate::usage::UsageRecord;
+use crate::streams::StreamsGroupHeartbeat;
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -94,6 +95,8 @@ pub enum Request {
     RecordUsage(Vec<UsageRecord>),
     /// Who uses this topic.
     DescribeUsage(String),
+    StreamsGroupHeartbeat(Box<StreamsGroupHeartbeat>),
+    DescribeStreamsGroups(Vec<String>),
 }
 
 /// A credential that is set, or goes.

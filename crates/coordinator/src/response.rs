@@ -11,6 +11,7 @@ use crate::error::{Error, Failure};
 use crate::records::{TopicId, TopicPartitionId};
 use crate::share::ShareResponse;
 use crate::usage::DescribedUsage;
+use crate::streams::{StreamsGroupBeat, StreamsGroupDescription};
 
 /// The answer to the [`crate::Request`] variant of the same name.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,8 @@ pub enum Response {
     Share(ShareResponse),
     RecordUsage,
     DescribeUsage(DescribedUsage),
+    StreamsGroupHeartbeat(Box<Result<StreamsGroupBeat, Failure>>),
+    DescribeStreamsGroups(Vec<StreamsGroupDescription>),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).
@@ -188,9 +191,9 @@ pub struct GroupListing {
     pub group_id: String,
     pub protocol_type: String,
     /// Kafka's names: `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable`; of the consumer protocol `Empty`,
-    /// `Assigning`, `Reconciling`, `Stable`.
+    /// `Assigning`, `Reconciling`, `Stable`; of streams groups also `NotReady`.
     pub state: &'static str,
-    /// Kafka's names: `classic`, `consumer`, `share`.
+    /// Kafka's names: `classic`, `consumer`, `share`, `streams`.
     pub kind: &'static str,
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 const POM: &str = include_str!("../kafka/pom.xml");
 const TOOLS_POM: &str = include_str!("../kafka/tools-pom.xml");
+const STREAMS_POM: &str = include_str!("../kafka/streams-pom.xml");
 const LOGGING: &str = include_str!("../kafka/log4j2.properties");
 pub const VERSION: &str = "4.3.1";
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -62,6 +63,11 @@ pub fn fetch() -> Result<PathBuf> {
 /// The jars of Kafka's command-line tools, fetched once.
 pub fn tools() -> Result<PathBuf> {
     fetch_into(cache().join(format!("apache-kafka-tools-{VERSION}")), TOOLS_POM)
+}
+
+/// The jars of Kafka Streams and of its tests, fetched once.
+pub fn streams() -> Result<PathBuf> {
+    fetch_into(cache().join(format!("apache-kafka-streams-{VERSION}")), STREAMS_POM)
 }
 
 /// The jars that `pom` names, fetched once.

@@ -31,6 +31,11 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         Err(error) if ci => return Err(error),
         Err(error) => eprintln!("skipped: kafka-acls: {error:#}"),
     }
+    match kafka::streams() {
+        Ok(jars) => environment.push(("HEADWATER_TEST_STREAMS_JARS", jars.display().to_string())),
+        Err(error) if ci => return Err(error),
+        Err(error) => eprintln!("skipped: Kafka Streams: {error:#}"),
+    }
     for (program, package) in
         [("kcat", "kcat"), ("chromium", "chromium"), ("chromedriver", "chromium-driver")]
     {

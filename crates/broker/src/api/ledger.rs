@@ -10,7 +10,6 @@ const ONE_NODE: &str = "controllers of a quorum speak it to each other; here is 
 const ONE_BROKER: &str = "brokers and controllers speak it to each other; here is one process";
 const SHARE_STATE: &str =
     "brokers keep share groups' state with each other by it; here the coordinator has it";
-const STREAMS: &str = "streams groups (KIP-1071) are not served; Kafka Streams uses the classic protocol";
 
 /// APIs that are not in the table, and why.
 pub static ABSENT: &[(ApiKey, &str)] = &[
@@ -34,8 +33,6 @@ pub static ABSENT: &[(ApiKey, &str)] = &[
     (ApiKey::WriteShareGroupState, SHARE_STATE),
     (ApiKey::DeleteShareGroupState, SHARE_STATE),
     (ApiKey::ReadShareGroupStateSummary, SHARE_STATE),
-    (ApiKey::StreamsGroupHeartbeat, STREAMS),
-    (ApiKey::StreamsGroupDescribe, STREAMS),
 ];
 
 /// Versions of Kafka's that are not served though the API is, and why.

@@ -31,6 +31,7 @@ mod scram;
 mod share;
 mod skim;
 mod spending;
+mod streams;
 mod telemetry;
 mod topic_ids;
 mod topics;
@@ -282,6 +283,8 @@ pub static APIS: &[Api] = table! {
     DescribeShareGroupOffsets 0..=1 DescribeShareGroupOffsetsRequestData => share::describe_offsets;
     AlterShareGroupOffsets 0..=0 AlterShareGroupOffsetsRequestData => share::alter_offsets;
     DeleteShareGroupOffsets 0..=0 DeleteShareGroupOffsetsRequestData => share::delete_offsets;
+    StreamsGroupHeartbeat 0..=0 StreamsGroupHeartbeatRequestData => streams::heartbeat;
+    StreamsGroupDescribe 0..=0 StreamsGroupDescribeRequestData => streams::describe;
 };
 
 /// Key, version and correlation id, which every request begins with.

@@ -109,6 +109,8 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     DescribeShareGroupOffsets: DESCRIBE_GROUP, DESCRIBE_TOPIC;
     AlterShareGroupOffsets: READ_GROUP, READ_TOPIC;
     DeleteShareGroupOffsets: DELETE_GROUP, READ_TOPIC;
+    StreamsGroupHeartbeat: READ_GROUP, DESCRIBE_TOPIC, CREATE_TOPIC, CREATE_CLUSTER;
+    StreamsGroupDescribe: DESCRIBE_GROUP, DESCRIBE_TOPIC;
     DescribeGroups: DESCRIBE_GROUP;
     ListGroups: DESCRIBE_CLUSTER, DESCRIBE_GROUP;
     DeleteGroups: DELETE_GROUP;

@@ -10,11 +10,13 @@ use super::{APIS, Call, CallError};
 use crate::outgoing::Outgoing;
 
 /// The features that clients decide by, with their levels, in the order of their names.
-const FEATURES: [(&str, i16); 3] = [
+const FEATURES: [(&str, i16); 4] = [
     // KIP-848: the consumer group protocol.
     ("group.version", 1),
     // KIP-932: there are share groups.
     ("share.version", 1),
+    // KIP-1071: there are streams groups.
+    ("streams.version", 1),
     // KIP-890: every transaction has its own epoch, and writing to a partition adds it.
     ("transaction.version", 2),
 ];

@@ -173,6 +173,10 @@ async fn groups(stranger: &mut Stranger) {
     stranger.gets(beat, 1, &[GROUP], |answer| vec![answer.error_code]).await;
     let describe = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![named("readers")]);
     stranger.gets(describe, 1, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
+    let beat = StreamsGroupHeartbeatRequestData::default().with_group_id(named("readers"));
+    stranger.gets(beat, 0, &[GROUP], |answer| vec![answer.error_code]).await;
+    let describe = StreamsGroupDescribeRequestData::default().with_group_ids(vec![named("readers")]);
+    stranger.gets(describe, 0, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
     share_groups(stranger).await;
     let describe = DescribeGroupsRequestData::default().with_groups(vec![named("readers"), named("nobody")]);
     let codes =

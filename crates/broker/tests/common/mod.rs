@@ -54,6 +54,8 @@ messages! {
     DescribeGroups DescribeGroupsRequestData DescribeGroupsResponseData;
     ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequestData ConsumerGroupHeartbeatResponseData;
     ConsumerGroupDescribe ConsumerGroupDescribeRequestData ConsumerGroupDescribeResponseData;
+    StreamsGroupHeartbeat StreamsGroupHeartbeatRequestData StreamsGroupHeartbeatResponseData;
+    StreamsGroupDescribe StreamsGroupDescribeRequestData StreamsGroupDescribeResponseData;
     ListGroups ListGroupsRequestData ListGroupsResponseData;
     ApiVersions ApiVersionsRequestData ApiVersionsResponseData;
     CreateTopics CreateTopicsRequestData CreateTopicsResponseData;

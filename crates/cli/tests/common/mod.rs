@@ -165,11 +165,21 @@ pub fn kafka() -> Option<String> {
 
 /// The jars of Apache Kafka, clients included, that `cargo xtask test` has fetched.
 pub fn kafka_jars() -> Option<PathBuf> {
-    let found = std::env::var_os("HEADWATER_TEST_KAFKA_JARS").map(PathBuf::from);
+    jars("HEADWATER_TEST_KAFKA_JARS")
+}
+
+/// The jars of Kafka's command-line tools.
+pub fn kafka_tools() -> Option<PathBuf> {
+    jars("HEADWATER_TEST_KAFKA_TOOLS")
+}
+
+/// The directory of jars that `cargo xtask test` names in this variable.
+pub fn jars(variable: &str) -> Option<PathBuf> {
+    let found = std::env::var_os(variable).map(PathBuf::from);
     if found.is_none() {
-        missing(
-            "HEADWATER_TEST_KAFKA_JARS is not set; `cargo xtask test` fetches Apache Kafka's jars and sets it",
-        );
+        missing(&format!(
+            "{variable} is not set; `cargo xtask test` fetches Apache Kafka's jars and sets it"
+        ));
     }
     found
 }

@@ -86,10 +86,15 @@ impl Client {
                 reason: format!("no description of group {group} in the answer"),
             });
         };
-        if described.group_state.as_str() == DEAD
-            && let Some(described) = self.describe_consumer_group(group).await?
-        {
-            return Ok(described);
+        if described.group_state.as_str() == DEAD {
+            let consumer = self.describe_consumer_group(group).await?;
+            let other = match consumer {
+                Some(consumer) => Some(consumer),
+                None => self.describe_streams_group(group).await?,
+            };
+            if let Some(described) = other {
+                return Ok(described);
+            }
         }
         Ok(GroupDescription {
             group_id: described.group_id.to_string(),

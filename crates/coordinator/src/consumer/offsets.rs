@@ -16,6 +16,13 @@ pub(crate) struct Committer<'a> {
     pub knows_epochs: bool,
 }
 
+impl Committer<'_> {
+    /// The member's epoch is not its group's.
+    pub fn stale(&self) -> Error {
+        if self.transactional { Error::IllegalGeneration } else { Error::StaleMemberEpoch }
+    }
+}
+
 impl ConsumerGroup {
     /// Whether anything may be committed in this name.
     ///
@@ -35,7 +42,7 @@ impl ConsumerGroup {
         }
         match () {
             () if !who.transactional && !who.knows_epochs => Err(Error::UnsupportedVersion),
-            () if who.epoch < 0 || who.epoch > member.current.epoch => Err(stale(who)),
+            () if who.epoch < 0 || who.epoch > member.current.epoch => Err(who.stale()),
             () => Ok(()),
         }
     }
@@ -53,7 +60,7 @@ impl ConsumerGroup {
         let since = partition.and_then(|partition| member.current.assigned.get(&partition));
         match who.epoch == member.current.epoch || since.is_some_and(|since| who.epoch >= *since) {
             true => Ok(()),
-            false => Err(stale(who)),
+            false => Err(who.stale()),
         }
     }
 
@@ -68,8 +75,4 @@ impl ConsumerGroup {
             false => Err(Error::StaleMemberEpoch),
         }
     }
-}
-
-fn stale(who: Committer<'_>) -> Error {
-    if who.transactional { Error::IllegalGeneration } else { Error::StaleMemberEpoch }
 }

@@ -37,8 +37,8 @@ impl Coordinator {
         if self.consumer_groups.contains_key(id) {
             return Ok(());
         }
-        if self.shares.has(id) {
-            let message = format!("group {id} is a share group: choose another name");
+        if self.shares.has(id) || self.streams_groups.contains_key(id) {
+            let message = format!("group {id} is not a consumer group: choose another name");
             return Err(Failure::new(Error::GroupIdNotFound, message));
         }
         let Some(classic) = self.groups.get(id) else {

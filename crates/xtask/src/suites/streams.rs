@@ -15,7 +15,6 @@ use crate::bench::process::{self, Owned};
 use crate::kafka;
 
 const SUITE: &str = "streams";
-const POM: &str = include_str!("../../kafka/streams-pom.xml");
 const CLASS: &str = "org.apache.kafka.streams.tests.StreamsSmokeTest";
 const LIMIT: Duration = Duration::from_secs(240);
 const PARTITIONS: i32 = 5;
@@ -52,8 +51,7 @@ const CASES: [Case; 3] = [
 ];
 
 pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
-    let jars =
-        kafka::fetch_into(kafka::cache().join(format!("apache-kafka-streams-{}", kafka::VERSION)), POM)?;
+    let jars = kafka::streams()?;
     let work = servers::work(SUITE, choice.side())?;
     let mut ran = Vec::new();
     for case in CASES.iter().filter(|case| choice.wants(case.name)) {
