@@ -55,6 +55,9 @@ enum KafkaAction {
         /// Port of the Kafka listener; 0 takes a free one
         #[arg(long, default_value_t = 0)]
         port: u16,
+        /// With TLS, SASL, client certificates and an authorizer; prints the files that lead a client in, too
+        #[arg(long)]
+        secure: bool,
     },
     /// Stop the node of a directory
     Stop {
@@ -69,9 +72,15 @@ fn main() -> ExitCode {
         Chore::Faults { arguments } => faults::run(&arguments),
         Chore::Bench(options) => bench::run(options),
         Chore::Suites(options) => suites::run(options),
-        Chore::Kafka { action: KafkaAction::Start { dir, port } } => {
-            kafka::start(&dir.unwrap_or_else(kafka::default_dir), port)
-                .map(|bootstrap| println!("{bootstrap}"))
+        Chore::Kafka { action: KafkaAction::Start { dir, port, secure } } => {
+            let dir = dir.unwrap_or_else(kafka::default_dir);
+            let started = if secure { kafka::start_secured(&dir, port) } else { kafka::start(&dir, port) };
+            started.map(|bootstrap| {
+                println!("{bootstrap}");
+                for way in kafka::secure::WAYS.iter().filter(|_| secure) {
+                    println!("{}", dir.join(format!("{way}.properties")).display());
+                }
+            })
         }
         Chore::Kafka { action: KafkaAction::Stop { dir } } => {
             kafka::stop(&dir.unwrap_or_else(kafka::default_dir))
