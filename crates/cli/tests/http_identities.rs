@@ -91,6 +91,20 @@ fn every_command_that_asks_the_registry_or_the_node_does_so_as_its_user() {
     assert_eq!(node.done(&["schema", "list", "--command-config", &bob], "").trim(), "orders-value");
     assert_eq!(node.done(&["schema", "list", "--command-config", &guarded.settings("eve", "eve")], ""), "");
 
+    // The keys of Confluent's clients, for a program that asks nothing but the registry.
+    let own = guarded.directory.path().join("registry.properties");
+    let text = format!(
+        "schema.registry.url={}\nschema.registry.ssl.truststore.location={}\nschema.registry.ssl.truststore.type=PEM\n\
+         basic.auth.credentials.source=USER_INFO\nschema.registry.basic.auth.user.info=bob:builder\n",
+        node.http,
+        guarded.ca.trust("company").display()
+    );
+    std::fs::write(&own, text).expect("a file");
+    let asked = Command::new(HEADWATER).args(["schema", "list", "--command-config"]).arg(&own).output();
+    let asked = asked.expect("it ends");
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "orders-value", "{said}");
+
     let wrong = guarded.directory.path().join("wrong.properties");
     let text = std::fs::read_to_string(&bob).expect("a file") + "basic.auth.user.info=bob:guess\n";
     std::fs::write(&wrong, text).expect("a file");

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use certificates::Authority;
 use headwater_client::{
-    Client, ClientConfig, Isolation, NewTopic, OffsetSpec, ProduceRecord, Producer, ProducerConfig, Security,
+    Client, ClientConfig, Consumer, ConsumerConfig, Isolation, NewTopic, OffsetSpec, ProduceRecord, Producer,
+    ProducerConfig, Security,
 };
 use headwater_connect::sqlite::{BulkSource, Sink, SinkConfig, SinkStream, TableStream};
 use headwater_model::TopicPartition;
@@ -17,8 +18,9 @@ use headwater_model::acl::{AclBinding, Operation, PatternType, Permission, Resou
 use headwater_node::{Node, NodeConfig};
 use headwater_registry::RegistryClient;
 use rusqlite::Connection;
+use serde_json::Value;
 
-use Operation::{All, Create, Describe, DescribeConfigs, Read, Write};
+use Operation::{Create, Delete, Read, Write};
 use PatternType::{Literal, Prefixed};
 use ResourceType::{Group, Topic, TransactionalId};
 
@@ -67,6 +69,33 @@ impl Guarded {
         let file = self.file(user);
         let registry = RegistryClient::secured(self.node.http(), &Security::load(&file).unwrap()).unwrap();
         (connect(&self.node, &file).await, registry)
+    }
+
+    /// What a user was refused so far, as the audit stream tells it.
+    async fn denials(&self, user: &str) -> Vec<String> {
+        // It is written within 200 ms.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let audit = TopicPartition::new("_headwater.audit", 0);
+        let ends =
+            self.admin.list_offsets(&[(audit.clone(), OffsetSpec::Latest)], Isolation::Uncommitted).await;
+        let end = ends.unwrap()[&audit];
+        let mut consumer = Consumer::new(&self.admin, ConsumerConfig::default());
+        consumer.assign(vec![(audit.clone(), 0)]);
+        let mut denied = Vec::new();
+        while consumer.position(&audit).unwrap() < end {
+            for fetched in consumer.poll(Duration::from_secs(1)).await.unwrap() {
+                let values = fetched.records.iter().filter_map(|record| record.value.as_ref());
+                for line in values.map(|value| serde_json::from_slice::<Value>(value).unwrap()) {
+                    if line["allowed"] == false && line["principal"] == format!("User:{user}") {
+                        denied.push(format!(
+                            "{} on {} by {}",
+                            line["operation"], line["resource"], line["api"]
+                        ));
+                    }
+                }
+            }
+        }
+        denied
     }
 
     async fn allow(&self, user: &str, rights: &[(ResourceType, PatternType, &str, &[Operation])]) {
@@ -131,10 +160,10 @@ async fn connect_publishes_and_sinks_with_the_rights_of_its_table() {
         .allow(
             "liberator",
             &[
-                (Topic, Literal, "airlines", &[Write, Create, DescribeConfigs]),
-                (Topic, Literal, "_headwater.connectors", &[Read, Write, Create, DescribeConfigs]),
-                (Topic, Literal, "_headwater.catalog", &[Write, Create, DescribeConfigs]),
-                (TransactionalId, Literal, "connect-airlines", &[Write, Describe]),
+                (Topic, Literal, "airlines", &[Write, Create]),
+                (Topic, Literal, "_headwater.connectors", &[Read, Write, Create]),
+                (Topic, Literal, "_headwater.catalog", &[Write, Create]),
+                (TransactionalId, Literal, "connect-airlines", &[Write]),
             ],
         )
         .await;
@@ -146,7 +175,7 @@ async fn connect_publishes_and_sinks_with_the_rights_of_its_table() {
             "sinker",
             &[
                 (Topic, Literal, "airlines", &[Read]),
-                (Topic, Literal, "_headwater.catalog", &[Write, Create, DescribeConfigs]),
+                (Topic, Literal, "_headwater.catalog", &[Write, Create]),
             ],
         )
         .await;
@@ -181,17 +210,18 @@ async fn a_service_runs_with_the_rights_of_its_table_and_not_without_them() {
         _ => None,
     };
     assert!(headwater_flights::start(&environment).await.is_err(), "it sees no input");
+    let refused_before = guarded.denials("flights").await.len();
 
     let manifest = headwater_flights::manifest().unwrap();
     let mut rights: Vec<(ResourceType, PatternType, &str, &[Operation])> = vec![
-        (Topic, Prefixed, "flight-operations-", &[All]),
-        (Topic, Literal, "_headwater.catalog", &[Read, Write, Create, DescribeConfigs]),
+        (Topic, Prefixed, "flight-operations-", &[Read, Write, Create, Delete]),
+        (Topic, Literal, "_headwater.catalog", &[Write, Create]),
         (Group, Literal, "flight-operations", &[Read]),
-        (TransactionalId, Prefixed, "flight-operations-", &[Write, Describe]),
+        (TransactionalId, Prefixed, "flight-operations-", &[Write]),
     ];
     rights.extend(inputs.map(|topic| (Topic, Literal, topic, &[Read][..])));
     for output in manifest.outputs.values() {
-        rights.push((Topic, Literal, &output.topic, &[Write, Create, DescribeConfigs]));
+        rights.push((Topic, Literal, &output.topic, &[Write, Create]));
     }
     guarded.allow("flights", &rights).await;
 
@@ -205,6 +235,7 @@ async fn a_service_runs_with_the_rights_of_its_table_and_not_without_them() {
     let producer = Producer::new(&guarded.admin, ProducerConfig::default()).await.unwrap();
     let garbage = ProduceRecord {
         topic: "flights".to_owned(),
+        key: Some(b"UA1545".to_vec().into()),
         value: Some(b"no flight".to_vec().into()),
         ..ProduceRecord::default()
     };
@@ -217,9 +248,15 @@ async fn a_service_runs_with_the_rights_of_its_table_and_not_without_them() {
         ends.unwrap()[&dead] > 0
     };
     while !told().await {
-        assert!(begun.elapsed() < Duration::from_secs(60), "nothing comes out");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "nothing comes out: {:?}",
+            guarded.denials("flights").await
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     app.stop().await.unwrap();
+    let denied = guarded.denials("flights").await.split_off(refused_before);
+    assert!(denied.is_empty(), "it needs no right that it does not have: {denied:?}");
     guarded.node.shutdown().await;
 }

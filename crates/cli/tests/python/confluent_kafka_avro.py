@@ -12,7 +12,6 @@ SCHEMA = '{"type":"record","name":"Order","fields":[{"name":"id","type":"int"}]}
 
 def schemas(user, password):
     return SchemaRegistryClient({"url": registry, "ssl.ca.location": ca,
-                                 "basic.auth.credentials.source": "USER_INFO",
                                  "basic.auth.user.info": f"{user}:{password}"})
 
 
