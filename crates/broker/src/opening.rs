@@ -24,6 +24,7 @@ pub struct Opened {
 pub async fn open(config: &Config, credentials: Arc<Credentials>) -> Result<Opened, StartError> {
     let wanted = configured(config).map_err(SecurityError::from)?;
     let authority = Arc::new(Authority::new(&config.security, credentials)?);
+    authority.tokens.follow().await.map_err(SecurityError::from)?;
     let mut sockets = Vec::with_capacity(wanted.len() + 1);
     for one in &wanted {
         let (socket, advertised) = bind(one).await?;

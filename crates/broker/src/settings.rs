@@ -256,21 +256,30 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
     "quota.window.size.seconds" whole (1, 86_400) "How long such a window is."
         |c| c.quota.window_seconds, |c, v| c.quota.window_seconds = v;
     "sasl.enabled.mechanisms" security "Of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER; all that are configured where nothing is said." false;
+    "sasl.login.connect.timeout.ms" security "How long a connection to the issuer of keys may take, in milliseconds; 5000 where nothing is said." false;
+    "sasl.login.read.timeout.ms" security "How long the issuer of keys may take to answer, in milliseconds; 5000 where nothing is said." false;
+    "sasl.oauthbearer.clock.skew.seconds" security "How far the clocks of issuer and broker may be apart; 30 where nothing is said." false;
     "sasl.oauthbearer.expected.audience" security "For whom a token must be, commas between several." false;
     "sasl.oauthbearer.expected.issuer" security "Who must have issued a token." false;
+    "sasl.oauthbearer.jwks.endpoint.refresh.ms" security "How often the keys are fetched again; 3600000 where nothing is said." false;
+    "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms" security "How long fetching is tried again before it counts as failed; 10000 where nothing is said." false;
+    "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms" security "The first pause before fetching is tried again; 100 where nothing is said." false;
     "sasl.oauthbearer.jwks.endpoint.url" security "The keys by which tokens are signed: https://, or file:///PATH." false;
     "sasl.oauthbearer.sub.claim.name" security "The claim that names the user; sub where nothing is said." false;
     "socket.request.max.bytes" whole (1024, INT) "The longest request."
         |c| whole(c.max_request_bytes), |c, v| c.max_request_bytes = bytes(v);
     "ssl.client.auth" security "Whether clients show a certificate: none, requested or required." false;
+    "ssl.key.password" security "The same as ssl.keystore.password, as Java has it for PKCS12; either will do." true;
     "ssl.keystore.certificate.chain" security "The certificate and its chain in PEM, its own first." false;
     "ssl.keystore.key" security "The private key in PEM; a file of its own is better." true;
-    "ssl.keystore.location" security "A PEM file with private key and certificate chain." false;
-    "ssl.keystore.type" security "PEM, the only one." false;
+    "ssl.keystore.location" security "A PEM file or PKCS12 keystore with private key and certificate chain." false;
+    "ssl.keystore.password" security "The password of a PKCS12 keystore." true;
+    "ssl.keystore.type" security "PEM or PKCS12; files are known by what they hold." false;
     "ssl.principal.mapping.rules" security "From the subject of a certificate to a user: RULE:PATTERN/REPLACEMENT/[LU] or DEFAULT, commas between." false;
     "ssl.truststore.certificates" security "The authorities that sign clients' certificates, in PEM." false;
-    "ssl.truststore.location" security "A PEM file with the authorities that sign clients' certificates." false;
-    "ssl.truststore.type" security "PEM, the only one." false;
+    "ssl.truststore.location" security "A PEM file or PKCS12 keystore with the authorities that sign clients' certificates." false;
+    "ssl.truststore.password" security "The password of a PKCS12 truststore." true;
+    "ssl.truststore.type" security "PEM or PKCS12; files are known by what they hold." false;
     "super.users" form "Principals that may do everything, with ; between them: User:alice;User:bob."
         |c| c.authorizer.super_users(), |c, v| c.authorizer.set_super_users(v).map_err(|legal| legal.to_string());
     "transaction.max.timeout.ms" whole (1, INT) "The longest transaction timeout a producer may ask for."

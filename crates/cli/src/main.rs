@@ -12,6 +12,7 @@ use commands::{
     acl, backup, demo, doctor, group, produce, restore, schema, tail, topic, transaction, up, user,
 };
 use headwater_client::Security;
+use headwater_registry::RegistryClient;
 use output::Failure;
 
 #[derive(Parser)]
@@ -37,15 +38,14 @@ pub struct Common {
     /// Properties file with Kafka's client keys for TLS and SASL
     #[arg(long, global = true, env = "HEADWATER_COMMAND_CONFIG", value_name = "FILE")]
     command_config: Option<PathBuf>,
-    /// Base URL of the schema registry
     #[arg(
         long,
         global = true,
         env = "HEADWATER_REGISTRY",
         value_name = "URL",
-        default_value = "http://127.0.0.1:8081"
+        help = "Base URL of the schema registry [default: schema.registry.url of --command-config, else http://127.0.0.1:8081]"
     )]
-    registry: String,
+    registry: Option<String>,
     /// Print JSON: one object, or one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -53,9 +53,24 @@ pub struct Common {
 
 impl Common {
     const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
+    const DEFAULT_REGISTRY: &str = "http://127.0.0.1:8081";
 
     pub fn bootstrap(&self) -> &str {
         self.bootstrap.as_deref().unwrap_or(Self::DEFAULT_BOOTSTRAP)
+    }
+
+    /// Where registry and console are.
+    pub fn registry_url(&self) -> Result<String, Failure> {
+        if let Some(url) = &self.registry {
+            return Ok(url.clone());
+        }
+        let security = self.security()?;
+        Ok(security.http().registry_url().unwrap_or(Self::DEFAULT_REGISTRY).to_owned())
+    }
+
+    /// The registry's client, with TLS and identity of `--command-config`.
+    pub fn registry(&self) -> Result<RegistryClient, Failure> {
+        Ok(RegistryClient::secured(self.registry_url()?, &self.security()?)?)
     }
 
     /// TLS and SASL of `--command-config`; neither without it.

@@ -37,11 +37,10 @@ pub async fn authenticate(
             last
         }
         Sasl::Password { user, password, .. } => asking.token(plain(user, password)).await?,
-        Sasl::TokenFile(path) => {
-            let token = tokio::fs::read_to_string(path).await.map_err(|error| {
-                asking.failed(format!("the token in {} cannot be read: {error}", path.display()))
-            })?;
-            let answer = asking.token(bearer(token.trim())).await?;
+        Sasl::TokenFile(_) | Sasl::TokenEndpoint(_) => {
+            let token = sasl.token().await.map_err(|error| asking.failed(error.to_string()))?;
+            let token = token.as_ref().map(Secret::reveal).unwrap_or_default();
+            let answer = asking.token(bearer(token)).await?;
             if !answer.auth_bytes.is_empty() {
                 // RFC 7628: what came is why not, and the acknowledgement is answered by the refusal.
                 asking.token(vec![1]).await?;

@@ -30,7 +30,7 @@ pub use group::{GroupConfig, GroupConsumer, GroupEvent};
 pub use headwater_security::Secret;
 pub use headwater_wire::{Compression, ErrorCode};
 pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig};
-pub use security::{Security, SecurityError};
+pub use security::{HttpSecurity, Proof, Security, SecurityError, TokenError};
 pub use transaction::GroupMetadata;
 
 /// A committed position: the next offset to read, and what its owner wrote beside it.

@@ -88,6 +88,8 @@ pub enum Guarantee {
 pub struct RuntimeSettings {
     /// `host:port` of a broker.
     pub bootstrap: Option<String>,
+    /// A properties file with Kafka's client keys: TLS and identity towards brokers and registry.
+    pub command_config: Option<String>,
     /// URL of the schema registry.
     pub registry: Option<String>,
     pub state_dir: Option<String>,
@@ -103,8 +105,16 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 7] =
-    ["bootstrap", "registry", "state_dir", "http", "guarantee", "commit_interval_ms", "threads"];
+const RUNTIME: [&str; 8] = [
+    "bootstrap",
+    "command_config",
+    "registry",
+    "state_dir",
+    "http",
+    "guarantee",
+    "commit_interval_ms",
+    "threads",
+];
 
 /// Kafka's limit on topic names is 249; internal topics append to the service's name.
 const NAME_LIMIT: usize = 128;
@@ -238,6 +248,7 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
     };
     Ok(RuntimeSettings {
         bootstrap: section.text("bootstrap")?,
+        command_config: section.text("command_config")?,
         registry: section.text("registry")?,
         state_dir: section.text("state_dir")?,
         http: section.text("http")?,

@@ -167,9 +167,11 @@ impl Coordinator {
             Request::DescribeUsage(topic) => Response::DescribeUsage(self.usages.describe(&topic)),
             Request::StreamsGroupHeartbeat(beat) => {
                 Response::StreamsGroupHeartbeat(Box::new(self.streams_heartbeat(client, &beat)))
+            }
             Request::DescribeStreamsGroups(ids) => {
                 let described = ids.into_iter().map(|id| self.describe_streams_group(id));
                 Response::DescribeStreamsGroups(described.collect())
+            }
         };
         self.cx.reply(ticket, response);
     }

@@ -15,8 +15,8 @@ use crate::acl::AclRecord;
 use crate::consumer::ConsumerGroupChange;
 use crate::quota::QuotaRecord;
 use crate::share::ShareRecord;
-use crate::usage::{Usage, UsageRecord};
 use crate::streams::StreamsGroupChange;
+use crate::usage::{Usage, UsageRecord};
 
 /// The format version that [`StateRecord::encode`] writes, and the newest that `decode` reads.
 pub const VERSION: u8 = 1;

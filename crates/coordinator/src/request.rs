@@ -13,8 +13,8 @@ use headwater_model::{Offset, Principal, TopicPartition};
 use crate::quota::QuotaAlteration;
 use crate::records::{ScramRecord, TopicId, TopicPartitionId};
 use crate::share::ShareRequest;
-use crate::usage::UsageRecord;
 use crate::streams::StreamsGroupHeartbeat;
+use crate::usage::UsageRecord;
 
 /// Who asks: kept as member metadata and part of generated member ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -10,8 +10,8 @@ use crate::configs::ConfigKind;
 use crate::error::{Error, Failure};
 use crate::records::{TopicId, TopicPartitionId};
 use crate::share::ShareResponse;
-use crate::usage::DescribedUsage;
 use crate::streams::{StreamsGroupBeat, StreamsGroupDescription};
+use crate::usage::DescribedUsage;
 
 /// The answer to the [`crate::Request`] variant of the same name.
 #[derive(Debug, Clone, PartialEq)]

@@ -95,7 +95,12 @@ impl Cluster {
     ) -> Result<SocketAddr> {
         let state = directory.service();
         let Some(every) = options.kill_every else {
-            let environment = Environment::new(&self.kafka, &self.http, &state, (LOCAL, 0).into());
+            let environment = Environment::new(
+                (&self.kafka, options.command_config.as_deref()),
+                &self.http,
+                &state,
+                (LOCAL, 0).into(),
+            );
             let (app, http) = service::start(&environment).await?;
             let (stop, stopped) = oneshot::channel();
             let ended = background.spawn("the service in this process", service::keep(app, stopped));
@@ -107,7 +112,13 @@ impl Cluster {
             name: "service",
             executable: options.executable.clone(),
             arguments: vec!["demo-service".to_owned()],
-            environment: Environment::new(&self.kafka, &self.http, &state, http).variables(),
+            environment: Environment::new(
+                (&self.kafka, options.command_config.as_deref()),
+                &self.http,
+                &state,
+                http,
+            )
+            .variables(),
             log: directory.log_of("service"),
         })?;
         service.ready().await?;

@@ -17,6 +17,8 @@ pub struct Options {
     pub bootstrap: Option<String>,
     /// TLS and SASL for that.
     pub security: Security,
+    /// The file that has them.
+    pub command_config: Option<PathBuf>,
     /// How much of the year is lived.
     pub span: Span,
     /// The `headwater` command, which is also what node and service are processes of.

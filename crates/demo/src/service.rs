@@ -15,13 +15,20 @@ pub struct Environment {
 }
 
 impl Environment {
-    pub fn new(kafka: &str, registry: &str, state: &Path, http: SocketAddr) -> Self {
-        let variables = vec![
+    /// `command_config` has TLS and SASL for `kafka`.
+    pub fn new(
+        (kafka, command_config): (&str, Option<&Path>),
+        registry: &str,
+        state: &Path,
+        http: SocketAddr,
+    ) -> Self {
+        let mut variables = vec![
             ("HEADWATER_BOOTSTRAP", kafka.to_owned()),
             ("HEADWATER_REGISTRY", registry.to_owned()),
             ("HEADWATER_STATE_DIR", state.display().to_string()),
             ("HEADWATER_HTTP", http.to_string()),
         ];
+        variables.extend(command_config.map(|file| ("HEADWATER_COMMAND_CONFIG", file.display().to_string())));
         Self { variables }
     }
 

@@ -11,6 +11,7 @@ async fn a_week_of_the_year_arrives_and_equals_the_oracle() {
         kill_every: None,
         bootstrap: None,
         security: headwater_client::Security::default(),
+        command_config: None,
         span: Span::until("2013-01-08").unwrap(),
         executable: std::env::current_exe().unwrap(),
     };

@@ -109,7 +109,7 @@ impl Node {
         };
         let gate = Arc::new(match &broker {
             Some(broker) => broker.gate(http)?,
-            None => Gate::alone(&settings, http)?,
+            None => Gate::alone(&settings, http).await?,
         });
         let kafka = match (&broker, config.bootstrap) {
             (Some(broker), _) => broker.bootstrap(),

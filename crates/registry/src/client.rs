@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use headwater_client::{HttpSecurity, Proof, Security};
 use headwater_schema::{AvroSchema, CompatibilityLevel};
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -41,6 +42,7 @@ pub struct RegistryClient {
 struct Inner {
     base: String,
     http: reqwest::Client,
+    security: HttpSecurity,
     schemas: Mutex<HashMap<u32, AvroSchema>>,
     ids: Mutex<HashMap<(String, String), u32>>,
 }
@@ -73,14 +75,24 @@ struct Refused {
 impl RegistryClient {
     /// `base` is the registry's address, as `http://127.0.0.1:8081`. Nothing is asked of it yet.
     pub fn new(base: impl Into<String>) -> Self {
-        let http = reqwest::Client::new();
+        Self::over(base.into(), reqwest::Client::new(), HttpSecurity::default())
+    }
+
+    /// With TLS and an identity; without keys for the registry, those of the brokers.
+    ///
+    /// # Errors
+    /// TLS that cannot be set up.
+    pub fn secured(base: impl Into<String>, security: &Security) -> Result<Self, RegistryError> {
+        let (base, security) = (base.into(), security.http().clone());
+        match security.client() {
+            Ok(http) => Ok(Self::over(base, http, security)),
+            Err(error) => Err(RegistryError::Unreachable { url: base, reason: root_cause(&error) }),
+        }
+    }
+
+    fn over(base: String, http: reqwest::Client, security: HttpSecurity) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                base: base.into(),
-                http,
-                schemas: Mutex::default(),
-                ids: Mutex::default(),
-            }),
+            inner: Arc::new(Inner { base, http, security, schemas: Mutex::default(), ids: Mutex::default() }),
         }
     }
 
@@ -175,6 +187,13 @@ impl RegistryClient {
         if let Some(body) = &ask.body {
             request = request.header("Content-Type", CONTENT_TYPE).body(body.to_string());
         }
+        let proof = self.inner.security.proof(&url).await;
+        let proof = proof.map_err(|source| RegistryError::Token { url: self.inner.base.clone(), source })?;
+        request = match &proof {
+            Some(Proof::Basic { user, password }) => request.basic_auth(user, Some(password.reveal())),
+            Some(Proof::Bearer(token)) => request.bearer_auth(token.reveal()),
+            None => request,
+        };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let malformed = |reason: String| RegistryError::Malformed { url: url.to_string(), reason };
@@ -184,6 +203,9 @@ impl RegistryClient {
             return serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()));
         }
         match serde_json::from_slice::<Refused>(&bytes) {
+            _ if status == StatusCode::UNAUTHORIZED => {
+                Err(RegistryError::Unauthenticated { url: self.inner.base.clone() })
+            }
             Ok(Refused { error_code, message }) => {
                 Err(RegistryError::Refused { status: status.as_u16(), error_code, message })
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_client::ClientError;
+use headwater_client::{ClientError, TokenError};
 use headwater_schema::SchemaError;
 
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,12 @@ pub enum RegistryError {
         "no schema registry answers at {url}: {reason}; is it running, and is this its address? (--registry, HEADWATER_REGISTRY)"
     )]
     Unreachable { url: String, reason: String },
+    #[error(
+        "the schema registry at {url} does not accept who this client says it is: look at basic.auth.user.info, or sasl.username and sasl.password over https, in the file of --command-config or HEADWATER_COMMAND_CONFIG"
+    )]
+    Unauthenticated { url: String },
+    #[error("no token for the schema registry at {url}: {source}")]
+    Token { url: String, source: TokenError },
     #[error("{message}")]
     Refused { status: u16, error_code: i32, message: String },
     #[error("{url} did not answer as a schema registry does: {reason}")]

@@ -32,7 +32,7 @@ pub enum StateStore {
 pub struct AppConfig {
     /// `host:port` of any broker of the cluster.
     pub bootstrap: String,
-    /// TLS and SASL of the connections to it.
+    /// TLS and SASL of the connections to it, and to the registry.
     pub security: Security,
     /// Consumer group and prefix of internal topics; must equal the topology's.
     pub application_id: String,
@@ -126,7 +126,8 @@ impl AppConfig {
     }
 
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
-    /// `HEADWATER_HTTP` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` names.
+    /// `HEADWATER_HTTP` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
+    /// `[runtime] command_config` names.
     pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {
         Self::from_manifest_and(manifest, &|name| std::env::var(name).ok())
     }
@@ -146,12 +147,17 @@ impl AppConfig {
         let bootstrap = bootstrap.map_or_else(|| DEFAULT_BOOTSTRAP.to_owned(), |(value, _)| value);
         let mut config = Self::new(bootstrap, manifest.group_id());
         config.client_id = manifest.client_id().to_owned();
-        if let Some((file, origin)) = pick("HEADWATER_COMMAND_CONFIG", "command_config", &None) {
+        if let Some((file, origin)) =
+            pick("HEADWATER_COMMAND_CONFIG", "command_config", &settings.command_config)
+        {
             config.security = Security::load(Path::new(&file)).map_err(|error| ConfigError {
                 value: file,
                 origin,
                 reason: error.to_string(),
             })?;
+        }
+        if let Some(registry) = config.security.http().registry_url() {
+            config.registry = registry.to_owned();
         }
         if let Some((registry, _)) = pick("HEADWATER_REGISTRY", "registry", &settings.registry) {
             config.registry = registry;

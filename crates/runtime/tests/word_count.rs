@@ -230,6 +230,7 @@ async fn missing_input_topics_are_named() {
         builder.stream(topic, Consumed::with(serdes::string(), serdes::string())).for_each(|_, _| {});
     }
     let mut config = headwater_runtime::AppConfig::new(&cluster.bootstrap, &application_id);
+    config.security = support::security();
     config.state_dir = state.path().to_owned();
     let error = StreamsApp::start(builder.build().unwrap(), config).await.err().unwrap();
     assert!(matches!(&error, AppError::MissingTopics { topics, .. } if topics.len() == 2), "{error}");

@@ -6,6 +6,7 @@
 //! Invariant: a secret is never in what `Debug` or an error shows.
 
 mod jaas;
+mod keystore;
 mod pem;
 mod properties;
 mod protocol;
@@ -14,7 +15,7 @@ mod secret;
 mod stream;
 
 pub use jaas::{JaasError, Login};
-pub use pem::{Certificates, Identity, PemError, provider, trust};
+pub use pem::{Certificates, Identity, PemError, provider, trust, trusted};
 pub use properties::{PropertiesError, lines};
 pub use protocol::{Mechanism, SecurityProtocol};
 pub use rustls;

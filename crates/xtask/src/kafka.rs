@@ -2,6 +2,8 @@
 
 pub mod nodes;
 
+pub mod secure;
+
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -140,6 +142,10 @@ impl Prepared {
 
 /// Writes the settings of `dir` and formats it; a directory that is formatted already is kept as it is.
 pub fn prepare(dir: &Path, port: u16) -> Result<Prepared> {
+    prepare_as(dir, port, false)
+}
+
+fn prepare_as(dir: &Path, port: u16, secured: bool) -> Result<Prepared> {
     let jars = fetch()?;
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     let dir = dir.canonicalize()?;
@@ -149,10 +155,15 @@ pub fn prepare(dir: &Path, port: u16) -> Result<Prepared> {
         let port = if port == 0 { free_port()? } else { port };
         let controller = free_port()?;
         fs::write(&address, format!("127.0.0.1:{port}"))?;
-        fs::write(&settings, properties(&dir, port, controller))?;
+        let text = match secured {
+            true => secured_properties(&dir, port, controller)?,
+            false => properties(&dir, port, controller),
+        };
+        fs::write(&settings, text)?;
         let formatted = java(&jars)
             .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", "aGVhZHdhdGVyLXh0YXNrMQ", "-c"])
             .arg(&settings)
+            .args(if secured { secure::format_arguments() } else { Vec::new() })
             .output()
             .context("running Kafka's storage tool")?;
         if !formatted.status.success() {
@@ -166,15 +177,25 @@ pub fn prepare(dir: &Path, port: u16) -> Result<Prepared> {
 
 /// Starts the node of `dir` and returns its bootstrap address once it serves.
 pub fn start(dir: &Path, port: u16) -> Result<String> {
+    run(dir, port, false)
+}
+
+/// As [`start`], with TLS, SASL and an authorizer; the files of [`secure::WAYS`] in `dir` lead in.
+pub fn start_secured(dir: &Path, port: u16) -> Result<String> {
+    run(dir, port, true)
+}
+
+fn run(dir: &Path, port: u16, secured: bool) -> Result<String> {
     if let Some(pid) = dir.canonicalize().ok().and_then(|dir| running(&dir)) {
         bail!(
             "a node is running in {} already (process {pid}); stop it with `cargo xtask kafka stop`",
             dir.display()
         );
     }
-    let prepared = prepare(dir, port)?;
+    let prepared = prepare_as(dir, port, secured)?;
+    let allowed = secure::jvm(&prepared.dir);
     let log = prepared.log();
-    let mut node = prepared.command(&["-Xms512m", "-Xmx1g"], &[])?;
+    let mut node = prepared.command(&["-Xms512m", "-Xmx1g", &allowed], &[])?;
     std::os::unix::process::CommandExt::process_group(&mut node, 0);
     let mut child = node.spawn().context("starting java")?;
     fs::write(prepared.dir.join("pid"), child.id().to_string())?;
@@ -196,13 +217,32 @@ pub fn start(dir: &Path, port: u16) -> Result<String> {
 
 fn properties(dir: &Path, port: u16, controller: u16) -> String {
     format!(
+        "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n{}",
+        common(dir, controller)
+    )
+}
+
+fn secured_properties(dir: &Path, port: u16, controller: u16) -> Result<String> {
+    let (certified, inside) = (free_port()?, free_port()?);
+    let clients =
+        format!("SASL_SSL://127.0.0.1:{port},SSL://127.0.0.1:{certified},INSIDE://127.0.0.1:{inside}");
+    Ok(format!(
+        "listeners={clients},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners={clients}\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,INSIDE:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL\n{}{}",
+        secure::write(dir, port, certified)?,
+        common(dir, controller)
+    ))
+}
+
+fn common(dir: &Path, controller: u16) -> String {
+    format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
          log.dirs={}\n\
          default.replication.factor=1\n\
          offsets.topic.replication.factor=1\n\

@@ -58,6 +58,9 @@ enum KafkaAction {
         /// Port of a single node's Kafka listener; 0 takes a free one
         #[arg(long, default_value_t = 0)]
         port: u16,
+        /// With TLS, SASL, client certificates and an authorizer; prints the files that lead a client in, too
+        #[arg(long)]
+        secure: bool,
     },
     /// Stop the node of a directory, or its nodes
     Stop {
@@ -90,9 +93,9 @@ impl Node {
 fn kafka(action: KafkaAction) -> anyhow::Result<()> {
     use kafka::nodes;
     match action {
-        KafkaAction::Start { nodes: 1, dir, port } => {
-            let bootstrap = kafka::start(&dir.unwrap_or_else(kafka::default_dir), port)?;
-            println!("{bootstrap}");
+        KafkaAction::Start { nodes: 1, dir, port, secure } => start_one(dir, port, secure)?,
+        KafkaAction::Start { secure: true, .. } => {
+            anyhow::bail!("--secure is for a single node: leave --nodes out")
         }
         KafkaAction::Start { nodes: count, dir, .. } => {
             let bootstrap = nodes::start(&dir.unwrap_or_else(nodes::default_dir), count)?;
@@ -110,6 +113,16 @@ fn kafka(action: KafkaAction) -> anyhow::Result<()> {
         KafkaAction::Kill(node) => nodes::kill(&node.dir(), node.number)?,
         KafkaAction::Pause(node) => nodes::pause(&node.dir(), node.number)?,
         KafkaAction::Restart(node) => nodes::restart(&node.dir(), node.number)?,
+    }
+    Ok(())
+}
+
+fn start_one(dir: Option<PathBuf>, port: u16, secure: bool) -> anyhow::Result<()> {
+    let dir = dir.unwrap_or_else(kafka::default_dir);
+    let bootstrap = if secure { kafka::start_secured(&dir, port)? } else { kafka::start(&dir, port)? };
+    println!("{bootstrap}");
+    for way in kafka::secure::WAYS.iter().filter(|_| secure) {
+        println!("{}", dir.join(format!("{way}.properties")).display());
     }
     Ok(())
 }

@@ -4,13 +4,14 @@ use std::fmt;
 
 use headwater::schema::SchemaError;
 use headwater::streams::TopologyError;
-use headwater::{AppError, ConfigError, ManifestError};
+use headwater::{AppError, ConfigError, ManifestError, RegistryError};
 
 #[derive(Debug)]
 pub enum ServiceError {
     Manifest(ManifestError),
     Config(ConfigError),
     Schema(SchemaError),
+    Registry(Box<RegistryError>),
     Topology(TopologyError),
     App(Box<AppError>),
 }
@@ -21,6 +22,7 @@ impl fmt::Display for ServiceError {
             Self::Manifest(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::Schema(error) => error.fmt(f),
+            Self::Registry(error) => error.fmt(f),
             Self::Topology(error) => error.fmt(f),
             Self::App(error) => error.fmt(f),
         }
@@ -33,6 +35,7 @@ impl std::error::Error for ServiceError {
             Self::Manifest(error) => error.source(),
             Self::Config(error) => error.source(),
             Self::Schema(error) => error.source(),
+            Self::Registry(error) => error.source(),
             Self::Topology(error) => error.source(),
             Self::App(error) => error.source(),
         }
@@ -54,5 +57,11 @@ from!(Manifest: ManifestError, Config: ConfigError, Schema: SchemaError, Topolog
 impl From<AppError> for ServiceError {
     fn from(error: AppError) -> Self {
         Self::App(Box::new(error))
+    }
+}
+
+impl From<RegistryError> for ServiceError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
     }
 }

@@ -57,7 +57,7 @@ pub async fn start(
     environment: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<StreamsApp, ServiceError> {
     let config = AppConfig::from_manifest_and(&manifest()?, &|name| environment(name))?;
-    let avro = AvroSerdes::new(RegistryClient::new(config.registry.as_str()));
+    let avro = AvroSerdes::new(RegistryClient::secured(config.registry.as_str(), &config.security)?);
     Ok(StreamsApp::start(topology(&avro)?, config).await?)
 }
 

@@ -95,8 +95,9 @@ impl Gate {
     ///
     /// # Errors
     /// As [`guarded`], and for certificates and users that cannot be read.
-    pub fn alone(config: &Config, address: SocketAddr) -> Result<Self, StartError> {
+    pub async fn alone(config: &Config, address: SocketAddr) -> Result<Self, StartError> {
         let authority = Arc::new(Authority::new(&config.security, Arc::new(Credentials::default()))?);
+        authority.tokens.follow().await.map_err(SecurityError::from)?;
         let authorizer = Authorizer::new(config.authorizer.clone(), Arc::new(Rules::default()));
         let (audit, _nobody) = Audit::new(false);
         Self::new(config, address, authority, authorizer, Arc::new(audit))

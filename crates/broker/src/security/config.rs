@@ -12,13 +12,16 @@ use headwater_security::Secret;
 pub const OF_A_LISTENER: &[&str] = &[
     "sasl.enabled.mechanisms",
     "ssl.client.auth",
+    "ssl.key.password",
     "ssl.keystore.certificate.chain",
     "ssl.keystore.key",
     "ssl.keystore.location",
+    "ssl.keystore.password",
     "ssl.keystore.type",
     "ssl.principal.mapping.rules",
     "ssl.truststore.certificates",
     "ssl.truststore.location",
+    "ssl.truststore.password",
     "ssl.truststore.type",
 ];
 const PREFIX: &str = "listener.name.";

@@ -47,12 +47,12 @@ async fn principal(rules: &str, shows: bool) -> Principal {
     let client = TlsClient::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(trust("ca", authorities.as_bytes()).unwrap());
+        .with_root_certificates(trust("ca", authorities.as_bytes(), None).unwrap());
     let client = match shows {
         false => client.with_no_client_auth(),
         true => {
             let pem = std::fs::read(issue(dir.path(), &ca, "Billing")).unwrap();
-            let identity = Identity::read(("client", &pem), ("client", &pem)).unwrap();
+            let identity = Identity::read(("client", &pem), ("client", &pem), None).unwrap();
             client.with_client_auth_cert(identity.chain, identity.key).unwrap()
         }
     };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use headwater_security::rustls::ServerConfig;
 use headwater_security::rustls::server::WebPkiClientVerifier;
-use headwater_security::{Identity, PemError, TlsAcceptor, provider, rustls, trust};
+use headwater_security::{Identity, PemError, Secret, TlsAcceptor, provider, rustls, trust};
 use thiserror::Error;
 
 use super::config::SecurityConfig;
@@ -20,9 +20,7 @@ pub enum TlsError {
         "listener {listener} speaks TLS and has no certificate: name a PEM file with its key and chain by ssl.keystore.location"
     )]
     NoIdentity { listener: String },
-    #[error(
-        "{key}={value} is not legal: use {legal}; Java's keystores are converted by `openssl pkcs12 -in FILE -nodes -out FILE.pem`"
-    )]
+    #[error("{key}={value} is not legal: use {legal}")]
     Illegal { key: &'static str, value: String, legal: &'static str },
     #[error(
         "ssl.client.auth={0} needs the authorities that sign the clients' certificates: name a PEM file by ssl.truststore.location"
@@ -99,17 +97,20 @@ fn read(
     Ok(Some((path.display().to_string(), bytes)))
 }
 
-fn only_pem(key: &'static str, value: Option<&str>) -> Result<(), TlsError> {
+/// What stores may be.
+const STORES: &str = "PEM or PKCS12 (`keytool -importkeystore -srckeystore FILE.jks -destkeystore FILE.p12 -deststoretype PKCS12` converts a JKS keystore)";
+
+fn known_form(key: &'static str, value: Option<&str>) -> Result<(), TlsError> {
     match value {
-        None | Some("PEM") => Ok(()),
-        Some(other) => Err(TlsError::Illegal { key, value: other.to_owned(), legal: "PEM" }),
+        None | Some("PEM" | "PKCS12") => Ok(()),
+        Some(other) => Err(TlsError::Illegal { key, value: other.to_owned(), legal: STORES }),
     }
 }
 
 fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watched), TlsError> {
     let of = |key| config.of_listener(listener, key);
-    only_pem("ssl.keystore.type", of("ssl.keystore.type"))?;
-    only_pem("ssl.truststore.type", of("ssl.truststore.type"))?;
+    known_form("ssl.keystore.type", of("ssl.keystore.type"))?;
+    known_form("ssl.truststore.type", of("ssl.truststore.type"))?;
     let mut watched = Watched::default();
     let location = of("ssl.keystore.location");
     let inline = |key: &'static str| (key, of(key));
@@ -118,7 +119,9 @@ fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watche
     let (Some(chain), Some(key)) = (chain, key) else {
         return Err(TlsError::NoIdentity { listener: listener.to_owned() });
     };
-    let identity = Identity::read((&chain.0, &chain.1), (&key.0, &key.1))?;
+    let password = |key| of(key).map(Secret::new);
+    let own = password("ssl.keystore.password").or_else(|| password("ssl.key.password"));
+    let identity = Identity::read((&chain.0, &chain.1), (&key.0, &key.1), own.as_ref())?;
     let unusable = |reason: String| TlsError::Unusable { listener: listener.to_owned(), reason };
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -130,7 +133,10 @@ fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watche
             let authorities = read(&mut watched, inline, of("ssl.truststore.location"))?;
             let (what, bytes) =
                 authorities.ok_or_else(|| TlsError::NoAuthorities(format!("{wanted:?}").to_lowercase()))?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(trust(&what, &bytes)?, provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(
+                trust(&what, &bytes, password("ssl.truststore.password").as_ref())?,
+                provider(),
+            );
             let verifier =
                 if wanted == ClientAuth::Requested { verifier.allow_unauthenticated() } else { verifier };
             builder.with_client_cert_verifier(verifier.build().map_err(|error| unusable(error.to_string()))?)

@@ -46,6 +46,7 @@ impl Demo {
             kill_every: self.kill_every,
             bootstrap: common.bootstrap.clone(),
             security: common.security()?,
+            command_config: common.command_config.clone(),
             span: self.until.unwrap_or(Span::YEAR),
             executable: std::env::current_exe()?,
         };

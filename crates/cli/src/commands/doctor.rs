@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use headwater_client::{HttpSecurity, Proof};
 use headwater_node::{Diagnosis, Finding, Place, Severity};
 
 use crate::Common;
@@ -25,8 +26,9 @@ pub struct Doctor {
 
 impl Doctor {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
-        let base = self.http.as_deref().unwrap_or(&common.registry).trim_end_matches('/');
-        let text = ask(base).await?;
+        let base = self.http.map_or_else(|| common.registry_url(), Ok)?;
+        let base = base.trim_end_matches('/');
+        let text = ask(base, common.security()?.http()).await?;
         let diagnosis: Diagnosis = serde_json::from_str(&text).map_err(|error| {
             let what = format!("{base}/api/diagnosis answers with something else: {error}");
             Failure::new(DATA, what, "headwater doctor --http URL of a Headwater node".to_owned())
@@ -43,7 +45,7 @@ impl Doctor {
     }
 }
 
-async fn ask(base: &str) -> Result<String, Failure> {
+async fn ask(base: &str, security: &HttpSecurity) -> Result<String, Failure> {
     let url = format!("{base}/api/diagnosis");
     let next = "headwater doctor --http URL; headwater up prints the URL as \"console\"";
     let failed = |error: reqwest::Error| {
@@ -59,7 +61,17 @@ async fn ask(base: &str) -> Result<String, Failure> {
         );
         Failure::new(UNAVAILABLE, format!("no node answers at {url}: {reason}"), next.to_owned())
     };
-    let response = reqwest::Client::new().get(&url).timeout(PATIENCE).send().await.map_err(failed)?;
+    let mut request = security.client().map_err(failed)?.get(&url).timeout(PATIENCE);
+    if let Ok(parsed) = reqwest::Url::parse(&url) {
+        let proof = security.proof(&parsed).await;
+        let proof = proof.map_err(|error| Failure::new(UNAVAILABLE, error, None))?;
+        request = match &proof {
+            Some(Proof::Basic { user, password }) => request.basic_auth(user, Some(password.reveal())),
+            Some(Proof::Bearer(token)) => request.bearer_auth(token.reveal()),
+            None => request,
+        };
+    }
+    let response = request.send().await.map_err(failed)?;
     let status = response.status();
     let text = response.text().await.map_err(failed)?;
     if status.is_success() {

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use headwater_client::{ProduceRecord, Producer, ProducerConfig};
-use headwater_registry::RegistryClient;
 use headwater_schema::{AvroCodec, confluent};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -29,7 +28,7 @@ impl Produce {
         let client = connect(common).await?;
         let producer = Producer::new(&client, ProducerConfig::default()).await?;
         let schema = if self.avro {
-            let registry = RegistryClient::new(common.registry.clone());
+            let registry = common.registry()?;
             let latest = registry.latest(&format!("{}-value", self.topic)).await?;
             Some((latest.id, registry.schema_by_id(latest.id).await?))
         } else {

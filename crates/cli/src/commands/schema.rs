@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use headwater_registry::RegistryClient;
 use serde_json::json;
 
 use crate::Common;
@@ -28,7 +27,7 @@ fn read(file: &PathBuf) -> Result<String, Failure> {
 
 impl Schema {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
-        let registry = RegistryClient::new(common.registry.clone());
+        let registry = common.registry()?;
         match self {
             Schema::List => {
                 for subject in registry.subjects().await? {

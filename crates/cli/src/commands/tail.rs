@@ -48,7 +48,7 @@ impl Tail {
         remaining.retain(|at, end| starts.get(at).is_some_and(|start| start < end));
         let mut consumer = Consumer::new(&client, ConsumerConfig { isolation, ..ConsumerConfig::default() });
         consumer.assign(starts.into_iter().collect());
-        let decoder = Decoder { registry: self.decode.then(|| RegistryClient::new(common.registry.clone())) };
+        let decoder = Decoder { registry: self.decode.then(|| common.registry()).transpose()? };
         let mut left = self.count.unwrap_or(u64::MAX);
         while left > 0 && !(self.no_follow && remaining.is_empty()) {
             for fetched in consumer.poll(Duration::from_secs(1)).await? {

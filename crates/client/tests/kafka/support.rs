@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use headwater_client::{
     AutoOffsetReset, Client, ClientConfig, Consumer, ConsumerConfig, Isolation, NewTopic, OffsetSpec,
-    ProduceRecord, Producer, ProducerConfig,
+    ProduceRecord, Producer, ProducerConfig, Security,
 };
 use headwater_model::{Record, TopicPartition};
 
@@ -20,8 +20,14 @@ pub fn bootstrap() -> Option<String> {
     address
 }
 
+/// TLS and SASL of the broker under test, by the file that HEADWATER_TEST_COMMAND_CONFIG names.
+fn security() -> Security {
+    let file = std::env::var_os("HEADWATER_TEST_COMMAND_CONFIG");
+    file.map(|file| Security::load(file.as_ref()).expect("settings")).unwrap_or_default()
+}
+
 pub async fn client() -> Option<Client> {
-    let config = ClientConfig::new(bootstrap()?, "headwater-client-tests");
+    let config = ClientConfig::new(bootstrap()?, "headwater-client-tests").security(security());
     Some(Client::connect(config).await.expect("the broker under test answers"))
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use headwater_broker::{Broker, Config};
 use headwater_client::{
     Client, ClientConfig, Consumer, ConsumerConfig, Isolation, NewTopic, OffsetSpec, ProduceRecord, Producer,
-    ProducerConfig,
+    ProducerConfig, Security,
 };
 use headwater_model::{Bytes, Record, TopicPartition};
 use headwater_runtime::{AppConfig, StreamsApp};
@@ -21,6 +21,12 @@ use tempfile::TempDir;
 use tracing_subscriber::EnvFilter;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// TLS and SASL of the cluster, by the file that HEADWATER_TEST_COMMAND_CONFIG names.
+pub fn security() -> Security {
+    let file = std::env::var_os("HEADWATER_TEST_COMMAND_CONFIG");
+    file.map(|file| Security::load(file.as_ref()).expect("settings")).unwrap_or_default()
+}
 
 pub struct Cluster {
     pub bootstrap: String,
@@ -45,7 +51,8 @@ impl Cluster {
                 (broker.bootstrap(), Some(broker))
             }
         };
-        let client = Client::connect(ClientConfig::new(&bootstrap, "test")).await.unwrap();
+        let client =
+            Client::connect(ClientConfig::new(&bootstrap, "test").security(security())).await.unwrap();
         Self { bootstrap, client, folder, broker }
     }
 
@@ -170,6 +177,7 @@ impl WordCount {
 
     pub fn config(&self, cluster: &Cluster, state: &Path) -> AppConfig {
         let mut config = AppConfig::new(&cluster.bootstrap, &self.application_id);
+        config.security = security();
         config.state_dir = state.to_owned();
         config.session_timeout = Duration::from_secs(6);
         config.http = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));

@@ -2,19 +2,21 @@
 //!
 //! Invariant: only signatures of asymmetric keys count, and only by a key of the set that the token names.
 
+mod keys;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use headwater_security::PemError;
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
-use tokio::sync::Mutex;
 
 use super::config::SecurityConfig;
+use keys::Keys;
 
 const ALGORITHMS: &[Algorithm] = &[
     Algorithm::RS256,
@@ -27,13 +29,21 @@ const ALGORITHMS: &[Algorithm] = &[
     Algorithm::ES384,
     Algorithm::EdDSA,
 ];
-/// Keys are fetched again when they are this old, or when a token names one that is not there.
-const REFRESH: Duration = Duration::from_secs(3600);
-/// And not more often than this, whatever tokens name.
-const PATIENCE: Duration = Duration::from_secs(10);
-const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-const LONGEST: usize = 1 << 20;
+/// `sasl.oauthbearer.clock.skew.seconds` without its key.
 const SKEW_SECONDS: u64 = 30;
+
+/// When keys are fetched again that could not be had.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Kafka's keys (KIP-768).
+mod of {
+    pub const REFRESH: &str = "sasl.oauthbearer.jwks.endpoint.refresh.ms";
+    pub const BACKOFF: &str = "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms";
+    pub const LONGEST_BACKOFF: &str = "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms";
+    pub const CONNECT_TIMEOUT: &str = "sasl.login.connect.timeout.ms";
+    pub const READ_TIMEOUT: &str = "sasl.login.read.timeout.ms";
+    pub const SKEW: &str = "sasl.oauthbearer.clock.skew.seconds";
+}
 
 #[derive(Debug, Clone, Error)]
 pub enum TokenError {
@@ -57,6 +67,16 @@ pub enum OauthError {
         "OAUTHBEARER needs to know for whom a token must be: set sasl.oauthbearer.expected.audience, sasl.oauthbearer.expected.issuer, or both"
     )]
     Unbounded,
+    #[error("{key}={value} is not legal: use a whole number of milliseconds")]
+    Millis { key: &'static str, value: String },
+    #[error("sasl.oauthbearer.clock.skew.seconds={0} is not legal: use a whole number")]
+    Seconds(String),
+    #[error("{0}; look at sasl.oauthbearer.jwks.endpoint.url")]
+    Keys(TokenError),
+    #[error("{} cannot be read: {source}", .path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Trust(PemError),
     #[error("TLS for fetching keys cannot be set up: {0}")]
     Client(reqwest::Error),
 }
@@ -69,26 +89,12 @@ pub struct Valid {
 }
 
 #[derive(Debug)]
-enum Source {
-    File(PathBuf),
-    Url(String, reqwest::Client),
-}
-
-/// Keys, and when they were last asked for.
-#[derive(Debug, Default)]
-struct Keys {
-    set: Option<Arc<JwkSet>>,
-    asked: Option<Instant>,
-}
-
-#[derive(Debug)]
 struct Issuer {
-    source: Source,
-    location: String,
     issuer: Option<String>,
     audiences: Vec<String>,
     claim: String,
-    keys: Mutex<Keys>,
+    skew: u64,
+    keys: Arc<Keys>,
 }
 
 /// Who signs tokens; nobody when it is not configured.
@@ -107,26 +113,18 @@ impl Tokens {
         let Some(location) = config.text("sasl.oauthbearer.jwks.endpoint.url") else {
             return Ok(Self::default());
         };
-        let wrong = || OauthError::Location(location.to_owned());
-        let url = url::Url::parse(location).map_err(|_| wrong())?;
-        let source = match url.scheme() {
-            "file" => Source::File(url.to_file_path().map_err(|()| wrong())?),
-            "http" | "https" => Source::Url(location.to_owned(), client()?),
-            _ => return Err(wrong()),
-        };
-        let of = |key: &str| config.text(&format!("sasl.oauthbearer.{key}")).map(str::to_owned);
-        let audiences = of("expected.audience").unwrap_or_default();
+        let text = |key: &str| config.text(&format!("sasl.oauthbearer.{key}")).map(str::to_owned);
+        let audiences = text("expected.audience").unwrap_or_default();
         let issuer = Issuer {
-            source,
-            location: location.to_owned(),
-            issuer: of("expected.issuer"),
+            issuer: text("expected.issuer"),
             audiences: audiences
                 .split(',')
                 .map(|one| one.trim().to_owned())
                 .filter(|one| !one.is_empty())
                 .collect(),
-            claim: of("sub.claim.name").unwrap_or_else(|| "sub".to_owned()),
-            keys: Mutex::default(),
+            claim: text("sub.claim.name").unwrap_or_else(|| "sub".to_owned()),
+            skew: skew(config)?,
+            keys: Arc::new(Keys::load(config, location)?),
         };
         if issuer.issuer.is_none() && issuer.audiences.is_empty() {
             return Err(OauthError::Unbounded);
@@ -138,13 +136,40 @@ impl Tokens {
         self.0.is_some()
     }
 
+    /// Fetches the keys, and from time to time again for as long as anybody has them. A file that cannot be read is an
+    /// error; a URL is tried again, as its users are not the only ones.
+    pub async fn follow(&self) -> Result<(), OauthError> {
+        let Some(issuer) = &self.0 else { return Ok(()) };
+        let keys = &issuer.keys;
+        if keys.is_file() {
+            keys.renew().await.map_err(OauthError::Keys)?;
+        }
+        tokio::spawn(renew(Arc::downgrade(keys)));
+        Ok(())
+    }
+
     pub async fn check(&self, token: &str) -> Result<Valid, TokenError> {
         self.0.as_ref().ok_or(TokenError::Off)?.check(token).await
     }
 }
 
-fn client() -> Result<reqwest::Client, OauthError> {
-    reqwest::Client::builder().timeout(FETCH_TIMEOUT).build().map_err(OauthError::Client)
+fn skew(config: &SecurityConfig) -> Result<u64, OauthError> {
+    let Some(text) = config.text(of::SKEW) else { return Ok(SKEW_SECONDS) };
+    text.parse().map_err(|_| OauthError::Seconds(text.to_owned()))
+}
+
+async fn renew(keys: Weak<Keys>) {
+    while let Some(keys) = keys.upgrade() {
+        let pause = match keys.renew().await {
+            Ok(()) => keys.refresh,
+            Err(error) => {
+                tracing::error!(%error, "no new keys for tokens; those before stay in use, without any no token is accepted");
+                keys.refresh.min(RETRY)
+            }
+        };
+        drop(keys);
+        tokio::time::sleep(pause).await;
+    }
 }
 
 fn invalid(error: jsonwebtoken::errors::Error) -> TokenError {
@@ -157,9 +182,9 @@ impl Issuer {
         if !ALGORITHMS.contains(&header.alg) {
             return Err(TokenError::Invalid("it is signed by an algorithm that does not count".to_owned()));
         }
-        let key = self.key(header.kid.as_deref()).await?;
+        let key = self.keys.find(header.kid.as_deref()).await?;
         let mut validation = Validation::new(header.alg);
-        validation.leeway = SKEW_SECONDS;
+        validation.leeway = self.skew;
         validation.validate_nbf = true;
         let mut required = HashSet::from(["exp"]);
         if let Some(issuer) = &self.issuer {
@@ -178,60 +203,4 @@ impl Issuer {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Valid { subject, valid_for: Duration::from_secs(claims.exp).saturating_sub(now) })
     }
-
-    /// The key that a token names; without a name, the only one there is.
-    async fn key(&self, id: Option<&str>) -> Result<DecodingKey, TokenError> {
-        let mut keys = self.keys.lock().await;
-        let waited = keys.asked.map_or(REFRESH, |asked| asked.elapsed());
-        let found = keys.set.as_deref().and_then(|set| named(set, id));
-        if waited < PATIENCE || (found.is_some() && waited < REFRESH) {
-            return found.ok_or(TokenError::UnknownKey);
-        }
-        keys.asked = Some(Instant::now());
-        match (self.fetch().await, found) {
-            (Ok(set), _) => {
-                let found = named(&set, id);
-                keys.set = Some(Arc::new(set));
-                found.ok_or(TokenError::UnknownKey)
-            }
-            (Err(error), Some(old)) => {
-                tracing::warn!(%error, "the keys before stay in use");
-                Ok(old)
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    async fn fetch(&self) -> Result<JwkSet, TokenError> {
-        let failed = |reason: String| TokenError::Keys { location: self.location.clone(), reason };
-        let bytes = match &self.source {
-            Source::File(path) => tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))?,
-            Source::Url(url, client) => get(client, url).await.map_err(|error| failed(error.to_string()))?,
-        };
-        if bytes.len() > LONGEST {
-            return Err(failed(format!("{} bytes are too many", bytes.len())));
-        }
-        serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
-    }
-}
-
-async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, reqwest::Error> {
-    let mut response = client.get(url).send().await?.error_for_status()?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > LONGEST {
-            break;
-        }
-    }
-    Ok(bytes)
-}
-
-fn named(set: &JwkSet, id: Option<&str>) -> Option<DecodingKey> {
-    let key = match (id, &set.keys[..]) {
-        (Some(id), _) => set.find(id)?,
-        (None, [only]) => only,
-        (None, _) => return None,
-    };
-    DecodingKey::from_jwk(key).ok()
 }

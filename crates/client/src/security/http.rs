@@ -1,0 +1,126 @@
+//! How the HTTP servers beside the brokers are reached, the registry above all: by keys of Confluent's clients, and
+//! without them as the brokers are.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use headwater_security::Secret;
+use reqwest::Url;
+
+use super::login::Sasl;
+use super::settings::Settings;
+use super::{SecurityError, TokenError};
+
+/// TLS and identity towards HTTP servers; clones share what is behind it.
+#[derive(Debug, Clone, Default)]
+pub struct HttpSecurity {
+    tls: Option<Box<headwater_security::rustls::ClientConfig>>,
+    who: Who,
+    url: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+enum Who {
+    #[default]
+    Nobody,
+    User {
+        name: String,
+        password: Secret,
+    },
+    Token(Secret),
+    /// As whom the client comes to the brokers.
+    Login(Arc<Sasl>),
+}
+
+/// What `Authorization` holds.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    Basic { user: String, password: Secret },
+    Bearer(Secret),
+}
+
+impl HttpSecurity {
+    pub(super) fn read(settings: &Settings, sasl: Option<&Arc<Sasl>>) -> Result<Self, SecurityError> {
+        let tls = settings.has_registry_tls().then(|| settings.registry_tls()).transpose()?;
+        Ok(Self {
+            tls: tls.map(Box::new),
+            who: who(settings, sasl)?,
+            url: settings.get("schema.registry.url").map(str::to_owned),
+        })
+    }
+
+    /// `schema.registry.url`
+    pub fn registry_url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// A client of HTTP that trusts, and shows, what the settings say.
+    ///
+    /// # Errors
+    /// What the library of HTTP says against it.
+    pub fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
+        let builder = reqwest::Client::builder();
+        match &self.tls {
+            Some(tls) => builder.tls_backend_preconfigured((**tls).clone()).build(),
+            None => builder.build(),
+        }
+    }
+
+    /// What proves who the client is. The login of the brokers goes only where nobody can overhear it.
+    ///
+    /// # Errors
+    /// [`TokenError`] when there is no token to be had.
+    pub async fn proof(&self, url: &Url) -> Result<Option<Proof>, TokenError> {
+        match &self.who {
+            Who::Nobody => Ok(None),
+            Who::User { name, password } => {
+                Ok(Some(Proof::Basic { user: name.clone(), password: password.clone() }))
+            }
+            Who::Token(token) => Ok(Some(Proof::Bearer(token.clone()))),
+            Who::Login(_) if !is_private(url) => Ok(None),
+            Who::Login(sasl) => match &**sasl {
+                Sasl::Password { user, password, .. } => {
+                    Ok(Some(Proof::Basic { user: user.clone(), password: password.clone() }))
+                }
+                sasl => Ok(sasl.token().await?.map(Proof::Bearer)),
+            },
+        }
+    }
+}
+
+fn is_private(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    url.scheme() == "https"
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn who(settings: &Settings, sasl: Option<&Arc<Sasl>>) -> Result<Who, SecurityError> {
+    let illegal = |key, value: &str, legal| SecurityError::Illegal { key, value: value.to_owned(), legal };
+    if let Some(token) = settings.of_registry("bearer.auth.token") {
+        return Ok(Who::Token(Secret::new(token)));
+    }
+    if let Some(source) = settings.of_registry("bearer.auth.credentials.source")
+        && source != "STATIC_TOKEN"
+    {
+        return Err(illegal(
+            "bearer.auth.credentials.source",
+            source,
+            "STATIC_TOKEN, with bearer.auth.token",
+        ));
+    }
+    let info = settings.of_registry("basic.auth.user.info");
+    let source = settings.of_registry("basic.auth.credentials.source");
+    match (source, info) {
+        (None | Some("USER_INFO"), Some(info)) => {
+            let (name, password) = info.split_once(':').ok_or(SecurityError::UserInfo)?;
+            Ok(Who::User { name: name.to_owned(), password: Secret::new(password) })
+        }
+        (Some("USER_INFO"), None) => Err(SecurityError::UserInfo),
+        (None | Some("SASL_INHERIT"), _) => Ok(sasl.map_or(Who::Nobody, |sasl| Who::Login(Arc::clone(sasl)))),
+        (Some("NONE"), _) => Ok(Who::Nobody),
+        (Some(other), _) => {
+            Err(illegal("basic.auth.credentials.source", other, "USER_INFO, SASL_INHERIT or NONE"))
+        }
+    }
+}
