@@ -5,6 +5,7 @@
 mod broker;
 mod case;
 mod cases;
+mod cluster;
 mod edit;
 mod history;
 mod kafka;
@@ -38,6 +39,8 @@ struct Arguments {
 enum Suite {
     /// The log: crashes, power cuts, bad disks
     Log(Options),
+    /// Our clients and services on three nodes of Apache Kafka, of which one at a time is lost and comes back
+    Cluster(cluster::Options),
 }
 
 #[derive(clap::Args)]
@@ -72,12 +75,16 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let Suite::Log(options) = Arguments::parse().suite;
-    let error = volume::enter_namespace();
-    if let Some(error) = error {
-        eprintln!("faults: without a mount namespace of its own: {error}");
-    }
-    match run(&options) {
+    let outcome = match Arguments::parse().suite {
+        Suite::Log(options) => {
+            if let Some(error) = volume::enter_namespace() {
+                eprintln!("faults: without a mount namespace of its own: {error}");
+            }
+            run(&options)
+        }
+        Suite::Cluster(options) => cluster::run(&options),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
