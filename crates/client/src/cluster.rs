@@ -1,29 +1,32 @@
 //! Brokers, leaders and coordinators: who must be asked, and what to do when that has changed.
 
+mod coordinators;
+mod leaders;
+mod pause;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_wire::messages::{
-    FindCoordinatorRequestData, MetadataRequestData, MetadataRequestTopic, MetadataResponseData,
-};
+use headwater_wire::messages::{MetadataRequestData, MetadataRequestTopic, MetadataResponseData};
 use headwater_wire::{ErrorCode, KafkaString};
-use rand::Rng;
 
 use crate::ClientError;
 use crate::call::Call;
 use crate::connection::{Connection, Opening};
 use crate::security::Security;
+use leaders::{Leader, TopicState};
+pub(crate) use pause::Pause;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const BRIEF_PAUSE: Duration = Duration::from_millis(5);
 /// How long something that may heal is tried before it becomes an error.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a topic that does not exist is waited for: it may just have been created.
 const TOPIC_PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an address that did not answer is asked last.
+const SUSPICION: Duration = Duration::from_secs(30);
 
 /// Where to connect, and as whom.
 #[derive(Debug, Clone)]
@@ -85,7 +88,14 @@ pub struct Client {
 }
 
 /// Held while its connection is opened.
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+type Slot = Arc<tokio::sync::Mutex<Place>>;
+
+#[derive(Default)]
+struct Place {
+    connection: Option<Arc<Connection>>,
+    /// Why it could not be opened, and when: whoever waited for that need not wait for the same again.
+    failed: Option<(Instant, ClientError)>,
+}
 
 struct Inner {
     config: ClientConfig,
@@ -99,11 +109,8 @@ struct State {
     brokers: HashMap<i32, String>,
     topics: HashMap<String, TopicState>,
     coordinators: HashMap<(CoordinatorOf, String), String>,
-}
-
-#[derive(Debug, Clone)]
-struct TopicState {
-    leaders: Vec<i32>,
+    /// Addresses that did not answer, and when that was.
+    suspects: HashMap<String, Instant>,
 }
 
 impl Client {
@@ -157,23 +164,52 @@ impl Client {
             let mut connections = self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(connections.entry((lane, address.to_owned())).or_default())
         };
-        let mut slot = slot.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.is_alive()) {
+        let asked = Instant::now();
+        let mut place = slot.lock().await;
+        if let Some(connection) = place.connection.as_ref().filter(|connection| connection.is_alive()) {
             return Ok(Arc::clone(connection));
+        }
+        if let Some((_, error)) = place.failed.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(error.clone());
         }
         let timeout = CONNECT_TIMEOUT.min(self.request_timeout());
         let ClientConfig { client_id, security, .. } = &self.inner.config;
-        let opened = Arc::new(Connection::open(Opening { address, client_id, security, timeout }).await?);
-        *slot = Some(Arc::clone(&opened));
+        let opened = Connection::open(Opening { address, client_id, security, timeout }).await;
+        let opened = opened.inspect_err(|error| {
+            place.failed = Some((Instant::now(), error.clone()));
+            self.suspect(address);
+        })?;
+        let opened = Arc::new(opened);
+        *place = Place { connection: Some(Arc::clone(&opened)), failed: None };
+        self.state().suspects.remove(address);
         Ok(opened)
+    }
+
+    /// This address did not answer: others are asked first for a while.
+    fn suspect(&self, address: &str) {
+        self.state().suspects.insert(address.to_owned(), Instant::now());
+    }
+
+    /// Where something can be asked that every broker knows: the brokers that are known, then the bootstrap list, from
+    /// which a client finds back when all addresses have changed (KIP-899); whoever has not answered lately comes last.
+    fn addresses(&self) -> Vec<String> {
+        let state = self.state();
+        let mut addresses: Vec<String> = state.brokers.values().cloned().collect();
+        for address in self.inner.config.bootstrap.split(',').map(str::trim) {
+            if !addresses.iter().any(|known| known == address) {
+                addresses.push(address.to_owned());
+            }
+        }
+        let suspected =
+            |address: &String| state.suspects.get(address).is_some_and(|at| at.elapsed() < SUSPICION);
+        addresses.sort_by_key(suspected);
+        addresses
     }
 
     /// Any broker that answers: those that are known first, then the bootstrap list.
     pub(crate) async fn any(&self, lane: Lane) -> Result<Arc<Connection>, ClientError> {
-        let mut addresses: Vec<String> = self.state().brokers.values().cloned().collect();
-        addresses.extend(self.inner.config.bootstrap.split(',').map(|address| address.trim().to_owned()));
         let mut reason = "the list of addresses is empty".to_owned();
-        for address in addresses {
+        for address in self.addresses() {
             match self.connection(lane, &address).await {
                 Ok(connection) => return Ok(connection),
                 Err(
@@ -189,7 +225,22 @@ impl Client {
     }
 
     pub(crate) async fn call_any<C: Call>(&self, request: &C) -> Result<C::Response, ClientError> {
-        self.any(Lane::ADMIN).await?.call(request, self.request_timeout()).await
+        self.call_any_within(request, self.request_timeout()).await
+    }
+
+    async fn call_any_within<C: Call>(
+        &self,
+        request: &C,
+        timeout: Duration,
+    ) -> Result<C::Response, ClientError> {
+        let connection = self.any(Lane::ADMIN).await?;
+        let answer = connection.call(request, timeout).await;
+        answer.inspect_err(|_| self.suspect(connection.address()))
+    }
+
+    /// What a broker answers from memory: one that takes long is not there, and another one knows it, too.
+    async fn look_up<C: Call>(&self, request: &C) -> Result<C::Response, ClientError> {
+        self.call_any_within(request, LOOK_UP_TIMEOUT.min(self.request_timeout())).await
     }
 
     /// Asks for metadata: of all topics, or of some. Topics that do not exist leave the cache.
@@ -205,7 +256,7 @@ impl Client {
         });
         let request =
             MetadataRequestData::default().with_topics(wanted).with_allow_auto_topic_creation(false);
-        let answer = self.call_any(&request).await?;
+        let answer = self.look_up(&request).await?;
         let mut state = self.state();
         if !answer.brokers.is_empty() {
             let address = |host: &KafkaString, port: i32| format!("{host}:{port}");
@@ -217,13 +268,8 @@ impl Client {
                 state.topics.remove(&name);
                 continue;
             }
-            let mut leaders = vec![-1; topic.partitions.len()];
-            for partition in &topic.partitions {
-                if let Some(slot) = leaders.get_mut(partition.partition_index as usize) {
-                    *slot = partition.leader_id;
-                }
-            }
-            state.topics.insert(name, TopicState { leaders });
+            let updated = TopicState::update(state.topics.get(&name), topic);
+            state.topics.insert(name, updated);
         }
         Ok(answer)
     }
@@ -274,7 +320,8 @@ impl Client {
 
     /// Number of partitions, from the cache when it is there.
     pub(crate) async fn partitions(&self, topic: &str) -> Result<i32, ClientError> {
-        let cached = self.state().topics.get(topic).map(|topic| topic.leaders.len() as i32);
+        let known = |topic: &TopicState| (!topic.forgotten).then_some(topic.leaders.len() as i32);
+        let cached = self.state().topics.get(topic).and_then(known);
         if let Some(count) = cached.filter(|count| *count > 0) {
             return Ok(count);
         }
@@ -290,8 +337,33 @@ impl Client {
     /// The leader's address, if the cache knows one.
     pub(crate) fn cached_leader(&self, topic: &str, partition: i32) -> Option<String> {
         let state = self.state();
-        let leader = *state.topics.get(topic)?.leaders.get(usize::try_from(partition).ok()?)?;
-        state.brokers.get(&leader).cloned()
+        let leader = state.topics.get(topic)?.leaders.get(usize::try_from(partition).ok()?)?;
+        state.brokers.get(&leader.node).cloned()
+    }
+
+    /// The epoch of the leader that the cache knows; -1 where it knows none.
+    pub(crate) fn leader_epoch(&self, topic: &str, partition: i32) -> i32 {
+        let state = self.state();
+        let index = usize::try_from(partition).unwrap_or(usize::MAX);
+        state.topics.get(topic).and_then(|topic| topic.leaders.get(index)).map_or(-1, |leader| leader.epoch)
+    }
+
+    /// A broker that leads no more has said who does (KIP-951). Whether that is news.
+    pub(crate) fn leader_moved(&self, topic: &str, partition: i32, node: i32, epoch: i32) -> bool {
+        let mut state = self.state();
+        if node < 0 || !state.brokers.contains_key(&node) {
+            return false;
+        }
+        let index = usize::try_from(partition).unwrap_or(usize::MAX);
+        let known = state.topics.get_mut(topic).and_then(|topic| topic.leaders.get_mut(index));
+        let Some(known) = known.filter(|known| known.epoch < epoch) else { return false };
+        *known = Leader { node, epoch };
+        true
+    }
+
+    /// Where a node is, as a broker has said beside an answer.
+    pub(crate) fn learn_broker(&self, node: i32, host: &KafkaString, port: i32) {
+        self.state().brokers.insert(node, format!("{host}:{port}"));
     }
 
     /// The address of a partition's leader; asks when it is not known.
@@ -317,7 +389,9 @@ impl Client {
 
     /// What is known of these topics may be wrong.
     pub(crate) fn forget_topic(&self, topic: &str) {
-        self.state().topics.remove(topic);
+        if let Some(topic) = self.state().topics.get_mut(topic) {
+            topic.forget();
+        }
     }
 
     /// This broker does not answer: what it leads may have moved.
@@ -325,110 +399,8 @@ impl Client {
         let mut state = self.state();
         let gone: Vec<i32> =
             state.brokers.iter().filter(|(_, at)| *at == address).map(|(id, _)| *id).collect();
-        state.topics.retain(|_, topic| !topic.leaders.iter().any(|leader| gone.contains(leader)));
-    }
-
-    pub(crate) async fn coordinator(&self, of: CoordinatorOf, key: &str) -> Result<String, ClientError> {
-        let cache_key = (of, key.to_owned());
-        if let Some(address) = self.state().coordinators.get(&cache_key).cloned() {
-            return Ok(address);
-        }
-        let request = FindCoordinatorRequestData::default()
-            .with_key(KafkaString::from(key.to_owned()))
-            .with_key_type(if of == CoordinatorOf::Group { 0 } else { 1 });
-        let answer = self.call_any(&request).await?;
-        if answer.error_code != 0 {
-            let message = answer.error_message.as_ref().map(|m| m.as_str());
-            return Err(ClientError::kafka(
-                format!("find the coordinator of {key}"),
-                answer.error_code,
-                message,
-            ));
-        }
-        let address = format!("{}:{}", answer.host, answer.port);
-        self.state().coordinators.insert(cache_key, address.clone());
-        Ok(address)
-    }
-
-    pub(crate) fn forget_coordinator(&self, of: CoordinatorOf, key: &str) {
-        self.state().coordinators.remove(&(of, key.to_owned()));
-    }
-
-    /// Calls a coordinator and tries again, at another one if need be, until `check` is content.
-    pub(crate) async fn call_coordinator<C: Call>(
-        &self,
-        lane: Lane,
-        of: CoordinatorOf,
-        key: &str,
-        request: &C,
-        timeout: Duration,
-        check: impl Fn(&C::Response) -> Result<(), ClientError>,
-    ) -> Result<C::Response, ClientError> {
-        let mut pause = self.patience();
-        loop {
-            let attempt = async {
-                let address = self.coordinator(of, key).await?;
-                let answer = self.connection(lane, &address).await?.call(request, timeout).await?;
-                check(&answer).map(|()| answer)
-            };
-            match attempt.await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if !error.is_retriable() => return Err(error),
-                // The one before is being completed, which takes milliseconds.
-                Err(error) if error.code() == Some(ErrorCode::ConcurrentTransactions) => {
-                    pause.wait_briefly(C::NAME, error).await?;
-                }
-                Err(error) => {
-                    if error.code() != Some(ErrorCode::UnstableOffsetCommit) {
-                        self.forget_coordinator(of, key);
-                    }
-                    pause.wait(C::NAME, error).await?;
-                }
-            }
-        }
-    }
-}
-
-/// Exponential pauses with jitter, and an end.
-pub(crate) struct Pause {
-    begun: Instant,
-    patience: Duration,
-    next: Duration,
-}
-
-impl Pause {
-    pub(crate) fn new(patience: Duration) -> Self {
-        Self { begun: Instant::now(), patience, next: FIRST_PAUSE }
-    }
-
-    /// Waits, or gives up with what was wrong last.
-    pub(crate) async fn wait(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
-        self.check(what, last)?;
-        let jitter = rand::rng().random_range(0.5..1.0);
-        tokio::time::sleep(self.next.mul_f64(jitter)).await;
-        self.next = (self.next * 2).min(LONGEST_PAUSE);
-        Ok(())
-    }
-
-    /// The same without the pauses growing, for what is known to be short.
-    pub(crate) async fn wait_briefly(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
-        self.check(what, last)?;
-        tokio::time::sleep(BRIEF_PAUSE).await;
-        Ok(())
-    }
-
-    fn check(&self, what: &str, last: ClientError) -> Result<(), ClientError> {
-        if self.begun.elapsed() >= self.patience {
-            if matches!(last, ClientError::UnknownTopic(_)) {
-                return Err(last);
-            }
-            return Err(ClientError::GaveUp {
-                what: what.to_owned(),
-                after: self.begun.elapsed(),
-                last: Arc::new(last),
-            });
-        }
-        tracing::debug!(what, %last, "trying again");
-        Ok(())
+        let led = state.topics.values_mut();
+        led.filter(|topic| topic.leaders.iter().any(|leader| gone.contains(&leader.node)))
+            .for_each(TopicState::forget);
     }
 }

@@ -13,6 +13,8 @@ mod connection;
 mod consumer;
 mod error;
 mod group;
+#[doc(hidden)]
+pub mod planted;
 mod producer;
 mod security;
 mod transaction;

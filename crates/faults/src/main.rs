@@ -6,6 +6,7 @@ mod broker;
 mod case;
 mod cases;
 mod clients;
+mod cluster;
 mod edit;
 mod history;
 mod kafka;
@@ -50,6 +51,8 @@ enum Suite {
     History(Options),
     /// Mistakes planted in the broker, each of which the checker must find
     Planted(Options),
+    /// Our clients and services on three nodes of Apache Kafka, of which one at a time is lost and comes back
+    Cluster(cluster::Options),
 }
 
 #[derive(clap::Args)]
@@ -91,12 +94,16 @@ fn main() -> ExitCode {
         Suite::Groups(options) => ("groups", cases::GROUPS, options),
         Suite::History(options) => ("history", cases::HISTORY, options),
         Suite::Planted(options) => ("planted", cases::PLANTED, options),
+        Suite::Cluster(options) => return ended(cluster::run(&options)),
     };
-    let error = volume::enter_namespace();
-    if let Some(error) = error {
+    if let Some(error) = volume::enter_namespace() {
         eprintln!("faults: without a mount namespace of its own: {error}");
     }
-    match run(suite, cases, &options) {
+    ended(run(suite, cases, &options))
+}
+
+fn ended(outcome: anyhow::Result<bool>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

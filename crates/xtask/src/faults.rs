@@ -4,10 +4,21 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::kafka;
+
 pub fn run(arguments: &[String]) -> Result<()> {
+    if let Some(reason) = kafka::missing().filter(|_| arguments.iter().any(|word| word == "cluster")) {
+        bail!("{reason}");
+    }
+    // Deliberate mistakes are in no other build.
+    let planted = arguments.iter().any(|word| word.starts_with("--plant"));
+    let features: &[&str] = if planted { &["--features", "planted-bugs"] } else { &[] };
     let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .args(["run", "--quiet", "--package", "headwater-faults", "--"])
+        .args(["run", "--quiet", "--package", "headwater-faults"])
+        .args(features)
+        .arg("--")
         .args(arguments)
+        .env("HEADWATER_XTASK", std::env::current_exe()?)
         .status()
         .context("running cargo")?;
     if !status.success() {

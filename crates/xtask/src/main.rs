@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test`, `cargo xtask faults log`, `cargo xtask bench`, `cargo xtask kafka start|stop`.
+//! The project's own chores: `cargo xtask test`, `cargo xtask faults log|cluster`, `cargo xtask bench`, `cargo xtask kafka start|stop`.
 
 mod bench;
 mod faults;
@@ -26,11 +26,11 @@ enum Chore {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
-    /// Real faults against the real binary: kill -9 at system calls, power cuts, bad disks; see
-    /// docs/reliability.md
+    /// Real faults against the real binary: kill -9 at system calls, power cuts, bad disks; nodes of a cluster
+    /// that are lost; see docs/reliability.md and docs/cluster.md
     #[command(disable_help_flag = true)]
     Faults {
-        /// `log` and its options; `log --help` names them
+        /// `log` or `cluster` and its options; `log --help` names them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -65,7 +65,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     }
     let tested = cargo(&arguments, &environment);
     let tested = match filter {
-        None => tested.and_then(|()| guarded(ci)).and_then(|()| faults(ci)),
+        None => tested.and_then(|()| guarded(ci)).and_then(|()| faults(ci)).and_then(|()| cluster(ci)),
         Some(_) => tested,
     };
     kafka::stop(&kafka_dir)?;
@@ -128,6 +128,28 @@ fn faults(ci: bool) -> Result<()> {
     match command.status().context("running headwater-faults")?.success() {
         true => Ok(()),
         false => bail!("a promise of the log was broken; the lines above name the seed and the fault"),
+    }
+}
+
+/// One round of losing each node of a cluster of Apache Kafka under load (docs/cluster.md), in the build the tests made.
+fn cluster(ci: bool) -> Result<()> {
+    if let Some(reason) = kafka::missing() {
+        if ci {
+            bail!("{reason}");
+        }
+        eprintln!("skipped: cargo xtask faults cluster: {reason}");
+        return Ok(());
+    }
+    let xtask = std::env::current_exe()?;
+    let harness = xtask.parent().context("xtask has no directory")?.join("headwater-faults");
+    eprintln!("xtask: {} cluster --seed {FAULTS_SEED}", harness.display());
+    let mut command = Command::new(harness);
+    command.args(["cluster", "--seed", FAULTS_SEED, "--xtask"]).arg(xtask);
+    match command.status().context("running headwater-faults")?.success() {
+        true => Ok(()),
+        false => {
+            bail!("our clients or services lost or repeated something on a cluster; the lines above say what")
+        }
     }
 }
 

@@ -164,6 +164,8 @@ impl Flight {
             let partition = |(index, from)| {
                 FetchPartition::default()
                     .with_partition(index)
+                    // A leader of before, which does not know yet that it is none, refuses this one.
+                    .with_current_leader_epoch(self.client.leader_epoch(name, index))
                     .with_fetch_offset(from)
                     .with_partition_max_bytes(config.max_partition_bytes)
             };

@@ -382,7 +382,8 @@ impl Task {
             .with_generation_id(self.generation)
             .with_member_id(text(&self.member_id))
             .with_group_instance_id(config.instance_id.as_deref().map(text));
-        let timeout = config.session_timeout.min(self.client.request_timeout()).max(every);
+        // A coordinator that stands still must not cost the session: there is time for another one.
+        let timeout = (config.session_timeout / 3).min(self.client.request_timeout()).max(every);
         let answer = self.call(self.beat_lane, &request, timeout).await?;
         ClientError::check(answer.error_code, None, || format!("heartbeat in group {}", config.group_id))
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::delivery::Outcome;
 use super::{ProduceRecord, ProducerConfig};
 use crate::ClientError;
+use crate::planted::{self, Bug};
 
 /// Upper bound of what a record adds beyond its key, value and headers.
 const RECORD_OVERHEAD: usize = 40;
@@ -290,7 +291,11 @@ impl Queue {
     }
 
     /// Puts the batch in its place among those to be sent again, after a pause that grows.
-    pub(super) fn repeat(&mut self, batch: Batch, now: Instant) {
+    pub(super) fn repeat(&mut self, mut batch: Batch, now: Instant) {
+        if let Some(stamp) = batch.stamp.filter(|_| planted::is(Bug::ResetSequence)) {
+            let identity = Identity { id: stamp.id, epoch: stamp.epoch };
+            self.stamp_again(&mut batch, identity);
+        }
         let pause = self.pause.map_or(FIRST_PAUSE, |(until, pause)| match until > now {
             true => pause,
             false => (pause * 2).min(LONGEST_PAUSE),
@@ -335,13 +340,17 @@ impl Queue {
         let (doubtful, refused): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.again).into_iter().partition(|batch| batch.doubtful);
         self.again = refused;
-        for batch in &mut self.again {
-            let stamp = queue_stamp(identity, &mut self.next_sequence, batch.count);
-            let mut bytes = BytesMut::from(&batch.bytes[..]);
-            batch::assign_producer(&mut bytes, stamp);
-            (batch.bytes, batch.stamp) = (bytes.freeze(), Some(stamp));
-        }
+        let mut again = std::mem::take(&mut self.again);
+        again.iter_mut().for_each(|batch| self.stamp_again(batch, identity));
+        self.again = again;
         doubtful.into()
+    }
+
+    fn stamp_again(&mut self, batch: &mut Batch, identity: Identity) {
+        let stamp = queue_stamp(identity, &mut self.next_sequence, batch.count);
+        let mut bytes = BytesMut::from(&batch.bytes[..]);
+        batch::assign_producer(&mut bytes, stamp);
+        (batch.bytes, batch.stamp) = (bytes.freeze(), Some(stamp));
     }
 }
 

@@ -356,6 +356,9 @@ impl Sender {
                 return self.announce();
             }
         };
+        answer.node_endpoints.iter().for_each(|node| {
+            self.client.learn_broker(node.node_id, &node.host, node.port);
+        });
         let mut results: HashMap<TopicPartition, PartitionProduceResponse> = HashMap::new();
         for topic in answer.responses {
             for result in topic.partition_responses {
@@ -415,7 +418,11 @@ impl Sender {
                 if error.is_retriable() {
                     tracing::debug!(%at, %error, "produce again");
                     batch.doubtful |= may_be_written(code);
-                    self.client.forget_topic(&at.topic);
+                    let leader = &result.current_leader;
+                    let (node, epoch) = (leader.leader_id, leader.leader_epoch);
+                    if !self.client.leader_moved(&at.topic, at.partition, node, epoch) {
+                        self.client.forget_topic(&at.topic);
+                    }
                     state.repeat(batch, error);
                 } else {
                     state.fail(batch, error);

@@ -55,6 +55,7 @@ calls! {
     IncrementalAlterConfigs 1 IncrementalAlterConfigsRequestData => IncrementalAlterConfigsResponseData;
     InitProducerId 4 InitProducerIdRequestData => InitProducerIdResponseData;
     AddPartitionsToTxn 3 AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData;
+    DescribeQuorum 1 DescribeQuorumRequestData => DescribeQuorumResponseData;
     EndTxn 3 EndTxnRequestData => EndTxnResponseData;
 }
 

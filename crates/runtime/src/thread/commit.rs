@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use headwater_client::planted::{self, Bug};
 use headwater_client::{ClientError, Committed, Delivery, ProduceRecord};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{Output, TaskId};
@@ -58,9 +59,12 @@ impl Worker {
         }
         let begun = Instant::now();
         let (outputs, positions) = self.pre_commit()?;
-        self.send(outputs, true)?;
         let offsets: HashMap<TopicPartition, Committed> =
             positions.iter().flat_map(|(_, advanced)| advanced.iter().cloned()).collect();
+        if planted::is(Bug::CommitBeforeOutput) {
+            self.runtime.block_on(self.group.commit(&offsets)).map_err(Trouble::client("commit offsets"))?;
+        }
+        self.send(outputs, true)?;
         match self.shared.config.guarantee {
             Guarantee::ExactlyOnce => self.commit_transaction(&offsets)?,
             Guarantee::AtLeastOnce => self.commit_offsets(&offsets)?,

@@ -1,0 +1,56 @@
+//! How long to wait before something is tried again, and when to give up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use crate::ClientError;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const BRIEF_PAUSE: Duration = Duration::from_millis(5);
+
+/// Exponential pauses with jitter, and an end.
+pub(crate) struct Pause {
+    begun: Instant,
+    patience: Duration,
+    next: Duration,
+}
+
+impl Pause {
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { begun: Instant::now(), patience, next: FIRST_PAUSE }
+    }
+
+    /// Waits, or gives up with what was wrong last.
+    pub(crate) async fn wait(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
+        self.check(what, last)?;
+        let jitter = rand::rng().random_range(0.5..1.0);
+        tokio::time::sleep(self.next.mul_f64(jitter)).await;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
+    /// The same without the pauses growing, for what is known to be short.
+    pub(crate) async fn wait_briefly(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
+        self.check(what, last)?;
+        tokio::time::sleep(BRIEF_PAUSE).await;
+        Ok(())
+    }
+
+    fn check(&self, what: &str, last: ClientError) -> Result<(), ClientError> {
+        if self.begun.elapsed() >= self.patience {
+            if matches!(last, ClientError::UnknownTopic(_)) {
+                return Err(last);
+            }
+            return Err(ClientError::GaveUp {
+                what: what.to_owned(),
+                after: self.begun.elapsed(),
+                last: Arc::new(last),
+            });
+        }
+        tracing::debug!(what, %last, "trying again");
+        Ok(())
+    }
+}

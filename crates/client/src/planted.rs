@@ -1,0 +1,40 @@
+//! Deliberate mistakes that a run on a cluster that loses nodes must find (docs/cluster.md).
+//!
+//! Without the feature `planted-bugs` nothing can be planted and the checks are compiled away.
+
+/// One mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// A batch whose answer was lost is sent again under a new sequence.
+    ResetSequence,
+    /// A streams service commits its positions before its output is in the transaction.
+    CommitBeforeOutput,
+}
+
+#[cfg(feature = "planted-bugs")]
+mod planting {
+    use std::sync::RwLock;
+
+    use super::Bug;
+
+    static PLANTED: RwLock<Option<Bug>> = RwLock::new(None);
+
+    /// Makes one mistake, or none, in this process from here on.
+    pub fn plant(bug: Option<Bug>) {
+        if let Ok(mut planted) = PLANTED.write() {
+            *planted = bug;
+        }
+    }
+
+    pub fn is(bug: Bug) -> bool {
+        PLANTED.read().is_ok_and(|planted| *planted == Some(bug))
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use planting::{is, plant};
+
+#[cfg(not(feature = "planted-bugs"))]
+pub fn is(_: Bug) -> bool {
+    false
+}
