@@ -59,7 +59,7 @@ class Process:
         self.consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
-                "group.id": self.name,
+                "group.id": f"faults-{self.number}",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
@@ -134,6 +134,14 @@ class Process:
         done, whole = self.deliver(values)
         if whole and self.random.random() < 0.5:
             done += self.polled()
+        if whole and self.random.random() < 0.5:
+            where = TopicPartition(OWN, self.number, op + 1)
+            try:
+                self.producer.send_offsets_to_transaction([where], self.consumer.consumer_group_metadata(), 20)
+                place = {"group": f"faults-{self.number}", "key": f"{OWN}/{self.number}", "offset": op + 1}
+                done.append({"position": place})
+            except KafkaException:
+                whole = False
         self.note(op, "ending")
         aborts = not whole or self.random.random() < 0.2
         try:

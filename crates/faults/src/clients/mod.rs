@@ -101,7 +101,7 @@ impl Stage {
     }
 }
 
-/// The transactional id of a process; starting a producer with it ends what the process left open.
+/// The transactional id of a process, and the group whose positions it commits; starting a producer with it ends what the process left open.
 pub fn transactional_id(number: u32) -> String {
     format!("faults-{number}")
 }
