@@ -16,7 +16,6 @@ SHARED, SHARED_PARTITIONS, OWN = "shared", 3, "own"
 writing = threading.Lock()
 stop = threading.Event()
 
-
 class Process:
     def __init__(self, number, transactional, total, bootstrap, seed):
         self.number, self.transactional, self.bootstrap = number, transactional, bootstrap
@@ -134,14 +133,6 @@ class Process:
         done, whole = self.deliver(values)
         if whole and self.random.random() < 0.5:
             done += self.polled()
-        if whole and self.random.random() < 0.5:
-            where = TopicPartition(OWN, self.number, op + 1)
-            try:
-                self.producer.send_offsets_to_transaction([where], self.consumer.consumer_group_metadata(), 20)
-                place = {"group": f"faults-{self.number}", "key": f"{OWN}/{self.number}", "offset": op + 1}
-                done.append({"position": place})
-            except KafkaException:
-                whole = False
         self.note(op, "ending")
         aborts = not whole or self.random.random() < 0.2
         try:
@@ -173,7 +164,6 @@ class Process:
                 time.sleep(0.1)
         self.close()
 
-
 def steps(values, offsets=None):
     sends = []
     for topic, partition, value in values:
@@ -183,7 +173,6 @@ def steps(values, offsets=None):
             send["offset"] = offset
         sends.append({"send": send})
     return sends
-
 
 def main():
     bootstrap, first, count, transactional, total, seed = sys.argv[1], *map(int, sys.argv[2:7])
@@ -199,6 +188,5 @@ def main():
     for thread in threads:
         thread.join(60)
     print("left" if any(thread.is_alive() for thread in threads) else "done", file=sys.stderr)
-
 
 main()

@@ -5,6 +5,7 @@
 
 mod foreign;
 mod last;
+mod members;
 mod nemesis;
 mod ours;
 mod recorder;
@@ -19,8 +20,9 @@ use headwater_client::{Client, ClientConfig, NewTopic};
 
 pub use foreign::{Foreign, Language};
 pub use last::read_everything;
+pub use members::{Board, Going, Member};
 pub use nemesis::{Nemesis, Trouble};
-pub use recorder::Recorder;
+pub use recorder::{Recorder, now};
 
 /// Everybody writes it.
 pub const SHARED: &str = "shared";

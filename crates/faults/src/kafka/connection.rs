@@ -55,6 +55,7 @@ calls! {
     IncrementalAlterConfigs 1 IncrementalAlterConfigsRequestData => IncrementalAlterConfigsResponseData;
     InitProducerId 4 InitProducerIdRequestData => InitProducerIdResponseData;
     AddPartitionsToTxn 3 AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData;
+    ConsumerGroupHeartbeat 1 ConsumerGroupHeartbeatRequestData => ConsumerGroupHeartbeatResponseData;
     EndTxn 3 EndTxnRequestData => EndTxnResponseData;
 }
 
