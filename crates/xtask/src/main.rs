@@ -26,11 +26,11 @@ enum Chore {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
-    /// Real faults against the real binary: kill -9 at system calls, power cuts, bad disks; see
+    /// Real faults against the real binary: kill -9 at system calls, power cuts, bad disks, late messages; see
     /// docs/reliability.md
     #[command(disable_help_flag = true)]
     Faults {
-        /// `log` and its options; `log --help` names them
+        /// `log`, `wire`, `transactions`, `groups`, `history` or `planted`, and options; `log --help` names them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -97,7 +97,7 @@ fn rejoining(run: &Run) -> Result<Option<Vec<Violation>>> {
             let numbers: Vec<u32> = crowd.numbers().into_iter().collect();
             let picked = numbers.get(random.random_range(0..most as usize)).copied();
             match picked {
-                Some(number) if random.random_bool(0.5) => crowd.end(number, Going::Leave).await?,
+                Some(number) if random.random_bool(0.9) => crowd.end(number, Going::Leave).await?,
                 Some(number) => crowd.end(number, Going::Vanish).await?,
                 None => crowd.join(),
             }
