@@ -143,6 +143,20 @@ public class History {
             return steps;
         }
 
+        /** The number of the operation becomes the position in the process's own partition. */
+        boolean commitPosition(long op, List<String> steps) {
+            String group = "faults-" + number;
+            try {
+                var offsets = Map.of(new TopicPartition(OWN, number), new OffsetAndMetadata(op + 1));
+                producer.sendOffsetsToTransaction(offsets, new ConsumerGroupMetadata(group));
+            } catch (KafkaException error) {
+                return false;
+            }
+            steps.add("{\"position\":{\"group\":\"" + group + "\",\"key\":\"" + OWN + "/" + number
+                + "\",\"offset\":" + (op + 1) + "}}");
+            return true;
+        }
+
         boolean transaction() throws InterruptedException {
             producer.beginTransaction();
             List<Sent> values = values();
@@ -150,6 +164,7 @@ public class History {
             List<String> steps = new ArrayList<>();
             boolean whole = deliver(values, steps);
             if (whole && random.nextBoolean()) steps.addAll(polled());
+            if (whole && random.nextBoolean()) whole = commitPosition(op, steps);
             note(op, "ending", List.of());
             boolean aborts = !whole || random.nextInt(5) == 0;
             try {

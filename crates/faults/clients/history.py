@@ -16,7 +16,6 @@ SHARED, SHARED_PARTITIONS, OWN = "shared", 3, "own"
 writing = threading.Lock()
 stop = threading.Event()
 
-
 class Process:
     def __init__(self, number, transactional, total, bootstrap, seed):
         self.number, self.transactional, self.bootstrap = number, transactional, bootstrap
@@ -59,7 +58,7 @@ class Process:
         self.consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap,
-                "group.id": self.name,
+                "group.id": f"faults-{self.number}",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
@@ -165,7 +164,6 @@ class Process:
                 time.sleep(0.1)
         self.close()
 
-
 def steps(values, offsets=None):
     sends = []
     for topic, partition, value in values:
@@ -175,7 +173,6 @@ def steps(values, offsets=None):
             send["offset"] = offset
         sends.append({"send": send})
     return sends
-
 
 def main():
     bootstrap, first, count, transactional, total, seed = sys.argv[1], *map(int, sys.argv[2:7])
@@ -191,6 +188,5 @@ def main():
     for thread in threads:
         thread.join(60)
     print("left" if any(thread.is_alive() for thread in threads) else "done", file=sys.stderr)
-
 
 main()

@@ -176,6 +176,20 @@ impl Broker {
         read(&self.stderr)
     }
 
+    /// Open descriptors and threads.
+    pub fn open(&self) -> (usize, usize) {
+        let count =
+            |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.pid())).map_or(0, Iterator::count);
+        (count("fd"), count("task"))
+    }
+
+    /// Processor time that it has used, in hundredths of a second.
+    pub fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+    }
+
     pub fn resident_kib(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The twelve anomalies, in the words of Jepsen's reports on Redpanda and Bufstream.
+/// The twelve anomalies, in the words of Jepsen's reports on Redpanda and Bufstream, and one of positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A committed reader was given a value whose writing was aborted or refused.
@@ -29,10 +29,12 @@ pub enum Kind {
     CircularInformationFlow,
     /// A committed reader was given a value before its transaction asked for its commit (G1b, precommitted read).
     IntermediateRead,
+    /// A group's position is not that of the last transaction that committed one.
+    WrongPosition,
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AbortedRead,
         Self::TwoValuesAtOneOffset,
         Self::LostWrite,
@@ -45,6 +47,7 @@ impl Kind {
         Self::WriteCycle,
         Self::CircularInformationFlow,
         Self::IntermediateRead,
+        Self::WrongPosition,
     ];
 }
 

@@ -58,6 +58,10 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         last: bool,
     },
+    /// A transaction commits a group's position; only one process does so for a group.
+    Position { group: String, key: Key, offset: Offset },
+    /// A group's position, when all work is over.
+    Found { group: String, key: Key, offset: Option<Offset> },
     /// The process has chosen its positions anew: what it polls next need not follow what it polled before.
     Assign {},
 }

@@ -80,7 +80,7 @@ impl<'a> Known<'a> {
                     self.polled.insert((key, *value));
                 }
             }
-            Step::Assign {} => {}
+            Step::Position { .. } | Step::Found { .. } | Step::Assign {} => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! A checker of histories: what clients asked of a broker and were told, judged without looking at the broker.
 //!
-//! The twelve anomalies are those of Jepsen's work on Kafka-like queues (see [`Kind`]). A history is a list of
+//! The first twelve of its anomalies are those of Jepsen's work on Kafka-like queues (see [`Kind`]). A history is a list of
 //! [`Event`]s, one JSON line each, which any client in any language can write; `docs/reliability.md` has the format.
 //! Values are unique within a run, so a value names the one send that wrote it.
 
@@ -12,6 +12,7 @@ mod event;
 mod known;
 mod operation;
 mod polls;
+mod positions;
 mod sends;
 mod writes;
 
@@ -52,5 +53,6 @@ pub fn check(events: &[Event]) -> Result<Verdict, Malformed> {
     verdict.anomalies.extend(polls::check(&operations, &known));
     verdict.anomalies.extend(sends::check(&operations, &known, &mut verdict.counted.interleaved));
     verdict.anomalies.extend(cycles::check(&operations, &known, &mut verdict.counted.interleaved));
+    verdict.anomalies.extend(positions::check(&operations));
     Ok(verdict)
 }

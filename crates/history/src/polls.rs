@@ -21,7 +21,7 @@ pub fn check(operations: &[Operation], known: &Known) -> Vec<Anomaly> {
                         positions.insert((&operation.process, key), *last);
                     }
                 }
-                Step::Send { .. } => {}
+                Step::Send { .. } | Step::Position { .. } | Step::Found { .. } => {}
             }
         }
     }

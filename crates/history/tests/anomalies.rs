@@ -293,6 +293,40 @@ fn an_intermediate_read() {
     history.finds(&[Kind::IntermediateRead]);
 }
 
+fn position(offset: i64) -> Step {
+    Step::Position { group: "g".to_owned(), key: "t/0".to_owned(), offset }
+}
+
+fn found(offset: Option<i64>) -> Step {
+    Step::Found { group: "g".to_owned(), key: "t/0".to_owned(), offset }
+}
+
+#[test]
+fn a_position_may_be_that_of_an_unknown_end() {
+    let history = || {
+        History::default()
+            .transaction("a", EventKind::Ok, vec![position(1)])
+            .transaction("a", EventKind::Fail, vec![position(2)])
+            .transaction("a", EventKind::Info, vec![position(3)])
+    };
+    history().ok("final", vec![found(Some(1))]).finds(&[]);
+    history().ok("final", vec![found(Some(3))]).finds(&[]);
+    History::default().ok("final", vec![found(None)]).finds(&[]);
+}
+
+#[test]
+fn a_position_of_an_aborted_transaction_an_older_one_and_none() {
+    let history = || {
+        History::default()
+            .transaction("a", EventKind::Ok, vec![position(1)])
+            .transaction("a", EventKind::Ok, vec![position(2)])
+            .transaction("a", EventKind::Fail, vec![position(3)])
+    };
+    history().ok("final", vec![found(Some(3))]).finds(&[Kind::WrongPosition]);
+    history().ok("final", vec![found(Some(1))]).finds(&[Kind::WrongPosition]);
+    history().ok("final", vec![found(None)]).finds(&[Kind::WrongPosition]);
+}
+
 #[test]
 fn every_kind_has_its_history() {
     let text = include_str!("anomalies.rs");

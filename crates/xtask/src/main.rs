@@ -26,11 +26,12 @@ enum Chore {
         /// Only tests whose name contains this
         filter: Option<String>,
     },
-    /// Real faults against the real binary: kill -9 at system calls, power cuts, bad disks; nodes of a cluster
-    /// that are lost; see docs/reliability.md and docs/cluster.md
+    /// Real faults against the real binary: kill -9 at system calls, power cuts, bad disks, late messages; nodes of a
+    /// cluster that are lost; see docs/reliability.md and docs/cluster.md
     #[command(disable_help_flag = true)]
     Faults {
-        /// `log` or `cluster` and its options; `log --help` names them
+        /// `log`, `wire`, `transactions`, `groups`, `history`, `planted` or `cluster`, and options; `log --help` names
+        /// them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

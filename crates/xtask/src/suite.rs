@@ -9,6 +9,8 @@ use crate::kafka;
 
 /// A red run must be our change; other seeds are for `cargo xtask faults log`.
 const FAULTS_SEED: &str = "99";
+/// The planted mistakes are in the broker that `build --all-targets` makes, and in no other.
+const FAULTS: [&str; 6] = ["log", "wire", "transactions", "groups", "history", "planted"];
 /// Client libraries that are not ours; versions pinned so that a red run is our change.
 const FOREIGN_CLIENTS: [&str; 2] = ["kafka-python==3.0.12", "confluent-kafka[avro,schemaregistry]==2.16.1"];
 
@@ -65,7 +67,10 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     }
     let tested = cargo(&arguments, &environment);
     let tested = match filter {
-        None => tested.and_then(|()| guarded(ci)).and_then(|()| faults(ci)).and_then(|()| cluster(ci)),
+        None => tested
+            .and_then(|()| guarded(ci))
+            .and_then(|()| faults(ci, &environment))
+            .and_then(|()| cluster(ci)),
         Some(_) => tested,
     };
     kafka::stop(&kafka_dir)?;
@@ -110,25 +115,28 @@ fn guarded(ci: bool) -> Result<()> {
 }
 
 /// One seed of the faults that are put to a real node (docs/reliability.md), in the build the tests made.
-fn faults(ci: bool) -> Result<()> {
+fn faults(ci: bool, environment: &[(&str, String)]) -> Result<()> {
     let missing = ["strace", "mkfs.xfs"].into_iter().find(|program| which(program).is_none());
     if let Some(program) = missing {
         let line = format!("{program} is not installed (Debian: apt-get install strace xfsprogs)");
         if ci {
             bail!("{line}");
         }
-        eprintln!("skipped: cargo xtask faults log: {line}");
+        eprintln!("skipped: cargo xtask faults: {line}");
         return Ok(());
     }
     let built = std::env::current_exe()?.parent().map(Path::to_owned).context("xtask has no directory")?;
     let (harness, headwater) = (built.join("headwater-faults"), built.join("headwater"));
-    eprintln!("xtask: {} log --seed {FAULTS_SEED}", harness.display());
-    let mut command = Command::new(harness);
-    command.args(["log", "--seed", FAULTS_SEED, "--headwater"]).arg(headwater);
-    match command.status().context("running headwater-faults")?.success() {
-        true => Ok(()),
-        false => bail!("a promise of the log was broken; the lines above name the seed and the fault"),
+    for suite in FAULTS {
+        eprintln!("xtask: {} {suite} --seed {FAULTS_SEED}", harness.display());
+        let mut command = Command::new(&harness);
+        command.args([suite, "--seed", FAULTS_SEED, "--headwater"]).arg(&headwater);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        if !command.status().context("running headwater-faults")?.success() {
+            bail!("faults {suite}: a promise was broken; the lines above name the seed and the fault");
+        }
     }
+    Ok(())
 }
 
 /// One round of losing each node of a cluster of Apache Kafka under load (docs/cluster.md), in the build the tests made.

@@ -26,6 +26,16 @@ pub const SERVING: Case = Case {
     run: serving,
 };
 
+pub const COMMIT: Case = Case {
+    name: "txn-2-kill-commit",
+    promise: "P4",
+    about: "kill -9 before each system call of transactions over several partitions: all of one or nothing",
+    needs: &[Need::Strace],
+    quick: Extent { runs: usize::MAX, seconds: 15 },
+    long: Extent { runs: usize::MAX, seconds: u64::MAX },
+    run: commit,
+};
+
 pub const STARTING: Case = Case {
     name: "log-1-kill-starting",
     promise: "P1 P11",
@@ -45,6 +55,20 @@ const END_PATIENCE: Duration = Duration::from_secs(10);
 fn plan() -> Plan {
     let shape = Shape { most_padding: 3000, ..Shape::default() };
     Plan { producers: 3, tail: false, shape, ..Plan::default() }
+}
+
+/// Nothing but transactions.
+fn commit_plan() -> Plan {
+    let shape = Shape { most_padding: 100, ..Shape::default() };
+    Plan {
+        producers: 4,
+        tail: false,
+        churn: false,
+        cleaned: false,
+        only_transactions: true,
+        shape,
+        ..Plan::default()
+    }
 }
 
 fn launch(run: &Run, data: &Path) -> Launch {
@@ -110,10 +134,10 @@ fn written(counts: &std::collections::BTreeMap<String, usize>) -> String {
     counts.iter().map(|(call, count)| format!("{call}={count}")).collect::<Vec<_>>().join(" ")
 }
 
-fn count_serving(run: &Run) -> Result<String> {
+fn count_serving(run: &Run, plan: Plan) -> Result<String> {
     let data = run.directory.join("counted");
     let broker = launch(run, &data).serve()?;
-    let mut world = World::new(run.seed, plan());
+    let mut world = World::new(run.seed, plan);
     world.prepare(&broker.address)?;
     let notes = run.directory.join("counted.txt");
     let trace = format!("trace={CHANGING}");
@@ -128,11 +152,19 @@ fn count_serving(run: &Run) -> Result<String> {
 }
 
 fn serving(run: &Run) -> Result<Option<Vec<Violation>>> {
-    let counts = counted(run, "kill-serving", || count_serving(run))?;
+    swept(run, "kill-serving", &plan())
+}
+
+fn commit(run: &Run) -> Result<Option<Vec<Violation>>> {
+    swept(run, "kill-commit", &commit_plan())
+}
+
+fn swept(run: &Run, what: &str, plan: &Plan) -> Result<Option<Vec<Violation>>> {
+    let counts = counted(run, what, || count_serving(run, plan.clone()))?;
     let Some(point) = choose(run, &counts)? else { return Ok(None) };
     let launched = launch(run, &run.data());
     let mut broker = launched.serve()?;
-    let mut world = World::new(run.seed, plan());
+    let mut world = World::new(run.seed, plan.clone());
     world.prepare(&broker.address)?;
     let (trace, inject) = (format!("trace={}", point.call), point.injection());
     let notes = run.directory.join("injected.txt");

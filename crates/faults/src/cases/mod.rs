@@ -1,9 +1,11 @@
 //! The faults, one concept a file.
 
+mod abuse;
 mod directory;
 mod disk;
 mod flip;
 mod fsync;
+mod heartbeats;
 mod histories;
 mod kill;
 mod lying;
@@ -12,7 +14,9 @@ mod power;
 mod read;
 mod reordered;
 mod slow;
+mod storms;
 mod tail;
+mod zombie;
 
 use crate::case::Case;
 
@@ -41,13 +45,13 @@ pub const LOG: &[Case] = &[
 ];
 
 /// `cargo xtask faults wire`
-pub const WIRE: &[Case] = &[reordered::LOST_ANSWERS, slow::PAUSED];
+pub const WIRE: &[Case] = &[reordered::LOST_ANSWERS, slow::PAUSED, abuse::SLOWLORIS, abuse::STORM];
 
 /// `cargo xtask faults transactions`
-pub const TRANSACTIONS: &[Case] = &[reordered::LATE_V2, reordered::LATE_V1];
+pub const TRANSACTIONS: &[Case] = &[reordered::LATE_V2, reordered::LATE_V1, kill::COMMIT, zombie::STOPPED];
 
 /// `cargo xtask faults groups`
-pub const GROUPS: &[Case] = &[];
+pub const GROUPS: &[Case] = &[storms::REJOINING, storms::ROLLING, heartbeats::ROLLING];
 
 /// `cargo xtask faults history`
 pub const HISTORY: &[Case] = &[histories::OURS, histories::LIBRDKAFKA, histories::JAVA, histories::MIXED];

@@ -120,8 +120,14 @@ impl Foreign {
         fs::metadata(&self.history).is_ok_and(|file| file.len() > 0)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// To all its processes at once.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status()?;
+        if !status.success() {
+            bail!("kill -s {name} {pid}: {status}");
+        }
+        Ok(())
     }
 
     /// Tells it to end, and takes what it has noted.

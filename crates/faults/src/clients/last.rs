@@ -8,7 +8,7 @@ use headwater_client::{Client, Isolation, OffsetSpec, Producer, ProducerConfig};
 use headwater_history::{EventKind, Step};
 use headwater_model::TopicPartition;
 
-use super::{Recorder, connect, keys, ours, transactional_id};
+use super::{OWN, Recorder, connect, keys, ours, transactional_id};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const READER: &str = "last";
@@ -25,7 +25,13 @@ pub async fn read_everything(address: &str, count: u32, recorder: &Recorder) -> 
     let keys = keys(count);
     let ends = ends(&client, &keys).await?;
     recorder.note(READER, 0, EventKind::Invoke, Vec::new());
-    let steps = read(&client, &keys, &ends).await?;
+    let mut steps = read(&client, &keys, &ends).await?;
+    for number in 0..count {
+        let (group, at) = (transactional_id(number), TopicPartition::new(OWN, number as i32));
+        let committed = client.committed(&group, Some(std::slice::from_ref(&at))).await?;
+        let offset = committed.get(&at).map(|committed| committed.offset);
+        steps.push(Step::Found { group, key: ours::key(OWN, number as i32), offset });
+    }
     recorder.note(READER, 0, EventKind::Ok, steps);
     Ok(())
 }

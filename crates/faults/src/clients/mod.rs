@@ -5,6 +5,7 @@
 
 mod foreign;
 mod last;
+mod members;
 mod nemesis;
 mod ours;
 mod recorder;
@@ -19,8 +20,9 @@ use headwater_client::{Client, ClientConfig, NewTopic};
 
 pub use foreign::{Foreign, Language};
 pub use last::read_everything;
+pub use members::{Board, Going, Member};
 pub use nemesis::{Nemesis, Trouble};
-pub use recorder::Recorder;
+pub use recorder::{Recorder, now};
 
 /// Everybody writes it.
 pub const SHARED: &str = "shared";
@@ -101,7 +103,7 @@ impl Stage {
     }
 }
 
-/// The transactional id of a process; starting a producer with it ends what the process left open.
+/// The transactional id of a process, and the group whose positions it commits; starting a producer with it ends what the process left open.
 pub fn transactional_id(number: u32) -> String {
     format!("faults-{number}")
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_client::{
-    AutoOffsetReset, Client, ClientError, Consumer, ConsumerConfig, Delivery, Isolation, ProduceRecord,
-    Producer, ProducerConfig,
+    AutoOffsetReset, Client, ClientError, Committed, Consumer, ConsumerConfig, Delivery, GroupMetadata,
+    Isolation, ProduceRecord, Producer, ProducerConfig,
 };
 use headwater_history::{EventKind, Step, Value};
 use headwater_model::TopicPartition;
@@ -178,6 +178,16 @@ impl Worker {
         failed.map_or(Ok(()), Err)
     }
 
+    /// The number of the operation becomes the position in the process's own partition.
+    async fn commit_position(&self, tools: &Tools, op: u64) -> Result<Step, ClientError> {
+        let group = transactional_id(self.part.number);
+        let (partition, offset) = (self.part.number as i32, op as i64 + 1);
+        let committed = Committed { offset, metadata: String::new() };
+        let offsets = [(TopicPartition::new(OWN, partition), committed)].into();
+        tools.producer.send_offsets(&GroupMetadata::simple(&*group), &offsets).await?;
+        Ok(Step::Position { group, key: key(OWN, partition), offset })
+    }
+
     async fn transaction(&mut self, tools: &mut Tools) -> Result<(), ClientError> {
         tools.producer.begin_transaction().await?;
         let values = self.values();
@@ -186,6 +196,12 @@ impl Worker {
         if failed.is_none() && self.random.random_bool(0.5) {
             match self.polled(tools).await {
                 Ok(more) => steps.extend(more),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if failed.is_none() && self.random.random_bool(0.5) {
+            match self.commit_position(tools, op).await {
+                Ok(step) => steps.push(step),
                 Err(error) => failed = Some(error),
             }
         }

@@ -20,7 +20,7 @@ struct Inner {
 }
 
 /// Nanoseconds since 1970, which other programs on this machine tell as well.
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -56,6 +56,7 @@ calls! {
     InitProducerId 4 InitProducerIdRequestData => InitProducerIdResponseData;
     AddPartitionsToTxn 3 AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData;
     DescribeQuorum 1 DescribeQuorumRequestData => DescribeQuorumResponseData;
+    ConsumerGroupHeartbeat 1 ConsumerGroupHeartbeatRequestData => ConsumerGroupHeartbeatResponseData;
     EndTxn 3 EndTxnRequestData => EndTxnResponseData;
 }
 

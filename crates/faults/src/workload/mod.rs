@@ -45,6 +45,8 @@ pub struct Plan {
     pub tail: bool,
     /// Producers of transactions take part.
     pub transactions: bool,
+    /// And no others.
+    pub only_transactions: bool,
     /// Producers go on after a refusal.
     pub persistent: bool,
     /// A topic with `cleanup.policy=compact` and one with `retention.bytes` are among them.
@@ -63,6 +65,7 @@ impl Default for Plan {
             churn: true,
             tail: true,
             transactions: true,
+            only_transactions: false,
             persistent: false,
             cleaned: true,
             answer_within: PATIENCE,
@@ -144,6 +147,7 @@ impl World {
 
     fn add_session(&mut self, number: usize) {
         let kind = match number % 3 {
+            _ if self.plan.only_transactions => ProducerKind::Transactional,
             0 => ProducerKind::Idempotent,
             1 => ProducerKind::Plain,
             _ if self.plan.transactions => ProducerKind::Transactional,

@@ -23,7 +23,7 @@ impl World {
                     Err(failure) => self.shared.complain(format!("{}: {failure}", session.describe())),
                 }
             }
-            for _ in 0..self.rng.random_range(3..=4) {
+            for _ in 0..if self.plan.churn { self.rng.random_range(3..=4) } else { 0 } {
                 match self.churn.step(&mut connection) {
                     Ok(()) => {}
                     Err(Failure::Lost(_)) => return Ok(Played::Cut),
