@@ -33,6 +33,7 @@ mod outgoing;
 mod planted;
 mod quota;
 mod rules;
+mod schemas;
 mod security;
 mod sendfile;
 mod sending;

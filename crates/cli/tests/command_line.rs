@@ -143,4 +143,5 @@ fn a_kind_is_in_the_catalog_on_apache_kafka() {
     let described = run(&["topic", "describe", &name]);
     assert_eq!(described["kind"], "entity");
     assert_eq!(described["configs"]["cleanup.policy"], "compact");
+    assert_eq!(described["usage"], Value::Null, "Apache Kafka does not record it");
 }

@@ -402,6 +402,12 @@ fn access_families() -> Vec<Family> {
             "Lines that the audit stream lost because they came faster than it writes",
             Counter(|s| of(&s.shared.audit.lost)),
         ),
+        family(
+            "headwater_usage_dropped",
+            None,
+            "Clients seen to produce or consume that found no room in the record of who does",
+            Counter(|s| s.shared.sightings.dropped() as f64),
+        ),
     ]
 }
 
