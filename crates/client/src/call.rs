@@ -55,6 +55,7 @@ calls! {
     ListGroups ListGroupsRequestData => ListGroupsResponseData, 0..=4;
     DescribeGroups DescribeGroupsRequestData => DescribeGroupsResponseData, 0..=5;
     ConsumerGroupDescribe ConsumerGroupDescribeRequestData => ConsumerGroupDescribeResponseData, 0..=1;
+    StreamsGroupDescribe StreamsGroupDescribeRequestData => StreamsGroupDescribeResponseData, 0..=0;
     DeleteGroups DeleteGroupsRequestData => DeleteGroupsResponseData, 0..=2;
     ShareGroupDescribe ShareGroupDescribeRequestData => ShareGroupDescribeResponseData, 1..=1;
     DescribeShareGroupOffsets DescribeShareGroupOffsetsRequestData => DescribeShareGroupOffsetsResponseData, 0..=1;

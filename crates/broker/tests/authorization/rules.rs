@@ -193,3 +193,57 @@ async fn without_an_authorizer_rules_are_refused_and_everything_is_allowed() {
     assert_eq!(raw.produce("t", 0, batch(&["x"])).await.error_code, 0);
     broker.shutdown().await;
 }
+
+/// One that counts what it reads from a topic.
+fn counting(source: &'static str) -> StreamsGroupHeartbeatRequestData {
+    use headwater_wire::messages::streams_group_heartbeat_request::{Subtopology, TopicInfo, Topology};
+    let subtopology = Subtopology::default()
+        .with_subtopology_id(named("0"))
+        .with_source_topics(vec![named(source)])
+        .with_state_changelog_topics(vec![TopicInfo::default().with_name(named("changelog"))]);
+    StreamsGroupHeartbeatRequestData::default()
+        .with_group_id(named("counter"))
+        .with_member_id(named("me"))
+        .with_rebalance_timeout_ms(1_000)
+        .with_topology(Some(Box::new(Topology::default().with_subtopologies(vec![subtopology]))))
+        .with_active_tasks(Some(Vec::new()))
+        .with_standby_tasks(Some(Vec::new()))
+        .with_warmup_tasks(Some(Vec::new()))
+        .with_process_id(Some(named("process")))
+}
+
+#[tokio::test]
+async fn a_streams_application_gets_its_internal_topics_only_from_who_may_create_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [
+        allow(Operation::Read, ResourceType::Group, "counter"),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+        allow(Operation::Describe, ResourceType::Topic, "changelog"),
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(raw.call(&counting("secrets"), 0).await.error_code, TOPIC);
+    let joined = raw.call(&counting("orders"), 0).await;
+    assert_eq!(joined.error_code, 0, "{joined:?}");
+    let told = format!("{:?}", joined.status);
+    assert!(told.contains("Unauthorized to CREATE on topics changelog."), "{told}");
+    drop(raw);
+    broker.shutdown().await;
+    let broker = open(directory.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    create(&mut raw, &[allow(Operation::Create, ResourceType::Topic, "changelog")]).await;
+    broker.shutdown().await;
+    let broker = closed(directory.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let joined = raw.call(&counting("orders"), 0).await;
+    assert!(!format!("{:?}", joined.status).contains("Unauthorized"), "{joined:?}");
+    let beat = StreamsGroupHeartbeatRequestData::default()
+        .with_group_id(named("counter"))
+        .with_member_id(named("me"))
+        .with_member_epoch(joined.member_epoch)
+        .with_rebalance_timeout_ms(-1);
+    let lives = raw.call(&beat, 0).await;
+    assert_eq!(lives.error_code, 0, "{lives:?}");
+    assert!(!format!("{:?}", lives.status).contains("missing"), "the topic is there: {lives:?}");
+    broker.shutdown().await;
+}
