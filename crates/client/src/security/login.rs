@@ -17,7 +17,7 @@ pub enum Sasl {
     },
     /// Read each time, since tokens are renewed.
     TokenFile(PathBuf),
-    TokenEndpoint(Endpoint),
+    TokenEndpoint(Box<Endpoint>),
 }
 
 impl Sasl {
@@ -54,7 +54,7 @@ impl Sasl {
             let url = settings.get("sasl.oauthbearer.token.endpoint.url").ok_or(SecurityError::NoToken)?;
             return match url.strip_prefix("file://") {
                 Some(path) => Ok(Self::TokenFile(PathBuf::from(path))),
-                None => Ok(Self::TokenEndpoint(Endpoint::read(url, settings, &option)?)),
+                None => Ok(Self::TokenEndpoint(Box::new(Endpoint::read(url, settings, &option)?))),
             };
         }
         let user = settings.get("sasl.username").or_else(|| option("username"));

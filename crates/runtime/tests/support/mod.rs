@@ -73,7 +73,8 @@ impl Cluster {
     pub async fn topic(&self, name: &str, partitions: i32) {
         // Tests choose their records' times, and Kafka deletes what is a week old.
         let topic = NewTopic::new(name, partitions).config("retention.ms", "-1");
-        self.client.create_topic(topic).await.unwrap();
+        // A broker may answer before it knows of the topic itself.
+        self.client.ensure_topic(topic).await.unwrap();
     }
 
     /// Writes text records at given times and waits until they are acknowledged.
