@@ -72,6 +72,7 @@ fn build(root: &std::path::Path, target: &str) -> Result<PathBuf> {
     let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
         .args(["build", "--release", "--message-format", "json", "--bin", target, "--manifest-path"])
         .arg(root.join("fuzz/Cargo.toml"))
+        .args((target == "sasl").then_some("--features=sasl"))
         // Flags for the programs, and not for what builds them.
         .args(["--target", &host()?])
         .env("RUSTFLAGS", COVERAGE.join(" "))
