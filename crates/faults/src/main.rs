@@ -3,6 +3,7 @@
 //! acknowledgement. `docs/reliability.md` describes each fault and how to replay a seed.
 
 mod broker;
+mod capture;
 mod case;
 mod cases;
 mod clients;
@@ -49,6 +50,14 @@ enum Suite {
     Groups(Options),
     /// Histories of our clients and others', through the checker for the twelve anomalies
     History(Options),
+    /// Starts a broker behind a proxy that keeps the requests of whatever clients come: seeds for the fuzzer
+    Capture {
+        /// The binary to start [default: the release build of this workspace]
+        #[arg(long)]
+        headwater: Option<PathBuf>,
+        /// Where the requests go, a file each
+        directory: PathBuf,
+    },
     /// Mistakes planted in the broker, each of which the checker must find
     Planted(Options),
     /// Our clients and services on three nodes of Apache Kafka, of which one at a time is lost and comes back
@@ -93,6 +102,7 @@ fn main() -> ExitCode {
         Suite::Transactions(options) => ("transactions", cases::TRANSACTIONS, options),
         Suite::Groups(options) => ("groups", cases::GROUPS, options),
         Suite::History(options) => ("history", cases::HISTORY, options),
+        Suite::Capture { headwater, directory } => return captured(headwater, directory),
         Suite::Planted(options) => ("planted", cases::PLANTED, options),
         Suite::Cluster(options) => return ended(cluster::run(&options)),
     };
@@ -106,6 +116,17 @@ fn ended(outcome: anyhow::Result<bool>) -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("faults: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn captured(headwater: Option<PathBuf>, directory: PathBuf) -> ExitCode {
+    match headwater.map_or_else(|| build(false), Ok).and_then(|headwater| capture::run(headwater, directory))
+    {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("faults: {error:#}");
             ExitCode::FAILURE

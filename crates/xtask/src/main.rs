@@ -2,6 +2,7 @@
 
 mod bench;
 mod faults;
+mod fuzz;
 mod kafka;
 mod suite;
 mod suites;
@@ -35,6 +36,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Bytes that a coverage-guided fuzzer makes up, for one of `request`, `batch`, `sasl`, `groups`; see docs/reliability.md
+    Fuzz(fuzz::Options),
     /// Headwater beside Apache Kafka in the same run; see docs/benchmarks.md
     Bench(bench::Options),
     /// Other people's test suites against the embedded broker; see docs/suites.md
@@ -132,6 +135,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Test { filter } => suite::run(filter.as_deref()),
         Chore::Faults { arguments } => faults::run(&arguments),
+        Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Bench(options) => bench::run(options),
         Chore::Suites(options) => suites::run(options),
         Chore::Kafka { action } => kafka(action),

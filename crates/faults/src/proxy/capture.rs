@@ -18,7 +18,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    pub fn into(directory: PathBuf) -> Result<Self> {
+    pub fn new(directory: PathBuf) -> Result<Self> {
         fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
         Ok(Self { directory, kept: Mutex::default() })
     }
