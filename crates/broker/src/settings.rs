@@ -171,6 +171,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.mirror_dir.as_deref().and_then(std::path::Path::to_str), |c, v| c.mirror_dir = Some(v.into());
     "headwater.mirror.required" switch "Whether writing ends when one of the two directories fails; otherwise the log goes on with the other."
         |c| c.mirror_required, |c, v| c.mirror_required = v;
+    "headwater.mirror.retry.ms" whole (10, INT) "How soon a directory of the mirror that failed is tried again; each further attempt waits twice as long, up to sixty times this."
+        |c| millis(c.mirror_retry), |c, v| c.mirror_retry = duration(v);
     "headwater.sasl.plain.insecure" switch "Whether PLAIN may send passwords without TLS."
         |c| c.security.plain_insecure, |c, v| c.security.plain_insecure = v;
     "headwater.sasl.users.file" security "A file of USER=PASSWORD lines: users that come by PLAIN or SCRAM beside those that the broker keeps." false;

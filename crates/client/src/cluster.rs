@@ -14,6 +14,7 @@ use rand::Rng;
 use crate::ClientError;
 use crate::call::Call;
 use crate::connection::{Connection, Opening};
+use crate::kinds::Catalog;
 use crate::security::Security;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -89,6 +90,7 @@ struct Inner {
     state: Mutex<State>,
     connections: Mutex<HashMap<(Lane, String), Slot>>,
     next_lane: AtomicU64,
+    catalog: tokio::sync::Mutex<Catalog>,
 }
 
 #[derive(Default)]
@@ -111,10 +113,15 @@ impl Client {
             state: Mutex::default(),
             connections: Mutex::default(),
             next_lane: AtomicU64::new(1),
+            catalog: tokio::sync::Mutex::default(),
         };
         let client = Self { inner: Arc::new(inner) };
         client.refresh(Some(&[])).await?;
         Ok(client)
+    }
+
+    pub(crate) fn catalog(&self) -> &tokio::sync::Mutex<Catalog> {
+        &self.inner.catalog
     }
 
     pub fn bootstrap(&self) -> &str {

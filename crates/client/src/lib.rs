@@ -13,6 +13,7 @@ mod connection;
 mod consumer;
 mod error;
 mod group;
+mod kinds;
 mod producer;
 mod security;
 mod transaction;

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::StreamKind;
+
 use crate::compression::CompressionType;
 use crate::error::{Error, Failure};
-use crate::kinds::{self, StreamKind};
+use crate::kinds;
 use crate::records::TopicRecord;
 use crate::request::ConfigChange;
 use crate::response::ConfigEntry;

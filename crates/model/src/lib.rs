@@ -5,10 +5,12 @@
 use std::fmt;
 
 pub mod acl;
+mod kind;
 pub mod partition;
 mod principal;
 
 pub use bytes::Bytes;
+pub use kind::{CATALOG, StreamKind};
 pub use principal::Principal;
 
 /// A position in a partition; the first record of a partition has offset 0.

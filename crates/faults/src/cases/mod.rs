@@ -6,6 +6,7 @@ mod flip;
 mod fsync;
 mod kill;
 mod lying;
+mod mirror;
 mod power;
 mod read;
 mod slow;
@@ -34,6 +35,9 @@ pub const LOG: &[Case] = &[
     directory::SECOND,
     directory::READ_ONLY,
     directory::REMOVED,
+    mirror::LOST,
+    mirror::DAMAGED,
+    mirror::CUT,
     lying::SYNC,
 ];
 
