@@ -185,6 +185,7 @@ pub fn open(
         },
         engine: started.engine.clone(),
         reader: started.reader.clone(),
+        disk: Arc::clone(&started.activity),
         catalog: Arc::clone(&catalog),
         clock: started.clock,
         activity: Arc::clone(&activity),

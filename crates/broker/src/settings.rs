@@ -157,6 +157,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.cleaner.accept_clock_jump, |c, v| c.cleaner.accept_clock_jump = v;
     "headwater.cold.local.bytes" whole (1 << 20, i64::MAX) "What finished files of the log may take on this disk when there is a cold store; older ones move there."
         |c| i64::try_from(c.cold_local_bytes).unwrap_or(i64::MAX), |c, v| c.cold_local_bytes = v as u64;
+    "headwater.cold.orphan.grace.ms" whole (10, i64::MAX) "How long an object in the cold store must have been known to nobody before it is removed."
+        |c| millis(c.cleaner.cold_orphan_grace), |c, v| c.cleaner.cold_orphan_grace = duration(v);
     "headwater.cold.store" text "Where old files of the log go: file:///DIRECTORY or s3://BUCKET/PREFIX, with credentials from the environment (AWS_...)."
         |c| c.cold_store.as_deref(), |c, v| c.cold_store = Some(v);
     "headwater.insecure" switch "Whether a listener that other machines can reach may do without TLS and authentication."

@@ -367,6 +367,12 @@ fn cleaner_families() -> Vec<Family> {
             "Files that went to the cold store",
             Counter(|s| of(&s.shared.cleaner.files_cooled)),
         ),
+        family(
+            "headwater_cold_objects_swept",
+            None,
+            "Objects that nobody needed any more and that were removed from the cold store",
+            Counter(|s| of(&s.shared.cleaner.objects_swept)),
+        ),
         family("headwater_cold_moved", bytes, "Their bytes", Counter(|s| of(&s.shared.cleaner.bytes_cooled))),
         family(
             "headwater_connections",
