@@ -20,7 +20,7 @@ use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine, Published};
 use crate::gate::Gate;
 use crate::memory::Memory;
-use crate::mirror::{Filler, Home, LogDisk};
+use crate::mirror::{Filler, FillerTools, Home, LogDisk, Retries, Returning};
 use crate::observe::Observer;
 use crate::opening;
 use crate::quota::Quotas;
@@ -42,6 +42,7 @@ pub struct Shared {
     pub reader: Reader<LogDisk>,
     pub disk: Arc<DiskActivity>,
     pub mirror: LogDisk,
+    pub mirror_retries: Arc<Retries>,
     pub cleaner: Arc<CleanerActivity>,
     pub clock: Clock,
     /// Ends with the engine's thread.
@@ -186,7 +187,7 @@ pub fn open(
 ) -> Result<(Shared, Running), StartError> {
     headwater_log::allow_many_files();
     let home = Home::claim(&config)?;
-    let (cluster_id, mirrored) = (home.data.cluster_id.clone(), home.disk.clone());
+    let (cluster_id, mirrored) = (home.cluster_id.clone(), home.disk.clone());
     let published = Published { credentials: Arc::clone(&authority.credentials), ..Published::default() };
     let Published { catalog, rules, waiters, .. } = published.clone();
     let clock = Clock::start();
@@ -195,8 +196,20 @@ pub fn open(
         None => None,
     };
     let tiered = store.is_some();
+    let claims = Arc::clone(&home.claims);
     let started = engine::start(&config, home, clock, published, store)?;
-    let filler = config.mirror_dir.is_some().then(|| Filler::start(started.reader.clone())).transpose()?;
+    let retries = Arc::<Retries>::default();
+    let filler = match &config.mirror_dir {
+        Some(mirror_dir) => {
+            let directories = [config.data_dir.clone(), mirror_dir.clone()];
+            let wait = config.mirror_retry;
+            let returning =
+                Returning::new(directories, cluster_id.clone(), claims, Arc::clone(&retries), wait);
+            let (reader, engine) = (started.reader.clone(), started.engine.clone());
+            Some(Filler::start(FillerTools { disk: mirrored.clone(), reader, engine, returning })?)
+        }
+        None => None,
+    };
     let activity = Arc::new(CleanerActivity::default());
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
@@ -205,6 +218,7 @@ pub fn open(
         },
         engine: started.engine.clone(),
         reader: started.reader.clone(),
+        disk: Arc::clone(&started.activity),
         catalog: Arc::clone(&catalog),
         clock: started.clock,
         activity: Arc::clone(&activity),
@@ -233,6 +247,7 @@ pub fn open(
         reader: started.reader,
         disk: started.activity,
         mirror: mirrored,
+        mirror_retries: retries,
         cleaner: activity,
     };
     Ok((shared, Running { entries, thread: started.thread, cleaner, filler }))

@@ -47,6 +47,8 @@ pub struct Config {
     pub mirror_dir: Option<PathBuf>,
     /// `headwater.mirror.required`: whether writing ends when one of the two directories fails.
     pub mirror_required: bool,
+    /// `headwater.mirror.retry.ms`: how soon a directory of the mirror that failed is tried again, first.
+    pub mirror_retry: Duration,
     pub coordinator: CoordinatorSettings,
     /// Who may do what; off unless told otherwise.
     pub authorizer: AuthorizerConfig,
@@ -80,6 +82,7 @@ impl Default for Config {
             cold_local_bytes: 8 << 30,
             mirror_dir: None,
             mirror_required: false,
+            mirror_retry: Duration::from_secs(5),
             coordinator: CoordinatorSettings::default(),
             authorizer: AuthorizerConfig::default(),
             audit: false,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::StartError;
 
 const FORMAT: u32 = 2;
-const MARKER: &str = "headwater.json";
+pub const MARKER: &str = "headwater.json";
 const UNFINISHED_MARKER: &str = "headwater.json.new";
 const LOCK: &str = "headwater.lock";
 const LOG: &str = "log";
@@ -90,6 +90,11 @@ fn lock(directory: &Path) -> Result<File, StartError> {
     let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(|error| StartError::io(&path, error))?;
     Ok(file)
+}
+
+/// Where in a data directory the log is.
+pub fn log_of(path: &Path) -> PathBuf {
+    path.join(LOG)
 }
 
 /// The cluster that a directory belongs to; `None` when it belongs to none or does not exist.

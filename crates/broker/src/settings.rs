@@ -203,6 +203,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.cleaner.accept_clock_jump, |c, v| c.cleaner.accept_clock_jump = v;
     "headwater.cold.local.bytes" whole (1 << 20, i64::MAX) "What finished files of the log may take on this disk when there is a cold store; older ones move there."
         |c| i64::try_from(c.cold_local_bytes).unwrap_or(i64::MAX), |c, v| c.cold_local_bytes = v as u64;
+    "headwater.cold.orphan.grace.ms" whole (10, i64::MAX) "How long an object in the cold store must have been known to nobody before it is removed."
+        |c| millis(c.cleaner.cold_orphan_grace), |c, v| c.cleaner.cold_orphan_grace = duration(v);
     "headwater.cold.store" text "Where old files of the log go: file:///DIRECTORY or s3://BUCKET/PREFIX, with credentials from the environment (AWS_...)."
         |c| c.cold_store.as_deref(), |c, v| c.cold_store = Some(v);
     "headwater.http.max.connections" whole (1, INT) "Connections of the HTTP address; further ones are closed."
@@ -220,6 +222,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.mirror_dir.as_deref().and_then(std::path::Path::to_str), |c, v| c.mirror_dir = Some(v.into());
     "headwater.mirror.required" switch "Whether writing ends when one of the two directories fails; otherwise the log goes on with the other."
         |c| c.mirror_required, |c, v| c.mirror_required = v;
+    "headwater.mirror.retry.ms" whole (10, INT) "How soon a directory of the mirror that failed is tried again; each further attempt waits twice as long, up to sixty times this."
+        |c| millis(c.mirror_retry), |c, v| c.mirror_retry = duration(v);
     "headwater.sasl.plain.insecure" switch "Whether PLAIN may send passwords without TLS."
         |c| c.security.plain_insecure, |c, v| c.security.plain_insecure = v;
     "headwater.sasl.users.file" security "A file of USER=PASSWORD lines: users that come by PLAIN or SCRAM beside those that the broker keeps." false;

@@ -315,6 +315,19 @@ async fn history_moves_to_a_cold_store_and_is_read_from_there() {
     let mut raw = Raw::connect(&broker).await;
     assert!(read(records(&mut raw, "t").await) == sent, "after a restart, too");
     broker.shutdown().await;
+    // What a move that was killed left behind goes, and nothing else.
+    let cluster = std::fs::read_dir(store.path()).unwrap().next().unwrap().unwrap().path();
+    let orphan = cluster.join(headwater_log::FileId::run(999_999).name());
+    std::fs::write(&orphan, "nobody knows of this").unwrap();
+    std::fs::write(cluster.join("README"), "this is nobody's file").unwrap();
+    let mut sweeping = tiered();
+    sweeping.cleaner.cold_orphan_grace = Duration::from_millis(200);
+    let broker = Broker::start(sweeping).await.unwrap();
+    until!("the removal of what nobody needs", !orphan.exists());
+    assert!(cluster.join("README").exists());
+    let mut raw = Raw::connect(&broker).await;
+    assert!(read(records(&mut raw, "t").await) == sent, "what is needed stays");
+    broker.shutdown().await;
     for file in moved {
         // Some have come back while they were read.
         let _ = std::fs::remove_file(file);

@@ -154,6 +154,93 @@ async fn a_mirror_that_cannot_be_used_is_named_and_a_required_one_is_waited_for(
     broker.shutdown().await;
 }
 
+/// A file in the place of the directory: nothing can be opened below it.
+fn block(directory: &Path) {
+    std::fs::rename(directory, directory.with_extension("away")).unwrap();
+    std::fs::write(directory, "no directory").unwrap();
+}
+
+fn unblock(directory: &Path) {
+    std::fs::remove_file(directory).unwrap();
+    std::fs::rename(directory.with_extension("away"), directory).unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_that_failed_comes_back_without_a_restart() {
+    let parent = tempfile::tempdir().unwrap();
+    let sides = ["data", "mirror"].map(|name| parent.path().join(name));
+    let config = Config { mirror_retry: Duration::from_millis(50), ..mirrored(&sides[0], &sides[1]) };
+    let broker = Broker::start(config).await.expect("the broker starts");
+    Raw::connect(&broker).await.create_topic("t", 1).await;
+    let mut raw = Raw::connect(&broker).await;
+    let large = "x".repeat(9000);
+    for lost in [&sides[1], &sides[0]] {
+        block(lost);
+        let deadline = Instant::now() + WITHIN;
+        while !findings(&broker).contains(&"mirror_lost".to_owned()) {
+            assert!(Instant::now() < deadline, "nobody noticed");
+            assert_eq!(raw.produce("t", 0, batch(&[&large])).await.error_code, 0);
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let health = broker.observer().health();
+        let next = &health.findings.iter().find(|finding| finding.kind == "mirror_lost").expect("still").next;
+        assert!(next.contains("tried again in"), "{next}");
+        // An empty directory may be where a disk was mounted.
+        std::fs::remove_file(lost).unwrap();
+        std::fs::create_dir(lost).unwrap();
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(std::fs::read_dir(lost).unwrap().count(), 0, "it is left as it is");
+        std::fs::remove_dir(lost).unwrap();
+        std::fs::write(lost, "").unwrap();
+        unblock(lost);
+        let deadline = Instant::now() + WITHIN;
+        while findings(&broker) != Vec::<String>::new() {
+            assert!(Instant::now() < deadline, "it does not come back: {:?}", findings(&broker));
+            assert_eq!(raw.produce("t", 0, batch(&["on"])).await.error_code, 0);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(raw.produce("t", 0, batch(&["after"])).await.error_code, 0);
+    }
+    let known = values(&broker).await;
+    broker.shutdown().await;
+    for alone in &sides {
+        let broker = Broker::start(common::config(alone)).await.expect("each is a whole data directory");
+        assert_eq!(values(&broker).await, known);
+        broker.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn an_unusable_data_directory_is_gone_on_without_unless_both_are_required() {
+    let parent = tempfile::tempdir().unwrap();
+    let sides = ["data", "mirror"].map(|name| parent.path().join(name));
+    let broker = started(&sides[0], &sides[1]).await;
+    Raw::connect(&broker).await.create_topic("t", 1).await;
+    let known = produced(&broker, 0..5).await;
+    broker.shutdown().await;
+    block(&sides[0]);
+    let required = Config { mirror_required: true, ..mirrored(&sides[0], &sides[1]) };
+    let refused = Broker::start(required.clone()).await.err().expect("refused").to_string();
+    assert!(refused.contains("headwater.mirror.required=false"), "{refused}");
+    let broker = started(&sides[0], &sides[1]).await;
+    assert_eq!(findings(&broker), ["mirror_lost"]);
+    assert_eq!(values(&broker).await, known);
+    broker.shutdown().await;
+    unblock(&sides[0]);
+    // It is behind now, and is filled.
+    let broker = started(&sides[0], &sides[1]).await;
+    complete(&broker).await;
+    broker.shutdown().await;
+    // An empty one may be a disk that is not mounted.
+    std::fs::remove_dir_all(&sides[1]).unwrap();
+    let refused = Broker::start(required).await.err().expect("refused").to_string();
+    assert!(refused.contains("it is empty or behind"), "{refused}");
+    let broker = started(&sides[0], &sides[1]).await;
+    complete(&broker).await;
+    assert_eq!(values(&broker).await, known);
+    broker.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_mirror_of_another_cluster_is_refused() {
     let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

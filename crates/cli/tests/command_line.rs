@@ -144,4 +144,12 @@ fn a_kind_is_in_the_catalog_on_apache_kafka() {
     assert_eq!(described["kind"], "entity");
     assert_eq!(described["configs"]["cleanup.policy"], "compact");
     assert_eq!(described["usage"], Value::Null, "Apache Kafka does not record it");
+    let refused = Command::new("sh")
+        .args(["-c", "echo nobody | \"$0\" produce \"$1\" --bootstrap \"$2\"", HEADWATER, &name, &kafka])
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("headwater.stream.kind=entity needs the entity's id as key"), "{said}");
+    assert_eq!(run(&["topic", "describe", &name])["partitions"][0]["end_offset"], 0);
+    run(&["topic", "delete", &name, "--yes"]);
 }

@@ -15,6 +15,7 @@ use headwater_wire::{ErrorCode, KafkaString};
 use crate::ClientError;
 use crate::call::Call;
 use crate::connection::{Connection, Opening};
+use crate::kinds::Catalog;
 use crate::security::Security;
 use leaders::{Leader, TopicState};
 pub(crate) use pause::Pause;
@@ -102,6 +103,7 @@ struct Inner {
     state: Mutex<State>,
     connections: Mutex<HashMap<(Lane, String), Slot>>,
     next_lane: AtomicU64,
+    catalog: tokio::sync::Mutex<Catalog>,
 }
 
 #[derive(Default)]
@@ -121,10 +123,15 @@ impl Client {
             state: Mutex::default(),
             connections: Mutex::default(),
             next_lane: AtomicU64::new(1),
+            catalog: tokio::sync::Mutex::default(),
         };
         let client = Self { inner: Arc::new(inner) };
         client.refresh(Some(&[])).await?;
         Ok(client)
+    }
+
+    pub(crate) fn catalog(&self) -> &tokio::sync::Mutex<Catalog> {
+        &self.inner.catalog
     }
 
     pub fn bootstrap(&self) -> &str {

@@ -15,6 +15,7 @@ mod error;
 mod group;
 #[doc(hidden)]
 pub mod planted;
+mod kinds;
 mod producer;
 mod security;
 mod transaction;

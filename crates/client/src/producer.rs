@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use headwater_model::{Header, TimestampMs};
+use headwater_model::{Header, StreamKind, TimestampMs};
 use headwater_wire::Compression;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -38,6 +38,9 @@ pub struct ProducerConfig {
     /// A batch that is not acknowledged within this time has failed.
     pub delivery_timeout: Duration,
     pub idempotent: bool,
+    /// Records that do not fit what the catalog says of their stream are refused here, on any broker. The
+    /// catalog is asked when the producer first meets a topic.
+    pub keeps_kinds: bool,
 }
 
 impl Default for ProducerConfig {
@@ -51,6 +54,7 @@ impl Default for ProducerConfig {
             buffer_bytes: 32 << 20,
             delivery_timeout: Duration::from_secs(120),
             idempotent: true,
+            keeps_kinds: true,
         }
     }
 }
@@ -190,7 +194,7 @@ impl Producer {
         Ok(pushed)
     }
 
-    /// Learns how many partitions a topic has; an explicit partition beyond them is an error.
+    /// Learns how many partitions a topic has, and of what kind it is; an explicit partition beyond them is an error.
     async fn learn(&self, record: &ProduceRecord) -> Result<(), ClientError> {
         let mut count = self.client().partitions(&record.topic).await?;
         if record.partition.is_some_and(|partition| partition >= count) {
@@ -206,7 +210,11 @@ impl Producer {
                 Some("no such partition"),
             ));
         }
-        self.shared().lock().set_partitions(&record.topic, count);
+        let kind = match self.handle.config.keeps_kinds {
+            true => self.client().kind_for_producer(&record.topic).await?,
+            false => StreamKind::Unspecified,
+        };
+        self.shared().lock().set_topic(&record.topic, count, kind);
         Ok(())
     }
 

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::StreamKind;
+
 use crate::compression::CompressionType;
 use crate::enforcement::{self, Enforcement};
 use crate::error::{Error, Failure};
-use crate::kinds::{self, StreamKind};
+use crate::kinds;
 use crate::owners;
 use crate::records::TopicRecord;
 use crate::request::ConfigChange;

@@ -4,46 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::StreamKind;
+
 use crate::error::{Error, Failure};
 
 pub(crate) const KIND: &str = "headwater.stream.kind";
 const POLICY: &str = "cleanup.policy";
-
-/// What one record of the topic is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StreamKind {
-    /// Nobody said; every record is taken.
-    #[default]
-    Unspecified,
-    /// A statement of fact that belongs to no key.
-    Unkeyed,
-    /// A fact about what its key names; older ones stay true.
-    Keyed,
-    /// The state of what its key names; the latest value is the one that holds, none is a tombstone.
-    Entity,
-}
-
-impl StreamKind {
-    /// The kind of this name, as the configuration spells it.
-    pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "unspecified" => Self::Unspecified,
-            "unkeyed" => Self::Unkeyed,
-            "keyed" => Self::Keyed,
-            "entity" => Self::Entity,
-            _ => return None,
-        })
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unspecified",
-            Self::Unkeyed => "unkeyed",
-            Self::Keyed => "keyed",
-            Self::Entity => "entity",
-        }
-    }
-}
 
 fn kind(configs: &BTreeMap<String, String>) -> StreamKind {
     configs.get(KIND).and_then(|name| StreamKind::parse(name)).unwrap_or_default()

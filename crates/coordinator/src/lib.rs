@@ -44,9 +44,9 @@ pub use consumer::{
 pub use enforcement::{Enforcement, SubjectStrategy};
 pub use error::{Error, Failure, code};
 pub use group_configs::GROUP_CONFIGS;
+pub use headwater_model::StreamKind;
 use headwater_model::TimestampMs;
 use headwater_model::acl::AclBinding;
-pub use kinds::StreamKind;
 pub use owners::{INTERNAL, OWNER, is_of_a_service};
 pub use quota::{
     Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,

@@ -107,17 +107,6 @@ pub(crate) fn fetch<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<Arc
     Ok(copy)
 }
 
-/// Objects that a crash left without anybody knowing of them go. Nothing may be uploading meanwhile.
-pub(crate) fn sweep<D: Disk>(shared: &Shared<D>) -> io::Result<()> {
-    let Some(store) = &shared.cold.store else { return Ok(()) };
-    for name in store.list()? {
-        if FileId::parse(&name).is_some_and(|file| !shared.cold.knows(file)) {
-            store.delete(&name)?;
-        }
-    }
-    Ok(())
-}
-
 /// Removes the local copy of a file that is in the store. Readers that have it open keep it.
 pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<()> {
     let Some(cold) = read(&shared.cold.files).get(&file).copied() else { return Ok(()) };

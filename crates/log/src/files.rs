@@ -50,6 +50,13 @@ impl<D: Disk> Files<D> {
         lock(&self.open).drop_handle(file);
     }
 
+    /// Lets go of every file; who reads one keeps it.
+    pub fn close(&self) {
+        let mut open = lock(&self.open);
+        open.files.clear();
+        open.order.clear();
+    }
+
     /// Takes a file out of use for good. `end` is told whether somebody still reads it: then it may lose
     /// its name, and must never be written again.
     pub fn retire<T>(&self, file: FileId, end: impl FnOnce(bool) -> T) -> T {

@@ -24,6 +24,7 @@ mod frame;
 mod index;
 mod log;
 mod mirror;
+mod orphans;
 mod partition;
 mod place;
 pub mod planted;
@@ -50,6 +51,7 @@ pub use mirror::{
     Beside, Filled, InTurn, Mended, MirrorActivity, MirrorError, MirroredDisk, MirroredFile, Mirroring, Side,
     Standing, Waiting, Work,
 };
+pub use orphans::{Orphans, Swept};
 pub use partition::{Aborted, ActiveProducer};
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
 pub use reader::{FileRange, FileUse, Located, PartitionSummary, PartitionUse, Reader};

@@ -17,7 +17,8 @@ use crate::planted::{self, Bug};
 
 /// A frame is closed when it has grown to so much.
 const FRAME_BYTES: usize = 1 << 20;
-const SYNC_BYTES: u64 = 4 << 20;
+/// A commit that comes meanwhile waits for so much.
+const SYNC_BYTES: u64 = 1 << 20;
 
 /// A run that is being written; the file goes again unless it is finished.
 pub struct RunWriter<D: Disk> {
@@ -96,7 +97,7 @@ impl<D: Disk> RunWriter<D> {
         self.position = at;
         self.sequence += 1;
         self.body.clear();
-        if self.position - self.synced > SYNC_BYTES {
+        if self.position - self.synced >= SYNC_BYTES {
             // Many small syncs disturb the commits of others less than a large one.
             self.handle.sync()?;
             self.synced = self.position;

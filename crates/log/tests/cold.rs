@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use common::{World, read_all};
-use headwater_log::{Disk, FileId};
+use headwater_log::{Disk, FileId, Orphans, Swept};
 
 /// A world whose finished files are all in the store, and only there.
 fn far(seed: u64) -> (World, usize) {
@@ -103,4 +103,65 @@ fn objects_that_nobody_needs_go() {
         let runs = world.disk.list().expect("listed");
         assert!(runs.iter().filter_map(|name| FileId::parse(name)).all(|file| !file.is_run()), "{runs:?}");
     }
+}
+
+/// An object that nobody knows of goes when it has been so for long enough, and no other ever does.
+#[test]
+fn orphans_wait_and_what_is_needed_stays() {
+    let mut swept = 0;
+    for seed in 0..10 {
+        let (mut world, _) = far(seed);
+        let before = read_all(&world.log);
+        let needed: BTreeSet<String> = objects(&world);
+        // A move that is killed before its commit: the object is there, and nobody knows.
+        let reader = world.log.reader();
+        let files = reader.files().expect("files");
+        let newest = world.newest_journal();
+        let local = files.iter().find(|file| file.local && !file.cold && file.file != newest);
+        let Some(file) = local.map(|file| file.file) else { continue };
+        reader.upload(file).expect("uploaded");
+        for name in ["0000000000009999.run", "notes.txt"] {
+            world.store.objects.lock().expect("unpoisoned").insert(name.to_owned(), vec![1]);
+        }
+        let unknown =
+            objects(&world).difference(&needed).filter(|name| FileId::parse(name).is_some()).count();
+        let mut orphans = Orphans::default();
+        let mut sweep =
+            |now, most| world.log.reader().sweep_cold_store(&mut orphans, now, 1000, most).expect("swept");
+        assert_eq!(sweep(5000, 9), Swept { removed: 0, waiting: unknown }, "seed {seed}");
+        assert_eq!(sweep(5999, 9), Swept { removed: 0, waiting: unknown });
+        assert_eq!(sweep(6000, 1), Swept { removed: 1, waiting: unknown - 1 }, "one at a time");
+        assert_eq!(sweep(6001, 9).waiting, 0);
+        swept += unknown;
+        let left = objects(&world);
+        assert!(left.contains("notes.txt"), "what is no file of a log is not touched");
+        assert!(needed.is_subset(&left), "seed {seed}");
+        assert_eq!(read_all(&world.log), before);
+        world.log = world.reopened();
+        assert_eq!(read_all(&world.log), before);
+    }
+    assert!(swept > 5, "{swept} were swept");
+}
+
+fn objects(world: &World) -> BTreeSet<String> {
+    world.store.objects.lock().expect("unpoisoned").keys().cloned().collect()
+}
+
+/// A copy of a log does not own what the log it was copied from has in the store.
+#[test]
+fn only_the_owner_of_its_place_in_the_store_sweeps_it() {
+    let (mut world, _) = far(1);
+    let first = world.log.reader();
+    assert!(!first.owns_cold_store(1).expect("asked"), "it has only just put its name there");
+    assert!(first.owns_cold_store(2).expect("asked"));
+    let copy = world.disk.crash(|| true);
+    copy.remove("cold-owner").expect("a backup does not have it");
+    let store = std::sync::Arc::new(world.store.clone());
+    let disk = std::sync::Arc::new(headwater_log::MirroredDisk::single(copy));
+    let restored = headwater_log::Log::open_with(disk, common::SETTINGS, Some(store)).expect("it opens");
+    for fresh in 3..5 {
+        assert!(!restored.reader().owns_cold_store(fresh).expect("asked"));
+    }
+    world.log = world.reopened();
+    assert!(world.log.reader().owns_cold_store(6).expect("asked"), "a restart changes nothing");
 }

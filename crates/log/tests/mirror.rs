@@ -3,10 +3,11 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use common::mirror::{attack, fill, sides_alone};
-use common::{World, read_all};
-use headwater_log::{Disk, DiskFile, FileId, Filled, Isolation, Standing};
+use common::{SETTINGS, World, read_all};
+use headwater_log::{Disk, DiskFile, FileId, Filled, Isolation, Log, MirroredDisk, SimDisk, Standing};
 use rand::Rng;
 
 fn seeds(default: u64) -> std::ops::Range<u64> {
@@ -177,4 +178,62 @@ fn a_side_that_cannot_be_read_is_read_from_the_other() {
         read.expect("the other side is read").records.is_empty(),
         offsets.log_start == offsets.high_watermark
     );
+}
+
+/// The log writes on, through handles of before and after; the side is believed only when it has it all.
+#[test]
+fn a_side_that_comes_back_is_filled_without_a_restart() {
+    for seed in seeds(60) {
+        let mut world = settled(seed);
+        let side = world.rng.random_range(0..2);
+        for round in 0..3 {
+            let calls = world.rng.random_range(0..20);
+            world.on_side(side, |faults| faults.gone_after = Some(calls));
+            while world.disks.lost_side().is_none() {
+                world.live(5);
+            }
+            world.live(20);
+            // In the midst of anything: a commit may be on its way.
+            world.begin();
+            world.come_back();
+            world.steady = true;
+            world.end();
+            for _ in 0..100 {
+                world.live(3);
+                world.log.reader().fill_mirror(&mut |_| true).expect("filled");
+            }
+            world.log.roll();
+            world.settle();
+            fill(&mut world);
+            assert_eq!(world.disks.standing(), Standing::Both, "seed {seed}, round {round}");
+            world.settle();
+            let (here, damage) = read_all(&world.log);
+            assert_eq!(damage, []);
+            for alone in sides_alone(&world) {
+                assert_eq!(read_all(&alone), (here.clone(), Vec::new()), "seed {seed}, round {round}");
+            }
+        }
+    }
+}
+
+/// What went on by itself, or holds another log, is not written over.
+#[test]
+fn a_side_that_is_not_known_to_be_behind_does_not_come_back() {
+    let mut world = settled(3);
+    let before = world.side(1).crash(|| true);
+    world.on_side(1, |faults| faults.gone = true);
+    world.live(60);
+    world.settle();
+    assert_eq!(world.disks.lost_side(), Some(1));
+    let alone = MirroredDisk::unmirrored(before.clone(), "1", 99).expect("it goes on alone");
+    drop(alone);
+    let names = before.list().expect("listed");
+    let refused = world.disks.rejoin(1, before.clone()).expect_err("both went on").to_string();
+    assert!(refused.contains("gone on without the other"), "{refused}");
+    let other = SimDisk::new();
+    drop(Log::open(Arc::new(MirroredDisk::single(other.clone())), SETTINGS).expect("another log"));
+    let refused = world.disks.rejoin(1, other).expect_err("another log").to_string();
+    assert!(refused.contains("nothing says that one is the other's copy"), "{refused}");
+    assert_eq!(before.list().expect("listed"), names, "nothing was changed");
+    assert!(matches!(world.disks.standing(), Standing::Lost { .. }));
 }

@@ -6,11 +6,13 @@ use std::fmt;
 
 pub mod acl;
 mod caller;
+mod kind;
 pub mod partition;
 mod principal;
 
 pub use bytes::Bytes;
 pub use caller::{Caller, Rights};
+pub use kind::{CATALOG, StreamKind};
 pub use principal::Principal;
 
 /// A position in a partition; the first record of a partition has offset 0.

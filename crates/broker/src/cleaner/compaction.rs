@@ -77,6 +77,7 @@ impl Cleaner {
         let reader = self.cleaning.reader.clone();
         for extent in task.extents.iter().filter(|extent| extent.last >= task.first_dirty) {
             let (mut bytes, mut stopped) = (0, None);
+            let (manners, disk) = (&mut self.manners, &self.cleaning.disk);
             reader.each_batch(task.id, extent, |batch| {
                 let header = BatchHeader::read(&batch)?;
                 if stopped.is_none()
@@ -84,6 +85,7 @@ impl Cleaner {
                     && header.base_offset < task.upper
                 {
                     bytes += batch.len();
+                    manners.did(batch.len(), disk);
                     match survey.add(&batch) {
                         Ok(Progress::More) => {}
                         Ok(Progress::Full { .. }) => stopped = Some(Ok(())),
@@ -93,7 +95,7 @@ impl Cleaner {
                 Ok(())
             })?;
             self.cleaning.activity.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
-            self.pace(bytes)?;
+            self.pace(0)?;
             if let Some(stopped) = stopped {
                 stopped?;
                 break;
@@ -118,8 +120,10 @@ impl Cleaner {
         for extent in covered {
             replaces.push(extent.file);
             let (mut bytes, mut failed) = (0, None);
+            let (manners, disk) = (&mut self.manners, &self.cleaning.disk);
             reader.each_batch(task.id, extent, |batch| {
                 bytes += batch.len();
+                manners.did(batch.len(), disk);
                 let header = BatchHeader::read(&batch)?;
                 let written = match passes.clean(&batch) {
                     Ok(Outcome::AsIs) => Some(batch),
@@ -141,7 +145,7 @@ impl Cleaner {
                 return Err(error.into());
             }
             self.cleaning.activity.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
-            self.pace(bytes)?;
+            self.pace(0)?;
         }
         let statistics = passes.statistics();
         let left = passes.aborted_left().into_iter().map(|range| Aborted {

@@ -6,6 +6,7 @@
 //! nothing by age.
 
 pub mod compaction;
+mod manners;
 mod relocation;
 mod retention;
 mod scrub;
@@ -18,16 +19,17 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use headwater_log::{LogError, PartitionId, Reader};
+use headwater_log::{LogError, Orphans, PartitionId, Reader};
 use headwater_model::TimestampMs;
 use thiserror::Error;
 
 use crate::StartError;
 use crate::catalog::{Catalog, Topic};
 use crate::clock::Clock;
+use crate::engine::disk::DiskActivity;
 use crate::engine::{Engine, Unavailable};
 use crate::mirror::LogDisk;
-use throttle::Throttle;
+use manners::Manners;
 
 /// What [`Work`] says it does to one partition.
 pub const RETENTION: &str = "retention";
@@ -54,6 +56,8 @@ pub struct CleanerConfig {
     pub scrub_interval: Duration,
     /// `headwater.cold.local.bytes`: what finished files may take on this disk when there is a cold store.
     pub cold_local_bytes: Option<u64>,
+    /// `headwater.cold.orphan.grace.ms`: how long an object in the store must have been known to nobody.
+    pub cold_orphan_grace: Duration,
     /// `headwater.clock.jump.accept`
     pub accept_clock_jump: bool,
 }
@@ -69,6 +73,7 @@ impl Default for CleanerConfig {
             scrub_bytes_per_second: Some(16 << 20),
             scrub_interval: Duration::from_secs(7 * 86_400),
             cold_local_bytes: None,
+            cold_orphan_grace: Duration::from_secs(3600),
             accept_clock_jump: false,
         }
     }
@@ -86,6 +91,7 @@ pub struct CleanerActivity {
     pub failures: AtomicU64,
     pub files_cooled: AtomicU64,
     pub bytes_cooled: AtomicU64,
+    pub objects_swept: AtomicU64,
     pub bytes_scrubbed: AtomicU64,
     pub batches_damaged: AtomicU64,
     /// Deletion by age waits for somebody to look at the clock.
@@ -191,6 +197,8 @@ pub struct Cleaning {
     pub config: CleanerConfig,
     pub engine: Engine,
     pub reader: Reader<LogDisk>,
+    /// What commits do to the disk meanwhile.
+    pub disk: Arc<DiskActivity>,
     pub catalog: Arc<Catalog>,
     pub clock: Clock,
     pub activity: Arc<CleanerActivity>,
@@ -201,9 +209,13 @@ pub struct Cleaning {
 struct Cleaner {
     cleaning: Cleaning,
     stopping: Arc<AtomicBool>,
-    throttle: Throttle,
+    manners: Manners,
     secret: [u64; 2],
     pass: scrub::Pass,
+    orphans: Orphans,
+    swept: Option<Instant>,
+    /// How often the place in the store was found to be another log's.
+    not_owner: usize,
 }
 
 pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
@@ -213,13 +225,19 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
     cleaning.activity.clock_jump_ms.store(cleaning.clock_jump, Ordering::Relaxed);
     let (a, b) = uuid::Uuid::new_v4().as_u64_pair();
     let mut cleaner = Cleaner {
-        throttle: Throttle::new(cleaning.config.io_bytes_per_second),
+        manners: Manners::new(cleaning.config.io_bytes_per_second),
         stopping: Arc::clone(&stopping),
         secret: [a, b],
         pass: scrub::Pass::default(),
+        orphans: Orphans::default(),
+        swept: None,
+        not_owner: 0,
         cleaning,
     };
-    let work = move || cleaner.run(&stopped);
+    let work = move || {
+        Manners::come_last();
+        cleaner.run(&stopped);
+    };
     let thread = std::thread::Builder::new().name("headwater-cleaner".to_owned());
     let thread = Some(thread.spawn(work).map_err(StartError::Thread)?);
     Ok(CleanerThread { stop: Some(stop), stopping, thread })
@@ -241,6 +259,8 @@ impl Cleaner {
             self.note(relocated, Work::all("moving batches out of files that are mostly unused"));
             let tiered = self.tier();
             self.note(tiered, Work::all("moving old files to the cold store"));
+            let swept = self.sweep();
+            self.note(swept, Work::all("removing objects that nobody needs from the cold store"));
             let scrubbed = self.scrub(step);
             self.note(scrubbed, Work::all("looking for damage"));
         }
@@ -279,12 +299,12 @@ impl Cleaner {
         self.cleaning.clock.now()
     }
 
-    /// Waits as the byte rate asks for.
+    /// Waits as the byte rate asks for, and leaves room for others.
     fn pace(&mut self, bytes: usize) -> Result<(), CleanError> {
         match self.stopping.load(Ordering::Relaxed) {
             true => Err(CleanError::Stopping),
             false => {
-                self.throttle.pass(bytes as u64);
+                self.manners.did(bytes, &self.cleaning.disk);
                 Ok(())
             }
         }

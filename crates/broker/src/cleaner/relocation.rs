@@ -49,12 +49,12 @@ impl Cleaner {
         let reader = self.cleaning.reader.clone();
         let mut run = reader.begin_run(self.run_number()?)?;
         for (id, extent) in &extents {
-            let mut bytes = 0;
+            let (manners, disk) = (&mut self.manners, &self.cleaning.disk);
             reader.each_batch(*id, extent, |batch| {
-                bytes += batch.len();
+                manners.did(batch.len(), disk);
                 run.push(*id, &batch)
             })?;
-            self.pace(bytes)?;
+            self.pace(0)?;
         }
         self.cleaning.activity.bytes_written.fetch_add(run.bytes(), Ordering::Relaxed);
         let moved = run.finish()?;
@@ -101,8 +101,12 @@ impl Cleaner {
         let mut run = reader.begin_run(self.run_number()?)?;
         for (id, extents) in chosen {
             for extent in extents {
-                reader.each_batch(*id, extent, |batch| run.push(*id, &batch))?;
-                self.pace(usize::try_from(extent.bytes).unwrap_or(usize::MAX))?;
+                let (manners, disk) = (&mut self.manners, &self.cleaning.disk);
+                reader.each_batch(*id, extent, |batch| {
+                    manners.did(batch.len(), disk);
+                    run.push(*id, &batch)
+                })?;
+                self.pace(0)?;
             }
         }
         self.cleaning.activity.bytes_written.fetch_add(run.bytes(), Ordering::Relaxed);

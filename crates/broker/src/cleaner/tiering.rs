@@ -1,11 +1,17 @@
 //! More history than the disk has room for: the oldest finished files go to the cold store.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use headwater_log::FileUse;
 
 use super::{CleanError, Cleaner};
 use crate::engine::STATE_PARTITION;
+
+/// How often the store is looked through, at most.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// Removals at one look.
+const SWEPT_AT_ONCE: usize = 100;
 
 impl Cleaner {
     /// Keeps what finished files take on this disk within `headwater.cold.local.bytes`.
@@ -34,6 +40,40 @@ impl Cleaner {
                 self.cleaning.activity.bytes_cooled.fetch_add(file.length, Ordering::Relaxed);
             }
             total = total.saturating_sub(file.length);
+        }
+        Ok(())
+    }
+
+    /// Objects that nobody knows of, since a move was killed or a removal failed, go after a while.
+    pub(super) fn sweep(&mut self) -> Result<(), CleanError> {
+        let cleaning = &self.cleaning;
+        let grace = cleaning.config.cold_orphan_grace;
+        let due = self.swept.is_none_or(|at| at.elapsed() >= grace.min(SWEEP_EVERY));
+        // After a commit that failed nobody knows what is on disk.
+        if cleaning.config.cold_local_bytes.is_none() || !due || cleaning.engine.fenced().is_some() {
+            return Ok(());
+        }
+        self.swept = Some(Instant::now());
+        if !cleaning.reader.owns_cold_store(self.secret[0])? {
+            // The first time it may only just have become the owner.
+            self.not_owner += 1;
+            if self.not_owner == 2 {
+                tracing::warn!(
+                    "this place in the cold store was first another log's, so objects that nobody needs are not removed there; give this broker a prefix of its own, or delete the object cold-owner when that log is gone"
+                );
+            }
+            return Ok(());
+        }
+        let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+        let now = self.now();
+        let swept = self.cleaning.reader.sweep_cold_store(&mut self.orphans, now, grace_ms, SWEPT_AT_ONCE)?;
+        self.cleaning.activity.objects_swept.fetch_add(swept.removed as u64, Ordering::Relaxed);
+        if swept.removed > 0 {
+            tracing::info!(
+                removed = swept.removed,
+                waiting = swept.waiting,
+                "objects that nobody needs were removed from the cold store"
+            );
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ impl Worker {
         let mut partitions = HashMap::new();
         let state =
             State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
-                .map_err(|reason| StartError::State { directory: home.data.log.clone(), reason })?;
+                .map_err(|reason| StartError::State { directory: home.log.clone(), reason })?;
         catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
         let acls = coordinator.acls().cloned().map(RuleChange::Put);
         rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).collect());
@@ -279,7 +279,7 @@ fn open_log(
     config: &Config,
     store: Option<Arc<dyn ColdStore>>,
 ) -> Result<Log<LogDisk>, StartError> {
-    let directory = home.data.log.as_path();
+    let directory = home.log.as_path();
     let failed = |error| StartError::log(directory, error);
     let mut log = Log::open_with(Arc::new(home.disk.clone()), config.log, store).map_err(failed)?;
     log.create_partition(state::PARTITION).map_err(failed)?;

@@ -137,11 +137,14 @@ fn mirror(shared: &Shared) -> Option<Finding> {
         Standing::Lost { side, reason } => {
             let found =
                 Finding::new(Severity::Warning, "mirror_lost", format!("{side} has failed: {reason}"));
+            let (wait, refused) = shared.mirror_retries.outlook().unwrap_or_default();
+            let again = format!("it is tried again in {} s", wait.as_secs());
+            let refused = refused.map(|reason| format!(" (the last time: {reason})")).unwrap_or_default();
             Some(
                 found
                     .at(Place::path(side))
                     .why("the log goes on with the other directory of the mirror only: nothing is lost, and nothing more may fail")
-                    .next("mend or replace that disk, then restart: what it misses is copied while the broker serves"),
+                    .next(format!("mend that disk and {again}{refused}: what it misses is copied while the broker serves; restart with an empty directory to replace it")),
             )
         }
         Standing::Filling { side, files_left } => {

@@ -326,6 +326,18 @@ fn cleaner_families() -> Vec<Family> {
             }),
         ),
         family(
+            "headwater_mirror_return_attempts",
+            None,
+            "Attempts to take a directory in again that had failed",
+            Counter(|s| of(&s.shared.mirror_retries.attempts)),
+        ),
+        family(
+            "headwater_mirror_returned",
+            None,
+            "Attempts that brought the directory back: it was filled from then on",
+            Counter(|s| of(&s.shared.mirror_retries.returned)),
+        ),
+        family(
             "headwater_mirror_filled",
             bytes.clone(),
             "Bytes that were copied to a directory that lacked them",
@@ -354,6 +366,12 @@ fn cleaner_families() -> Vec<Family> {
             None,
             "Files that went to the cold store",
             Counter(|s| of(&s.shared.cleaner.files_cooled)),
+        ),
+        family(
+            "headwater_cold_objects_swept",
+            None,
+            "Objects that nobody needed any more and that were removed from the cold store",
+            Counter(|s| of(&s.shared.cleaner.objects_swept)),
         ),
         family("headwater_cold_moved", bytes, "Their bytes", Counter(|s| of(&s.shared.cleaner.bytes_cooled))),
         family(

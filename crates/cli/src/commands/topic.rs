@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use headwater_client::{Client, ClientError, Isolation, NewTopic, OffsetSpec};
-use headwater_model::TopicPartition;
+use headwater_model::{StreamKind, TopicPartition};
 use serde_json::{Map, Value, json};
 
 use super::kind::{self, Kind};
@@ -68,6 +68,7 @@ impl Topic {
                     return Err(unknown_topic(&name));
                 }
                 client.delete_topic(&name).await?;
+                client.withdraw_kind(&name).await?;
                 if common.json {
                     output::json(&json!({ "deleted": name }));
                 } else {
@@ -106,7 +107,9 @@ async fn create(
     }
     output::line(&format!("created {name}; undo: headwater topic delete {name}"));
     if !enforced {
-        output::line("its kind is in the catalog; this broker does not refuse records that do not fit it");
+        output::line(
+            "its kind is in the catalog: Headwater's producers keep to it, this broker does not refuse what others send",
+        );
     }
     Ok(())
 }
@@ -154,10 +157,12 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
     let offsets = ends(client, name, topic.partitions).await?;
     let configs = client.topic_configs(name).await?;
     let usage = usage::of(client, name).await?;
-    let known = configs.iter().find(|entry| entry.name == kind::KEY && !entry.is_default);
-    let kind = match known.and_then(|entry| entry.value.clone()) {
-        Some(kind) => Some(kind),
-        None => kind::of(client, name).await?,
+    let kind = match configs.iter().find(|entry| entry.name == kind::KEY) {
+        Some(entry) => entry.value.clone().filter(|_| !entry.is_default),
+        None => {
+            let known = client.kind_of(name).await?;
+            (known != StreamKind::Unspecified).then(|| known.name().to_owned())
+        }
     };
     if common.json {
         let partitions: Vec<Value> = offsets

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use headwater_model::TimestampMs;
-use headwater_wire::BatchBuilder;
+use headwater_model::{StreamKind, TimestampMs};
 use headwater_wire::batch::HEADER_LEN;
+use headwater_wire::{BatchBuilder, ErrorCode};
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Outcome};
@@ -82,8 +82,9 @@ impl Accumulator {
         }
     }
 
-    pub(super) fn set_partitions(&mut self, topic: &str, count: i32) {
+    pub(super) fn set_topic(&mut self, topic: &str, count: i32, kind: StreamKind) {
         let known = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(topic));
+        known.kind = kind;
         let count = usize::try_from(count).unwrap_or(0).max(known.partitions.len());
         known.partitions.resize_with(count, Queue::default);
     }
@@ -99,6 +100,10 @@ impl Accumulator {
             return Ok(Pushed::NoSpace);
         }
         let Some(topic) = self.topics.get_mut(record.topic.as_str()) else { return Ok(Pushed::UnknownTopic) };
+        if let Some(reason) = topic.kind.refuses(record.key.is_some(), record.value.is_some()) {
+            let (what, code) = (format!("produce to {}", record.topic), ErrorCode::InvalidRecord.code());
+            return Err(ClientError::kafka(what, code, Some(reason)));
+        }
         let Some((index, mut wake)) = topic.choose(record, size, self.config.batch_bytes) else {
             return Ok(Pushed::UnknownTopic);
         };
@@ -143,7 +148,7 @@ impl Accumulator {
         // Memory is tight: waiting longer would hold up `send` for nothing.
         let hurry = self.flushing > 0 || self.closed || self.buffered * 4 >= self.config.buffer_bytes * 3;
         let idempotent = self.identity.is_some();
-        for Topic { name, partitions, sticky } in self.topics.values_mut() {
+        for Topic { name, partitions, sticky, .. } in self.topics.values_mut() {
             let count = partitions.len();
             for (index, queue) in partitions.iter_mut().enumerate() {
                 let ready_at = queue.ready_at(hurry, now, &self.config);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use headwater_model::{Record, partition};
+use headwater_model::{Record, StreamKind, partition};
 use headwater_wire::batch;
 use headwater_wire::{BatchBuilder, BatchHeader, Producer as Stamp};
 use tokio::time::Instant;
@@ -37,6 +37,8 @@ pub(super) struct Topic {
     pub(super) partitions: Vec<Queue>,
     /// Where records without a key go until the batch there is closed.
     pub(super) sticky: usize,
+    /// What its records are held to.
+    pub(super) kind: StreamKind,
 }
 
 #[derive(Default)]
@@ -216,7 +218,7 @@ impl From<Batch> for Waiting {
 
 impl Topic {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: Arc::from(name), partitions: Vec::new(), sticky: 0 }
+        Self { name: Arc::from(name), partitions: Vec::new(), sticky: 0, kind: StreamKind::Unspecified }
     }
 
     /// The partition of a record, with a batch that has room for it; and whether one was closed for that.

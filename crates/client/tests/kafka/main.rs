@@ -3,6 +3,7 @@
 
 mod admin;
 mod groups;
+mod kinds;
 mod records;
 mod support;
 mod transactions;

@@ -10,6 +10,7 @@ mod histories;
 mod kill;
 mod lying;
 mod planted;
+mod mirror;
 mod power;
 mod read;
 mod reordered;
@@ -41,6 +42,9 @@ pub const LOG: &[Case] = &[
     directory::SECOND,
     directory::READ_ONLY,
     directory::REMOVED,
+    mirror::LOST,
+    mirror::DAMAGED,
+    mirror::CUT,
     lying::SYNC,
 ];
 

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::disk::Pair;
+use super::handles::Generation;
+use super::pair::Pair;
 use crate::disk::{Disk, DiskFile};
 use crate::planted::{self, Bug};
 
@@ -17,6 +18,9 @@ pub struct MirroredFile<D: Disk> {
     /// The side does not have all of it.
     behind: [AtomicBool; 2],
     reading: AtomicUsize,
+    generation: Generation,
+    /// Ends with this.
+    alive: Arc<()>,
 }
 
 impl<D: Disk> std::fmt::Debug for MirroredFile<D> {
@@ -32,6 +36,7 @@ impl<D: Disk> MirroredFile<D> {
         name: &str,
         sides: [Option<Arc<D::File>>; 2],
         reading: usize,
+        generation: Generation,
     ) -> Self {
         Self {
             pair: Arc::clone(pair),
@@ -39,6 +44,8 @@ impl<D: Disk> MirroredFile<D> {
             sides,
             behind: [AtomicBool::new(false), AtomicBool::new(false)],
             reading: AtomicUsize::new(reading),
+            generation,
+            alive: Arc::default(),
         }
     }
 
@@ -55,14 +62,20 @@ impl<D: Disk> MirroredFile<D> {
 
     /// The side, if it holds all that was written.
     pub(super) fn side(&self, side: usize) -> Option<&Arc<D::File>> {
-        self.sides[side].as_ref().filter(|_| !self.behind[side].load(Ordering::Acquire))
+        let reaches = |_: &&Arc<D::File>| !self.behind[side].load(Ordering::Acquire) && self.is_of_now(side);
+        self.sides[side].as_ref().filter(reaches)
+    }
+
+    /// Whether the side has not come back since this was opened.
+    fn is_of_now(&self, side: usize) -> bool {
+        self.pair.generations.is_now(side, self.generation)
     }
 
     /// Sides to be written; one that was lost meanwhile does not have all of the file any more.
     fn writable(&self) -> [Option<&Arc<D::File>>; 2] {
         [0, 1].map(|side| {
-            let file = self.side(side)?;
-            if self.pair.is_lost(side) {
+            let file = self.sides[side].as_ref().filter(|_| !self.behind[side].load(Ordering::Acquire))?;
+            if self.pair.is_lost(side) || !self.is_of_now(side) {
                 self.fall_behind(side);
                 return None;
             }
@@ -85,7 +98,12 @@ impl<D: Disk> MirroredFile<D> {
 
     fn on_each<T>(&self, op: impl Fn(&D::File) -> io::Result<T>) -> io::Result<()> {
         let outcomes = self.writable().map(|file| file.map(|file| op(file).map(drop)));
-        self.settle(outcomes)
+        let missed = outcomes.each_ref().map(Option::is_none);
+        self.settle(outcomes)?;
+        for side in (0..2).filter(|side| missed[*side] && !self.pair.is_lost(*side)) {
+            self.pair.wrote_past(side, &self.name, &self.alive)?;
+        }
+        Ok(())
     }
 
     fn settle(&self, outcomes: [Option<io::Result<()>>; 2]) -> io::Result<()> {

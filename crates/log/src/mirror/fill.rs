@@ -4,8 +4,9 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::disk::{MirroredDisk, Pair};
+use super::disk::MirroredDisk;
 use super::file::MirroredFile;
+use super::pair::Pair;
 use super::{heal, marker};
 use crate::Reader;
 use crate::disk::{Disk, DiskFile};
@@ -47,30 +48,50 @@ impl<D: Disk> Pair<D> {
         self.lacking().map_or(0, |lacking| lacking.len())
     }
 
+    /// What can be copied now: the rest is still being written by somebody whom the side does not hear.
+    fn copyable(&self) -> io::Result<Option<(usize, FileId)>> {
+        let lacking = self.lacking()?;
+        let state = lock(&self.state);
+        Ok(lacking.into_iter().find(|(_, file)| !state.past.goes_on(&file.name())))
+    }
+
     /// Both sides are about to say the same. A crash between any two of these writes leaves markers by
-    /// which whoever went on alone since is known.
-    fn complete(&self, to: usize) -> io::Result<()> {
+    /// which whoever went on alone since is known. Nothing is done when something was written past the side
+    /// since `written` was asked for, or may be.
+    fn complete(&self, to: usize, written: u64) -> io::Result<()> {
         let (Some(lead), Some(disk)) = (self.disk(1 - to), self.disk(to)) else { return Ok(()) };
         let mut state = lock(&self.state);
+        if state.past.total() != written || state.past.any_goes_on() {
+            return Ok(());
+        }
+        state.past.clear();
         let epoch = state.epochs.draw();
         let Some(known) = &state.marker else { return Ok(()) };
         let (proposing, paired) = (known.proposing(epoch), known.proposing(epoch).paired(epoch));
-        marker::write(&**lead, &proposing)?;
+        marker::write(&*lead, &proposing)?;
         state.marker = Some(proposing);
         // Until here a failure of this side needed no mark, from here on it does.
         self.end_filling(to);
-        if let Err(error) = marker::write(&**disk, &paired) {
+        if let Err(error) = marker::write(&*disk, &paired) {
             drop(state);
             return self.lose(to, error);
         }
-        marker::write(&**lead, &paired)?;
+        marker::write(&*lead, &paired)?;
         state.marker = Some(paired);
         tracing::info!(side = self.names[to], "the mirror is complete: both sides hold everything");
         Ok(())
     }
 
-    fn have(&self, to: usize, file: FileId) {
+    fn writes(&self, file: FileId) -> u64 {
+        lock(&self.state).past.writes(&file.name())
+    }
+
+    /// The side has the file, unless it was written past it since `written` was asked for.
+    fn have(&self, to: usize, file: FileId, written: u64) {
         let mut state = lock(&self.state);
+        if state.past.writes(&file.name()) != written {
+            return;
+        }
         state.filled.insert(file.name());
         state.missing.remove(&(to, file));
         self.activity.files_filled.fetch_add(1, Ordering::Relaxed);
@@ -111,6 +132,7 @@ impl<D: Disk> MirroredDisk<D> {
     ) -> io::Result<bool> {
         let pair = &self.pair;
         let Some(target) = pair.disk(to) else { return Ok(true) };
+        let written = pair.writes(file);
         let unfinished = format!("{UNFINISHED}{}", file.name());
         let copy = target.create(&unfinished)?;
         let (mut at, length) = (0, source.len()?);
@@ -135,13 +157,14 @@ impl<D: Disk> MirroredDisk<D> {
         }
         target.rename(&unfinished, &file.name())?;
         target.sync_directory()?;
-        pair.have(to, file);
+        pair.have(to, file, written);
         Ok(true)
     }
 
     /// A file that the side had before it was left behind: what differs is taken from the leading side,
     /// unless that is what is damaged.
     fn compare(&self, to: usize, file: FileId, source: &Arc<D::File>, there: &D::File) -> io::Result<usize> {
+        let written = self.pair.writes(file);
         let lead = read_file(&**source)?;
         let mut copies = [Vec::new(), Vec::new()];
         copies[to] = read_file(there)?;
@@ -165,7 +188,7 @@ impl<D: Disk> MirroredDisk<D> {
         there.sync()?;
         self.pair.activity.bytes_filled.fetch_add(copies[1 - to].len() as u64, Ordering::Relaxed);
         let _entries = lock(&self.pair.entries);
-        self.pair.have(to, file);
+        self.pair.have(to, file, written);
         Ok(copies[1 - to].len())
     }
 }
@@ -176,10 +199,11 @@ impl<D: Disk> Reader<MirroredDisk<D>> {
     pub fn fill_mirror(&self, pace: &mut dyn FnMut(usize) -> bool) -> io::Result<Filled> {
         let disk = &*self.shared.disk;
         let pair = &disk.pair;
-        let lacking = pair.lacking()?;
-        let Some(&(to, file)) = lacking.first().filter(|_| !planted::is(Bug::PairUnfilled)) else {
-            if let Some(to) = (0..2).find(|side| pair.is_filling(*side)) {
-                pair.complete(to)?;
+        let written = lock(&pair.state).past.total();
+        let Some((to, file)) = pair.copyable()?.filter(|_| !planted::is(Bug::PairUnfilled)) else {
+            let filling = (0..2).find(|side| pair.is_filling(*side));
+            if let Some(to) = filling.filter(|_| planted::is(Bug::PairUnfilled) || pair.files_left() == 0) {
+                pair.complete(to, written)?;
             }
             return Ok(Filled::Nothing);
         };

@@ -44,7 +44,7 @@ pub enum MirrorError {
     )]
     Illegible { name: String },
     #[error(
-        "{name} cannot be used ({reason}), and headwater.mirror.required=true says not to go on without it"
+        "{name} cannot be used ({reason}), and headwater.mirror.required=true says not to go on without it; mount or mend it, or start once with --config headwater.mirror.required=false: the log goes on with the other directory alone, or fills this one when it is empty"
     )]
     Required { name: String, reason: String },
     #[error(

@@ -10,13 +10,19 @@
 mod disk;
 mod file;
 mod fill;
+mod handles;
 mod heal;
 mod judge;
 mod marker;
+mod mending;
 mod open;
+mod pair;
+mod rejoin;
+mod standing;
 
-pub use disk::{Beside, InTurn, MirrorActivity, MirroredDisk, Standing, Waiting, Work};
+pub use disk::MirroredDisk;
 pub use file::{Mended, MirroredFile};
 pub use fill::Filled;
 pub use judge::MirrorError;
 pub use open::{Mirroring, Side};
+pub use standing::{Beside, InTurn, MirrorActivity, Standing, Waiting, Work};

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use super::disk::{Beside, Epochs, MirroredDisk, Pair};
+use super::disk::MirroredDisk;
 use super::judge::{MirrorError, Verdict, judge};
 use super::marker::{self, Found, Marker, Role};
+use super::pair::{Epochs, Pair};
+use super::standing::Beside;
 use crate::disk::Disk;
 use crate::log::lock;
 use crate::place::FileId;
@@ -87,6 +89,12 @@ impl<D: Disk> Pair<D> {
                 lock(&self.state).marker = Some(marker);
                 self.find_missing()?;
             }
+            // A disk that is not mounted looks like an empty one.
+            Verdict::Fill { from, known: Some(known) } if self.required && known.role == Role::Paired => {
+                let reason = "it is empty or behind, and the other directory says that both held everything";
+                let name = self.names[1 - from].clone();
+                return Err(MirrorError::Required { name, reason: reason.to_owned() });
+            }
             Verdict::Fill { from, known } => self.begin_fill(from, known)?,
             Verdict::Alone { side, known, reason } => {
                 if self.required {
@@ -95,9 +103,9 @@ impl<D: Disk> Pair<D> {
                 self.go_on_alone(side, known)?;
                 tracing::error!(
                     side = self.names[1 - side], %reason,
-                    "one side of the mirror cannot be used; the log goes on with the other, and a start with both copies what the lost side misses"
+                    "one side of the mirror cannot be used; the log goes on with the other"
                 );
-                self.disks[1 - side] = None;
+                self.set_disk(1 - side, None);
                 self.give_up(1 - side, reason);
             }
         }
@@ -105,8 +113,8 @@ impl<D: Disk> Pair<D> {
     }
 
     fn mark(&self, side: usize, marker: &Marker) -> Result<(), MirrorError> {
-        let Some(disk) = &self.disks[side] else { return Ok(()) };
-        marker::write(&**disk, marker).map_err(failed(&self.names[side]))
+        let Some(disk) = self.any_disk(side) else { return Ok(()) };
+        marker::write(&*disk, marker).map_err(failed(&self.names[side]))
     }
 
     /// From here on the other side is behind, whatever it says of itself.
@@ -128,17 +136,9 @@ impl<D: Disk> Pair<D> {
     fn begin_fill(&self, from: usize, known: Option<Marker>) -> Result<(), MirrorError> {
         let to = 1 - from;
         self.go_on_alone(from, known)?;
-        let begun = || -> io::Result<usize> {
-            let (Some(lead), Some(disk)) = (&self.disks[from], &self.disks[to]) else { return Ok(0) };
-            let epoch = lock(&self.state).epochs.draw();
-            marker::write(&**disk, &Marker::new(epoch, Role::Filling))?;
-            let kept: BTreeSet<String> =
-                lead.list()?.into_iter().filter(|name| FileId::parse(name).is_some()).collect();
-            let surplus =
-                disk.list()?.into_iter().filter(|name| name != marker::MARKER && !kept.contains(name));
-            surplus.into_iter().try_for_each(|name| disk.remove(&name))?;
-            disk.sync_directory()?;
-            Ok(kept.len())
+        let begun = || match (self.any_disk(from), self.any_disk(to)) {
+            (Some(lead), Some(disk)) => self.begin_copy(&lead, &disk),
+            _ => Ok(0),
         };
         self.begin_filling(to);
         match begun() {
@@ -153,10 +153,22 @@ impl<D: Disk> Pair<D> {
         Ok(())
     }
 
+    /// Marks a disk as one that is being filled, and removes what does not belong there.
+    pub fn begin_copy(&self, lead: &D, disk: &D) -> io::Result<usize> {
+        let epoch = lock(&self.state).epochs.draw();
+        marker::write(disk, &Marker::new(epoch, Role::Filling))?;
+        let kept: BTreeSet<String> =
+            lead.list()?.into_iter().filter(|name| FileId::parse(name).is_some()).collect();
+        let surplus = disk.list()?.into_iter().filter(|name| name != marker::MARKER && !kept.contains(name));
+        surplus.into_iter().try_for_each(|name| disk.remove(&name))?;
+        disk.sync_directory()?;
+        Ok(kept.len())
+    }
+
     fn find_missing(&self) -> Result<(), MirrorError> {
         let mut files = [BTreeSet::new(), BTreeSet::new()];
         for (side, files) in files.iter_mut().enumerate() {
-            let Some(disk) = &self.disks[side] else { continue };
+            let Some(disk) = self.any_disk(side) else { continue };
             let names = disk.list().map_err(failed(&self.names[side]))?;
             files.extend(names.iter().filter_map(|name| FileId::parse(name)));
         }

@@ -103,6 +103,11 @@ impl<D: Disk> Reader<D> {
         Ok(aborted)
     }
 
+    /// Lets go of every file: the disk that one lies on may be taken away. Who reads one keeps it.
+    pub fn close_files(&self) {
+        self.shared.files.close();
+    }
+
     /// How many bytes of each file partitions need.
     pub fn files(&self) -> Result<Vec<FileUse>, LogError> {
         let mut live: HashMap<FileId, u64> = HashMap::new();

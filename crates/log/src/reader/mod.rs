@@ -10,11 +10,12 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use headwater_model::Offset;
+use headwater_model::{Offset, TimestampMs};
 
 use crate::cold::{self, ColdFile};
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
+use crate::orphans::{self, Orphans, Swept};
 use crate::partition::Partition;
 use crate::place::{BatchPlace, Extent, FileId};
 use crate::planted::{self, Bug};
@@ -425,9 +426,21 @@ impl<D: Disk> Reader<D> {
         cold::upload(&self.shared, file)
     }
 
-    /// Removes objects that nobody knows of from the cold store. Nothing may be uploading meanwhile.
-    pub fn sweep_cold_store(&self) -> io::Result<()> {
-        cold::sweep(&self.shared)
+    /// Removes objects from the cold store that nobody has known of for `grace_ms`, at most so many. Nothing
+    /// may be uploading meanwhile, and no commit may have failed.
+    pub fn sweep_cold_store(
+        &self,
+        orphans: &mut Orphans,
+        now: TimestampMs,
+        grace_ms: TimestampMs,
+        most: usize,
+    ) -> io::Result<Swept> {
+        orphans::sweep(&self.shared, orphans, now, grace_ms, most)
+    }
+
+    /// Whether this log is the one that may sweep its place in the store; `fresh` is a number never used.
+    pub fn owns_cold_store(&self, fresh: u64) -> io::Result<bool> {
+        orphans::owns(&self.shared, fresh)
     }
 
     /// Removes the local copy of a file that is in the cold store.

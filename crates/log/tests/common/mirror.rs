@@ -79,13 +79,30 @@ impl World {
     }
 }
 
+impl World {
+    /// The disk of a lost side is there again, under the running log. Files that were open stay without it.
+    pub fn come_back(&mut self) {
+        let Some(side) = self.disks.lost_side() else { return };
+        self.mirror().away = [false; 2];
+        self.on_side(side, |faults| *faults = headwater_log::Faults::default());
+        let disk = self.side(side).clone();
+        self.disks.rejoin(side, disk).expect("it is behind, and says so");
+        self.steady = false;
+        if self.rng.random_bool(0.7) {
+            self.log.roll();
+            self.log.reader().close_files();
+        }
+    }
+}
+
 /// Everything at once, by the seed.
 pub fn attack(seed: u64) {
     let mut world = World::mirrored(seed);
     world.cools = false;
     for _ in 0..25 {
         world.run(20);
-        match world.rng.random_range(0..6) {
+        match world.rng.random_range(0..7) {
+            6 => world.come_back(),
             0 => world.crash_and_lose(),
             1 => world.cut_power_somewhere(),
             2 => world.fail_a_side_soon(),

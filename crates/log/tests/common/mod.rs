@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use headwater_log::{
     Chore, ColdStore, CommitJob, CommitTicket, Disk, Durability, Extent, Faults, FileId, InTurn, Isolation,
-    Log, LogError, MirroredDisk, Mirroring, Move, Origin, PartitionId, Settings, Side, SimDisk,
+    Log, LogError, MirroredDisk, Mirroring, Move, Origin, Orphans, PartitionId, Settings, Side, SimDisk,
 };
 use headwater_wire::{BatchBuilder, BatchHeader, Compression, Producer, batch};
 use rand::rngs::StdRng;
@@ -385,7 +385,8 @@ impl World {
         self.disks = attach(&self.disk, self.mirror.as_ref(), self.opened << 20);
         let log = Log::open_with(Arc::new(self.disks.clone()), SETTINGS, Some(store));
         let log = log.expect("it opens");
-        log.reader().sweep_cold_store().expect("the store is swept");
+        let swept = log.reader().sweep_cold_store(&mut Orphans::default(), 0, 0, usize::MAX);
+        swept.expect("the store is swept");
         log
     }
 

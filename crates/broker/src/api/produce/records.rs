@@ -44,36 +44,23 @@ impl Wrong {
 /// What a topic asks of its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    Unkeyed,
-    Keyed,
-    Entity,
+    Kind(StreamKind),
     Compacted,
 }
 
 impl Rule {
     fn of(settings: &TopicSettings) -> Option<Self> {
         match settings.kind {
-            StreamKind::Unkeyed => Some(Self::Unkeyed),
-            StreamKind::Keyed => Some(Self::Keyed),
-            StreamKind::Entity => Some(Self::Entity),
             StreamKind::Unspecified => settings.compact.then_some(Self::Compacted),
+            kind => Some(Self::Kind(kind)),
         }
     }
 
     fn broken_by(self, record: &RecordView<'_>) -> Option<&'static str> {
         match (self, record.key) {
-            (Self::Unkeyed, Some(_)) => Some(
-                "headwater.stream.kind=unkeyed takes no keys: send it without one, or set the kind to keyed",
-            ),
-            (Self::Keyed, None) => Some("headwater.stream.kind=keyed needs a key in every record"),
-            (Self::Keyed, Some(_)) if record.value.is_none() => Some(
-                "headwater.stream.kind=keyed takes no null values: a fact is not deleted; tombstones belong in an entity topic",
-            ),
-            (Self::Entity, None) => {
-                Some("headwater.stream.kind=entity needs the entity's id as key of every record")
-            }
+            (Self::Kind(kind), key) => kind.refuses(key.is_some(), record.value.is_some()),
             (Self::Compacted, None) => Some("cleanup.policy=compact needs a key in every record"),
-            _ => None,
+            (Self::Compacted, Some(_)) => None,
         }
     }
 }

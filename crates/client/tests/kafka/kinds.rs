@@ -1,0 +1,83 @@
+//! The producer keeps to what the catalog says of a stream, where the broker does not know of kinds.
+
+use headwater_client::{
+    Client, ClientConfig, ErrorCode, Isolation, NewTopic, ProduceRecord, Producer, ProducerConfig,
+};
+use headwater_model::StreamKind;
+
+use crate::support::{bootstrap, client, producer, read_all, topic, values};
+
+fn record(topic: &str, key: Option<&str>, value: Option<&str>) -> ProduceRecord {
+    let text = |text: &str| text.to_owned().into();
+    ProduceRecord {
+        topic: topic.to_owned(),
+        key: key.map(text),
+        value: value.map(text),
+        ..ProduceRecord::default()
+    }
+}
+
+async fn again() -> Client {
+    let config = ClientConfig::new(bootstrap().expect("a broker"), "headwater-client-tests-again");
+    Client::connect(config).await.expect("the broker answers")
+}
+
+#[tokio::test]
+async fn records_that_do_not_fit_the_kind_of_their_stream_are_refused() {
+    let Some(client) = client().await else { return };
+    let cases = [
+        (
+            StreamKind::Entity,
+            record("", None, Some("nobody")),
+            "needs the entity's id as key of every record",
+        ),
+        (StreamKind::Keyed, record("", None, Some("fact")), "needs a key in every record"),
+        (StreamKind::Keyed, record("", Some("ada"), None), "takes no null values"),
+        (StreamKind::Unkeyed, record("", Some("ada"), Some("fact")), "takes no keys"),
+    ];
+    for (kind, wrong, words) in cases {
+        let name = topic(&client, 1).await;
+        client.announce_kind(&name, kind).await.expect("announced");
+        // Whoever connects later knows it, too.
+        let client = again().await;
+        let producer = producer(&client).await;
+        let refused =
+            producer.send(ProduceRecord { topic: name.clone(), ..wrong }).await.err().expect("refused");
+        assert_eq!(refused.code(), Some(ErrorCode::InvalidRecord), "{refused}");
+        let expected = format!("headwater.stream.kind={}", kind.name());
+        assert!(refused.to_string().contains(words) && refused.to_string().contains(&expected), "{refused}");
+        let key = (kind != StreamKind::Unkeyed).then_some("ada");
+        producer.send(record(&name, key, Some("fits"))).await.expect("it fits").await.expect("appended");
+        let read = read_all(&client, &name, Isolation::Uncommitted).await;
+        assert_eq!(values(&read), ["fits"], "nothing that was refused is there");
+        client.delete_topic(&name).await.expect("deleted");
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_fits_an_entity_and_a_kind_may_be_taken_back() {
+    let Some(client) = client().await else { return };
+    let name = topic(&client, 1).await;
+    client.announce_kind(&name, StreamKind::Entity).await.expect("announced");
+    let first = producer(&client).await;
+    first.send(record(&name, Some("ada"), None)).await.expect("a tombstone").await.expect("appended");
+    client.withdraw_kind(&name).await.expect("withdrawn");
+    assert_eq!(client.kind_of(&name).await.expect("read"), StreamKind::Unspecified);
+    let free = producer(&client).await;
+    free.send(record(&name, None, Some("anything"))).await.expect("nobody says").await.expect("appended");
+    client.announce_kind(&name, StreamKind::Keyed).await.expect("announced again");
+    let config = ProducerConfig { keeps_kinds: false, ..ProducerConfig::default() };
+    let told_not_to = Producer::new(&client, config).await.expect("a producer");
+    told_not_to
+        .send(record(&name, None, Some("anything")))
+        .await
+        .expect("told not to")
+        .await
+        .expect("appended");
+    client.delete_topic(&name).await.expect("deleted");
+    // The next topic by that name is nobody's entity.
+    client.withdraw_kind(&name).await.expect("withdrawn");
+    client.create_topic(NewTopic::new(&name, 1)).await.expect("created");
+    assert_eq!(client.kind_of(&name).await.expect("read"), StreamKind::Unspecified);
+    client.delete_topic(&name).await.expect("deleted");
+}
