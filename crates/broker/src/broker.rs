@@ -23,6 +23,7 @@ use crate::observe::Observer;
 use crate::opening;
 use crate::quota::Quotas;
 use crate::rules::Rules;
+use crate::schemas::Schemas;
 use crate::security::{Authority, Credentials, InternalUser};
 use crate::usage::{self, Sightings, UsageTask};
 use crate::waiters::Waiters;
@@ -53,6 +54,7 @@ pub struct Shared {
     pub audit: Audit,
     pub share_sessions: ShareSessions,
     pub sightings: Arc<Sightings>,
+    pub schemas: Schemas,
 }
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
@@ -198,6 +200,7 @@ pub fn open(
     let shared = Shared {
         audit,
         sightings: Arc::default(),
+        schemas: Schemas::default(),
         memory: Arc::new(Memory::new(config.memory())),
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         share_sessions: ShareSessions::default(),

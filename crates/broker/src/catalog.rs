@@ -7,17 +7,22 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headwater_coordinator::{TopicId, TopicRecord, TopicSettings, is_internal};
 use headwater_log::PartitionId;
+use headwater_model::Principal;
 
 #[derive(Debug)]
 pub struct Topic {
     pub record: TopicRecord,
     pub settings: TopicSettings,
+    /// Who alone may write.
+    pub owner: Option<Principal>,
+    /// Whether nobody else may read, either.
+    pub closed: bool,
 }
 
 impl Topic {
     pub fn new(record: TopicRecord) -> Self {
-        let settings = record.settings();
-        Self { record, settings }
+        let (settings, owner, closed) = (record.settings(), record.owner(), record.is_closed());
+        Self { record, settings, owner, closed }
     }
 
     pub fn id(&self) -> TopicId {

@@ -31,6 +31,7 @@ mod opening;
 mod outgoing;
 mod quota;
 mod rules;
+mod schemas;
 mod security;
 mod sendfile;
 mod sending;

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 
 use crate::compression::CompressionType;
+use crate::enforcement::{self, Enforcement};
 use crate::error::{Error, Failure};
 use crate::kinds::{self, StreamKind};
+use crate::owners;
 use crate::records::TopicRecord;
 use crate::request::ConfigChange;
 use crate::response::ConfigEntry;
@@ -81,12 +83,20 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("compression.lz4.level", ConfigKind::Int, "9", Legal::AtLeast(1), "Level when compression.type is lz4; accepted for Kafka's sake, as our LZ4 has one level only."),
     key("compression.type", ConfigKind::String, "producer", Legal::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), "The codec of stored batches; 'producer' keeps the producer's."),
     key("compression.zstd.level", ConfigKind::Int, "3", Legal::AtLeast(-131_072), "Level when compression.type is zstd."),
+    enforcement::KEY_SWITCH,
+    enforcement::KEY_CLASS,
+    enforcement::VALUE_SWITCH,
+    enforcement::VALUE_CLASS,
     key("delete.retention.ms", ConfigKind::Long, "86400000", Legal::AtLeast(0), "How long a compacted topic keeps tombstones, in milliseconds."),
     key("file.delete.delay.ms", ConfigKind::Long, "60000", Legal::AtLeast(0), "How long a deleted segment's file is kept, in milliseconds."),
     key("flush.messages", ConfigKind::Long, FOREVER, Legal::AtLeast(1), "Records between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
     key("flush.ms", ConfigKind::Long, FOREVER, Legal::AtLeast(0), "Milliseconds between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
     key("follower.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
     key("headwater.durability", ConfigKind::String, "synced", Legal::OneOf(&["synced", "unsynced"]), "When a record is acknowledged: 'synced' once it is on disk, 'unsynced' once it is written, so that a power failure may lose what was acknowledged last."),
+    key(owners::INTERNAL, ConfigKind::Boolean, "false", Legal::Boolean, "Whether the stream is its owner's own (a changelog, a repartition topic): nobody else may read it, either, but super-users. Set when whoever is authenticated creates a topic of such a name."),
+    key(owners::OWNER, ConfigKind::String, "", Legal::Checked(owners::is_one_principal, "one principal, TYPE:NAME as in User:orders, or nothing; a stream has one writer"), "The only principal that may write, in transactions and without, super-users included; nothing for whoever has the right."),
+    enforcement::ENFORCED,
+    enforcement::SUBJECTS,
     key(kinds::KIND, ConfigKind::String, "unspecified", Legal::OneOf(&["unspecified", "unkeyed", "keyed", "entity"]), "What a record is: 'unkeyed' a fact without a key, 'keyed' a fact about its key, 'entity' the latest state of its key (null is a tombstone; needs cleanup.policy compact). Records that are not so are refused; those written before are not looked at."),
     key("index.interval.bytes", ConfigKind::Int, "4096", Legal::AtLeast(0), "How many bytes of log lie between two index entries."),
     key("leader.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
@@ -188,6 +198,7 @@ pub(crate) fn initial(configs: &[(String, Option<String>)]) -> Result<BTreeMap<S
     }
     kinds::complete(&mut result);
     kinds::check(&result)?;
+    owners::check(&result)?;
     Ok(result)
 }
 
@@ -199,6 +210,7 @@ pub(crate) fn altered(
 ) -> Result<BTreeMap<String, String>, Failure> {
     let result = changed(TOPIC_CONFIGS, "topic", before, replace, changes)?;
     kinds::check(&result)?;
+    owners::check(&result)?;
     Ok(result)
 }
 
@@ -272,6 +284,7 @@ pub struct TopicSettings {
     pub unsynced: bool,
     pub compression: CompressionType,
     pub kind: StreamKind,
+    pub enforcement: Enforcement,
 }
 
 impl TopicRecord {
@@ -311,6 +324,7 @@ impl TopicRecord {
                 number("compression.zstd.level"),
             ),
             kind: StreamKind::parse(self.config(kinds::KIND)).unwrap_or_default(),
+            enforcement: Enforcement::of(self),
         }
     }
 

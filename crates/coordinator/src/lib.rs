@@ -12,12 +12,14 @@ mod consumer;
 mod context;
 mod credentials;
 mod dispatch;
+mod enforcement;
 mod error;
 mod group;
 mod group_configs;
 mod group_types;
 mod kinds;
 mod offsets;
+mod owners;
 mod quota;
 mod records;
 mod request;
@@ -38,11 +40,13 @@ pub use consumer::{
     ASSIGNORS, ClassicMember, ConsumerGroupChange, ConsumerMemberRecord, CurrentAssignment, GroupEpochs,
     MemberState,
 };
+pub use enforcement::{Enforcement, SubjectStrategy};
 pub use error::{Error, Failure, code};
 pub use group_configs::GROUP_CONFIGS;
 use headwater_model::TimestampMs;
 use headwater_model::acl::AclBinding;
 pub use kinds::StreamKind;
+pub use owners::{INTERNAL, OWNER, is_of_a_service};
 pub use quota::{
     Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,
     QuotaRecord, QuotaTable,

@@ -56,7 +56,8 @@ pub enum Response {
     /// Each user once.
     AlterScramCredentials(Vec<(String, Option<Error>)>),
     Share(ShareResponse),
-    RecordUsage,
+    /// Sightings that found no room, since the start.
+    RecordUsage(u64),
     DescribeUsage(DescribedUsage),
 }
 

@@ -25,6 +25,7 @@ mod record_encoder;
 mod rules;
 mod schema;
 mod skip;
+mod verify;
 
 pub use compatibility::{CompatibilityLevel, check};
 pub use decode::Resolver;

@@ -31,7 +31,7 @@ pub struct RecordSpan {
 pub struct RecordView<'a> {
     pub offset: Offset,
     pub key: Option<&'a [u8]>,
-    pub has_value: bool,
+    pub value: Option<&'a [u8]>,
     pub span: RecordSpan,
 }
 
@@ -83,7 +83,7 @@ impl<'a> OpenBatch<'a> {
         Ok(Self { header, head, body })
     }
 
-    /// Shows every record in offset order. Values and headers are stepped over.
+    /// Shows every record in offset order. Headers are stepped over.
     pub fn visit<'s>(&'s self, mut look: impl FnMut(RecordView<'s>)) -> Result<(), BatchError> {
         let (mut at, mut previous) = (0, -1);
         for _ in 0..self.header.record_count {
@@ -216,10 +216,10 @@ fn view<'a>(
     let timestamp = header.base_timestamp.wrapping_add(take_varlong(record, &mut at)?);
     let offset = header.base_offset.wrapping_add(take_varlong(record, &mut at)?);
     let key = take_bytes(record, &mut at)?;
-    let has_value = take_bytes(record, &mut at)?.is_some();
+    let value = take_bytes(record, &mut at)?;
     // A body is below 2 GiB, so its positions fit.
     let span = RecordSpan { start: start as u32, end: record.len() as u32, timestamp };
-    Ok(RecordView { offset, key, has_value, span })
+    Ok(RecordView { offset, key, value, span })
 }
 
 fn patch(out: &mut [u8], attributes: i16, base: TimestampMs, max: TimestampMs, count: i32) {
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn a_horizon_outlives_the_next_rewrite() {
         let marked = keep(&sample(Compression::None), Some(5000), |_| true);
-        let again = keep(&marked, None, |record| record.has_value);
+        let again = keep(&marked, None, |record| record.value.is_some());
         assert_eq!(read_checked(&again).unwrap().delete_horizon(), Some(5000));
         assert_eq!(records(&again)[1].timestamp, 990);
     }

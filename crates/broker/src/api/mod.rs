@@ -19,6 +19,7 @@ mod ledger;
 mod metadata;
 mod offset_fetch;
 mod offsets;
+mod owners;
 mod positions;
 mod produce;
 mod producers;

@@ -113,6 +113,7 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
             true => Ok(()),
             false => call.check(rights::WRITE_TOPIC, name),
         });
+        let owns = topic.as_ref().filter(|_| allowed.is_ok()).map_or(Ok(()), |topic| call.owns(topic));
         let mut outcomes = Vec::with_capacity(data.partition_data.len());
         for partition in data.partition_data {
             let index = partition.index;
@@ -124,6 +125,9 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
                     Err(Refused::new(ErrorCode::TopicAuthorizationFailed, ONLY_OURS))
                 }
                 _ if let Err(code) = allowed => Err(Refused::new(code, NOT_ALLOWED)),
+                _ if let Err(message) = &owns => {
+                    Err(Refused::new(ErrorCode::TopicAuthorizationFailed, message.as_str()))
+                }
                 None => Err(Refused::new(unknown, "there is no such topic")),
                 Some(topic) if request.acks == ALL && topic.settings.min_insync_replicas > 1 => {
                     let message = format!(
@@ -176,7 +180,7 @@ fn check_batch(
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
-    check_records(topic, &header, &bytes)?;
+    check_records(call, topic, &header, &bytes)?;
     let bytes = compression::repack(&topic.settings, &header, bytes).map_err(refused)?;
     check_size(topic, &bytes)?;
     let (bytes, append_time) = stamp(topic, &header, bytes)?;
@@ -231,8 +235,11 @@ fn refused(error: BatchError) -> Refused {
 }
 
 /// Opens the batch only when the topic has a rule for its records.
-fn check_records(topic: &Topic, header: &BatchHeader, bytes: &[u8]) -> Result<(), Refused> {
-    let judged = records::judge(&topic.settings, header, bytes).map_err(refused)?;
+fn check_records(call: &Call, topic: &Topic, header: &BatchHeader, bytes: &[u8]) -> Result<(), Refused> {
+    let judged = records::judge(&call.shared, topic, header, bytes).map_err(refused)?;
+    if let Some(error) = judged.unreadable {
+        return Err(Refused::new(ErrorCode::KafkaStorageError, error.to_string()));
+    }
     let Some(first) = judged.wrong.first() else { return Ok(()) };
     let message = match judged.count {
         1 => first.message(),

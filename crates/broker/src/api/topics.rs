@@ -39,7 +39,7 @@ pub async fn create(
         false => call.part(rights::CREATE_TOPIC, request.topics, |topic| topic.name.as_str()),
     };
     let (possible, impossible): (Vec<_>, Vec<_>) = allowed.into_iter().partition(assigns_to_us);
-    let topics = possible.iter().map(new_topic).collect();
+    let topics = possible.iter().map(|topic| new_topic(call, topic)).collect();
     let default = call.shared.config.default_partitions;
     let cost = |topic: &NewTopic| if topic.partitions < 0 { default } else { topic.partitions };
     let free = request.validate_only;
@@ -78,14 +78,16 @@ fn assigns_to_us(topic: &CreatableTopic) -> bool {
     topic.assignments.iter().all(|assignment| assignment.broker_ids == [NODE_ID])
 }
 
-fn new_topic(topic: &CreatableTopic) -> NewTopic {
+fn new_topic(call: &Call, topic: &CreatableTopic) -> NewTopic {
     let configs = topic.configs.iter().map(|config| (text(&config.name), optional(&config.value)));
+    let mut configs = configs.collect();
+    call.owning(topic.name.as_str(), &mut configs);
     let assigned = i32::try_from(topic.assignments.len()).unwrap_or(i32::MAX);
     NewTopic {
         name: text(&topic.name),
         partitions: if assigned > 0 { assigned } else { topic.num_partitions },
         replication_factor: topic.replication_factor,
-        configs: configs.collect(),
+        configs,
     }
 }
 

@@ -156,8 +156,10 @@ fn may_add(call: &Call, adds: &[AddPartitions]) -> Option<AddPartitionsToTxnResp
         let topics = added_topics(all(refusal).collect());
         return Some(response.with_results_by_topic_v3_and_below(topics));
     }
-    let (allowed, refused) =
+    let (allowed, mut refused) =
         call.part(rights::WRITE_TOPIC, add.partitions.clone(), |one: &TopicPartition| &one.topic);
+    let (allowed, foreign) = owned(call, allowed);
+    refused.extend(foreign);
     if refused.is_empty() {
         return None;
     }
@@ -172,6 +174,14 @@ fn may_add(call: &Call, adds: &[AddPartitions]) -> Option<AddPartitionsToTxnResp
     let refusal = rights::WRITE_TOPIC.refusal().code();
     let refused = refused.into_iter().map(|one| (one, refusal));
     Some(response.with_results_by_topic_v3_and_below(added_topics(untried.chain(refused).collect())))
+}
+
+/// Parts what the client may write from what belongs to others.
+fn owned(call: &Call, partitions: Vec<TopicPartition>) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
+    let owns = |one: &TopicPartition| {
+        call.shared.catalog.by_name(&one.topic).is_none_or(|topic| call.owns(&topic).is_ok())
+    };
+    partitions.into_iter().partition(owns)
 }
 
 fn coded(results: Vec<PartitionResult>, version: i16) -> Vec<(TopicPartition, i16)> {

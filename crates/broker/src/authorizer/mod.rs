@@ -36,6 +36,10 @@ impl Authorizer {
         self.config.enabled
     }
 
+    pub fn is_super_user(&self, principal: &Principal) -> bool {
+        self.config.super_users.contains(principal)
+    }
+
     pub fn allows(
         &self,
         principal: &Principal,

@@ -37,13 +37,12 @@ impl Kind {
 /// Creates a topic of a kind; says whether its broker enforces it.
 pub async fn create(
     client: &Client,
-    name: &str,
-    partitions: i32,
+    wanted: &NewTopic,
     configs: &[(String, String)],
     kind: Kind,
 ) -> Result<bool, ClientError> {
     let topic = |own: bool| {
-        let mut topic = NewTopic::new(name, partitions);
+        let mut topic = wanted.clone();
         if own {
             topic = topic.config(KEY, kind.name());
         } else if kind == Kind::Entity && !configs.iter().any(|(key, _)| key == "cleanup.policy") {
@@ -60,7 +59,7 @@ pub async fn create(
         }
         Err(error) => return Err(error),
     };
-    announce(client, name, kind).await?;
+    announce(client, &wanted.name, kind).await?;
     Ok(enforced)
 }
 

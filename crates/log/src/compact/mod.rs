@@ -51,7 +51,7 @@ impl Seen {
     #[inline]
     fn of(record: &RecordView<'_>, map: &OffsetMap) -> Self {
         let key = record.key.map(|key| map.hash(key));
-        Self { key, offset: record.offset, has_value: record.has_value, span: record.span }
+        Self { key, offset: record.offset, has_value: record.value.is_some(), span: record.span }
     }
 }
 

@@ -57,7 +57,7 @@ impl Poll {
                     false => catalog.by_name(asked.topic.name.as_str()),
                 };
                 allowed = match &topic {
-                    Some(topic) => call.check(rights::READ_TOPIC, topic.name()),
+                    Some(topic) => call.may_read(topic),
                     None if by_id => Ok(()),
                     None => call.check(rights::READ_TOPIC, asked.topic.name.as_str()),
                 };

@@ -1,28 +1,38 @@
-//! The rules of a topic for the records of a batch: who needs a key, who may have none, who may be null.
+//! The rules of a topic for the records of a batch: who needs a key, who may have none, who may be null, and which
+//! schema keys and values must have.
 //!
 //! Only topics with a rule have their batches opened here; a batch with one wrong record is refused whole.
+
+use std::borrow::Cow;
 
 use headwater_coordinator::{StreamKind, TopicSettings};
 use headwater_wire::filter::{OpenBatch, RecordView};
 use headwater_wire::{BatchError, BatchHeader};
 
-/// A batch of nothing but wrong records still gets an answer of ordinary size.
-const MOST_NAMED: usize = 100;
+use crate::broker::Shared;
+use crate::catalog::Topic;
+use crate::schemas::{Judge, Unreadable};
+
+/// A batch of nothing but wrong records still gets an answer of ordinary size, and costs no more than that.
+pub const MOST_NAMED: usize = 100;
 
 /// A record that the topic does not take.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wrong {
     /// Its place in the batch, from 0.
     pub index: i32,
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
 }
 
 /// The records that a topic does not take.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Judged {
+    /// By schema only the first [`MOST_NAMED`] are counted.
     pub count: usize,
     /// The first of them.
     pub wrong: Vec<Wrong>,
+    /// Why schemas could not be looked at.
+    pub unreadable: Option<Unreadable>,
 }
 
 impl Wrong {
@@ -56,7 +66,7 @@ impl Rule {
                 "headwater.stream.kind=unkeyed takes no keys: send it without one, or set the kind to keyed",
             ),
             (Self::Keyed, None) => Some("headwater.stream.kind=keyed needs a key in every record"),
-            (Self::Keyed, Some(_)) if !record.has_value => Some(
+            (Self::Keyed, Some(_)) if record.value.is_none() => Some(
                 "headwater.stream.kind=keyed takes no null values: a fact is not deleted; tombstones belong in an entity topic",
             ),
             (Self::Entity, None) => {
@@ -68,19 +78,79 @@ impl Rule {
     }
 }
 
+/// Who judges keys, and who values; nobody where the topic does not ask for it.
+struct Judges<'a> {
+    key: Option<Judge<'a>>,
+    value: Option<Judge<'a>>,
+}
+
+impl<'a> Judges<'a> {
+    fn of(shared: &'a Shared, topic: &'a Topic) -> Self {
+        let asked = topic.settings.enforcement;
+        let judge = |part, strategy| Judge::new(shared, topic.name(), part, strategy);
+        Self {
+            key: asked.key.map(|strategy| judge("key", strategy)),
+            value: asked.value.map(|strategy| judge("value", strategy)),
+        }
+    }
+
+    fn are_there(&self) -> bool {
+        self.key.is_some() || self.value.is_some()
+    }
+
+    fn wrong(&mut self, record: &RecordView<'_>) -> Result<Option<String>, Unreadable> {
+        for (judge, bytes) in [(&mut self.key, record.key), (&mut self.value, record.value)] {
+            if let (Some(judge), Some(bytes)) = (judge, bytes)
+                && let Some(wrong) = judge.wrong(bytes)?
+            {
+                return Ok(Some(wrong));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Judged {
+    fn blame(&mut self, index: i32, rule: Cow<'static, str>) {
+        self.count += 1;
+        if self.wrong.len() < MOST_NAMED {
+            self.wrong.push(Wrong { index, rule });
+        }
+    }
+
+    fn by_schema(&mut self, judges: &mut Judges<'_>, record: &RecordView<'_>) -> Option<Cow<'static, str>> {
+        if self.unreadable.is_some() || self.wrong.len() >= MOST_NAMED {
+            return None;
+        }
+        match judges.wrong(record) {
+            Ok(wrong) => wrong.map(Cow::Owned),
+            Err(error) => {
+                self.unreadable = Some(error);
+                None
+            }
+        }
+    }
+}
+
 /// Judges the records of a batch whose checksum and counts are right.
-pub fn judge(settings: &TopicSettings, header: &BatchHeader, bytes: &[u8]) -> Result<Judged, BatchError> {
+pub fn judge(
+    shared: &Shared,
+    topic: &Topic,
+    header: &BatchHeader,
+    bytes: &[u8],
+) -> Result<Judged, BatchError> {
     let mut judged = Judged::default();
-    let Some(rule) = Rule::of(settings) else { return Ok(judged) };
+    let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic));
+    if rule.is_none() && !judges.are_there() {
+        return Ok(judged);
+    }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
     let batch = OpenBatch::decompress(BatchHeader { base_offset: 0, ..*header }, bytes)?;
     let mut index = 0;
     batch.visit(|record| {
-        if let Some(rule) = rule.broken_by(&record) {
-            judged.count += 1;
-            if judged.wrong.len() < MOST_NAMED {
-                judged.wrong.push(Wrong { index, rule });
-            }
+        let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);
+        if let Some(rule) = broken.or_else(|| judged.by_schema(&mut judges, &record)) {
+            judged.blame(index, rule);
         }
         index += 1;
     })?;

@@ -34,7 +34,7 @@ pub fn identify(group: &Option<KafkaString>, member: &Option<KafkaString>) -> Re
 
 /// What concerns topics that the client may not read is refused.
 pub fn allowed(call: &Call, claimed: Vec<Claim>) -> Vec<Claim> {
-    let judge = |(place, claim): Claim| (place, call.may_read(&place.0).and(claim));
+    let judge = |(place, claim): Claim| (place, call.may_read_by_id(&place.0).and(claim));
     claimed.into_iter().map(judge).collect()
 }
 

@@ -41,7 +41,7 @@ pub struct Poll<'a> {
 /// The partition in the log, if it exists.
 fn locate(call: &Call, (topic_id, index): TopicPartitionId) -> Result<PartitionId, ErrorCode> {
     let topic = call.shared.catalog.by_id(&topic_id).ok_or(ErrorCode::UnknownTopicId)?;
-    call.may_read(&topic_id)?;
+    call.may_read_by_id(&topic_id)?;
     topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
