@@ -93,3 +93,8 @@ fn kafka_python_writes_and_reads_in_a_group() {
 fn confluent_kafka_writes_transactions_and_reads_in_a_group() {
     python_script("confluent_kafka_client.py");
 }
+
+#[test]
+fn confluent_kafka_meets_the_schemas_of_a_topic() {
+    python_script("confluent_kafka_schemas.py");
+}

@@ -50,6 +50,12 @@ impl NewTopic {
     }
 
     #[must_use]
+    pub fn replication(mut self, factor: i16) -> Self {
+        self.replication = factor;
+        self
+    }
+
+    #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.configs.push((key.into(), value.into()));
         self

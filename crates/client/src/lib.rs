@@ -13,9 +13,9 @@ mod connection;
 mod consumer;
 mod error;
 mod group;
+mod kinds;
 #[doc(hidden)]
 pub mod planted;
-mod kinds;
 mod producer;
 mod security;
 mod transaction;

@@ -160,10 +160,7 @@ impl Coordinator {
                 Response::AlterScramCredentials(self.credentials.alter(cx, changes))
             }
             Request::Share(request) => self.share(client, request),
-            Request::RecordUsage(seen) => {
-                self.usages.record(cx, &self.topics, seen);
-                Response::RecordUsage
-            }
+            Request::RecordUsage(seen) => Response::RecordUsage(self.usages.record(cx, &self.topics, seen)),
             Request::DescribeUsage(topic) => Response::DescribeUsage(self.usages.describe(&topic)),
             Request::StreamsGroupHeartbeat(beat) => {
                 Response::StreamsGroupHeartbeat(Box::new(self.streams_heartbeat(client, &beat)))

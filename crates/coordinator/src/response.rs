@@ -57,7 +57,8 @@ pub enum Response {
     /// Each user once.
     AlterScramCredentials(Vec<(String, Option<Error>)>),
     Share(ShareResponse),
-    RecordUsage,
+    /// Sightings that found no room, since the start.
+    RecordUsage(u64),
     DescribeUsage(DescribedUsage),
     StreamsGroupHeartbeat(Box<Result<StreamsGroupBeat, Failure>>),
     DescribeStreamsGroups(Vec<StreamsGroupDescription>),

@@ -80,7 +80,8 @@ impl Usages {
         self.rows.retain(|of, _| of.topic != topic);
     }
 
-    pub fn record(&mut self, cx: &mut Context, topics: &Topics, seen: Vec<UsageRecord>) {
+    /// Returns how many sightings have found no room so far.
+    pub fn record(&mut self, cx: &mut Context, topics: &Topics, seen: Vec<UsageRecord>) -> u64 {
         self.sweep(cx);
         for sighting in seen.into_iter().filter(|sighting| topics.get(&sighting.of.topic).is_some()) {
             match self.place(sighting.of) {
@@ -88,6 +89,7 @@ impl Usages {
                 None => self.dropped += 1,
             }
         }
+        self.dropped
     }
 
     /// The row of a sighting; `None` when there is no room for it.

@@ -17,7 +17,7 @@ fn sighting(topic: &str, principal: &str, client_id: &str, at: i64) -> UsageReco
 }
 
 fn see(bench: &mut Bench, seen: Vec<UsageRecord>) {
-    assert_eq!(bench.ask(Request::RecordUsage(seen)), Response::RecordUsage);
+    assert!(matches!(bench.ask(Request::RecordUsage(seen)), Response::RecordUsage(_)));
 }
 
 fn described(bench: &mut Bench, topic: &str) -> DescribedUsage {

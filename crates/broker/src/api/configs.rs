@@ -99,7 +99,7 @@ async fn usage_of_topic(
     };
     let entry = DescribeConfigsResourceResult::default()
         .with_name(KafkaString::from_static(report::KEY))
-        .with_value(Some(report::report(&usage).to_string().into()))
+        .with_value(Some(report::report(&usage, call.shared.sightings.dropped()).to_string().into()))
         .with_read_only(true)
         .with_config_source(DEFAULT)
         .with_config_type(ConfigKind::String.code());

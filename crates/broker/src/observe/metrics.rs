@@ -423,7 +423,7 @@ fn access_families() -> Vec<Family> {
         family(
             "headwater_usage_dropped",
             None,
-            "Clients seen to produce or consume that found no room in the record of who does",
+            "Sightings of clients that produce or consume that found no room in the record of who does",
             Counter(|s| s.shared.sightings.dropped() as f64),
         ),
     ]

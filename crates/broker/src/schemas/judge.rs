@@ -46,16 +46,8 @@ impl<'a> Judge<'a> {
             return Ok(self.undecodable(schema, subject, id, body));
         }
         let schemas: &Schemas = &self.shared.schemas;
-        // What is right is right at once; what is not may have been registered meanwhile.
-        let right = |fold: &Fold| match self.named(fold, id)? {
-            right @ Named::Right(..) => Some(right),
-            Named::Wrong(_) => None,
-        };
         let (catalog, reader) = (&self.shared.catalog, &self.shared.reader);
-        let named = match schemas.look(catalog, reader, right)? {
-            Some(right) => Some(right),
-            None => schemas.look(catalog, reader, |fold| self.named(fold, id))?,
-        };
+        let named = schemas.look(catalog, reader, |fold| self.named(fold, id))?;
         Ok(match named {
             None => Some(format!("the {} has schema id {id}, which is registered nowhere", self.part)),
             Some(Named::Wrong(message)) => Some(message),

@@ -1,7 +1,7 @@
 //! What the registry knows, as the broker needs it to judge records: followed on `_schemas`, the registry's own topic.
 //!
-//! Nothing is read before a topic asks for it. Invariant: before a record is refused for a schema, the end of `_schemas`
-//! has been looked at, so that what is registered is accepted at once.
+//! Nothing is read before a topic asks for it. Invariant: records are judged by all that `_schemas` held when they
+//! came, so that what is registered is accepted at once and what is deleted no longer.
 
 mod fold;
 mod judge;
@@ -9,7 +9,7 @@ mod judge;
 use std::sync::{PoisonError, RwLock};
 
 use headwater_coordinator::TopicId;
-use headwater_log::{Isolation, LogError, Reader};
+use headwater_log::{Isolation, LogError, PartitionId, Reader};
 use headwater_model::Offset;
 use headwater_wire::{BatchError, BatchHeader, batch};
 use thiserror::Error;
@@ -47,31 +47,29 @@ struct Known {
 }
 
 impl Schemas {
-    /// Looks at what is known; when that is not enough, reads to the end of `_schemas` and looks once more.
+    /// Looks at what there is now.
     fn look<T>(
         &self,
         catalog: &Catalog,
         reader: &Reader<LogDisk>,
-        look: impl Fn(&Fold) -> Option<T>,
-    ) -> Result<Option<T>, Unreadable> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        look: impl Fn(&Fold) -> T,
+    ) -> Result<T, Unreadable> {
         let place = catalog.by_name(TOPIC).and_then(|topic| topic.partition(0));
-        if known.topic.is_some()
-            && known.topic == place.map(|place| place.topic_id)
-            && let Some(found) = look(&known.fold)
-        {
-            return Ok(Some(found));
+        let end = place.map(|place| reader.offsets(place)).transpose()?.map(|offsets| offsets.high_watermark);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if known.topic == place.map(|place| place.topic_id) && end.is_none_or(|end| known.next >= end) {
+            return Ok(look(&known.fold));
         }
         drop(known);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.follow(catalog, reader)?;
+        known.follow(place, reader)?;
         Ok(look(&known.fold))
     }
 }
 
 impl Known {
-    fn follow(&mut self, catalog: &Catalog, reader: &Reader<LogDisk>) -> Result<(), Unreadable> {
-        let Some(place) = catalog.by_name(TOPIC).and_then(|topic| topic.partition(0)) else {
+    fn follow(&mut self, place: Option<PartitionId>, reader: &Reader<LogDisk>) -> Result<(), Unreadable> {
+        let Some(place) = place else {
             *self = Self::default();
             return Ok(());
         };

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use headwater_coordinator::{Client, MOST_ROWS, Request, Usage, UsageRecord};
+use headwater_coordinator::{Client, MOST_ROWS, Request, Response, Usage, UsageRecord};
 use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -32,6 +32,8 @@ pub struct Sightings {
     round: AtomicU64,
     /// Found no room in the table.
     dropped: AtomicU64,
+    /// Found none among the coordinator's rows.
+    unplaced: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,7 +56,7 @@ impl Sightings {
     }
 
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.dropped.load(Ordering::Relaxed) + self.unplaced.load(Ordering::Relaxed)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -102,7 +104,12 @@ impl Sightings {
         if seen.is_empty() {
             return Ok(());
         }
-        engine.ask(Client::default(), Request::RecordUsage(seen)).await.map(drop)
+        if let Response::RecordUsage(unplaced) =
+            engine.ask(Client::default(), Request::RecordUsage(seen)).await?
+        {
+            self.unplaced.store(unplaced, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 

@@ -48,7 +48,7 @@ fn lines(rows: &[UsageRecord]) -> Vec<Line<'_>> {
 }
 
 /// Those that were seen last, when there are too many.
-pub fn report(usage: &DescribedUsage) -> Value {
+pub fn report(usage: &DescribedUsage, dropped: u64) -> Value {
     let mut lines = lines(&usage.rows);
     let left_out = lines.len().saturating_sub(MOST);
     if left_out > 0 {
@@ -71,5 +71,5 @@ pub fn report(usage: &DescribedUsage) -> Value {
             "last_seen": line.last,
         })
     });
-    json!({ "uses": uses.collect::<Vec<_>>(), "left_out": left_out, "dropped": usage.dropped })
+    json!({ "uses": uses.collect::<Vec<_>>(), "left_out": left_out, "dropped": dropped })
 }

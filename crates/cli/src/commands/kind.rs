@@ -35,13 +35,12 @@ impl From<Kind> for StreamKind {
 /// Creates a topic of a kind; says whether its broker enforces it.
 pub async fn create(
     client: &Client,
-    name: &str,
-    partitions: i32,
+    wanted: &NewTopic,
     configs: &[(String, String)],
     kind: Kind,
 ) -> Result<bool, ClientError> {
     let topic = |own: bool| {
-        let mut topic = NewTopic::new(name, partitions);
+        let mut topic = wanted.clone();
         if own {
             topic = topic.config(KEY, kind.name());
         } else if kind == Kind::Entity && !configs.iter().any(|(key, _)| key == "cleanup.policy") {

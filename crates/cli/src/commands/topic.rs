@@ -25,6 +25,9 @@ pub enum Topic {
         name: String,
         #[arg(long, short, default_value_t = 1)]
         partitions: i32,
+        /// How many brokers hold each partition; -1 for the broker's default. Headwater's broker is one
+        #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+        replication_factor: i16,
         /// Kafka's topic configuration, for example cleanup.policy=compact; may repeat
         #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_value)]
         config: Vec<(String, String)>,
@@ -42,6 +45,11 @@ pub enum Topic {
     },
 }
 
+const OWNER: &str = "headwater.owner";
+/// How the streams of one service end that nobody else should touch.
+const OWN: [&str; 2] = ["-changelog", "-repartition"];
+const OPEN: &str = "by its name it is one service's own stream, and it is open to others: it has no headwater.owner, because its creator was anonymous or a super-user";
+
 fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
@@ -53,8 +61,9 @@ impl Topic {
         match self {
             Topic::List { all } => list(&client, common, all).await?,
             Topic::Describe { name } => describe(&client, common, &name).await?,
-            Topic::Create { name, partitions, config, kind } => {
-                create(&client, common, &name, partitions, config, kind).await?;
+            Topic::Create { name, partitions, replication_factor, config, kind } => {
+                let topic = NewTopic::new(name, partitions).replication(replication_factor);
+                create(&client, common, topic, config, kind).await?;
             }
             Topic::Delete { name, yes } => {
                 if !yes {
@@ -83,16 +92,15 @@ impl Topic {
 async fn create(
     client: &Client,
     common: &Common,
-    name: &str,
-    partitions: i32,
+    topic: NewTopic,
     configs: Vec<(String, String)>,
     kind: Option<Kind>,
 ) -> Result<(), Failure> {
     let failed = |error| Failure::new(DATA, error, None);
+    let (name, partitions) = (topic.name.clone(), topic.partitions);
     let enforced = match kind {
-        Some(kind) => kind::create(client, name, partitions, &configs, kind).await.map_err(failed)?,
+        Some(kind) => kind::create(client, &topic, &configs, kind).await.map_err(failed)?,
         None => {
-            let topic = NewTopic::new(name, partitions);
             let topic = configs.into_iter().fold(topic, |topic, (key, value)| topic.config(key, value));
             client.create_topic(topic).await.map_err(failed)?;
             true
@@ -190,6 +198,8 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
         ]
     });
     output::table(&["PARTITION", "START#", "END#", "RECORDS#"], rows.collect());
+    let owned = configs.iter().any(|entry| entry.name == OWNER && !entry.is_default);
+    let open = (!owned && OWN.iter().any(|end| name.ends_with(end))).then_some(OPEN);
     let rows: Vec<_> = configs
         .into_iter()
         .filter(|entry| !entry.is_default)
@@ -200,7 +210,12 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
         output::table(&["CONFIG", "VALUE"], rows);
     }
     match usage {
-        Some(usage) => usage.print(),
+        Some(usage) => {
+            if let Some(open) = open {
+                output::line(&format!("\n{open}"));
+            }
+            usage.print();
+        }
         None => output::line("\nthis broker does not record who writes and reads; Headwater's broker does"),
     }
     Ok(())

@@ -5,6 +5,7 @@
 mod compaction;
 mod facts;
 mod groups;
+mod replication;
 mod retention;
 mod storage;
 mod transactions;
@@ -54,6 +55,7 @@ fn judge(shared: Arc<Shared>, answers: facts::Answers) -> Diagnosis {
     retention::look(&facts, &mut findings);
     compaction::look(&facts, &mut findings);
     groups::look(&facts, &mut findings);
+    replication::look(&facts, &mut findings);
     if facts.answers.is_incomplete() {
         findings.push(
             Finding::new(Severity::Warning, "no_answer", "the engine did not answer within 2 s")
