@@ -18,6 +18,7 @@ mod group_configs;
 mod group_types;
 mod kinds;
 mod offsets;
+mod published;
 mod quota;
 mod records;
 mod request;
@@ -42,6 +43,10 @@ pub use group_configs::GROUP_CONFIGS;
 use headwater_model::TimestampMs;
 use headwater_model::acl::AclBinding;
 pub use kinds::StreamKind;
+pub use published::{
+    Published, PublishedTopic, Publisher, committed as published_offset, forgotten as published_tombstone,
+    partition_of as published_partition,
+};
 pub use quota::{
     Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,
     QuotaRecord, QuotaTable,
@@ -77,6 +82,10 @@ pub enum Effect {
     Wake(TopicPartitionId),
     /// Answer the request that came with this ticket.
     Reply { ticket: u64, response: Response },
+    /// An offset of a transaction has become final with it; the state log knows by the transaction's record.
+    Settled(OffsetRecord),
+    /// A committed offset went with its group or topic; the state log knows by their records.
+    Forgotten { group_id: String, topic: String, partition: i32 },
 }
 
 /// The state of topics, groups, offsets, producers and transactions.
@@ -219,6 +228,8 @@ impl Coordinator {
                 self.watch_share_group(&group_id);
             }
         }
+        // What a replay implies was told when it happened.
+        self.cx.effects.clear();
     }
 
     /// The durable state in as few records as possible; replaying them gives an equal coordinator.
@@ -232,6 +243,31 @@ impl Coordinator {
         let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
         let quotas = self.quotas.iter().map(StateRecord::Quota);
         of_data.chain(acls).chain(quotas).chain(credentials).collect()
+    }
+
+    /// How many partitions one of Kafka's own topics has when it is created.
+    pub fn published_partitions(&self, topic: PublishedTopic) -> i32 {
+        match topic {
+            PublishedTopic::Offsets => self.cx.settings.offsets_topic_partitions,
+            PublishedTopic::Transactions => self.cx.settings.transaction_log_partitions,
+        }
+    }
+
+    /// Creates one of Kafka's own topics unless it is there.
+    pub fn create_published(&mut self, topic: PublishedTopic, now: TimestampMs) -> Vec<Effect> {
+        self.cx.now = now;
+        self.topics.create_published(&mut self.cx, topic);
+        std::mem::take(&mut self.cx.effects)
+    }
+
+    /// Deletes one of Kafka's own topics if it is there.
+    pub fn delete_published(&mut self, topic: PublishedTopic, now: TimestampMs) -> Vec<Effect> {
+        self.cx.now = now;
+        if let Some(id) = self.topic(topic.name()).map(|record| record.id) {
+            self.forget_topic(topic.name(), &id);
+            self.cx.append(StateRecord::TopicDeleted { name: topic.name().to_owned(), id });
+        }
+        std::mem::take(&mut self.cx.effects)
     }
 
     /// Topics in the order of their names.

@@ -73,6 +73,12 @@ pub struct Settings {
     /// `transactional.id.expiration.ms`: how long an idle transactional id is remembered; `None` keeps it.
     pub transactional_id_expiration_ms: Option<i64>,
     pub share: ShareDefaults,
+    /// Whether groups and transactions can be read in Kafka's own topics.
+    pub internal_topics: bool,
+    /// `offsets.topic.num.partitions`
+    pub offsets_topic_partitions: i32,
+    /// `transaction.state.log.num.partitions`
+    pub transaction_log_partitions: i32,
 }
 
 impl Default for Settings {
@@ -100,6 +106,9 @@ impl Default for Settings {
             max_transaction_timeout_ms: 900_000,
             transactional_id_expiration_ms: Some(WEEK),
             share: ShareDefaults::default(),
+            internal_topics: true,
+            offsets_topic_partitions: 50,
+            transaction_log_partitions: 50,
         }
     }
 }
