@@ -212,6 +212,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
     "headwater.http.security.protocol" security "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL of the HTTP address; that of the first listener where nothing is said." false;
     "headwater.insecure" switch "Whether a listener that other machines can reach may do without TLS and authentication."
         |c| c.security.insecure, |c, v| c.security.insecure = v;
+    "headwater.internal.topics.enable" switch "Whether groups and transactions can be read in __consumer_offsets and __transaction_state; false deletes them at the start."
+        |c| c.coordinator.internal_topics, |c, v| c.coordinator.internal_topics = v;
     "headwater.log.segment.bytes" whole (64 << 10, 1 << 30) "A journal of the log is finished at this size; a start reads at most one."
         |c| c.log.segment_bytes as i64, |c, v| c.log.segment_bytes = v as u64;
     "headwater.max.unauthenticated.connections" whole (1, INT) "Connections of clients that have not yet said who they are; further ones are closed."
@@ -253,6 +255,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.default_partitions), |c, v| c.default_partitions = v as i32;
     "offsets.retention.minutes" whole (1, INT) "How long the offsets of an empty group are kept."
         |c| c.coordinator.offsets_retention_ms.map_or(i64::MAX, |ms| ms / 60_000), |c, v| c.coordinator.offsets_retention_ms = Some(v * 60_000);
+    "offsets.topic.num.partitions" whole (1, 10_000) "Partitions of __consumer_offsets when it is created."
+        |c| i64::from(c.coordinator.offsets_topic_partitions), |c, v| c.coordinator.offsets_topic_partitions = v as i32;
     "producer.id.expiration.ms" whole (1, INT) "How long a producer that writes nothing is remembered to recognize its retries."
         |c| c.log.producer_expiration_ms, |c, v| c.log.producer_expiration_ms = v;
     "quota.window.num" whole (1, 10_000) "Windows of a quota: who has been quiet may use its rate over all of them but one at once."
@@ -288,6 +292,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.authorizer.super_users(), |c, v| c.authorizer.set_super_users(v).map_err(|legal| legal.to_string());
     "transaction.max.timeout.ms" whole (1, INT) "The longest transaction timeout a producer may ask for."
         |c| i64::from(c.coordinator.max_transaction_timeout_ms), |c, v| c.coordinator.max_transaction_timeout_ms = v as i32;
+    "transaction.state.log.num.partitions" whole (1, 10_000) "Partitions of __transaction_state when it is created."
+        |c| i64::from(c.coordinator.transaction_log_partitions), |c, v| c.coordinator.transaction_log_partitions = v as i32;
     "transactional.id.expiration.ms" whole (1, INT) "How long an idle transactional id is remembered."
         |c| c.coordinator.transactional_id_expiration_ms.unwrap_or(i64::MAX), |c, v| c.coordinator.transactional_id_expiration_ms = Some(v);
 };

@@ -15,7 +15,7 @@ use crate::response::{
 use crate::streams::StreamsGroup;
 use crate::timers::Alarm;
 use crate::transaction::as_data_error;
-use crate::{Coordinator, StateRecord, TopicId, TransactionState};
+use crate::{Coordinator, Effect, OffsetRecord, StateRecord, TopicId, TransactionState};
 
 /// How long the expiry of a group's offsets waits while one of them is in an open transaction.
 const PENDING_RETRY_MS: i64 = 60_000;
@@ -196,6 +196,9 @@ impl Coordinator {
 
     pub(crate) fn forget_topic(&mut self, name: &str, id: &TopicId) {
         self.topics.remove(name);
+        for (group_id, partition) in self.offsets.of_topic(name) {
+            self.cx.effects.push(Effect::Forgotten { group_id, topic: name.to_owned(), partition });
+        }
         self.offsets.remove_topic(name);
         self.shares.forget_topic(id);
         self.transactions.forget_topic(id);
@@ -206,6 +209,10 @@ impl Coordinator {
         self.groups.remove(group_id);
         self.consumer_groups.remove(group_id);
         self.streams_groups.remove(group_id);
+        for (at, _) in self.offsets.of_group(group_id) {
+            let (group_id, topic, partition) = (group_id.to_owned(), at.topic.clone(), at.partition);
+            self.cx.effects.push(Effect::Forgotten { group_id, topic, partition });
+        }
         self.offsets.remove_group(group_id);
         self.watch_group(group_id);
     }
@@ -370,9 +377,10 @@ impl Coordinator {
     pub(crate) fn settle_offsets(&mut self, transactional_id: &str) {
         let state = self.transactions.get(transactional_id).map(|record| record.state);
         if state != Some(TransactionState::Ongoing) {
-            for group in
-                self.offsets.settle(transactional_id, state == Some(TransactionState::CompleteCommit))
-            {
+            let committed = state == Some(TransactionState::CompleteCommit);
+            let effects = &mut self.cx.effects;
+            let settled = |offset: &OffsetRecord| effects.push(Effect::Settled(offset.clone()));
+            for group in self.offsets.settle(transactional_id, committed, settled) {
                 self.watch_offsets(&group);
             }
         }

@@ -20,6 +20,7 @@ mod group_types;
 mod kinds;
 mod offsets;
 mod owners;
+mod published;
 mod quota;
 mod records;
 mod request;
@@ -48,6 +49,10 @@ pub use headwater_model::StreamKind;
 use headwater_model::TimestampMs;
 use headwater_model::acl::AclBinding;
 pub use owners::{INTERNAL, OWNER, is_of_a_service};
+pub use published::{
+    Published, PublishedTopic, Publisher, committed as published_offset, forgotten as published_tombstone,
+    partition_of as published_partition,
+};
 pub use quota::{
     Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,
     QuotaRecord, QuotaTable,
@@ -87,6 +92,10 @@ pub enum Effect {
     Wake(TopicPartitionId),
     /// Answer the request that came with this ticket.
     Reply { ticket: u64, response: Response },
+    /// An offset of a transaction has become final with it; the state log knows by the transaction's record.
+    Settled(OffsetRecord),
+    /// A committed offset went with its group or topic; the state log knows by their records.
+    Forgotten { group_id: String, topic: String, partition: i32 },
 }
 
 /// The state of topics, groups, offsets, producers and transactions.
@@ -241,6 +250,8 @@ impl Coordinator {
             StateRecord::Usage(record) => self.usages.put(record),
             StateRecord::UsageForgotten(of) => self.usages.remove(&of),
         }
+        // What a replay implies was told when it happened.
+        self.cx.effects.clear();
     }
 
     /// The durable state in as few records as possible; replaying them gives an equal coordinator.
@@ -256,6 +267,31 @@ impl Coordinator {
         let quotas = self.quotas.iter().map(StateRecord::Quota);
         let usages = self.usages.iter().map(StateRecord::Usage);
         of_data.chain(acls).chain(quotas).chain(credentials).chain(usages).collect()
+    }
+
+    /// How many partitions one of Kafka's own topics has when it is created.
+    pub fn published_partitions(&self, topic: PublishedTopic) -> i32 {
+        match topic {
+            PublishedTopic::Offsets => self.cx.settings.offsets_topic_partitions,
+            PublishedTopic::Transactions => self.cx.settings.transaction_log_partitions,
+        }
+    }
+
+    /// Creates one of Kafka's own topics unless it is there.
+    pub fn create_published(&mut self, topic: PublishedTopic, now: TimestampMs) -> Vec<Effect> {
+        self.cx.now = now;
+        self.topics.create_published(&mut self.cx, topic);
+        std::mem::take(&mut self.cx.effects)
+    }
+
+    /// Deletes one of Kafka's own topics if it is there.
+    pub fn delete_published(&mut self, topic: PublishedTopic, now: TimestampMs) -> Vec<Effect> {
+        self.cx.now = now;
+        if let Some(id) = self.topic(topic.name()).map(|record| record.id) {
+            self.forget_topic(topic.name(), &id);
+            self.cx.append(StateRecord::TopicDeleted { name: topic.name().to_owned(), id });
+        }
+        std::mem::take(&mut self.cx.effects)
     }
 
     /// Topics in the order of their names.

@@ -57,13 +57,19 @@ impl Offsets {
     }
 
     /// Ends the transaction's pending offsets. A commit never replaces an offset that was committed later.
-    /// Returns the groups that had some.
-    pub fn settle(&mut self, transactional_id: &str, commit: bool) -> BTreeSet<String> {
+    /// Returns the groups that had some, and tells what has become final.
+    pub fn settle(
+        &mut self,
+        transactional_id: &str,
+        commit: bool,
+        mut settled: impl FnMut(&OffsetRecord),
+    ) -> BTreeSet<String> {
         let pending = self.pending.remove(transactional_id).unwrap_or_default();
         let groups = pending.keys().map(|(group, _)| group.clone()).collect();
         for ((group, partition), record) in pending.into_iter().filter(|_| commit) {
             let offsets = self.committed.entry(group).or_default();
             if offsets.get(&partition).is_none_or(|current| current.sequence < record.sequence) {
+                settled(&record);
                 offsets.insert(partition, record);
             }
         }
@@ -112,6 +118,16 @@ impl Offsets {
 
     pub fn groups(&self) -> impl Iterator<Item = &String> {
         self.committed.keys()
+    }
+
+    /// The groups with a committed offset in the topic, and in which partitions.
+    pub fn of_topic(&self, topic: &str) -> Vec<(String, i32)> {
+        let of_group = |(group, offsets): (&String, &BTreeMap<TopicPartition, OffsetRecord>)| {
+            let range = offsets.range(TopicPartition::new(topic, i32::MIN)..);
+            let partitions = range.map(|(at, _)| at).take_while(|at| at.topic == topic);
+            partitions.map(|at| (group.clone(), at.partition)).collect::<Vec<_>>()
+        };
+        self.committed.iter().flat_map(of_group).collect()
     }
 
     pub fn of_group(&self, group_id: &str) -> impl Iterator<Item = (&TopicPartition, &OffsetRecord)> {

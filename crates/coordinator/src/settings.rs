@@ -76,6 +76,12 @@ pub struct Settings {
     pub transactional_id_expiration_ms: Option<i64>,
     pub share: ShareDefaults,
     pub streams: StreamsDefaults,
+    /// Whether groups and transactions can be read in Kafka's own topics.
+    pub internal_topics: bool,
+    /// `offsets.topic.num.partitions`
+    pub offsets_topic_partitions: i32,
+    /// `transaction.state.log.num.partitions`
+    pub transaction_log_partitions: i32,
 }
 
 impl Default for Settings {
@@ -104,6 +110,9 @@ impl Default for Settings {
             transactional_id_expiration_ms: Some(WEEK),
             share: ShareDefaults::default(),
             streams: StreamsDefaults::default(),
+            internal_topics: true,
+            offsets_topic_partitions: 50,
+            transaction_log_partitions: 50,
         }
     }
 }

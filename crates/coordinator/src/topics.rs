@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::configs;
 use crate::context::Context;
 use crate::error::{Error, Failure};
+use crate::published::PublishedTopic;
 use crate::records::{StateRecord, TopicId, TopicPartitionId, TopicRecord};
 use crate::request::{AlterConfig, DescribeConfig, NewPartitions, NewTopic, TopicRef};
 use crate::response::{DescribedConfigs, DescribedTopic, TopicResult, TopicSummary};
@@ -115,8 +116,35 @@ impl Topics {
             );
             return Err(Failure::new(Error::InvalidReplicationFactor, message));
         }
+        if let Some(ours) = PublishedTopic::named(&topic.name) {
+            return self.planned_published(cx, ours);
+        }
         let configs = configs::initial(&topic.configs)?;
         Ok(TopicRecord { name: topic.name.clone(), id: cx.random.uuid(), partitions, configs })
+    }
+
+    /// One of Kafka's own topics is as the broker has it, whoever creates it.
+    fn planned_published(&self, cx: &mut Context, topic: PublishedTopic) -> Result<TopicRecord, Failure> {
+        let name = topic.name();
+        if !cx.settings.internal_topics {
+            let message =
+                format!("topic '{name}' is the broker's own: set headwater.internal.topics.enable=true");
+            return Err(Failure::new(Error::InvalidTopic, message));
+        }
+        let partitions = match topic {
+            PublishedTopic::Offsets => cx.settings.offsets_topic_partitions,
+            PublishedTopic::Transactions => cx.settings.transaction_log_partitions,
+        };
+        Ok(TopicRecord { name: name.to_owned(), id: cx.random.uuid(), partitions, configs: topic.configs() })
+    }
+
+    pub fn create_published(&mut self, cx: &mut Context, topic: PublishedTopic) {
+        if self.get(topic.name()).is_none()
+            && let Ok(record) = self.planned_published(cx, topic)
+        {
+            self.put(record.clone());
+            cx.append(StateRecord::Topic(record));
+        }
     }
 
     fn check_name(&self, name: &str) -> Result<(), Failure> {
@@ -166,6 +194,12 @@ impl Topics {
         for NewPartitions { name, count } in wanted {
             let planned = match self.get(&name) {
                 None => Err(Error::UnknownTopicOrPartition.into()),
+                Some(_) if PublishedTopic::named(&name).is_some() => Err(Failure::new(
+                    Error::InvalidTopic,
+                    format!(
+                        "topic '{name}' is the broker's own, and its records are where its size puts them"
+                    ),
+                )),
                 Some(topic) if count <= topic.partitions || count > cx.settings.max_partitions => {
                     Err(Failure::new(
                         Error::InvalidPartitions,

@@ -6,7 +6,7 @@ mod records;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use headwater_coordinator::{Error, QuotaKey, UsageKind};
+use headwater_coordinator::{Error, PublishedTopic, QuotaKey, UsageKind};
 use headwater_log::{Appended, Durability, LogError};
 use headwater_model::TimestampMs;
 use headwater_wire::messages::ProduceRequestData;
@@ -30,7 +30,7 @@ const ZSTD: i16 = 7;
 
 const NOT_ALLOWED: &str = "the client may not write here: see headwater acl list";
 
-const ONLY_OURS: &str = "only the broker writes to its audit stream";
+const ONLY_OURS: &str = "only the broker writes to its own topics";
 
 /// A code, what it means for this very batch, and which records are to blame when it is single ones.
 struct Refused {
@@ -129,6 +129,9 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
                     Err(Refused::new(ErrorCode::TopicAuthorizationFailed, message.as_str()))
                 }
                 None => Err(Refused::new(unknown, "there is no such topic")),
+                Some(topic) if PublishedTopic::named(topic.name()).is_some() => {
+                    Err(Refused::new(ErrorCode::InvalidTopicException, ONLY_OURS))
+                }
                 Some(topic) if request.acks == ALL && topic.settings.min_insync_replicas > 1 => {
                     let message = format!(
                         "min.insync.replicas is {} and there is 1 replica: set it to 1, or write with acks=1",

@@ -8,6 +8,7 @@
 mod cleaning;
 pub mod disk;
 mod held;
+mod published;
 mod staging;
 mod state;
 mod worker;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use headwater_coordinator::{Effect, Error, StateRecord, TopicId, TopicPartitionId};
+use headwater_coordinator::{Effect, Error, PublishedTopic, StateRecord, TopicId, TopicPartitionId};
 use headwater_log::{Appended, Durability, LogError, Origin, PartitionId};
 use headwater_model::Offset;
 use headwater_wire::batch;
@@ -34,6 +34,10 @@ impl Worker {
                     replies.extend(self.asked.remove(&ticket).map(|reply| Reply::Asked(reply, response)));
                     Ok(())
                 }
+                Effect::Settled(offset) => self.publish_offset(&offset),
+                Effect::Forgotten { group_id, topic, partition } => {
+                    self.publish_forgotten(&group_id, &topic, partition)
+                }
             };
             if let Err(error) = staged {
                 self.fence(&error);
@@ -45,6 +49,12 @@ impl Worker {
     }
 
     fn record(&mut self, record: &StateRecord) -> Result<(), LogError> {
+        let created = match record {
+            StateRecord::Topic(topic) if !self.partitions.contains_key(&topic.id) => {
+                PublishedTopic::named(&topic.name)
+            }
+            _ => None,
+        };
         match record {
             StateRecord::Topic(topic) => {
                 for partition in 0..topic.partitions {
@@ -73,7 +83,11 @@ impl Worker {
             _ => {}
         }
         count(&mut self.partitions, record);
-        self.state.push(&mut self.log, record, self.clock.now())
+        self.state.push(&mut self.log, record, self.clock.now())?;
+        match created {
+            Some(topic) => self.fill_published(topic),
+            None => self.publish(record),
+        }
     }
 
     fn mark(

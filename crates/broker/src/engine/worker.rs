@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::disk::{self, Chores, DiskActivity, Jobs, Tried};
 use super::held::{Held, Reply};
+use super::published::Internals;
 use super::staging::count;
 use super::state::{self, State};
 use super::{Answer, Command, Unavailable};
@@ -43,6 +44,9 @@ pub struct Worker {
     /// How many partitions the log has of each topic.
     pub(super) partitions: HashMap<TopicId, i32>,
     pub(super) staged: Held,
+    /// Whether Kafka's own topics are written, and what of them waits.
+    pub(super) publishes: bool,
+    pub(super) internals: Internals,
     in_flight: Option<Held>,
     fenced: Arc<OnceLock<Unavailable>>,
     stopping: bool,
@@ -89,7 +93,7 @@ impl Worker {
         let acls = coordinator.acls().cloned().map(RuleChange::Put);
         rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).collect());
         credentials.apply(coordinator.scram_credentials().cloned().map(CredentialChange::Put));
-        Ok(Self {
+        let mut worker = Self {
             log,
             coordinator,
             state,
@@ -104,11 +108,15 @@ impl Worker {
             asked: HashMap::new(),
             partitions,
             staged: Held::default(),
+            publishes: config.coordinator.internal_topics,
+            internals: Internals::default(),
             in_flight: None,
             fenced,
             stopping: false,
             clock_jump: if held { jump } else { 0 },
-        })
+        };
+        worker.prepare_published();
+        Ok(worker)
     }
 
     pub fn reader(&self) -> Reader<LogDisk> {
@@ -118,6 +126,8 @@ impl Worker {
     /// Works until told to stop and all that was staged is on disk.
     pub fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
         planted::begin_thread();
+        // What the start has changed.
+        self.commit();
         while !(self.stopping && self.in_flight.is_none()) {
             match self.next(inbox) {
                 Ok(command) => self.handle(command),
@@ -222,6 +232,9 @@ impl Worker {
     fn commit(&mut self) {
         if self.in_flight.is_some() || self.fenced.get().is_some() {
             return;
+        }
+        if let Err(error) = self.flush_published() {
+            return self.fence(&error);
         }
         match self.state.flush(&mut self.log, &self.coordinator, self.clock.now()) {
             Ok(snapshot) => self.staged.snapshot = snapshot,

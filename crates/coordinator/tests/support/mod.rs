@@ -63,6 +63,7 @@ impl Bench {
                 }
                 Effect::Wake(partition) => self.woken.push(partition),
                 Effect::Reply { ticket, response } => self.replies.push((ticket, response)),
+                Effect::Settled(_) | Effect::Forgotten { .. } => {}
             }
         }
     }
