@@ -137,6 +137,32 @@ fn a_name_belongs_to_one_kind_of_group() {
 }
 
 #[test]
+fn a_group_is_told_where_to_begin_before_it_begins() {
+    let mut bench = Bench::new();
+    let place = (bench.coordinator.topic("orders").expect("the topic").id, 0);
+    let alter = |group: &str, place| ShareRequest::AlterOffsets {
+        group_id: group.to_owned(),
+        offsets: vec![(place, 8)],
+    };
+    let missing = (TopicId::default(), 0);
+    let refused = |answer: ShareResponse| match answer {
+        ShareResponse::AlterOffsets(Err(failure)) => failure.error,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(share(&mut bench, alter("workers", missing))), Error::GroupIdNotFound);
+    let told = ShareResponse::AlterOffsets(Ok(vec![(place, None)]));
+    assert_eq!(share(&mut bench, alter("workers", place)), told);
+    let classic = bench.join("readers", "", None);
+    assert_eq!(bench.joined(classic).error, None);
+    assert_eq!(refused(share(&mut bench, alter("readers", place))), Error::GroupIdNotFound);
+    bench.restart();
+    let describe = ShareRequest::DescribeOffsets { group_id: "workers".to_owned(), partitions: None };
+    let ShareResponse::DescribeOffsets(Ok(offsets)) = share(&mut bench, describe) else { panic!("offsets") };
+    assert_eq!(offsets.iter().map(|one| (one.partition, one.start)).collect::<Vec<_>>(), [(place, 8)]);
+    assert_eq!(description(&mut bench).state, "Empty");
+}
+
+#[test]
 fn an_empty_group_is_deleted_with_its_offsets_and_a_deleted_topic_takes_its_part() {
     let mut bench = Bench::new();
     join(&mut bench, "one");

@@ -125,13 +125,20 @@ impl ShareRequest {
 
 impl Coordinator {
     pub(crate) fn share(&mut self, client: &Client, request: ShareRequest) -> Response {
-        if let ShareRequest::Heartbeat(beat) = &request
-            && !self.shares.has(&beat.group_id)
-            && (self.has_group(&beat.group_id) || self.offsets.knows(&beat.group_id))
-        {
-            let message = format!("group '{}' is not a share group: choose another name", beat.group_id);
-            let refused = Err(Failure::new(Error::GroupIdNotFound, message));
-            return Response::Share(ShareResponse::Heartbeat(refused));
+        // What makes a group must not take the name of another kind.
+        let foreign = |id: &str| !self.shares.has(id) && (self.has_group(id) || self.offsets.knows(id));
+        let refused = |id: &str| {
+            let message = format!("group '{id}' is not a share group: choose another name");
+            Failure::new(Error::GroupIdNotFound, message)
+        };
+        match &request {
+            ShareRequest::Heartbeat(beat) if foreign(&beat.group_id) => {
+                return Response::Share(ShareResponse::Heartbeat(Err(refused(&beat.group_id))));
+            }
+            ShareRequest::AlterOffsets { group_id, .. } if foreign(group_id) => {
+                return Response::Share(ShareResponse::AlterOffsets(Err(refused(group_id))));
+            }
+            _ => {}
         }
         let group_id = request.group_id().map(str::to_owned);
         let response = self.shares.handle(&mut self.cx, &self.topics, &self.group_configs, client, request);

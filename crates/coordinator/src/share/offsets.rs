@@ -41,6 +41,7 @@ impl Shares {
         }
     }
 
+    /// A group that is not there yet is made, as Kafka makes it: so it can be told where to begin before it begins.
     pub(super) fn alter_offsets(
         &mut self,
         cx: &mut Context,
@@ -48,6 +49,11 @@ impl Shares {
         group_id: &str,
         offsets: Vec<(TopicPartitionId, Offset)>,
     ) -> Result<Vec<(TopicPartitionId, Option<Error>)>, Failure> {
+        let exists = offsets.iter().any(|(place, _)| topics.has(*place));
+        if exists && !group_id.is_empty() && !self.has(group_id) {
+            let made = self.group_mut(group_id).record();
+            cx.append(StateRecord::Share(ShareRecord::Group(made)));
+        }
         let group = self.idle(group_id)?;
         let mut results = Vec::with_capacity(offsets.len());
         for (place, offset) in offsets {
