@@ -119,60 +119,6 @@ impl Judged {
     }
 }
 
-/// Who judges keys, and who values; nobody where the topic does not ask for it.
-struct Judges<'a> {
-    key: Option<Judge<'a>>,
-    value: Option<Judge<'a>>,
-}
-
-impl<'a> Judges<'a> {
-    fn of(shared: &'a Shared, topic: &'a Topic) -> Self {
-        let asked = topic.settings.enforcement;
-        let judge = |part, strategy| Judge::new(shared, topic.name(), part, strategy);
-        Self {
-            key: asked.key.map(|strategy| judge("key", strategy)),
-            value: asked.value.map(|strategy| judge("value", strategy)),
-        }
-    }
-
-    fn are_there(&self) -> bool {
-        self.key.is_some() || self.value.is_some()
-    }
-
-    fn wrong(&mut self, record: &RecordView<'_>) -> Result<Option<String>, Unreadable> {
-        for (judge, bytes) in [(&mut self.key, record.key), (&mut self.value, record.value)] {
-            if let (Some(judge), Some(bytes)) = (judge, bytes)
-                && let Some(wrong) = judge.wrong(bytes)?
-            {
-                return Ok(Some(wrong));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl Judged {
-    fn blame(&mut self, index: i32, rule: Cow<'static, str>) {
-        self.count += 1;
-        if self.wrong.len() < MOST_NAMED {
-            self.wrong.push(Wrong { index, rule });
-        }
-    }
-
-    fn by_schema(&mut self, judges: &mut Judges<'_>, record: &RecordView<'_>) -> Option<Cow<'static, str>> {
-        if self.unreadable.is_some() || self.wrong.len() >= MOST_NAMED {
-            return None;
-        }
-        match judges.wrong(record) {
-            Ok(wrong) => wrong.map(Cow::Owned),
-            Err(error) => {
-                self.unreadable = Some(error);
-                None
-            }
-        }
-    }
-}
-
 /// Judges the records of a batch whose checksum and counts are right.
 pub fn judge(
     shared: &Shared,
