@@ -3,7 +3,7 @@
 //! Refuses what Apache Kafka 4.3 refuses, too: static members, patterns of source topics, warm-up tasks, offsets of tasks.
 
 use super::request::StreamsGroupHeartbeat;
-use super::{JOIN, LEAVE, LEAVE_STATIC};
+use super::{JOIN, LEAVE_STATIC};
 use crate::error::{Error, Failure};
 
 fn refused(message: impl Into<String>) -> Result<(), Failure> {
@@ -31,12 +31,7 @@ pub(super) fn check(beat: &StreamsGroupHeartbeat) -> Result<(), Failure> {
         }
         () => {}
     }
-    match beat.member_epoch {
-        JOIN => check_join(beat),
-        LEAVE => Ok(()),
-        _ if beat.topology.is_some() => refused("Topology can only be provided when (re-)joining."),
-        _ => Ok(()),
-    }
+    if beat.member_epoch == JOIN { check_join(beat) } else { Ok(()) }
 }
 
 fn check_supported(beat: &StreamsGroupHeartbeat) -> Result<(), Failure> {
