@@ -20,9 +20,11 @@ pub(super) struct Leader {
 
 impl TopicState {
     /// What an answer says, less what is older than what is known (KIP-320): a broker that was away may not have heard
-    /// yet that leaders have moved. A topic that was created again begins anew.
+    /// yet that leaders have moved. A topic that was created again begins anew; so does one
+    /// of brokers that give topics no ids.
     pub(super) fn update(before: Option<&Self>, topic: &MetadataResponseTopic) -> Self {
-        let before = before.filter(|before| before.id == topic.topic_id);
+        let same = |before: &&Self| before.id == topic.topic_id && before.id != KafkaUuid::ZERO;
+        let before = before.filter(same);
         let mut leaders = vec![Leader { node: -1, epoch: -1 }; topic.partitions.len()];
         for partition in &topic.partitions {
             let index = partition.partition_index as usize;
