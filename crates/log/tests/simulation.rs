@@ -80,6 +80,46 @@ fn sequences_wrap_after_the_greatest() {
     ));
 }
 
+/// Batches of every size lie across the wrap in every way; each is known again, also after a restart, and the next in
+/// the model's count follows, and no other.
+#[test]
+fn batches_across_the_wrap_are_known_again() {
+    let many = |base_sequence, records: i32| {
+        let mut builder = BatchBuilder::new();
+        (0..records).for_each(|_| builder.push(0, None, Some(b"x"), &[]));
+        let producer = Some(Producer { id: 9, epoch: 0, base_sequence });
+        builder.build(Compression::None, producer, false).expect("it builds")
+    };
+    let after = |sequence: i32, records: i32| ((i64::from(sequence) + i64::from(records)) % (1 << 31)) as i32;
+    for (before, records) in (0..6).flat_map(|before| (1..7).map(move |records| (before, records))) {
+        let disk = Arc::new(SimDisk::new());
+        let mut log = Log::open(Arc::clone(&disk), SETTINGS).expect("opens");
+        log.create_partition(id(0)).expect("created");
+        let (mut sequence, mut sent) = (i32::MAX - before, Vec::new());
+        for _ in 0..4 {
+            let batch = many(sequence, records);
+            let appended =
+                log.append(id(0), &batch, Origin::Client, Durability::Synced, 0).expect("the next");
+            assert!(!appended.duplicate);
+            sequence = after(sequence, records);
+            sent.push((batch, appended.base_offset));
+            let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+            log.end_commit(ticket, outcome).expect("committed");
+        }
+        for round in 0..2 {
+            for (batch, base_offset) in &sent {
+                let again = log.append(id(0), batch, Origin::Client, Durability::Synced, 0).expect("known");
+                assert_eq!((again.duplicate, again.base_offset), (true, *base_offset), "round {round}");
+            }
+            let wrong =
+                log.append(id(0), &many(after(sequence, 1), 1), Origin::Client, Durability::Synced, 0);
+            assert!(matches!(wrong, Err(LogError::OutOfOrderSequence { .. })), "{wrong:?}");
+            drop(log);
+            log = Log::open(Arc::clone(&disk), SETTINGS).expect("opens again");
+        }
+    }
+}
+
 /// A log of many files, each commit synced, and the number of its records.
 fn many_files(disk: &Arc<SimDisk>, commits: usize) -> Log<SimDisk> {
     let mut world = World::new(1, false);

@@ -12,9 +12,12 @@ const EACH: usize = 3;
 /// Larger ones teach a fuzzer nothing more.
 const LARGEST: usize = 2048;
 
+type Kept = Vec<Vec<u8>>;
+
 pub struct Capture {
     directory: PathBuf,
-    kept: Mutex<HashMap<(i16, i16), Vec<Vec<u8>>>>,
+    /// By API and version.
+    kept: Mutex<HashMap<(i16, i16), Kept>>,
 }
 
 impl Capture {
