@@ -57,6 +57,6 @@ pub async fn create(
         }
         Err(error) => return Err(error),
     };
-    client.announce_kind(name, kind.into()).await?;
+    client.announce_kind(&wanted.name, kind.into()).await?;
     Ok(enforced)
 }
