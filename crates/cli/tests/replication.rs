@@ -28,8 +28,6 @@ fn our_command_says_how_many_brokers_there_are() {
     let doctor = || String::from_utf8_lossy(&node.run(&["doctor", "--json"], "").stdout).into_owned();
     assert!(!doctor().contains("min_insync_replicas"));
     node.done(&["topic", "create", "careful", "--config", "min.insync.replicas=2"], "");
-    let refused = said(&node.run(&["produce", "careful"], "lost\n"));
-    assert!(refused.contains("set it to 1, or write with acks=1"), "{refused}");
     let found = doctor();
     assert!(found.contains("min_insync_replicas") && found.contains("careful"), "{found}");
     node.terminate();
