@@ -28,10 +28,10 @@ async fn create(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> ErrorCod
     ErrorCode::from(raw.call(&request, 5).await.topics[0].error_code)
 }
 
-/// Key and value.
-type KeyValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+/// A key and a value.
+type Record<'r> = (Option<&'r [u8]>, Option<&'r [u8]>);
 
-fn batch(records: &[KeyValue<'_>], codec: Compression) -> Bytes {
+fn batch(records: &[Record<'_>], codec: Compression) -> Bytes {
     let mut builder = BatchBuilder::new();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     records.iter().for_each(|(key, value)| builder.push(now as i64, *key, *value, &[]));

@@ -40,6 +40,9 @@ fn a_foreign_client_is_seen_as_writer_and_as_reader_in_its_group_and_after_sigki
     assert_eq!(billing["groups"], serde_json::json!(["bills"]), "{seen}");
     let shown = node.done(&["topic", "describe", "orders"], "");
     assert!(shown.contains("billing\tbills"), "{shown}");
+    node.done(&["topic", "create", "shop-totals-changelog"], "");
+    let open = node.done(&["topic", "describe", "shop-totals-changelog"], "");
+    assert!(open.contains("it has no headwater.owner"), "{open}");
     // Within a second it is on disk.
     std::thread::sleep(Duration::from_millis(1500));
     node.kill();
