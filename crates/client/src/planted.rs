@@ -1,4 +1,4 @@
-//! Deliberate mistakes that a run on a cluster that loses nodes must find (docs/cluster.md).
+//! Deliberate mistakes that can be planted in a run on a cluster that loses nodes (docs/cluster.md).
 //!
 //! Without the feature `planted-bugs` nothing can be planted and the checks are compiled away.
 

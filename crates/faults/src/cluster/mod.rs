@@ -52,7 +52,7 @@ pub struct Options {
     /// The program of `cargo xtask`, which starts and kills nodes
     #[arg(long, env = "HEADWATER_XTASK")]
     xtask: PathBuf,
-    /// A deliberate mistake in our client that the run must find (needs the feature planted-bugs)
+    /// A deliberate mistake: reset-sequence or commit-before-output (needs the feature planted-bugs)
     #[arg(long)]
     plant: Option<String>,
 }
