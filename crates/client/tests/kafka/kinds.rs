@@ -42,7 +42,7 @@ async fn records_that_do_not_fit_the_kind_of_their_stream_are_refused() {
         let client = again().await;
         let producer = producer(&client).await;
         let refused =
-            producer.send(ProduceRecord { topic: name.clone(), ..wrong }).await.err().expect("refused");
+            producer.send(ProduceRecord { topic: name.clone(), ..wrong }).await.expect_err("refused");
         assert_eq!(refused.code(), Some(ErrorCode::InvalidRecord), "{refused}");
         let expected = format!("headwater.stream.kind={}", kind.name());
         assert!(refused.to_string().contains(words) && refused.to_string().contains(&expected), "{refused}");
