@@ -1,0 +1,126 @@
+//! Bits that flip and files that change places.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_log::{Disk, Durability, FileId, Isolation, Log, Origin};
+use rand::Rng;
+
+use super::look::Records;
+use super::model::ModelPartition;
+use super::world::World;
+use super::{SETTINGS, assert_named, id, read_all};
+
+/// Flips a bit in one file of a kind; panics when the log then serves what was not written, or hides
+/// what it lost.
+pub fn damage_one_bit(seed: u64, kind: &str) {
+    let mut world = World::new(seed, false);
+    world.cools = false;
+    world.run(300);
+    world.settle();
+    let (before, _) = read_all(&world.log);
+    let mut names = world.disk.list().expect("listed");
+    names.retain(|name| name.ends_with(kind));
+    names.sort();
+    if names.is_empty() {
+        return;
+    }
+    let name = names[world.rng.random_range(0..names.len())].clone();
+    let length = headwater_log::DiskFile::len(&world.disk.open(&name).expect("opens")).expect("a length");
+    if length == 0 {
+        return;
+    }
+    world.disk.flip_bit(&name, world.rng.random_range(0..length * 8));
+    let newest = FileId::parse(&name) == Some(world.newest_journal());
+    let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens");
+    let (after, damage) = read_all(&log);
+    let ends = log.partitions().into_iter();
+    let ends: BTreeMap<_, _> =
+        ends.map(|id| (id, log.reader().offsets(id).expect("offsets").high_watermark)).collect();
+    // Nothing shows that the last commit was on disk, so it may be cut off; partitions with it.
+    let mut cut = if newest { ends.clone() } else { BTreeMap::new() };
+    if newest {
+        cut.extend(before.keys().filter(|id| !ends.contains_key(id)).map(|id| (*id, 0)));
+    }
+    assert_named(&before, &after, &damage, &cut);
+    if kind == ".index" {
+        assert_eq!(damage, [], "an index holds no data");
+    }
+    let batches = |records: &Records| records.values().map(BTreeMap::len).sum::<usize>();
+    if newest {
+        let lost = batches(&before).saturating_sub(batches(&after));
+        assert!(lost <= 40, "{lost} batches lost by one bit in {name}");
+    } else {
+        assert!(damage.len() <= 1, "one bit in {name} costs {damage:?}");
+    }
+    // It is known after another restart, too.
+    drop(log);
+    let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens again");
+    assert_named(&before, &read_all(&log).0, &read_all(&log).1, &cut);
+}
+
+/// Flips a bit in the newest journal, before a commit that was synced behind it; panics when that is lost.
+pub fn damage_the_middle(seed: u64) {
+    let mut world = World::new(seed, false);
+    world.cools = false;
+    world.run(200);
+    world.settle();
+    let marked = id(200);
+    world.log.create_partition(marked).expect("created");
+    world.staged.partitions.insert(marked, ModelPartition::default());
+    world.settle();
+    let name = world.newest_journal().name();
+    let bytes = |world: &World| {
+        let file = world.disk.open(&name).expect("opens");
+        let mut bytes = vec![0; headwater_log::DiskFile::len(&file).expect("a length") as usize];
+        headwater_log::DiskFile::read_exact_at(&file, &mut bytes, 0).expect("read");
+        bytes
+    };
+    let without = bytes(&world);
+    let (marker, values) = world.batch(None, false);
+    // A sync may have failed, and the partition with it.
+    let Ok(appended) = world.log.append(marked, &marker, Origin::Client, Durability::Synced, 0) else {
+        return;
+    };
+    world.note(marked, -1, false, values, appended.base_offset);
+    world.settle();
+    let again = world.batch(None, false);
+    let Ok(appended) = world.log.append(marked, &again.0, Origin::Client, Durability::Synced, 0) else {
+        return;
+    };
+    world.note(marked, -1, false, again.1, appended.base_offset);
+    world.settle();
+    if world.newest_journal().name() != name {
+        return;
+    }
+    // What is behind the marker in a file that is used again is older.
+    let end = without.iter().zip(&bytes(&world)).position(|(before, after)| before != after);
+    let end = end.unwrap_or(without.len()) as u64;
+    if end < 200 {
+        return;
+    }
+    let at = world.rng.random_range(100..end);
+    world.disk.flip_bit(&name, at * 8 + 3);
+    let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens");
+    let read = log.reader().read(marked, 0, 1, Isolation::Uncommitted).expect("what lies behind the damage");
+    assert!(!read.records.is_empty());
+}
+
+/// Gives two indexes each other's name; panics when then anything else is read than before.
+pub fn misplace_indexes(seed: u64) {
+    let mut world = World::new(seed, false);
+    world.cools = false;
+    world.run(300);
+    world.settle();
+    let before = read_all(&world.log);
+    let mut names = world.disk.list().expect("listed");
+    names.retain(|name| name.ends_with(".index"));
+    names.sort();
+    for pair in names.chunks_exact(2) {
+        world.disk.rename(&pair[0], "between").expect("moved");
+        world.disk.rename(&pair[1], &pair[0]).expect("moved");
+        world.disk.rename("between", &pair[1]).expect("moved");
+    }
+    let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens");
+    assert_eq!(read_all(&log), before);
+}

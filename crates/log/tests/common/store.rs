@@ -1,0 +1,44 @@
+//! A cold store in memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use headwater_log::ColdStore;
+
+/// A cold store that outlives crashes; it may spoil what is put there.
+#[derive(Clone, Default)]
+pub struct Store {
+    pub objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    pub spoils: Arc<AtomicBool>,
+}
+
+impl ColdStore for Store {
+    fn put(&self, name: &str, mut bytes: Vec<u8>) -> std::io::Result<()> {
+        if self.spoils.load(Ordering::Relaxed)
+            && let Some(middle) = bytes.len().checked_sub(1).map(|last| last / 2)
+        {
+            bytes[middle] ^= 1;
+        }
+        self.objects.lock().expect("unpoisoned").insert(name.to_owned(), bytes);
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> std::io::Result<Vec<u8>> {
+        let found = self.objects.lock().expect("unpoisoned").get(name).cloned();
+        found.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn delete(&self, name: &str) -> std::io::Result<()> {
+        self.objects.lock().expect("unpoisoned").remove(name);
+        Ok(())
+    }
+
+    fn size(&self, name: &str) -> std::io::Result<Option<u64>> {
+        Ok(self.objects.lock().expect("unpoisoned").get(name).map(|bytes| bytes.len() as u64))
+    }
+
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        Ok(self.objects.lock().expect("unpoisoned").keys().cloned().collect())
+    }
+}
