@@ -67,8 +67,6 @@ pub enum Bug {
     SkipMirrorFlush,
     /// A mirror counts as complete before it is filled.
     PairUnfilled,
-    /// What is written past a side that comes back counts as copied.
-    IgnoreWritePast,
     /// A damaged batch is not looked for on the other side of a mirror.
     IgnoreOtherSide,
 }
