@@ -69,8 +69,6 @@ pub enum Bug {
     PairUnfilled,
     /// A batch of an idempotent producer is taken although one before it is missing.
     TakeAnySequence,
-    /// What is written past a side that comes back counts as copied.
-    IgnoreWritePast,
     /// A damaged batch is not looked for on the other side of a mirror.
     IgnoreOtherSide,
 }

@@ -143,6 +143,5 @@ found! {
     a_copy_of_bad_over_good: CopyUnlooked by disjoint_damage;
     a_mirror_that_is_not_synced: SkipMirrorFlush by lost_sides;
     a_mirror_that_counts_as_complete_too_early: PairUnfilled by lost_sides;
-    a_write_past_a_side_that_comes_back: IgnoreWritePast by lost_sides;
     a_good_copy_that_is_not_looked_for: IgnoreOtherSide by disjoint_damage;
 }
