@@ -32,6 +32,8 @@ pub struct RecordView<'a> {
     pub offset: Offset,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
+    /// The headers' count and bytes, unread: see [`RecordView::check_headers`].
+    pub headers: &'a [u8],
     pub span: RecordSpan,
 }
 
@@ -102,6 +104,17 @@ impl<'a> OpenBatch<'a> {
             return Err(BatchError::Invalid("bytes after the last record"));
         }
         Ok(())
+    }
+
+    /// Checks every record to its last byte.
+    pub fn check(&self) -> Result<(), BatchError> {
+        let mut checked = Ok(());
+        self.visit(|record| {
+            if checked.is_ok() {
+                checked = record.check_headers();
+            }
+        })?;
+        checked
     }
 
     /// The batch with only the records in `kept`, which are spans of this batch in their order.
@@ -206,6 +219,27 @@ impl<'a> OpenBatch<'a> {
 
 /// Views the record whose length prefix starts at `start` and whose body runs from `at` to the end.
 #[inline]
+impl RecordView<'_> {
+    /// A count, so many pairs of key and value, and nothing after them.
+    pub fn check_headers(&self) -> Result<(), BatchError> {
+        let mut at = 0;
+        let count = take_varlong(self.headers, &mut at)?;
+        if count < 0 {
+            return Err(BatchError::Invalid("a negative count of headers"));
+        }
+        for _ in 0..count {
+            if take_bytes(self.headers, &mut at)?.is_none() {
+                return Err(BatchError::Invalid("a header without a key"));
+            }
+            take_bytes(self.headers, &mut at)?;
+        }
+        if at != self.headers.len() {
+            return Err(BatchError::Invalid("bytes after the last header of a record"));
+        }
+        Ok(())
+    }
+}
+
 fn view<'a>(
     header: &BatchHeader,
     record: &'a [u8],
@@ -219,7 +253,7 @@ fn view<'a>(
     let value = take_bytes(record, &mut at)?;
     // A body is below 2 GiB, so its positions fit.
     let span = RecordSpan { start: start as u32, end: record.len() as u32, timestamp };
-    Ok(RecordView { offset, key, value, span })
+    Ok(RecordView { offset, key, value, headers: &record[at..], span })
 }
 
 fn patch(out: &mut [u8], attributes: i16, base: TimestampMs, max: TimestampMs, count: i32) {
@@ -312,6 +346,34 @@ mod tests {
 
     fn records(batch: &Bytes) -> Vec<Record> {
         decode(&read_checked(batch).unwrap(), batch).unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_within_a_record_is_found() {
+        for codec in CODECS {
+            OpenBatch::open(&sample(codec)).unwrap().check().unwrap();
+        }
+        let batch = sample(Compression::None);
+        let header = read_checked(&batch).unwrap();
+        // The first record ends with its one header: count, length of the key, the key, no value.
+        let end = HEADER_LEN + 1 + usize::from(batch[HEADER_LEN] >> 1);
+        assert_eq!(batch[end - 4..end], [2, 2, b'h', 1]);
+        let changes = [
+            (end - 4, 1, "a negative count of headers"),
+            (end - 4, 0, "bytes after the last header of a record"),
+            (end - 3, 1, "a header without a key"),
+        ];
+        for (at, byte, expected) in changes {
+            let mut batch = batch.clone();
+            batch[at] = byte;
+            let error = OpenBatch::decompress(header, &batch).unwrap().check().unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        for (at, byte) in [(end - 4, 4), (end - 3, 8), (end - 1, 9)] {
+            let mut batch = batch.clone();
+            batch[at] = byte;
+            OpenBatch::decompress(header, &batch).unwrap().check().unwrap_err();
+        }
     }
 
     #[test]

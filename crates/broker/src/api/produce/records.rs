@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use headwater_coordinator::{StreamKind, TopicSettings};
 use headwater_wire::filter::{OpenBatch, RecordView};
-use headwater_wire::{BatchError, BatchHeader};
+use headwater_wire::{BatchError, BatchHeader, Compression};
 
 use crate::broker::Shared;
 use crate::catalog::Topic;
@@ -119,7 +119,8 @@ impl Judged {
     }
 }
 
-/// Judges the records of a batch whose checksum and counts are right.
+/// Judges the records of a batch whose checksum and counts are right. What is not compressed is looked at to the last
+/// byte, so that nobody stores what no consumer gets past; what is compressed only where the topic asks for it.
 pub fn judge(
     shared: &Shared,
     topic: &Topic,
@@ -128,11 +129,18 @@ pub fn judge(
 ) -> Result<Judged, BatchError> {
     let mut judged = Judged::default();
     let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic));
-    if rule.is_none() && !judges.are_there() {
+    let plain = header.compression()? == Compression::None;
+    if rule.is_none() && !judges.are_there() && !plain {
         return Ok(judged);
     }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
     let batch = OpenBatch::decompress(BatchHeader { base_offset: 0, ..*header }, bytes)?;
+    if plain {
+        batch.check()?;
+    }
+    if rule.is_none() && !judges.are_there() {
+        return Ok(judged);
+    }
     let mut index = 0;
     batch.visit(|record| {
         let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);
