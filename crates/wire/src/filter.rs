@@ -218,7 +218,6 @@ impl<'a> OpenBatch<'a> {
 }
 
 /// Views the record whose length prefix starts at `start` and whose body runs from `at` to the end.
-#[inline]
 impl RecordView<'_> {
     /// A count, so many pairs of key and value, and nothing after them.
     pub fn check_headers(&self) -> Result<(), BatchError> {
@@ -240,6 +239,7 @@ impl RecordView<'_> {
     }
 }
 
+#[inline]
 fn view<'a>(
     header: &BatchHeader,
     record: &'a [u8],
