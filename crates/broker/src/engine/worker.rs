@@ -116,7 +116,26 @@ impl Worker {
             clock_jump: if held { jump } else { 0 },
         };
         worker.prepare_published();
+        worker.commit_start().map_err(|error| StartError::log(&home.log, error))?;
         Ok(worker)
+    }
+
+    /// Brings to disk what the start has changed, before anybody asks.
+    fn commit_start(&mut self) -> Result<(), LogError> {
+        if self.fenced.get().is_some() {
+            return Ok(());
+        }
+        self.flush_published()?;
+        let snapshot = self.state.flush(&mut self.log, &self.coordinator, self.clock.now())?;
+        let Some(job) = self.log.begin_commit() else { return Ok(()) };
+        let (ticket, outcome) = job.run();
+        outcome?;
+        self.log.end_commit(ticket, Ok(()))?;
+        self.catalog.apply(std::mem::take(&mut self.staged).changes);
+        if let Some(first) = snapshot {
+            self.log.delete_before(state::PARTITION, first)?;
+        }
+        Ok(())
     }
 
     pub fn reader(&self) -> Reader<LogDisk> {
@@ -126,8 +145,6 @@ impl Worker {
     /// Works until told to stop and all that was staged is on disk.
     pub fn run(&mut self, inbox: &mpsc::Receiver<Command>) {
         planted::begin_thread();
-        // What the start has changed.
-        self.commit();
         while !(self.stopping && self.in_flight.is_none()) {
             match self.next(inbox) {
                 Ok(command) => self.handle(command),
