@@ -7,6 +7,7 @@ use headwater_coordinator::{Coordinator, Request};
 
 /// One mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "planted-bugs"), allow(dead_code, reason = "some are planted in the log"))]
 pub enum Bug {
     /// A retry of an idempotent producer is appended again.
     AppendRetries,
