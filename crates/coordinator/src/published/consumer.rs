@@ -66,14 +66,15 @@ pub fn member(member: &ConsumerMemberRecord) -> Vec<u8> {
     compact(&mut out, member.regex.as_deref().map(str::as_bytes));
     out.put_i32(member.rebalance_timeout_ms);
     compact(&mut out, member.assignor.as_deref().map(str::as_bytes));
+    // Where the field is missing Kafka takes the member for a classic one, so null is written.
     match &member.classic {
         Some(classic) => one_tag(&mut out, 0, &classic_member(classic)),
-        None => no_tags(&mut out),
+        None => one_tag(&mut out, 0, &[0]),
     }
     out
 }
 
-/// A nullable structure: 1 for one that is there.
+/// A nullable structure in a tagged field: 1 before one that is there.
 fn classic_member(member: &ClassicMember) -> Vec<u8> {
     let mut out = vec![1];
     out.put_i32(member.session_timeout_ms);
@@ -120,5 +121,26 @@ fn put_partitions<'a>(out: &mut Vec<u8>, partitions: impl IntoIterator<Item = &'
         compact_length(out, partitions.len());
         partitions.into_iter().for_each(|partition| out.put_i32(partition));
         no_tags(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_of_the_consumer_protocol_says_that_it_is_not_a_classic_one() {
+        let record = ConsumerMemberRecord {
+            client_id: "c".into(),
+            client_host: "h".into(),
+            topics: ["t".to_owned()].into(),
+            rebalance_timeout_ms: 5,
+            ..ConsumerMemberRecord::default()
+        };
+        assert_eq!(member(&record), b"\0\0\0\0\x02c\x02h\x02\x02t\0\0\0\0\x05\0\x01\0\x01\0");
+        let classic = ClassicMember { session_timeout_ms: 7, protocols: vec![("p".into(), "m".into())] };
+        let record = ConsumerMemberRecord { classic: Some(classic), ..record };
+        let tagged = b"\x01\0\x0c\x01\0\0\0\x07\x02\x02p\x02m\0\0";
+        assert!(member(&record).ends_with(tagged), "{:?}", member(&record));
     }
 }
