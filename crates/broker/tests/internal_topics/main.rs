@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::process::{Process, serve_until_killed as serve};
 use common::{Raw, batch, config, start};
-use headwater_broker::{Broker, CoordinatorSettings};
+use headwater_broker::{Broker, CleanerConfig, Config, CoordinatorSettings, LogSettings};
 use headwater_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use headwater_wire::messages::*;
 use headwater_wire::{ErrorCode, Producer};
@@ -207,7 +207,7 @@ async fn clients_see_internal_topics_and_cannot_write_to_them() {
 
 async fn start_publishing(directory: &std::path::Path, internal_topics: bool) -> Broker {
     let coordinator = CoordinatorSettings { internal_topics, ..CoordinatorSettings::default() };
-    Broker::start(headwater_broker::Config { coordinator, ..config(directory) }).await.expect("it starts")
+    Broker::start(Config { coordinator, ..config(directory) }).await.expect("it starts")
 }
 
 #[tokio::test]
@@ -259,4 +259,42 @@ async fn a_deleted_topic_comes_back_whole() {
     assert_eq!(raw.call(&delete, 5).await.responses[0].error_code, 0);
     assert_eq!(commit(&mut raw, "x", "kept", 1, 3).await, 0);
     assert_eq!(Reading::of(&mut raw).await.offsets(), fetched(&mut raw).await);
+}
+
+/// Tens of megabytes of commits of the same offsets become what the last of them say.
+#[tokio::test]
+async fn what_is_committed_again_and_again_stays_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let cleaner = CleanerConfig { backoff: Duration::from_millis(50), ..CleanerConfig::default() };
+    let log = LogSettings { segment_bytes: 1 << 20, ..LogSettings::default() };
+    let broker = Broker::start(Config { cleaner, log, ..config(dir.path()) }).await.expect("it starts");
+    let mut raw = Raw::connect(&broker).await;
+    let name = "t".repeat(240);
+    raw.create_topic(&name, 100).await;
+    for round in 0..600 {
+        let partition = |index| {
+            OffsetCommitRequestPartition::default().with_partition_index(index).with_committed_offset(round)
+        };
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(name.clone().into())
+            .with_partitions((0..100).map(partition).collect());
+        let request = OffsetCommitRequestData::default()
+            .with_group_id("x".to_owned().into())
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        assert_eq!(raw.call(&request, 7).await.topics[0].partitions[99].error_code, 0);
+    }
+    let size = || -> u64 {
+        let files = std::fs::read_dir(dir.path().join("log")).unwrap();
+        files.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum()
+    };
+    let begun = Instant::now();
+    while size() > 14 << 20 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} bytes are left of 40 MB", size());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let reading = Reading::of(&mut raw).await;
+    assert_eq!(reading.offsets(), fetched(&mut raw).await);
+    assert_eq!(reading.offsets().len(), 100);
+    assert!(reading.records.len() < 10_000, "{} records are left of 60,000", reading.records.len());
 }

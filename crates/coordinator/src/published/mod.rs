@@ -36,9 +36,10 @@ impl PublishedTopic {
         Self::ALL.into_iter().find(|topic| topic.name() == name)
     }
 
-    /// Kafka's settings of its own topics.
+    /// As Kafka's, but that a segment, which is not compacted before it is full, is no larger than the least Kafka allows:
+    /// what is written anew all the time stays small.
     pub(crate) fn configs(self) -> BTreeMap<String, String> {
-        let configs = [("cleanup.policy", "compact"), ("segment.bytes", "104857600")];
+        let configs = [("cleanup.policy", "compact"), ("segment.bytes", "1048576")];
         configs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 }
