@@ -200,9 +200,13 @@ impl Coordinator {
             self.cx.effects.push(Effect::Forgotten { group_id, topic: name.to_owned(), partition });
         }
         self.offsets.remove_topic(name);
+        self.usages.forget_topic(name);
+        self.forget_topic_id(id);
+    }
+
+    pub(crate) fn forget_topic_id(&mut self, id: &TopicId) {
         self.shares.forget_topic(id);
         self.transactions.forget_topic(id);
-        self.usages.forget_topic(name);
     }
 
     pub(crate) fn forget_group(&mut self, group_id: &str) {

@@ -196,7 +196,13 @@ impl Coordinator {
         self.cx.now = now;
         match record.clone() {
             StateRecord::Topic(topic) => self.topics.put(topic),
-            StateRecord::TopicDeleted { name, id } => self.forget_topic(&name, &id),
+            // The name may belong to another topic since.
+            StateRecord::TopicDeleted { name, id } => {
+                match self.topics.get(&name).is_none_or(|topic| topic.id == id) {
+                    true => self.forget_topic(&name, &id),
+                    false => self.forget_topic_id(&id),
+                }
+            }
             StateRecord::Group(group) => {
                 self.consumer_groups.remove(&group.group_id);
                 self.streams_groups.remove(&group.group_id);

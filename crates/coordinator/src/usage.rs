@@ -6,7 +6,7 @@
 //! Invariant: no more than [`MOST_ROWS`] rows, whatever clients call themselves. Client ids beyond
 //! [`MOST_CLIENTS`] of one principal share one row, and what does not fit at all is counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_model::TimestampMs;
 use serde::{Deserialize, Serialize};
@@ -83,11 +83,20 @@ impl Usages {
     /// Returns how many sightings have found no room so far.
     pub fn record(&mut self, cx: &mut Context, topics: &Topics, seen: Vec<UsageRecord>) -> u64 {
         self.sweep(cx);
+        // Several sightings may share a row, which is told once.
+        let mut changed = BTreeSet::new();
         for sighting in seen.into_iter().filter(|sighting| topics.get(&sighting.of.topic).is_some()) {
             match self.place(sighting.of) {
-                Some(of) => self.see(cx, of, sighting.first_ms, sighting.last_ms),
+                Some(of) => {
+                    self.see(&of, sighting.first_ms, sighting.last_ms);
+                    changed.insert(of);
+                }
                 None => self.dropped += 1,
             }
+        }
+        for of in changed {
+            let (first_ms, last_ms) = self.rows[&of];
+            cx.append(StateRecord::Usage(UsageRecord { of, first_ms, last_ms }));
         }
         self.dropped
     }
@@ -106,10 +115,9 @@ impl Usages {
         (self.rows.len() < MOST_ROWS || self.rows.contains_key(&of)).then_some(of)
     }
 
-    fn see(&mut self, cx: &mut Context, of: Usage, first_ms: TimestampMs, last_ms: TimestampMs) {
+    fn see(&mut self, of: &Usage, first_ms: TimestampMs, last_ms: TimestampMs) {
         let (first, last) = self.rows.entry(of.clone()).or_insert((first_ms, last_ms));
         (*first, *last) = ((*first).min(first_ms), (*last).max(last_ms));
-        cx.append(StateRecord::Usage(UsageRecord { of, first_ms: *first, last_ms: *last }));
     }
 
     /// Forgets who was not seen for long, now and then.

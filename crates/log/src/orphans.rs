@@ -70,7 +70,8 @@ pub(crate) fn sweep<D: Disk>(
 }
 
 /// Whether the place in the store is this log's. A place without an owner becomes its own, which shows the
-/// next time: of two that try at once one finds the other's name.
+/// next time: of two that try at once one finds the other's name. Not so when there are objects which this log
+/// does not know: they may be those of the log that this one was restored from, by a version without owners.
 pub(crate) fn owns<D: Disk>(shared: &Shared<D>, fresh: u64) -> io::Result<bool> {
     let Some(store) = &shared.cold.store else { return Ok(false) };
     let disk = &*shared.disk;
@@ -89,7 +90,13 @@ pub(crate) fn owns<D: Disk>(shared: &Shared<D>, fresh: u64) -> io::Result<bool> 
     };
     match store.get(OWNER) {
         Ok(owner) => Ok(owner == own),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => store.put(OWNER, own).map(|()| false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let foreign = |name: &String| FileId::parse(name).is_some_and(|file| !shared.cold.knows(file));
+            if !store.list()?.iter().any(foreign) {
+                store.put(OWNER, own)?;
+            }
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

@@ -35,6 +35,16 @@ impl<'d> Cursor<'d> {
         Self { rest: bytes, depth: 0, budget: bytes.len() + FREE_ITEMS }
     }
 
+    /// As [`Self::new`], with another budget.
+    pub fn within(bytes: &'d [u8], budget: usize) -> Self {
+        Self { rest: bytes, depth: 0, budget }
+    }
+
+    /// What is left of it.
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+
     /// For bytes of a default inside of a value: it is as deep as the value is there.
     pub fn nested<'o>(&self, bytes: &'o [u8]) -> Cursor<'o> {
         Cursor { rest: bytes, depth: self.depth, budget: self.budget }
@@ -66,7 +76,7 @@ impl<'d> Cursor<'d> {
         self.depth -= 1;
     }
 
-    fn spend(&mut self, items: usize) -> Result<(), SchemaError> {
+    pub fn spend(&mut self, items: usize) -> Result<(), SchemaError> {
         let left = self.budget.checked_sub(items);
         self.budget = left.ok_or_else(|| SchemaError::decode("it claims more items than its size allows"))?;
         Ok(())

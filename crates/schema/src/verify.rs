@@ -4,7 +4,24 @@ use crate::binary::Cursor;
 use crate::node::{Kind, NodeId, Types};
 use crate::{AvroSchema, SchemaError};
 
+/// Parts that a value may have for each of its bytes.
+const PARTS_A_BYTE: usize = 4;
+
 impl AvroSchema {
+    /// As [`Self::verify`], for many bodies of one request: `free` is how many parts without bytes of their own (nulls,
+    /// records, empty fixed values) all of them may have together, and is used up here.
+    ///
+    /// # Errors
+    /// As [`Self::verify`], and when `free` is used up.
+    pub fn verify_within(&self, body: &[u8], free: &mut usize) -> Result<(), SchemaError> {
+        let paid = body.len().saturating_mul(PARTS_A_BYTE);
+        let mut cursor = Cursor::within(body, paid.saturating_add(*free));
+        let verified = verify(self.types(), self.types().root, &mut cursor);
+        *free = cursor.budget().min(*free);
+        verified?;
+        cursor.finish()
+    }
+
     /// Whether the body is exactly one value of this schema: every number in its range, every string UTF-8, nothing left
     /// over.
     ///
@@ -18,6 +35,7 @@ impl AvroSchema {
 }
 
 fn verify(types: &Types, id: NodeId, cursor: &mut Cursor<'_>) -> Result<(), SchemaError> {
+    cursor.spend(1)?;
     match types.kind(id) {
         Kind::Null => Ok(()),
         Kind::Boolean => cursor.boolean().map(drop),
@@ -87,6 +105,19 @@ mod tests {
             assert!(schema.verify(&body[..end]).is_err(), "{end} bytes");
         }
         assert!(schema.verify(&[&body[..], b"\0"].concat()).is_err());
+    }
+
+    #[test]
+    fn what_has_no_bytes_is_paid_for_by_all_bodies_together() {
+        let nulls: Vec<_> = (0..100).map(|at| json!({"name": format!("n{at}"), "type": "null"})).collect();
+        let record = json!({"type": "record", "name": "Nulls", "fields": nulls});
+        let schema = AvroSchema::parse(&json!({"type": "array", "items": record}).to_string()).unwrap();
+        let body = [20, 0];
+        let mut free = 1_800;
+        assert_eq!(schema.verify_within(&body, &mut free), Ok(()));
+        assert!((400..1_600).contains(&free), "{free}");
+        assert!(schema.verify_within(&body, &mut free).is_err());
+        assert_eq!(AvroSchema::parse(r#""string""#).unwrap().verify_within(b"\x02a", &mut free), Ok(()));
     }
 
     #[test]

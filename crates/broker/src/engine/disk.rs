@@ -15,7 +15,7 @@ use super::Command;
 use crate::StartError;
 use crate::mirror::LogDisk;
 
-type Job = CommitJob<LogDisk>;
+pub type Job = CommitJob<LogDisk>;
 pub type Jobs = mpsc::Sender<Job>;
 pub type Chores = mpsc::Sender<Chore<LogDisk>>;
 

@@ -94,7 +94,9 @@ impl Worker {
     fn push_published(&mut self, record: Published) -> Result<(), LogError> {
         let Some(topic) = self.coordinator.topic(record.topic.name()) else {
             // Filled with everything there is, this record among it; what is gone it need not tell.
-            self.create_published(record.topic);
+            if record.value.is_some() {
+                self.create_published(record.topic);
+            }
             return Ok(());
         };
         let partition = published_partition(&record.id, topic.partitions);

@@ -11,7 +11,7 @@ use headwater_log::{ColdStore, CommitTicket, Log, LogError, Reader};
 use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 
-use super::disk::{self, Chores, DiskActivity, Jobs, Tried};
+use super::disk::{self, Chores, DiskActivity, Job, Jobs, Tried};
 use super::held::{Held, Reply};
 use super::published::Internals;
 use super::staging::count;
@@ -127,10 +127,17 @@ impl Worker {
         }
         self.flush_published()?;
         let snapshot = self.state.flush(&mut self.log, &self.coordinator, self.clock.now())?;
-        let Some(job) = self.log.begin_commit() else { return Ok(()) };
-        let (ticket, outcome) = job.run();
+        let Some(mut job) = self.log.begin_commit() else { return Ok(()) };
+        let outcome = job.attempt();
+        if outcome.as_ref().is_err_and(Job::may_retry) {
+            // The disk thread waits for space, while what is there is served.
+            self.staged.snapshot = snapshot;
+            self.in_flight = Some(std::mem::take(&mut self.staged));
+            let sent = self.jobs.send(job);
+            return sent.map_err(|_| LogError::Io(io::Error::other("the disk thread is gone")));
+        }
         outcome?;
-        self.log.end_commit(ticket, Ok(()))?;
+        self.log.end_commit(job.finish(), Ok(()))?;
         self.catalog.apply(std::mem::take(&mut self.staged).changes);
         if let Some(first) = snapshot {
             self.log.delete_before(state::PARTITION, first)?;

@@ -10,6 +10,8 @@ use crate::broker::Shared;
 
 /// Confluent's wire format: a zero byte and the id, big-endian.
 const HEADER: usize = 5;
+/// Of all values of a batch together, so that a few bytes cannot keep a thread busy.
+const FREE: usize = 1 << 20;
 
 /// Judges the keys or the values of one topic.
 pub struct Judge<'a> {
@@ -19,6 +21,8 @@ pub struct Judge<'a> {
     strategy: SubjectStrategy,
     /// The id that was right last; most batches have one.
     last: Option<(u32, Arc<Schema>, String)>,
+    /// Parts without bytes that the values of this batch may still have.
+    free: usize,
 }
 
 /// An id that is known.
@@ -30,7 +34,7 @@ enum Named {
 impl<'a> Judge<'a> {
     /// `part` is `key` or `value`.
     pub fn new(shared: &'a Shared, topic: &'a str, part: &'static str, strategy: SubjectStrategy) -> Self {
-        Self { shared, topic, part, strategy, last: None }
+        Self { shared, topic, part, strategy, last: None, free: FREE }
     }
 
     /// `Some` says what is wrong with it.
@@ -42,8 +46,10 @@ impl<'a> Judge<'a> {
             return Ok(Some(self.unframed("its first byte is not 0")));
         };
         let id = u32::from_be_bytes(id);
-        if let Some((_, schema, subject)) = self.last.as_ref().filter(|(last, ..)| *last == id) {
-            return Ok(self.undecodable(schema, subject, id, body));
+        if let Some((_, schema, subject)) = self.last.take_if(|(last, ..)| *last == id) {
+            let undecodable = self.undecodable(&schema, &subject, id, body);
+            self.last = Some((id, schema, subject));
+            return Ok(undecodable);
         }
         let schemas: &Schemas = &self.shared.schemas;
         let (catalog, reader) = (&self.shared.catalog, &self.shared.reader);
@@ -99,8 +105,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Of other kinds than Avro, id and subject are all that is looked at.
-    fn undecodable(&self, schema: &Schema, subject: &str, id: u32, body: &[u8]) -> Option<String> {
-        let error = schema.avro()?.verify(body).err()?;
+    fn undecodable(&mut self, schema: &Schema, subject: &str, id: u32, body: &[u8]) -> Option<String> {
+        let error = schema.avro()?.verify_within(body, &mut self.free).err()?;
         Some(format!("the {} is not what schema id {id} of subject {subject} says: {error}", self.part))
     }
 }

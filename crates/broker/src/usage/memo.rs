@@ -13,6 +13,8 @@ use crate::clock;
 
 /// A connection that uses more topics shows some of them more often.
 const MOST: usize = 4096;
+/// Of a client's or a group's name, in bytes.
+const LONGEST: usize = 255;
 
 /// Of one connection: the round in which each use was last shown.
 #[derive(Default)]
@@ -30,6 +32,11 @@ impl Memo {
     }
 }
 
+/// Clients call themselves what they like, and at any length.
+fn cut(name: &str) -> String {
+    name[..name.floor_char_boundary(LONGEST)].to_owned()
+}
+
 impl Call {
     /// The client was allowed to use the topic, `through` a transactional id or a group where it named one.
     pub fn uses(&self, kind: UsageKind, topic: &Topic, through: Option<&str>) {
@@ -44,8 +51,8 @@ impl Call {
             topic: topic.name().to_owned(),
             kind,
             principal: self.principal.to_string(),
-            client_id: Some(client_id.to_owned()),
-            through: through.filter(|through| !through.is_empty()).map(str::to_owned),
+            client_id: Some(cut(client_id)),
+            through: through.filter(|through| !through.is_empty()).map(cut),
         };
         sightings.see(of, clock::wall());
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use headwater_coordinator::{Client, MOST_ROWS, Request, Response, Usage, UsageRecord};
+use headwater_coordinator::{Client, MOST_CLIENTS, MOST_ROWS, Request, Response, Usage, UsageRecord};
 use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -39,6 +39,8 @@ pub struct Sightings {
 #[derive(Default)]
 struct Table {
     seen: HashMap<Usage, Seen>,
+    /// How many rows of this round each principal has in a direction of a topic.
+    crowds: HashMap<Usage, usize>,
     /// Told within the last two rounds, so not urgent.
     known: HashSet<Usage>,
 }
@@ -63,8 +65,18 @@ impl Sightings {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn see(&self, of: Usage, now: TimestampMs) {
+    /// Of one principal, direction and topic the rows are counted here, too, so that nobody hides the others.
+    fn see(&self, mut of: Usage, now: TimestampMs) {
         let mut table = self.table();
+        if !table.seen.contains_key(&of) {
+            let others = Usage { client_id: None, through: None, ..of.clone() };
+            let rows = table.crowds.entry(others.clone()).or_default();
+            if *rows >= MOST_CLIENTS {
+                of = others;
+            } else {
+                *rows += 1;
+            }
+        }
         if let Some(seen) = table.seen.get_mut(&of) {
             seen.last = now;
         } else if table.seen.len() < MOST_ROWS {
@@ -78,7 +90,7 @@ impl Sightings {
     /// Takes what the coordinator should hear: what is new, or everything, which ends the round.
     fn take(&self, everything: bool) -> Vec<UsageRecord> {
         let mut table = self.table();
-        let Table { seen, known } = &mut *table;
+        let Table { seen, known, crowds } = &mut *table;
         let record = |of: &Usage, seen: &Seen| UsageRecord {
             of: of.clone(),
             first_ms: seen.first,
@@ -87,6 +99,7 @@ impl Sightings {
         if everything {
             let all = seen.iter().map(|(of, seen)| record(of, seen)).collect();
             *known = seen.drain().map(|(of, _)| of).collect();
+            crowds.clear();
             self.round.fetch_add(1, Ordering::Relaxed);
             return all;
         }

@@ -183,7 +183,7 @@ impl Batch {
             charged,
             outcome: Arc::clone(outcome),
             created: self.created,
-            doubtful: false,
+            doubtful: self.doubtful,
         };
         let charged = self.charged / 2;
         Ok([

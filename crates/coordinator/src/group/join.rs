@@ -8,6 +8,9 @@ use crate::response::{JoinedGroup, JoinedMember, Response};
 
 use super::{Group, GroupState, Member, reply_sync};
 
+/// How much of a client's name for itself its member id begins with, in bytes.
+const LONGEST_PREFIX: usize = 255;
+
 pub(super) fn reply_join(cx: &mut Context, ticket: Option<u64>, member_id: &str, error: Error) {
     let Some(ticket) = ticket else { return };
     let response = JoinedGroup::refused(member_id.to_owned(), error);
@@ -50,6 +53,7 @@ impl Group {
             return Err(Error::GroupMaxSizeReached);
         }
         let prefix = request.instance_id.as_deref().unwrap_or(&client.id);
+        let prefix = &prefix[..prefix.floor_char_boundary(LONGEST_PREFIX)];
         let id = format!("{prefix}-{}", cx.random.uuid_text());
         if request.instance_id.is_none() && request.require_known_member_id {
             self.pending.insert(id.clone(), cx.now.saturating_add(request.session_timeout_ms.into()));

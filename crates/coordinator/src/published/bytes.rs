@@ -12,8 +12,9 @@ pub fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// A string with two bytes of length. What is longer than that allows has been refused as a request.
+/// A string with two bytes of length; what is longer than that allows is cut.
 pub fn string(out: &mut Vec<u8>, text: &str) {
+    let text = &text[..text.floor_char_boundary(i16::MAX as usize)];
     out.put_i16(text.len() as i16);
     out.extend_from_slice(text.as_bytes());
 }

@@ -1,7 +1,8 @@
 //! The rules of a topic for the records of a batch: who needs a key, who may have none, who may be null, and which
 //! schema keys and values must have.
 //!
-//! Only topics with a rule have their batches opened here; a batch with one wrong record is refused whole.
+//! What is not compressed is looked at to the last byte; other batches are opened only for topics with a rule. A batch
+//! with one wrong record is refused whole.
 
 use std::borrow::Cow;
 
@@ -15,6 +16,9 @@ use crate::schemas::{Judge, Unreadable};
 
 /// A batch of nothing but wrong records still gets an answer of ordinary size, and costs no more than that.
 pub const MOST_NAMED: usize = 100;
+
+/// What is said of one record, in bytes: names in schemas may be of any length.
+const LONGEST_RULE: usize = 512;
 
 /// A record that the topic does not take.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,8 +102,11 @@ impl<'a> Judges<'a> {
 }
 
 impl Judged {
-    fn blame(&mut self, index: i32, rule: Cow<'static, str>) {
+    fn blame(&mut self, index: i32, mut rule: Cow<'static, str>) {
         self.count += 1;
+        if rule.len() > LONGEST_RULE {
+            rule = Cow::Owned(format!("{}…", &rule[..rule.floor_char_boundary(LONGEST_RULE)]));
+        }
         if self.wrong.len() < MOST_NAMED {
             self.wrong.push(Wrong { index, rule });
         }

@@ -115,7 +115,16 @@ async fn create(call: &Call, beat: &mut StreamsGroupBeat) -> Result<(), CallErro
 }
 
 /// Why topics could not be created, if any could not.
-async fn created(call: &Call, topics: Vec<NewTopic>) -> Result<Option<String>, CallError> {
+async fn created(call: &Call, mut topics: Vec<NewTopic>) -> Result<Option<String>, CallError> {
+    let partitions = topics.iter().map(|topic| topic.partitions.max(0)).fold(0, i32::saturating_add);
+    if call.mutate(partitions, true).is_err() {
+        return Ok(Some(
+            "the client's controller_mutation_rate is used up, a later heartbeat tries again".to_owned(),
+        ));
+    }
+    for topic in &mut topics {
+        call.owning(&topic.name, &mut topic.configs);
+    }
     let request = Request::CreateTopics { topics, validate_only: false };
     let Response::CreateTopics(results) = call.ask(request).await? else { return Err(call.mismatch()) };
     let mut failed = Vec::new();
