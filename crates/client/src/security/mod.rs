@@ -176,7 +176,7 @@ mod tests {
         assert!(refused("security.protocol=TLS").contains("SASL_SSL"));
         assert!(refused("security.protokol=SSL").contains("unknown key 'security.protokol'"));
         assert!(refused("schema.registry.sasl.password=a").contains("unknown key"));
-        assert!(refused("security.protocol=SASL_SSL\nssl.truststore.location=/nowhere").contains("/nowhere"));
+        assert!(refused("security.protocol=SSL\nssl.truststore.location=/nowhere").contains("/nowhere"));
         assert!(refused("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=GSSAPI").contains("OAUTHBEARER"));
         assert!(refused("security.protocol=SASL_PLAINTEXT").contains("sasl.username"));
         assert!(
