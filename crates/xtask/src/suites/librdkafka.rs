@@ -17,7 +17,6 @@ use crate::bench::librdkafka::{VERSION, WITHOUT, copy_source, run as build_step,
 use crate::bench::process::{self, Owned};
 use crate::kafka;
 
-const SUITE: &str = "librdkafka";
 /// Half as much again as the longest test takes on Apache Kafka.
 const LIMIT: Duration = Duration::from_secs(600);
 const AT_ONCE: usize = 2;
@@ -27,6 +26,30 @@ const WITH: &str = "--disable-zlib";
 const KAFKAS_DELAY_MS: &str = "3000";
 /// The quick part is what passed and took at most so many seconds: all of it takes about a minute and a half.
 const QUICK_SECONDS: u64 = 8;
+
+/// The protocol that the tests' consumers use where the test does not say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
+impl Groups {
+    fn suite(self) -> &'static str {
+        match self {
+            Groups::Classic => "librdkafka",
+            Groups::Consumer => "librdkafka-consumer",
+        }
+    }
+
+    fn protocol(self) -> &'static str {
+        match self {
+            Groups::Classic => "classic",
+            Groups::Consumer => "consumer",
+        }
+    }
+}
 
 /// One test of the suite's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,16 +65,16 @@ impl Test {
     }
 }
 
-pub fn run(choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
+pub fn run(groups: Groups, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
     let tree = build()?;
     let table = fs::read_to_string(tree.join("tests/test.c")).context("reading the suite's table")?;
     let wanted = |test: &Test| {
-        let row = ledger.row(SUITE, &test.name);
+        let row = ledger.row(groups.suite(), &test.name);
         let quick = row.ours == Outcome::Passed && row.seconds <= QUICK_SECONDS;
         choice.wants(&test.name) && (!choice.quick || quick)
     };
     let tests: Vec<Test> = broker_tests(&table).into_iter().filter(wanted).collect();
-    let work = servers::work(SUITE, choice.side())?;
+    let work = servers::work(groups.suite(), choice.side())?;
     let mut ran = Vec::new();
     for (scenario, on_use) in [("default", "true"), ("noautocreate", "false")] {
         let tests: Vec<&Test> = tests.iter().filter(|test| test.scenario == scenario).collect();
@@ -69,7 +92,8 @@ pub fn run(choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
         fs::write(&conf, format!("bootstrap.servers={}\ntest.timeout.multiplier=2\n", server.bootstrap))?;
         let scripts = scripts::write(&dir)?;
         let brokers = &server.bootstrap;
-        let batch = Batch { tree: &tree, dir: &dir, conf: &conf, scenario, scripts: &scripts, brokers };
+        let batch =
+            Batch { groups, tree: &tree, dir: &dir, conf: &conf, scenario, scripts: &scripts, brokers };
         ran.extend(batch.run(&tests, ledger)?);
         server.stop()?;
     }
@@ -91,6 +115,7 @@ fn broker_tests(source: &str) -> Vec<Test> {
 
 /// The tests of one scenario on one server.
 struct Batch<'a> {
+    groups: Groups,
     tree: &'a Path,
     dir: &'a Path,
     conf: &'a Path,
@@ -102,7 +127,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn run(&self, tests: &[&Test], ledger: &Ledger) -> Result<Vec<Ran>> {
-        let known = |test: &Test| ledger.row(SUITE, &test.name).seconds;
+        let known = |test: &Test| ledger.row(self.groups.suite(), &test.name).seconds;
         let mut numbers: Vec<&str> = tests.iter().map(|test| test.number()).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -138,6 +163,7 @@ impl Batch<'_> {
         command.current_dir(self.tree.join("tests")).args(["-p1", "-L"]);
         command.env("LD_LIBRARY_PATH", "../src:../src-cpp").env_remove("CI");
         command.env("TESTS", number).env("TEST_SCENARIO", self.scenario).env("TEST_REPORT", &report);
+        command.env("TEST_CONSUMER_GROUP_PROTOCOL", self.groups.protocol());
         command.env("KAFKA_PATH", self.scripts).env("BROKERS", self.brokers);
         command.env("RDKAFKA_TEST_CONF", self.conf).env("TEST_KAFKA_VERSION", kafka::VERSION);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);

@@ -3,10 +3,14 @@
 //! Owns the list of what passes, which only grows: a test that passed once and fails now fails the command. What Apache
 //! Kafka makes of the same test stands beside it, so that a failure says whose it is.
 
+mod go;
 mod ledger;
 mod librdkafka;
+mod node;
 mod page;
+mod programs;
 mod python;
+mod quick;
 mod scripts;
 mod servers;
 mod streams;
@@ -19,6 +23,7 @@ use clap::{Args, Subcommand};
 
 use crate::bench::server::Side;
 use ledger::{Ledger, Outcome};
+use librdkafka::Groups;
 
 #[derive(Args)]
 pub struct Options {
@@ -30,17 +35,25 @@ pub struct Options {
 enum Suite {
     /// librdkafka's own tests, those that need a broker
     Librdkafka(Choice),
+    /// The same tests with the consumer protocol of KIP-848 for every group
+    LibrdkafkaConsumer(Choice),
     /// Apache Kafka's own command-line tools
     Tools(Choice),
     /// Apache Kafka's own smoke test of Kafka Streams
     Streams(Choice),
     /// Python's clients, each with a program of ours
     Python(Choice),
+    /// Node's clients, each with a program of ours
+    Node(Choice),
+    /// Go's clients, each with a program of ours, and franz-go's own tests
+    Go(Choice),
+    /// What CI runs, in at most three minutes: a part of librdkafka's tests, and the programs with Node's and Go's clients
+    Quick,
     /// Writes docs/suites.md from the committed outcomes
     Page,
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Choice {
     /// Only tests whose name begins with this, such as 0011; may repeat
     #[arg(long = "test", value_name = "NAME")]
@@ -77,19 +90,31 @@ pub struct Ran {
 }
 
 pub fn run(options: Options) -> Result<()> {
-    let ledger = Ledger::read()?;
     let (suite, choice) = match options.suite {
-        Suite::Page => return page::write(&ledger),
+        Suite::Page => return page::write(&Ledger::read()?),
         Suite::Librdkafka(choice) => ("librdkafka", choice),
         Suite::Tools(choice) => ("tools", choice),
         Suite::Streams(choice) => ("streams", choice),
         Suite::Python(choice) => ("python", choice),
+        Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
+        Suite::Node(choice) => ("node", choice),
+        Suite::Go(choice) => ("go", choice),
+        Suite::Quick => return quick::run(),
     };
+    one(suite, &choice)
+}
+
+/// Runs one suite, says what it came to and keeps it if that is wanted.
+fn one(suite: &str, choice: &Choice) -> Result<()> {
+    let ledger = Ledger::read()?;
     let ran = match suite {
-        "tools" => tools::run(&choice)?,
-        "streams" => streams::run(&choice)?,
-        "python" => python::run(&choice)?,
-        _ => librdkafka::run(&choice, &ledger)?,
+        "tools" => tools::run(choice)?,
+        "streams" => streams::run(choice)?,
+        "python" => python::run(choice)?,
+        "node" => node::run(choice)?,
+        "go" => go::run(choice)?,
+        "librdkafka-consumer" => librdkafka::run(Groups::Consumer, choice, &ledger)?,
+        _ => librdkafka::run(Groups::Classic, choice, &ledger)?,
     };
     if ran.is_empty() {
         bail!("no test of {suite} has such a name");

@@ -19,13 +19,18 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites librdkafka --quick        # at most three minutes\n\
     cargo xtask suites librdkafka --test 0103    # one number\n\
     cargo xtask suites librdkafka --kafka        # the same on Apache Kafka\n\
+    cargo xtask suites librdkafka-consumer       # the same tests, all groups by the protocol of KIP-848\n\
     cargo xtask suites tools                     # Kafka's own command-line tools\n\
     cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
+    cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
+    cargo xtask suites go                        # franz-go, Sarama, segmentio/kafka-go; and franz-go's own tests\n\
+    cargo xtask suites quick                     # what CI runs, in at most three minutes\n\
     ```\n\n\
     Both brokers have four partitions a topic, make topics on use, and wait for three seconds for a group's other members, as\n\
-    Kafka does by default. Apache Kafka has an authorizer that allows where no ACL is. `endless` is a test that did not end within its\n\
-    limit; `skipped` one that says itself that it cannot run (it wants several brokers, or credentials).\n";
+    Kafka does by default. Both have an authorizer that allows where no ACL is. `endless` is a test that did not end within\n\
+    its limit; `skipped` one that says itself that it cannot run (it wants several brokers, or credentials); `-` one that has\n\
+    not been run there.\n";
 
 fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/suites.md")
@@ -43,14 +48,13 @@ fn page(ledger: &Ledger) -> String {
     }
     let mut page = HEAD.to_owned();
     for (suite, rows) in suites {
-        let count =
-            |of: fn(&Row) -> Outcome| rows.iter().filter(|(_, row)| of(row) == Outcome::Passed).count();
-        let (ours, kafkas) = (count(|row| row.ours), count(|row| row.kafkas));
+        let ours = tally(rows.iter().map(|(_, row)| row.ours));
+        let kafkas = tally(rows.iter().map(|(_, row)| row.kafkas));
         // Writing to a string does not fail.
         let _ = writeln!(page, "\n## {suite}\n");
         let _ = writeln!(
             page,
-            "Of {} tests Headwater passes {ours}, Apache Kafka {} {kafkas}.\n",
+            "{} tests: Headwater passes {ours}, Apache Kafka {} {kafkas}.\n",
             rows.len(),
             kafka::VERSION
         );
@@ -61,4 +65,26 @@ fn page(ledger: &Ledger) -> String {
         }
     }
     page
+}
+
+/// How many of those that were run passed; what was not run is neither.
+fn tally(outcomes: impl Iterator<Item = Outcome>) -> String {
+    let run: Vec<Outcome> = outcomes.filter(|outcome| *outcome != Outcome::Unknown).collect();
+    let passed = run.iter().filter(|outcome| **outcome == Outcome::Passed).count();
+    match run.len() {
+        0 => "none, for none was run there".to_owned(),
+        run => format!("{passed} of the {run} that were run"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_run_counts_for_nothing() {
+        let all = [Outcome::Passed, Outcome::Failed, Outcome::Unknown, Outcome::Skipped];
+        assert_eq!(tally(all.into_iter()), "1 of the 3 that were run");
+        assert_eq!(tally([Outcome::Unknown].into_iter()), "none, for none was run there");
+    }
 }

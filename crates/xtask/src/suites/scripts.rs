@@ -10,7 +10,7 @@ use crate::bench::java;
 use crate::kafka;
 
 /// A script of Kafka's distribution, and the class that it runs.
-pub const TOOLS: [(&str, &str); 21] = [
+pub const TOOLS: [(&str, &str); 23] = [
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-configs", "kafka.admin.ConfigCommand"),
     ("kafka-acls", "org.apache.kafka.tools.AclCommand"),
@@ -31,6 +31,8 @@ pub const TOOLS: [(&str, &str); 21] = [
     ("kafka-transactional-copier", "org.apache.kafka.tools.TransactionalMessageCopier"),
     ("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),
     ("kafka-verifiable-producer", "org.apache.kafka.tools.VerifiableProducer"),
+    ("kafka-verifiable-share-consumer", "org.apache.kafka.tools.VerifiableShareConsumer"),
+    ("kafka-share-groups", "org.apache.kafka.tools.consumer.group.ShareGroupCommand"),
     ("kafka-client-metrics", "org.apache.kafka.tools.ClientMetricsCommand"),
 ];
 

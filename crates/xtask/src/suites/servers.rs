@@ -29,8 +29,7 @@ pub fn work(suite: &str, side: Side) -> Result<PathBuf> {
 pub fn start(choice: &Choice, dir: &Path, properties: &[(&str, &str)]) -> Result<Server> {
     let side = choice.side();
     let binary = if side == Side::Ours { binary(choice)? } else { PathBuf::new() };
-    let authorizer = if side == Side::Peer { &OPEN_AUTHORIZER[..] } else { &[] };
-    let all = properties.iter().chain(authorizer);
+    let all = properties.iter().chain(&OPEN_AUTHORIZER);
     let all: Vec<_> = all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Recipe::new(side, &binary, dir, &all)?.start()
 }

@@ -42,12 +42,20 @@ struct Case {
     guarantee: &'static str,
     /// The application is killed while it works, and another takes its place.
     killed: bool,
+    /// `classic`, or `streams` for the protocol of KIP-1071.
+    protocol: &'static str,
 }
 
-const CASES: [Case; 3] = [
-    Case { name: "smoke-at-least-once", guarantee: "at_least_once", killed: false },
-    Case { name: "smoke-exactly-once", guarantee: "exactly_once_v2", killed: false },
-    Case { name: "smoke-exactly-once-killed", guarantee: "exactly_once_v2", killed: true },
+const fn case(name: &'static str, guarantee: &'static str, killed: bool, protocol: &'static str) -> Case {
+    Case { name, guarantee, killed, protocol }
+}
+
+const CASES: [Case; 5] = [
+    case("smoke-at-least-once", "at_least_once", false, "classic"),
+    case("smoke-exactly-once", "exactly_once_v2", false, "classic"),
+    case("smoke-exactly-once-killed", "exactly_once_v2", true, "classic"),
+    case("smoke-protocol-streams", "exactly_once_v2", false, "streams"),
+    case("smoke-protocol-streams-killed", "exactly_once_v2", true, "streams"),
 ];
 
 pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
@@ -71,7 +79,7 @@ fn judge(choice: &Choice, case: &Case, jars: &Path, dir: &Path) -> Result<Outcom
     for topic in TOPICS {
         server.create_topic(topic, PARTITIONS as u32, &[])?;
     }
-    let smoke = Smoke { jars, dir, bootstrap: &server.bootstrap, guarantee: case.guarantee };
+    let smoke = Smoke { jars, dir, bootstrap: &server.bootstrap, case };
     let mut application = smoke.start("process", "first")?;
     let mut driver = smoke.start("run", "driver")?;
     if case.killed {
@@ -95,7 +103,7 @@ struct Smoke<'a> {
     jars: &'a Path,
     dir: &'a Path,
     bootstrap: &'a str,
-    guarantee: &'a str,
+    case: &'a Case,
 }
 
 impl Smoke<'_> {
@@ -104,13 +112,17 @@ impl Smoke<'_> {
     }
 
     fn start(&self, command: &str, name: &str) -> Result<Owned> {
-        let settings = HashMap::from([
+        let mut settings = HashMap::from([
             ("bootstrap.servers", self.bootstrap.to_owned()),
             ("state.dir", self.dir.join(format!("state-{name}")).display().to_string()),
-            ("processing.guarantee", self.guarantee.to_owned()),
-            ("session.timeout.ms", "10000".to_owned()),
+            ("processing.guarantee", self.case.guarantee.to_owned()),
             ("group.id", "SmokeTest".to_owned()),
+            ("group.protocol", self.case.protocol.to_owned()),
         ]);
+        if self.case.protocol == "classic" {
+            // With the other protocol the broker says how long a member may be silent.
+            settings.insert("session.timeout.ms", "10000".to_owned());
+        }
         let lines: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
         let file = self.dir.join(format!("{name}.properties"));
         fs::write(&file, lines.concat()).with_context(|| format!("writing {}", file.display()))?;

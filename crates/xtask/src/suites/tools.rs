@@ -30,7 +30,7 @@ const fn case(name: &'static str, steps: &'static [Step]) -> Case {
 }
 
 #[rustfmt::skip]
-const CASES: [Case; 17] = [
+const CASES: [Case; 19] = [
     case("topics", &[
         Step("kafka-topics --bootstrap-server {b} --create --topic records --partitions 1 --config retention.ms=86400000", "", &["Created topic records"]),
         Step("kafka-topics --bootstrap-server {b} --create --topic copies --partitions 2", "", &["Created topic copies"]),
@@ -44,6 +44,18 @@ const CASES: [Case; 17] = [
     ]),
     case("verifiable-consumer", &[
         Step("kafka-verifiable-consumer --bootstrap-server {b} --topic records --group-id verified --max-messages 1000 --reset-policy earliest", "", &["partitions_assigned", "\"count\":", "shutdown_complete"]),
+    ]),
+    case("verifiable-consumer-of-kip-848", &[
+        Step("kafka-verifiable-consumer --bootstrap-server {b} --topic records --group-id verified-848 --group-protocol consumer --max-messages 1000 --reset-policy earliest", "", &["partitions_assigned", "\"count\":", "offsets_committed", "shutdown_complete"]),
+        Step("kafka-consumer-groups --bootstrap-server {b} --describe --group verified-848", "", &["records", "1000"]),
+    ]),
+    case("verifiable-share-consumer", &[
+        Step("kafka-verifiable-share-consumer --bootstrap-server {b} --topic records --group-id sharers --max-messages 1000 --acknowledgement-mode sync --offset-reset-strategy earliest", "", &["records_consumed", "offsets_acknowledged", "shutdown_complete"]),
+        Step("kafka-share-groups --bootstrap-server {b} --describe --group sharers", "", &["records", "1000"]),
+        Step("kafka-share-groups --bootstrap-server {b} --describe --group sharers --state", "", &["Empty"]),
+        Step("kafka-share-groups --bootstrap-server {b} --list", "", &["sharers"]),
+        Step("kafka-share-groups --bootstrap-server {b} --reset-offsets --group sharers --topic records --to-earliest --execute", "", &["records"]),
+        Step("kafka-share-groups --bootstrap-server {b} --delete --group sharers", "", &["successful"]),
     ]),
     case("transactional-message-copier", &[
         Step("kafka-transactional-copier --broker-list {b} --input-topic records --input-partition 0 --output-topic copies --consumer-group copier --transactional-id copier --transaction-size 100 --max-messages 1000 --enable-random-aborts --group-mode", "", &["\"remaining\":0", "ShutdownComplete"]),
