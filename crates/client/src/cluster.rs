@@ -309,7 +309,9 @@ impl Client {
     pub async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError> {
         let names = [name.to_owned()];
         let answer = self.refresh_patiently(Some(&names)).await?;
-        let Some(topic) = answer.topics.first() else { return Ok(None) };
+        let mut topics = answer.topics.iter();
+        let asked = topics.find(|topic| topic.name.as_ref().is_some_and(|found| found.as_str() == name));
+        let Some(topic) = asked else { return Ok(None) };
         match ErrorCode::from(topic.error_code) {
             ErrorCode::UnknownTopicOrPartition => Ok(None),
             // Just created: its leader is being chosen.
