@@ -162,7 +162,7 @@ async fn connect_publishes_and_sinks_with_the_rights_of_its_table() {
             &[
                 (Topic, Literal, "airlines", &[Write, Create]),
                 (Topic, Literal, "_headwater.connectors", &[Read, Write, Create]),
-                (Topic, Literal, "_headwater.catalog", &[Write, Create]),
+                (Topic, Literal, "_headwater.catalog", &[Read, Write, Create]),
                 (TransactionalId, Literal, "connect-airlines", &[Write]),
             ],
         )
@@ -175,7 +175,7 @@ async fn connect_publishes_and_sinks_with_the_rights_of_its_table() {
             "sinker",
             &[
                 (Topic, Literal, "airlines", &[Read]),
-                (Topic, Literal, "_headwater.catalog", &[Write, Create]),
+                (Topic, Literal, "_headwater.catalog", &[Read, Write, Create]),
             ],
         )
         .await;
@@ -215,7 +215,7 @@ async fn a_service_runs_with_the_rights_of_its_table_and_not_without_them() {
     let manifest = headwater_flights::manifest().unwrap();
     let mut rights: Vec<(ResourceType, PatternType, &str, &[Operation])> = vec![
         (Topic, Prefixed, "flight-operations-", &[Read, Write, Create, Delete]),
-        (Topic, Literal, "_headwater.catalog", &[Write, Create]),
+        (Topic, Literal, "_headwater.catalog", &[Read, Write, Create]),
         (Group, Literal, "flight-operations", &[Read]),
         (TransactionalId, Prefixed, "flight-operations-", &[Write]),
     ];
