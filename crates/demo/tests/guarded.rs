@@ -175,7 +175,7 @@ async fn connect_publishes_and_sinks_with_the_rights_of_its_table() {
             "sinker",
             &[
                 (Topic, Literal, "airlines", &[Read]),
-                (Topic, Literal, "_headwater.catalog", &[Read, Write, Create]),
+                (Topic, Literal, "_headwater.catalog", &[Write, Create]),
             ],
         )
         .await;
