@@ -47,7 +47,7 @@ enum Suite {
     Node(Choice),
     /// Go's clients, each with a program of ours, and franz-go's own tests
     Go(Choice),
-    /// What CI runs, in at most three minutes: a part of librdkafka's tests, and the programs with Node's and Go's clients
+    /// At most three minutes: a part of librdkafka's tests, and the programs with Node's and Go's clients
     Quick,
     /// Writes docs/suites.md from the committed outcomes
     Page,

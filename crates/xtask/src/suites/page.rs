@@ -25,7 +25,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
     cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
     cargo xtask suites go                        # franz-go, Sarama, segmentio/kafka-go; and franz-go's own tests\n\
-    cargo xtask suites quick                     # what CI runs, in at most three minutes\n\
+    cargo xtask suites quick                     # a short part of them, at most three minutes\n\
     ```\n\n\
     Both brokers have four partitions a topic, make topics on use, and wait for three seconds for a group's other members, as\n\
     Kafka does by default. Both have an authorizer that allows where no ACL is. `endless` is a test that did not end within\n\

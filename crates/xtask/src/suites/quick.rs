@@ -1,4 +1,4 @@
-//! What CI runs of the foreign suites.
+//! A short part of the foreign suites.
 
 use anyhow::Result;
 
