@@ -1,17 +1,22 @@
 //! Go's clients of Kafka, each with a program that uses it as services do, and franz-go's own tests.
 
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Choice, Ran, programs};
-use crate::bench::process;
+use super::ledger::Outcome;
+use super::{Choice, Ran, programs, servers};
+use crate::bench::process::{self, Owned};
 use crate::kafka;
 
 const PROGRAMS: [&str; 3] = ["franz", "sarama", "segmentio"];
 /// franz-go's own tests that talk to a broker; what they produce and consume is this many records.
 const RECORDS: &str = "20000";
+const LIMIT: Duration = Duration::from_secs(1_260);
 const OF_A_BROKER: &str =
     "Test(Txn|Group|Share|Consume|Issue|Ping|Client_|Pause|Direct|AddRemove|848|Pooling)";
 
@@ -25,17 +30,49 @@ pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
     let franz = |bootstrap: &str| program("franz", bootstrap);
     let sarama = |bootstrap: &str| program("sarama", bootstrap);
     let segmentio = |bootstrap: &str| program("segmentio", bootstrap);
-    let own = |bootstrap: &str| {
-        let mut command = process::tied(&home.join("kgo.test").to_string_lossy());
-        command.args(["-test.v", "-test.parallel=4", "-test.timeout=170s", "-test.run", OF_A_BROKER]);
-        command.env("KGO_SEEDS", bootstrap).env("KGO_TEST_RF", "1").env("KGO_TEST_RECORDS", RECORDS);
-        command.env("KGO_LOG_LEVEL", "none");
-        command
-    };
-    let all: [programs::Program<'_>; 4] =
-        [("franz", &franz), ("sarama", &sarama), ("segmentio", &segmentio), ("kgo-own-tests", &own)];
-    let quick = &all[..PROGRAMS.len()];
-    programs::run("go", choice, if choice.quick { quick } else { &all })
+    programs::run("go", choice, &[("franz", &franz), ("sarama", &sarama), ("segmentio", &segmentio)])
+}
+
+/// franz-go's own tests, all at once in one process, each judged by itself.
+pub fn own_tests(choice: &Choice) -> Result<Vec<Ran>> {
+    let tests = build()?.join("kgo.test");
+    let dir = servers::work("franz-go", choice.side())?;
+    let server = servers::start(choice, &dir, &[("num.partitions", "4")])?;
+    let log = dir.join("tests.log");
+    let output = File::create(&log)?;
+    let mut command = process::tied(&tests.to_string_lossy());
+    command.args(["-test.v", "-test.parallel=4", "-test.timeout=20m", "-test.run", OF_A_BROKER]);
+    command.env("KGO_SEEDS", &server.bootstrap).env("KGO_TEST_RF", "1").env("KGO_TEST_RECORDS", RECORDS);
+    command.env("KGO_LOG_LEVEL", "none");
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    eprintln!("suites: franz-go's own tests, some minutes; see {}", log.display());
+    let _code = Owned::spawn(&mut command)?.finish(LIMIT);
+    server.stop()?;
+    let ran = outcomes(&fs::read_to_string(&log)?);
+    Ok(ran.into_iter().filter(|ran| choice.wants(&ran.test)).collect())
+}
+
+/// What Go's test runner says of each test; one that began and has no outcome did not end.
+fn outcomes(said: &str) -> Vec<Ran> {
+    let mut ran: BTreeMap<&str, (Outcome, u64)> = BTreeMap::new();
+    for line in said.lines() {
+        let mut words = line.split_whitespace().skip(2);
+        let (Some(test), spent) = (words.next(), words.next()) else { continue };
+        if test.contains('/') {
+            continue;
+        }
+        let outcome = match line.get(..9) {
+            Some("--- PASS:") => Outcome::Passed,
+            Some("--- FAIL:") => Outcome::Failed,
+            Some("--- SKIP:") => Outcome::Skipped,
+            Some("=== RUN  ") => Outcome::Endless,
+            _ => continue,
+        };
+        let seconds = spent.and_then(|spent| spent.strip_prefix('(')?.split('.').next()?.parse().ok());
+        ran.insert(test, (outcome, seconds.unwrap_or(0)));
+    }
+    let one = |(test, (outcome, seconds)): (&str, _)| Ran { test: test.to_owned(), outcome, seconds };
+    ran.into_iter().map(one).collect()
 }
 
 /// Why this machine cannot run the suite; `None` when it can.
@@ -83,6 +120,21 @@ fn go(source: &Path, what: &[&str], to: &Path, package: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_of_gos_tests_is_judged_by_itself() {
+        let said = "=== RUN   TestA\n=== RUN   TestB\n=== RUN   TestB/part\n=== PAUSE TestB\n=== CONT  TestB\n\
+                    --- PASS: TestA (2.70s)\n    --- FAIL: TestB/part (1.00s)\n=== RUN   TestC\n--- FAIL: TestC (0.02s)\n";
+        let ran: Vec<_> =
+            outcomes(said).into_iter().map(|ran| (ran.test, ran.outcome, ran.seconds)).collect();
+        let row = |test: &str, outcome, seconds| (test.to_owned(), outcome, seconds);
+        let wanted = [
+            row("TestA", Outcome::Passed, 2),
+            row("TestB", Outcome::Endless, 0),
+            row("TestC", Outcome::Failed, 0),
+        ];
+        assert_eq!(ran, wanted);
+    }
 
     #[test]
     fn versions_are_compared_by_their_numbers() {

@@ -45,8 +45,10 @@ enum Suite {
     Python(Choice),
     /// Node's clients, each with a program of ours
     Node(Choice),
-    /// Go's clients, each with a program of ours, and franz-go's own tests
+    /// Go's clients, each with a program of ours
     Go(Choice),
+    /// franz-go's own tests
+    FranzGo(Choice),
     /// At most three minutes: a part of librdkafka's tests, and the programs with Node's and Go's clients
     Quick,
     /// Writes docs/suites.md from the committed outcomes
@@ -99,6 +101,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
+        Suite::FranzGo(choice) => ("franz-go", choice),
         Suite::Quick => return quick::run(),
     };
     one(suite, &choice)
@@ -113,6 +116,7 @@ fn one(suite: &str, choice: &Choice) -> Result<()> {
         "python" => python::run(choice)?,
         "node" => node::run(choice)?,
         "go" => go::run(choice)?,
+        "franz-go" => go::own_tests(choice)?,
         "librdkafka-consumer" => librdkafka::run(Groups::Consumer, choice, &ledger)?,
         _ => librdkafka::run(Groups::Classic, choice, &ledger)?,
     };

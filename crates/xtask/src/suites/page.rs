@@ -24,7 +24,8 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
     cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
-    cargo xtask suites go                        # franz-go, Sarama, segmentio/kafka-go; and franz-go's own tests\n\
+    cargo xtask suites go                        # franz-go, Sarama and segmentio/kafka-go\n\
+    cargo xtask suites franz-go                  # franz-go's own tests\n\
     cargo xtask suites quick                     # a short part of them, at most three minutes\n\
     ```\n\n\
     Both brokers have four partitions a topic, make topics on use, and wait for three seconds for a group's other members, as\n\

@@ -16,6 +16,12 @@ const OPEN_AUTHORIZER: [(&str, &str); 2] = [
     ("allow.everyone.if.no.acl.found", "true"),
 ];
 
+/// One broker cannot have the three replicas that Apache Kafka wants for share groups.
+const ALONE: [(&str, &str); 2] = [
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+];
+
 /// Where a suite keeps what it writes; emptied at its begin.
 pub fn work(suite: &str, side: Side) -> Result<PathBuf> {
     let name = if side == Side::Ours { "headwater" } else { "kafka" };
@@ -29,7 +35,8 @@ pub fn work(suite: &str, side: Side) -> Result<PathBuf> {
 pub fn start(choice: &Choice, dir: &Path, properties: &[(&str, &str)]) -> Result<Server> {
     let side = choice.side();
     let binary = if side == Side::Ours { binary(choice)? } else { PathBuf::new() };
-    let all = properties.iter().chain(&OPEN_AUTHORIZER);
+    let alone = if side == Side::Peer { &ALONE[..] } else { &[] };
+    let all = properties.iter().chain(&OPEN_AUTHORIZER).chain(alone);
     let all: Vec<_> = all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Recipe::new(side, &binary, dir, &all)?.start()
 }
