@@ -36,6 +36,10 @@ enum Work {
         file: FileId,
         spare: Option<String>,
     },
+    /// A spare journal that nobody wants.
+    Discard {
+        name: String,
+    },
     Evict {
         file: FileId,
     },
@@ -74,6 +78,10 @@ impl<D: Disk> Chore<D> {
         Self { shared: Arc::clone(shared), work: Work::RemoveCold { file } }
     }
 
+    pub(crate) fn discard(shared: &Arc<Shared<D>>, name: String) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::Discard { name } }
+    }
+
     pub(crate) fn prepare(shared: &Arc<Shared<D>>, name: String, length: u64) -> Self {
         Self { shared: Arc::clone(shared), work: Work::Prepare { name, length } }
     }
@@ -108,6 +116,7 @@ impl<D: Disk> Chore<D> {
                 }
             }
             Work::NoteNewest { journal } => recovery::note_newest(disk, journal).map(|()| None),
+            Work::Discard { name } => disk.remove(&name).map(|()| None),
             Work::Evict { file } => cold::evict(&self.shared, file).map(|()| None),
             Work::RemoveCold { file } => match &self.shared.cold.store {
                 Some(store) => store.delete(&file.name()).map(|()| None),

@@ -573,8 +573,12 @@ impl<D: Disk> Log<D> {
         std::mem::take(&mut self.chores)
     }
 
-    /// A spare journal is ready.
+    /// A spare journal is ready. When many files went at once, there are more than are wanted.
     pub fn spare_ready(&mut self, name: String) {
+        if self.spares.len() >= self.settings.spares {
+            self.chores.push(Chore::discard(&self.shared, name));
+            return;
+        }
         self.spares.push(name);
     }
 
