@@ -257,6 +257,10 @@ impl Worker {
         if self.in_flight.is_some() || self.fenced.get().is_some() {
             return;
         }
+        if planted::is(Bug::AcknowledgeEarly) {
+            // A kill must find the gap between the answer and the write.
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if let Err(error) = self.flush_published() {
             return self.fence(&error);
         }
