@@ -41,9 +41,10 @@ pub async fn admit(
             return refusal::unauthenticated(&path, &gate.challenges());
         }
     };
-    if !request.method().is_safe()
-        && let Err(why) = origin::check(headers, gate.is_open() && gate.is_local())
-    {
+    let believed = if gate.is_open() && gate.is_local() { origin::named(headers) } else { Ok(()) };
+    let changes = !request.method().is_safe();
+    let welcome = believed.and_then(|()| if changes { origin::check(headers) } else { Ok(()) });
+    if let Err(why) = welcome {
         tracing::warn!(%host, api, path, why, "refused by HTTP");
         return refusal::foreign(&path, why);
     }
