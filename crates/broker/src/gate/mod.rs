@@ -215,7 +215,7 @@ impl Gate {
             api,
             operation: "AUTHENTICATE",
             resource: ResourceType::User,
-            name: why.user().to_owned(),
+            name: why.user(),
         };
         self.audit.tell(Entry {
             time: clock::wall(),
