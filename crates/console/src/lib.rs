@@ -29,14 +29,17 @@ pub(crate) struct Inner {
     pub(crate) client: Client,
     pub(crate) schemas: Registry,
     pub(crate) observer: observer::Observer,
-    pub(crate) http: reqwest::Client,
+    /// For what services answer; why there is none is told to whoever asks.
+    pub(crate) http: Result<reqwest::Client, reqwest::Error>,
 }
 
 impl Console {
     /// A console over one cluster. Nothing is asked of the broker until somebody looks.
     pub fn new(client: Client, schemas: Registry) -> Self {
         let observer = observer::Observer::new(client.clone());
-        Self { inner: Arc::new(Inner { client, schemas, observer, http: reqwest::Client::new() }) }
+        // Where services answer is what they say: it is asked there itself, and nothing that it points to.
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        Self { inner: Arc::new(Inner { client, schemas, observer, http }) }
     }
 
     /// `/` and everything below `/console` and `/api/v1`.

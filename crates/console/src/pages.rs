@@ -23,6 +23,8 @@ use crate::{Inner, events, view};
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const MOST_EVENTS: usize = 100;
+/// Of what a service answers.
+const LONGEST_ANSWER: usize = 4 << 20;
 
 pub fn router(inner: Arc<Inner>) -> Router {
     Router::new()
@@ -139,22 +141,37 @@ async fn store(
     let Some(url) = store_url(base, &store, query.as_deref()) else {
         return problem(StatusCode::BAD_GATEWAY, &format!("service {service} says it answers at '{base}'"));
     };
-    let answer = inner.http.get(url.clone()).timeout(Duration::from_secs(5)).send().await;
-    match answer {
+    let http = match &inner.http {
+        Ok(http) => http,
+        Err(error) => return problem(StatusCode::BAD_GATEWAY, &format!("services cannot be asked: {error}")),
+    };
+    match http.get(url.clone()).timeout(Duration::from_secs(5)).send().await {
         Ok(answer) => {
             let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
-            match answer.bytes().await {
+            match whole(answer).await {
                 Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-                Err(error) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {error}")),
+                Err(reason) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {reason}")),
             }
         }
         Err(error) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {error}")),
     }
 }
 
+/// The body of an answer, unless it is too long.
+async fn whole(mut answer: reqwest::Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| error.to_string())? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(format!("the service answers with more than {LONGEST_ANSWER} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 /// Where a service answers for a store; the name is one segment of the path, whatever is in it.
 fn store_url(base: &str, store: &str, query: Option<&str>) -> Option<reqwest::Url> {
-    let mut url = reqwest::Url::parse(base).ok()?;
+    let mut url = reqwest::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     url.path_segments_mut().ok()?.pop_if_empty().extend(["stores", store]);
     url.set_query(query);
     Some(url)
@@ -173,4 +190,22 @@ fn not_allowed(detail: &str) -> Response {
 fn problem(status: StatusCode, detail: &str) -> Response {
     let body = json!({ "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_asked_by_http_only() {
+        let url = |base| store_url(base, "a/b", Some("key=1")).map(String::from);
+        assert_eq!(
+            url("http://127.0.0.1:7000/").as_deref(),
+            Some("http://127.0.0.1:7000/stores/a%2Fb?key=1")
+        );
+        assert!(url("https://service:7000").is_some());
+        for other in ["ftp://service/", "file:///etc/passwd", "service:7000", ""] {
+            assert_eq!(url(other), None, "{other}");
+        }
+    }
 }

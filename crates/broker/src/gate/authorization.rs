@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use crate::security::TokenError;
 
+/// What is told of a name that nobody has proved.
+const LONGEST_USER: usize = 128;
+
 /// Why a request is nobody's: for the log and the audit stream; a client is told less.
 #[derive(Debug, Error)]
 pub enum Unauthenticated {
@@ -23,12 +26,11 @@ pub enum Unauthenticated {
 }
 
 impl Unauthenticated {
-    /// Who the client says it is, as far as it does.
-    pub fn user(&self) -> &str {
-        match self {
-            Self::Password(user) => user,
-            _ => "",
-        }
+    /// Who the client says it is, as far as it does, fit for the log and the audit stream.
+    pub fn user(&self) -> String {
+        let Self::Password(user) = self else { return String::new() };
+        let shown = |one: char| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one };
+        user.chars().take(LONGEST_USER).map(shown).collect()
     }
 }
 
@@ -74,6 +76,14 @@ mod tests {
             panic!("no Bearer");
         };
         assert_eq!(token, "a.b.c");
+    }
+
+    #[test]
+    fn a_name_that_is_told_is_short_and_of_one_line() {
+        let told = |user: &str| Unauthenticated::Password(user.to_owned()).user();
+        assert_eq!(told("al\nice\u{1b}[2J"), "al\u{fffd}ice\u{fffd}[2J");
+        assert_eq!(told(&"ü".repeat(1000)), "ü".repeat(LONGEST_USER));
+        assert_eq!(Unauthenticated::Missing.user(), "");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::advertised::Advertised;
 use crate::audit::{Audit, Entry, Subject};
 use crate::authorizer::Authorizer;
 use crate::broker::Shared;
+use crate::catalog::Catalog;
 use crate::rules::Rules;
 use crate::security::{Authority, Credentials, Listener, ListenerConfig, SecurityError, configured};
 use crate::{Config, StartError, clock, security};
@@ -42,6 +43,8 @@ pub struct Gate {
     authority: Arc<Authority>,
     listener: Arc<Listener>,
     authorizer: Authorizer,
+    /// Which streams are closed; there is none where the broker is another process.
+    catalog: Option<Arc<Catalog>>,
     audit: Arc<Audit>,
     checked: Checked,
     connections: Arc<Semaphore>,
@@ -87,7 +90,8 @@ pub fn guarded(config: &Config, address: SocketAddr) -> Result<ListenerConfig, S
 impl Gate {
     pub(crate) fn of(shared: &Shared, address: SocketAddr) -> Result<Self, StartError> {
         let authority = Arc::clone(&shared.authority);
-        Self::new(&shared.config, address, authority, shared.authorizer.clone(), Arc::clone(&shared.audit))
+        let (authorizer, audit) = (shared.authorizer.clone(), Arc::clone(&shared.audit));
+        Self::new(&shared.config, address, authority, authorizer, Some(Arc::clone(&shared.catalog)), audit)
     }
 
     /// For a process that has no broker of its own: it knows the users of the file, tokens and certificates, and of
@@ -100,7 +104,7 @@ impl Gate {
         authority.tokens.follow().await.map_err(SecurityError::from)?;
         let authorizer = Authorizer::new(config.authorizer.clone(), Arc::new(Rules::default()));
         let (audit, _nobody) = Audit::new(false);
-        Self::new(config, address, authority, authorizer, Arc::new(audit))
+        Self::new(config, address, authority, authorizer, None, Arc::new(audit))
     }
 
     fn new(
@@ -108,6 +112,7 @@ impl Gate {
         address: SocketAddr,
         authority: Arc<Authority>,
         authorizer: Authorizer,
+        catalog: Option<Arc<Catalog>>,
         audit: Arc<Audit>,
     ) -> Result<Self, StartError> {
         let guarded = guarded(config, address)?;
@@ -122,6 +127,7 @@ impl Gate {
             authority,
             listener,
             authorizer,
+            catalog,
             audit,
         })
     }
@@ -215,7 +221,7 @@ impl Gate {
             api,
             operation: "AUTHENTICATE",
             resource: ResourceType::User,
-            name: why.user().to_owned(),
+            name: why.user(),
         };
         self.audit.tell(Entry {
             time: clock::wall(),

@@ -14,6 +14,9 @@ use super::{Authority, INTERNAL, INTERNAL_USER, Listener};
 /// What clients are told, whatever was wrong.
 pub const FAILED: &str = "authentication failed: the user, the password or the token is not accepted";
 
+/// A session is no longer than this, whatever a token or a setting says.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
 pub struct Session {
     authority: Arc<Authority>,
     listener: Arc<Listener>,
@@ -123,6 +126,7 @@ impl Session {
             Some(_) => return Err(Refused::Changed),
         };
         let limit = [self.authority.config.max_reauth, proved.valid_for].into_iter().flatten().min();
+        let limit = limit.map(|limit| limit.min(LONGEST));
         self.exchange = None;
         self.proved = Some((mechanism, principal));
         self.expires = limit.map(|limit| Instant::now() + limit);

@@ -16,6 +16,8 @@ use super::{SecurityError, TokenError};
 const USED: f64 = 0.8;
 /// Of a token whose end is not told.
 const ASSUMED: Duration = Duration::from_secs(300);
+/// A token is used no longer than this, whatever its endpoint says.
+const LONGEST_USE: Duration = Duration::from_secs(365 * 86_400);
 const LONGEST: usize = 1 << 20;
 
 #[derive(Debug)]
@@ -41,7 +43,8 @@ struct Held {
 #[derive(Deserialize)]
 struct Answer {
     access_token: String,
-    expires_in: Option<u64>,
+    /// Seconds: a number, and with some endpoints a string.
+    expires_in: Option<serde_json::Value>,
 }
 
 /// Whether the same may work a moment later.
@@ -108,7 +111,9 @@ impl Endpoint {
             (Err(error), Some(old)) => {
                 tracing::warn!(%error, "the token before is used to its end");
                 if let Some(held) = held.as_mut() {
-                    held.renew = (now + self.patience).min(held.ends);
+                    // From now on, after the attempt, however long it took.
+                    let again = Instant::now().checked_add(self.patience);
+                    held.renew = again.map_or(held.ends, |again| again.min(held.ends));
                 }
                 Ok(old)
             }
@@ -163,10 +168,19 @@ impl Endpoint {
         }
         let answer: Answer = serde_json::from_slice(&body)
             .map_err(|_| wrong("it does not answer with an access_token in JSON".to_owned()))?;
-        let lasts = answer.expires_in.map_or(ASSUMED, Duration::from_secs);
+        let lasts =
+            answer.expires_in.as_ref().and_then(seconds).map_or(ASSUMED, |told| told.min(LONGEST_USE));
         let token = Secret::new(answer.access_token);
         Ok(Held { token, renew: asked + lasts.mul_f64(USED), ends: asked + lasts })
     }
+}
+
+fn seconds(value: &serde_json::Value) -> Option<Duration> {
+    let whole = match value.as_str() {
+        Some(text) => text.trim().parse::<u64>().ok()?,
+        None => value.as_u64().or_else(|| value.as_f64().filter(|one| *one >= 0.0).map(|one| one as u64))?,
+    };
+    Some(Duration::from_secs(whole))
 }
 
 /// RFC 6749, 5.2: `error` is one of a few words.
@@ -199,5 +213,15 @@ mod tests {
         assert_eq!(form_urlencoded(&[("", "a:b")]), "=a%3Ab");
         assert_eq!(why(br#"{"error":"invalid_client"}"#), ": invalid_client");
         assert_eq!(why(br#"{"error":"<b>x</b>"}"#), "");
+    }
+
+    #[test]
+    fn a_life_is_a_number_or_a_string_and_what_is_neither_is_not_told() {
+        let told = |text: &str| seconds(&serde_json::from_str(text).unwrap()).map(|told| told.as_secs());
+        assert_eq!((told("60"), told("60.0"), told("\"60\"")), (Some(60), Some(60), Some(60)));
+        assert_eq!(told("18446744073709551615"), Some(u64::MAX), "it is cut where it is used");
+        for other in ["-1", "\"soon\"", "\"\"", "true", "null", "[60]"] {
+            assert_eq!(told(other), None, "{other}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use headwater_broker::Gate;
@@ -30,25 +30,38 @@ pub async fn admit(
     let (headers, api) = (request.headers(), word(request.method()));
     let (host, agent) = (connection.peer.ip(), agent(headers));
     let proof = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let mut stranger = false;
     let principal = match gate.authenticate(proof, &connection.certified).await {
         Ok(principal) => {
             connection.is_known();
             principal
         }
-        Err(_) if proof.is_none() && OPEN.contains(&path.as_str()) => Arc::new(Principal::anonymous()),
+        Err(_) if proof.is_none() && OPEN.contains(&path.as_str()) => {
+            stranger = true;
+            Arc::new(Principal::anonymous())
+        }
         Err(why) => {
             gate.failed(host, agent, api, &why).await;
-            return refusal::unauthenticated(&path, &gate.challenges());
+            return last(refusal::unauthenticated(&path, &gate.challenges()));
         }
     };
-    if !request.method().is_safe()
-        && let Err(why) = origin::check(headers, gate.is_open() && gate.is_local())
-    {
+    let believed = if gate.is_open() && gate.is_local() { origin::named(headers) } else { Ok(()) };
+    let changes = !request.method().is_safe();
+    let welcome = believed.and_then(|()| if changes { origin::check(headers) } else { Ok(()) });
+    if let Err(why) = welcome {
         tracing::warn!(%host, api, path, why, "refused by HTTP");
-        return refusal::foreign(&path, why);
+        let refused = refusal::foreign(&path, why);
+        return if stranger { last(refused) } else { refused };
     }
     request.extensions_mut().insert(gate.caller(principal, host, agent, api));
-    next.run(request).await
+    let response = next.run(request).await;
+    if stranger { last(response) } else { response }
+}
+
+/// Ends the connection: a stranger does not hold its place for longer than one answer.
+fn last(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The API as the audit stream calls it.

@@ -71,6 +71,11 @@ async fn a_slow_or_huge_request_ends_before_it_costs_anything() {
     let said = raw(&address, known.as_bytes()).await;
     assert!(said.starts_with("HTTP/1.1 413"), "{said}");
 
+    for path in ["/subjects", "/health"] {
+        let said = raw(&address, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await;
+        assert!(said.to_ascii_lowercase().contains("connection: close"), "one answer for a stranger: {said}");
+    }
+
     // Two strangers hold the places; a third waits for nothing.
     let held = [TcpStream::connect(&address).await.unwrap(), TcpStream::connect(&address).await.unwrap()];
     let begun = Instant::now();

@@ -50,7 +50,9 @@ impl Keys {
         let url = url::Url::parse(location).map_err(|_| wrong())?;
         let source = match url.scheme() {
             "file" => Source::File(url.to_file_path().map_err(|()| wrong())?),
-            "http" | "https" => Source::Url(location.to_owned(), client(config)?),
+            "https" => Source::Url(location.to_owned(), client(config)?),
+            // Whoever is between could put keys of their own into the answer.
+            "http" if is_this_machine(&url) => Source::Url(location.to_owned(), client(config)?),
             _ => return Err(wrong()),
         };
         Ok(Self {
@@ -109,7 +111,7 @@ impl Keys {
         let failed = |reason: String| TokenError::Keys { location: self.location.clone(), reason };
         let bytes = match &self.source {
             Source::File(path) => tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))?,
-            Source::Url(url, client) => get(client, url).await.map_err(|error| failed(deepest(&error)))?,
+            Source::Url(url, client) => get(client, url).await.map_err(failed)?,
         };
         if bytes.len() > LONGEST {
             return Err(failed(format!("{} bytes are too many", bytes.len())));
@@ -121,12 +123,21 @@ impl Keys {
     }
 }
 
+fn is_this_machine(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 /// Trusts what this machine trusts and, for the issuers of a company, the broker's own truststore.
 fn client(config: &SecurityConfig) -> Result<reqwest::Client, OauthError> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(millis(config, of::CONNECT_TIMEOUT, 5_000)?)
         .timeout(millis(config, of::READ_TIMEOUT, 5_000)?)
-        .redirect(reqwest::redirect::Policy::limited(3));
+        .redirect(reqwest::redirect::Policy::none());
     if let Some((what, bytes)) = truststore(config)? {
         let password = config.text("ssl.truststore.password").map(headwater_security::Secret::new);
         let extra = trusted(&what, &bytes, password.as_ref()).map_err(OauthError::Trust)?;
@@ -146,10 +157,14 @@ fn truststore(config: &SecurityConfig) -> Result<Option<(String, Vec<u8>)>, Oaut
     Ok(Some((file.to_owned(), bytes)))
 }
 
-async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, reqwest::Error> {
-    let mut response = client.get(url).send().await?.error_for_status()?;
+async fn get(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> {
+    let why = |error: reqwest::Error| deepest(&error);
+    let mut response = client.get(url).send().await.map_err(why)?.error_for_status().map_err(why)?;
+    if response.status().is_redirection() {
+        return Err(format!("it answers {}, and redirects are not followed", response.status()));
+    }
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(chunk) = response.chunk().await.map_err(why)? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > LONGEST {
             break;
@@ -170,4 +185,24 @@ fn named(set: &JwkSet, id: Option<&str>) -> Option<DecodingKey> {
 /// "Connection refused" says more than "error sending request".
 fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_in_the_clear_from_this_machine_only() {
+        let is = |text: &str| is_this_machine(&url::Url::parse(text).unwrap());
+        for near in
+            ["http://localhost:1/keys", "http://LOCALHOST/", "http://127.0.0.1/", "http://[::1]:8/keys"]
+        {
+            assert!(is(near), "{near}");
+        }
+        for far in
+            ["http://issuer.example/", "http://localhost.evil.example/", "http://10.0.0.1/", "http://[::2]/"]
+        {
+            assert!(!is(far), "{far}");
+        }
+    }
 }

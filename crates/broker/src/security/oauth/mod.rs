@@ -61,7 +61,9 @@ pub enum TokenError {
 
 #[derive(Debug, Error)]
 pub enum OauthError {
-    #[error("sasl.oauthbearer.jwks.endpoint.url={0} is not file:///PATH, https:// or http://")]
+    #[error(
+        "sasl.oauthbearer.jwks.endpoint.url={0} is not file:///PATH, https:// or, on this machine, http://"
+    )]
     Location(String),
     #[error(
         "OAUTHBEARER needs to know for whom a token must be: set sasl.oauthbearer.expected.audience, sasl.oauthbearer.expected.issuer, or both"
