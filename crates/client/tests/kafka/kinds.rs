@@ -5,7 +5,7 @@ use headwater_client::{
 };
 use headwater_model::StreamKind;
 
-use crate::support::{bootstrap, client, producer, read_all, topic, values};
+use crate::support::{bootstrap, client, producer, read_all, security, topic, values};
 
 fn record(topic: &str, key: Option<&str>, value: Option<&str>) -> ProduceRecord {
     let text = |text: &str| text.to_owned().into();
@@ -18,7 +18,8 @@ fn record(topic: &str, key: Option<&str>, value: Option<&str>) -> ProduceRecord 
 }
 
 async fn again() -> Client {
-    let config = ClientConfig::new(bootstrap().expect("a broker"), "headwater-client-tests-again");
+    let config = ClientConfig::new(bootstrap().expect("a broker"), "headwater-client-tests-again")
+        .security(security());
     Client::connect(config).await.expect("the broker answers")
 }
 

@@ -21,7 +21,7 @@ pub fn bootstrap() -> Option<String> {
 }
 
 /// TLS and SASL of the broker under test, by the file that HEADWATER_TEST_COMMAND_CONFIG names.
-fn security() -> Security {
+pub fn security() -> Security {
     let file = std::env::var_os("HEADWATER_TEST_COMMAND_CONFIG");
     file.map(|file| Security::load(file.as_ref()).expect("settings")).unwrap_or_default()
 }
