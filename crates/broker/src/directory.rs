@@ -1,7 +1,7 @@
 //! The data directory: whose it is, who uses it now, and which cluster it belongs to.
 //!
 //! ```text
-//! headwater.json   {"format": 2, "cluster_id": "…"}: what makes the directory ours
+//! headwater.json   {"format": 3, "cluster_id": "…"}: what makes the directory ours
 //! headwater.lock   held with flock(2) as long as a broker runs; its text is the holder's pid
 //! log/             the write-ahead log
 //! ```
@@ -11,13 +11,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use headwater_log::{FORMAT, OLDEST_FORMAT};
 use headwater_wire::KafkaUuid;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::StartError;
 
-const FORMAT: u32 = 2;
 pub const MARKER: &str = "headwater.json";
 const UNFINISHED_MARKER: &str = "headwater.json.new";
 const LOCK: &str = "headwater.lock";
@@ -49,7 +49,11 @@ impl Directory {
         fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
         refuse_foreign(path)?;
         let lock = lock(path)?;
-        let cluster_id = read_marker(path)?.map_or_else(|| write_marker(path, cluster), Ok)?;
+        let cluster_id = match read_marker(path)? {
+            None => write_marker(path, cluster)?,
+            Some(marker) if marker.format < FORMAT => write_marker(path, Some(&marker.cluster_id))?,
+            Some(marker) => marker.cluster_id,
+        };
         let log = path.join(LOG);
         fs::create_dir_all(&log).map_err(|error| StartError::io(&log, error))?;
         sync(path)?;
@@ -99,10 +103,10 @@ pub fn log_of(path: &Path) -> PathBuf {
 
 /// The cluster that a directory belongs to; `None` when it belongs to none or does not exist.
 pub fn cluster_of(path: &Path) -> Result<Option<String>, StartError> {
-    read_marker(path)
+    Ok(read_marker(path)?.map(|marker| marker.cluster_id))
 }
 
-fn read_marker(directory: &Path) -> Result<Option<String>, StartError> {
+fn read_marker(directory: &Path) -> Result<Option<Marker>, StartError> {
     let file = directory.join(MARKER);
     let text = match fs::read(&file) {
         Ok(text) => text,
@@ -111,14 +115,14 @@ fn read_marker(directory: &Path) -> Result<Option<String>, StartError> {
     };
     let marker: Marker = serde_json::from_slice(&text)
         .map_err(|error| StartError::Marker { file, reason: error.to_string() })?;
-    if marker.format != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&marker.format) {
         return Err(StartError::Format {
             directory: directory.to_owned(),
             found: marker.format,
             supported: FORMAT,
         });
     }
-    Ok(Some(marker.cluster_id))
+    Ok(Some(marker))
 }
 
 /// The marker appears under its name only when all of it is on disk.
@@ -154,6 +158,15 @@ mod tests {
         let first = Directory::claim(dir.path()).unwrap().cluster_id;
         assert_eq!(first.len(), 22);
         assert_eq!(Directory::claim(dir.path()).unwrap().cluster_id, first);
+    }
+
+    /// An older build then refuses it, instead of taking new frames for a torn end.
+    #[test]
+    fn a_directory_of_the_format_before_is_marked_as_this_builds() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MARKER), r#"{"format": 2, "cluster_id": "kept"}"#).unwrap();
+        assert_eq!(Directory::claim(dir.path()).unwrap().cluster_id, "kept");
+        assert_eq!(read_marker(dir.path()).unwrap().unwrap().format, FORMAT);
     }
 
     #[test]

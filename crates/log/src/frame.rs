@@ -3,10 +3,13 @@
 //! ```text
 //! frame     = header directory body
 //! header    = magic:u32 crc32c:u32 file:u64 sequence:u64 synced:u64 directory_len:u32 body_len:u32
-//! directory = (run | change | checkpoint)*
+//! directory = (run copy* | change | checkpoint)* previous?
 //! run       = 0:u8 topic_id:[u8;16] partition:i32 count:u32 (base_offset:i64 last_offset_delta:i32 size:u32 crc32c:u32)*
 //! change    = 1:u8 length:u32 postcard(Change)
 //! checkpoint= 2:u8 length:u32 postcard(Checkpoint)
+//! previous  = 3:u8 length:u32 body_at:u32 directory
+//! copy      = 4:u8 length:u32 a control batch of the run before it
+//! padding   = 5:u8 length:u32 anything
 //! body      = the batches of the runs, one after the other, as clients get them
 //! ```
 //! Numbers are big-endian, as in Kafka's own formats. The header's checksum covers the header after
@@ -15,6 +18,12 @@
 //! written. `file` is the file's own number: a file that is used again may hold old frames, which are
 //! another file's. `synced` is the last commit known to be on disk when the frame was written: a frame
 //! that is not whole is damaged when a later one says that it was on disk, and torn otherwise.
+//!
+//! What damage must not cost more than itself is there twice: a frame repeats the directory of the frame
+//! before it in the file (without what that one repeats), and a directory repeats its control batches, for
+//! who loses a marker does not know how a transaction ended. [`crate::redundancy`] puts them back.
+//!
+//! Format 2 (the magic's last digit) has neither; it is read, and no longer written.
 
 use headwater_model::Offset;
 use headwater_wire::{BatchHeader, batch};
@@ -24,12 +33,19 @@ use crate::place::{BatchPlace, FileId, LEADER_EPOCH};
 use crate::planted::{self, Bug};
 
 pub const HEADER: usize = 40;
-const MAGIC: u32 = 0x4857_4c32;
-const MAGIC_BYTES: [u8; 4] = MAGIC.to_be_bytes();
+/// "HWL3"; format 2 has another digit.
+const MAGIC: u32 = 0x4857_4c33;
+const MAGIC_2: u32 = 0x4857_4c32;
+const MAGIC_BEGINS: &[u8] = b"HWL";
 const CHECKED_FROM: usize = 8;
 const RUN: u8 = 0;
 const CHANGE: u8 = 1;
 const CHECKPOINT: u8 = 2;
+const PREVIOUS: u8 = 3;
+const COPY: u8 = 4;
+const PADDING: u8 = 5;
+/// Kind and length of an entry that is not a run.
+const SIZED: usize = 5;
 const RUN_HEADER: usize = 1 + 16 + 4 + 4;
 const BATCH_LINE: usize = 20;
 
@@ -38,6 +54,15 @@ const BATCH_LINE: usize = 20;
 pub struct Directory {
     bytes: Vec<u8>,
     body: usize,
+    /// Bytes that repeat the frame before.
+    repeated: usize,
+}
+
+/// What the next frame of the file repeats of one.
+#[derive(Debug, Default)]
+pub struct Previous {
+    directory: Vec<u8>,
+    body_at: u32,
 }
 
 impl Directory {
@@ -56,6 +81,33 @@ impl Directory {
         }
     }
 
+    /// Repeats a control batch of the run that was added last.
+    pub fn copy(&mut self, batch: &[u8], base_offset: Offset) {
+        self.sized_head(COPY, batch.len());
+        put_batch(&mut self.bytes, batch, base_offset);
+    }
+
+    /// Repeats the frame before this one in the file; the last entry.
+    pub fn repeat(&mut self, previous: &Previous) {
+        let before = self.bytes.len();
+        self.sized_head(PREVIOUS, 4 + previous.directory.len());
+        self.bytes.extend_from_slice(&previous.body_at.to_be_bytes());
+        self.bytes.extend_from_slice(&previous.directory);
+        self.repeated = self.bytes.len() - before;
+    }
+
+    /// Takes [`Self::repeat`] back.
+    pub fn forget_repeated(&mut self) {
+        self.bytes.truncate(self.bytes.len() - std::mem::take(&mut self.repeated));
+    }
+
+    /// What the next frame repeats.
+    pub fn to_repeat(&self, previous: &mut Previous) {
+        previous.directory.clear();
+        previous.directory.extend_from_slice(&self.bytes[..self.bytes.len() - self.repeated]);
+        previous.body_at = self.body_at() as u32;
+    }
+
     pub fn change(&mut self, bytes: &[u8]) {
         self.sized(CHANGE, bytes);
     }
@@ -65,9 +117,13 @@ impl Directory {
     }
 
     fn sized(&mut self, kind: u8, bytes: &[u8]) {
-        self.bytes.push(kind);
-        self.bytes.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        self.sized_head(kind, bytes.len());
         self.bytes.extend_from_slice(bytes);
+    }
+
+    fn sized_head(&mut self, kind: u8, length: usize) {
+        self.bytes.push(kind);
+        self.bytes.extend_from_slice(&(length as u32).to_be_bytes());
     }
 
     /// Where the body begins, from the start of the frame.
@@ -81,18 +137,31 @@ impl Directory {
 
     /// Writes header and directory to the end of `out`; the body follows.
     pub fn write(&self, file: FileId, sequence: u64, synced: u64, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&MAGIC.to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&file.word().to_be_bytes());
-        out.extend_from_slice(&sequence.to_be_bytes());
-        out.extend_from_slice(&synced.to_be_bytes());
-        out.extend_from_slice(&(self.bytes.len() as u32).to_be_bytes());
-        out.extend_from_slice(&(self.body as u32).to_be_bytes());
-        out.extend_from_slice(&self.bytes);
-        let crc = crc32c::crc32c(&out[start + CHECKED_FROM..]);
-        out[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
+        let lengths = (self.bytes.len() as u32, self.body as u32);
+        write_head(file, sequence, synced, lengths, out, |out| out.extend_from_slice(&self.bytes));
     }
+}
+
+/// Writes a header, and the directory by `put`.
+fn write_head(
+    file: FileId,
+    sequence: u64,
+    synced: u64,
+    (directory, body): (u32, u32),
+    out: &mut Vec<u8>,
+    put: impl FnOnce(&mut Vec<u8>),
+) {
+    let start = out.len();
+    out.extend_from_slice(&MAGIC.to_be_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&file.word().to_be_bytes());
+    out.extend_from_slice(&sequence.to_be_bytes());
+    out.extend_from_slice(&synced.to_be_bytes());
+    out.extend_from_slice(&directory.to_be_bytes());
+    out.extend_from_slice(&body.to_be_bytes());
+    put(out);
+    let crc = crc32c::crc32c(&out[start + CHECKED_FROM..]);
+    out[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// Copies a batch behind what is there, with its offset in place.
@@ -117,7 +186,7 @@ impl FrameHeader {
         let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
         let long = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
         let ours = long(8)? == file.word() || planted::is(Bug::TrustStaleFrames);
-        if word(0)? != MAGIC || !ours {
+        if !matches!(word(0)?, MAGIC | MAGIC_2) || !ours {
             return None;
         }
         Some(Self {
@@ -150,9 +219,17 @@ pub fn holds_later_of_another(bytes: &[u8], file: FileId, commit: u64) -> bool {
         .is_some_and(|header| header.sequence >= commit && header.verify(bytes))
 }
 
+/// Whether bytes begin as a frame of this file does, however soon they end or turn to zeros.
+pub fn begins_frame(bytes: &[u8], file: FileId) -> bool {
+    let magic = MAGIC.to_be_bytes();
+    let known = bytes.len().min(MAGIC_BEGINS.len());
+    let word = bytes.get(8..16).and_then(|word| word.try_into().ok()).map(u64::from_be_bytes);
+    known > 0 && bytes[..known] == magic[..known] && word.is_none_or(|word| word == file.word() || word == 0)
+}
+
 /// The next place from `from` on where a frame of this file may begin.
 pub fn find(bytes: &[u8], from: usize, file: FileId) -> Option<usize> {
-    let finder = memchr::memmem::Finder::new(&MAGIC_BYTES);
+    let finder = memchr::memmem::Finder::new(MAGIC_BEGINS);
     let mut at = from;
     loop {
         at += finder.find(bytes.get(at..)?)?;
@@ -167,9 +244,45 @@ pub fn find(bytes: &[u8], from: usize, file: FileId) -> Option<usize> {
 /// One part of a directory.
 #[derive(Debug)]
 pub enum Entry<'a> {
-    Run { id: PartitionId, lines: Vec<Line> },
+    Run {
+        id: PartitionId,
+        lines: Vec<Line>,
+    },
     Change(&'a [u8]),
     Checkpoint(&'a [u8]),
+    /// A control batch of the run before it.
+    Copy(&'a [u8]),
+    Previous(Repeated<'a>),
+}
+
+/// What a frame says of the one before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Repeated<'a> {
+    directory: &'a [u8],
+    body_at: usize,
+}
+
+impl Repeated<'_> {
+    /// The length of the frame that is repeated; `None` when nothing can be made of what is said.
+    pub fn frame_len(&self) -> Option<usize> {
+        parse(self.directory, self.body_at).map(|(_, end)| end)
+    }
+
+    /// Header and directory of that frame as they may stand again. What it repeated itself is padding now.
+    pub fn head(&self, file: FileId, sequence: u64, synced: u64) -> Option<Vec<u8>> {
+        let length = self.body_at.checked_sub(HEADER)?;
+        let body = self.frame_len()? - self.body_at;
+        let mut out = Vec::with_capacity(self.body_at);
+        write_head(file, sequence, synced, (length as u32, body as u32), &mut out, |out| {
+            out.extend_from_slice(self.directory);
+            if let Some(padding) = (length - self.directory.len()).checked_sub(SIZED) {
+                out.push(PADDING);
+                out.extend_from_slice(&(padding as u32).to_be_bytes());
+                out.resize(out.len() + padding, 0);
+            }
+        });
+        (out.len() == self.body_at).then_some(out)
+    }
 }
 
 /// What a directory says of a batch.
@@ -196,43 +309,64 @@ impl Line {
 
 /// The entries of a directory whose checksum was right; `None` when their lengths do not add up.
 pub fn entries<'a>(frame: &'a [u8], header: &FrameHeader) -> Option<Vec<Entry<'a>>> {
-    let end = HEADER + header.directory;
-    let (mut at, mut body) = (HEADER, end);
+    let body_at = HEADER + header.directory;
+    let (entries, end) = parse(frame.get(HEADER..body_at)?, body_at)?;
+    (end == header.len()).then_some(entries)
+}
+
+/// The entries of a directory, and where the body ends that begins at `body_at`.
+fn parse(directory: &[u8], body_at: usize) -> Option<(Vec<Entry<'_>>, usize)> {
+    let (mut at, mut body) = (0, body_at);
     let mut entries = Vec::new();
-    while at < end {
-        let number = |at: usize| frame.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-        match *frame.get(at)? {
-            RUN => {
-                let topic_id = frame.get(at + 1..at + 17)?.try_into().ok()?;
-                let id = PartitionId { topic_id, partition: number(at + 17)? as i32 };
-                let count = number(at + 21)? as usize;
-                at += RUN_HEADER;
-                let lines = frame.get(at..at.checked_add(count.checked_mul(BATCH_LINE)?)?)?;
-                let mut parsed = Vec::with_capacity(count);
-                for line in lines.chunks_exact(BATCH_LINE) {
-                    let size = u32::from_be_bytes(line[12..16].try_into().ok()?);
-                    let base_offset = i64::from_be_bytes(line[..8].try_into().ok()?);
-                    let delta = i32::from_be_bytes(line[8..12].try_into().ok()?);
-                    parsed.push(Line {
-                        base_offset,
-                        last_offset: base_offset + i64::from(delta),
-                        at: body,
-                        size,
-                        crc: u32::from_be_bytes(line[16..].try_into().ok()?),
-                    });
-                    body += size as usize;
-                }
-                at += lines.len();
-                entries.push(Entry::Run { id, lines: parsed });
+    let number = |at: usize| directory.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+    while at < directory.len() {
+        let kind = directory[at];
+        if kind == RUN {
+            let topic_id = directory.get(at + 1..at + 17)?.try_into().ok()?;
+            let id = PartitionId { topic_id, partition: number(at + 17)? as i32 };
+            let count = number(at + 21)? as usize;
+            at += RUN_HEADER;
+            let lines = directory.get(at..at.checked_add(count.checked_mul(BATCH_LINE)?)?)?;
+            at += lines.len();
+            entries.push(Entry::Run { id, lines: run_lines(lines, &mut body)? });
+            continue;
+        }
+        let length = number(at + 1)? as usize;
+        at += SIZED;
+        let bytes = directory.get(at..at.checked_add(length)?)?;
+        at += length;
+        match kind {
+            CHANGE => entries.push(Entry::Change(bytes)),
+            CHECKPOINT => entries.push(Entry::Checkpoint(bytes)),
+            COPY => entries.push(Entry::Copy(bytes)),
+            PREVIOUS => {
+                let (body_at, directory) = bytes.split_first_chunk()?;
+                let body_at = u32::from_be_bytes(*body_at) as usize;
+                let fits = body_at >= HEADER + directory.len();
+                entries.push(Entry::Previous(fits.then_some(Repeated { directory, body_at })?));
             }
-            kind @ (CHANGE | CHECKPOINT) => {
-                let length = number(at + 1)? as usize;
-                let bytes = frame.get(at + 5..(at + 5).checked_add(length)?)?;
-                entries.push(if kind == CHANGE { Entry::Change(bytes) } else { Entry::Checkpoint(bytes) });
-                at += 5 + length;
-            }
+            PADDING => {}
             _ => return None,
         }
     }
-    (at == end && body == header.len()).then_some(entries)
+    Some((entries, body))
+}
+
+/// The lines of one run, whose batches begin at `body`.
+fn run_lines(lines: &[u8], body: &mut usize) -> Option<Vec<Line>> {
+    let mut parsed = Vec::with_capacity(lines.len() / BATCH_LINE);
+    for line in lines.chunks_exact(BATCH_LINE) {
+        let size = u32::from_be_bytes(line[12..16].try_into().ok()?);
+        let base_offset = i64::from_be_bytes(line[..8].try_into().ok()?);
+        let delta = i32::from_be_bytes(line[8..12].try_into().ok()?);
+        parsed.push(Line {
+            base_offset,
+            last_offset: base_offset + i64::from(delta),
+            at: *body,
+            size,
+            crc: u32::from_be_bytes(line[16..].try_into().ok()?),
+        });
+        *body = body.checked_add(size as usize)?;
+    }
+    Some(parsed)
 }

@@ -30,6 +30,7 @@ mod place;
 pub mod planted;
 mod reader;
 mod recovery;
+mod redundancy;
 pub mod retention;
 mod run;
 
@@ -57,6 +58,12 @@ pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
 pub use reader::{FileRange, FileUse, Located, PartitionSummary, PartitionUse, Reader};
 pub use run::RunWriter;
 
+/// The layout that is written: docs/log-format.md. A directory says which it may hold (`headwater.json`), so
+/// that an older build does not take frames that it cannot read for a torn end.
+pub const FORMAT: u32 = 3;
+/// The oldest layout that is read.
+pub const OLDEST_FORMAT: u32 = 2;
+
 /// A partition of a topic that may have been deleted and created again under the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PartitionId {
@@ -79,6 +86,9 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// How many journals that are not needed any more are kept to be written again.
     pub spares: usize,
+    /// A partition in which nothing may be lost unseen: where a start finds commits that nobody can read and
+    /// nothing of this partition behind them, the offset at its end counts as damaged.
+    pub vital: Option<PartitionId>,
     /// `producer.id.expiration.ms`: how long a producer that writes nothing is remembered.
     pub producer_expiration_ms: TimestampMs,
 }
@@ -94,7 +104,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, spares: 1, producer_expiration_ms: 86_400_000 }
+        Self { segment_bytes: 64 << 20, spares: 1, vital: None, producer_expiration_ms: 86_400_000 }
     }
 }
 

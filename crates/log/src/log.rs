@@ -14,7 +14,7 @@ use crate::cold::{Cold, ColdFile, ColdStore};
 use crate::commit::{CommitJob, CommitTicket, Roll};
 use crate::disk::Disk;
 use crate::files::Files;
-use crate::frame::Directory;
+use crate::frame::{Directory, Previous};
 use crate::index::{FileIndex, Indexes};
 use crate::partition::{Judgement, Partition, PartitionState, marker};
 use crate::place::{BatchPlace, Damage, FileId};
@@ -99,6 +99,9 @@ pub struct Log<D: Disk> {
     roll_wanted: bool,
     spares: Vec<String>,
     next_spare: u64,
+    /// What the next frame repeats of the last one of this journal, if there is one.
+    previous: Previous,
+    has_previous: bool,
     /// Journals and runs on disk, but for the one being written.
     on_disk: BTreeSet<FileId>,
     chores: Vec<Chore<D>>,
@@ -157,6 +160,8 @@ impl<D: Disk> Log<D> {
             roll_wanted: false,
             spares: recovered.spares,
             next_spare: recovered.next_spare,
+            previous: Previous::default(),
+            has_previous: false,
             on_disk: recovered.on_disk,
             chores: Vec::new(),
             scanned_bytes: recovered.scanned_bytes,
@@ -366,10 +371,21 @@ impl<D: Disk> Log<D> {
         }
         for run in &staged.runs {
             directory.run(run.id, run.batches.iter().map(|batch| &batch.header));
+            for marker in run.batches.iter().filter(|batch| batch.marker.is_some()) {
+                directory.copy(&marker.bytes, marker.header.base_offset);
+            }
+        }
+        if self.has_previous {
+            directory.repeat(&self.previous);
         }
         let full =
             self.position + directory.frame_len() as u64 > self.settings.journal_bytes(self.checkpoint);
         let roll = (full || self.roll_wanted).then(|| self.begin_roll());
+        if roll.is_some() {
+            directory.forget_repeated();
+        }
+        directory.to_repeat(&mut self.previous);
+        self.has_previous = true;
         let job = CommitJob {
             shared: Arc::clone(&self.shared),
             journal: roll.as_ref().map_or(self.journal, |roll| roll.journal),

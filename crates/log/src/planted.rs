@@ -71,6 +71,8 @@ pub enum Bug {
     TakeAnySequence,
     /// A damaged batch is not looked for on the other side of a mirror.
     IgnoreOtherSide,
+    /// What is there twice in a file is not put back from its second copy.
+    LoseDirectories,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use headwater_model::TimestampMs;
+use headwater_model::{Offset, TimestampMs};
 
 use crate::change::{Change, Checkpoint, encode};
 use crate::cold::ColdFile;
@@ -20,6 +20,7 @@ use crate::index::FileIndex;
 use crate::partition::{Partition, marker};
 use crate::place::{BatchPlace, Cause, Damage, FileId};
 use crate::planted::{self, Bug};
+use crate::redundancy::{self, Patch};
 use crate::{LogError, PartitionId, Settings};
 
 const NEWEST: &str = "newest";
@@ -132,11 +133,25 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         });
     }
     let Replay {
-        mut partitions, next_commit, next_run, time, scanned_bytes, mut unsaved, ends, cold, ..
-    } = replay(disk, &mut on_disk)?;
+        mut partitions,
+        next_commit,
+        next_run,
+        time,
+        scanned_bytes,
+        mut unsaved,
+        ends,
+        cold,
+        restored,
+        ..
+    } = replay(disk, &mut on_disk, settings.vital)?;
     let cold: Vec<ColdFile> = cold.into_values().collect();
     for unfinished in names.iter().filter(|name| name.starts_with(FETCHED)) {
         disk.remove(unfinished)?;
+    }
+    for (file, patches) in restored {
+        let file = disk.open(&file.name())?;
+        patches.iter().try_for_each(|patch| file.write_all_at(&patch.bytes, patch.at as u64))?;
+        file.sync()?;
     }
     for (file, length) in ends {
         // What is cut off stays cut off.
@@ -195,14 +210,18 @@ pub struct Seen {
 /// Reads as a start does and writes nothing.
 pub fn look<D: Disk>(disk: &D) -> Result<Seen, LogError> {
     let mut on_disk = disk.list()?.iter().filter_map(|name| FileId::parse(name)).collect();
-    let Replay { partitions, next_commit, ends, cold, .. } = replay(disk, &mut on_disk)?;
+    let Replay { partitions, next_commit, ends, cold, .. } = replay(disk, &mut on_disk, None)?;
     Ok(Seen { partitions, next_commit, ends, cold })
 }
 
 /// Adds to `on_disk` what is in the cold store.
-fn replay<'a, D: Disk>(disk: &'a D, on_disk: &mut BTreeSet<FileId>) -> Result<Replay<'a, D>, LogError> {
+fn replay<'a, D: Disk>(
+    disk: &'a D,
+    on_disk: &mut BTreeSet<FileId>,
+    vital: Option<PartitionId>,
+) -> Result<Replay<'a, D>, LogError> {
     let journals: Vec<FileId> = on_disk.iter().copied().filter(|file| !file.is_run()).collect();
-    let mut replay = Replay::new(disk);
+    let mut replay = Replay::new(disk, vital);
     replay.run(&journals)?;
     on_disk.extend(replay.cold.keys());
     name_missing(&mut replay.partitions, on_disk);
@@ -267,12 +286,20 @@ struct Replay<'a, D: Disk> {
     ends: Vec<(FileId, u64)>,
     /// Partitions that a lost part of the log may have ended.
     deleted: HashSet<PartitionId>,
+    /// What the scanned journals had a second copy of.
+    restored: Vec<(FileId, Vec<Patch>)>,
+    vital: Option<PartitionId>,
+    /// A journal with commits that nobody can read, and nothing of the vital partition behind them.
+    unsure: Option<FileId>,
 }
 
 impl<'a, D: Disk> Replay<'a, D> {
-    fn new(disk: &'a D) -> Self {
+    fn new(disk: &'a D, vital: Option<PartitionId>) -> Self {
         Self {
             disk,
+            restored: Vec::new(),
+            vital,
+            unsure: None,
             partitions: HashMap::new(),
             next_commit: 1,
             next_run: 1,
@@ -308,7 +335,29 @@ impl<'a, D: Disk> Replay<'a, D> {
             self.scan(journal, skip)?;
             skip = 0;
         }
+        self.name_unsure();
         Ok(())
+    }
+
+    /// Of commits that nobody can read, nobody knows whether they held something of the vital partition.
+    fn name_unsure(&mut self) {
+        let vital = self.vital.and_then(|id| self.partitions.get_mut(&id));
+        if let (Some(file), Some(partition)) = (self.unsure, vital) {
+            lost(partition, partition.end, partition.end, file, Cause::LostCommit);
+        }
+    }
+
+    fn restore(&mut self, journal: FileId, bytes: &mut [u8], skip: usize) {
+        let patches = redundancy::restore(bytes, skip, journal);
+        for patch in &patches {
+            tracing::warn!(
+                file = %journal.name(), position = patch.at, bytes = patch.bytes.len(),
+                "part of a commit is damaged, and put back from its second copy"
+            );
+        }
+        if !patches.is_empty() {
+            self.restored.push((journal, patches));
+        }
     }
 
     /// No checkpoint: a first start that was cut short, or nothing can be known.
@@ -330,8 +379,9 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 
     fn scan(&mut self, journal: FileId, skip: usize) -> Result<(), LogError> {
-        let bytes = read_file(&self.disk.open(&journal.name())?)?;
+        let mut bytes = read_file(&self.disk.open(&journal.name())?)?;
         self.scanned_bytes += bytes.len() as u64;
+        self.restore(journal, &mut bytes, skip);
         let frames = frames(&bytes, skip, journal);
         if frames.is_empty() && frame::holds_later_of_another(&bytes, journal, self.next_commit) {
             return Err(LogError::Corrupt {
@@ -364,12 +414,13 @@ impl<'a, D: Disk> Replay<'a, D> {
                     file = %journal.name(), from = self.next_commit, to = header.sequence,
                     "commits are damaged beyond reading; offsets that were in them are refused"
                 );
+                self.unsure = Some(journal);
             }
             self.frame(journal, at, frame, header.sequence, entries, &mut index)?;
             self.next_commit = header.sequence + 1;
             end = at + header.len();
         }
-        if FrameHeader::parse(bytes.get(end..).unwrap_or_default(), journal).is_some() {
+        if frame::begins_frame(bytes.get(end..).unwrap_or_default(), journal) {
             tracing::warn!(
                 file = %journal.name(), position = end, commit = self.next_commit,
                 "a commit that is not whole is cut off, with what follows it; nothing shows that it was ever on disk"
@@ -427,16 +478,12 @@ impl<'a, D: Disk> Replay<'a, D> {
         commit: u64,
     ) -> Vec<BatchPlace> {
         let mut places = Vec::with_capacity(lines.len());
+        self.unsure = self.unsure.filter(|_| self.vital != Some(id));
         // The partition was created in a commit that is damaged.
         let partition = self.partitions.entry(id).or_default();
-        let damage = |partition: &mut Partition, first, last, cause| {
-            partition.damage.push(Damage { first, last, file: journal, cause });
-            partition.end = last + 1;
-            partition.next = partition.end;
-        };
         for line in lines {
             if line.base_offset > partition.end {
-                damage(partition, partition.end, line.base_offset - 1, Cause::LostCommit);
+                lost(partition, partition.end, line.base_offset - 1, journal, Cause::LostCommit);
             }
             let checked = match planted::is(Bug::TrustTornBatches) {
                 true => unchecked(frame, line, at as u64),
@@ -449,7 +496,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     partition.commit(&header, journal, place, marker(&header, bytes));
                     places.push(place);
                 }
-                None => damage(partition, line.base_offset, line.last_offset, Cause::Checksum),
+                None => lost(partition, line.base_offset, line.last_offset, journal, Cause::Checksum),
             }
         }
         let log_start = partition.log_start;
@@ -482,6 +529,13 @@ impl<'a, D: Disk> Replay<'a, D> {
     }
 }
 
+/// Names offsets that were in a file and cannot be read, at the end of a partition.
+fn lost(partition: &mut Partition, first: Offset, last: Offset, file: FileId, cause: Cause) {
+    partition.damage.push(Damage { first, last, file, cause });
+    partition.end = last + 1;
+    partition.next = partition.end;
+}
+
 fn is_whole(frame: &[u8], entries: &[Entry<'_>]) -> bool {
     entries.iter().all(|entry| match entry {
         Entry::Run { lines, .. } => lines.iter().all(|line| line.check(frame, 0).is_some()),
@@ -496,7 +550,9 @@ fn unchecked(frame: &[u8], line: &Line, at: u64) -> Option<(headwater_wire::Batc
 
 /// The index of a file, from the file: what its directories say, for batches that are as they were written.
 pub fn rebuild<D: Disk>(disk: &D, file: FileId) -> io::Result<FileIndex> {
-    Ok(survey(&read_file(&disk.open(&file.name())?)?, file).0)
+    let mut bytes = read_file(&disk.open(&file.name())?)?;
+    redundancy::restore(&mut bytes, 0, file);
+    Ok(survey(&bytes, file).0)
 }
 
 /// The index of a file, and the batches that are not as they were written.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{SETTINGS, World, damage_one_bit, read_all};
-use headwater_log::{Cause, Disk, DiskFile, FileId, Log, SimDisk};
+use headwater_log::{Cause, Disk, DiskFile, Durability, FileId, Log, Origin, Settings, SimDisk};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,6 +73,51 @@ fn a_damaged_checkpoint_is_made_up_for_by_the_journal_before() {
         disk.flip_bit(&newest, 50 * 8);
         let (after, damage) = read_all(&reopened(&disk));
         assert_eq!((after, damage), (before, vec![]), "seed {seed}");
+    }
+}
+
+/// Nobody can say what was in commits of which nothing can be read. In the partition that must not lose
+/// anything unseen, that is damage.
+#[test]
+fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
+    for (damaged, named) in [(1, false), (2, true)] {
+        let (vital, other) = (common::id(1), common::id(2));
+        let disk = SimDisk::new();
+        let mut log = Log::open(Arc::new(disk.clone()), SETTINGS).expect("it opens");
+        let commit = |log: &mut Log<SimDisk>| {
+            let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+            log.end_commit(ticket, outcome).expect("committed");
+        };
+        for id in [vital, other] {
+            log.create_partition(id).expect("created");
+        }
+        commit(&mut log);
+        for id in [vital, vital, vital, other, other] {
+            let mut builder = headwater_wire::BatchBuilder::new();
+            builder.push(0, None, Some(b"value"), &[]);
+            let batch = builder.build(headwater_wire::Compression::None, None, false).expect("it builds");
+            log.append(id, &batch, Origin::Client, Durability::Synced, 0).expect("appended");
+            commit(&mut log);
+        }
+        drop(log);
+        let name = names(&disk, ".wal").pop().expect("there is one");
+        let file = disk.open(&name).expect("opens");
+        let mut bytes = vec![0; file.len().expect("a length") as usize];
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        let heads: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"HWL3")).collect();
+        // The last two are of the other partition.
+        let [.., a, b, _, _] = heads[..] else { panic!("{heads:?}") };
+        for at in [b, a].iter().take(damaged) {
+            disk.flip_bit(&name, (at + 20) as u64 * 8);
+        }
+        let settings = Settings { vital: Some(vital), ..SETTINGS };
+        let log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+        let damage: Vec<_> = log.damage().into_iter().filter(|(id, _)| *id == vital).collect();
+        assert_eq!(!damage.is_empty(), named, "{damaged} damaged: {damage:?}");
+        // A restart does not forget it.
+        drop(log);
+        let log = Log::open(Arc::new(disk.clone()), settings).expect("it opens again");
+        assert_eq!(log.damage().iter().any(|(id, _)| *id == vital), named);
     }
 }
 

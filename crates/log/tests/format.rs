@@ -9,8 +9,9 @@ use bytes::Bytes;
 use headwater_log::{Durability, FileId, Isolation, Log, Move, Origin, PartitionId, RealDisk, Settings};
 use headwater_wire::{BatchBuilder, BatchHeader, Compression, Producer, batch};
 
-const NEWEST: &str = "format-2";
-const SETTINGS: Settings = Settings { segment_bytes: 4096, spares: 1, producer_expiration_ms: i64::MAX / 2 };
+const NEWEST: &str = "format-3";
+const SETTINGS: Settings =
+    Settings { segment_bytes: 4096, spares: 1, vital: None, producer_expiration_ms: i64::MAX / 2 };
 const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 

@@ -144,4 +144,5 @@ found! {
     a_mirror_that_is_not_synced: SkipMirrorFlush by lost_sides;
     a_mirror_that_counts_as_complete_too_early: PairUnfilled by lost_sides;
     a_good_copy_that_is_not_looked_for: IgnoreOtherSide by disjoint_damage;
+    a_second_copy_that_is_not_looked_for: LoseDirectories by damaged_middle;
 }

@@ -322,7 +322,8 @@ fn open_log(
 ) -> Result<Log<LogDisk>, StartError> {
     let directory = home.log.as_path();
     let failed = |error| StartError::log(directory, error);
-    let mut log = Log::open_with(Arc::new(home.disk.clone()), config.log, store).map_err(failed)?;
+    let settings = crate::LogSettings { vital: Some(state::PARTITION), ..config.log };
+    let mut log = Log::open_with(Arc::new(home.disk.clone()), settings, store).map_err(failed)?;
     log.create_partition(state::PARTITION).map_err(failed)?;
     if let Some(job) = log.begin_commit() {
         let (ticket, outcome) = job.run();

@@ -20,9 +20,8 @@ use super::{
     Backup, BackupError, Checked, Manifest, Outcome, Restored, Source, Watch, back_up, copy_back,
     open_restored, verify,
 };
-use crate::{Disk, RealDisk};
+use crate::{Disk, FORMAT, OLDEST_FORMAT, RealDisk};
 
-const FORMAT: u32 = 2;
 const MARKER: &str = "headwater.json";
 const UNFINISHED_MARKER: &str = "headwater.json.restoring";
 const LOG: &str = "log";
@@ -129,7 +128,7 @@ pub fn restore_directory(
 ) -> Result<(Manifest, Restored), BackupError> {
     let backup = existing(from)?;
     let manifest = backup.find(id)?;
-    if manifest.log_format != FORMAT {
+    if !is_readable(manifest.log_format) {
         let (found, directory) = (manifest.log_format, from.to_owned());
         return Err(BackupError::Format { directory, found, supported: FORMAT });
     }
@@ -159,9 +158,14 @@ fn restore_log<B: Disk>(
     open_restored(Arc::new(disk), manifest, checked)
 }
 
-/// The directory becomes a broker's in its last step.
+fn is_readable(format: u32) -> bool {
+    (OLDEST_FORMAT..=FORMAT).contains(&format)
+}
+
+/// The directory becomes a broker's in its last step. What was restored is open: it has a journal of this
+/// build's format.
 fn finish(data_dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
-    let marker = Marker { format: manifest.log_format, cluster_id: manifest.cluster_id.clone() };
+    let marker = Marker { format: FORMAT, cluster_id: manifest.cluster_id.clone() };
     let unfinished = data_dir.join(UNFINISHED_MARKER);
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;
@@ -186,7 +190,7 @@ fn read_marker(data_dir: &Path) -> Result<Marker, BackupError> {
     let text = fs::read(data_dir.join(MARKER)).map_err(|error| refused(format!("{MARKER}: {error}")))?;
     let marker: Marker =
         serde_json::from_slice(&text).map_err(|error| refused(format!("{MARKER}: {error}")))?;
-    match marker.format == FORMAT {
+    match is_readable(marker.format) {
         true => Ok(marker),
         false => Err(BackupError::Format {
             directory: data_dir.to_owned(),

@@ -59,7 +59,8 @@ pub fn damage_one_bit(seed: u64, kind: &str) {
     assert_named(&before, &read_all(&log).0, &read_all(&log).1, &cut);
 }
 
-/// Flips a bit in the newest journal, before a commit that was synced behind it; panics when that is lost.
+/// Flips a bit in the newest journal, before a commit that was synced behind it; panics when that is lost, or
+/// when the bit costs more than one batch of data.
 pub fn damage_the_middle(seed: u64) {
     let mut world = World::new(seed, false);
     world.cools = false;
@@ -99,11 +100,30 @@ pub fn damage_the_middle(seed: u64) {
     if end < 200 {
         return;
     }
+    let before = read_all(&world.log).0;
+    let stable = stable_offsets(&world.log);
     let at = world.rng.random_range(100..end);
     world.disk.flip_bit(&name, at * 8 + 3);
     let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens");
     let read = log.reader().read(marked, 0, 1, Isolation::Uncommitted).expect("what lies behind the damage");
     assert!(!read.records.is_empty());
+    let (after, damage) = read_all(&log);
+    assert_named(&before, &after, &damage, &BTreeMap::new());
+    let batches = |records: &Records| records.values().map(BTreeMap::len).sum::<usize>();
+    assert!(batches(&before) <= batches(&after) + 1, "one bit costs {damage:?}");
+    // Whoever loses a marker does not know how a transaction ended, and holds back all that follows. A
+    // damaged batch at the beginning of an open transaction holds back nothing.
+    let stable_after = stable_offsets(&log);
+    let back = stable.iter().find(|(id, offset)| stable_after.get(id).is_none_or(|after| after < offset));
+    assert_eq!(back, None, "the last stable offset went back");
+    if damage.is_empty() {
+        assert_eq!(stable_after, stable);
+    }
+}
+
+fn stable_offsets<D: Disk>(log: &Log<D>) -> BTreeMap<headwater_log::PartitionId, i64> {
+    let of = |id| (id, log.reader().offsets(id).expect("offsets").last_stable);
+    log.partitions().into_iter().map(of).collect()
 }
 
 /// Gives two indexes each other's name; panics when then anything else is read than before.
