@@ -30,6 +30,7 @@ mod mirror;
 mod observe;
 mod opening;
 mod outgoing;
+mod owners;
 mod planted;
 mod quota;
 mod rules;
