@@ -9,6 +9,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::http::is_this_machine;
 use super::settings::Settings;
 use super::{SecurityError, TokenError};
 
@@ -66,9 +67,7 @@ impl Endpoint {
             legal,
         };
         let parsed = Url::parse(url).map_err(|_| illegal("https://HOST/PATH or file:///PATH"))?;
-        let host = parsed.host_str().unwrap_or_default();
-        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !(parsed.scheme() == "https" || (parsed.scheme() == "http" && local)) {
+        if !(parsed.scheme() == "https" || (parsed.scheme() == "http" && is_this_machine(&parsed))) {
             return Err(illegal(
                 "https://, as a secret and a token cross the network (http:// on this machine)",
             ));

@@ -36,6 +36,12 @@ impl PublishedTopic {
         Self::ALL.into_iter().find(|topic| topic.name() == name)
     }
 
+    /// Whether a topic of such a name is kept as it must be: compacted, and nothing deleted by age. Versions that wrote
+    /// none of them let clients create them as they liked.
+    pub fn is_as_made(record: &TopicRecord) -> bool {
+        record.configs.get("cleanup.policy").is_some_and(|policy| policy == "compact")
+    }
+
     /// As Kafka's, but that a segment, which is not compacted before it is full, is no larger than the least Kafka allows:
     /// what is written anew all the time stays small.
     pub(crate) fn configs(self) -> BTreeMap<String, String> {
@@ -94,6 +100,12 @@ impl Publisher {
             StateRecord::GroupDeleted { group_id } => match self.groups.remove(group_id) {
                 Some(Group::Consumer(members)) => consumer_tombstones(group_id, &members),
                 _ => vec![of_group(group_id, classic::key(group_id), None)],
+            },
+            // An empty group of another kind has become this one, which is not told of; its offsets stay.
+            StateRecord::StreamsGroup { group_id, .. } => match self.groups.remove(group_id) {
+                Some(Group::Classic) => vec![of_group(group_id, classic::key(group_id), None)],
+                Some(Group::Consumer(members)) => consumer_tombstones(group_id, &members),
+                None => Vec::new(),
             },
             StateRecord::ConsumerGroup { group_id, change } => self.consumer_change(group_id, change),
             StateRecord::Transaction(record) => vec![transaction(coordinator, record)],

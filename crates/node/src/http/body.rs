@@ -1,24 +1,90 @@
-//! The body of a request, read at once: as large, and for as long, as any request here needs, and all bodies together
-//! within a limit. Only those get so far whose client is known.
+//! The body of a request, read at once: as large, and for as long, as any request here needs. Only those get so far
+//! whose client is known.
+//!
+//! Invariant: nobody holds back others' requests by being slow. A small body needs no room but its connection's; of the
+//! room for large ones a client has a part, and holds it no longer than a body of that length takes.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use headwater_model::Principal;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::refusal;
 
 /// A schema may have a mebibyte, and as JSON in JSON almost twice that.
 const LARGEST: usize = 4 << 20;
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Of all bodies that are being read or answered.
-static TOGETHER: Semaphore = Semaphore::const_new(64 << 20);
+/// So much each connection may hold besides.
+const SMALL: usize = 64 << 10;
+/// Of all large bodies that are being read or answered.
+const TOGETHER: usize = 32 << 20;
+/// Of one client's.
+const OF_ONE: usize = 2 * LARGEST;
+/// For any body, and in bytes a second for what is long.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PACE: usize = 256 << 10;
+/// For room.
+const WAIT: Duration = Duration::from_secs(10);
+/// Clients are forgotten when they hold nothing; looked for when there are more than this.
+const MANY: usize = 1024;
 
-pub async fn bounded(request: Request, next: Next) -> Response {
+/// Whose room a body takes: the principal's, or of those whom nobody knows, the machine's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sender(String);
+
+impl Sender {
+    pub fn new(principal: &Principal, host: IpAddr) -> Self {
+        match *principal == Principal::anonymous() {
+            true => Self(host.to_canonical().to_string()),
+            false => Self(principal.to_string()),
+        }
+    }
+}
+
+/// The room for bodies.
+pub struct Bodies {
+    together: Semaphore,
+    clients: Mutex<HashMap<Sender, Weak<Semaphore>>>,
+}
+
+impl Bodies {
+    pub fn new() -> Self {
+        Self { together: Semaphore::new(TOGETHER), clients: Mutex::default() }
+    }
+
+    fn of(&self, sender: Sender) -> Arc<Semaphore> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() > MANY {
+            clients.retain(|_, room| room.strong_count() > 0);
+        }
+        let known = clients.get(&sender).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let room = Arc::new(Semaphore::new(OF_ONE));
+            clients.insert(sender, Arc::downgrade(&room));
+            room
+        })
+    }
+}
+
+/// How long a body may take.
+fn patience(length: usize) -> Duration {
+    PATIENCE + Duration::from_secs_f64(length as f64 / PACE as f64)
+}
+
+pub async fn bounded(
+    State(bodies): State<Arc<Bodies>>,
+    Extension(sender): Extension<Sender>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.method().is_safe() {
         // Nothing here reads the body of such a request.
         return next.run(request.map(|_| Body::empty())).await;
@@ -30,13 +96,19 @@ pub async fn bounded(request: Request, next: Next) -> Response {
     if length > LARGEST {
         return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 4 MiB");
     }
-    let (parts, body) = request.into_parts();
-    let read = async {
-        let room = TOGETHER.acquire_many(u32::try_from(length).unwrap_or(u32::MAX)).await;
-        (room, to_bytes(body, LARGEST).await)
+    // What is held until the answer is there, the client's own part first: whoever has used it up waits for itself.
+    let own = bodies.of(sender);
+    let wanted = if length > SMALL { u32::try_from(length).unwrap_or(u32::MAX) } else { 0 };
+    let room = async { (own.acquire_many(wanted).await, bodies.together.acquire_many(wanted).await) };
+    let Ok(_room) = timeout(WAIT, room).await else {
+        let mut busy = refused(StatusCode::SERVICE_UNAVAILABLE, "too many large requests at once; try again");
+        busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return busy;
     };
-    let Ok((_room, read)) = tokio::time::timeout(PATIENCE, read).await else {
-        return refused(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 s");
+    let (parts, body) = request.into_parts();
+    let Ok(read) = timeout(patience(length), to_bytes(body, LARGEST)).await else {
+        let why = format!("a body of this length must arrive within {:.0} s", patience(length).as_secs_f64());
+        return refused(StatusCode::REQUEST_TIMEOUT, &why);
     };
     match read {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,

@@ -76,9 +76,9 @@ struct Judges<'a> {
 }
 
 impl<'a> Judges<'a> {
-    fn of(shared: &'a Shared, topic: &'a Topic) -> Self {
+    fn of(shared: &'a Shared, topic: &'a Topic, sees: &'a dyn Fn(&str) -> bool) -> Self {
         let asked = topic.settings.enforcement;
-        let judge = |part, strategy| Judge::new(shared, topic.name(), part, strategy);
+        let judge = |part, strategy| Judge::new(shared, topic.name(), (part, strategy), sees);
         Self {
             key: asked.key.map(|strategy| judge("key", strategy)),
             value: asked.value.map(|strategy| judge("value", strategy)),
@@ -128,14 +128,15 @@ impl Judged {
 
 /// Judges the records of a batch whose checksum and counts are right. What is not compressed is looked at to the last
 /// byte, so that nobody stores what no consumer gets past; what is compressed only where the topic asks for it.
+/// `sees` says which subjects of the registry may be named.
 pub fn judge(
     shared: &Shared,
     topic: &Topic,
-    header: &BatchHeader,
-    bytes: &[u8],
+    (header, bytes): (&BatchHeader, &[u8]),
+    sees: &dyn Fn(&str) -> bool,
 ) -> Result<Judged, BatchError> {
     let mut judged = Judged::default();
-    let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic));
+    let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, sees));
     let plain = header.compression()? == Compression::None;
     if rule.is_none() && !judges.are_there() && !plain {
         return Ok(judged);

@@ -16,6 +16,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::config::SecurityConfig;
+use super::told;
 use keys::Keys;
 
 const ALGORITHMS: &[Algorithm] = &[
@@ -31,6 +32,9 @@ const ALGORITHMS: &[Algorithm] = &[
 ];
 /// `sasl.oauthbearer.clock.skew.seconds` without its key.
 const SKEW_SECONDS: u64 = 30;
+
+/// Of what is told of a token.
+const LONGEST_REASON: usize = 200;
 
 /// When keys are fetched again that could not be had.
 const RETRY: Duration = Duration::from_secs(30);
@@ -174,8 +178,9 @@ async fn renew(keys: Weak<Keys>) {
     }
 }
 
+/// What is wrong may quote the token, which a stranger has written.
 fn invalid(error: jsonwebtoken::errors::Error) -> TokenError {
-    TokenError::Invalid(error.to_string())
+    TokenError::Invalid(told(&error.to_string(), LONGEST_REASON))
 }
 
 impl Issuer {
