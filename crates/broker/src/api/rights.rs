@@ -75,8 +75,9 @@ macro_rules! needs {
 /// In families; of several rights a line means each where its resource is named, or where it is an alternative.
 #[rustfmt::skip]
 pub static NEEDS: &[(ApiKey, Needs)] = needs! {
-    // Records. A refusal by schema names the subjects whose topic the client may DESCRIBE, or all if it may READ `_schemas`.
-    Produce: WRITE_TOPIC, WRITE_TRANSACTIONAL_ID, DESCRIBE_TOPIC, READ_TOPIC;
+    // Records. A refusal by schema names the subjects whose topic the client may DESCRIBE, or all if it may READ `_schemas`;
+    // an entry of the catalog that says where a service answers needs its group.
+    Produce: WRITE_TOPIC, WRITE_TRANSACTIONAL_ID, DESCRIBE_TOPIC, READ_TOPIC, READ_GROUP;
     Fetch: READ_TOPIC;
     ListOffsets: DESCRIBE_TOPIC;
     OffsetForLeaderEpoch: DESCRIBE_TOPIC;

@@ -315,7 +315,7 @@ impl Worker {
 }
 
 /// The log with the state partition in it.
-fn open_log(
+pub(super) fn open_log(
     home: &Home,
     config: &Config,
     store: Option<Arc<dyn ColdStore>>,

@@ -207,6 +207,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_goes_in_the_clear_to_this_machine_only() {
+        let read = |url: &str| {
+            let text = "sasl.oauthbearer.client.credentials.client.id=a\nsasl.oauthbearer.client.credentials.client.secret=b\n";
+            Endpoint::read(url, &Settings::parse(text).unwrap(), &|_| None).map(drop)
+        };
+        for near in
+            ["http://localhost:1/token", "http://127.0.0.1/token", "http://[::1]:8/token", "http://[::1]/"]
+        {
+            read(near).unwrap();
+        }
+        for far in [
+            "http://[::2]/token",
+            "http://[2001:db8::1]/",
+            "http://10.0.0.1/",
+            "http://localhost.evil.example/",
+        ] {
+            assert!(read(far).unwrap_err().to_string().contains("https://"), "{far}");
+        }
+    }
+
+    #[test]
     fn forms_are_encoded_and_errors_of_the_endpoint_are_words() {
         assert_eq!(form_urlencoded(&[("a", "b c&d"), ("e", "ü")]), "a=b+c%26d&e=%C3%BC");
         assert_eq!(form_urlencoded(&[("", "a:b")]), "=a%3Ab");

@@ -219,6 +219,29 @@ mod tests {
         assert_eq!(partition_of("hello", 50), 99_162_322 % 50);
     }
 
+    /// Monitors would take it for a classic group for ever.
+    #[test]
+    fn a_classic_group_that_has_become_a_streams_group_is_taken_back_once() {
+        let coordinator = Coordinator::new(crate::Settings::default());
+        let mut publisher = Publisher::default();
+        let group = crate::GroupRecord {
+            group_id: "g".to_owned(),
+            generation: 3,
+            protocol_type: "consumer".to_owned(),
+            protocol: None,
+            leader: None,
+            members: Vec::new(),
+            timestamp: 1,
+        };
+        let told = publisher.publish(&coordinator, &StateRecord::Group(group));
+        assert_eq!((told.len(), told[0].value.is_some()), (1, true));
+        let change = crate::streams::StreamsGroupChange::MemberRemoved { member_id: "m".to_owned() };
+        let became = StateRecord::StreamsGroup { group_id: "g".to_owned(), change };
+        let told = publisher.publish(&coordinator, &became);
+        assert_eq!(told, [of_group("g", classic::key("g"), None)]);
+        assert_eq!(publisher.publish(&coordinator, &became), [], "once is enough");
+    }
+
     #[test]
     fn the_keys_are_kafkas_bytes() {
         assert_eq!(offsets::key("g", "t", 3), b"\0\x01\0\x01g\0\x01t\0\0\0\x03");

@@ -20,6 +20,14 @@ pub const MOST_NAMED: usize = 100;
 /// What is said of one record, in bytes: names in schemas may be of any length.
 const LONGEST_RULE: usize = 512;
 
+/// What depends on who writes.
+pub struct Asker<'a> {
+    /// Which subjects of the registry may be named.
+    pub sees: &'a dyn Fn(&str) -> bool,
+    /// What this client may not write into the topic, if that is not all the same.
+    pub refuses: Option<&'a dyn Fn(&RecordView<'_>) -> Option<String>>,
+}
+
 /// A record that the topic does not take.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wrong {
@@ -128,17 +136,17 @@ impl Judged {
 
 /// Judges the records of a batch whose checksum and counts are right. What is not compressed is looked at to the last
 /// byte, so that nobody stores what no consumer gets past; what is compressed only where the topic asks for it.
-/// `sees` says which subjects of the registry may be named.
 pub fn judge(
     shared: &Shared,
     topic: &Topic,
     (header, bytes): (&BatchHeader, &[u8]),
-    sees: &dyn Fn(&str) -> bool,
+    asker: &Asker<'_>,
 ) -> Result<Judged, BatchError> {
     let mut judged = Judged::default();
-    let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, sees));
+    let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, asker.sees));
     let plain = header.compression()? == Compression::None;
-    if rule.is_none() && !judges.are_there() && !plain {
+    let looked_at = rule.is_some() || judges.are_there() || asker.refuses.is_some();
+    if !looked_at && !plain {
         return Ok(judged);
     }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
@@ -146,12 +154,13 @@ pub fn judge(
     if plain {
         batch.check()?;
     }
-    if rule.is_none() && !judges.are_there() {
+    if !looked_at {
         return Ok(judged);
     }
     let mut index = 0;
     batch.visit(|record| {
         let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);
+        let broken = broken.or_else(|| asker.refuses?(&record).map(Cow::Owned));
         if let Some(rule) = broken.or_else(|| judged.by_schema(&mut judges, &record)) {
             judged.blame(index, rule);
         }
