@@ -106,12 +106,16 @@ pub async fn bounded(
         return busy;
     };
     let (parts, body) = request.into_parts();
-    let Ok(read) = timeout(patience(length), to_bytes(body, LARGEST)).await else {
+    // No more than there is room for: a body in chunks may have said another length, which then does not count.
+    let Ok(read) = timeout(patience(length), to_bytes(body, length)).await else {
         let why = format!("a body of this length must arrive within {:.0} s", patience(length).as_secs_f64());
         return refused(StatusCode::REQUEST_TIMEOUT, &why);
     };
     match read {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(_) => refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is broken off or longer than 4 MiB"),
+        Err(_) => {
+            let why = "the body is broken off, or longer than it says or than 4 MiB";
+            refused(StatusCode::PAYLOAD_TOO_LARGE, why)
+        }
     }
 }

@@ -128,6 +128,15 @@ async fn slow_bodies_hold_back_neither_others_nor_small_requests() {
     while register("eve", 3 << 20).await.0 != 200 {
         assert!(begun.elapsed() < Duration::from_secs(20), "the room does not come back");
     }
+    // A body that is longer than it says does not get more room by that.
+    let chunk = "x".repeat(200 << 10);
+    let both = format!(
+        "{head}Connection: close\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{chunk}\r\n0\r\n\r\n",
+        chunk.len()
+    );
+    let said = raw(&address, both.as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 4"), "{said}");
+    assert!(!said.starts_with("HTTP/1.1 422"), "it was read to its end: {said}");
     // A body that is not there in time ends by itself.
     let begun = Instant::now();
     let said =
