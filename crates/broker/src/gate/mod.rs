@@ -158,6 +158,11 @@ impl Gate {
         self.authority.config.authentication_timeout
     }
 
+    /// How many connections there may be at once.
+    pub fn most_connections(&self) -> usize {
+        self.authority.config.max_http_connections
+    }
+
     /// A place for a connection, unless there are too many of them, or of those of strangers.
     pub fn admit(&self) -> Option<Places> {
         let connection = Arc::clone(&self.connections).try_acquire_owned().ok()?;

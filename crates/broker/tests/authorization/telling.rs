@@ -143,7 +143,7 @@ async fn of_a_topics_users_only_those_groups_and_ids_are_named_that_may_be_descr
     let describe = |resource, name| allow(Operation::Describe, resource, name);
     let (none, readers, payer) = (Vec::<String>::new(), vec!["readers".to_owned()], vec!["payer".to_owned()]);
     let topic = describe(Topic, "orders");
-    assert_eq!(through(&[topic.clone()]).await, (none.clone(), none.clone()));
+    assert_eq!(through(std::slice::from_ref(&topic)).await, (none.clone(), none.clone()));
     assert_eq!(through(&[topic.clone(), describe(Group, "readers")]).await, (readers.clone(), none.clone()));
     assert_eq!(through(&[topic.clone(), describe(TransactionalId, "payer")]).await, (none.clone(), payer));
     // As ListGroups has it.

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use headwater_broker::{Gate, Known};
 use headwater_model::Principal;
 use tokio::time::Instant;
 
-use super::body::Sender;
 use super::serve::Connection;
+use super::share::{Sender, Shares};
 use super::{origin, refusal, until};
 
 /// Whether a node lives is told to everybody, and nothing else about it.
@@ -24,13 +24,27 @@ const LONGEST_AGENT: usize = 128;
 /// As a session of Kafka's protocol: no clock counts further.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
+/// The gate, and how many of its connections each user has.
+pub struct Door {
+    gate: Arc<Gate>,
+    connections: Shares,
+}
+
+impl Door {
+    /// A user has half of the connections at most.
+    pub fn new(gate: &Arc<Gate>) -> Self {
+        Self { gate: Arc::clone(gate), connections: Shares::new(gate.most_connections().div_ceil(2)) }
+    }
+}
+
 /// Lets a request through as the [`headwater_model::Caller`] that its client is.
 pub async fn admit(
-    State(gate): State<Arc<Gate>>,
+    State(door): State<Arc<Door>>,
     Extension(connection): Extension<Connection>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    let gate = &door.gate;
     let path = request.uri().path().to_owned();
     let (headers, api) = (request.headers(), word(request.method()));
     let (host, agent) = (connection.peer.ip(), agent(headers));
@@ -58,7 +72,14 @@ pub async fn admit(
         let refused = refusal::foreign(&path, why);
         return if stranger { last(refused) } else { refused };
     }
-    request.extensions_mut().insert(Sender::new(&principal, host));
+    let sender = Sender::new(&principal, host);
+    // Whom nobody knows may be many, behind one address.
+    if *principal != Principal::anonymous() && !connection.is_held_by(&sender, &door.connections) {
+        let why = "this user has half of all connections already; close some, or raise headwater.http.max.connections";
+        tracing::warn!(%host, api, %principal, "refused by HTTP: this user has half of all connections");
+        return last(refusal::of(&path, (StatusCode::SERVICE_UNAVAILABLE, 503), why));
+    }
+    request.extensions_mut().insert(sender);
     request.extensions_mut().insert(gate.caller(principal, host, agent, api));
     let response = next.run(request).await;
     match valid_for {

@@ -4,9 +4,7 @@
 //! Invariant: nobody holds back others' requests by being slow. A small body needs no room but its connection's; of the
 //! room for large ones a client has a part, and holds it no longer than a body of that length takes.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -14,11 +12,11 @@ use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use headwater_model::Principal;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::refusal;
+use super::share::{Sender, Shares};
 
 /// A schema may have a mebibyte, and as JSON in JSON almost twice that.
 const LARGEST: usize = 4 << 20;
@@ -33,44 +31,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PACE: usize = 256 << 10;
 /// For room.
 const WAIT: Duration = Duration::from_secs(10);
-/// Clients are forgotten when they hold nothing; looked for when there are more than this.
-const MANY: usize = 1024;
 
-/// Whose room a body takes: the principal's, or of those whom nobody knows, the machine's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Sender(String);
-
-impl Sender {
-    pub fn new(principal: &Principal, host: IpAddr) -> Self {
-        match *principal == Principal::anonymous() {
-            true => Self(host.to_canonical().to_string()),
-            false => Self(principal.to_string()),
-        }
-    }
-}
-
-/// The room for bodies.
+/// The room for large bodies.
 pub struct Bodies {
     together: Semaphore,
-    clients: Mutex<HashMap<Sender, Weak<Semaphore>>>,
+    shares: Shares,
 }
 
 impl Bodies {
     pub fn new() -> Self {
-        Self { together: Semaphore::new(TOGETHER), clients: Mutex::default() }
-    }
-
-    fn of(&self, sender: Sender) -> Arc<Semaphore> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if clients.len() > MANY {
-            clients.retain(|_, room| room.strong_count() > 0);
-        }
-        let known = clients.get(&sender).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let room = Arc::new(Semaphore::new(OF_ONE));
-            clients.insert(sender, Arc::downgrade(&room));
-            room
-        })
+        Self { together: Semaphore::new(TOGETHER), shares: Shares::new(OF_ONE) }
     }
 }
 
@@ -97,7 +67,7 @@ pub async fn bounded(
         return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 4 MiB");
     }
     // What is held until the answer is there, the client's own part first: whoever has used it up waits for itself.
-    let own = bodies.of(sender);
+    let own = bodies.shares.of(sender);
     let wanted = if length > SMALL { u32::try_from(length).unwrap_or(u32::MAX) } else { 0 };
     let room = async { (own.acquire_many(wanted).await, bodies.together.acquire_many(wanted).await) };
     let Ok(_room) = timeout(WAIT, room).await else {

@@ -8,6 +8,7 @@ mod body;
 mod origin;
 mod refusal;
 mod serve;
+mod share;
 mod until;
 
 use std::sync::Arc;
@@ -23,5 +24,5 @@ pub use serve::{Serving, serve};
 pub fn guarded(gate: &Arc<Gate>, app: Router) -> Router {
     let bodies = Arc::new(body::Bodies::new());
     app.layer(from_fn_with_state(bodies, body::bounded))
-        .layer(from_fn_with_state(Arc::clone(gate), admit::admit))
+        .layer(from_fn_with_state(Arc::new(admit::Door::new(gate)), admit::admit))
 }

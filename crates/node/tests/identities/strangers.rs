@@ -146,6 +146,32 @@ async fn slow_bodies_hold_back_neither_others_nor_small_requests() {
     node.shutdown().await;
 }
 
+/// Live pages never end by themselves: a user who opens many keeps nobody out.
+#[tokio::test]
+async fn a_user_has_half_of_the_connections_at_most() {
+    let guarded = Guarded::start(&["headwater.http.max.connections=8"]).await;
+    let live = async |user: &str| {
+        let request = guarded.request("GET", "/console/live").basic_auth(user, Some(user));
+        request.send().await.unwrap()
+    };
+    let mut pages = Vec::new();
+    for _ in 0..4 {
+        let page = live("eve").await;
+        assert_eq!(page.status(), 200);
+        pages.push(page);
+    }
+    for _ in 0..4 {
+        assert_eq!(live("eve").await.status(), 503);
+    }
+    assert_eq!(guarded.get("bob", "/subjects").await.0, 200);
+    pages.pop();
+    let begun = Instant::now();
+    while live("eve").await.status() != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the place does not come back");
+    }
+    guarded.node.shutdown().await;
+}
+
 #[tokio::test]
 async fn what_a_node_may_do_on_another_kafka_is_not_lent_to_whoever_comes() {
     let guarded = Guarded::start(&[]).await;

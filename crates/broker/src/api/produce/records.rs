@@ -20,12 +20,15 @@ pub const MOST_NAMED: usize = 100;
 /// What is said of one record, in bytes: names in schemas may be of any length.
 const LONGEST_RULE: usize = 512;
 
+/// Says what is wrong with a record, if anything is.
+type Refuses<'a> = dyn Fn(&RecordView<'_>) -> Option<String> + 'a;
+
 /// What depends on who writes.
 pub struct Asker<'a> {
     /// Which subjects of the registry may be named.
     pub sees: &'a dyn Fn(&str) -> bool,
     /// What this client may not write into the topic, if that is not all the same.
-    pub refuses: Option<&'a dyn Fn(&RecordView<'_>) -> Option<String>>,
+    pub refuses: Option<&'a Refuses<'a>>,
 }
 
 /// A record that the topic does not take.
