@@ -30,6 +30,7 @@ mod mirror;
 mod observe;
 mod opening;
 mod outgoing;
+mod owners;
 mod planted;
 mod quota;
 mod rules;
@@ -47,7 +48,7 @@ pub use broker::Broker;
 pub use cleaner::CleanerConfig;
 pub use config::Config;
 pub use error::StartError;
-pub use gate::{Gate, Places, Unauthenticated, guarded};
+pub use gate::{Gate, Known, Places, Unauthenticated, guarded};
 pub use headwater_coordinator::Settings as CoordinatorSettings;
 pub use headwater_log::Settings as LogSettings;
 pub use observe::{

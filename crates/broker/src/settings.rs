@@ -272,7 +272,7 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
     "sasl.oauthbearer.jwks.endpoint.refresh.ms" security "How often the keys are fetched again; 3600000 where nothing is said." false;
     "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms" security "How long fetching is tried again before it counts as failed; 10000 where nothing is said." false;
     "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms" security "The first pause before fetching is tried again; 100 where nothing is said." false;
-    "sasl.oauthbearer.jwks.endpoint.url" security "The keys by which tokens are signed: https://, or file:///PATH." false;
+    "sasl.oauthbearer.jwks.endpoint.url" security "The keys by which tokens are signed: https://, file:///PATH or, on this machine, http://." false;
     "sasl.oauthbearer.sub.claim.name" security "The claim that names the user; sub where nothing is said." false;
     "socket.request.max.bytes" whole (1024, INT) "The longest request."
         |c| whole(c.max_request_bytes), |c, v| c.max_request_bytes = bytes(v);

@@ -9,6 +9,7 @@ mod events;
 mod graph;
 mod observer;
 mod pages;
+mod services;
 mod view;
 
 use std::sync::Arc;
@@ -37,9 +38,7 @@ impl Console {
     /// A console over one cluster. Nothing is asked of the broker until somebody looks.
     pub fn new(client: Client, schemas: Registry) -> Self {
         let observer = observer::Observer::new(client.clone());
-        // Where services answer is what they say: it is asked there itself, and nothing that it points to.
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-        Self { inner: Arc::new(Inner { client, schemas, observer, http }) }
+        Self { inner: Arc::new(Inner { client, schemas, observer, http: services::client() }) }
     }
 
     /// `/` and everything below `/console` and `/api/v1`.

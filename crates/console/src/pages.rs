@@ -18,13 +18,11 @@ use serde_json::{Value, json};
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 
-use crate::{Inner, events, view};
+use crate::{Inner, events, services, view};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const MOST_EVENTS: usize = 100;
-/// Of what a service answers.
-const LONGEST_ANSWER: usize = 4 << 20;
 
 pub fn router(inner: Arc<Inner>) -> Router {
     Router::new()
@@ -138,43 +136,18 @@ async fn store(
     let Some(base) = &row.http else {
         return problem(StatusCode::NOT_FOUND, &format!("service {service} serves no queries"));
     };
-    let Some(url) = store_url(base, &store, query.as_deref()) else {
-        return problem(StatusCode::BAD_GATEWAY, &format!("service {service} says it answers at '{base}'"));
-    };
     let http = match &inner.http {
         Ok(http) => http,
         Err(error) => return problem(StatusCode::BAD_GATEWAY, &format!("services cannot be asked: {error}")),
     };
-    match http.get(url.clone()).timeout(Duration::from_secs(5)).send().await {
-        Ok(answer) => {
-            let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
-            match whole(answer).await {
-                Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-                Err(reason) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {reason}")),
-            }
+    match services::ask(http, (base, &row.group_id), &store, query.as_deref()).await {
+        Ok((status, body)) => {
+            // It is data, whatever it looks like.
+            let kind = (header::CONTENT_TYPE, "application/json");
+            (status, [kind, (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], body).into_response()
         }
-        Err(error) => problem(StatusCode::BAD_GATEWAY, &format!("{url}: {error}")),
+        Err(refused) => problem(StatusCode::BAD_GATEWAY, &format!("service {service}: {refused}")),
     }
-}
-
-/// The body of an answer, unless it is too long.
-async fn whole(mut answer: reqwest::Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| error.to_string())? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(format!("the service answers with more than {LONGEST_ANSWER} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// Where a service answers for a store; the name is one segment of the path, whatever is in it.
-fn store_url(base: &str, store: &str, query: Option<&str>) -> Option<reqwest::Url> {
-    let mut url = reqwest::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    url.path_segments_mut().ok()?.pop_if_empty().extend(["stores", store]);
-    url.set_query(query);
-    Some(url)
 }
 
 /// Who asks; whoever serves the console without a gate lets everybody see everything.
@@ -190,22 +163,4 @@ fn not_allowed(detail: &str) -> Response {
 fn problem(status: StatusCode, detail: &str) -> Response {
     let body = json!({ "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn services_are_asked_by_http_only() {
-        let url = |base| store_url(base, "a/b", Some("key=1")).map(String::from);
-        assert_eq!(
-            url("http://127.0.0.1:7000/").as_deref(),
-            Some("http://127.0.0.1:7000/stores/a%2Fb?key=1")
-        );
-        assert!(url("https://service:7000").is_some());
-        for other in ["ftp://service/", "file:///etc/passwd", "service:7000", ""] {
-            assert_eq!(url(other), None, "{other}");
-        }
-    }
 }

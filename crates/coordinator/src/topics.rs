@@ -27,6 +27,15 @@ pub fn is_internal(name: &str) -> bool {
     name.starts_with("__")
 }
 
+/// One of Kafka's own topics stays what tools take it for: the last record of each key.
+fn kept_as_made(record: TopicRecord) -> Result<TopicRecord, Failure> {
+    if PublishedTopic::named(&record.name).is_none() || PublishedTopic::is_as_made(&record) {
+        return Ok(record);
+    }
+    let message = format!("topic '{}' is the broker's own: its cleanup.policy is compact", record.name);
+    Err(Failure::new(Error::InvalidConfig, message))
+}
+
 impl Topics {
     pub fn get(&self, name: &str) -> Option<&TopicRecord> {
         self.by_name.get(name)
@@ -263,7 +272,8 @@ impl Topics {
             let planned = match self.get(&topic) {
                 None => Err(Error::UnknownTopicOrPartition.into()),
                 Some(record) => configs::altered(&record.configs, replace, &changes)
-                    .map(|configs| TopicRecord { configs, ..record.clone() }),
+                    .map(|configs| TopicRecord { configs, ..record.clone() })
+                    .and_then(kept_as_made),
             };
             let result = self.keep(cx, planned, validate_only);
             results.push(TopicResult { name: topic, result });

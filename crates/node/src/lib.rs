@@ -61,6 +61,19 @@ impl NodeConfig {
         }
         Ok(config)
     }
+
+    /// On another Kafka the node comes as itself, whoever asked it: who need not say who they are get nothing of that.
+    fn refuse_to_lend(&self, settings: &Config) -> Result<(), NodeError> {
+        let Some(bootstrap) = &self.bootstrap else { return Ok(()) };
+        let guarded = guarded(settings, self.http).map_err(StartError::from)?;
+        if !self.security.is_somebody()
+            || settings.security.insecure
+            || guarded.knows_clients(&settings.security)
+        {
+            return Ok(());
+        }
+        Err(NodeError::Lends { bootstrap: bootstrap.clone(), address: self.http })
+    }
 }
 
 /// Why a node did not start.
@@ -80,6 +93,10 @@ pub enum NodeError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(
+        "the node would lend what it may do on {bootstrap} to everybody who reaches {address}, who need not say who they are: set headwater.http.security.protocol=SASL_PLAINTEXT (SASL_SSL beyond this machine) and headwater.sasl.users.file in --config-file, or say --insecure if everybody there may do what the node may"
+    )]
+    Lends { bootstrap: String, address: SocketAddr },
 }
 
 /// A running node.
@@ -98,6 +115,7 @@ impl Node {
         let begun = Instant::now();
         let settings = config.broker()?;
         guarded(&settings, config.http).map_err(StartError::from)?;
+        config.refuse_to_lend(&settings)?;
         let listener = TcpListener::bind(config.http)
             .await
             .map_err(|source| NodeError::Http { address: config.http, source })?;

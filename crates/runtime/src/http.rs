@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query as Parameters, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Query as Parameters, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -61,7 +62,27 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
                 "use /health, /ready, /metrics, /topology, /stores, /stores/{store} or /stores/{store}/{key}";
             Problem::new(StatusCode::NOT_FOUND, "no such page", paths)
         })
+        .layer(from_fn_with_state(Arc::clone(&shared), as_itself))
         .with_state(shared)
+}
+
+/// The application id, in a request of whom it is for, in an answer of whom it is from: where a service answers is
+/// what a catalog says, and whoever asked another one learns it.
+const GROUP: &str = "headwater-group";
+
+async fn as_itself(State(shared): Context, request: Request, next: Next) -> Response {
+    let own = shared.config.application_id.as_bytes();
+    let mut response = match request.headers().get(GROUP) {
+        Some(meant) if meant.as_bytes() != own => {
+            let detail = format!("this is {}, and the question is for another", shared.config.application_id);
+            Problem::new(StatusCode::MISDIRECTED_REQUEST, "not here", detail).into_response()
+        }
+        _ => next.run(request).await,
+    };
+    if let Ok(own) = HeaderValue::from_bytes(own) {
+        response.headers_mut().insert(GROUP, own);
+    }
+    response
 }
 
 /// 200 as long as the processing threads live.

@@ -61,6 +61,19 @@ async fn stores_answer_by_key_and_by_window_range() {
     let (_, body) = get(&app, "/stores/by-hour?from=1970-01-01T00:00:00Z&to=1970-01-01T00:30:00Z").await;
     assert_eq!(body["rows"].as_array().unwrap().len(), 1);
 
+    // Whoever was sent here by a catalog says whom it means, and learns whom it has asked.
+    let url = format!("http://{}/stores/totals", app.http().unwrap());
+    for (meant, status) in [(Some(application_id.as_str()), 200), (Some("another"), 421), (None, 200)] {
+        let mut request = reqwest::Client::new().get(&url);
+        if let Some(meant) = meant {
+            request = request.header("headwater-group", meant);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{meant:?}");
+        assert_eq!(answer.headers()["headwater-group"], application_id.as_str());
+        assert_eq!(answer.text().await.unwrap().contains("rows"), status == 200);
+    }
+
     assert_eq!(get(&app, "/ready").await.0, 200);
     assert_eq!(get(&app, "/stores/totals/nobody").await.0, 404);
     assert_eq!(get(&app, "/stores/nothing/a").await.0, 404);

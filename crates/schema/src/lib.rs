@@ -25,6 +25,7 @@ mod record_encoder;
 mod rules;
 mod schema;
 mod skip;
+mod subject;
 mod verify;
 
 pub use compatibility::{CompatibilityLevel, check};
@@ -34,3 +35,4 @@ pub use error::SchemaError;
 pub use json::AvroCodec;
 pub use rules::{Incompatibility, can_read};
 pub use schema::AvroSchema;
+pub use subject::topic_of_subject;

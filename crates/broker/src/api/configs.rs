@@ -2,7 +2,7 @@
 
 use headwater_coordinator::{
     AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Failure, Request,
-    Response, TopicResult,
+    Response, TopicResult, UsageKind,
 };
 use headwater_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse as Altered, AlterConfigsResponseData,
@@ -97,9 +97,16 @@ async fn usage_of_topic(
     let Response::DescribeUsage(usage) = call.ask(Request::DescribeUsage(topic)).await? else {
         return Err(call.mismatch());
     };
+    // As ListGroups and ListTransactions have it.
+    let all_groups = call.sees_cluster(rights::DESCRIBE_CLUSTER);
+    let sees = |kind, name: &str| match kind {
+        UsageKind::Writer => call.sees(rights::DESCRIBE_TRANSACTIONAL_ID, name),
+        UsageKind::Reader => all_groups || call.sees(rights::DESCRIBE_GROUP, name),
+    };
+    let report = report::report(&usage, call.shared.sightings.dropped(), sees);
     let entry = DescribeConfigsResourceResult::default()
         .with_name(KafkaString::from_static(report::KEY))
-        .with_value(Some(report::report(&usage, call.shared.sightings.dropped()).to_string().into()))
+        .with_value(Some(report.to_string().into()))
         .with_read_only(true)
         .with_config_source(DEFAULT)
         .with_config_type(ConfigKind::String.code());

@@ -1,8 +1,9 @@
 //! One writer per stream: what belongs to a service is written by it alone, and its internal streams are read by it
 //! alone.
 //!
-//! Owns the rule beside the access rules: those say who may, this says who does. Holds for super-users, too, as far as
-//! writing goes: what they write into somebody's stream is written by accident. Only this node's own parts are exempt.
+//! Owns what Kafka's APIs do about it; whose a stream is and who may look into it is said in `owners.rs`. Holds for
+//! super-users, too, as far as writing goes: what they write into somebody's stream is written by accident. Only this
+//! node's own parts are exempt.
 
 use headwater_coordinator::{INTERNAL, OWNER, is_of_a_service};
 use headwater_model::Principal;
@@ -10,12 +11,15 @@ use headwater_wire::ErrorCode;
 
 use super::{Call, rights};
 use crate::catalog::Topic;
+use crate::owners::is_owner;
 use crate::security::is_node;
 
 impl Call {
     /// Whether the client is who may write this stream, access rules apart; an error says whose it is.
     pub fn owns(&self, topic: &Topic) -> Result<(), String> {
-        let Some(owner) = topic.owner.as_ref().filter(|owner| !self.is(owner)) else { return Ok(()) };
+        let Some(owner) = topic.owner.as_ref().filter(|owner| !is_owner(&self.principal, owner)) else {
+            return Ok(());
+        };
         self.refused(rights::WRITE_TOPIC, topic.name());
         Err(format!(
             "the stream '{}' has one writer, {owner} ({OWNER}), and this client is {}: write as its owner or to a stream of your own, or let whoever may alter the topic set {OWNER}",
@@ -24,24 +28,14 @@ impl Call {
         ))
     }
 
-    /// Whether the client may read this stream, access rules apart.
-    fn may_look_into(&self, topic: &Topic) -> bool {
-        let Some(owner) = topic.owner.as_ref().filter(|_| topic.closed) else { return true };
-        let may = self.is(owner) || self.shared.authorizer.is_super_user(&self.principal);
-        if !may {
-            self.refused(rights::READ_TOPIC, topic.name());
-        }
-        may
-    }
-
     /// Whether the client may read this stream by access rules and by owner.
     pub fn may_read(&self, topic: &Topic) -> Result<(), ErrorCode> {
         self.check(rights::READ_TOPIC, topic.name())?;
-        if self.may_look_into(topic) { Ok(()) } else { Err(rights::READ_TOPIC.refusal()) }
-    }
-
-    fn is(&self, owner: &Principal) -> bool {
-        *self.principal == *owner || is_node(&self.principal)
+        if self.shared.authorizer.may_look_into(&self.principal, topic) {
+            return Ok(());
+        }
+        self.refused(rights::READ_TOPIC, topic.name());
+        Err(rights::READ_TOPIC.refusal())
     }
 
     /// What is set on a new topic beside what its creator asks for: a service's own stream belongs to whoever creates

@@ -1,5 +1,6 @@
 //! Produce: every batch is checked here, on the connection's task, and then handed to the engine.
 
+mod claims;
 mod compression;
 mod records;
 
@@ -8,7 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use headwater_coordinator::{Error, PublishedTopic, QuotaKey, UsageKind};
 use headwater_log::{Appended, Durability, LogError};
-use headwater_model::TimestampMs;
+use headwater_model::{CATALOG, TimestampMs};
+use headwater_schema::topic_of_subject;
+use headwater_wire::filter::RecordView;
 use headwater_wire::messages::ProduceRequestData;
 use headwater_wire::messages::produce_request::PartitionProduceData;
 use headwater_wire::messages::produce_response::{
@@ -21,6 +24,7 @@ use crate::audit;
 use crate::catalog::Topic;
 use crate::clock;
 use crate::engine::{Answer, Batch, Produce, Produced, Refusal};
+use crate::schemas;
 
 /// From here on a topic is named by its id, and zstd may be used, and so on.
 const TOPIC_IDS: i16 = 13;
@@ -239,7 +243,15 @@ fn refused(error: BatchError) -> Refused {
 
 /// Opens the batch only when the topic has a rule for its records.
 fn check_records(call: &Call, topic: &Topic, header: &BatchHeader, bytes: &[u8]) -> Result<(), Refused> {
-    let judged = records::judge(&call.shared, topic, header, bytes).map_err(refused)?;
+    // As the registry itself has it: a subject is as its topic, and who may read `_schemas` may see all.
+    let sees = |subject: &str| {
+        call.sees(rights::DESCRIBE_TOPIC, topic_of_subject(subject))
+            || call.sees(rights::READ_TOPIC, schemas::TOPIC)
+    };
+    let claims = |record: &RecordView<'_>| claims::refused(call, record);
+    let guards = topic.name() == CATALOG && call.shared.authorizer.is_on();
+    let asker = records::Asker { sees: &sees, refuses: guards.then_some(&claims) };
+    let judged = records::judge(&call.shared, topic, (header, bytes), &asker).map_err(refused)?;
     if let Some(error) = judged.unreadable {
         return Err(Refused::new(ErrorCode::KafkaStorageError, error.to_string()));
     }

@@ -75,8 +75,9 @@ macro_rules! needs {
 /// In families; of several rights a line means each where its resource is named, or where it is an alternative.
 #[rustfmt::skip]
 pub static NEEDS: &[(ApiKey, Needs)] = needs! {
-    // Records.
-    Produce: WRITE_TOPIC, WRITE_TRANSACTIONAL_ID;
+    // Records. A refusal by schema names the subjects whose topic the client may DESCRIBE, or all if it may READ `_schemas`;
+    // an entry of the catalog that says where a service answers needs its group.
+    Produce: WRITE_TOPIC, WRITE_TRANSACTIONAL_ID, DESCRIBE_TOPIC, READ_TOPIC, READ_GROUP;
     Fetch: READ_TOPIC;
     ListOffsets: DESCRIBE_TOPIC;
     OffsetForLeaderEpoch: DESCRIBE_TOPIC;
@@ -87,11 +88,12 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     DescribeCluster: DESCRIBE_CLUSTER;
     DescribeLogDirs: DESCRIBE_CLUSTER;
     // Topics. The configuration of a new topic is shown to whoever may DESCRIBE_CONFIGS; who uses a topic, to whoever
-    // may DESCRIBE it.
+    // may DESCRIBE it, with the groups and transactional ids that may be DESCRIBEd.
     CreateTopics: CREATE_TOPIC, CREATE_CLUSTER, DESCRIBE_TOPIC_CONFIGS;
     CreatePartitions: ALTER_TOPIC;
     DeleteTopics: DESCRIBE_TOPIC, DELETE_TOPIC;
-    DescribeConfigs: DESCRIBE_TOPIC, DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS, DESCRIBE_GROUP_CONFIGS;
+    DescribeConfigs: DESCRIBE_TOPIC, DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS, DESCRIBE_GROUP_CONFIGS, DESCRIBE_GROUP,
+        DESCRIBE_TRANSACTIONAL_ID, DESCRIBE_CLUSTER;
     AlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
     IncrementalAlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
     // Groups. Who may DESCRIBE the cluster sees all groups.

@@ -115,7 +115,7 @@ impl Worker {
             stopping: false,
             clock_jump: if held { jump } else { 0 },
         };
-        worker.prepare_published();
+        worker.prepare_published(home)?;
         worker.commit_start().map_err(|error| StartError::log(&home.log, error))?;
         Ok(worker)
     }
@@ -315,7 +315,7 @@ impl Worker {
 }
 
 /// The log with the state partition in it.
-fn open_log(
+pub(super) fn open_log(
     home: &Home,
     config: &Config,
     store: Option<Arc<dyn ColdStore>>,

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use headwater_security::Secret;
 use thiserror::Error;
 
-use crate::security::TokenError;
+use crate::security::{TokenError, told};
 
 /// What is told of a name that nobody has proved.
 const LONGEST_USER: usize = 128;
@@ -29,8 +29,7 @@ impl Unauthenticated {
     /// Who the client says it is, as far as it does, fit for the log and the audit stream.
     pub fn user(&self) -> String {
         let Self::Password(user) = self else { return String::new() };
-        let shown = |one: char| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one };
-        user.chars().take(LONGEST_USER).map(shown).collect()
+        told(user, LONGEST_USER)
     }
 }
 

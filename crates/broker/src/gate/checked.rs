@@ -8,24 +8,19 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use headwater_security::{Secret, SecretError, random_bytes, same, seal};
-use tokio::sync::Semaphore;
 
 use super::authorization::Unauthenticated;
 use crate::security::Authority;
 
 const MOST: usize = 1024;
-/// Derivations at once: strangers must not keep all processors busy.
-const AT_ONCE: usize = 4;
-
 pub struct Checked {
     secret: [u8; 32],
     right: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
-    deriving: Semaphore,
 }
 
 impl Checked {
     pub fn new() -> Result<Self, SecretError> {
-        Ok(Self { secret: random_bytes()?, right: Mutex::default(), deriving: Semaphore::new(AT_ONCE) })
+        Ok(Self { secret: random_bytes()?, right: Mutex::default() })
     }
 
     pub async fn check(
@@ -41,9 +36,7 @@ impl Checked {
             return Ok(());
         }
         let wrong = || Unauthenticated::Password(user.to_owned());
-        let _turn = self.deriving.acquire().await.map_err(|_| wrong())?;
-        let derive = move || credential.is_of(mechanism, password.reveal());
-        if !tokio::task::spawn_blocking(derive).await.unwrap_or(false) {
+        if !authority.is_password(mechanism, credential, password).await {
             return Err(wrong());
         }
         let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);

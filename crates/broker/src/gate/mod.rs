@@ -52,6 +52,13 @@ pub struct Gate {
     local: bool,
 }
 
+/// Who a request is from.
+pub struct Known {
+    pub principal: Arc<Principal>,
+    /// So long an answer goes on at most that has no end of its own: then the proof must come again.
+    pub valid_for: Option<Duration>,
+}
+
 /// The places that a connection takes.
 pub struct Places {
     _connection: OwnedSemaphorePermit,
@@ -151,6 +158,11 @@ impl Gate {
         self.authority.config.authentication_timeout
     }
 
+    /// How many connections there may be at once.
+    pub fn most_connections(&self) -> usize {
+        self.authority.config.max_http_connections
+    }
+
     /// A place for a connection, unless there are too many of them, or of those of strangers.
     pub fn admit(&self) -> Option<Places> {
         let connection = Arc::clone(&self.connections).try_acquire_owned().ok()?;
@@ -189,22 +201,25 @@ impl Gate {
         &self,
         header: Option<&[u8]>,
         certified: &Arc<Principal>,
-    ) -> Result<Arc<Principal>, Unauthenticated> {
+    ) -> Result<Known, Unauthenticated> {
         if !self.listener.protocol.is_sasl() {
-            return Ok(Arc::clone(certified));
+            return Ok(Known { principal: Arc::clone(certified), valid_for: None });
         }
+        // As on a Kafka listener: a session is no longer than its token, nor than the setting says (KIP-368).
+        let limit = self.authority.config.max_reauth;
         let header = header.ok_or(Unauthenticated::Missing)?;
-        let user = match Authorization::parse(header)? {
+        let (user, valid_for) = match Authorization::parse(header)? {
             Authorization::Basic { user, password } if self.takes_passwords() => {
                 self.checked.check(&self.authority, &user, password).await?;
-                user
+                (user, limit)
             }
             Authorization::Bearer(token) if self.listener.mechanisms.contains(&Mechanism::OauthBearer) => {
-                self.authority.tokens.check(&token).await.map_err(Unauthenticated::Token)?.subject
+                let valid = self.authority.tokens.check(&token).await.map_err(Unauthenticated::Token)?;
+                (valid.subject, Some(limit.map_or(valid.valid_for, |limit| limit.min(valid.valid_for))))
             }
             _ => return Err(Unauthenticated::Scheme),
         };
-        Ok(Arc::new(Principal::user(user)))
+        Ok(Known { principal: Arc::new(Principal::user(user)), valid_for })
     }
 
     /// Tells of a failed attempt and lets its client wait for the answer.

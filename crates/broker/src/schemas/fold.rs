@@ -66,9 +66,10 @@ impl Fold {
             .is_some_and(|versions| versions.values().any(|version| version.id == id && !version.deleted))
     }
 
-    /// Some subjects that the id belongs to, in their order.
-    pub fn subjects_of(&self, id: u32) -> Vec<String> {
-        let mut all: Vec<_> = self.subjects.keys().filter(|name| self.belongs(id, name)).cloned().collect();
+    /// Some subjects that the id belongs to and that may be named, in their order.
+    pub fn subjects_of(&self, id: u32, sees: impl Fn(&str) -> bool) -> Vec<String> {
+        let named = |name: &&String| self.belongs(id, name) && sees(name);
+        let mut all: Vec<_> = self.subjects.keys().filter(named).cloned().collect();
         all.sort_unstable();
         all.truncate(3);
         all
@@ -149,7 +150,8 @@ mod tests {
         put(&mut fold, "b-value", 1, 1, "\"int\"", false);
         put(&mut fold, "a-value", 2, 2, "\"long\"", false);
         assert!(fold.belongs(1, "a-value") && fold.belongs(1, "b-value") && !fold.belongs(2, "b-value"));
-        assert_eq!(fold.subjects_of(1), ["a-value", "b-value"]);
+        assert_eq!(fold.subjects_of(1, |_| true), ["a-value", "b-value"]);
+        assert_eq!(fold.subjects_of(1, |name| name == "b-value"), ["b-value"]);
         put(&mut fold, "a-value", 2, 2, "\"long\"", true);
         assert!(!fold.belongs(2, "a-value") && fold.schema(2).is_some(), "marked, and still known");
         let key = br#"{"keytype":"SCHEMA","subject":"a-value","version":2,"magic":1}"#;

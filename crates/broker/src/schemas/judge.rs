@@ -19,6 +19,8 @@ pub struct Judge<'a> {
     topic: &'a str,
     part: &'static str,
     strategy: SubjectStrategy,
+    /// Whether the producer may know of a subject.
+    sees: &'a dyn Fn(&str) -> bool,
     /// The id that was right last; most batches have one.
     last: Option<(u32, Arc<Schema>, String)>,
     /// Parts without bytes that the values of this batch may still have.
@@ -33,8 +35,13 @@ enum Named {
 
 impl<'a> Judge<'a> {
     /// `part` is `key` or `value`.
-    pub fn new(shared: &'a Shared, topic: &'a str, part: &'static str, strategy: SubjectStrategy) -> Self {
-        Self { shared, topic, part, strategy, last: None, free: FREE }
+    pub fn new(
+        shared: &'a Shared,
+        topic: &'a str,
+        (part, strategy): (&'static str, SubjectStrategy),
+        sees: &'a dyn Fn(&str) -> bool,
+    ) -> Self {
+        Self { shared, topic, part, strategy, sees, last: None, free: FREE }
     }
 
     /// `Some` says what is wrong with it.
@@ -81,14 +88,24 @@ impl<'a> Judge<'a> {
         if fold.belongs(id, &subject) {
             return Some(Named::Right(Arc::clone(schema), subject));
         }
-        let others = match fold.subjects_of(id).join(", ") {
-            none if none.is_empty() => "every version with it is deleted".to_owned(),
-            others => format!("it is one of {others}"),
+        Some(Named::Wrong(self.misplaced(fold, id, &subject)))
+    }
+
+    /// Names no subject that the producer may not see: of others' schemas it learns nothing by trying their ids.
+    fn misplaced(&self, fold: &Fold, id: u32, subject: &str) -> String {
+        let part = self.part;
+        if self.strategy != SubjectStrategy::TopicName && !(self.sees)(subject) {
+            return format!(
+                "the {part} has schema id {id}, which no version of the subject has that goes by its record's name: register the schema there"
+            );
+        }
+        let others = match fold.subjects_of(id, self.sees).join(", ") {
+            none if none.is_empty() => String::new(),
+            others => format!(" (it is one of {others})"),
         };
-        Some(Named::Wrong(format!(
-            "the {} has schema id {id}, which no version of subject {subject} has ({others}): register the schema under {subject}",
-            self.part
-        )))
+        format!(
+            "the {part} has schema id {id}, which no version of subject {subject} has{others}: register the schema under {subject}"
+        )
     }
 
     fn subject(&self, schema: &Schema) -> Result<String, String> {

@@ -21,7 +21,7 @@ use fold::Fold;
 pub use judge::Judge;
 
 /// Confluent's name of the registry's topic.
-const TOPIC: &str = "_schemas";
+pub const TOPIC: &str = "_schemas";
 const READ_BYTES: usize = 1 << 20;
 
 /// Why it cannot be known which schemas there are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_model::Principal;
 use headwater_security::scram::{ClientFirst, ScramError, ScramServer};
-use headwater_security::{Mechanism, ScramCredential, ScramMechanism, SecretError, random_text};
+use headwater_security::{Mechanism, ScramCredential, ScramMechanism, Secret, SecretError, random_text};
 use thiserror::Error;
 
 use super::Authority;
@@ -129,10 +129,10 @@ async fn plain(message: &[u8], authority: &Authority) -> Result<Step, Refused> {
     if user.is_empty() || password.is_empty() || !(authorization.is_empty() || authorization == user) {
         return Err(Refused::Plain);
     }
-    let (user, password) = (user.to_owned(), password.to_owned());
+    let (user, password) = (user.to_owned(), Secret::new(password));
     let (mechanism, credential) = authority.any_credential(&user);
-    let right = tokio::task::spawn_blocking(move || credential.is_of(mechanism, &password)).await;
-    if right.unwrap_or(false) { Ok(Step::end(Vec::new(), user, None)) } else { Err(Refused::Password) }
+    let right = authority.is_password(mechanism, credential, password).await;
+    if right { Ok(Step::end(Vec::new(), user, None)) } else { Err(Refused::Password) }
 }
 
 /// RFC 7628: `n,, ^A auth=Bearer TOKEN ^A … ^A ^A`.
@@ -159,6 +159,18 @@ impl Authority {
     fn credential(&self, user: &str, mechanism: ScramMechanism) -> ScramCredential {
         let pretended = ScramCredential::pretended(mechanism, user, &self.secret);
         self.known(user, mechanism).unwrap_or(pretended)
+    }
+
+    /// Derives the password, which takes a thread some milliseconds, when it is its turn.
+    pub async fn is_password(
+        &self,
+        mechanism: ScramMechanism,
+        credential: ScramCredential,
+        password: Secret,
+    ) -> bool {
+        let Ok(_turn) = self.deriving.acquire().await else { return false };
+        let derive = move || credential.is_of(mechanism, password.reveal());
+        tokio::task::spawn_blocking(derive).await.unwrap_or(false)
     }
 
     /// For PLAIN, which fits a credential of either mechanism.

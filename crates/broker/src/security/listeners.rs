@@ -56,16 +56,21 @@ impl ListenerConfig {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// Whether every client must say who it is: by SASL, or by a certificate.
+    pub fn knows_clients(&self, config: &SecurityConfig) -> bool {
+        let certified = config.of_listener(&self.name, "ssl.client.auth") == Some("required");
+        self.protocol.is_sasl() || (self.protocol.is_tls() && certified)
+    }
+
     /// # Errors
     /// [`ListenerError::Open`] for a listener that strangers can use.
     pub fn refuse_open(&self, config: &SecurityConfig) -> Result<(), ListenerError> {
         if self.is_local() || config.insecure {
             return Ok(());
         }
-        let certified = config.of_listener(&self.name, "ssl.client.auth") == Some("required");
         let lacks = match self.protocol {
             SecurityProtocol::SaslSsl => return Ok(()),
-            SecurityProtocol::Ssl if certified => return Ok(()),
+            SecurityProtocol::Ssl if self.knows_clients(config) => return Ok(()),
             SecurityProtocol::Ssl => "does not ask who its clients are",
             SecurityProtocol::SaslPlaintext => "has no TLS",
             SecurityProtocol::Plaintext => "has neither TLS nor authentication",

@@ -46,9 +46,18 @@ pub const INTERNAL_USER: &str = "headwater-node";
 /// The type of their principal, which no client can get.
 const NODE: &str = "Node";
 
+/// Derivations of passwords at once.
+const AT_ONCE: usize = 4;
+
 /// Who the parts of the broker's own process are: they may do everything.
 pub fn node() -> Principal {
     Principal { kind: NODE.to_owned(), name: INTERNAL_USER.to_owned() }
+}
+
+/// What a stranger has said, fit for the log and the audit stream: so many characters of it, on one line.
+pub fn told(text: &str, longest: usize) -> String {
+    let shown = |one: char| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one };
+    text.chars().take(longest).map(shown).collect()
 }
 
 pub fn is_node(principal: &Principal) -> bool {
@@ -101,6 +110,8 @@ pub struct Authority {
     internal: Credentials,
     /// From which the credentials of users that do not exist are made up.
     secret: [u8; 32],
+    /// Derivations of passwords at once: strangers must not keep all processors busy.
+    deriving: Semaphore,
     /// One permit for each client that has not said who it is.
     pub strangers: Arc<Semaphore>,
 }
@@ -114,6 +125,7 @@ impl Authority {
             tokens: Tokens::load(config)?,
             internal: Credentials::default(),
             secret: random_bytes()?,
+            deriving: Semaphore::new(AT_ONCE),
             strangers: Arc::new(Semaphore::new(config.max_unauthenticated)),
         })
     }

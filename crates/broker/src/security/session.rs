@@ -133,3 +133,53 @@ impl Session {
         Ok(limit.unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_security::SecurityProtocol;
+
+    use super::super::{ListenerConfig, SecurityConfig};
+    use super::*;
+    use crate::advertised::Advertised;
+
+    fn session(config: &SecurityConfig) -> Session {
+        let authority = Arc::new(Authority::new(config, Arc::default()).unwrap());
+        let of = ListenerConfig {
+            name: "CLIENTS".to_owned(),
+            protocol: SecurityProtocol::SaslPlaintext,
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            advertised: None,
+        };
+        let advertised = Advertised::new(None, "127.0.0.1:1".parse().unwrap()).unwrap();
+        let listener = Arc::new(Listener::new(&of, advertised, &authority).unwrap());
+        Session::new(authority, listener)
+    }
+
+    fn accepted(config: &SecurityConfig, valid_for: Option<Duration>) -> Duration {
+        let mut session = session(config);
+        let proved = Proved { principal: Principal::user("billing"), valid_for };
+        let limit = session.accept(Mechanism::OauthBearer, proved).unwrap();
+        assert_eq!(session.expires.is_some(), !limit.is_zero());
+        assert!(!session.has_expired());
+        limit
+    }
+
+    #[test]
+    fn a_session_ends_with_what_is_shortest_and_after_a_year_whatever_a_token_says() {
+        let mut config = SecurityConfig::default();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(accepted(&config, None), Duration::ZERO, "a password has no end");
+        assert_eq!(accepted(&config, Some(hour)), hour);
+        // As long as a token with exp=2^64-1: no instant is so late.
+        for endless in [Duration::MAX, Duration::from_secs(u64::MAX), LONGEST + hour] {
+            assert_eq!(accepted(&config, Some(endless)), LONGEST);
+        }
+        config.max_reauth = Some(2 * hour);
+        assert_eq!(accepted(&config, Some(hour)), hour);
+        assert_eq!(accepted(&config, Some(Duration::MAX)), 2 * hour);
+        assert_eq!(accepted(&config, None), 2 * hour);
+        config.max_reauth = Some(Duration::MAX);
+        assert_eq!(accepted(&config, None), LONGEST);
+    }
+}

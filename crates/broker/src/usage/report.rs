@@ -47,9 +47,13 @@ fn lines(rows: &[UsageRecord]) -> Vec<Line<'_>> {
     lines
 }
 
-/// Those that were seen last, when there are too many.
-pub fn report(usage: &DescribedUsage, dropped: u64) -> Value {
+/// Those that were seen last, when there are too many. `sees` says which transactional ids of writers and groups of
+/// readers may be named; who writes and reads is told without the others.
+pub fn report(usage: &DescribedUsage, dropped: u64, sees: impl Fn(UsageKind, &str) -> bool) -> Value {
     let mut lines = lines(&usage.rows);
+    for line in &mut lines {
+        line.through.retain(|name| sees(line.of.of.kind, name));
+    }
     let left_out = lines.len().saturating_sub(MOST);
     if left_out > 0 {
         lines.sort_by_key(|line| std::cmp::Reverse(line.last));

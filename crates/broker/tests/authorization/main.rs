@@ -7,3 +7,4 @@ mod operations;
 mod rules;
 mod stranger;
 mod support;
+mod telling;

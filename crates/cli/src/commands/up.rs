@@ -25,7 +25,8 @@ pub struct Up {
     /// Partitions of a topic that is created by using it
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     default_partitions: i32,
-    /// Let other machines in without TLS or authentication, where a listener is open to them
+    /// Let other machines in without TLS or authentication, where a listener is open to them; with --bootstrap, lend
+    /// what this node may do there to whoever comes by HTTP
     #[arg(long)]
     insecure: bool,
     /// A setting of the broker, by Kafka's key: log.retention.check.interval.ms=60000; may be repeated

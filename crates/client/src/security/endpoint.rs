@@ -9,6 +9,7 @@ use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::http::is_this_machine;
 use super::settings::Settings;
 use super::{SecurityError, TokenError};
 
@@ -66,9 +67,7 @@ impl Endpoint {
             legal,
         };
         let parsed = Url::parse(url).map_err(|_| illegal("https://HOST/PATH or file:///PATH"))?;
-        let host = parsed.host_str().unwrap_or_default();
-        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !(parsed.scheme() == "https" || (parsed.scheme() == "http" && local)) {
+        if !(parsed.scheme() == "https" || (parsed.scheme() == "http" && is_this_machine(&parsed))) {
             return Err(illegal(
                 "https://, as a secret and a token cross the network (http:// on this machine)",
             ));
@@ -206,6 +205,27 @@ fn deepest(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_goes_in_the_clear_to_this_machine_only() {
+        let read = |url: &str| {
+            let text = "sasl.oauthbearer.client.credentials.client.id=a\nsasl.oauthbearer.client.credentials.client.secret=b\n";
+            Endpoint::read(url, &Settings::parse(text).unwrap(), &|_| None).map(drop)
+        };
+        for near in
+            ["http://localhost:1/token", "http://127.0.0.1/token", "http://[::1]:8/token", "http://[::1]/"]
+        {
+            read(near).unwrap();
+        }
+        for far in [
+            "http://[::2]/token",
+            "http://[2001:db8::1]/",
+            "http://10.0.0.1/",
+            "http://localhost.evil.example/",
+        ] {
+            assert!(read(far).unwrap_err().to_string().contains("https://"), "{far}");
+        }
+    }
 
     #[test]
     fn forms_are_encoded_and_errors_of_the_endpoint_are_words() {

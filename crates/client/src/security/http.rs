@@ -89,10 +89,14 @@ impl HttpSecurity {
 }
 
 fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || is_this_machine(url)
+}
+
+/// Whether nothing that is sent there leaves this machine.
+pub fn is_this_machine(url: &Url) -> bool {
+    // An IPv6 address stands in brackets.
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    url.scheme() == "https"
-        || host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn who(settings: &Settings, sasl: Option<&Arc<Sasl>>) -> Result<Who, SecurityError> {

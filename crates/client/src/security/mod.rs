@@ -147,6 +147,11 @@ impl Security {
         &self.http
     }
 
+    /// Whether the client says who it is: by SASL, or by a certificate.
+    pub fn is_somebody(&self) -> bool {
+        self.sasl.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client_auth_cert_resolver.has_certs())
+    }
+
     pub(crate) fn connector(&self) -> Option<TlsConnector> {
         self.tls.clone().map(TlsConnector::from)
     }

@@ -36,6 +36,12 @@ impl PublishedTopic {
         Self::ALL.into_iter().find(|topic| topic.name() == name)
     }
 
+    /// Whether a topic of such a name is kept as it must be: compacted, and nothing deleted by age. Versions that wrote
+    /// none of them let clients create them as they liked.
+    pub fn is_as_made(record: &TopicRecord) -> bool {
+        record.configs.get("cleanup.policy").is_some_and(|policy| policy == "compact")
+    }
+
     /// As Kafka's, but that a segment, which is not compacted before it is full, is no larger than the least Kafka allows:
     /// what is written anew all the time stays small.
     pub(crate) fn configs(self) -> BTreeMap<String, String> {
@@ -94,6 +100,12 @@ impl Publisher {
             StateRecord::GroupDeleted { group_id } => match self.groups.remove(group_id) {
                 Some(Group::Consumer(members)) => consumer_tombstones(group_id, &members),
                 _ => vec![of_group(group_id, classic::key(group_id), None)],
+            },
+            // An empty group of another kind has become this one, which is not told of; its offsets stay.
+            StateRecord::StreamsGroup { group_id, .. } => match self.groups.remove(group_id) {
+                Some(Group::Classic) => vec![of_group(group_id, classic::key(group_id), None)],
+                Some(Group::Consumer(members)) => consumer_tombstones(group_id, &members),
+                None => Vec::new(),
             },
             StateRecord::ConsumerGroup { group_id, change } => self.consumer_change(group_id, change),
             StateRecord::Transaction(record) => vec![transaction(coordinator, record)],
@@ -205,6 +217,29 @@ mod tests {
         assert_eq!(partition_of("BB", 50), 2112 % 50);
         assert_eq!(partition_of("", 50), 0);
         assert_eq!(partition_of("hello", 50), 99_162_322 % 50);
+    }
+
+    /// Monitors would take it for a classic group for ever.
+    #[test]
+    fn a_classic_group_that_has_become_a_streams_group_is_taken_back_once() {
+        let coordinator = Coordinator::new(crate::Settings::default());
+        let mut publisher = Publisher::default();
+        let group = crate::GroupRecord {
+            group_id: "g".to_owned(),
+            generation: 3,
+            protocol_type: "consumer".to_owned(),
+            protocol: None,
+            leader: None,
+            members: Vec::new(),
+            timestamp: 1,
+        };
+        let told = publisher.publish(&coordinator, &StateRecord::Group(group));
+        assert_eq!((told.len(), told[0].value.is_some()), (1, true));
+        let change = crate::streams::StreamsGroupChange::MemberRemoved { member_id: "m".to_owned() };
+        let became = StateRecord::StreamsGroup { group_id: "g".to_owned(), change };
+        let told = publisher.publish(&coordinator, &became);
+        assert_eq!(told, [of_group("g", classic::key("g"), None)]);
+        assert_eq!(publisher.publish(&coordinator, &became), [], "once is enough");
     }
 
     #[test]

@@ -8,11 +8,13 @@ mod body;
 mod origin;
 mod refusal;
 mod serve;
+mod share;
+mod until;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use headwater_broker::Gate;
 
 pub use refusal::problem;
@@ -20,5 +22,7 @@ pub use serve::{Serving, serve};
 
 /// Puts the checks that come before every path around what is served.
 pub fn guarded(gate: &Arc<Gate>, app: Router) -> Router {
-    app.layer(from_fn(body::bounded)).layer(from_fn_with_state(Arc::clone(gate), admit::admit))
+    let bodies = Arc::new(body::Bodies::new());
+    app.layer(from_fn_with_state(bodies, body::bounded))
+        .layer(from_fn_with_state(Arc::new(admit::Door::new(gate)), admit::admit))
 }

@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service;
 
+use super::share::{Sender, Shares};
+
 /// After an error that concerns the process (no more file descriptors), not the client.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What answers that are under way may take at the end.
@@ -31,9 +33,22 @@ pub struct Connection {
     /// Whom the client's certificate names.
     pub certified: Arc<Principal>,
     stranger: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// Of whose share it is: the user's who came last by it.
+    held: Arc<Mutex<Option<(Sender, OwnedSemaphorePermit)>>>,
 }
 
 impl Connection {
+    /// Whether it is within the share of this user, or can be.
+    pub fn is_held_by(&self, sender: &Sender, shares: &Shares) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_some_and(|(holder, _)| holder == sender) {
+            return true;
+        }
+        let place = shares.of(sender.clone()).try_acquire_owned().ok();
+        *held = place.map(|place| (sender.clone(), place));
+        held.is_some()
+    }
+
     /// The client has said who it is: its place is free for another stranger.
     pub fn is_known(&self) {
         drop(self.stranger.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -106,7 +121,8 @@ impl Arrived {
         };
         let (reading, writing) = stream.into_split();
         let stranger = Arc::new(Mutex::new(self.places.stranger.take()));
-        let connection = Connection { peer, certified: Arc::new(certified), stranger };
+        let certified = Arc::new(certified);
+        let connection = Connection { peer, certified, stranger, held: Arc::default() };
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
             let request: Request = request.map(Body::new);

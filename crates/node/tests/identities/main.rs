@@ -5,5 +5,6 @@
 mod certificates;
 mod proofs;
 mod rules;
+mod services;
 mod strangers;
 mod support;

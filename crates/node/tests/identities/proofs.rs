@@ -76,20 +76,44 @@ async fn a_token_of_the_issuer_is_its_subject() {
     let guarded = Guarded::start(&[&keys, "sasl.oauthbearer.expected.audience=kafka"]).await;
     guarded.allow("billing", Operation::Describe, ResourceType::Cluster, CLUSTER_NAME).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let token = |audience: &str| {
+    let token_until = |audience: &str, exp: u64| {
         let header = jsonwebtoken::Header {
             kid: Some("k1".to_owned()),
             ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256)
         };
-        let claims: Value = json!({ "sub": "billing", "aud": audience, "exp": now + 600 });
+        let claims: Value = json!({ "sub": "billing", "aud": audience, "exp": exp });
         let key = jsonwebtoken::EncodingKey::from_ec_der(&key.serialize_der());
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     };
+    let token = |audience: &str| token_until(audience, now + 600);
     let as_bearer =
         async |token: String| answer(guarded.request("GET", "/metrics").bearer_auth(token)).await.0;
     assert_eq!(as_bearer(token("kafka")).await, 200);
     assert_eq!(as_bearer(token("other")).await, 401);
     assert_eq!(as_bearer("nonsense".to_owned()).await, 401);
+
+    // The live page goes on for ever, and its reader's proof does not.
+    let live = guarded.request("GET", "/console/live").bearer_auth(token_until("kafka", now + 4));
+    let mut live = live.send().await.unwrap();
+    assert_eq!(live.status(), 200);
+    let mut told = 0;
+    while live.chunk().await.expect("it ends as it should").is_some() {
+        told += 1;
+    }
+    let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!(told > 0 && (3.5..10.0).contains(&(ended - now as f64)), "{told} in {} s", ended - now as f64);
+    guarded.node.shutdown().await;
+}
+
+/// As a Kafka connection's session (KIP-368).
+#[tokio::test]
+async fn a_live_page_ends_when_its_reader_must_say_again_who_it_is() {
+    let guarded = Guarded::start(&["connections.max.reauth.ms=1500"]).await;
+    let begun = Instant::now();
+    let live = guarded.request("GET", "/console/live").basic_auth("bob", Some("bob"));
+    let mut live = live.send().await.unwrap();
+    while live.chunk().await.expect("it ends as it should").is_some() {}
+    assert!((1.4..10.0).contains(&begun.elapsed().as_secs_f64()), "{:?}", begun.elapsed());
     guarded.node.shutdown().await;
 }
 

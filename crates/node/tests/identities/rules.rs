@@ -105,6 +105,41 @@ async fn the_console_shows_what_its_user_may_see() {
 }
 
 #[tokio::test]
+async fn a_closed_stream_is_read_by_its_owner_and_not_by_whoever_may_read_it() {
+    use Operation::{Create, Read, Write};
+    let guarded = Guarded::start(&[]).await;
+    let own = "bob-totals-changelog";
+    for operation in [Create, Read, Write] {
+        guarded.allow("bob", operation, ResourceType::Topic, own).await;
+    }
+    guarded.allow("eve", Read, ResourceType::Topic, own).await;
+    let bob = guarded.kafka("bob").await;
+    bob.create_topic(NewTopic::new(own, 1)).await.unwrap();
+    let producer = Producer::new(&bob, ProducerConfig::default()).await.unwrap();
+    let value = Some(b"private".to_vec().into());
+    let record = ProduceRecord { topic: own.to_owned(), value, ..ProduceRecord::default() };
+    drop(producer.send(record).await.unwrap());
+    producer.flush().await.unwrap();
+
+    let path = format!("/api/v1/streams/{own}/latest");
+    let (status, refused) = guarded.get("eve", &path).await;
+    assert_eq!(status, 403, "{refused}");
+    assert!(!refused.to_string().contains("private"), "{refused}");
+    for user in ["bob", "root"] {
+        let (status, events) = guarded.get(user, &path).await;
+        assert_eq!((status, &events[0]["value"]), (200, &json!("private")), "{user}: {events}");
+    }
+    let line = guarded.audited(|line| line["resource"]["name"] == own && line["allowed"] == false).await;
+    assert_eq!((&line["principal"], &line["api"]), (&json!("User:eve"), &json!("HTTP GET")), "{line}");
+    // Made open by a super-user for everybody, a stream of such a name is as any other.
+    let open = "made-for-all-changelog";
+    guarded.kafka("root").await.create_topic(NewTopic::new(open, 1)).await.unwrap();
+    guarded.allow("eve", Read, ResourceType::Topic, open).await;
+    assert_eq!(guarded.get("eve", &format!("/api/v1/streams/{open}/latest")).await.0, 200);
+    guarded.node.shutdown().await;
+}
+
+#[tokio::test]
 async fn operations_are_for_those_who_may_describe_the_cluster() {
     let guarded = Guarded::start(&[]).await;
     for path in ["/metrics", "/api/diagnosis"] {

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headwater_model::Caller;
 use headwater_model::acl::{CLUSTER_NAME, Operation, ResourceType};
+use headwater_schema::topic_of_subject as topic;
 
 use crate::refusal::Refusal;
 use crate::store::{Store, TOPIC};
@@ -56,13 +57,6 @@ const NEEDS: &[(&str, &str, Needs)] = &[
     ("GET", "/mode", Nothing),
     ("GET", "/mode/{subject}", Subject(DescribeConfigs)),
 ];
-
-/// The topic whose rules count for a subject: `orders-value` and `orders-key` are of `orders` (TopicNameStrategy), any
-/// other subject is of a topic by its own name.
-fn topic(subject: &str) -> &str {
-    let stripped = subject.strip_suffix("-value").or_else(|| subject.strip_suffix("-key"));
-    stripped.filter(|topic| !topic.is_empty()).unwrap_or(subject)
-}
 
 /// Which right on `_schemas` stands for any other.
 fn instead(operation: Operation) -> Operation {
@@ -135,14 +129,6 @@ pub async fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_subject_is_of_its_topic() {
-        assert_eq!(topic("orders-value"), "orders");
-        assert_eq!(topic("orders-key"), "orders");
-        assert_eq!(topic("com.example.Order"), "com.example.Order");
-        assert_eq!(topic("-value"), "-value");
-    }
 
     /// The paths of `http.rs`, read from its text: a route without a line would be closed to everybody.
     #[test]

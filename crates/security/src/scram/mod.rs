@@ -129,12 +129,28 @@ impl ScramCredential {
         }
     }
 
-    /// Whether this is the password, at the cost of deriving it again.
+    /// Whether this is the password, at the cost of deriving it again. A wrong one costs the same whatever the
+    /// credential is: who asks learns from the time neither whether there is such a user nor how its password is kept.
     pub fn is_of(&self, mechanism: ScramMechanism, password: &str) -> bool {
-        let Some(iterations) = NonZeroU32::new(self.iterations) else { return false };
-        let derived = Self::derive(mechanism, password, &self.salt, iterations);
-        crate::same(&derived.stored_key, &self.stored_key)
+        let right = NonZeroU32::new(self.iterations).is_some_and(|iterations| {
+            let derived = Self::derive(mechanism, password, &self.salt, iterations);
+            crate::same(&derived.stored_key, &self.stored_key)
+        });
+        if !right {
+            for (mechanism, iterations) in left_over(mechanism, self.iterations) {
+                std::hint::black_box(mechanism.salted_password(password, &self.salt, iterations));
+            }
+        }
+        right
     }
+}
+
+/// What a derivation has left of the most work that there may be: of each mechanism as much as the costliest credential.
+fn left_over(done: ScramMechanism, iterations: u32) -> impl Iterator<Item = (ScramMechanism, NonZeroU32)> {
+    ScramMechanism::ALL.into_iter().filter_map(move |mechanism| {
+        let done = if mechanism == done { iterations } else { 0 };
+        Some((mechanism, NonZeroU32::new(MOST_ITERATIONS.saturating_sub(done))?))
+    })
 }
 
 /// Bytes of a salt that we make.

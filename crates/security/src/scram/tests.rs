@@ -104,3 +104,28 @@ fn a_user_that_is_not_there_looks_the_same_each_time() {
     assert_ne!(pretended("a", b"one").salt, pretended("a", b"two").salt);
     assert_eq!(pretended("a", b"one").salt.len(), SALT);
 }
+
+#[test]
+fn a_wrong_password_costs_the_same_whatever_is_known_of_the_user() {
+    use std::collections::BTreeMap;
+    let work = |done: ScramMechanism, iterations: u32| {
+        let mut all = BTreeMap::from([(done, iterations)]);
+        for (mechanism, more) in left_over(done, iterations) {
+            *all.entry(mechanism).or_default() += more.get();
+        }
+        all
+    };
+    let most = BTreeMap::from(ScramMechanism::ALL.map(|mechanism| (mechanism, MOST_ITERATIONS)));
+    for mechanism in ScramMechanism::ALL {
+        for iterations in [0, LEAST_ITERATIONS, 8192, MOST_ITERATIONS] {
+            assert_eq!(work(mechanism, iterations), most, "{mechanism:?} {iterations}");
+        }
+    }
+    // And it is still the password that decides.
+    let iterations = NonZeroU32::new(LEAST_ITERATIONS).unwrap();
+    for mechanism in ScramMechanism::ALL {
+        let credential = ScramCredential::derive(mechanism, "wonderland", b"salt", iterations);
+        assert!(credential.is_of(mechanism, "wonderland") && !credential.is_of(mechanism, "wonderlan"));
+        assert!(!ScramCredential::pretended(mechanism, "nobody", b"secret").is_of(mechanism, "wonderland"));
+    }
+}

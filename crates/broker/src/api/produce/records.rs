@@ -20,6 +20,17 @@ pub const MOST_NAMED: usize = 100;
 /// What is said of one record, in bytes: names in schemas may be of any length.
 const LONGEST_RULE: usize = 512;
 
+/// Says what is wrong with a record, if anything is.
+type Refuses<'a> = dyn Fn(&RecordView<'_>) -> Option<String> + 'a;
+
+/// What depends on who writes.
+pub struct Asker<'a> {
+    /// Which subjects of the registry may be named.
+    pub sees: &'a dyn Fn(&str) -> bool,
+    /// What this client may not write into the topic, if that is not all the same.
+    pub refuses: Option<&'a Refuses<'a>>,
+}
+
 /// A record that the topic does not take.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wrong {
@@ -76,9 +87,9 @@ struct Judges<'a> {
 }
 
 impl<'a> Judges<'a> {
-    fn of(shared: &'a Shared, topic: &'a Topic) -> Self {
+    fn of(shared: &'a Shared, topic: &'a Topic, sees: &'a dyn Fn(&str) -> bool) -> Self {
         let asked = topic.settings.enforcement;
-        let judge = |part, strategy| Judge::new(shared, topic.name(), part, strategy);
+        let judge = |part, strategy| Judge::new(shared, topic.name(), (part, strategy), sees);
         Self {
             key: asked.key.map(|strategy| judge("key", strategy)),
             value: asked.value.map(|strategy| judge("value", strategy)),
@@ -131,13 +142,14 @@ impl Judged {
 pub fn judge(
     shared: &Shared,
     topic: &Topic,
-    header: &BatchHeader,
-    bytes: &[u8],
+    (header, bytes): (&BatchHeader, &[u8]),
+    asker: &Asker<'_>,
 ) -> Result<Judged, BatchError> {
     let mut judged = Judged::default();
-    let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic));
+    let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, asker.sees));
     let plain = header.compression()? == Compression::None;
-    if rule.is_none() && !judges.are_there() && !plain {
+    let looked_at = rule.is_some() || judges.are_there() || asker.refuses.is_some();
+    if !looked_at && !plain {
         return Ok(judged);
     }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
@@ -145,12 +157,13 @@ pub fn judge(
     if plain {
         batch.check()?;
     }
-    if rule.is_none() && !judges.are_there() {
+    if !looked_at {
         return Ok(judged);
     }
     let mut index = 0;
     batch.visit(|record| {
         let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);
+        let broken = broken.or_else(|| asker.refuses?(&record).map(Cow::Owned));
         if let Some(rule) = broken.or_else(|| judged.by_schema(&mut judges, &record)) {
             judged.blame(index, rule);
         }

@@ -137,7 +137,9 @@ fn client(config: &SecurityConfig) -> Result<reqwest::Client, OauthError> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(millis(config, of::CONNECT_TIMEOUT, 5_000)?)
         .timeout(millis(config, of::READ_TIMEOUT, 5_000)?)
-        .redirect(reqwest::redirect::Policy::none());
+        .redirect(reqwest::redirect::Policy::none())
+        // Who an issuer is, the settings say: a variable of the environment puts nobody in between.
+        .no_proxy();
     if let Some((what, bytes)) = truststore(config)? {
         let password = config.text("ssl.truststore.password").map(headwater_security::Secret::new);
         let extra = trusted(&what, &bytes, password.as_ref()).map_err(OauthError::Trust)?;
@@ -189,7 +191,44 @@ fn deepest(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// Runs itself again with the variables that other programs take for a proxy.
+    #[tokio::test]
+    async fn no_variable_of_the_environment_puts_a_proxy_before_the_keys() {
+        const URL: &str = "HEADWATER_TEST_KEYS_URL";
+        if let Ok(url) = std::env::var(URL) {
+            let keys = Keys::load(&SecurityConfig::default(), &url).unwrap();
+            return keys.fetch().await.unwrap();
+        }
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", socket.local_addr().unwrap());
+        let name =
+            "security::oauth::keys::tests::no_variable_of_the_environment_puts_a_proxy_before_the_keys";
+        let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name]).env(URL, &url).kill_on_drop(true);
+        for variable in ["http_proxy", "https_proxy", "all_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+            // Nobody listens there.
+            child.env(variable, "http://127.0.0.1:1");
+        }
+        child.env_remove("no_proxy").env_remove("NO_PROXY").env_remove("REQUEST_METHOD");
+        let serving = async {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await.unwrap();
+            let body = r#"{"keys":[]}"#;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            ended = child.output() => ended.unwrap(),
+            () = serving => unreachable!("it goes on for ever"),
+        };
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+    }
 
     #[test]
     fn keys_come_in_the_clear_from_this_machine_only() {

@@ -16,6 +16,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::config::SecurityConfig;
+use super::told;
 use keys::Keys;
 
 const ALGORITHMS: &[Algorithm] = &[
@@ -31,6 +32,9 @@ const ALGORITHMS: &[Algorithm] = &[
 ];
 /// `sasl.oauthbearer.clock.skew.seconds` without its key.
 const SKEW_SECONDS: u64 = 30;
+
+/// Of what is told of a token.
+const LONGEST_REASON: usize = 200;
 
 /// When keys are fetched again that could not be had.
 const RETRY: Duration = Duration::from_secs(30);
@@ -174,8 +178,9 @@ async fn renew(keys: Weak<Keys>) {
     }
 }
 
+/// What is wrong may quote the token, which a stranger has written.
 fn invalid(error: jsonwebtoken::errors::Error) -> TokenError {
-    TokenError::Invalid(error.to_string())
+    TokenError::Invalid(told(&error.to_string(), LONGEST_REASON))
 }
 
 impl Issuer {
@@ -204,5 +209,31 @@ impl Issuer {
         let subject = subject.ok_or_else(|| TokenError::NoSubject(self.claim.clone()))?.to_owned();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Valid { subject, valid_for: Duration::from_secs(claims.exp).saturating_sub(now) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_of_a_token_is_short_and_of_one_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keys.json");
+        std::fs::write(&file, r#"{"keys":[]}"#).unwrap();
+        let mut config = SecurityConfig::default();
+        config.put("sasl.oauthbearer.jwks.endpoint.url", format!("file://{}", file.display()));
+        config.put("sasl.oauthbearer.expected.audience", "kafka".to_owned());
+        let tokens = Tokens::load(&config).unwrap();
+        // The reason quotes what stands there for an algorithm.
+        let algorithm = format!("\\u001b[2J\\nforged line {}", "x".repeat(16 << 10));
+        let header = BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"{algorithm}"}}"#));
+        let told = tokens.check(&format!("{header}.e30.c2ln")).await.unwrap_err().to_string();
+        assert!(told.contains("forged line"), "the case is of use only if it is quoted: {told}");
+        assert!(told.chars().count() <= LONGEST_REASON, "{} characters", told.chars().count());
+        assert!(!told.chars().any(char::is_control), "{told:?}");
     }
 }

@@ -1,0 +1,108 @@
+//! Directories in which an older version let a client create one of Kafka's own topics.
+
+use std::path::Path;
+
+use headwater_coordinator::{Coordinator, Settings, TopicRecord};
+use headwater_log::Log;
+
+use super::*;
+use crate::engine::state::State;
+use crate::engine::worker::open_log;
+use crate::mirror::LogDisk;
+use crate::{Broker, Config};
+
+const NAME: &str = "__consumer_offsets";
+const FOREIGN: [u8; 16] = [7; 16];
+
+fn config(directory: &Path) -> Config {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    Config { data_dir: directory.to_owned(), listen, ..Config::default() }
+}
+
+fn opened(directory: &Path) -> (Home, Log<LogDisk>) {
+    let config = config(directory);
+    let home = Home::claim(&config).unwrap();
+    let log = open_log(&home, &config, None).unwrap();
+    (home, log)
+}
+
+/// The topic as a client made it, with a record of its own or without, and an offset that a group has committed.
+fn leave(directory: &Path, configs: &[(&str, &str)], records: bool) {
+    let (_home, mut log) = opened(directory);
+    let configs = configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let topic = TopicRecord { name: NAME.to_owned(), id: FOREIGN, partitions: 1, configs };
+    let id = PartitionId { topic_id: topic.id, partition: 0 };
+    log.create_partition(id).unwrap();
+    if records {
+        let mut batch = BatchBuilder::default();
+        batch.push(1, None, Some(b"somebody's"), &[]);
+        let batch = batch.build(Compression::None, None, false).unwrap();
+        log.append(id, &batch, Origin::Broker, Durability::Synced, 1).unwrap();
+    }
+    let offset = OffsetRecord {
+        group_id: "billing".to_owned(),
+        topic: "orders".to_owned(),
+        partition: 0,
+        offset: 5,
+        leader_epoch: -1,
+        metadata: String::new(),
+        committed_ms: clock::wall(),
+        sequence: 1,
+    };
+    let mut state = State::default();
+    for record in [StateRecord::Topic(topic), StateRecord::Offset(offset)] {
+        state.push(&mut log, &record, 1).unwrap();
+    }
+    state.flush(&mut log, &Coordinator::new(Settings::default()), 1).unwrap();
+    let (ticket, outcome) = log.begin_commit().unwrap().run();
+    outcome.unwrap();
+    log.end_commit(ticket, Ok(())).unwrap();
+}
+
+/// The topic as the state has it now.
+fn left(directory: &Path) -> Option<TopicRecord> {
+    let (_home, log) = opened(directory);
+    let mut coordinator = Coordinator::new(Settings::default());
+    State::replay(&log, &mut coordinator, 1, |_| {}).unwrap();
+    coordinator.topic(NAME).cloned()
+}
+
+fn is_ours(topic: &TopicRecord) -> bool {
+    topic.id != FOREIGN && topic.partitions == 50 && PublishedTopic::is_as_made(topic)
+}
+
+#[tokio::test]
+async fn an_empty_topic_of_a_client_makes_room_for_the_brokers_own() {
+    for configs in [&[][..], &[("cleanup.policy", "delete")], &[("cleanup.policy", "compact,delete")]] {
+        let directory = tempfile::tempdir().unwrap();
+        leave(directory.path(), configs, false);
+        Broker::start(config(directory.path())).await.unwrap().shutdown().await;
+        let topic = left(directory.path()).expect("the group's offset is told");
+        assert!(is_ours(&topic), "{topic:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_holds_records_is_not_deleted_unasked_and_the_way_out_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    leave(directory.path(), &[], true);
+    let refused = Broker::start(config(directory.path())).await.err().expect("it does not start").to_string();
+    for part in [NAME, "1 partitions", "cleanup.policy=delete", "headwater.internal.topics.enable=false"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert_eq!(left(directory.path()).unwrap().id, FOREIGN, "nothing was touched");
+    let mut without = config(directory.path());
+    without.set("headwater.internal.topics.enable=false").unwrap();
+    Broker::start(without).await.unwrap().shutdown().await;
+    assert_eq!(left(directory.path()), None);
+    Broker::start(config(directory.path())).await.unwrap().shutdown().await;
+    assert!(is_ours(&left(directory.path()).unwrap()));
+}
+
+#[tokio::test]
+async fn one_that_is_compacted_serves_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    leave(directory.path(), &[("cleanup.policy", "compact")], false);
+    Broker::start(config(directory.path())).await.unwrap().shutdown().await;
+    assert_eq!(left(directory.path()).unwrap().id, FOREIGN);
+}
