@@ -22,6 +22,13 @@ pub use activity::ColdActivity;
 /// What one request carries at most, so that its time says something of the server.
 const PART: usize = 8 << 20;
 
+const CREDENTIALS: &str = "the store refuses these credentials: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and whether they may get, put, delete and list there";
+
+/// A list that is refused has no kind of its own.
+fn is_refusal(text: &str) -> bool {
+    ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"].iter().any(|code| text.contains(code))
+}
+
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
@@ -63,16 +70,15 @@ impl Objects {
     /// An error with what to do. Only an object that is not there is `NotFound`, and never a whole bucket.
     fn failed(&self, error: &object_store::Error) -> io::Error {
         use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
-        let text = error.to_string();
+        let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         let next = match error {
             _ if text.contains("NoSuchBucket") => {
                 "the bucket does not exist: make it, or correct headwater.cold.store"
             }
             NotFound { .. } => return io::Error::new(ErrorKind::NotFound, text),
-            PermissionDenied { .. } | Unauthenticated { .. } => {
-                "the store refuses these credentials: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and whether they may get, put, delete and list there"
-            }
-            _ => "see whether the store is there (AWS_ENDPOINT_URL) and answers; it is asked again",
+            _ if is_refusal(&text) => CREDENTIALS,
+            PermissionDenied { .. } | Unauthenticated { .. } => CREDENTIALS,
+            _ => "see whether the store is there (AWS_ENDPOINT_URL) and answers: it is asked again",
         };
         io::Error::other(format!("the cold store {}: {text}; {next}", self.url))
     }
