@@ -71,6 +71,10 @@ pub enum Bug {
     TakeAnySequence,
     /// A damaged batch is not looked for on the other side of a mirror.
     IgnoreOtherSide,
+    /// Nobody notes that a file is written past a side of a mirror that has come back.
+    ForgetWritePast,
+    /// Handles that do not reach a side of a mirror that has come back are kept for readers.
+    KeepOldHandles,
 }
 
 #[cfg(feature = "planted-bugs")]

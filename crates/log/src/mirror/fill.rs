@@ -78,7 +78,8 @@ impl<D: Disk> Pair<D> {
         }
         marker::write(&*lead, &paired)?;
         state.marker = Some(paired);
-        tracing::info!(side = self.names[to], "the mirror is complete: both sides hold everything");
+        // Whoever was told that it failed is told that it is over.
+        tracing::warn!(side = self.names[to], "the mirror is complete: both sides hold everything");
         Ok(())
     }
 
@@ -207,7 +208,9 @@ impl<D: Disk> Reader<MirroredDisk<D>> {
     pub fn fill_mirror(&self, pace: &mut dyn FnMut(usize) -> bool) -> io::Result<Filled> {
         let disk = &*self.shared.disk;
         let pair = &disk.pair;
-        self.let_go_of_old_handles();
+        if !planted::is(Bug::KeepOldHandles) {
+            self.let_go_of_old_handles();
+        }
         let written = lock(&pair.state).past.total();
         let Some((to, file)) = pair.copyable()?.filter(|_| !planted::is(Bug::PairUnfilled)) else {
             let filling = (0..2).find(|side| pair.is_filling(*side));
