@@ -49,6 +49,7 @@ pub const CUT: Case = Case {
 const WORK: Duration = Duration::from_secs(5);
 const COMPLETE: Duration = Duration::from_secs(60);
 /// What the broker says of a mirror, in its messages.
+const IS_FILLED: &str = "filled from the other";
 const IS_COMPLETE: &str = "both sides hold everything";
 const HAS_FAILED: &str = "one side of the mirror has failed";
 
@@ -135,7 +136,7 @@ fn lost(run: &Run) -> Result<Option<Vec<Violation>>> {
     world.stop(running)?;
     world.resume(&broker.address)?;
     // It may have been filled before the kill.
-    if told(&mut broker, IS_COMPLETE).is_err() && broker.words().contains("filled from the other") {
+    if broker.words().contains(IS_FILLED) && told(&mut broker, IS_COMPLETE).is_err() {
         return Ok(Some(vec![noticed(format!("the mirror is never complete: {}", broker.words().trim()))]));
     }
     let mut violations = world.compare(&broker.address, Allowed::default())?;
