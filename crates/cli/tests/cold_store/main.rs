@@ -150,7 +150,8 @@ async fn history_moves_to_s3_through_kills_and_comes_back() {
     server.tell("ok");
     let gone = moved(&mut server, dir.path());
     assert!(server.files().values().any(|size| *size > 8 << 20), "one went in parts");
-    server.until("room on the disk", |_| bytes_in(&dir.path().join("log")) < 4 * SEGMENT);
+    // A spare journal, the newest two, and what holds the broker's own state stay.
+    server.until("room on the disk", |_| bytes_in(&dir.path().join("log")) < 6 * SEGMENT);
     assert_eq!(numbers(&node), (0..RECORDS).collect::<Vec<_>>());
     assert_eq!(finding(&node).await, None);
     assert!(metric(&node, "headwater_cold_requests_total").await > 3.0);
