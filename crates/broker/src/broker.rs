@@ -15,7 +15,7 @@ use crate::authorizer::Authorizer;
 use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
-use crate::cold::Objects;
+use crate::cold::{ColdActivity, Objects};
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine, Published};
 use crate::gate::Gate;
@@ -191,8 +191,13 @@ pub fn open(
     let published = Published { credentials: Arc::clone(&authority.credentials), ..Published::default() };
     let Published { catalog, rules, waiters, .. } = published.clone();
     let clock = Clock::start();
+    let asked = Arc::<ColdActivity>::default();
     let store = match &config.cold_store {
-        Some(url) => Some(Arc::new(Objects::open(url, &cluster_id, runtime)?) as Arc<dyn ColdStore>),
+        Some(url) => {
+            let objects = Objects::open(url, &cluster_id, runtime, Arc::clone(&asked))
+                .map_err(|reason| StartError::ColdStore { url: url.clone(), reason })?;
+            Some(Arc::new(objects) as Arc<dyn ColdStore>)
+        }
         None => None,
     };
     let tiered = store.is_some();
@@ -210,7 +215,7 @@ pub fn open(
         }
         None => None,
     };
-    let activity = Arc::new(CleanerActivity::default());
+    let activity = Arc::new(CleanerActivity::with(asked));
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
             cold_local_bytes: tiered.then_some(config.cold_local_bytes),

@@ -46,6 +46,7 @@ pub use api::{ABSENT, NARROWER, ServedApi, served};
 pub use authorizer::{AuthorizerConfig, PolicyError, STANDARD_AUTHORIZER};
 pub use broker::Broker;
 pub use cleaner::CleanerConfig;
+pub use cold::{ColdActivity, Objects as ColdObjects};
 pub use config::Config;
 pub use error::StartError;
 pub use gate::{Gate, Known, Places, Unauthenticated, guarded};

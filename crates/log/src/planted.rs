@@ -73,6 +73,10 @@ pub enum Bug {
     IgnoreOtherSide,
     /// What is there twice in a file is not put back from its second copy.
     LoseDirectories,
+    /// Nobody notes that a file is written past a side of a mirror that has come back.
+    ForgetWritePast,
+    /// Handles that do not reach a side of a mirror that has come back are kept for readers.
+    KeepOldHandles,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -33,7 +33,7 @@ fn take<S: Disk, B: Disk>(
     store: Option<&dyn ColdStore>,
     to: &Backup<B>,
 ) -> Result<Outcome, BackupError> {
-    let source = Source { disk, cluster_id: "cluster", format: 2, cold: store };
+    let source = Source { disk, cluster_id: "cluster", format: 2, cold: store, without_lost: false };
     back_up(&source, to, CREATED, &|| None, &mut |_| {})
 }
 
@@ -477,7 +477,13 @@ fn a_damaged_manifest_is_named_and_the_others_serve() {
 fn a_target_without_space_says_how_much_is_needed() {
     let (world, to) = settled(5);
     let store = world.store.clone();
-    let source = Source { disk: &world.disk, cluster_id: "cluster", format: 2, cold: Some(&store) };
+    let source = Source {
+        disk: &world.disk,
+        cluster_id: "cluster",
+        format: 2,
+        cold: Some(&store),
+        without_lost: false,
+    };
     let refused = back_up(&source, &to, CREATED, &|| Some(10), &mut |_| {}).expect_err("no space");
     assert!(matches!(refused, BackupError::NoSpace { needed, free: Some(10) } if needed > 10));
     to.files.faults(|faults| faults.full = true);
@@ -492,7 +498,8 @@ fn another_cluster_and_a_cold_store_that_is_not_there_are_refused() {
     let (mut world, to) = settled(7);
     let store = world.store.clone();
     take(&world.disk, Some(&store), &to).expect("taken");
-    let source = Source { disk: &world.disk, cluster_id: "other", format: 2, cold: Some(&store) };
+    let source =
+        Source { disk: &world.disk, cluster_id: "other", format: 2, cold: Some(&store), without_lost: false };
     let refused = back_up(&source, &to, CREATED, &|| None, &mut |_| {}).expect_err("another cluster");
     assert!(matches!(refused, BackupError::OtherCluster { .. }));
     for _ in 0..10 {

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::mirror::{attack, fill, sides_alone};
+use common::mirror::{attack, fill, returning, sides_alone};
 use common::{SETTINGS, World, read_all};
 use headwater_log::{Disk, DiskFile, FileId, Filled, Isolation, Log, MirroredDisk, SimDisk, Standing};
 use rand::Rng;
@@ -214,6 +214,11 @@ fn a_side_that_comes_back_is_filled_without_a_restart() {
             }
         }
     }
+}
+
+#[test]
+fn a_side_that_comes_back_amid_writes_is_complete_when_it_is_believed_and_is_soon() {
+    seeds(300).for_each(returning);
 }
 
 /// What went on by itself, or holds another log, is not written over.

@@ -83,6 +83,11 @@ fn lost_sides(seed: u64) {
     common::mirror::attack(seed);
 }
 
+/// A side that comes back while a journal is written past it.
+fn returning_sides(seed: u64) {
+    common::mirror::returning(seed);
+}
+
 /// Bits that flip on both sides, in different files.
 fn disjoint_damage(seed: u64) {
     common::mirror::disjoint_damage(seed);
@@ -145,4 +150,6 @@ found! {
     a_mirror_that_counts_as_complete_too_early: PairUnfilled by lost_sides;
     a_good_copy_that_is_not_looked_for: IgnoreOtherSide by disjoint_damage;
     a_second_copy_that_is_not_looked_for: LoseDirectories by damaged_middle;
+    a_write_past_a_returning_side_that_is_forgotten: ForgetWritePast by returning_sides;
+    a_handle_from_before_that_is_kept: KeepOldHandles by returning_sides;
 }

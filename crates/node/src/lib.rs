@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use headwater_broker::{Broker, Config, Gate, SettingError, StartError, guarded};
-pub use headwater_broker::{Diagnosis, Finding, Health, Place, Severity};
+pub use headwater_broker::{ColdObjects, Diagnosis, Finding, Health, Place, Severity};
 use headwater_client::{Client, ClientConfig, ClientError, Security};
 use headwater_console::Console;
 use headwater_registry::{Registry, RegistryError};

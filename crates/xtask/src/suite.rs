@@ -11,8 +11,14 @@ use crate::kafka;
 const FAULTS_SEED: &str = "99";
 /// The planted mistakes are in the broker that `build --all-targets` makes, and in no other.
 const FAULTS: [&str; 6] = ["log", "wire", "transactions", "groups", "history", "planted"];
-/// Client libraries that are not ours; versions pinned so that a red run is our change.
-const FOREIGN_CLIENTS: [&str; 2] = ["kafka-python==3.0.12", "confluent-kafka[avro,schemaregistry]==2.16.1"];
+/// Client libraries that are not ours, and an S3 server; versions pinned so that a red run is our change.
+const FOREIGN_CLIENTS: [&str; 5] = [
+    "kafka-python==3.0.12",
+    "confluent-kafka[avro,schemaregistry]==2.16.1",
+    "moto[s3]==5.1.14",
+    "flask==3.1.3",
+    "flask-cors==6.0.5",
+];
 
 pub fn run(filter: Option<&str>) -> Result<()> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
@@ -26,7 +32,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     match python_clients() {
         Ok(python) => environment.push(("HEADWATER_TEST_PYTHON", python.display().to_string())),
         Err(error) if ci => return Err(error),
-        Err(error) => eprintln!("skipped: kafka-python and confluent-kafka: {error:#}"),
+        Err(error) => eprintln!("skipped: kafka-python, confluent-kafka and moto: {error:#}"),
     }
     match kafka::tools() {
         Ok(jars) => environment.push(("HEADWATER_TEST_KAFKA_TOOLS", jars.display().to_string())),

@@ -26,6 +26,7 @@ use thiserror::Error;
 use crate::StartError;
 use crate::catalog::{Catalog, Topic};
 use crate::clock::Clock;
+use crate::cold::ColdActivity;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{Engine, Unavailable};
 use crate::mirror::LogDisk;
@@ -92,6 +93,7 @@ pub struct CleanerActivity {
     pub files_cooled: AtomicU64,
     pub bytes_cooled: AtomicU64,
     pub objects_swept: AtomicU64,
+    pub cold: Arc<ColdActivity>,
     pub bytes_scrubbed: AtomicU64,
     pub batches_damaged: AtomicU64,
     /// Deletion by age waits for somebody to look at the clock.
@@ -134,6 +136,10 @@ pub struct Failing {
 }
 
 impl CleanerActivity {
+    pub fn with(cold: Arc<ColdActivity>) -> Self {
+        Self { cold, ..Self::default() }
+    }
+
     pub fn keyless(&self) -> BTreeMap<PartitionId, u64> {
         self.keyless.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

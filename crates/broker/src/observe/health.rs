@@ -56,6 +56,7 @@ pub(super) fn findings(shared: &Shared) -> Vec<Finding> {
     found.extend(damage(shared));
     found.extend(mirror(shared));
     found.extend(clock_held(shared));
+    found.extend(cold_store(shared));
     found
 }
 
@@ -168,6 +169,23 @@ fn clock_held(shared: &Shared) -> Option<Finding> {
             .why("such a clock is not believed: the broker goes on from the log's time, so nothing is deleted or forgotten by age")
             .next("set the clock right (timedatectl) and restart; if it is right, start with --config headwater.clock.jump.accept=true")
     })
+}
+
+fn cold_store(shared: &Shared) -> Option<Finding> {
+    let failing = shared.cleaner.cold.unreachable()?;
+    let (what, next) =
+        failing.reason.rsplit_once("; ").unwrap_or((&failing.reason, "see whether it answers"));
+    let times = if failing.times == 1 {
+        "the last request".to_owned()
+    } else {
+        format!("the last {} requests", failing.times)
+    };
+    Some(
+        Finding::new(Severity::Warning, "cold_store_failing", format!("{times} failed: {what}"))
+            .since(failing.since)
+            .why("what is in the cold store only cannot be read, and nothing more moves there, so the disk fills; nothing is lost")
+            .next(next),
+    )
 }
 
 fn millis(duration: Duration) -> TimestampMs {

@@ -375,6 +375,24 @@ fn cleaner_families() -> Vec<Family> {
         ),
         family("headwater_cold_moved", bytes, "Their bytes", Counter(|s| of(&s.shared.cleaner.bytes_cooled))),
         family(
+            "headwater_cold_requests",
+            None,
+            "Requests to the cold store, each with the attempts that it took",
+            Counter(|s| of(&s.shared.cleaner.cold.requests)),
+        ),
+        family(
+            "headwater_cold_requests_failed",
+            None,
+            "Of them those that failed in the end; an object that is not there is no failure",
+            Counter(|s| of(&s.shared.cleaner.cold.failures)),
+        ),
+        family(
+            "headwater_cold_requests_time",
+            Some(Unit::Seconds),
+            "How long they took together",
+            Counter(|s| of(&s.shared.cleaner.cold.micros) / 1e6),
+        ),
+        family(
             "headwater_connections",
             None,
             "Open client connections",

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use headwater_log::backup::{self, BackupError, NamedDamage, Outcome, Progress, Stage};
+use headwater_log::ColdStore;
+use headwater_log::backup::{self, BackupError, ColdFiles, NamedDamage, OpenCold, Outcome, Progress, Stage};
+use headwater_node::ColdObjects;
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::Common;
 use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
@@ -27,6 +31,12 @@ pub struct Backup {
     /// Where backups are kept: a new directory, or one with backups, of which what is there is not copied again
     #[arg(long, value_name = "BACKUP", required = true)]
     to: Option<PathBuf>,
+    /// The broker's headwater.cold.store, when old files are there only; credentials as the broker's
+    #[arg(long, value_name = "URL")]
+    cold_store: Option<String>,
+    /// Take what there is when the cold store has lost files, and name what is missing (exit code 1)
+    #[arg(long, requires = "cold_store")]
+    without_lost: bool,
 }
 
 #[derive(clap::Subcommand)]
@@ -40,19 +50,33 @@ enum Existing {
 
 impl Backup {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
-        match (self.existing, self.data_dir, self.to) {
+        let Self { existing, data_dir, to, cold_store, without_lost } = self;
+        match (existing, data_dir, to) {
             (Some(Existing::List { from }), _, _) => list(common, &from),
             (None, Some(data_dir), Some(to)) => {
                 let created = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
                 let outcome = with_progress(common, {
                     let to = to.clone();
-                    move |watch| backup::back_up_directory(&data_dir, &to, &created, watch)
+                    move |watch| {
+                        let open = cold_store.as_deref().map(opening);
+                        let open = open.as_ref().map(|open| open as OpenCold<'_>);
+                        let cold = ColdFiles { open, without_lost };
+                        backup::back_up_directory(&data_dir, &to, &created, &cold, watch)
+                    }
                 })
                 .await?;
                 Ok(report(common, &outcome, &to))
             }
             (None, _, _) => Err(Failure::internal("--data-dir and --to are both needed")),
         }
+    }
+}
+
+/// The way to a cluster's place in a cold store.
+fn opening(url: &str) -> impl Fn(&str) -> Result<Box<dyn ColdStore>, BackupError> + use<'_> {
+    move |cluster_id| match ColdObjects::open(url, cluster_id, Handle::current(), Arc::default()) {
+        Ok(objects) => Ok(Box::new(objects)),
+        Err(reason) => Err(BackupError::ColdStore { url: url.to_owned(), reason }),
     }
 }
 
@@ -194,7 +218,9 @@ impl From<BackupError> for Failure {
             | BackupError::OtherCluster { .. }
             | BackupError::Damaged { .. }
             | BackupError::Manifest { .. }
-            | BackupError::Cold { .. } => DATA,
+            | BackupError::Cold { .. }
+            | BackupError::ColdStore { .. }
+            | BackupError::ColdLost { .. } => DATA,
             BackupError::Busy(_) | BackupError::Moving(_) => UNAVAILABLE,
             BackupError::NotEmpty(_) | BackupError::Unfinished(_) => CANNOT_CREATE,
             BackupError::NoSpace { .. } | BackupError::Log(_) | BackupError::Io { .. } => IO,

@@ -1,6 +1,6 @@
 //! Looking at copies: every byte by its checksum, and the log that they make by replaying it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::manifest::{Manifest, NamedDamage};
@@ -27,7 +27,7 @@ pub struct Extents {
 }
 
 /// What [`recovery::survey`] says of a file.
-type Survey = (FileIndex, Vec<(PartitionId, Damage)>);
+pub type Survey = (FileIndex, Vec<(PartitionId, Damage)>);
 
 impl Extents {
     pub fn of(seen: &Seen) -> Self {
@@ -132,6 +132,7 @@ impl Checked {
         watch: Watch<'_>,
         mut each: impl FnMut(FileId, &FileIndex),
     ) {
+        let mut far = Vec::new();
         let extents = match recovery::look(disk) {
             Ok(seen) => {
                 self.damage = damage_of(&seen);
@@ -143,6 +144,7 @@ impl Checked {
                     );
                     self.problems.push(("the log".to_owned(), reason));
                 }
+                far.extend(seen.cold.keys().copied());
                 Extents::of(&seen)
             }
             Err(error) => {
@@ -176,6 +178,10 @@ impl Checked {
             }
             self.damage.extend(damage);
         }
+        // What only a cold store had, and had lost, when the backup was taken.
+        let named: HashSet<&str> = manifest.files.iter().map(|entry| entry.name.as_str()).collect();
+        let lost = far.iter().filter(|file| !named.contains(file.name().as_str()));
+        self.damage.extend(lost.flat_map(|file| extents.damage_in(*file, &Survey::default())));
         tidy(&mut self.damage);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     Backup, BackupError, Checked, Manifest, Outcome, Restored, Source, Watch, back_up, copy_back,
     open_restored, verify,
 };
-use crate::{Disk, FORMAT, OLDEST_FORMAT, RealDisk};
+use crate::{ColdStore, Disk, FORMAT, OLDEST_FORMAT, RealDisk};
 
 const MARKER: &str = "headwater.json";
 const UNFINISHED_MARKER: &str = "headwater.json.restoring";
@@ -77,11 +77,23 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     doing(path.display().to_string())
 }
 
+/// Opens the place of a cluster, by its id, in a cold store.
+pub type OpenCold<'a> = &'a dyn Fn(&str) -> Result<Box<dyn ColdStore>, BackupError>;
+
+/// Where files are that the data directory does not have.
+#[derive(Default)]
+pub struct ColdFiles<'a> {
+    pub open: Option<OpenCold<'a>>,
+    /// As [`Source::without_lost`].
+    pub without_lost: bool,
+}
+
 /// Takes a backup of a data directory, whether a broker runs on it or not. `created` is RFC 3339.
 pub fn back_up_directory(
     data_dir: &Path,
     to: &Path,
     created: &str,
+    cold: &ColdFiles<'_>,
     watch: Watch<'_>,
 ) -> Result<Outcome, BackupError> {
     let marker = read_marker(data_dir)?;
@@ -94,7 +106,14 @@ pub fn back_up_directory(
     let _lock = lock(to)?;
     crate::disk::allow_many_files();
     let disk = ReadOnly(log);
-    let source = Source { disk: &disk, cluster_id: &marker.cluster_id, format: marker.format, cold: None };
+    let store = cold.open.map(|open| open(&marker.cluster_id)).transpose()?;
+    let source = Source {
+        disk: &disk,
+        cluster_id: &marker.cluster_id,
+        format: marker.format,
+        cold: store.as_deref(),
+        without_lost: cold.without_lost,
+    };
     let backup =
         Backup { files: RealDisk::new(to.join(FILES)), manifests: RealDisk::new(to.join(MANIFESTS)) };
     back_up(&source, &backup, created, &|| free(to), watch)

@@ -40,9 +40,17 @@ pub enum BackupError {
     )]
     Moving(u32),
     #[error(
-        "{file} ({bytes} bytes) is in the cold store only, which this command does not read; let the broker keep more on its disk (headwater.cold.local.bytes)"
+        "{file} ({bytes} bytes) is in the cold store only; name it as the broker does (headwater.cold.store): --cold-store URL"
     )]
     Cold { file: String, bytes: u64 },
+    #[error(
+        "the cold store '{url}' cannot be used: {reason}; name it as the broker does (headwater.cold.store)"
+    )]
+    ColdStore { url: String, reason: String },
+    #[error(
+        "{file} should be in the cold store, and {reason}; see that --cold-store names the broker's own, bring the object back, or take what there is with --without-lost"
+    )]
+    ColdLost { file: String, reason: String },
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("{what}: {source}")]

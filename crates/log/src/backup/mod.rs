@@ -27,7 +27,9 @@ mod view;
 use crate::Disk;
 
 pub use check::{Checked, verify};
-pub use directory::{back_up_directory, list_directory, restore_directory, verify_directory};
+pub use directory::{
+    ColdFiles, OpenCold, back_up_directory, list_directory, restore_directory, verify_directory,
+};
 pub use error::BackupError;
 pub use manifest::{Entry, Manifest, NamedDamage, Totals};
 pub use restore::{Restored, copy_back, open_restored};

@@ -25,6 +25,8 @@ pub struct Source<'a, D: Disk> {
     /// Of the data directory.
     pub format: u32,
     pub cold: Option<&'a dyn ColdStore>,
+    /// Goes on without what the cold store has lost, and names it as damage, instead of being refused.
+    pub without_lost: bool,
 }
 
 /// What a backup took.
@@ -38,7 +40,7 @@ pub struct Outcome {
 /// Takes a backup. `created` is the time as RFC 3339; `free` says how much space is left, if that is known.
 ///
 /// # Errors
-/// Of the disks, `Moving`, `NoSpace`, `OtherCluster`, `Cold`, and `Log` when no file says what the log
+/// Of the disks, `Moving`, `NoSpace`, `OtherCluster`, `Cold`, `ColdLost`, and `Log` when no file says what the log
 /// holds. None of them changes a backup that was there.
 pub fn back_up<S: Disk, B: Disk>(
     source: &Source<'_, S>,
@@ -58,7 +60,7 @@ pub fn back_up<S: Disk, B: Disk>(
     manifest.cluster_id = source.cluster_id.to_owned();
     manifest.log_format = source.format;
     let counter = Counter::new(watch);
-    let mut take = Take { source, backup, previous, free, counter, lost: None };
+    let mut take = Take { source, backup, previous, free, counter, lost: None, looks: HashMap::new() };
     let mut looks: HashMap<FileId, u32> = HashMap::new();
     for attempt in 1..=ATTEMPTS {
         let cut = match cut::cut(source.disk) {
@@ -92,8 +94,9 @@ struct Take<'a, S: Disk, B: Disk> {
     previous: Option<Manifest>,
     free: &'a dyn Fn() -> Option<u64>,
     counter: Counter<'a>,
-    /// What the last attempt did not find in the cold store.
+    /// What the last attempt did not find in the cold store, and how often each object was looked for.
     lost: Option<BackupError>,
+    looks: HashMap<FileId, u32>,
 }
 
 impl<S: Disk, B: Disk> Take<'_, S, B> {
@@ -108,14 +111,20 @@ impl<S: Disk, B: Disk> Take<'_, S, B> {
             files.push(store::keep(take.backup, id, bytes, &mut take.counter)?);
             Ok(())
         };
+        let mut lost = Vec::new();
         for needed in local {
             let Some(bytes) = self.read(needed)? else { return Ok(false) };
             keep(self, needed.id, &bytes)?;
         }
         for cold in cold {
-            let Some(bytes) = self.fetch(cold)? else { return Ok(false) };
-            keep(self, cold.file, &bytes)?;
+            match self.fetch(cold)? {
+                Fetched::Bytes(bytes) => keep(self, cold.file, &bytes)?,
+                Fetched::Again => return Ok(false),
+                Fetched::Lost => lost.push(cold.file),
+            }
         }
+        let nothing = check::Survey::default();
+        damage.extend(lost.into_iter().flat_map(|file| extents.damage_in(file, &nothing)));
         files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         check::tidy(&mut damage);
         manifest.last_commit = cut.seen.next_commit - 1;
@@ -204,26 +213,42 @@ impl<S: Disk, B: Disk> Take<'_, S, B> {
         Ok(Some(bytes))
     }
 
-    /// `None` when it is not there: then the log may have let it go.
-    fn fetch(&mut self, cold: &ColdFile) -> Result<Option<Vec<u8>>, BackupError> {
+    /// What is not there may be what the log has let go meanwhile, which the next cut shows.
+    fn fetch(&mut self, cold: &ColdFile) -> Result<Fetched, BackupError> {
         let name = cold.file.name();
         let Some(store) = self.source.cold else {
             return Err(BackupError::Cold { file: name, bytes: cold.length });
         };
-        let failed = doing(format!("fetching {name} from the cold store"));
-        let bytes = match store.get(&name) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.lost = Some(failed(error));
-                return Ok(None);
+        let reason = match store.get(&name) {
+            Ok(bytes) if bytes.len() as u64 == cold.length && crc32c::crc32c(&bytes) == cold.crc => {
+                return Ok(Fetched::Bytes(bytes));
             }
-            Err(error) => return Err(failed(error)),
+            Ok(bytes) => {
+                format!("its {} bytes are not the {} that were put there", bytes.len(), cold.length)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => "it is not there".to_owned(),
+            Err(error) => return Err(doing(format!("fetching {name} from the cold store"))(error)),
         };
-        match bytes.len() as u64 == cold.length && crc32c::crc32c(&bytes) == cold.crc {
-            true => Ok(Some(bytes)),
-            false => Err(failed(std::io::Error::new(ErrorKind::InvalidData, "it is not what was put there"))),
+        let looks = self.looks.entry(cold.file).or_default();
+        *looks += 1;
+        match (*looks < LOOKS, self.source.without_lost) {
+            (true, _) => {
+                self.lost = Some(BackupError::ColdLost { file: name, reason });
+                Ok(Fetched::Again)
+            }
+            (false, true) => Ok(Fetched::Lost),
+            (false, false) => Err(BackupError::ColdLost { file: name, reason }),
         }
     }
+}
+
+/// What came of asking the cold store for a file.
+enum Fetched {
+    Bytes(Vec<u8>),
+    /// The log is to be looked at again.
+    Again,
+    /// It is needed, and not what it was, or nowhere.
+    Lost,
 }
 
 /// What is in the backup already, and what must be copied.

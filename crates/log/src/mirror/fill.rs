@@ -78,7 +78,8 @@ impl<D: Disk> Pair<D> {
         }
         marker::write(&*lead, &paired)?;
         state.marker = Some(paired);
-        tracing::info!(side = self.names[to], "the mirror is complete: both sides hold everything");
+        // Whoever was told that it failed is told that it is over.
+        tracing::warn!(side = self.names[to], "the mirror is complete: both sides hold everything");
         Ok(())
     }
 
@@ -194,11 +195,22 @@ impl<D: Disk> MirroredDisk<D> {
 }
 
 impl<D: Disk> Reader<MirroredDisk<D>> {
+    /// A journal that was begun while the side came back is kept open for readers after its last write, and
+    /// nothing tells that it was the last before it is closed. Whoever needs it opens it again.
+    fn let_go_of_old_handles(&self) {
+        let old: Vec<FileId> =
+            lock(&self.shared.disk.pair.state).past.going_on().filter_map(FileId::parse).collect();
+        old.into_iter().for_each(|file| self.shared.files.forget(file));
+    }
+
     /// Copies one file to a side of the mirror that lacks it; the last call makes both sides alike. `pace`
     /// is told of bytes as they are copied, and ends the work by returning false.
     pub fn fill_mirror(&self, pace: &mut dyn FnMut(usize) -> bool) -> io::Result<Filled> {
         let disk = &*self.shared.disk;
         let pair = &disk.pair;
+        if !planted::is(Bug::KeepOldHandles) {
+            self.let_go_of_old_handles();
+        }
         let written = lock(&pair.state).past.total();
         let Some((to, file)) = pair.copyable()?.filter(|_| !planted::is(Bug::PairUnfilled)) else {
             let filling = (0..2).find(|side| pair.is_filling(*side));

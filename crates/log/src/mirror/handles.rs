@@ -62,7 +62,12 @@ impl Past {
     }
 
     pub fn any_goes_on(&self) -> bool {
-        self.handles.keys().any(|name| self.goes_on(name))
+        self.going_on().next().is_some()
+    }
+
+    /// Files that may be written past the side again.
+    pub fn going_on(&self) -> impl Iterator<Item = &str> {
+        self.handles.keys().map(String::as_str).filter(|name| self.goes_on(name))
     }
 
     /// The side holds everything.

@@ -82,16 +82,20 @@ impl World {
 impl World {
     /// The disk of a lost side is there again, under the running log. Files that were open stay without it.
     pub fn come_back(&mut self) {
-        let Some(side) = self.disks.lost_side() else { return };
+        if self.rejoin() && self.rng.random_bool(0.7) {
+            self.log.roll();
+            self.log.reader().close_files();
+        }
+    }
+
+    fn rejoin(&mut self) -> bool {
+        let Some(side) = self.disks.lost_side() else { return false };
         self.mirror().away = [false; 2];
         self.on_side(side, |faults| *faults = headwater_log::Faults::default());
         let disk = self.side(side).clone();
         self.disks.rejoin(side, disk).expect("it is behind, and says so");
         self.steady = false;
-        if self.rng.random_bool(0.7) {
-            self.log.roll();
-            self.log.reader().close_files();
-        }
+        true
     }
 }
 
@@ -108,6 +112,52 @@ pub fn attack(seed: u64) {
             2 => world.fail_a_side_soon(),
             _ => drop(world.log.reader().fill_mirror(&mut |_| true)),
         }
+    }
+}
+
+/// A side comes back while a journal is written, or begun, through a handle that does not reach it, and is
+/// filled in the midst of that. It is believed when it has everything, and then it has.
+pub fn returning(seed: u64) {
+    let mut world = World::mirrored(seed);
+    world.cools = false;
+    world.steady = true;
+    world.live(60);
+    world.settle();
+    let side = world.rng.random_range(0..2);
+    world.on_side(side, |faults| faults.gone = true);
+    while world.disks.lost_side().is_none() {
+        world.live(5);
+    }
+    world.live(10);
+    if world.rng.random() {
+        world.log.roll();
+    }
+    world.begin();
+    assert!(world.rejoin());
+    world.steady = true;
+    let closes = world.rng.random();
+    if closes {
+        world.log.roll();
+        world.log.reader().close_files();
+    }
+    world.end();
+    for _ in 0..8 {
+        world.live(2);
+        fill(&mut world);
+    }
+    world.log.roll();
+    world.settle();
+    world.live(20);
+    world.settle();
+    fill(&mut world);
+    // Without a new journal it may have been believed before the first write past it, which lost it again.
+    if !closes && matches!(world.disks.standing(), Standing::Lost { .. }) {
+        return;
+    }
+    assert_eq!(world.disks.standing(), Standing::Both, "seed {seed}, closes: {closes}");
+    let here = read_all(&world.log);
+    for alone in sides_alone(&world) {
+        assert_eq!(read_all(&alone), here, "seed {seed}");
     }
 }
 

@@ -1,0 +1,162 @@
+//! The cold store: a directory (`file:///path`) or S3 and what speaks its protocol (`s3://bucket/prefix`).
+//!
+//! Owns where objects lie, how long a request may take, what a failure means to a person, and the figures of
+//! it. Invariant: a request ends, well or badly, within [`place::PATIENCE`] and the time of one attempt for
+//! each [`PART`].
+
+mod activity;
+mod credentials;
+mod place;
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use headwater_log::ColdStore;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt};
+use tokio::runtime::Handle;
+
+pub use activity::ColdActivity;
+
+/// What one request carries at most, so that its time says something of the server.
+const PART: usize = 8 << 20;
+
+const CREDENTIALS: &str = "the store refuses these credentials: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and whether they may get, put, delete and list there";
+
+/// A list that is refused has no kind of its own.
+fn is_refusal(text: &str) -> bool {
+    ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"].iter().any(|code| text.contains(code))
+}
+
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// Larger objects go in parts, which a directory has no use for.
+    parts: bool,
+    url: String,
+    runtime: Handle,
+    activity: Arc<ColdActivity>,
+}
+
+impl Objects {
+    /// Objects lie under the cluster's id, so that clusters may share a bucket. The store is not asked yet.
+    ///
+    /// # Errors
+    /// Why the URL, or what the environment says of it, cannot be used.
+    pub fn open(
+        url: &str,
+        cluster_id: &str,
+        runtime: Handle,
+        activity: Arc<ColdActivity>,
+    ) -> Result<Self, String> {
+        let place = place::open(url)?;
+        let (store, prefix) = (place.store, place.prefix.join(cluster_id));
+        Ok(Self { store, prefix, parts: place.parts, url: url.to_owned(), runtime, activity })
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.prefix.clone().join(name)
+    }
+
+    fn ask<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> io::Result<T> {
+        let begun = Instant::now();
+        let outcome = self.runtime.block_on(request).map_err(|error| self.failed(&error));
+        let reason = outcome.as_ref().err().filter(|error| error.kind() != ErrorKind::NotFound);
+        self.activity.asked(begun.elapsed(), reason.map(ToString::to_string));
+        outcome
+    }
+
+    /// An error with what to do. Only an object that is not there is `NotFound`, and never a whole bucket.
+    fn failed(&self, error: &object_store::Error) -> io::Error {
+        use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+        let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let next = match error {
+            _ if text.contains("NoSuchBucket") => {
+                "the bucket does not exist: make it, or correct headwater.cold.store"
+            }
+            NotFound { .. } => return io::Error::new(ErrorKind::NotFound, text),
+            _ if is_refusal(&text) => CREDENTIALS,
+            PermissionDenied { .. } | Unauthenticated { .. } => CREDENTIALS,
+            _ => "see whether the store is there (AWS_ENDPOINT_URL) and answers: it is asked again",
+        };
+        io::Error::other(format!("the cold store {}: {text}; {next}", self.url))
+    }
+
+    async fn put_in_parts(&self, path: &Path, bytes: bytes::Bytes) -> object_store::Result<()> {
+        let mut upload = self.store.put_multipart(path).await?;
+        match send_parts(&mut *upload, bytes).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // What came is kept, and paid for, until it is told to go.
+                if let Err(left) = upload.abort().await {
+                    tracing::warn!(%path, error = %left, "parts of an upload that failed are left in the cold store");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn get_in_parts(&self, path: &Path) -> object_store::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let range = GetRange::Bounded(bytes.len() as u64..(bytes.len() + PART) as u64);
+            let found =
+                self.store.get_opts(path, GetOptions { range: Some(range), ..GetOptions::default() }).await?;
+            let size = found.meta.size;
+            let part = found.bytes().await?;
+            let ended = part.is_empty();
+            bytes.extend_from_slice(&part);
+            if ended || bytes.len() as u64 >= size {
+                return Ok(bytes);
+            }
+        }
+    }
+}
+
+async fn send_parts(upload: &mut dyn MultipartUpload, mut bytes: bytes::Bytes) -> object_store::Result<()> {
+    while !bytes.is_empty() {
+        let part = bytes.split_to(PART.min(bytes.len()));
+        upload.put_part(part.into()).await?;
+    }
+    upload.complete().await.map(drop)
+}
+
+impl ColdStore for Objects {
+    fn put(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let path = self.path(name);
+        match self.parts && bytes.len() > PART {
+            true => self.ask(self.put_in_parts(&path, bytes.into())),
+            false => self.ask(self.store.put(&path, bytes.into())).map(drop),
+        }
+    }
+
+    fn get(&self, name: &str) -> io::Result<Vec<u8>> {
+        let path = self.path(name);
+        // A range of nothing is refused, so objects in parts are those that a log put there.
+        match self.parts {
+            true => self.ask(self.get_in_parts(&path)),
+            false => self.ask(async { self.store.get(&path).await?.bytes().await }).map(Vec::from),
+        }
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        match self.ask(self.store.delete(&self.path(name))) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        match self.ask(self.store.head(&self.path(name))) {
+            Ok(found) => Ok(Some(found.size)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let objects = self.ask(self.store.list_with_delimiter(Some(&self.prefix)))?.objects;
+        Ok(objects.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
+    }
+}
