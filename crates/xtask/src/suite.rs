@@ -70,7 +70,8 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         None => tested
             .and_then(|()| guarded(ci))
             .and_then(|()| faults(ci, &environment))
-            .and_then(|()| cluster(ci)),
+            .and_then(|()| cluster(ci))
+            .and_then(|()| foreign(ci)),
         Some(_) => tested,
     };
     kafka::stop(&kafka_dir)?;
@@ -112,6 +113,18 @@ fn guarded(ci: bool) -> Result<()> {
         let _ = std::fs::remove_dir_all(&dir);
     }
     tested
+}
+
+/// The quick part of other people's suites (docs/suites.md), at most three minutes.
+fn foreign(ci: bool) -> Result<()> {
+    match ["cc", "c++", "make", "java", "mvn"].into_iter().find(|program| which(program).is_none()) {
+        None => crate::suites::quick(),
+        Some(program) if ci => bail!("{program} is not installed (see .ci/run)"),
+        Some(program) => {
+            eprintln!("skipped: foreign suites: {program} is not installed");
+            Ok(())
+        }
+    }
 }
 
 /// One seed of the faults that are put to a real node (docs/reliability.md), in the build the tests made.
