@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::StreamKind;
 
+use crate::broker_configs::BrokerConfigs;
 use crate::compression::CompressionType;
 use crate::enforcement::{self, Enforcement};
 use crate::error::{Error, Failure};
@@ -126,7 +127,12 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
 impl ConfigKey {
     /// Checks one value; the message says what would be legal.
     fn check(&self, value: &str) -> Result<(), String> {
-        let refuse = |wanted: &str| Err(format!("{} = '{value}' is not legal: use {wanted}", self.name));
+        self.check_as(self.name, value)
+    }
+
+    /// The same under another name of the key.
+    pub(crate) fn check_as(&self, name: &str, value: &str) -> Result<(), String> {
+        let refuse = |wanted: &str| Err(format!("{name} = '{value}' is not legal: use {wanted}"));
         match &self.legal {
             Legal::Any => Ok(()),
             Legal::AtLeast(minimum) => {
@@ -233,33 +239,44 @@ pub(crate) fn changed(
                 format!("configuration '{name}' is given twice"),
             ));
         }
-        let list = matches!(change, ConfigChange::Append(_) | ConfigChange::Subtract(_));
-        if list && key.kind != ConfigKind::List {
-            let message = format!("'{name}' is not a list: it can be set or deleted, not appended to");
-            return Err(Failure::new(Error::InvalidConfig, message));
+        if *change == ConfigChange::Delete {
+            result.remove(name);
+            continue;
         }
         let current = result.get(name).map_or(key.default, String::as_str);
-        let value = match change {
-            ConfigChange::Set(value) => value.clone(),
-            ConfigChange::Delete => {
-                result.remove(name);
-                continue;
-            }
-            ConfigChange::Append(more) => {
-                let mut all = items(current);
-                all.extend(items(more).into_iter().filter(|item| !items(current).contains(item)));
-                all.join(",")
-            }
-            ConfigChange::Subtract(less) => {
-                let left: Vec<_> =
-                    items(current).into_iter().filter(|item| !items(less).contains(item)).collect();
-                left.join(",")
-            }
-        };
+        let value = value_after(name, key.kind, current, change)?;
         key.check(&value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
         result.insert(name.clone(), value);
     }
     Ok(result)
+}
+
+/// What a key's value is after a change of it; after a deletion it is what it was.
+pub(crate) fn value_after(
+    name: &str,
+    kind: ConfigKind,
+    current: &str,
+    change: &ConfigChange,
+) -> Result<String, Failure> {
+    let list = matches!(change, ConfigChange::Append(_) | ConfigChange::Subtract(_));
+    if list && kind != ConfigKind::List {
+        let message = format!("'{name}' is not a list: it can be set or deleted, not appended to");
+        return Err(Failure::new(Error::InvalidConfig, message));
+    }
+    Ok(match change {
+        ConfigChange::Set(value) => value.clone(),
+        ConfigChange::Delete => current.to_owned(),
+        ConfigChange::Append(more) => {
+            let mut all = items(current);
+            all.extend(items(more).into_iter().filter(|item| !items(current).contains(item)));
+            all.join(",")
+        }
+        ConfigChange::Subtract(less) => {
+            let left: Vec<_> =
+                items(current).into_iter().filter(|item| !items(less).contains(item)).collect();
+            left.join(",")
+        }
+    })
 }
 
 /// What the broker and the log need to know of a topic's configuration, parsed.
@@ -290,7 +307,7 @@ pub struct TopicSettings {
 }
 
 impl TopicRecord {
-    /// The value of a key that is in [`TOPIC_CONFIGS`], by setting or default; empty for other keys.
+    /// The value of a key that is in [`TOPIC_CONFIGS`], by the topic's setting or default; empty for other keys.
     pub fn config(&self, name: &str) -> &str {
         match self.configs.get(name) {
             Some(value) => value,
@@ -298,11 +315,20 @@ impl TopicRecord {
         }
     }
 
+    /// The value of a key with what the topic has from the broker.
+    fn effective<'a>(&'a self, broker: &'a BrokerConfigs, name: &str) -> &'a str {
+        match self.configs.get(name) {
+            Some(value) => value,
+            None => broker.inherited(self, name).unwrap_or_else(|| self.config(name)),
+        }
+    }
+
     /// The configuration as numbers and switches.
-    pub fn settings(&self) -> TopicSettings {
+    pub fn settings(&self, broker: &BrokerConfigs) -> TopicSettings {
         // Values were checked when they were set; a record from elsewhere falls back to "no limit".
-        let number = |name| self.config(name).trim().parse().unwrap_or(-1);
-        let policy = items(self.config("cleanup.policy"));
+        let config = |name| self.effective(broker, name);
+        let number = |name| config(name).trim().parse().unwrap_or(-1);
+        let policy = items(config("cleanup.policy"));
         TopicSettings {
             compact: policy.contains(&"compact"),
             delete: policy.contains(&"delete"),
@@ -312,34 +338,35 @@ impl TopicRecord {
             segment_ms: number("segment.ms"),
             max_message_bytes: number("max.message.bytes"),
             min_insync_replicas: number("min.insync.replicas"),
-            log_append_time: self.config("message.timestamp.type") == "LogAppendTime",
+            log_append_time: config("message.timestamp.type") == "LogAppendTime",
             timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
             min_compaction_lag_ms: number("min.compaction.lag.ms"),
             max_compaction_lag_ms: number("max.compaction.lag.ms"),
             delete_retention_ms: number("delete.retention.ms"),
-            min_cleanable_dirty_ratio: self.config("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
-            unsynced: self.config("headwater.durability") == "unsynced",
+            min_cleanable_dirty_ratio: config("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
+            unsynced: config("headwater.durability") == "unsynced",
             compression: CompressionType::parse(
-                self.config("compression.type"),
+                config("compression.type"),
                 number("compression.gzip.level"),
                 number("compression.zstd.level"),
             ),
-            kind: StreamKind::parse(self.config(kinds::KIND)).unwrap_or_default(),
+            kind: StreamKind::parse(config(kinds::KIND)).unwrap_or_default(),
             enforcement: Enforcement::of(self),
         }
     }
 
     /// Every key, or those of `only`, with its effective value.
-    pub fn config_entries(&self, only: Option<&[String]>) -> Vec<ConfigEntry> {
+    pub fn config_entries(&self, broker: &BrokerConfigs, only: Option<&[String]>) -> Vec<ConfigEntry> {
         TOPIC_CONFIGS
             .iter()
             .filter(|key| only.is_none_or(|only| only.iter().any(|name| name == key.name)))
             .map(|key| ConfigEntry {
                 name: key.name,
-                value: self.config(key.name).to_owned(),
+                value: self.effective(broker, key.name).to_owned(),
                 default: key.default,
                 is_default: !self.configs.contains_key(key.name),
+                broker: broker.of_topic(self, key.name),
                 kind: key.kind,
                 documentation: key.documentation,
             })
@@ -420,11 +447,11 @@ mod tests {
     #[test]
     fn settings_know_kind_and_durability() {
         let record = |configs| TopicRecord { name: "t".into(), id: [1; 16], partitions: 1, configs };
-        let plain = record(BTreeMap::new()).settings();
+        let plain = record(BTreeMap::new()).settings(&BrokerConfigs::default());
         assert_eq!((plain.kind, plain.unsynced), (StreamKind::Unspecified, false));
         let mut configs = kind_and_policy("entity", None).unwrap();
         configs.insert("headwater.durability".into(), "unsynced".into());
-        let entity = record(configs).settings();
+        let entity = record(configs).settings(&BrokerConfigs::default());
         assert_eq!((entity.kind, entity.unsynced, entity.compact), (StreamKind::Entity, true, true));
     }
 

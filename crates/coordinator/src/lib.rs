@@ -6,6 +6,7 @@
 //! effects of a call, this state is ahead of the log and must be thrown away: stop, and replay.
 
 mod acl;
+mod broker_configs;
 mod compression;
 mod configs;
 mod consumer;
@@ -36,6 +37,7 @@ mod usage;
 use std::collections::BTreeMap;
 
 pub use acl::{AclIndex, AclRecord, Asker, Verdict, matches as acl_matches};
+pub use broker_configs::{BrokerConfigs, BrokerKey, BrokerLayer, broker_config_of_topic};
 pub use compression::CompressionType;
 pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
 pub use consumer::{
@@ -255,6 +257,7 @@ impl Coordinator {
             }
             StateRecord::Usage(record) => self.usages.put(record),
             StateRecord::UsageForgotten(of) => self.usages.remove(&of),
+            StateRecord::BrokerConfigs { broker, configs } => self.cx.broker_configs.put(broker, configs),
         }
         // What a replay implies was told when it happened.
         self.cx.effects.clear();
@@ -272,7 +275,8 @@ impl Coordinator {
         let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
         let quotas = self.quotas.iter().map(StateRecord::Quota);
         let usages = self.usages.iter().map(StateRecord::Usage);
-        of_data.chain(acls).chain(quotas).chain(credentials).chain(usages).collect()
+        let of_broker = self.cx.broker_configs.snapshot();
+        of_broker.chain(of_data).chain(acls).chain(quotas).chain(credentials).chain(usages).collect()
     }
 
     /// How many partitions one of Kafka's own topics has when it is created.
@@ -298,6 +302,11 @@ impl Coordinator {
             self.cx.append(StateRecord::TopicDeleted { name: topic.name().to_owned(), id });
         }
         std::mem::take(&mut self.cx.effects)
+    }
+
+    /// What is set of the broker, from which topics inherit.
+    pub fn broker_configs(&self) -> &BrokerConfigs {
+        &self.cx.broker_configs
     }
 
     /// Topics in the order of their names.
