@@ -117,14 +117,17 @@ fn guarded(ci: bool) -> Result<()> {
 
 /// The quick part of other people's suites (docs/suites.md), at most three minutes.
 fn foreign(ci: bool) -> Result<()> {
-    match ["cc", "c++", "make", "java", "mvn"].into_iter().find(|program| which(program).is_none()) {
-        None => crate::suites::quick(),
-        Some(program) if ci => bail!("{program} is not installed (see .ci/run)"),
-        Some(program) => {
-            eprintln!("skipped: foreign suites: {program} is not installed");
-            Ok(())
-        }
-    }
+    let missing = [("cc", "gcc"), ("c++", "g++"), ("make", "make"), ("python3", "python3")]
+        .into_iter()
+        .find_map(|(program, package)| which(program).is_none().then_some(package))
+        .or_else(|| (!Path::new("/usr/include/zlib.h").exists()).then_some("zlib1g-dev"))
+        .map(|package| format!("librdkafka's tests cannot be built (Debian: apt-get install {package})"));
+    let Some(line) = missing.or_else(|| kafka::missing().map(str::to_owned)) else {
+        return crate::suites::quick();
+    };
+    anyhow::ensure!(!ci, "{line}");
+    eprintln!("skipped: foreign suites: {line}");
+    Ok(())
 }
 
 /// One seed of the faults that are put to a real node (docs/reliability.md), in the build the tests made.
