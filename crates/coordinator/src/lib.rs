@@ -30,6 +30,7 @@ mod settings;
 mod share;
 mod streams;
 mod timers;
+mod topic_settings;
 mod topics;
 mod transaction;
 mod usage;
@@ -39,7 +40,7 @@ use std::collections::BTreeMap;
 pub use acl::{AclIndex, AclRecord, Asker, Verdict, matches as acl_matches};
 pub use broker_configs::{BrokerConfigs, BrokerKey, BrokerLayer, broker_config_of_topic};
 pub use compression::CompressionType;
-pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
+pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
 pub use consumer::{
     ASSIGNORS, ClassicMember, ConsumerGroupChange, ConsumerMemberRecord, CurrentAssignment, GroupEpochs,
     MemberState,
@@ -79,6 +80,7 @@ use quota::Quotas;
 use share::Shares;
 use streams::StreamsGroup;
 use timers::{Alarm, Timers};
+pub use topic_settings::TopicSettings;
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
 use usage::Usages;

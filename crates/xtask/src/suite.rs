@@ -115,7 +115,7 @@ fn guarded(ci: bool) -> Result<()> {
     tested
 }
 
-/// The quick part of other people's suites (docs/suites.md), at most three minutes.
+/// The quick part of other people's suites (docs/suites.md), about three minutes once it is built.
 fn foreign(ci: bool) -> Result<()> {
     let missing = [("cc", "gcc"), ("c++", "g++"), ("make", "make"), ("python3", "python3")]
         .into_iter()

@@ -34,8 +34,14 @@ const INHERITED: [(&str, &str); 28] = [
     ("unclean.leader.election.enable", "unclean.leader.election.enable"),
 ];
 
-/// Bounds that are narrower on the broker than on a topic, as in Kafka.
-const NARROWER: [(&str, i64); 1] = [("log.segment.bytes", 1 << 20)];
+/// A key, which numbers a topic may have and the broker may not, and what it may have, in words.
+type Narrower = (&'static str, fn(i64) -> bool, &'static str);
+
+/// As in Kafka.
+const NARROWER: [Narrower; 2] = [
+    ("log.retention.ms", |number| number == 0, "-1 for ever, or at least 1"),
+    ("log.segment.bytes", |number| number < 1 << 20, "at least 1048576"),
+];
 
 const THREADS: &str =
     "A number of Kafka's threads: without effect, as this broker sizes its threads by itself.";
@@ -145,11 +151,11 @@ impl BrokerKey {
     /// # Errors
     /// A text for the user.
     pub fn check(&self, value: &str) -> Result<(), String> {
-        let narrower = NARROWER.iter().find(|(name, _)| *name == self.name);
-        if let Some((_, least)) = narrower
-            && value.trim().parse::<i64>().is_ok_and(|number| number < *least)
+        let narrower = NARROWER.iter().find(|(name, ..)| *name == self.name);
+        if let Some((name, refused, legal)) = narrower
+            && value.trim().parse().is_ok_and(refused)
         {
-            return Err(format!("{} = '{value}' is not legal: use at least {least}", self.name));
+            return Err(format!("{name} = '{value}' is not legal: use {legal}"));
         }
         self.key.check_as(self.name, value)
     }
@@ -195,6 +201,7 @@ mod tests {
         assert!(refused("log.segment.bytes", "1048575").is_some_and(|why| why.contains("1048576")));
         assert_eq!(refused("log.segment.bytes", "1048576"), None);
         assert!(refused("log.retention.ms", "abc").is_some_and(|why| why.starts_with("log.retention.ms")));
+        assert!(refused("log.retention.ms", "0").is_some() && refused("log.retention.ms", "-1").is_none());
         assert!(refused("background.threads", "0").is_some());
     }
 }
