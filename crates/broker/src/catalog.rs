@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use headwater_coordinator::{TopicId, TopicRecord, TopicSettings, is_internal};
+use headwater_coordinator::{BrokerConfigs, TopicId, TopicRecord, TopicSettings, is_internal};
 use headwater_log::PartitionId;
 use headwater_model::Principal;
 
@@ -20,8 +20,8 @@ pub struct Topic {
 }
 
 impl Topic {
-    pub fn new(record: TopicRecord) -> Self {
-        let (settings, owner, closed) = (record.settings(), record.owner(), record.is_closed());
+    pub fn new(record: TopicRecord, broker: &BrokerConfigs) -> Self {
+        let (settings, owner, closed) = (record.settings(broker), record.owner(), record.is_closed());
         Self { record, settings, owner, closed }
     }
 
@@ -49,6 +49,8 @@ impl Topic {
 pub enum Change {
     Put(TopicRecord),
     Remove(TopicId),
+    /// What all topics inherit.
+    Broker(Box<BrokerConfigs>),
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +63,16 @@ struct Topics {
     by_id: HashMap<TopicId, Arc<Topic>>,
     ids: HashMap<String, TopicId>,
     partitions: usize,
+    broker: BrokerConfigs,
+}
+
+impl Topics {
+    fn inherit(&mut self, broker: BrokerConfigs) {
+        self.broker = broker;
+        for topic in self.by_id.values_mut() {
+            *topic = Arc::new(Topic::new(topic.record.clone(), &self.broker));
+        }
+    }
 }
 
 impl Catalog {
@@ -100,10 +112,12 @@ impl Catalog {
         let mut topics = self.write();
         for change in changes {
             match change {
+                Change::Broker(broker) => topics.inherit(*broker),
                 Change::Put(record) => {
                     topics.ids.insert(record.name.clone(), record.id);
                     topics.partitions += partitions(&record);
-                    let before = topics.by_id.insert(record.id, Arc::new(Topic::new(record)));
+                    let topic = Topic::new(record, &topics.broker);
+                    let before = topics.by_id.insert(topic.id(), Arc::new(topic));
                     topics.partitions -= before.map_or(0, |before| partitions(&before.record));
                 }
                 Change::Remove(id) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_coordinator::{ConfigKind, MigrationPolicy};
+use headwater_coordinator::{BrokerKey, ConfigKind, MigrationPolicy};
 use headwater_security::lines;
 use thiserror::Error;
 
@@ -15,6 +15,9 @@ pub enum SettingError {
     Unknown { name: String, nearest: &'static str },
     #[error("{name} = '{value}' is not legal: use {legal}")]
     Illegal { name: &'static str, value: String, legal: String },
+    /// A default of topics, with what is wrong with it.
+    #[error("{0}")]
+    OfTopics(String),
     #[error("'{0}' is not KEY=VALUE")]
     NoValue(String),
     #[error("{file}:{line}: {source}")]
@@ -362,6 +365,11 @@ impl Config {
         if self.security.put_of_listener(name, value) {
             return Ok(());
         }
+        if let Some(key) = BrokerKey::find(name).filter(|key| key.topic_key.is_some()) {
+            key.check(value).map_err(SettingError::OfTopics)?;
+            self.coordinator.topic_defaults.insert(name.to_owned(), value.to_owned());
+            return Ok(());
+        }
         let known = BROKER_SETTINGS.iter().find(|known| known.name == name);
         let known =
             known.ok_or_else(|| SettingError::Unknown { name: name.to_owned(), nearest: nearest(name) })?;
@@ -424,6 +432,7 @@ mod tests {
         assert!(refused(&mut config, "num.partitions=0").contains("a whole number from 1 to 10000"));
         assert!(refused(&mut config, "auto.create.topics.enable=yes").contains("true or false"));
         assert!(refused(&mut config, "num.partitions").contains("KEY=VALUE"));
+        assert!(refused(&mut config, "log.retention.ms=soon").contains("log.retention.ms = 'soon'"));
         let text = "# a comment\nnum.partitions = 3\n\nmax.connections=none";
         let refused = config.set_all("server.properties", text).unwrap_err().to_string();
         assert!(refused.contains("server.properties:4"), "{refused}");

@@ -246,9 +246,10 @@ async fn the_brokers_configuration_has_types_sources_and_the_defaults_of_topics(
     let of_broker = configs(&mut raw, 4, "1").await;
     let entry = |name: &str| of_broker.configs.iter().find(|entry| entry.name.as_str() == name).unwrap();
     let retention = entry("log.retention.ms");
-    assert_eq!((retention.config_type, retention.config_source, retention.read_only), (5, 5, true));
+    assert_eq!((retention.config_type, retention.config_source, retention.read_only), (5, 5, false));
     assert_eq!(retention.value.as_ref().unwrap().as_str(), "604800000");
-    assert_eq!(entry("auto.create.topics.enable").config_type, 1);
+    let at_start = entry("auto.create.topics.enable");
+    assert_eq!((at_start.config_type, at_start.read_only), (1, true));
     assert!(!entry("log.dirs").documentation.as_ref().unwrap().is_empty());
     let names: Vec<_> = of_broker.configs.iter().map(|entry| entry.name.as_str()).collect();
     assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
@@ -270,26 +271,6 @@ async fn resources_that_nothing_is_set_on_are_described_as_empty() {
     }
     assert_eq!(configs(&mut raw, 4, "7").await.error_code, ErrorCode::InvalidRequest.code());
     assert_eq!(configs(&mut raw, 99, "x").await.error_code, ErrorCode::InvalidRequest.code());
-}
-
-/// `kafka-reassign-partitions --verify` takes off throttles that were never set.
-#[tokio::test]
-async fn what_is_not_set_on_the_broker_can_be_taken_off_it_and_nothing_can_be_set() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = start(dir.path()).await;
-    let mut raw = Raw::connect(&broker).await;
-    for (operation, value, code) in [(1, None, ErrorCode::None), (0, Some("5"), ErrorCode::InvalidRequest)] {
-        let config = incremental_alter_configs_request::AlterableConfig::default()
-            .with_name(KafkaString::from_static("leader.replication.throttled.rate"))
-            .with_config_operation(operation)
-            .with_value(value.map(KafkaString::from_static));
-        let resource = incremental_alter_configs_request::AlterConfigsResource::default()
-            .with_resource_type(4)
-            .with_resource_name(KafkaString::from_static("1"))
-            .with_configs(vec![config]);
-        let request = IncrementalAlterConfigsRequestData::default().with_resources(vec![resource]);
-        assert_eq!(raw.call(&request, 1).await.responses[0].error_code, code.code(), "{operation}");
-    }
 }
 
 #[tokio::test]

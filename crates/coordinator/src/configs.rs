@@ -4,16 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::StreamKind;
-
-use crate::compression::CompressionType;
-use crate::enforcement::{self, Enforcement};
+use crate::enforcement;
 use crate::error::{Error, Failure};
 use crate::kinds;
 use crate::owners;
-use crate::records::TopicRecord;
 use crate::request::ConfigChange;
-use crate::response::ConfigEntry;
 
 /// The type of a configuration value, for clients that show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +121,12 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
 impl ConfigKey {
     /// Checks one value; the message says what would be legal.
     fn check(&self, value: &str) -> Result<(), String> {
-        let refuse = |wanted: &str| Err(format!("{} = '{value}' is not legal: use {wanted}", self.name));
+        self.check_as(self.name, value)
+    }
+
+    /// The same under another name of the key.
+    pub(crate) fn check_as(&self, name: &str, value: &str) -> Result<(), String> {
+        let refuse = |wanted: &str| Err(format!("{name} = '{value}' is not legal: use {wanted}"));
         match &self.legal {
             Legal::Any => Ok(()),
             Legal::AtLeast(minimum) => {
@@ -157,7 +157,7 @@ impl ConfigKey {
     }
 }
 
-fn items(list: &str) -> Vec<&str> {
+pub(crate) fn items(list: &str) -> Vec<&str> {
     list.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
 }
 
@@ -233,118 +233,44 @@ pub(crate) fn changed(
                 format!("configuration '{name}' is given twice"),
             ));
         }
-        let list = matches!(change, ConfigChange::Append(_) | ConfigChange::Subtract(_));
-        if list && key.kind != ConfigKind::List {
-            let message = format!("'{name}' is not a list: it can be set or deleted, not appended to");
-            return Err(Failure::new(Error::InvalidConfig, message));
+        if *change == ConfigChange::Delete {
+            result.remove(name);
+            continue;
         }
         let current = result.get(name).map_or(key.default, String::as_str);
-        let value = match change {
-            ConfigChange::Set(value) => value.clone(),
-            ConfigChange::Delete => {
-                result.remove(name);
-                continue;
-            }
-            ConfigChange::Append(more) => {
-                let mut all = items(current);
-                all.extend(items(more).into_iter().filter(|item| !items(current).contains(item)));
-                all.join(",")
-            }
-            ConfigChange::Subtract(less) => {
-                let left: Vec<_> =
-                    items(current).into_iter().filter(|item| !items(less).contains(item)).collect();
-                left.join(",")
-            }
-        };
+        let value = value_after(name, key.kind, current, change)?;
         key.check(&value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
         result.insert(name.clone(), value);
     }
     Ok(result)
 }
 
-/// What the broker and the log need to know of a topic's configuration, parsed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TopicSettings {
-    pub compact: bool,
-    pub delete: bool,
-    /// −1 for ever.
-    pub retention_ms: i64,
-    /// −1 for no limit.
-    pub retention_bytes: i64,
-    pub segment_bytes: i64,
-    pub segment_ms: i64,
-    pub max_message_bytes: i64,
-    pub min_insync_replicas: i64,
-    pub log_append_time: bool,
-    pub timestamp_before_max_ms: i64,
-    pub timestamp_after_max_ms: i64,
-    pub min_compaction_lag_ms: i64,
-    pub max_compaction_lag_ms: i64,
-    pub delete_retention_ms: i64,
-    pub min_cleanable_dirty_ratio: f64,
-    /// Acknowledged before it is on disk.
-    pub unsynced: bool,
-    pub compression: CompressionType,
-    pub kind: StreamKind,
-    pub enforcement: Enforcement,
-}
-
-impl TopicRecord {
-    /// The value of a key that is in [`TOPIC_CONFIGS`], by setting or default; empty for other keys.
-    pub fn config(&self, name: &str) -> &str {
-        match self.configs.get(name) {
-            Some(value) => value,
-            None => TOPIC_CONFIGS.iter().find(|key| key.name == name).map_or("", |key| key.default),
+/// What a key's value is after a change of it; after a deletion it is what it was.
+pub(crate) fn value_after(
+    name: &str,
+    kind: ConfigKind,
+    current: &str,
+    change: &ConfigChange,
+) -> Result<String, Failure> {
+    let list = matches!(change, ConfigChange::Append(_) | ConfigChange::Subtract(_));
+    if list && kind != ConfigKind::List {
+        let message = format!("'{name}' is not a list: it can be set or deleted, not appended to");
+        return Err(Failure::new(Error::InvalidConfig, message));
+    }
+    Ok(match change {
+        ConfigChange::Set(value) => value.clone(),
+        ConfigChange::Delete => current.to_owned(),
+        ConfigChange::Append(more) => {
+            let mut all = items(current);
+            all.extend(items(more).into_iter().filter(|item| !items(current).contains(item)));
+            all.join(",")
         }
-    }
-
-    /// The configuration as numbers and switches.
-    pub fn settings(&self) -> TopicSettings {
-        // Values were checked when they were set; a record from elsewhere falls back to "no limit".
-        let number = |name| self.config(name).trim().parse().unwrap_or(-1);
-        let policy = items(self.config("cleanup.policy"));
-        TopicSettings {
-            compact: policy.contains(&"compact"),
-            delete: policy.contains(&"delete"),
-            retention_ms: number("retention.ms"),
-            retention_bytes: number("retention.bytes"),
-            segment_bytes: number("segment.bytes"),
-            segment_ms: number("segment.ms"),
-            max_message_bytes: number("max.message.bytes"),
-            min_insync_replicas: number("min.insync.replicas"),
-            log_append_time: self.config("message.timestamp.type") == "LogAppendTime",
-            timestamp_before_max_ms: number("message.timestamp.before.max.ms"),
-            timestamp_after_max_ms: number("message.timestamp.after.max.ms"),
-            min_compaction_lag_ms: number("min.compaction.lag.ms"),
-            max_compaction_lag_ms: number("max.compaction.lag.ms"),
-            delete_retention_ms: number("delete.retention.ms"),
-            min_cleanable_dirty_ratio: self.config("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
-            unsynced: self.config("headwater.durability") == "unsynced",
-            compression: CompressionType::parse(
-                self.config("compression.type"),
-                number("compression.gzip.level"),
-                number("compression.zstd.level"),
-            ),
-            kind: StreamKind::parse(self.config(kinds::KIND)).unwrap_or_default(),
-            enforcement: Enforcement::of(self),
+        ConfigChange::Subtract(less) => {
+            let left: Vec<_> =
+                items(current).into_iter().filter(|item| !items(less).contains(item)).collect();
+            left.join(",")
         }
-    }
-
-    /// Every key, or those of `only`, with its effective value.
-    pub fn config_entries(&self, only: Option<&[String]>) -> Vec<ConfigEntry> {
-        TOPIC_CONFIGS
-            .iter()
-            .filter(|key| only.is_none_or(|only| only.iter().any(|name| name == key.name)))
-            .map(|key| ConfigEntry {
-                name: key.name,
-                value: self.config(key.name).to_owned(),
-                default: key.default,
-                is_default: !self.configs.contains_key(key.name),
-                kind: key.kind,
-                documentation: key.documentation,
-            })
-            .collect()
-    }
+    })
 }
 
 #[cfg(test)]
@@ -415,17 +341,6 @@ mod tests {
         let plain = BTreeMap::new();
         assert!(altered(&plain, false, std::slice::from_ref(&become_entity)).is_err());
         assert!(altered(&plain, false, &[become_entity, set("cleanup.policy", "compact")]).is_ok());
-    }
-
-    #[test]
-    fn settings_know_kind_and_durability() {
-        let record = |configs| TopicRecord { name: "t".into(), id: [1; 16], partitions: 1, configs };
-        let plain = record(BTreeMap::new()).settings();
-        assert_eq!((plain.kind, plain.unsynced), (StreamKind::Unspecified, false));
-        let mut configs = kind_and_policy("entity", None).unwrap();
-        configs.insert("headwater.durability".into(), "unsynced".into());
-        let entity = record(configs).settings();
-        assert_eq!((entity.kind, entity.unsynced, entity.compact), (StreamKind::Entity, true, true));
     }
 
     #[test]

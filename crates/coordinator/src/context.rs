@@ -3,13 +3,17 @@
 use headwater_model::TimestampMs;
 
 use crate::Effect;
+use crate::broker_configs::BrokerConfigs;
+use crate::error::Failure;
 use crate::records::{StateRecord, TopicId, TopicPartitionId};
+use crate::request::AlterBrokerConfig;
 use crate::response::Response;
 use crate::settings::Settings;
 
 #[derive(Debug)]
 pub(crate) struct Context {
     pub settings: Settings,
+    pub broker_configs: BrokerConfigs,
     pub random: Random,
     /// The time of the current call.
     pub now: TimestampMs,
@@ -19,11 +23,22 @@ pub(crate) struct Context {
 impl Context {
     pub fn new(settings: Settings) -> Self {
         let random = Random(settings.seed);
-        Self { settings, random, now: 0, effects: Vec::new() }
+        let broker_configs = BrokerConfigs::new(settings.topic_defaults.clone());
+        Self { settings, broker_configs, random, now: 0, effects: Vec::new() }
     }
 
     pub fn append(&mut self, record: StateRecord) {
         self.effects.push(Effect::Append(record));
+    }
+
+    pub fn alter_broker(&mut self, change: AlterBrokerConfig, validate_only: bool) -> Result<(), Failure> {
+        let broker = change.broker;
+        let configs = self.broker_configs.altered(change)?;
+        if !validate_only {
+            self.broker_configs.put(broker, configs.clone());
+            self.append(StateRecord::BrokerConfigs { broker, configs });
+        }
+        Ok(())
     }
 
     pub fn wake(&mut self, partition: TopicPartitionId) {

@@ -38,10 +38,16 @@ impl Coordinator {
             }
             Request::DescribeTopics(topics) => Response::DescribeTopics(self.topics.describe(topics)),
             Request::DescribeConfigs(topics) => {
-                Response::DescribeConfigs(self.topics.describe_configs(topics))
+                Response::DescribeConfigs(self.topics.describe_configs(&cx.broker_configs, topics))
             }
             Request::AlterConfigs { topics, validate_only } => {
                 Response::AlterConfigs(self.topics.alter_configs(cx, topics, validate_only))
+            }
+            Request::DescribeBrokerConfigs => {
+                Response::DescribeBrokerConfigs(Box::new(cx.broker_configs.clone()))
+            }
+            Request::AlterBrokerConfigs { change, validate_only } => {
+                Response::AlterBrokerConfigs(cx.alter_broker(change, validate_only))
             }
             Request::JoinGroup(join) => {
                 let id = join.group_id.clone();

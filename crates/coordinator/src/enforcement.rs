@@ -91,10 +91,13 @@ impl Enforcement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker_configs::BrokerConfigs;
 
     fn of(configs: &[(&str, &str)]) -> Enforcement {
         let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        TopicRecord { name: "t".into(), id: [1; 16], partitions: 1, configs }.settings().enforcement
+        TopicRecord { name: "t".into(), id: [1; 16], partitions: 1, configs }
+            .settings(&BrokerConfigs::default())
+            .enforcement
     }
 
     #[test]

@@ -9,10 +9,15 @@ use headwater_model::StreamKind;
 use crate::error::{Error, Failure};
 
 pub(crate) const KIND: &str = "headwater.stream.kind";
-const POLICY: &str = "cleanup.policy";
+pub(crate) const POLICY: &str = "cleanup.policy";
 
 fn kind(configs: &BTreeMap<String, String>) -> StreamKind {
     configs.get(KIND).and_then(|name| StreamKind::parse(name)).unwrap_or_default()
+}
+
+/// Whether records have no keys.
+pub(crate) fn is_unkeyed(configs: &BTreeMap<String, String>) -> bool {
+    kind(configs) == StreamKind::Unkeyed
 }
 
 /// An entity topic whose creator names no policy is compacted.

@@ -6,6 +6,7 @@
 //! effects of a call, this state is ahead of the log and must be thrown away: stop, and replay.
 
 mod acl;
+mod broker_configs;
 mod compression;
 mod configs;
 mod consumer;
@@ -29,6 +30,7 @@ mod settings;
 mod share;
 mod streams;
 mod timers;
+mod topic_settings;
 mod topics;
 mod transaction;
 mod usage;
@@ -36,8 +38,9 @@ mod usage;
 use std::collections::BTreeMap;
 
 pub use acl::{AclIndex, AclRecord, Asker, Verdict, matches as acl_matches};
+pub use broker_configs::{BrokerConfigs, BrokerKey, BrokerLayer, broker_config_of_topic};
 pub use compression::CompressionType;
-pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS, TopicSettings};
+pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
 pub use consumer::{
     ASSIGNORS, ClassicMember, ConsumerGroupChange, ConsumerMemberRecord, CurrentAssignment, GroupEpochs,
     MemberState,
@@ -77,6 +80,7 @@ use quota::Quotas;
 use share::Shares;
 use streams::StreamsGroup;
 use timers::{Alarm, Timers};
+pub use topic_settings::TopicSettings;
 use topics::Topics;
 use transaction::{Transactions, as_data_error};
 use usage::Usages;
@@ -255,6 +259,7 @@ impl Coordinator {
             }
             StateRecord::Usage(record) => self.usages.put(record),
             StateRecord::UsageForgotten(of) => self.usages.remove(&of),
+            StateRecord::BrokerConfigs { broker, configs } => self.cx.broker_configs.put(broker, configs),
         }
         // What a replay implies was told when it happened.
         self.cx.effects.clear();
@@ -272,7 +277,8 @@ impl Coordinator {
         let credentials = self.credentials.iter().cloned().map(StateRecord::ScramCredential);
         let quotas = self.quotas.iter().map(StateRecord::Quota);
         let usages = self.usages.iter().map(StateRecord::Usage);
-        of_data.chain(acls).chain(quotas).chain(credentials).chain(usages).collect()
+        let of_broker = self.cx.broker_configs.snapshot();
+        of_broker.chain(of_data).chain(acls).chain(quotas).chain(credentials).chain(usages).collect()
     }
 
     /// How many partitions one of Kafka's own topics has when it is created.
@@ -298,6 +304,11 @@ impl Coordinator {
             self.cx.append(StateRecord::TopicDeleted { name: topic.name().to_owned(), id });
         }
         std::mem::take(&mut self.cx.effects)
+    }
+
+    /// What is set of the broker, from which topics inherit.
+    pub fn broker_configs(&self) -> &BrokerConfigs {
+        &self.cx.broker_configs
     }
 
     /// Topics in the order of their names.

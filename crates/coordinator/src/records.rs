@@ -96,6 +96,11 @@ pub enum StateRecord {
         group_id: String,
         change: StreamsGroupChange,
     },
+    /// All that is set on a running broker, `None` for every broker of the cluster; empty for nothing.
+    BrokerConfigs {
+        broker: Option<i32>,
+        configs: BTreeMap<String, String>,
+    },
 }
 
 /// What is kept of one user's password for one mechanism (RFC 5802's keys, KIP-554's number).

@@ -63,6 +63,12 @@ pub enum Request {
         groups: Vec<AlterGroupConfig>,
         validate_only: bool,
     },
+    /// What is set of the broker.
+    DescribeBrokerConfigs,
+    AlterBrokerConfigs {
+        change: AlterBrokerConfig,
+        validate_only: bool,
+    },
     DeleteGroups(Vec<String>),
     OffsetCommit(OffsetCommit),
     OffsetFetch(OffsetFetch),
@@ -165,6 +171,15 @@ pub struct DescribeGroupConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlterGroupConfig {
     pub group_id: String,
+    /// As in [`AlterConfig`].
+    pub replace: bool,
+    pub changes: Vec<(String, ConfigChange)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterBrokerConfig {
+    /// `None` for every broker of the cluster.
+    pub broker: Option<i32>,
     /// As in [`AlterConfig`].
     pub replace: bool,
     pub changes: Vec<(String, ConfigChange)>,

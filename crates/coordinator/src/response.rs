@@ -6,6 +6,7 @@ use bytes::Bytes;
 use headwater_model::acl::AclBinding;
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 
+use crate::broker_configs::{BrokerConfigs, BrokerLayer};
 use crate::configs::ConfigKind;
 use crate::error::{Error, Failure};
 use crate::records::{TopicId, TopicPartitionId};
@@ -21,6 +22,8 @@ pub enum Response {
     CreatePartitions(Vec<TopicResult>),
     DescribeTopics(Vec<DescribedTopic>),
     DescribeConfigs(Vec<DescribedConfigs>),
+    DescribeBrokerConfigs(Box<BrokerConfigs>),
+    AlterBrokerConfigs(Result<(), Failure>),
     AlterConfigs(Vec<TopicResult>),
     JoinGroup(JoinedGroup),
     SyncGroup(SyncedGroup),
@@ -129,6 +132,8 @@ pub struct ConfigEntry {
     pub default: &'static str,
     /// `false` when set on the topic, even to the same value.
     pub is_default: bool,
+    /// What the topic has, or would have, from the broker; what holds being first.
+    pub broker: Vec<(BrokerLayer, String)>,
     pub kind: ConfigKind,
     pub documentation: &'static str,
 }

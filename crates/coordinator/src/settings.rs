@@ -1,5 +1,7 @@
 //! The limits and defaults of the coordinator, named after the broker properties they stand for.
 
+use std::collections::BTreeMap;
+
 use crate::share::ShareDefaults;
 use crate::streams::StreamsDefaults;
 
@@ -40,6 +42,8 @@ impl MigrationPolicy {
 pub struct Settings {
     /// Randomness for topic ids and member ids. Must differ at every start, or ids repeat.
     pub seed: u64,
+    /// What the broker was started with of keys that topics inherit, by the broker's names; checked.
+    pub topic_defaults: BTreeMap<String, String>,
     /// `num.partitions`: what −1 means in a topic creation.
     pub default_partitions: i32,
     /// The most partitions one topic may have.
@@ -89,6 +93,7 @@ impl Default for Settings {
         const WEEK: i64 = 7 * 24 * 3_600_000;
         Self {
             seed: 0,
+            topic_defaults: BTreeMap::new(),
             default_partitions: 1,
             max_partitions: 10_000,
             initial_rebalance_delay_ms: 0,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::broker_configs::BrokerConfigs;
 use crate::configs;
 use crate::context::Context;
 use crate::error::{Error, Failure};
@@ -184,7 +185,7 @@ impl Topics {
         validate_only: bool,
     ) -> Result<TopicSummary, Failure> {
         let topic = planned?;
-        let configs = topic.config_entries(None);
+        let configs = topic.config_entries(&cx.broker_configs, None);
         let summary = TopicSummary { id: topic.id, partitions: topic.partitions, configs };
         if !validate_only {
             self.put(topic.clone());
@@ -253,9 +254,13 @@ impl Topics {
             .collect()
     }
 
-    pub fn describe_configs(&self, wanted: Vec<DescribeConfig>) -> Vec<DescribedConfigs> {
+    pub fn describe_configs(
+        &self,
+        broker: &BrokerConfigs,
+        wanted: Vec<DescribeConfig>,
+    ) -> Vec<DescribedConfigs> {
         let describe = |DescribeConfig { topic, keys }| {
-            let entries = self.get(&topic).map(|record| record.config_entries(keys.as_deref()));
+            let entries = self.get(&topic).map(|record| record.config_entries(broker, keys.as_deref()));
             DescribedConfigs { topic, result: entries.ok_or_else(|| Error::UnknownTopicOrPartition.into()) }
         };
         wanted.into_iter().map(describe).collect()

@@ -408,9 +408,16 @@ fn partitions_only_grow_and_configs_survive_a_restart() {
     let changes = vec![("cleanup.policy".to_owned(), ConfigChange::Set("compact".into()))];
     let topics = vec![AlterConfig { topic: "orders".into(), replace: false, changes }];
     bench.ask(Request::AlterConfigs { topics: topics.clone(), validate_only: true });
-    assert!(!bench.coordinator.topic("orders").unwrap().settings().compact);
+    assert!(!bench.coordinator.topic("orders").unwrap().settings(&BrokerConfigs::default()).compact);
     bench.ask(Request::AlterConfigs { topics, validate_only: false });
     bench.restart();
     let topic = bench.coordinator.topic("orders").unwrap();
-    assert_eq!((topic.partitions, topic.settings().compact, topic.settings().delete), (6, true, false));
+    assert_eq!(
+        (
+            topic.partitions,
+            topic.settings(&BrokerConfigs::default()).compact,
+            topic.settings(&BrokerConfigs::default()).delete
+        ),
+        (6, true, false)
+    );
 }

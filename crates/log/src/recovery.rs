@@ -347,6 +347,24 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
     }
 
+    /// Whether another file begins as this journal should.
+    fn is_elsewhere(&self, journal: FileId) -> io::Result<bool> {
+        for name in self.disk.list()? {
+            if FileId::parse(&name).is_none_or(|other| other == journal) {
+                continue;
+            }
+            let file = self.disk.open(&name)?;
+            let mut begins = [0; HEADER];
+            if file.len()? >= HEADER as u64 {
+                file.read_exact_at(&mut begins, 0)?;
+            }
+            if FrameHeader::parse(&begins, journal).is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn restore(&mut self, journal: FileId, bytes: &mut [u8], skip: usize) {
         let patches = redundancy::restore(bytes, skip, journal);
         for patch in &patches {
@@ -383,7 +401,10 @@ impl<'a, D: Disk> Replay<'a, D> {
         self.scanned_bytes += bytes.len() as u64;
         self.restore(journal, &mut bytes, skip);
         let frames = frames(&bytes, skip, journal);
-        if frames.is_empty() && frame::holds_later_of_another(&bytes, journal, self.next_commit) {
+        if frames.is_empty()
+            && (frame::holds_later_of_another(&bytes, journal, self.next_commit)
+                || self.is_elsewhere(journal)?)
+        {
             return Err(LogError::Corrupt {
                 file: journal.name(),
                 position: 0,

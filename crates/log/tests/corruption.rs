@@ -167,6 +167,23 @@ fn the_newest_journals_in_each_others_place_are_noticed() {
 }
 
 #[test]
+fn the_newest_journal_in_an_old_ones_place_is_noticed() {
+    for seed in 0..30 {
+        let (disk, _) = full(seed);
+        let files = names(&disk, ".wal");
+        let (Some(oldest), Some(newest)) = (files.first(), files.last()) else { continue };
+        if oldest == newest {
+            continue;
+        }
+        disk.rename(oldest, "between").expect("moved");
+        disk.rename(newest, oldest).expect("moved");
+        disk.rename("between", newest).expect("moved");
+        let opened = Log::open(Arc::new(disk.clone()), SETTINGS).err().expect("refused").to_string();
+        assert!(opened.contains("changed places"), "{opened}");
+    }
+}
+
+#[test]
 fn files_that_changed_places_are_not_taken_for_each_other() {
     for seed in 0..40 {
         let (disk, before) = full(seed);

@@ -76,7 +76,8 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         None => tested
             .and_then(|()| guarded(ci))
             .and_then(|()| faults(ci, &environment))
-            .and_then(|()| cluster(ci)),
+            .and_then(|()| cluster(ci))
+            .and_then(|()| foreign(ci)),
         Some(_) => tested,
     };
     kafka::stop(&kafka_dir)?;
@@ -118,6 +119,21 @@ fn guarded(ci: bool) -> Result<()> {
         let _ = std::fs::remove_dir_all(&dir);
     }
     tested
+}
+
+/// The quick part of other people's suites (docs/suites.md), about three minutes once it is built.
+fn foreign(ci: bool) -> Result<()> {
+    let missing = [("cc", "gcc"), ("c++", "g++"), ("make", "make"), ("python3", "python3")]
+        .into_iter()
+        .find_map(|(program, package)| which(program).is_none().then_some(package))
+        .or_else(|| (!Path::new("/usr/include/zlib.h").exists()).then_some("zlib1g-dev"))
+        .map(|package| format!("librdkafka's tests cannot be built (Debian: apt-get install {package})"));
+    let Some(line) = missing.or_else(|| kafka::missing().map(str::to_owned)) else {
+        return crate::suites::quick();
+    };
+    anyhow::ensure!(!ci, "{line}");
+    eprintln!("skipped: foreign suites: {line}");
+    Ok(())
 }
 
 /// One seed of the faults that are put to a real node (docs/reliability.md), in the build the tests made.

@@ -2,7 +2,7 @@
 
 use headwater_coordinator::{
     AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Failure, Request,
-    Response, TopicResult, UsageKind,
+    Response, TopicResult, UsageKind, broker_config_of_topic,
 };
 use headwater_wire::messages::alter_configs_response::{
     AlterConfigsResourceResponse as Altered, AlterConfigsResponseData,
@@ -21,7 +21,7 @@ use headwater_wire::messages::{
 use headwater_wire::{ErrorCode, KafkaString};
 
 use super::config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
-use super::{Call, CallError, broker_configs, config_synonyms, group_configs, optional, rights, text, texts};
+use super::{Call, CallError, broker_configs, group_configs, optional, rights, text, texts};
 use crate::usage::report;
 
 const SET_ON_TOPIC: i8 = 1;
@@ -29,7 +29,11 @@ pub const DEFAULT: i8 = 5;
 
 /// Where a value of a topic comes from, as `config_source`.
 pub fn source(entry: &ConfigEntry) -> i8 {
-    if entry.is_default { DEFAULT } else { SET_ON_TOPIC }
+    match entry.broker.first() {
+        _ if !entry.is_default => SET_ON_TOPIC,
+        Some((layer, _)) => broker_configs::source(*layer),
+        None => DEFAULT,
+    }
 }
 
 pub async fn describe(
@@ -56,12 +60,7 @@ pub async fn describe(
             TOPIC if asks_for_usage(&resource) => usage_of_topic(call, resource).await?,
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
             GROUP => group_configs::describe(call, resource, request.include_synonyms, documented).await?,
-            BROKER => broker_configs::describe(
-                &call.shared.config,
-                resource,
-                request.include_synonyms,
-                call.version,
-            ),
+            BROKER => broker_configs::describe(call, resource, request.include_synonyms).await?,
             CLIENT_METRICS | BROKER_LOGGER => without_any(resource),
             other => DescribeConfigsResult::default()
                 .with_resource_type(other)
@@ -147,9 +146,7 @@ async fn of_topic(
         DescribeConfigsResult::default().with_resource_type(TOPIC).with_resource_name(topic.into());
     Ok(match result {
         Ok(entries) => {
-            let shown = |entry: &ConfigEntry| {
-                described_entry(entry, SET_ON_TOPIC, synonyms, documented, call.version)
-            };
+            let shown = |entry: &ConfigEntry| described_entry(entry, synonyms, documented, call.version);
             response.with_configs(entries.iter().map(shown).collect())
         }
         Err(failure) => {
@@ -158,37 +155,39 @@ async fn of_topic(
     })
 }
 
-/// One key as it is told; `set` is where a value that is not the default comes from.
-pub fn described_entry(
+/// One key as it is told.
+fn described_entry(
     entry: &ConfigEntry,
-    set_by: i8,
     synonyms: bool,
     documented: bool,
     version: i16,
 ) -> DescribeConfigsResourceResult {
-    let synonym = |value: &str, source| {
-        DescribeConfigsSynonym::default()
-            .with_name(entry.name.to_owned().into())
-            .with_value(Some(value.to_owned().into()))
-            .with_source(source)
-    };
-    let set = (!entry.is_default).then(|| synonym(&entry.value, set_by));
-    let default = DescribeConfigsSynonym::default()
-        .with_name(KafkaString::from_static(config_synonyms::of_broker(entry.name).unwrap_or(entry.name)))
-        .with_value(Some(KafkaString::from_static(entry.default)))
-        .with_source(DEFAULT);
-    let all = set.into_iter().chain([default]);
     let response = DescribeConfigsResourceResult::default()
         .with_name(entry.name.to_owned().into())
         .with_value(Some(entry.value.clone().into()))
-        .with_config_source(if entry.is_default { DEFAULT } else { set_by })
-        .with_synonyms(if synonyms { all.collect() } else { Vec::new() });
+        .with_config_source(source(entry))
+        .with_synonyms(if synonyms { sources(entry) } else { Vec::new() });
     match version >= 3 {
         true => response
             .with_config_type(entry.kind.code())
             .with_documentation(documented.then(|| KafkaString::from_static(entry.documentation))),
         false => response,
     }
+}
+
+/// Every value that a topic's key has, what holds being first: the topic's, the broker's, the default.
+fn sources(entry: &ConfigEntry) -> Vec<DescribeConfigsSynonym> {
+    let synonym = |name: &'static str, value: &str, source| {
+        DescribeConfigsSynonym::default()
+            .with_name(KafkaString::from_static(name))
+            .with_value(Some(value.to_owned().into()))
+            .with_source(source)
+    };
+    let name = broker_config_of_topic(entry.name).unwrap_or(entry.name);
+    let set = (!entry.is_default).then(|| synonym(entry.name, &entry.value, SET_ON_TOPIC));
+    let broker =
+        entry.broker.iter().map(|(layer, value)| synonym(name, value, broker_configs::source(*layer)));
+    set.into_iter().chain(broker).chain([synonym(name, entry.default, DEFAULT)]).collect()
 }
 
 /// The outcome for one resource: code and message.
@@ -214,16 +213,10 @@ async fn change(
         Ok(change) if kind == GROUP => {
             return Ok(outcome(group_configs::alter(call, change, validate_only).await?));
         }
-        // Tools take off what may be set on a broker, such as throttles, without asking whether it is.
-        Ok(change)
-            if kind == BROKER && change.changes.iter().all(|(_, change)| *change == ConfigChange::Delete) =>
-        {
-            return Ok((0, None));
+        Ok(change) if kind == BROKER => {
+            return Ok(outcome(broker_configs::alter(call, change, validate_only).await?));
         }
-        Ok(_) => {
-            let message = if kind == BROKER { READ_ONLY.to_owned() } else { unknown_resource(kind) };
-            return Ok((ErrorCode::InvalidRequest.code(), Some(message.into())));
-        }
+        Ok(_) => return Ok((ErrorCode::InvalidRequest.code(), Some(unknown_resource(kind).into()))),
         Err(code) => return Ok((code.code(), Some(KafkaString::from_static(NO_OPERATION)))),
     };
     let keys = change.changes.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(", ");
@@ -244,7 +237,6 @@ fn outcome(result: Result<(), Failure>) -> Outcome {
 }
 
 const NOT_ALLOWED: &str = "the client may not do this with the configuration: see headwater acl list";
-const READ_ONLY: &str = "the broker's configuration is fixed at its start: restart it with another";
 const NO_OPERATION: &str =
     "a change is 0 (set), 1 (delete), 2 (append) or 3 (subtract), with a value unless it deletes";
 

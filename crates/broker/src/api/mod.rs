@@ -7,7 +7,6 @@ mod access;
 mod acls;
 mod broker_configs;
 mod config_resources;
-mod config_synonyms;
 mod configs;
 mod consumer_groups;
 mod coordinators;

@@ -70,6 +70,11 @@ impl Worker {
                 }
                 self.staged.changes.push(Change::Remove(*id));
             }
+            StateRecord::BrokerConfigs { .. } => {
+                // The coordinator has applied it already.
+                let broker = self.coordinator.broker_configs().clone();
+                self.staged.changes.push(Change::Broker(Box::new(broker)));
+            }
             StateRecord::Acl(acl) => self.staged.rules.push(RuleChange::Put(acl.0.clone())),
             StateRecord::AclDeleted(acl) => self.staged.rules.push(RuleChange::Remove(acl.0.clone())),
             StateRecord::Quota(record) => self.staged.rules.push(RuleChange::Quota(record.clone())),

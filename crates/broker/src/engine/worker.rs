@@ -89,7 +89,9 @@ impl Worker {
         let state =
             State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
                 .map_err(|reason| StartError::State { directory: home.log.clone(), reason })?;
-        catalog.apply(coordinator.topics().cloned().map(Change::Put).collect());
+        let inherited = Change::Broker(Box::new(coordinator.broker_configs().clone()));
+        let topics = coordinator.topics().cloned().map(Change::Put);
+        catalog.apply([inherited].into_iter().chain(topics).collect());
         let acls = coordinator.acls().cloned().map(RuleChange::Put);
         rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).collect());
         credentials.apply(coordinator.scram_credentials().cloned().map(CredentialChange::Put));

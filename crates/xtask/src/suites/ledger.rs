@@ -105,7 +105,7 @@ impl Ledger {
             match (outcome, passed_before) {
                 (Outcome::Passed, true) => verdict.kept += 1,
                 (Outcome::Passed, false) => verdict.gained.push(test.clone()),
-                (outcome, true) => verdict.lost.push(format!("{test}: {}", outcome.word())),
+                (outcome, true) => verdict.lost.push((test.clone(), *outcome)),
                 (outcome, false) => {
                     let beside = if side == Side::Ours { row.kafkas } else { row.ours };
                     verdict.open.push(format!("{test}: {} (the other: {})", outcome.word(), beside.word()));
@@ -155,7 +155,7 @@ impl fmt::Display for Ledger {
 pub struct Verdict {
     kept: usize,
     gained: Vec<String>,
-    lost: Vec<String>,
+    lost: Vec<(String, Outcome)>,
     /// Neither passed before nor now.
     open: Vec<String>,
 }
@@ -164,11 +164,16 @@ impl Verdict {
     pub fn is_worse(&self) -> bool {
         !self.lost.is_empty()
     }
+
+    pub fn lost_tests(&self) -> Vec<String> {
+        self.lost.iter().map(|(test, _)| test.clone()).collect()
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (word, tests) in [("open", &self.open), ("new pass", &self.gained), ("LOST", &self.lost)] {
+        let lost = self.lost.iter().map(|(test, outcome)| format!("{test}: {}", outcome.word())).collect();
+        for (word, tests) in [("open", &self.open), ("new pass", &self.gained), ("LOST", &lost)] {
             for test in tests {
                 writeln!(out, "{word:9} {test}")?;
             }

@@ -102,24 +102,46 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
         Suite::FranzGo(choice) => ("franz-go", choice),
-        Suite::Quick => return quick::run(),
+        Suite::Quick => return quick(),
     };
     one(suite, &choice)
+}
+
+/// What CI runs.
+pub fn quick() -> Result<()> {
+    quick::run()
+}
+
+fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
+    match suite {
+        "tools" => tools::run(choice),
+        "streams" => streams::run(choice),
+        "python" => python::run(choice),
+        "node" => node::run(choice),
+        "go" => go::run(choice),
+        "franz-go" => go::own_tests(choice),
+        "librdkafka-consumer" => librdkafka::run(Groups::Consumer, choice, ledger),
+        _ => librdkafka::run(Groups::Classic, choice, ledger),
+    }
 }
 
 /// Runs one suite, says what it came to and keeps it if that is wanted.
 fn one(suite: &str, choice: &Choice) -> Result<()> {
     let ledger = Ledger::read()?;
-    let ran = match suite {
-        "tools" => tools::run(choice)?,
-        "streams" => streams::run(choice)?,
-        "python" => python::run(choice)?,
-        "node" => node::run(choice)?,
-        "go" => go::run(choice)?,
-        "franz-go" => go::own_tests(choice)?,
-        "librdkafka-consumer" => librdkafka::run(Groups::Consumer, choice, &ledger)?,
-        _ => librdkafka::run(Groups::Classic, choice, &ledger)?,
-    };
+    let mut ran = tests_of(suite, choice, &ledger)?;
+    let lost = ledger.judge(suite, choice.side(), &ran).lost_tests();
+    if choice.quick && !lost.is_empty() {
+        // Some tests measure time, which a busy machine spoils; what fails twice is a failure.
+        eprintln!("suites: once more: {}", lost.join(", "));
+        let again = Choice {
+            tests: lost.clone(),
+            quick: true,
+            headwater: choice.headwater.clone(),
+            ..Choice::default()
+        };
+        ran.retain(|ran| !lost.contains(&ran.test));
+        ran.extend(tests_of(suite, &again, &ledger)?.into_iter().filter(|ran| lost.contains(&ran.test)));
+    }
     if ran.is_empty() {
         bail!("no test of {suite} has such a name");
     }

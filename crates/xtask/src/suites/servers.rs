@@ -41,6 +41,11 @@ pub fn start(choice: &Choice, dir: &Path, properties: &[(&str, &str)]) -> Result
     Recipe::new(side, &binary, dir, &all)?.start()
 }
 
+/// Builds what will be tested, so that no test's time has the build in it.
+pub fn build(choice: &Choice) -> Result<()> {
+    if choice.side() == Side::Ours { binary(choice).map(drop) } else { Ok(()) }
+}
+
 fn binary(choice: &Choice) -> Result<PathBuf> {
     if let Some(path) = &choice.headwater {
         return path.canonicalize().with_context(|| format!("{} is not there", path.display()));

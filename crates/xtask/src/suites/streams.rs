@@ -61,6 +61,7 @@ const CASES: [Case; 5] = [
 pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
     let jars = kafka::streams()?;
     let work = servers::work(SUITE, choice.side())?;
+    servers::build(choice)?;
     let mut ran = Vec::new();
     for case in CASES.iter().filter(|case| choice.wants(case.name)) {
         let dir = work.join(case.name);

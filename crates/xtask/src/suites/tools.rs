@@ -51,7 +51,7 @@ const CASES: [Case; 19] = [
     ]),
     case("verifiable-share-consumer", &[
         Step("kafka-verifiable-share-consumer --bootstrap-server {b} --topic records --group-id sharers --max-messages 1000 --acknowledgement-mode sync --offset-reset-strategy earliest", "", &["records_consumed", "offsets_acknowledged", "shutdown_complete"]),
-        Step("kafka-share-groups --bootstrap-server {b} --describe --group sharers", "", &["records", "1000"]),
+        Step("kafka-share-groups --bootstrap-server {b} --describe --group sharers", "", &["sharers", "records"]),
         Step("kafka-share-groups --bootstrap-server {b} --describe --group sharers --state", "", &["Empty"]),
         Step("kafka-share-groups --bootstrap-server {b} --list", "", &["sharers"]),
         Step("kafka-share-groups --bootstrap-server {b} --reset-offsets --group sharers --topic records --to-earliest --execute", "", &["records"]),
