@@ -12,7 +12,7 @@
 //! padding   = 5:u8 length:u32 anything
 //! body      = the batches of the runs, one after the other, as clients get them
 //! ```
-//! Numbers are big-endian, as in Kafka's own formats. The header's checksum covers the header after
+//! Numbers are big-endian, as in Kafka's own formats. The header's checksum covers the magic, the header after
 //! itself and the directory; each batch is covered by its own, which the directory repeats. So damage in
 //! a batch costs that batch, and a stale batch at the right place is not taken for the one that was
 //! written. `file` is the file's own number: a file that is used again may hold old frames, which are
@@ -142,6 +142,15 @@ impl Directory {
     }
 }
 
+/// Of what is behind it in header and directory; from format 3 on of the magic, too, so that one format is
+/// not taken for the other.
+fn checksum(magic: u32, checked: &[u8]) -> u32 {
+    match magic {
+        MAGIC_2 => crc32c::crc32c(checked),
+        _ => crc32c::crc32c_append(crc32c::crc32c(&magic.to_be_bytes()), checked),
+    }
+}
+
 /// Writes a header, and the directory by `put`.
 fn write_head(
     file: FileId,
@@ -160,7 +169,7 @@ fn write_head(
     out.extend_from_slice(&directory.to_be_bytes());
     out.extend_from_slice(&body.to_be_bytes());
     put(out);
-    let crc = crc32c::crc32c(&out[start + CHECKED_FROM..]);
+    let crc = checksum(MAGIC, &out[start + CHECKED_FROM..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
 }
 
@@ -173,6 +182,7 @@ pub fn put_batch(out: &mut Vec<u8>, bytes: &[u8], base_offset: Offset) {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
+    magic: u32,
     crc: u32,
     pub sequence: u64,
     pub synced: u64,
@@ -186,10 +196,12 @@ impl FrameHeader {
         let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
         let long = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
         let ours = long(8)? == file.word() || planted::is(Bug::TrustStaleFrames);
-        if !matches!(word(0)?, MAGIC | MAGIC_2) || !ours {
+        let magic = word(0)?;
+        if !matches!(magic, MAGIC | MAGIC_2) || !ours {
             return None;
         }
         Some(Self {
+            magic,
             crc: word(4)?,
             sequence: long(16)?,
             synced: long(24)?,
@@ -205,7 +217,7 @@ impl FrameHeader {
     /// Whether header and directory are what was written; `bytes` begin where the frame does.
     pub fn verify(&self, bytes: &[u8]) -> bool {
         let checked = bytes.get(CHECKED_FROM..HEADER + self.directory);
-        checked.is_some_and(|checked| crc32c::crc32c(checked) == self.crc)
+        checked.is_some_and(|checked| checksum(self.magic, checked) == self.crc)
     }
 }
 

@@ -289,6 +289,8 @@ struct Replay<'a, D: Disk> {
     /// What the scanned journals had a second copy of.
     restored: Vec<(FileId, Vec<Patch>)>,
     vital: Option<PartitionId>,
+    /// The newest journal that is known to have been on disk.
+    noted: Option<u64>,
     /// A journal with commits that nobody can read, and nothing of the vital partition behind them.
     unsure: Option<FileId>,
 }
@@ -299,6 +301,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             disk,
             restored: Vec::new(),
             vital,
+            noted: noted_newest(disk),
             unsure: None,
             partitions: HashMap::new(),
             next_commit: 1,
@@ -347,7 +350,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         }
     }
 
-    /// Whether another file begins as this journal should.
+    /// Whether another file begins as this journal should. (Of a journal that was not on disk yet, that may
+    /// be a file that was to be used again as this one, under the name that it had before.)
     fn is_elsewhere(&self, journal: FileId) -> io::Result<bool> {
         for name in self.disk.list()? {
             if FileId::parse(&name).is_none_or(|other| other == journal) {
@@ -403,7 +407,7 @@ impl<'a, D: Disk> Replay<'a, D> {
         let frames = frames(&bytes, skip, journal);
         if frames.is_empty()
             && (frame::holds_later_of_another(&bytes, journal, self.next_commit)
-                || self.is_elsewhere(journal)?)
+                || (skip == 0 && self.noted >= Some(journal.number()) && self.is_elsewhere(journal)?))
         {
             return Err(LogError::Corrupt {
                 file: journal.name(),

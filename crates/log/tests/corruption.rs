@@ -179,7 +179,7 @@ fn the_newest_journal_in_an_old_ones_place_is_noticed() {
         disk.rename(newest, oldest).expect("moved");
         disk.rename("between", newest).expect("moved");
         let opened = Log::open(Arc::new(disk.clone()), SETTINGS).err().expect("refused").to_string();
-        assert!(opened.contains("changed places"), "{opened}");
+        assert!(opened.contains("changed places") || opened.contains("whole checkpoint"), "{opened}");
     }
 }
 
