@@ -173,11 +173,12 @@ fn find_in(table: &'static [ConfigKey], owner: &str, name: &str) -> Result<&'sta
     if let Some(key) = table.iter().find(|key| key.name == name) {
         return Ok(key);
     }
+    let shown: String = name.chars().take(100).collect();
+    let name = shown.as_str();
     let nearest = table
         .iter()
         .max_by(|a, b| strsim::jaro_winkler(name, a.name).total_cmp(&strsim::jaro_winkler(name, b.name)))
         .map_or("", |key| key.name);
-    let shown: String = name.chars().take(100).collect();
     Err(Failure::new(
         Error::InvalidConfig,
         format!("unknown {owner} configuration '{shown}': did you mean '{nearest}'?"),

@@ -141,7 +141,9 @@ impl Writer {
         if let Some(topic) = self.catalog.by_name(TOPIC) {
             return Ok(topic);
         }
-        let configs = vec![("retention.ms".to_owned(), Some(RETENTION_MS.to_owned()))];
+        let configs = [("retention.ms", RETENTION_MS), ("cleanup.policy", "delete")]
+            .map(|(key, value)| (key.to_owned(), Some(value.to_owned())))
+            .to_vec();
         let new = NewTopic { name: TOPIC.to_owned(), partitions: 1, replication_factor: -1, configs };
         let create = Request::CreateTopics { topics: vec![new], validate_only: false };
         let response = self.engine.ask(Client::default(), create).await?;

@@ -56,7 +56,8 @@ fn s3(url: &str) -> Result<object_store::aws::AmazonS3, String> {
 
 /// As every tool for S3 reads it.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
         .map(|(name, value)| (name.to_lowercase(), value))
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a client is told that it failed, and never why; the same work is done for a user that does not exist.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::Principal;
@@ -168,8 +169,12 @@ impl Authority {
         credential: ScramCredential,
         password: Secret,
     ) -> bool {
-        let Ok(_turn) = self.deriving.acquire().await else { return false };
-        let derive = move || credential.is_of(mechanism, password.reveal());
+        let Ok(turn) = Arc::clone(&self.deriving).acquire_owned().await else { return false };
+        // The turn ends with the work, also when the one who asked has hung up.
+        let derive = move || {
+            let _turn = turn;
+            credential.is_of(mechanism, password.reveal())
+        };
         tokio::task::spawn_blocking(derive).await.unwrap_or(false)
     }
 

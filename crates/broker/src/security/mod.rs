@@ -111,7 +111,7 @@ pub struct Authority {
     /// From which the credentials of users that do not exist are made up.
     secret: [u8; 32],
     /// Derivations of passwords at once: strangers must not keep all processors busy.
-    deriving: Semaphore,
+    deriving: Arc<Semaphore>,
     /// One permit for each client that has not said who it is.
     pub strangers: Arc<Semaphore>,
 }
@@ -125,7 +125,7 @@ impl Authority {
             tokens: Tokens::load(config)?,
             internal: Credentials::default(),
             secret: random_bytes()?,
-            deriving: Semaphore::new(AT_ONCE),
+            deriving: Arc::new(Semaphore::new(AT_ONCE)),
             strangers: Arc::new(Semaphore::new(config.max_unauthenticated)),
         })
     }

@@ -5,7 +5,7 @@
 
 mod keys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::configs;
 use crate::error::{Error, Failure};
@@ -94,10 +94,15 @@ impl BrokerConfigs {
     }
 }
 
+/// How the names of the node's own streams begin.
+const OF_THE_NODE: &str = "_headwater.";
+
 /// What a topic's key is called on the broker, if the topic has it from there.
 fn broker_name(topic: &TopicRecord, topic_key: &str) -> Option<&'static str> {
     // Without keys there is nothing to compact by, so such a stream has its policy from nobody.
-    let alone = topic_key == kinds::POLICY && kinds::is_unkeyed(&topic.configs);
+    // The node's own streams are not compacted because somebody wants it of all others: they are a record.
+    let alone = topic_key == kinds::POLICY
+        && (kinds::is_unkeyed(&topic.configs) || topic.name.starts_with(OF_THE_NODE));
     if alone { None } else { keys::of_topic(topic_key) }
 }
 
@@ -109,8 +114,9 @@ fn changed(
     changes: &[(String, ConfigChange)],
 ) -> Result<Configs, Failure> {
     let mut result = if replace { Configs::new() } else { before.clone() };
-    for (place, (name, change)) in changes.iter().enumerate() {
-        if changes[..place].iter().any(|(other, _)| other == name) {
+    let mut seen = BTreeSet::new();
+    for (name, change) in changes {
+        if !seen.insert(name) {
             return Err(invalid(format!("configuration '{name}' is given twice")));
         }
         // Tools take off what may be set on a broker without asking whether it is.
@@ -138,10 +144,11 @@ fn invalid(message: String) -> Failure {
 }
 
 fn unknown(name: &str) -> Failure {
+    let shown: String = name.chars().take(100).collect();
+    let name = shown.as_str();
     let nearest = BrokerKey::all()
         .max_by(|a, b| strsim::jaro_winkler(name, a.name).total_cmp(&strsim::jaro_winkler(name, b.name)))
         .map_or("", |key| key.name);
-    let shown: String = name.chars().take(100).collect();
     let message = format!("'{shown}' cannot be set on a running broker: did you mean '{nearest}'?");
     Failure::new(Error::InvalidConfig, message)
 }
