@@ -58,7 +58,7 @@ pub enum StartError {
     #[error("the broker's own state in {} cannot be read: {reason}; start with --config headwater.mirror.dir=DIR when there is a mirror, or restore a backup into another directory: headwater restore --from BACKUP --data-dir DIR", .directory.display())]
     State { directory: PathBuf, reason: StateError },
     #[error(
-        "the topic {name} in {} was made by a client under an older version ({partitions} partitions, cleanup.policy={policy}) and holds records, so the broker cannot keep its own there: read what is needed of it with the older version, then start once with --config headwater.internal.topics.enable=false, which deletes it; after that it is made anew from the groups and transactions, of which nothing is lost",
+        "the topic {name} in {} was made by a client under an older version ({partitions} partitions, cleanup.policy={policy}) and holds records, so the broker cannot keep its own there: to keep its records, take a copy of the directory from before the upgrade and read them with the older version; to do without, start once with --config headwater.internal.topics.enable=false, which deletes it; after that it is made anew from the groups and transactions, of which nothing is lost",
         .directory.display()
     )]
     ForeignTopic { directory: PathBuf, name: &'static str, partitions: i32, policy: String },

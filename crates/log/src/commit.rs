@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::change::Change;
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{Directory, put_batch};
+use crate::frame::{Directory, FrameOf, put_batch};
 use crate::log::{Shared, StagedRun};
 use crate::place::FileId;
 use crate::planted::{self, Bug};
@@ -74,16 +74,10 @@ impl<D: Disk> CommitTicket<D> {
 }
 
 /// The first frame of a journal. Its commit number is that of the commit that follows.
-pub(crate) fn checkpoint_frame(
-    journal: FileId,
-    checkpoint: &[u8],
-    commit: u64,
-    synced: u64,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn checkpoint_frame(of: FrameOf, checkpoint: &[u8], out: &mut Vec<u8>) {
     let mut directory = Directory::default();
     directory.checkpoint(checkpoint);
-    directory.write(journal, commit, synced, out);
+    directory.write(of, out);
 }
 
 impl<D: Disk> CommitJob<D> {
@@ -106,7 +100,7 @@ impl<D: Disk> CommitJob<D> {
         self.begin_journal()?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        self.directory.write(self.journal, self.commit, self.synced, &mut buffer);
+        self.directory.write(self.of(self.journal), &mut buffer);
         for batch in self.runs.iter().flat_map(|run| &run.batches) {
             put_batch(&mut buffer, &batch.bytes, batch.header.base_offset);
         }
@@ -129,6 +123,10 @@ impl<D: Disk> CommitJob<D> {
         Ok(())
     }
 
+    fn of(&self, file: FileId) -> FrameOf {
+        FrameOf { file, salt: self.shared.salt, sequence: self.commit, synced: self.synced }
+    }
+
     fn must_sync(&self) -> bool {
         self.sync || self.roll.is_some()
     }
@@ -146,8 +144,14 @@ impl<D: Disk> CommitJob<D> {
             self.file = Arc::new(if recycled.is_some() { disk.open(&name)? } else { disk.create(&name)? });
         }
         self.file.allocate(roll.preallocate)?;
+        let of = FrameOf {
+            file: roll.journal,
+            salt: self.shared.salt,
+            sequence: self.commit,
+            synced: self.synced,
+        };
         let mut bytes = Vec::new();
-        checkpoint_frame(roll.journal, &roll.checkpoint, self.commit, self.synced, &mut bytes);
+        checkpoint_frame(of, &roll.checkpoint, &mut bytes);
         self.file.write_all_at(&bytes, 0)?;
         roll.begins_at = bytes.len() as u64;
         self.position = roll.begins_at;

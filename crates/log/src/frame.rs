@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! frame     = header directory body
-//! header    = magic:u32 crc32c:u32 file:u64 sequence:u64 synced:u64 directory_len:u32 body_len:u32
-//! directory = (run copy* | change | checkpoint)* previous?
+//! header    = magic:u32 crc32c:u32 file:u64 sequence:u64 synced:u64 directory_len:u32 body_len:u32 salt:u64
+//! directory = (run copy* | change | checkpoint | vital)* previous?
 //! run       = 0:u8 topic_id:[u8;16] partition:i32 count:u32 (base_offset:i64 last_offset_delta:i32 size:u32 crc32c:u32)*
 //! change    = 1:u8 length:u32 postcard(Change)
 //! checkpoint= 2:u8 length:u32 postcard(Checkpoint)
 //! previous  = 3:u8 length:u32 body_at:u32 directory
 //! copy      = 4:u8 length:u32 a control batch of the run before it
-//! padding   = 5:u8 length:u32 anything
+//! vital     = 5:u8 length:u32 end:i64
 //! body      = the batches of the runs, one after the other, as clients get them
 //! ```
 //! Numbers are big-endian, as in Kafka's own formats. The header's checksum covers the magic, the header after
@@ -21,9 +21,14 @@
 //!
 //! What damage must not cost more than itself is there twice: a frame repeats the directory of the frame
 //! before it in the file (without what that one repeats), and a directory repeats its control batches, for
-//! who loses a marker does not know how a transaction ended. [`crate::redundancy`] puts them back.
+//! who loses a marker does not know how a transaction ended. [`crate::redundancy`] finds them. `vital` is
+//! where a partition ended before the frame in which nothing may be lost unseen.
 //!
-//! Format 2 (the magic's last digit) has neither; it is read, and no longer written.
+//! `salt` is the log's own number, which nobody outside knows: records hold what clients like, and bytes of
+//! theirs that look like a frame must not become one where the log looks for the next after damage, or
+//! behind the end of a file that is used again.
+//!
+//! Format 2 (the magic's last digit) has none of these; it is read, and no longer written.
 
 use headwater_model::Offset;
 use headwater_wire::{BatchHeader, batch};
@@ -32,7 +37,9 @@ use crate::PartitionId;
 use crate::place::{BatchPlace, FileId, LEADER_EPOCH};
 use crate::planted::{self, Bug};
 
-pub const HEADER: usize = 40;
+/// Of format 3, and of format 2.
+pub const HEADER: usize = 48;
+const HEADER_2: usize = 40;
 /// "HWL3"; format 2 has another digit.
 const MAGIC: u32 = 0x4857_4c33;
 const MAGIC_2: u32 = 0x4857_4c32;
@@ -43,7 +50,9 @@ const CHANGE: u8 = 1;
 const CHECKPOINT: u8 = 2;
 const PREVIOUS: u8 = 3;
 const COPY: u8 = 4;
-const PADDING: u8 = 5;
+const VITAL: u8 = 5;
+/// Only in memory: what a frame repeated whose head was put together again.
+const PADDING: u8 = 6;
 /// Kind and length of an entry that is not a run.
 const SIZED: usize = 5;
 const RUN_HEADER: usize = 1 + 16 + 4 + 4;
@@ -112,6 +121,11 @@ impl Directory {
         self.sized(CHANGE, bytes);
     }
 
+    /// Where the vital partition ends before this frame.
+    pub fn vital(&mut self, end: Offset) {
+        self.sized(VITAL, &end.to_be_bytes());
+    }
+
     pub fn checkpoint(&mut self, bytes: &[u8]) {
         self.sized(CHECKPOINT, bytes);
     }
@@ -136,9 +150,9 @@ impl Directory {
     }
 
     /// Writes header and directory to the end of `out`; the body follows.
-    pub fn write(&self, file: FileId, sequence: u64, synced: u64, out: &mut Vec<u8>) {
+    pub fn write(&self, of: FrameOf, out: &mut Vec<u8>) {
         let lengths = (self.bytes.len() as u32, self.body as u32);
-        write_head(file, sequence, synced, lengths, out, |out| out.extend_from_slice(&self.bytes));
+        write_head(of, lengths, out, |out| out.extend_from_slice(&self.bytes));
     }
 }
 
@@ -151,23 +165,26 @@ fn checksum(magic: u32, checked: &[u8]) -> u32 {
     }
 }
 
+/// Whose frame it is.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameOf {
+    pub file: FileId,
+    pub salt: u64,
+    pub sequence: u64,
+    pub synced: u64,
+}
+
 /// Writes a header, and the directory by `put`.
-fn write_head(
-    file: FileId,
-    sequence: u64,
-    synced: u64,
-    (directory, body): (u32, u32),
-    out: &mut Vec<u8>,
-    put: impl FnOnce(&mut Vec<u8>),
-) {
+fn write_head(of: FrameOf, (directory, body): (u32, u32), out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&MAGIC.to_be_bytes());
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&file.word().to_be_bytes());
-    out.extend_from_slice(&sequence.to_be_bytes());
-    out.extend_from_slice(&synced.to_be_bytes());
+    out.extend_from_slice(&of.file.word().to_be_bytes());
+    out.extend_from_slice(&of.sequence.to_be_bytes());
+    out.extend_from_slice(&of.synced.to_be_bytes());
     out.extend_from_slice(&directory.to_be_bytes());
     out.extend_from_slice(&body.to_be_bytes());
+    out.extend_from_slice(&of.salt.to_be_bytes());
     put(out);
     let crc = checksum(MAGIC, &out[start + CHECKED_FROM..]);
     out[start + 4..start + 8].copy_from_slice(&crc.to_be_bytes());
@@ -184,6 +201,8 @@ pub fn put_batch(out: &mut Vec<u8>, bytes: &[u8], base_offset: Offset) {
 pub struct FrameHeader {
     magic: u32,
     crc: u32,
+    /// 0 in format 2.
+    pub salt: u64,
     pub sequence: u64,
     pub synced: u64,
     pub directory: usize,
@@ -203,6 +222,7 @@ impl FrameHeader {
         Some(Self {
             magic,
             crc: word(4)?,
+            salt: if magic == MAGIC { long(HEADER_2)? } else { 0 },
             sequence: long(16)?,
             synced: long(24)?,
             directory: word(32)? as usize,
@@ -210,13 +230,27 @@ impl FrameHeader {
         })
     }
 
+    /// Where the body begins, from the start of the frame.
+    pub fn body_at(&self) -> usize {
+        self.directory_at() + self.directory
+    }
+
+    fn directory_at(&self) -> usize {
+        if self.has_salt() { HEADER } else { HEADER_2 }
+    }
+
+    /// Whether it is of a format that has one.
+    pub fn has_salt(&self) -> bool {
+        self.magic == MAGIC
+    }
+
     pub fn len(&self) -> usize {
-        HEADER + self.directory + self.body
+        self.body_at() + self.body
     }
 
     /// Whether header and directory are what was written; `bytes` begin where the frame does.
     pub fn verify(&self, bytes: &[u8]) -> bool {
-        let checked = bytes.get(CHECKED_FROM..HEADER + self.directory);
+        let checked = bytes.get(CHECKED_FROM..self.body_at());
         checked.is_some_and(|checked| checksum(self.magic, checked) == self.crc)
     }
 }
@@ -239,14 +273,22 @@ pub fn begins_frame(bytes: &[u8], file: FileId) -> bool {
     known > 0 && bytes[..known] == magic[..known] && word.is_none_or(|word| word == file.word() || word == 0)
 }
 
-/// The next place from `from` on where a frame of this file may begin.
-pub fn find(bytes: &[u8], from: usize, file: FileId) -> Option<usize> {
+/// The first frame of a file, by whose salt the others are known.
+pub fn first(bytes: &[u8], file: FileId) -> Option<(usize, FrameHeader)> {
+    let at = find(bytes, 0, file, None)?;
+    FrameHeader::parse(&bytes[at..], file).map(|header| (at, header))
+}
+
+/// The next place from `from` on where a frame of this file may begin; of any salt, or one.
+pub fn find(bytes: &[u8], from: usize, file: FileId, salt: Option<u64>) -> Option<usize> {
     let finder = memchr::memmem::Finder::new(MAGIC_BEGINS);
     let mut at = from;
     loop {
         at += finder.find(bytes.get(at..)?)?;
         let rest = &bytes[at..];
-        if FrameHeader::parse(rest, file).is_some_and(|header| header.verify(rest)) {
+        let is_whole =
+            |header: FrameHeader| salt.is_none_or(|salt| salt == header.salt) && header.verify(rest);
+        if FrameHeader::parse(rest, file).is_some_and(is_whole) {
             return Some(at);
         }
         at += 1;
@@ -265,6 +307,8 @@ pub enum Entry<'a> {
     /// A control batch of the run before it.
     Copy(&'a [u8]),
     Previous(Repeated<'a>),
+    /// Where the vital partition ended before.
+    Vital(Offset),
 }
 
 /// What a frame says of the one before it.
@@ -281,11 +325,11 @@ impl Repeated<'_> {
     }
 
     /// Header and directory of that frame as they may stand again. What it repeated itself is padding now.
-    pub fn head(&self, file: FileId, sequence: u64, synced: u64) -> Option<Vec<u8>> {
+    pub fn head(&self, of: FrameOf) -> Option<Vec<u8>> {
         let length = self.body_at.checked_sub(HEADER)?;
         let body = self.frame_len()? - self.body_at;
         let mut out = Vec::with_capacity(self.body_at);
-        write_head(file, sequence, synced, (length as u32, body as u32), &mut out, |out| {
+        write_head(of, (length as u32, body as u32), &mut out, |out| {
             out.extend_from_slice(self.directory);
             if let Some(padding) = (length - self.directory.len()).checked_sub(SIZED) {
                 out.push(PADDING);
@@ -321,8 +365,8 @@ impl Line {
 
 /// The entries of a directory whose checksum was right; `None` when their lengths do not add up.
 pub fn entries<'a>(frame: &'a [u8], header: &FrameHeader) -> Option<Vec<Entry<'a>>> {
-    let body_at = HEADER + header.directory;
-    let (entries, end) = parse(frame.get(HEADER..body_at)?, body_at)?;
+    let body_at = header.body_at();
+    let (entries, end) = parse(frame.get(header.directory_at()..body_at)?, body_at)?;
     (end == header.len()).then_some(entries)
 }
 
@@ -357,6 +401,7 @@ fn parse(directory: &[u8], body_at: usize) -> Option<(Vec<Entry<'_>>, usize)> {
                 let fits = body_at >= HEADER + directory.len();
                 entries.push(Entry::Previous(fits.then_some(Repeated { directory, body_at })?));
             }
+            VITAL => entries.push(Entry::Vital(Offset::from_be_bytes(bytes.try_into().ok()?))),
             PADDING => {}
             _ => return None,
         }

@@ -86,9 +86,11 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// How many journals that are not needed any more are kept to be written again.
     pub spares: usize,
-    /// A partition in which nothing may be lost unseen: where a start finds commits that nobody can read and
-    /// nothing of this partition behind them, the offset at its end counts as damaged.
+    /// A partition in which nothing may be lost unseen: every commit says where it ended before.
     pub vital: Option<PartitionId>,
+    /// A number that nobody else knows, for a log that has none yet: by it the log's frames are told from
+    /// bytes that clients made to look like them. 0 is none.
+    pub salt: u64,
     /// `producer.id.expiration.ms`: how long a producer that writes nothing is remembered.
     pub producer_expiration_ms: TimestampMs,
 }
@@ -104,7 +106,7 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, spares: 1, vital: None, producer_expiration_ms: 86_400_000 }
+        Self { segment_bytes: 64 << 20, spares: 1, vital: None, salt: 0, producer_expiration_ms: 86_400_000 }
     }
 }
 

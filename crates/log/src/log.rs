@@ -33,6 +33,7 @@ pub(crate) struct Shared<D: Disk> {
     pub files: Files<D>,
     pub indexes: Indexes,
     pub cold: Cold,
+    pub salt: u64,
 }
 
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -137,6 +138,7 @@ impl<D: Disk> Log<D> {
                 files: RwLock::new(recovered.cold.iter().map(|cold| (cold.file, *cold)).collect()),
                 ..Cold::default()
             },
+            salt: recovered.salt,
         });
         shared.files.put(recovered.journal, Arc::clone(&recovered.file));
         let mut log = Self {
@@ -375,6 +377,9 @@ impl<D: Disk> Log<D> {
                 directory.copy(&marker.bytes, marker.header.base_offset);
             }
         }
+        if let Some(end) = self.vital_end() {
+            directory.vital(end);
+        }
         if self.has_previous {
             directory.repeat(&self.previous);
         }
@@ -403,6 +408,12 @@ impl<D: Disk> Log<D> {
         };
         self.commit += 1;
         Some(job)
+    }
+
+    fn vital_end(&self) -> Option<Offset> {
+        let partition = self.settings.vital.and_then(|id| self.find(id).ok())?;
+        let end = lock(&partition).end;
+        Some(end)
     }
 
     fn begin_roll(&mut self) -> Roll {

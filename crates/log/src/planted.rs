@@ -73,6 +73,8 @@ pub enum Bug {
     IgnoreOtherSide,
     /// What is there twice in a file is not put back from its second copy.
     LoseDirectories,
+    /// Bytes of a client that look like a frame of the log are believed.
+    TrustAnySalt,
     /// Nobody notes that a file is written past a side of a mirror that has come back.
     ForgetWritePast,
     /// Handles that do not reach a side of a mirror that has come back are kept for readers.

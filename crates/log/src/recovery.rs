@@ -15,7 +15,7 @@ use crate::change::{Change, Checkpoint, encode};
 use crate::cold::ColdFile;
 use crate::commit::checkpoint_frame;
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{self, Entry, FrameHeader, HEADER, Line};
+use crate::frame::{self, Entry, FrameHeader, FrameOf, HEADER, Line};
 use crate::index::FileIndex;
 use crate::partition::{Partition, marker};
 use crate::place::{BatchPlace, Cause, Damage, FileId};
@@ -57,6 +57,7 @@ pub struct Recovered<D: Disk> {
     pub position: u64,
     pub next_commit: u64,
     pub next_run: u64,
+    pub salt: u64,
     pub time: TimestampMs,
     /// Local or in the cold store.
     pub on_disk: BTreeSet<FileId>,
@@ -74,8 +75,8 @@ pub fn read_file(file: &impl DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The checkpoint at the start of a journal, if it is whole: its commit number, itself, its length.
-fn checkpoint_of<D: Disk>(disk: &D, journal: FileId) -> io::Result<Option<(u64, Checkpoint, usize)>> {
+/// The checkpoint at the start of a journal, if it is whole, with its frame's header.
+fn checkpoint_of<D: Disk>(disk: &D, journal: FileId) -> io::Result<Option<(FrameHeader, Checkpoint)>> {
     let file = disk.open(&journal.name())?;
     let length = file.len()?;
     let mut header = [0; HEADER];
@@ -94,24 +95,27 @@ fn checkpoint_of<D: Disk>(disk: &D, journal: FileId) -> io::Result<Option<(u64, 
         Some([Entry::Checkpoint(bytes)]) => postcard::from_bytes(bytes).ok(),
         _ => None,
     };
-    Ok(checkpoint.map(|checkpoint| (parsed.sequence, checkpoint, parsed.len())))
+    Ok(checkpoint.map(|checkpoint| (parsed, checkpoint)))
 }
 
-/// The frames of a journal whose headers and directories are whole, from `from` on.
-pub fn frames(bytes: &[u8], from: usize, file: FileId) -> Vec<(usize, FrameHeader)> {
+/// The frames of a file whose headers and directories are whole, from `from` on.
+pub fn frames(bytes: &[u8], from: usize, file: FileId, salt: u64) -> Vec<(usize, FrameHeader)> {
+    let known = (!planted::is(Bug::TrustAnySalt)).then_some(salt);
     let mut found = Vec::new();
     let mut at = from;
     loop {
         let here = FrameHeader::parse(bytes.get(at..).unwrap_or_default(), file);
         let whole = here.filter(|header| {
-            header.verify(&bytes[at..]) && at.checked_add(header.len()).is_some_and(|end| end <= bytes.len())
+            (header.salt == salt || planted::is(Bug::TrustAnySalt))
+                && header.verify(&bytes[at..])
+                && at.checked_add(header.len()).is_some_and(|end| end <= bytes.len())
         });
         match whole {
             Some(header) => {
                 found.push((at, header));
                 at += header.len();
             }
-            None => match frame::find(bytes, at + 1, file) {
+            None => match frame::find(bytes, at + 1, file, known) {
                 Some(next) => at = next,
                 None => return found,
             },
@@ -142,15 +146,16 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         ends,
         cold,
         restored,
+        salt,
         ..
     } = replay(disk, &mut on_disk, settings.vital)?;
     let cold: Vec<ColdFile> = cold.into_values().collect();
     for unfinished in names.iter().filter(|name| name.starts_with(FETCHED)) {
         disk.remove(unfinished)?;
     }
-    for (file, patches) in restored {
+    for (file, markers) in restored {
         let file = disk.open(&file.name())?;
-        patches.iter().try_for_each(|patch| file.write_all_at(&patch.bytes, patch.at as u64))?;
+        markers.iter().try_for_each(|marker| file.write_all_at(&marker.bytes, marker.at as u64))?;
         file.sync()?;
     }
     for (file, length) in ends {
@@ -176,7 +181,10 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
     states.sort_unstable_by_key(|state| (state.topic_id, state.partition));
     let checkpoint = Checkpoint { time, next_run, partitions: states, cold: cold.clone() };
     let journal = FileId::journal(last + 1);
-    let (file, position) = begin(disk, journal, &checkpoint, next_commit, settings)?;
+    // A log keeps the one that it has.
+    let salt = salt.filter(|salt| *salt != 0).unwrap_or(settings.salt);
+    let of = FrameOf { file: journal, salt, sequence: next_commit, synced: next_commit - 1 };
+    let (file, position) = begin(disk, of, &checkpoint, settings)?;
     Ok(Recovered {
         partitions,
         journal,
@@ -184,6 +192,7 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         position,
         next_commit,
         next_run,
+        salt,
         time,
         on_disk,
         cold,
@@ -242,15 +251,14 @@ fn spares<D: Disk>(disk: &D, names: &[String], wanted: usize) -> io::Result<Vec<
 
 fn begin<D: Disk>(
     disk: &D,
-    journal: FileId,
+    of: FrameOf,
     checkpoint: &Checkpoint,
-    next_commit: u64,
     settings: Settings,
 ) -> io::Result<(Arc<D::File>, u64)> {
-    let file = disk.create(&journal.name())?;
+    let file = disk.create(&of.file.name())?;
     file.allocate(settings.segment_bytes)?;
     let mut bytes = Vec::new();
-    checkpoint_frame(journal, &encode(checkpoint), next_commit, next_commit - 1, &mut bytes);
+    checkpoint_frame(of, &encode(checkpoint), &mut bytes);
     file.write_all_at(&bytes, 0)?;
     file.sync()?;
     disk.sync_directory()?;
@@ -286,13 +294,13 @@ struct Replay<'a, D: Disk> {
     ends: Vec<(FileId, u64)>,
     /// Partitions that a lost part of the log may have ended.
     deleted: HashSet<PartitionId>,
-    /// What the scanned journals had a second copy of.
+    /// Markers that the scanned journals had a second copy of.
     restored: Vec<(FileId, Vec<Patch>)>,
     vital: Option<PartitionId>,
+    /// Of the newest whole checkpoint; `None` where it has none.
+    salt: Option<u64>,
     /// The newest journal that is known to have been on disk.
     noted: Option<u64>,
-    /// A journal with commits that nobody can read, and nothing of the vital partition behind them.
-    unsure: Option<FileId>,
 }
 
 impl<'a, D: Disk> Replay<'a, D> {
@@ -301,8 +309,8 @@ impl<'a, D: Disk> Replay<'a, D> {
             disk,
             restored: Vec::new(),
             vital,
+            salt: None,
             noted: noted_newest(disk),
-            unsure: None,
             partitions: HashMap::new(),
             next_commit: 1,
             next_run: 1,
@@ -324,8 +332,9 @@ impl<'a, D: Disk> Replay<'a, D> {
                 break;
             }
         }
-        let Some((first, (commit, checkpoint, length))) = from else { return self.begin_anew(journals) };
-        self.next_commit = commit;
+        let Some((first, (header, checkpoint))) = from else { return self.begin_anew(journals) };
+        self.next_commit = header.sequence;
+        self.salt = header.has_salt().then_some(header.salt);
         self.next_run = checkpoint.next_run;
         self.time = checkpoint.time;
         self.cold = checkpoint.cold.iter().map(|cold| (cold.file, *cold)).collect();
@@ -333,20 +342,24 @@ impl<'a, D: Disk> Replay<'a, D> {
             let id = PartitionId { topic_id: state.topic_id, partition: state.partition };
             self.partitions.insert(id, Partition::restored(state));
         }
-        let mut skip = length;
+        let mut skip = header.len();
         for &journal in &journals[first..] {
             self.scan(journal, skip)?;
             skip = 0;
         }
-        self.name_unsure();
         Ok(())
     }
 
-    /// Of commits that nobody can read, nobody knows whether they held something of the vital partition.
-    fn name_unsure(&mut self) {
-        let vital = self.vital.and_then(|id| self.partitions.get_mut(&id));
-        if let (Some(file), Some(partition)) = (self.unsure, vital) {
-            lost(partition, partition.end, partition.end, file, Cause::LostCommit);
+    /// Behind commits that nobody can read: what they held of the vital partition is damage.
+    fn name_lost(&mut self, journal: FileId, entries: &[Entry<'_>]) {
+        let stated = entries.iter().find_map(|entry| match entry {
+            Entry::Vital(end) => Some(*end),
+            _ => None,
+        });
+        let (Some(id), Some(stated)) = (self.vital, stated) else { return };
+        let partition = self.partitions.entry(id).or_default();
+        if stated > partition.end {
+            lost(partition, partition.end, stated - 1, journal, Cause::LostCommit);
         }
     }
 
@@ -369,16 +382,18 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(false)
     }
 
-    fn restore(&mut self, journal: FileId, bytes: &mut [u8], skip: usize) {
-        let patches = redundancy::restore(bytes, skip, journal);
-        for patch in &patches {
+    /// Tells of what was made up for below `end`, and keeps the markers, which go back to where they belong.
+    /// Heads do not: whoever needs one makes it up again, and both sides of a mirror keep what they have.
+    fn restored(&mut self, journal: FileId, heads: &[Patch], mut markers: Vec<Patch>, end: usize) {
+        markers.retain(|marker| marker.at < end);
+        for patch in heads.iter().filter(|head| head.at < end).chain(&markers) {
             tracing::warn!(
                 file = %journal.name(), position = patch.at, bytes = patch.bytes.len(),
-                "part of a commit is damaged, and put back from its second copy"
+                "part of a commit is damaged; the log has it twice, so nothing is lost"
             );
         }
-        if !patches.is_empty() {
-            self.restored.push((journal, patches));
+        if !markers.is_empty() {
+            self.restored.push((journal, markers));
         }
     }
 
@@ -397,14 +412,17 @@ impl<'a, D: Disk> Replay<'a, D> {
 
     fn holds_frames(&self, journal: FileId) -> io::Result<bool> {
         let bytes = read_file(&self.disk.open(&journal.name())?)?;
-        Ok(frame::find(&bytes, 0, journal).is_some())
+        Ok(frame::first(&bytes, journal).is_some())
     }
 
     fn scan(&mut self, journal: FileId, skip: usize) -> Result<(), LogError> {
         let mut bytes = read_file(&self.disk.open(&journal.name())?)?;
         self.scanned_bytes += bytes.len() as u64;
-        self.restore(journal, &mut bytes, skip);
-        let frames = frames(&bytes, skip, journal);
+        let salt = self.salt.or_else(|| frame::first(&bytes, journal).map(|(_, header)| header.salt));
+        let salt = salt.unwrap_or_default();
+        let heads = redundancy::restore_heads(&mut bytes, skip, journal, salt);
+        let markers = redundancy::restore_markers(&mut bytes, skip, journal, salt);
+        let frames = frames(&bytes, skip, journal, salt);
         if frames.is_empty()
             && (frame::holds_later_of_another(&bytes, journal, self.next_commit)
                 || (skip == 0 && self.noted >= Some(journal.number()) && self.is_elsewhere(journal)?))
@@ -439,7 +457,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                     file = %journal.name(), from = self.next_commit, to = header.sequence,
                     "commits are damaged beyond reading; offsets that were in them are refused"
                 );
-                self.unsure = Some(journal);
+                self.name_lost(journal, &entries);
             }
             self.frame(journal, at, frame, header.sequence, entries, &mut index)?;
             self.next_commit = header.sequence + 1;
@@ -451,6 +469,7 @@ impl<'a, D: Disk> Replay<'a, D> {
                 "a commit that is not whole is cut off, with what follows it; nothing shows that it was ever on disk"
             );
         }
+        self.restored(journal, &heads, markers, end);
         self.ends.push((journal, end as u64));
         self.unsaved.push((journal, index));
         Ok(())
@@ -503,7 +522,6 @@ impl<'a, D: Disk> Replay<'a, D> {
         commit: u64,
     ) -> Vec<BatchPlace> {
         let mut places = Vec::with_capacity(lines.len());
-        self.unsure = self.unsure.filter(|_| self.vital != Some(id));
         // The partition was created in a commit that is damaged.
         let partition = self.partitions.entry(id).or_default();
         for line in lines {
@@ -575,15 +593,15 @@ fn unchecked(frame: &[u8], line: &Line, at: u64) -> Option<(headwater_wire::Batc
 
 /// The index of a file, from the file: what its directories say, for batches that are as they were written.
 pub fn rebuild<D: Disk>(disk: &D, file: FileId) -> io::Result<FileIndex> {
-    let mut bytes = read_file(&disk.open(&file.name())?)?;
-    redundancy::restore(&mut bytes, 0, file);
-    Ok(survey(&bytes, file).0)
+    Ok(survey(&read_file(&disk.open(&file.name())?)?, file).0)
 }
 
 /// The index of a file, and the batches that are not as they were written.
 pub fn survey(bytes: &[u8], file: FileId) -> (FileIndex, Vec<(PartitionId, Damage)>) {
     let (mut index, mut damage) = (FileIndex::new(), Vec::new());
-    for (at, header) in frames(bytes, 0, file) {
+    let Some((_, first)) = frame::first(bytes, file) else { return (index, damage) };
+    let bytes = &*redundancy::with_heads(bytes, file, first.salt);
+    for (at, header) in frames(bytes, 0, file, first.salt) {
         let frame = &bytes[at..at + header.len()];
         for entry in frame::entries(frame, &header).unwrap_or_default() {
             let Entry::Run { id, lines } = entry else { continue };
@@ -604,5 +622,6 @@ fn unlike(line: &Line, file: FileId) -> Damage {
 
 /// Where the last frame of a file ends; what is behind it is not the file's.
 pub fn end_of_frames(bytes: &[u8], file: FileId) -> usize {
-    frames(bytes, 0, file).last().map_or(0, |(at, header)| at + header.len())
+    let Some((_, first)) = frame::first(bytes, file) else { return 0 };
+    frames(bytes, 0, file, first.salt).last().map_or(0, |(at, header)| at + header.len())
 }

@@ -9,7 +9,7 @@ use headwater_wire::BatchHeader;
 
 use crate::PartitionId;
 use crate::disk::{Disk, DiskFile};
-use crate::frame::Directory;
+use crate::frame::{Directory, FrameOf};
 use crate::index::FileIndex;
 use crate::log::Shared;
 use crate::place::{BatchPlace, Extent, FileId};
@@ -85,7 +85,13 @@ impl<D: Disk> RunWriter<D> {
         let mut directory = Directory::default();
         directory.run(id, self.headers.iter());
         let mut frame = Vec::with_capacity(directory.frame_len());
-        directory.write(self.file, self.sequence, self.sequence, &mut frame);
+        let of = FrameOf {
+            file: self.file,
+            salt: self.shared.salt,
+            sequence: self.sequence,
+            synced: self.sequence,
+        };
+        directory.write(of, &mut frame);
         frame.extend_from_slice(&self.body);
         self.handle.write_all_at(&frame, self.position)?;
         let mut at = self.position + directory.body_at() as u64;

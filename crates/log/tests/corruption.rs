@@ -122,6 +122,11 @@ fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
 }
 
 #[test]
+fn what_a_client_forges_never_becomes_a_commit() {
+    common::forged::forged(0);
+}
+
+#[test]
 fn a_missing_file_is_named_and_the_others_are_served() {
     for seed in 0..40 {
         let (disk, before) = full(seed);

@@ -11,7 +11,7 @@ use headwater_wire::{BatchBuilder, BatchHeader, Compression, Producer, batch};
 
 const NEWEST: &str = "format-3";
 const SETTINGS: Settings =
-    Settings { segment_bytes: 4096, spares: 1, vital: None, producer_expiration_ms: i64::MAX / 2 };
+    Settings { segment_bytes: 4096, spares: 1, vital: None, salt: 7, producer_expiration_ms: i64::MAX / 2 };
 const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 

@@ -93,6 +93,11 @@ fn disjoint_damage(seed: u64) {
     common::mirror::disjoint_damage(seed);
 }
 
+/// Records that look like the log.
+fn forged_frames(seed: u64) {
+    common::forged::forged(seed);
+}
+
 macro_rules! found {
     ($($name:ident: $bug:ident by $attack:ident;)*) => {
         $(#[test]
@@ -150,6 +155,7 @@ found! {
     a_mirror_that_counts_as_complete_too_early: PairUnfilled by lost_sides;
     a_good_copy_that_is_not_looked_for: IgnoreOtherSide by disjoint_damage;
     a_second_copy_that_is_not_looked_for: LoseDirectories by damaged_middle;
+    a_frame_that_a_client_made: TrustAnySalt by forged_frames;
     a_write_past_a_returning_side_that_is_forgotten: ForgetWritePast by returning_sides;
     a_handle_from_before_that_is_kept: KeepOldHandles by returning_sides;
 }

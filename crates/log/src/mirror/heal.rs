@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::frame::{self, Entry, FrameHeader, HEADER};
+use crate::frame::{self, Entry, FrameHeader};
 use crate::place::FileId;
 use crate::planted::{self, Bug};
 use crate::recovery;
@@ -30,7 +30,7 @@ pub fn patches(copies: [&[u8]; 2], file: FileId) -> Vec<Patch> {
         let Some(known) = header[from] else { continue };
         let lacks = |side: usize| header[side].is_none();
         if let Some(to) = (0..2).find(|side| lacks(*side)) {
-            found.push(Patch { to, at, length: HEADER + known.directory });
+            found.push(Patch { to, at, length: known.body_at() });
         }
         found.extend(batches(copies, from, at, &known));
     }
@@ -40,8 +40,10 @@ pub fn patches(copies: [&[u8]; 2], file: FileId) -> Vec<Patch> {
 /// Where whole frames begin in either copy, without those that cannot both be true.
 fn together(copies: [&[u8]; 2], file: FileId) -> BTreeMap<usize, [Option<FrameHeader>; 2]> {
     let mut all: BTreeMap<usize, [Option<FrameHeader>; 2]> = BTreeMap::new();
+    let first = copies.iter().filter_map(|bytes| frame::first(bytes, file)).min_by_key(|(at, _)| *at);
+    let Some((_, first)) = first else { return all };
     for (side, bytes) in copies.iter().enumerate() {
-        for (at, header) in recovery::frames(bytes, 0, file) {
+        for (at, header) in recovery::frames(bytes, 0, file, first.salt) {
             all.entry(at).or_default()[side] = Some(header);
         }
     }
@@ -81,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::PartitionId;
-    use crate::frame::{Directory, put_batch};
+    use crate::frame::{Directory, FrameOf, put_batch};
 
     const FILE: u64 = 3;
 
@@ -95,7 +97,8 @@ mod tests {
             header.base_offset = sequence as i64;
             let mut directory = Directory::default();
             directory.run(PartitionId { topic_id: [1; 16], partition: 0 }, [header].iter());
-            directory.write(FileId::journal(FILE), sequence, sequence, &mut out);
+            let of = FrameOf { file: FileId::journal(FILE), salt: 7, sequence, synced: sequence };
+            directory.write(of, &mut out);
             put_batch(&mut out, &bytes, sequence as i64);
         }
         out

@@ -3,6 +3,7 @@
 
 mod course;
 mod damage;
+pub mod forged;
 mod look;
 pub mod mirror;
 mod model;
@@ -18,7 +19,7 @@ pub use store::Store;
 pub use world::{Disks, Mirror, World};
 
 pub const SETTINGS: Settings =
-    Settings { segment_bytes: 4096, spares: 1, vital: None, producer_expiration_ms: i64::MAX / 2 };
+    Settings { segment_bytes: 4096, spares: 1, vital: None, salt: 0, producer_expiration_ms: i64::MAX / 2 };
 
 pub fn id(number: u8) -> PartitionId {
     PartitionId { topic_id: [number / 2; 16], partition: i32::from(number % 2) }
