@@ -28,7 +28,8 @@ pub fn run(suite: &str, choice: &Choice, programs: &[Program<'_>]) -> Result<Vec
     Ok(ran)
 }
 
-fn one(name: &str, mut command: Command, dir: &Path) -> Result<Ran> {
+/// Runs one program; what it says goes into a file in `dir`.
+pub fn one(name: &str, mut command: Command, dir: &Path) -> Result<Ran> {
     let log = dir.join(format!("{name}.log"));
     let output = File::create(&log)?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);

@@ -1,19 +1,16 @@
 //! Python's clients of Kafka, each with a program that uses it as services do.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::ledger::Outcome;
-use super::{Choice, Ran, servers};
-use crate::bench::process::{self, Owned};
+use super::{Choice, Ran, programs, servers};
+use crate::bench::process;
 use crate::kafka;
 
 const SUITE: &str = "python";
-const LIMIT: Duration = Duration::from_secs(180);
 /// Pinned, so that a red run is our change.
 const PACKAGES: [&str; 3] = ["kafka-python==3.0.12", "confluent-kafka==2.16.1", "aiokafka==0.14.0"];
 /// Name, and where the program is in the workspace.
@@ -30,20 +27,9 @@ pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut ran = Vec::new();
     for (name, program) in PROGRAMS.iter().filter(|(name, _)| choice.wants(name)) {
-        let log = dir.join(format!("{name}.log"));
-        let output = File::create(&log)?;
         let mut command = process::tied(&python.to_string_lossy());
         command.arg(workspace.join(program)).arg(&server.bootstrap);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let begun = Instant::now();
-        let outcome = match Owned::spawn(&mut command)?.finish(LIMIT) {
-            Ok(0) => Outcome::Passed,
-            Ok(_) => Outcome::Failed,
-            Err(_) => Outcome::Endless,
-        };
-        let seconds = begun.elapsed().as_secs();
-        eprintln!("{:8} {seconds:4} s  {name}  {}", outcome.word(), log.display());
-        ran.push(Ran { test: (*name).to_owned(), outcome, seconds });
+        ran.push(programs::one(name, command, &dir)?);
     }
     server.stop()?;
     Ok(ran)
