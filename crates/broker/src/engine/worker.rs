@@ -324,7 +324,8 @@ pub(super) fn open_log(
 ) -> Result<Log<LogDisk>, StartError> {
     let directory = home.log.as_path();
     let failed = |error| StartError::log(directory, error);
-    let settings = crate::LogSettings { vital: Some(state::PARTITION), salt: rand::random(), ..config.log };
+    let salt = uuid::Uuid::new_v4().as_u64_pair().0;
+    let settings = crate::LogSettings { vital: Some(state::PARTITION), salt, ..config.log };
     let mut log = Log::open_with(Arc::new(home.disk.clone()), settings, store).map_err(failed)?;
     log.create_partition(state::PARTITION).map_err(failed)?;
     if let Some(job) = log.begin_commit() {
