@@ -147,7 +147,7 @@ fn faults(ci: bool, environment: &[(&str, String)]) -> Result<()> {
         eprintln!("skipped: cargo xtask faults: {line}");
         return Ok(());
     }
-    let built = std::env::current_exe()?.parent().map(Path::to_owned).context("xtask has no directory")?;
+    let built = built()?;
     let (harness, headwater) = (built.join("headwater-faults"), built.join("headwater"));
     for suite in FAULTS {
         eprintln!("xtask: {} {suite} --seed {FAULTS_SEED}", harness.display());
@@ -170,8 +170,9 @@ fn cluster(ci: bool) -> Result<()> {
         eprintln!("skipped: cargo xtask faults cluster: {reason}");
         return Ok(());
     }
-    let xtask = std::env::current_exe()?;
-    let harness = xtask.parent().context("xtask has no directory")?.join("headwater-faults");
+    let built = built()?;
+    // The build of the tests has put another one in the place of the one that runs.
+    let (harness, xtask) = (built.join("headwater-faults"), built.join("headwater-xtask"));
     eprintln!("xtask: {} cluster --seed {FAULTS_SEED}", harness.display());
     let mut command = Command::new(harness);
     command.args(["cluster", "--seed", FAULTS_SEED, "--xtask"]).arg(xtask);
@@ -181,6 +182,11 @@ fn cluster(ci: bool) -> Result<()> {
             bail!("our clients or services lost or repeated something on a cluster; the lines above say what")
         }
     }
+}
+
+/// Where the programs are that the tests built.
+fn built() -> Result<PathBuf> {
+    std::env::current_exe()?.parent().map(Path::to_owned).context("xtask has no directory")
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, String)]) -> Result<()> {
