@@ -201,7 +201,22 @@ impl<D: Disk> Reader<D> {
         } else {
             drop(known);
         }
-        self.fill(&mut located, places)?;
+        let used: Vec<FileId> = places.iter().map(|(extent, _)| extent.file).collect();
+        let span = self.fill(&mut located, places)?;
+        let known = lock(partition);
+        // Retention and cleaning forget an aborted transaction together with its records. Had either come
+        // since the records were found, they would be served as if nobody had aborted them.
+        in_range(&known, id, offset)?;
+        if !used.iter().all(|file| known.extents.iter().any(|extent| extent.file == *file)) {
+            return Err(LogError::Io(io::ErrorKind::NotFound.into()));
+        }
+        if let Some((from, to)) = span.filter(|_| isolation == Isolation::Committed) {
+            let aborted = known.aborted_between(from, to).into_iter();
+            located.aborted = aborted
+                .map(|a| AbortedTransaction { producer_id: a.producer_id, first_offset: a.first_offset })
+                .collect();
+        }
+        drop(known);
         Ok(located)
     }
 
@@ -288,7 +303,12 @@ impl<D: Disk> Reader<D> {
         self.shared.cold.knows(file) && self.shared.files.get(&*self.shared.disk, file).is_err()
     }
 
-    fn fill(&self, located: &mut Located<D>, places: Vec<(Extent, Vec<BatchPlace>)>) -> Result<(), LogError> {
+    /// Returns which offsets the places cover, and one behind.
+    fn fill(
+        &self,
+        located: &mut Located<D>,
+        places: Vec<(Extent, Vec<BatchPlace>)>,
+    ) -> Result<Option<(Offset, Offset)>, LogError> {
         let mut span = None;
         for (extent, places) in places {
             let (Some(first), Some(last)) = (places.first(), places.last()) else { continue };
@@ -303,15 +323,7 @@ impl<D: Disk> Reader<D> {
                 }
             }
         }
-        if let Some((from, to)) = span {
-            let partition = self.find(located.id)?;
-            let aborted = lock(&partition).aborted_between(from, to);
-            let aborted = aborted.into_iter();
-            located.aborted = aborted
-                .map(|a| AbortedTransaction { producer_id: a.producer_id, first_offset: a.first_offset })
-                .collect();
-        }
-        Ok(())
+        Ok(span)
     }
 
     /// As [`Self::locate`], with the bytes in memory.
@@ -329,7 +341,7 @@ impl<D: Disk> Reader<D> {
             last_stable_offset: located.last_stable_offset,
             log_start_offset: located.log_start_offset,
             records: located.load()?,
-            aborted: if isolation == Isolation::Committed { located.aborted } else { Vec::new() },
+            aborted: located.aborted,
         })
     }
 
