@@ -29,6 +29,7 @@ public class ConsumerProtocolClient {
         final List<String> read = Collections.synchronizedList(new ArrayList<>());
         final AtomicInteger rebalances = new AtomicInteger();
         volatile boolean going = true;
+        volatile String paused;
         volatile Throwable failed;
 
         Member(String group, Object topics, String... more) {
@@ -61,6 +62,7 @@ public class ConsumerProtocolClient {
         public void run() {
             try (consumer) {
                 while (going) {
+                    consumer.pause(assigned.stream().filter(p -> p.topic().equals(paused)).toList());
                     var records = consumer.poll(Duration.ofMillis(100));
                     records.forEach(r -> read.add(r.topic() + "/" + r.partition() + "/" + r.offset()));
                     if (!records.isEmpty()) consumer.commitSync();
@@ -179,10 +181,14 @@ public class ConsumerProtocolClient {
 
     static void expressions() throws Exception {
         create("pay-a", 2);
-        var member = new Member("payers", new SubscriptionPattern("pay-.*"));
+        // With an expression, the client (4.3.1) asks for metadata by topic id, and throws on the answer for a topic
+        // that is gone: so it has no reason to ask while one goes.
+        var member = new Member("payers", new SubscriptionPattern("pay-.*"), "metadata.max.age.ms", "300000");
         until("the expression matches", () -> shared(List.of(member), "pay-a", 2));
         create("pay-b", 1);
         until("a new topic matches", () -> member.ok().assigned.contains(new TopicPartition("pay-b", 0)));
+        member.paused = "pay-a";
+        Thread.sleep(1_000);
         admin.deleteTopics(List.of("pay-a")).all().get();
         until("a deleted topic is gone", () -> shared(List.of(member), "pay-b", 1));
         member.end();

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use headwater_wire::{BatchHeader, batch};
 
-/// Transactions that the broker has named as aborted.
-#[derive(Debug, Default)]
+/// Transactions that one answer names as aborted. Like real clients, each answer is read by its own list: a marker
+/// may be among what is refused, and hides nothing behind it.
+#[derive(Debug)]
 pub struct Aborted {
     /// Producer and first offset of transactions not reached yet.
     ahead: Vec<(i64, i64)>,
@@ -12,9 +13,9 @@ pub struct Aborted {
 }
 
 impl Aborted {
-    /// What one answer lists; an answer may list again what the one before did.
-    pub fn add(&mut self, listed: &[(i64, i64)]) {
-        self.ahead.extend_from_slice(listed);
+    /// By producer and first offset.
+    pub fn listed(listed: &[(i64, i64)]) -> Self {
+        Self { ahead: listed.to_vec(), inside: Vec::new() }
     }
 
     pub fn hides(&mut self, header: &BatchHeader, one: &Bytes) -> bool {

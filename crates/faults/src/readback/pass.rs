@@ -21,7 +21,6 @@ pub struct Pass<'a> {
     seed: u64,
     at: At,
     isolation: Isolation,
-    aborted: Aborted,
     /// The offset to be read next.
     position: i64,
     read: &'a mut PartitionRead,
@@ -36,7 +35,7 @@ impl<'a> Pass<'a> {
         read: &'a mut PartitionRead,
     ) -> Result<Self> {
         let position = connection.earliest(&at)?;
-        Ok(Self { connection, seed, at, isolation, aborted: Aborted::default(), position, read })
+        Ok(Self { connection, seed, at, isolation, position, read })
     }
 
     pub fn run(mut self) -> Result<()> {
@@ -100,7 +99,7 @@ impl<'a> Pass<'a> {
     fn take(&mut self, fetched: PartitionFetched) {
         self.read.log_start = fetched.log_start;
         self.read.high_watermark = fetched.high_watermark;
-        self.aborted.add(&fetched.aborted);
+        let mut aborted = Aborted::listed(&fetched.aborted);
         let mut bytes = fetched.records;
         while let Ok(header) = BatchHeader::read(&bytes) {
             let one = bytes.split_to(header.size);
@@ -109,7 +108,7 @@ impl<'a> Pass<'a> {
             }
             match header.verify(&one) {
                 Ok(()) => {
-                    self.take_batch(&header, &one);
+                    self.take_batch(&header, &one, &mut aborted);
                     self.position = header.last_offset() + 1;
                 }
                 Err(error) => {
@@ -127,9 +126,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn take_batch(&mut self, header: &BatchHeader, one: &Bytes) {
+    fn take_batch(&mut self, header: &BatchHeader, one: &Bytes, aborted: &mut Aborted) {
         let committed = self.isolation == Isolation::Committed;
-        let hidden = committed && self.aborted.hides(header, one);
+        let hidden = committed && aborted.hides(header, one);
         if header.is_control() {
             if !committed {
                 self.read.controls.push((header.base_offset, header.last_offset()));

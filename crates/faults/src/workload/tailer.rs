@@ -55,7 +55,6 @@ struct Follower {
     target: Target,
     isolation: Isolation,
     position: i64,
-    aborted: Aborted,
 }
 
 impl Follower {
@@ -65,7 +64,7 @@ impl Follower {
             history.followed(isolation).get(&target.place).map_or(0, |followed| followed.next)
         };
         let (shared, target) = (shared.clone(), target.clone());
-        Self { shared, target, isolation, position, aborted: Aborted::default() }
+        Self { shared, target, isolation, position }
     }
 
     /// What lies before is gone.
@@ -79,14 +78,14 @@ impl Follower {
     }
 
     fn take(&mut self, fetched: PartitionFetched) {
-        self.aborted.add(&fetched.aborted);
+        let mut aborted = Aborted::listed(&fetched.aborted);
         let mut bytes = fetched.records;
         while let Ok(header) = BatchHeader::read(&bytes) {
             let one = bytes.split_to(header.size);
             if header.last_offset() < self.position {
                 continue;
             }
-            let hidden = self.isolation == Isolation::Committed && self.aborted.hides(&header, &one);
+            let hidden = self.isolation == Isolation::Committed && aborted.hides(&header, &one);
             match header.verify(&one).and_then(|()| batch::decode(&header, &one)) {
                 Ok(_) if hidden || header.is_control() => self.note(&[], header.last_offset() + 1),
                 Ok(records) => self.note(&records, header.last_offset() + 1),
