@@ -9,9 +9,13 @@ use crate::frame::{Directory, FrameOf, put_batch};
 use crate::log::{Shared, StagedRun};
 use crate::place::FileId;
 use crate::planted::{self, Bug};
+use crate::real_file;
 
 /// The largest frame that is brief.
 const BRIEF: usize = 1 << 20;
+
+/// Frames as long as this, which nobody follows, go past the page cache.
+const PAST_CACHE: usize = 64 << 10;
 
 /// A frame to be written; needs no lock on the log. [`Self::attempt`] may be repeated when it failed for
 /// want of space: it then writes the same bytes to the same place.
@@ -100,13 +104,24 @@ impl<D: Disk> CommitJob<D> {
         self.begin_journal()?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
+        let length = self.directory.frame_len();
+        let past_cache = length >= PAST_CACHE && !self.shared.followed.covers(self.journal, length as u64);
+        if past_cache {
+            buffer.reserve(length + real_file::LEAD);
+            buffer.resize(real_file::lead(&buffer, self.position), 0);
+        }
+        let lead = buffer.len();
         self.directory.write(self.of(self.journal), &mut buffer);
         for batch in self.runs.iter().flat_map(|run| &run.batches) {
             put_batch(&mut buffer, &batch.bytes, batch.header.base_offset);
         }
-        let written = match planted::is(Bug::IgnoreShortWrite) {
-            true => self.file.write_all_at(&buffer[..buffer.len() - buffer.len() / 3], self.position),
-            false => self.file.write_all_at(&buffer, self.position),
+        let frame = match planted::is(Bug::IgnoreShortWrite) {
+            true => &buffer[lead..buffer.len() - (buffer.len() - lead) / 3],
+            false => &buffer[lead..],
+        };
+        let written = match past_cache {
+            true => self.file.write_past_cache(frame, self.position),
+            false => self.file.write_all_at(frame, self.position),
         };
         self.buffer = buffer;
         written?;

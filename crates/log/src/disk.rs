@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::mirror::Mended;
 use crate::place::FileId;
+use crate::real_file::RealFile;
 
 /// One directory of files.
 pub trait Disk: Send + Sync + 'static {
@@ -63,6 +63,11 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + Sync + 'static {
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()>;
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
+    /// As [`Self::write_all_at`], of what nobody is expected to read soon: where the file system can, it does not go
+    /// through the page cache. It must be lined up for that (`crate::real_file::lead`), or goes through it.
+    fn write_past_cache(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.write_all_at(bytes, position)
+    }
     fn len(&self) -> io::Result<u64>;
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Contents and length, as fdatasync(2) does.
@@ -106,17 +111,18 @@ impl RealDisk {
 }
 
 impl Disk for RealDisk {
-    type File = File;
+    type File = RealFile;
 
-    fn create(&self, name: &str) -> io::Result<File> {
+    fn create(&self, name: &str) -> io::Result<RealFile> {
         let path = self.path(name);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        opened.map_err(|error| Self::explain(&path, error))
+        opened.map(RealFile::from).map_err(|error| Self::explain(&path, error))
     }
 
-    fn open(&self, name: &str) -> io::Result<File> {
+    fn open(&self, name: &str) -> io::Result<RealFile> {
         let path = self.path(name);
-        OpenOptions::new().read(true).write(true).open(&path).map_err(|error| Self::explain(&path, error))
+        let opened = OpenOptions::new().read(true).write(true).open(&path);
+        opened.map(RealFile::from).map_err(|error| Self::explain(&path, error))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -143,55 +149,6 @@ impl Disk for RealDisk {
 
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.directory)?.sync_all()
-    }
-}
-
-impl DiskFile for File {
-    fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
-        FileExt::read_exact_at(self, buffer, position)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, position)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        File::set_len(self, length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        if self.metadata()?.len() >= length {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, length) {
-            Ok(()) => Ok(()),
-            // The file grows as it is written.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn forget(&self, position: u64, length: usize) {
-        let length = std::num::NonZeroU64::new(length as u64);
-        // Advice only: where it is not taken nothing is lost.
-        let _ = rustix::fs::fadvise(self, position, length, rustix::fs::Advice::DontNeed);
-    }
-
-    fn is_resident(&self, position: u64, length: usize) -> bool {
-        let last = position + (length as u64).saturating_sub(1);
-        let mut byte = [0];
-        let buffers = &mut [io::IoSliceMut::new(&mut byte)];
-        let read = rustix::io::preadv2(self, buffers, last, rustix::io::ReadWriteFlags::NOWAIT);
-        // A file system that cannot tell is asked to read.
-        matches!(read, Ok(1))
     }
 }
 

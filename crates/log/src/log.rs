@@ -14,6 +14,7 @@ use crate::cold::{Cold, ColdFile, ColdStore};
 use crate::commit::{CommitJob, CommitTicket, Roll};
 use crate::disk::Disk;
 use crate::files::Files;
+use crate::followed::Followed;
 use crate::frame::{Directory, Previous};
 use crate::index::{FileIndex, Indexes};
 use crate::partition::{Judgement, Partition, PartitionState, marker};
@@ -33,6 +34,7 @@ pub(crate) struct Shared<D: Disk> {
     pub files: Files<D>,
     pub indexes: Indexes,
     pub cold: Cold,
+    pub followed: Followed,
     pub salt: u64,
 }
 
@@ -138,6 +140,7 @@ impl<D: Disk> Log<D> {
                 files: RwLock::new(recovered.cold.iter().map(|cold| (cold.file, *cold)).collect()),
                 ..Cold::default()
             },
+            followed: Followed::default(),
             salt: recovered.salt,
         });
         shared.files.put(recovered.journal, Arc::clone(&recovered.file));

@@ -20,6 +20,7 @@ use super::{
     Backup, BackupError, Checked, Manifest, Outcome, Restored, Source, Watch, back_up, copy_back,
     open_restored, verify,
 };
+use crate::real_file::RealFile;
 use crate::{ColdStore, Disk, FORMAT, OLDEST_FORMAT, RealDisk};
 
 const MARKER: &str = "headwater.json";
@@ -46,14 +47,14 @@ fn refused<T>() -> io::Result<T> {
 }
 
 impl Disk for ReadOnly {
-    type File = File;
+    type File = RealFile;
 
-    fn create(&self, _name: &str) -> io::Result<File> {
+    fn create(&self, _name: &str) -> io::Result<RealFile> {
         refused()
     }
 
-    fn open(&self, name: &str) -> io::Result<File> {
-        File::open(self.0.join(name))
+    fn open(&self, name: &str) -> io::Result<RealFile> {
+        File::open(self.0.join(name)).map(RealFile::from)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

@@ -141,6 +141,10 @@ impl<D: Disk> DiskFile for MirroredFile<D> {
         self.on_each(|file| file.write_all_at(bytes, position))
     }
 
+    fn write_past_cache(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.on_each(|file| file.write_past_cache(bytes, position))
+    }
+
     fn len(&self) -> io::Result<u64> {
         let side = self.reading();
         self.read_side().len().or_else(|error| match self.side(1 - side) {

@@ -314,6 +314,7 @@ impl<D: Disk> Reader<D> {
             let (Some(first), Some(last)) = (places.first(), places.last()) else { continue };
             span = Some((span.map_or(first.base_offset, |(from, _)| from), last.last_offset + 1));
             located.bytes += places.iter().map(|place| place.size as usize).sum::<usize>();
+            self.shared.followed.note(extent.file);
             let far = !located.remote.is_empty() || self.is_far(extent.file);
             match far {
                 true => located.remote.push((extent, places)),
