@@ -67,8 +67,10 @@ fn plan(rng: &mut SmallRng, disk: Disk) -> Plan {
     }
     let producers = *[1, 2, 6, 16, 64].choose(rng).expect("a number");
     let partitions = *[1, 2, 3, 3, 5, 8, 20, 500].choose(rng).expect("a number");
-    let most_padding = *[200, 2000, 20_000].choose(rng).expect("a size");
-    Plan { producers, partitions, shape: Shape { most_padding, ..Shape::default() }, ..Plan::default() }
+    let most_padding = *[200, 2000, 20_000, 50_000].choose(rng).expect("a size");
+    // What nobody follows is written past the page cache where it is much.
+    let tail = rng.random();
+    Plan { producers, partitions, tail, shape: Shape { most_padding, ..Shape::default() }, ..Plan::default() }
 }
 
 fn cut(run: &Run, file_system: FileSystem, disk: Disk) -> Result<Option<Vec<Violation>>> {
