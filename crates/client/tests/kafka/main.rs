@@ -4,6 +4,8 @@
 mod admin;
 mod groups;
 mod kinds;
+mod protocol;
 mod records;
 mod support;
 mod transactions;
+mod wire;
