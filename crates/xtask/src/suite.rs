@@ -135,7 +135,10 @@ fn old_transactions(ci: bool) -> Result<()> {
     eprintln!("xtask: Apache Kafka with transaction.version 1 serves on {bootstrap}");
     let environment =
         [("HEADWATER_TEST_BOOTSTRAP", bootstrap), ("HEADWATER_TEST_TRANSACTION_VERSION", "1".to_owned())];
-    let tested = cargo(&["test", "--workspace", "--test", "kafka", "transaction"], &environment);
+    let test =
+        |filter, environment: &[_]| cargo(&["test", "--workspace", "--test", "kafka", filter], environment);
+    let alone = [environment[0].clone(), ("HEADWATER_TEST_CHANGES_FEATURES", "true".to_owned())];
+    let tested = test("transaction", &environment).and_then(|()| test("changes_of_the_feature", &alone));
     kafka::stop(&dir)?;
     if tested.is_ok() {
         let _ = std::fs::remove_dir_all(&dir);
