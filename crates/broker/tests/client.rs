@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use common::process::{self, Process};
-use common::start;
+use common::{Raw, start};
+use headwater_broker::Broker;
 use headwater_client::{
     Client, ClientConfig, Committed, Consumer, ConsumerConfig, GroupConfig, GroupConsumer, GroupEvent,
     NewTopic, ProduceRecord, Producer, ProducerConfig,
 };
 use headwater_model::TopicPartition;
+use headwater_wire::messages::DescribeTransactionsRequestData;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -70,6 +72,14 @@ async fn every_record_is_there_once_and_in_order_although_the_broker_is_killed()
     assert_eq!(read(&client, "t", rounds * each).await, (0..rounds * each).collect::<Vec<_>>());
 }
 
+/// What the coordinator has of a transactional id.
+async fn epoch(broker: &Broker, transactional_id: &str) -> i16 {
+    let ids = vec![transactional_id.to_owned().into()];
+    let request = DescribeTransactionsRequestData::default().with_transactional_ids(ids);
+    let described = Raw::connect(broker).await.call(&request, 0).await;
+    described.transaction_states[0].producer_epoch
+}
+
 #[tokio::test]
 async fn a_group_copies_in_transactions() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,7 +98,7 @@ async fn a_group_copies_in_transactions() {
     let writer = Producer::new(&client, transactional).await.unwrap();
     let mut group =
         GroupConsumer::join(&client, GroupConfig::new("copiers", vec!["in".into()])).await.unwrap();
-    let (begun, mut copied) = (Instant::now(), 0);
+    let (begun, mut copied, mut transactions) = (Instant::now(), 0, 0);
     while copied < count {
         assert!(begun.elapsed() < DEADLINE, "{copied} of {count} are copied");
         let Some(GroupEvent::Records(fetched)) = group.poll(Duration::from_millis(500)).await.unwrap() else {
@@ -108,7 +118,9 @@ async fn a_group_copies_in_transactions() {
             .collect();
         writer.send_offsets(&group.metadata(), &offsets).await.unwrap();
         writer.commit_transaction().await.unwrap();
+        transactions += 1;
     }
+    assert_eq!(epoch(&broker, "copier").await, transactions, "each transaction has an epoch (KIP-890)");
     assert_eq!(read(&client, "out", count).await, (0..count).collect::<Vec<_>>());
     let committed = client.committed("copiers", None).await.unwrap();
     assert_eq!(committed[&TopicPartition::new("in", 0)].offset, count as i64);

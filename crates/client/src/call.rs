@@ -1,7 +1,7 @@
 //! Requests this client sends, with the response each is answered by and the newest version it speaks.
 //!
-//! Versions stop where a message changes to topic ids or to the implicit transaction protocol
-//! (KIP-890), so that every broker is addressed in the same way.
+//! Versions stop where a message changes to topic ids, so that every broker is addressed in the same way, and where
+//! the version says that it is part of a transaction of the second protocol (KIP-890): those go as [`TransactionV2`].
 
 use bytes::{Bytes, BytesMut};
 use headwater_wire::messages::*;
@@ -64,12 +64,49 @@ calls! {
     CreatePartitions CreatePartitionsRequestData => CreatePartitionsResponseData, 0..=3;
     DescribeConfigs DescribeConfigsRequestData => DescribeConfigsResponseData, 1..=4;
     DeleteRecords DeleteRecordsRequestData => DeleteRecordsResponseData, 0..=2;
-    InitProducerId InitProducerIdRequestData => InitProducerIdResponseData, 0..=4;
+    InitProducerId InitProducerIdRequestData => InitProducerIdResponseData, 0..=5;
     AddPartitionsToTxn AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData, 0..=3;
-    AddOffsetsToTxn AddOffsetsToTxnRequestData => AddOffsetsToTxnResponseData, 0..=3;
-    TxnOffsetCommit TxnOffsetCommitRequestData => TxnOffsetCommitResponseData, 0..=3;
-    EndTxn EndTxnRequestData => EndTxnResponseData, 0..=3;
+    AddOffsetsToTxn AddOffsetsToTxnRequestData => AddOffsetsToTxnResponseData, 0..=4;
+    TxnOffsetCommit TxnOffsetCommitRequestData => TxnOffsetCommitResponseData, 0..=4;
+    EndTxn EndTxnRequestData => EndTxnResponseData, 0..=4;
     DescribeAcls DescribeAclsRequestData => DescribeAclsResponseData, 1..=3;
     CreateAcls CreateAclsRequestData => CreateAclsResponseData, 1..=3;
     DeleteAcls DeleteAclsRequestData => DeleteAclsResponseData, 1..=3;
+}
+
+/// A request by whose version a broker knows the second protocol of transactions (KIP-890): what is written belongs to
+/// the transaction without having been added to it, and the end brings the next epoch.
+pub trait InTransactionV2: Call {
+    const VERSION: i16;
+}
+
+impl InTransactionV2 for ProduceRequestData {
+    const VERSION: i16 = 12;
+}
+
+impl InTransactionV2 for TxnOffsetCommitRequestData {
+    const VERSION: i16 = 5;
+}
+
+impl InTransactionV2 for EndTxnRequestData {
+    const VERSION: i16 = 5;
+}
+
+/// A request in that version, and in no other.
+pub struct TransactionV2<R>(pub R);
+
+impl<R: InTransactionV2> Call for TransactionV2<R> {
+    type Response = R::Response;
+    const KEY: ApiKey = R::KEY;
+    const NAME: &'static str = R::NAME;
+    const OLDEST: i16 = R::VERSION;
+    const NEWEST: i16 = R::VERSION;
+
+    fn encode(&self, into: &mut BytesMut, version: i16) -> Result<(), ProtocolError> {
+        self.0.encode(into, version)
+    }
+
+    fn decode(from: &mut Bytes, version: i16) -> Result<R::Response, ProtocolError> {
+        R::decode(from, version)
+    }
 }

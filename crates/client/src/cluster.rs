@@ -1,6 +1,7 @@
 //! Brokers, leaders and coordinators: who must be asked, and what to do when that has changed.
 
 mod coordinators;
+mod features;
 mod leaders;
 mod pause;
 
@@ -17,6 +18,7 @@ use crate::call::Call;
 use crate::connection::{Connection, Opening};
 use crate::kinds::Catalog;
 use crate::security::Security;
+pub(crate) use features::Features;
 use leaders::{Leader, TopicState};
 pub(crate) use pause::Pause;
 
@@ -113,6 +115,7 @@ struct State {
     coordinators: HashMap<(CoordinatorOf, String), String>,
     /// Addresses that did not answer, and when that was.
     suspects: HashMap<String, Instant>,
+    features: Features,
 }
 
 impl Client {
@@ -188,7 +191,9 @@ impl Client {
         })?;
         let opened = Arc::new(opened);
         *place = Place { connection: Some(Arc::clone(&opened)), failed: None };
-        self.state().suspects.remove(address);
+        let mut state = self.state();
+        state.suspects.remove(address);
+        state.features.learn(opened.features());
         Ok(opened)
     }
 

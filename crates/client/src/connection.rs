@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::call::Call;
+use crate::cluster::Features;
 use crate::security::Security;
 use crate::{ClientError, authentication};
 
@@ -28,6 +29,8 @@ pub struct Connection {
     address: String,
     client_id: String,
     versions: HashMap<i16, (i16, i16)>,
+    /// As of when it was opened.
+    features: Features,
     outgoing: mpsc::UnboundedSender<Bytes>,
     waiting: Arc<Waiting>,
     next_id: AtomicI32,
@@ -93,6 +96,7 @@ impl Connection {
             address: address.to_owned(),
             client_id: client_id.to_owned(),
             versions: HashMap::new(),
+            features: Features::default(),
             outgoing,
             waiting,
             next_id: AtomicI32::new(0),
@@ -101,6 +105,7 @@ impl Connection {
         let offered = connection.ask_versions(timeout).await?;
         connection.versions =
             offered.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        connection.features = Features::of(&offered);
         if let Some(sasl) = security.sasl() {
             connection.fresh_until = authentication::authenticate(&connection, sasl, timeout).await?;
         }
@@ -123,6 +128,10 @@ impl Connection {
 
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    pub fn features(&self) -> &Features {
+        &self.features
     }
 
     /// Whether something new may be asked here: the connection is there, and its session lasts.
@@ -166,6 +175,7 @@ impl Connection {
         timeout: Duration,
     ) -> Result<impl Future<Output = Result<Bytes, ClientError>> + use<C>, ClientError> {
         let key = C::KEY as i16;
+        tracing::trace!(client_id = self.client_id, address = self.address, api = C::NAME, version, "asks");
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut frame = BytesMut::new();
         frame.put_i32(0);

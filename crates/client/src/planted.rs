@@ -1,4 +1,5 @@
-//! Deliberate mistakes that can be planted in a run on a cluster that loses nodes (docs/cluster.md).
+//! Deliberate mistakes that can be planted in a run on a cluster that loses nodes (docs/cluster.md), and in the runs
+//! whose histories are checked (docs/reliability.md).
 //!
 //! Without the feature `planted-bugs` nothing can be planted and the checks are compiled away.
 
@@ -9,6 +10,10 @@ pub enum Bug {
     ResetSequence,
     /// A streams service commits its positions before its output is in the transaction.
     CommitBeforeOutput,
+    /// Sequences go on where they were although the epoch is another one.
+    KeepSequences,
+    /// An abort that finds the commit carried out, whose answer was lost, says that nothing of it is visible.
+    AbortUnheardCommit,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -19,11 +24,9 @@ mod planting {
 
     static PLANTED: RwLock<Option<Bug>> = RwLock::new(None);
 
-    /// Makes one mistake, or none, in this process from here on.
-    pub fn plant(bug: Option<Bug>) {
-        if let Ok(mut planted) = PLANTED.write() {
-            *planted = bug;
-        }
+    /// Makes one mistake, or none, in this process from here on. Whether that can be done.
+    pub fn plant(bug: Option<Bug>) -> bool {
+        PLANTED.write().map(|mut planted| *planted = bug).is_ok()
     }
 
     pub fn is(bug: Bug) -> bool {
@@ -33,6 +36,11 @@ mod planting {
 
 #[cfg(feature = "planted-bugs")]
 pub use planting::{is, plant};
+
+#[cfg(not(feature = "planted-bugs"))]
+pub fn plant(_: Option<Bug>) -> bool {
+    false
+}
 
 #[cfg(not(feature = "planted-bugs"))]
 pub fn is(_: Bug) -> bool {

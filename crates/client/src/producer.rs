@@ -6,6 +6,7 @@
 mod accumulator;
 mod delivery;
 mod queue;
+mod request;
 mod sender;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

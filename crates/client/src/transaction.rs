@@ -7,28 +7,31 @@
 //! A transaction whose commit could not be confirmed stays in `Ending`: only committing again, or
 //! aborting, is allowed, and the coordinator knows which of them it was. An abort that finds the commit
 //! carried out says `Committed`, and the producer is ready for the next transaction.
+//!
+//! Each transaction speaks one of two protocols, chosen at its begin by what the cluster has finalized (`Protocol`).
+//! Under the second one every end brings the next epoch, so that whatever is late is of an epoch that is over.
 
 mod calls;
+mod offsets;
 mod state;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
-use headwater_wire::messages::{
-    AddOffsetsToTxnRequestData, AddOffsetsToTxnResponseData, EndTxnRequestData, EndTxnResponseData,
-    TxnOffsetCommitRequestData, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
-    TxnOffsetCommitResponseData,
-};
+use headwater_wire::messages::{EndTxnRequestData, EndTxnResponseData};
 use tokio::time::Instant;
 
-use crate::admin::{by_topic, text};
+use crate::ClientError;
+use crate::admin::text;
+use crate::call::TransactionV2;
 use crate::cluster::{CoordinatorOf, PATIENCE};
-use crate::producer::Producer;
-use crate::{ClientError, Committed};
+use crate::planted::{self, Bug};
+use crate::producer::{Identity, Producer};
 use state::Phase;
-pub(crate) use state::Transaction;
+pub(crate) use state::{Protocol, Transaction};
+
+/// The feature by whose level a cluster says which protocol it speaks.
+const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// The generation whose offsets a transaction commits, so that the group's coordinator can refuse
 /// those of a member that has been replaced (KIP-447).
@@ -53,94 +56,31 @@ impl GroupMetadata {
     }
 }
 
-fn check_offsets(answer: &TxnOffsetCommitResponseData) -> Result<(), ClientError> {
-    for topic in &answer.topics {
-        for partition in &topic.partitions {
-            let what = || format!("commit the offset of {}/{}", topic.name, partition.partition_index);
-            ClientError::check(partition.error_code, None, what)?;
-        }
-    }
-    Ok(())
-}
-
 impl Producer {
     /// Opens a transaction; the coordinator hears of it with the first record or offset.
+    ///
+    /// Where the cluster has come to speak the second protocol since the last one, a new epoch is asked for first.
     pub async fn begin_transaction(&self) -> Result<(), ClientError> {
-        let mut state = self.shared().lock();
-        match state.transaction.phase {
-            Phase::Never => Err(ClientError::State("this producer has no transactional id")),
-            Phase::Open => Err(ClientError::State("a transaction is open already: commit or abort it first")),
-            Phase::Ending => {
-                Err(ClientError::State("the last transaction is not ended: commit or abort it again"))
-            }
-            Phase::Failed(_) | Phase::Fenced(_) => state.transaction.failure().map_or(Ok(()), Err),
-            Phase::Ready => {
-                state.transaction.phase = Phase::Open;
-                state.first_failure = None;
-                Ok(())
-            }
+        let protocol = Protocol::of(self.client().finalized_level(TRANSACTION_VERSION));
+        if !self.open(protocol)? {
+            let _one_at_a_time = self.ending().await;
+            self.shared().lock().transaction.check_begin()?;
+            self.renew_epoch().await?;
+            self.open(protocol)?;
         }
-    }
-
-    /// Commits a group's offsets with the transaction.
-    pub async fn send_offsets(
-        &self,
-        group: &GroupMetadata,
-        offsets: &HashMap<TopicPartition, Committed>,
-    ) -> Result<(), ClientError> {
-        if !self.shared().lock().transaction.is_transactional() {
-            return Err(ClientError::State("this producer has no transactional id"));
-        }
-        self.shared().lock().transaction.check_send()?;
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let sent = self.send_offsets_now(group, offsets).await;
-        sent.map_err(|error| self.transaction_failed(error))
-    }
-
-    async fn send_offsets_now(
-        &self,
-        group: &GroupMetadata,
-        offsets: &HashMap<TopicPartition, Committed>,
-    ) -> Result<(), ClientError> {
-        let (id, identity) = self.identity()?;
-        self.shared().lock().transaction.begun = true;
-        let request = AddOffsetsToTxnRequestData::default()
-            .with_transactional_id(text(id))
-            .with_producer_id(identity.id)
-            .with_producer_epoch(identity.epoch)
-            .with_group_id(text(&group.group_id));
-        let check = |answer: &AddOffsetsToTxnResponseData| {
-            ClientError::check(answer.error_code, None, || {
-                format!("add group {} to the transaction", group.group_id)
-            })
-        };
-        let (client, lane, timeout) = (self.client(), self.control_lane(), self.client().request_timeout());
-        client.call_coordinator(lane, CoordinatorOf::Transaction, id, &request, timeout, check).await?;
-        let topics = by_topic(offsets).into_iter().map(|(name, list)| {
-            let partition = |(index, committed): (i32, &Committed)| {
-                TxnOffsetCommitRequestPartition::default()
-                    .with_partition_index(index)
-                    .with_committed_offset(committed.offset)
-                    .with_committed_metadata(Some(text(&committed.metadata)))
-            };
-            TxnOffsetCommitRequestTopic::default()
-                .with_name(text(name))
-                .with_partitions(list.into_iter().map(partition).collect())
-        });
-        let request = TxnOffsetCommitRequestData::default()
-            .with_transactional_id(text(id))
-            .with_group_id(text(&group.group_id))
-            .with_producer_id(identity.id)
-            .with_producer_epoch(identity.epoch)
-            .with_generation_id(group.generation)
-            .with_member_id(text(&group.member_id))
-            .with_group_instance_id(group.instance_id.as_deref().map(text))
-            .with_topics(topics.collect());
-        let of = CoordinatorOf::Group;
-        client.call_coordinator(lane, of, &group.group_id, &request, timeout, check_offsets).await?;
         Ok(())
+    }
+
+    /// `false` when a new epoch is needed before that.
+    fn open(&self, protocol: Protocol) -> Result<bool, ClientError> {
+        let mut state = self.shared().lock();
+        state.transaction.check_begin()?;
+        if state.transaction.needs_new_epoch(protocol) {
+            return Ok(false);
+        }
+        state.transaction.open(protocol);
+        state.first_failure = None;
+        Ok(true)
     }
 
     /// Ends the transaction: all of it is visible, or, after an abortable error, nothing yet.
@@ -165,18 +105,27 @@ impl Producer {
             return Err(self.transaction_failed(error));
         }
         if self.shared().lock().transaction.begun {
-            match self.end_transaction(true).await {
-                Ok(()) => {}
-                // Perhaps committed, perhaps not: the phase stays.
-                Err(error) if matches!(error, ClientError::GaveUp { .. }) => {
-                    self.shared().lock().transaction.uncertain = true;
-                    return Err(error);
-                }
-                Err(error) => return Err(self.transaction_failed(error)),
-            }
+            self.ask_to_commit().await?;
         }
         self.ended();
         Ok(())
+    }
+
+    async fn ask_to_commit(&self) -> Result<(), ClientError> {
+        self.shared().lock().transaction.uncertain = true;
+        let error = match self.end_transaction(true).await {
+            Ok(()) => return Ok(()),
+            // Perhaps committed, perhaps not: the phase stays.
+            Err(error) if matches!(error, ClientError::GaveUp { .. }) => return Err(error),
+            Err(error) => error,
+        };
+        {
+            // An attempt before the refused one may have been carried out. Under the second protocol an abort finds
+            // out; under the first it cannot be told from a transaction that never was.
+            let mut state = self.shared().lock();
+            state.transaction.uncertain = state.transaction.protocol == Protocol::V2;
+        }
+        Err(self.transaction_failed(error))
     }
 
     /// Ends the transaction with nothing of it visible; what is not sent yet is dropped.
@@ -199,32 +148,54 @@ impl Producer {
             state.drop_waiting();
         }
         self.settle().await?;
-        let (begun, mut renew, uncertain) = {
+        let (begun, protocol) = {
             let state = self.shared().lock();
-            (state.transaction.begun, state.transaction.renew, state.transaction.uncertain)
+            (state.transaction.begun, state.transaction.protocol)
         };
-        let mut committed = false;
-        // The commit may still be on its way, and must not end the next transaction: the epoch fences it.
-        renew |= uncertain;
-        if begun {
-            match self.end_transaction(false).await {
-                Ok(()) => {}
-                // The coordinator has no open transaction: a new epoch makes sure that none opens late. It had one
-                // when it was asked to commit.
-                Err(error) if error.code() == Some(ErrorCode::InvalidTxnState) => {
-                    (renew, committed) = (true, uncertain);
-                }
-                Err(error) => return Err(self.keep_if_fenced(error)),
-            }
-        }
-        if renew {
+        let committed = match (begun, protocol) {
+            (false, _) => false,
+            (true, Protocol::V1) => self.abort_v1().await?,
+            (true, Protocol::V2) => self.abort_v2().await?,
+        };
+        if self.shared().lock().transaction.renew {
             self.renew_epoch().await?;
         }
         self.ended();
-        if committed {
+        if committed && !planted::is(Bug::AbortUnheardCommit) {
             return Err(ClientError::Committed(self.identity()?.0.to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether it was committed before.
+    async fn abort_v1(&self) -> Result<bool, ClientError> {
+        let uncertain = self.shared().lock().transaction.uncertain;
+        let refused = match self.end_transaction(false).await {
+            Ok(()) => false,
+            // The coordinator has no open transaction. It had one when it was asked to commit.
+            Err(error) if error.code() == Some(ErrorCode::InvalidTxnState) => true,
+            Err(error) => return Err(self.keep_if_fenced(error)),
+        };
+        // A commit that is still on its way must not end the next transaction, nor a late addition open one: the epoch
+        // fences them.
+        self.shared().lock().transaction.renew |= uncertain || refused;
+        Ok(uncertain && refused)
+    }
+
+    /// Whether it was committed before.
+    ///
+    /// The coordinator refuses to abort what it has committed under this epoch, and nothing else. The same commit
+    /// again is answered as the first one was, with the next epoch.
+    async fn abort_v2(&self) -> Result<bool, ClientError> {
+        let uncertain = self.shared().lock().transaction.uncertain;
+        let committed = match self.end_transaction(false).await {
+            Err(error) if uncertain && error.code() == Some(ErrorCode::InvalidTxnState) => true,
+            outcome => outcome.map(|()| false).map_err(|error| self.keep_if_fenced(error))?,
+        };
+        if committed {
+            self.end_transaction(true).await.map_err(|error| self.keep_if_fenced(error))?;
+        }
+        Ok(committed)
     }
 
     /// Waits until nothing of the transaction is on its way.
@@ -246,6 +217,7 @@ impl Producer {
         }
     }
 
+    /// Asks until the coordinator has answered; the next epoch, where one comes with the answer, is the producer's.
     async fn end_transaction(&self, commit: bool) -> Result<(), ClientError> {
         let (id, identity) = self.identity()?;
         let request = EndTxnRequestData::default()
@@ -257,10 +229,21 @@ impl Producer {
         let check = |answer: &EndTxnResponseData| {
             ClientError::check(answer.error_code, None, || format!("{what} the transaction of {id}"))
         };
-        let (lane, timeout) = (self.control_lane(), self.client().request_timeout());
-        self.client()
-            .call_coordinator(lane, CoordinatorOf::Transaction, id, &request, timeout, check)
-            .await?;
+        let (client, lane, timeout) = (self.client(), self.control_lane(), self.client().request_timeout());
+        let of = CoordinatorOf::Transaction;
+        let protocol = self.shared().lock().transaction.protocol;
+        let answer = match protocol {
+            Protocol::V1 => client.call_coordinator(lane, of, id, &request, timeout, check).await?,
+            Protocol::V2 => {
+                client.call_coordinator(lane, of, id, &TransactionV2(request), timeout, check).await?
+            }
+        };
+        if answer.producer_id >= 0 {
+            let next = Identity { id: answer.producer_id, epoch: answer.producer_epoch };
+            let mut state = self.shared().lock();
+            state.renewed(next);
+            state.transaction.renew = false;
+        }
         Ok(())
     }
 
@@ -276,7 +259,7 @@ impl Producer {
     fn ended(&self) {
         let mut state = self.shared().lock();
         state.leave_transaction();
-        state.transaction = Transaction::new(true);
+        state.transaction.close();
         state.first_failure = None;
     }
 

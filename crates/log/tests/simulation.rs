@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{SETTINGS, World, id};
 use headwater_log::{Disk, Durability, Log, LogError, Origin, SimDisk};
-use headwater_wire::{BatchBuilder, Compression, Producer};
+use headwater_wire::{BatchBuilder, Compression, Producer, batch};
 
 fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
@@ -78,6 +78,31 @@ fn sequences_wrap_after_the_greatest() {
         world.log.append(id(0), &one(7), Origin::Client, Durability::Synced, 0),
         Err(LogError::OutOfOrderSequence { expected: 1, .. })
     ));
+}
+
+/// Under KIP-890 the marker has the next epoch already: a second batch that overtakes the first must wait for it.
+#[test]
+fn after_a_marker_of_the_next_epoch_sequences_begin_at_zero() {
+    let mut world = World::new(3, false);
+    world.log.create_partition(id(0)).expect("created");
+    let one = |epoch, base_sequence| {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(b"x"), &[]);
+        let producer = Some(Producer { id: 9, epoch, base_sequence });
+        builder.build(Compression::None, producer, true).expect("it builds")
+    };
+    let mut client = |bytes| world.log.append(id(0), &bytes, Origin::Client, Durability::Synced, 0);
+    client(one(0, 0)).expect("the first");
+    client(one(0, 1)).expect("the second");
+    let marker = batch::transaction_marker(9, 1, true, 0, 0);
+    world.log.append(id(0), &marker, Origin::Broker, Durability::Synced, 0).expect("a marker");
+    let mut client = |bytes| world.log.append(id(0), &bytes, Origin::Client, Durability::Synced, 0);
+    let early = client(one(1, 2));
+    assert!(matches!(early, Err(LogError::OutOfOrderSequence { expected: 0, .. })), "{early:?}");
+    let late = client(one(0, 2));
+    assert!(matches!(late, Err(LogError::InvalidProducerEpoch { .. })), "{late:?}");
+    client(one(1, 0)).expect("the first of the next transaction");
+    client(one(1, 1)).expect("the second");
 }
 
 /// Batches of every size lie across the wrap in every way; each is known again, also after a restart, and the next in

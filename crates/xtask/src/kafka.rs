@@ -140,12 +140,32 @@ impl Prepared {
     }
 }
 
-/// Writes the settings of `dir` and formats it; a directory that is formatted already is kept as it is.
-pub fn prepare(dir: &Path, port: u16) -> Result<Prepared> {
-    prepare_as(dir, port, false)
+/// What distinguishes one node from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Secured,
+    /// As Apache Kafka was before KIP-890: `transaction.version` is 1.
+    OldTransactions,
 }
 
-fn prepare_as(dir: &Path, port: u16, secured: bool) -> Result<Prepared> {
+impl Kind {
+    /// What the storage tool is told beside the usual.
+    fn format_arguments(self) -> Vec<String> {
+        match self {
+            Self::Plain => Vec::new(),
+            Self::Secured => secure::format_arguments(),
+            Self::OldTransactions => vec!["--feature".to_owned(), "transaction.version=1".to_owned()],
+        }
+    }
+}
+
+/// Writes the settings of `dir` and formats it; a directory that is formatted already is kept as it is.
+pub fn prepare(dir: &Path, port: u16) -> Result<Prepared> {
+    prepare_as(dir, port, Kind::Plain)
+}
+
+fn prepare_as(dir: &Path, port: u16, kind: Kind) -> Result<Prepared> {
     let jars = fetch()?;
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     let dir = dir.canonicalize()?;
@@ -155,15 +175,15 @@ fn prepare_as(dir: &Path, port: u16, secured: bool) -> Result<Prepared> {
         let port = if port == 0 { free_port()? } else { port };
         let controller = free_port()?;
         fs::write(&address, format!("127.0.0.1:{port}"))?;
-        let text = match secured {
-            true => secured_properties(&dir, port, controller)?,
-            false => properties(&dir, port, controller),
+        let text = match kind {
+            Kind::Secured => secured_properties(&dir, port, controller)?,
+            Kind::Plain | Kind::OldTransactions => properties(&dir, port, controller),
         };
         fs::write(&settings, text)?;
         let formatted = java(&jars)
             .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", "aGVhZHdhdGVyLXh0YXNrMQ", "-c"])
             .arg(&settings)
-            .args(if secured { secure::format_arguments() } else { Vec::new() })
+            .args(kind.format_arguments())
             .output()
             .context("running Kafka's storage tool")?;
         if !formatted.status.success() {
@@ -177,22 +197,27 @@ fn prepare_as(dir: &Path, port: u16, secured: bool) -> Result<Prepared> {
 
 /// Starts the node of `dir` and returns its bootstrap address once it serves.
 pub fn start(dir: &Path, port: u16) -> Result<String> {
-    run(dir, port, false)
+    run(dir, port, Kind::Plain)
 }
 
 /// As [`start`], with TLS, SASL and an authorizer; the files of [`secure::WAYS`] in `dir` lead in.
 pub fn start_secured(dir: &Path, port: u16) -> Result<String> {
-    run(dir, port, true)
+    run(dir, port, Kind::Secured)
 }
 
-fn run(dir: &Path, port: u16, secured: bool) -> Result<String> {
+/// As [`start`], with `transaction.version` 1.
+pub fn start_with_old_transactions(dir: &Path, port: u16) -> Result<String> {
+    run(dir, port, Kind::OldTransactions)
+}
+
+fn run(dir: &Path, port: u16, kind: Kind) -> Result<String> {
     if let Some(pid) = dir.canonicalize().ok().and_then(|dir| running(&dir)) {
         bail!(
             "a node is running in {} already (process {pid}); stop it with `cargo xtask kafka stop`",
             dir.display()
         );
     }
-    let prepared = prepare_as(dir, port, secured)?;
+    let prepared = prepare_as(dir, port, kind)?;
     let allowed = secure::jvm(&prepared.dir);
     let log = prepared.log();
     let mut node = prepared.command(&["-Xms512m", "-Xmx1g", &allowed], &[])?;

@@ -65,6 +65,9 @@ enum KafkaAction {
         /// With TLS, SASL, client certificates and an authorizer; prints the files that lead a client in, too
         #[arg(long)]
         secure: bool,
+        /// With `transaction.version` 1: transactions as they were before KIP-890
+        #[arg(long, conflicts_with = "secure")]
+        old_transactions: bool,
     },
     /// Stop the node of a directory, or its nodes
     Stop {
@@ -97,9 +100,15 @@ impl Node {
 fn kafka(action: KafkaAction) -> anyhow::Result<()> {
     use kafka::nodes;
     match action {
-        KafkaAction::Start { nodes: 1, dir, port, secure } => start_one(dir, port, secure)?,
-        KafkaAction::Start { secure: true, .. } => {
-            anyhow::bail!("--secure is for a single node: leave --nodes out")
+        KafkaAction::Start { nodes: 1, dir, port, old_transactions: true, .. } => {
+            println!(
+                "{}",
+                kafka::start_with_old_transactions(&dir.unwrap_or_else(kafka::default_dir), port)?
+            );
+        }
+        KafkaAction::Start { nodes: 1, dir, port, secure, .. } => start_one(dir, port, secure)?,
+        KafkaAction::Start { secure: true, .. } | KafkaAction::Start { old_transactions: true, .. } => {
+            anyhow::bail!("--secure and --old-transactions are for a single node: leave --nodes out")
         }
         KafkaAction::Start { nodes: count, dir, .. } => {
             let bootstrap = nodes::start(&dir.unwrap_or_else(nodes::default_dir), count)?;

@@ -61,6 +61,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
             let bootstrap = kafka::start(&kafka_dir, 0)?;
             eprintln!("xtask: Apache Kafka serves on {bootstrap}");
             environment.push(("HEADWATER_TEST_BOOTSTRAP", bootstrap));
+            environment.push(("HEADWATER_TEST_TRANSACTION_VERSION", "2".to_owned()));
             environment.push(("HEADWATER_TEST_KAFKA_JARS", kafka::jars().display().to_string()));
         }
         Some(reason) if ci => bail!("{reason}"),
@@ -75,6 +76,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     let tested = match filter {
         None => tested
             .and_then(|()| guarded(ci))
+            .and_then(|()| old_transactions(ci))
             .and_then(|()| faults(ci, &environment))
             .and_then(|()| cluster(ci))
             .and_then(|()| foreign(ci)),
@@ -107,6 +109,7 @@ fn guarded(ci: bool) -> Result<()> {
         eprintln!("xtask: the client's tests by {way}");
         let environment = [
             ("HEADWATER_TEST_BOOTSTRAP", address),
+            ("HEADWATER_TEST_TRANSACTION_VERSION", "2".to_owned()),
             ("HEADWATER_TEST_COMMAND_CONFIG", file.display().to_string()),
         ];
         cargo(
@@ -114,6 +117,28 @@ fn guarded(ci: bool) -> Result<()> {
             &environment,
         )
     });
+    kafka::stop(&dir)?;
+    if tested.is_ok() {
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+    tested
+}
+
+/// Our client's transactions on an Apache Kafka that has not finalized those of KIP-890.
+fn old_transactions(ci: bool) -> Result<()> {
+    if let Some(reason) = kafka::missing() {
+        anyhow::ensure!(!ci, "{reason}");
+        return Ok(());
+    }
+    let dir = std::env::temp_dir().join(format!("headwater-kafka-old-{}", std::process::id()));
+    let bootstrap = kafka::start_with_old_transactions(&dir, 0)?;
+    eprintln!("xtask: Apache Kafka with transaction.version 1 serves on {bootstrap}");
+    let environment =
+        [("HEADWATER_TEST_BOOTSTRAP", bootstrap), ("HEADWATER_TEST_TRANSACTION_VERSION", "1".to_owned())];
+    let test =
+        |filter, environment: &[_]| cargo(&["test", "--workspace", "--test", "kafka", filter], environment);
+    let alone = [environment[0].clone(), ("HEADWATER_TEST_CHANGES_FEATURES", "true".to_owned())];
+    let tested = test("transaction", &environment).and_then(|()| test("changes_of_the_feature", &alone));
     kafka::stop(&dir)?;
     if tested.is_ok() {
         let _ = std::fs::remove_dir_all(&dir);

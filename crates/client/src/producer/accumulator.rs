@@ -4,6 +4,9 @@
 //! order of their numbers; a batch that must be repeated holds back every later one of its partition;
 //! sequences are given when a batch is first taken, and never given twice under one identity.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -16,7 +19,7 @@ use super::delivery::{Delivery, Outcome};
 use super::queue::{Batch, Identity, Membership, Number, Open, Queue, Taken, Topic, Waiting, size_of};
 use super::{ProduceRecord, ProducerConfig};
 use crate::ClientError;
-use crate::transaction::Transaction;
+use crate::transaction::{Protocol, Transaction};
 
 /// Kafka remembers the last five batches of a producer in each partition.
 const IN_FLIGHT: usize = 5;
@@ -58,6 +61,8 @@ pub(super) enum Pushed {
 pub(super) struct Round {
     pub(super) taken: HashMap<String, Vec<Taken>>,
     pub(super) leaderless: Vec<String>,
+    /// Of the transaction that they belong to, if they belong to one.
+    pub(super) protocol: Protocol,
     /// When something becomes ready by itself.
     pub(super) next: Option<Instant>,
 }
@@ -109,9 +114,9 @@ impl Accumulator {
         };
         let (name, queue) = (&topic.name, &mut topic.partitions[index]);
         if self.transaction.is_open() && queue.membership == Membership::Outside {
-            queue.membership = Membership::Asked;
-            self.transaction.joining.push((Arc::clone(name), index as i32));
-            wake = true;
+            let asks = self.transaction.join(name, index as i32);
+            queue.membership = if asks { Membership::Asked } else { Membership::Inside };
+            wake |= asks;
         }
         let open = queue.open.get_or_insert_with(|| {
             wake = true;
@@ -141,7 +146,7 @@ impl Accumulator {
         leader: impl Fn(&str, i32) -> Option<String>,
         mut admits: impl FnMut(&str) -> bool,
     ) -> Round {
-        let mut round = Round::default();
+        let mut round = Round { protocol: self.transaction.protocol, ..Round::default() };
         if self.renew || self.transaction.is_failed() {
             return round;
         }
@@ -178,6 +183,9 @@ impl Accumulator {
                     round.taken.entry(address).or_default().push(taken);
                 }
             }
+        }
+        if self.transaction.is_transactional() && !round.taken.is_empty() {
+            self.transaction.begins();
         }
         round
     }
@@ -346,10 +354,12 @@ impl Accumulator {
     /// Begins all sequences anew; batches that wait for repetition are stamped again, unless they may have been
     /// written: those have failed.
     pub(crate) fn renewed(&mut self, identity: Identity) {
-        self.identity = Some(identity);
+        let before = self.identity.replace(identity);
+        let same_id = before.is_some_and(|before| before.id == identity.id);
         self.renew = false;
+        self.transaction.renewed();
         let queues = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
-        let doubtful: Vec<Batch> = queues.flat_map(|queue| queue.renew(identity)).collect();
+        let doubtful: Vec<Batch> = queues.flat_map(|queue| queue.renew(identity, same_id)).collect();
         for batch in doubtful {
             let (at, after) = (batch.outcome.topic_partition(), batch.created.elapsed());
             let code = headwater_wire::ErrorCode::UnknownProducerId.code();

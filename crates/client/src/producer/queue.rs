@@ -53,7 +53,7 @@ pub(super) struct Queue {
     /// Until when nothing is sent, and how long that was.
     pub(super) pause: Option<(Instant, Duration)>,
     pub(super) membership: Membership,
-    /// The leader has acknowledged a batch of this identity: it knows the sequence, and refuses what comes too early.
+    /// The leader has acknowledged a batch of this producer id: it knows the sequence, and refuses what comes too early.
     /// Kafka takes any sequence of a producer it does not know, so that a second batch would be written although
     /// the first was refused.
     pub(super) known: bool,
@@ -335,10 +335,13 @@ impl Queue {
 
     /// Begins the sequence anew; batches that were refused are stamped again. Those that may have been written are
     /// returned: under a new identity they would be written twice.
-    pub(super) fn renew(&mut self, identity: Identity) -> Vec<Batch> {
-        self.next_sequence = 0;
+    pub(super) fn renew(&mut self, identity: Identity, same_id: bool) -> Vec<Batch> {
+        if !planted::is(Bug::KeepSequences) {
+            self.next_sequence = 0;
+        }
         self.gap = false;
-        self.known = false;
+        // A leader that knows the id takes nothing but the first sequence of another epoch.
+        self.known &= same_id;
         let (doubtful, refused): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.again).into_iter().partition(|batch| batch.doubtful);
         self.again = refused;

@@ -10,18 +10,16 @@ use std::time::Duration;
 
 use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
+use headwater_wire::messages::ProduceResponseData;
 use headwater_wire::messages::produce_response::PartitionProduceResponse;
-use headwater_wire::messages::{
-    PartitionProduceData, ProduceRequestData, ProduceResponseData, TopicProduceData,
-};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::queue::{Batch, Identity, Taken};
-use super::{ProducerConfig, Shared, millis};
-use crate::admin::text;
+use super::{ProducerConfig, Shared, millis, request};
 use crate::cluster::Lane;
 use crate::connection::Connection;
+use crate::transaction::Protocol;
 use crate::{Client, ClientError};
 
 const REQUESTS_IN_FLIGHT: usize = 5;
@@ -29,7 +27,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often batches that cannot be sent are looked at.
 const EXPIRY: Duration = Duration::from_millis(500);
-const ALL_REPLICAS: i16 = -1;
 
 pub(super) struct Sender {
     client: Client,
@@ -149,7 +146,7 @@ impl Sender {
         for (address, taken) in round.taken {
             // There may be more of the same partitions.
             next = now;
-            self.send(&address, taken);
+            self.send(&address, taken, round.protocol);
         }
         for address in wanted {
             if let Some(at) = self.connect(address, now) {
@@ -217,7 +214,7 @@ impl Sender {
         None
     }
 
-    fn send(&mut self, address: &str, taken: Vec<Taken>) {
+    fn send(&mut self, address: &str, taken: Vec<Taken>, protocol: Protocol) {
         let transactional = self.config.transactional_id.is_some();
         let mut batches = Vec::with_capacity(taken.len());
         for one in taken {
@@ -235,11 +232,12 @@ impl Sender {
         if batches.is_empty() {
             return;
         }
-        let request = self.request(&batches);
         let timeout = self.client.request_timeout();
+        let id = self.config.transactional_id.as_deref();
+        let request = request::of(&batches, id, millis(timeout));
         let link = self.links.entry(address.to_owned()).or_default();
         let started = match &link.connection {
-            Some(connection) => connection.start(&request, timeout),
+            Some(connection) => request::start(connection, request, protocol, timeout),
             None => {
                 Err(ClientError::Disconnected { address: address.to_owned(), reason: "not connected".into() })
             }
@@ -252,24 +250,6 @@ impl Sender {
             }
             Err(error) => self.answered(address, batches, Err(error)),
         }
-    }
-
-    fn request(&self, batches: &[Batch]) -> ProduceRequestData {
-        let mut topics: HashMap<&str, Vec<PartitionProduceData>> = HashMap::new();
-        for batch in batches {
-            let data = PartitionProduceData::default()
-                .with_index(batch.partition)
-                .with_records(Some(batch.bytes.clone()));
-            topics.entry(&batch.topic).or_default().push(data);
-        }
-        let topics = topics
-            .into_iter()
-            .map(|(name, list)| TopicProduceData::default().with_name(text(name)).with_partition_data(list));
-        ProduceRequestData::default()
-            .with_transactional_id(self.config.transactional_id.as_deref().map(text))
-            .with_acks(ALL_REPLICAS)
-            .with_timeout_ms(millis(self.client.request_timeout()))
-            .with_topic_data(topics.collect())
     }
 
     fn done(&mut self, done: Done) {
@@ -403,6 +383,8 @@ impl Sender {
             // Written before, by a request whose answer was lost.
             ErrorCode::DuplicateSequenceNumber => state.acknowledge(batch, -1),
             ErrorCode::OutOfOrderSequenceNumber if after_unresolved => state.repeat(batch, error()),
+            // The end of the last transaction is being written, and so nothing of this one yet.
+            ErrorCode::ConcurrentTransactions => state.repeat(batch, error()),
             ErrorCode::OutOfOrderSequenceNumber
             | ErrorCode::UnknownProducerId
             | ErrorCode::InvalidProducerEpoch

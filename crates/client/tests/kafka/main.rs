@@ -2,8 +2,11 @@
 //! HEADWATER_TEST_BOOTSTRAP names. Tests run side by side on one broker, so every name is unique.
 
 mod admin;
+mod features;
 mod groups;
 mod kinds;
+mod protocol;
 mod records;
 mod support;
 mod transactions;
+mod wire;

@@ -27,7 +27,12 @@ pub fn security() -> Security {
 }
 
 pub async fn client() -> Option<Client> {
-    let config = ClientConfig::new(bootstrap()?, "headwater-client-tests").security(security());
+    named("headwater-client-tests").await
+}
+
+/// A client of this id.
+pub async fn named(client_id: &str) -> Option<Client> {
+    let config = ClientConfig::new(bootstrap()?, client_id).security(security());
     Some(Client::connect(config).await.expect("the broker under test answers"))
 }
 

@@ -2,6 +2,7 @@
 
 mod coordinator;
 mod fake;
+mod implicit;
 mod transactions;
 
 use std::time::{Duration, Instant};

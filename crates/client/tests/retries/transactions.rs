@@ -1,14 +1,21 @@
-//! A commit whose answer is lost for good, and the abort after it.
+//! A commit whose answer is lost for good, and the abort after it, under both protocols: with an old broker, with one
+//! that has finalized `transaction.version` 1, and with one that has finalized 2 (in `implicit.rs` is what is the last
+//! one's own).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use headwater_client::{Client, ClientConfig, ClientError, Producer, ProducerConfig};
+use headwater_client::{
+    Client, ClientConfig, ClientError, Committed, ErrorCode, GroupMetadata, Producer, ProducerConfig,
+};
+use headwater_model::TopicPartition;
+use headwater_wire::ApiKey;
 
 use crate::coordinator::End;
-use crate::fake::{Act, FakeBroker};
+use crate::fake::{Act, FakeBroker, TOPIC};
 use crate::record;
 
-async fn transactional(broker: &FakeBroker) -> Producer {
+pub async fn transactional(broker: &FakeBroker) -> Producer {
     let mut config = ClientConfig::new(broker.address(), "retries");
     config.api_timeout = Duration::from_millis(300);
     let client = Client::connect(config).await.unwrap();
@@ -16,13 +23,17 @@ async fn transactional(broker: &FakeBroker) -> Producer {
     Producer::new(&client, config).await.unwrap()
 }
 
-async fn write(producer: &Producer, value: &str) {
+pub async fn write(producer: &Producer, value: &str) {
     producer.begin_transaction().await.unwrap();
     producer.send(record(value)).await.unwrap().await.unwrap();
 }
 
+pub fn position(offset: i64) -> HashMap<TopicPartition, Committed> {
+    [(TopicPartition::new(TOPIC, 0), Committed { offset, metadata: String::new() })].into()
+}
+
 /// A transaction whose commit is given up on; afterwards the coordinator answers again.
-async fn uncertain(broker: &FakeBroker, act: Act) -> Producer {
+pub async fn uncertain(broker: &FakeBroker, act: Act) -> Producer {
     let producer = transactional(broker).await;
     write(&producer, "one").await;
     broker.ends(vec![act; 1000]);
@@ -32,36 +43,137 @@ async fn uncertain(broker: &FakeBroker, act: Act) -> Producer {
     producer
 }
 
-async fn goes_on(broker: &FakeBroker, producer: &Producer, before: End) {
+pub async fn goes_on(broker: &FakeBroker, producer: &Producer, before: End) {
     write(producer, "two").await;
     producer.commit_transaction().await.unwrap();
     assert_eq!(broker.transaction(), [before, End::Committed]);
     assert_eq!(broker.written(), ["one", "two"]);
 }
 
+const VERSIONS: [i16; 3] = [0, 1, 2];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_after_a_commit_that_was_carried_out_says_so_and_the_producer_goes_on() {
-    let broker = FakeBroker::start(Vec::new()).await;
-    let producer = uncertain(&broker, Act::LoseAnswer).await;
-    let error = producer.abort_transaction().await.unwrap_err();
-    assert!(matches!(error, ClientError::Committed(_)), "{error}");
-    goes_on(&broker, &producer, End::Committed).await;
+    for version in VERSIONS {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = uncertain(&broker, Act::LoseAnswer).await;
+        let error = producer.abort_transaction().await.unwrap_err();
+        assert!(matches!(error, ClientError::Committed(_)), "{error}");
+        goes_on(&broker, &producer, End::Committed).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_after_a_commit_that_never_came_aborts() {
-    let broker = FakeBroker::start(Vec::new()).await;
-    let producer = uncertain(&broker, Act::LoseRequest).await;
-    producer.abort_transaction().await.unwrap();
-    goes_on(&broker, &producer, End::Aborted).await;
+    for version in VERSIONS {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = uncertain(&broker, Act::LoseRequest).await;
+        producer.abort_transaction().await.unwrap();
+        goes_on(&broker, &producer, End::Aborted).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn committing_again_ends_it_either_way() {
-    for act in [Act::LoseAnswer, Act::LoseRequest] {
-        let broker = FakeBroker::start(Vec::new()).await;
+    for (version, act) in VERSIONS.into_iter().flat_map(|v| [(v, Act::LoseAnswer), (v, Act::LoseRequest)]) {
+        let broker = FakeBroker::with_transactions(version).await;
         let producer = uncertain(&broker, act).await;
         producer.commit_transaction().await.unwrap();
         goes_on(&broker, &producer, End::Committed).await;
+    }
+}
+
+/// The caller has a deadline of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_no_longer_waited_for_is_as_uncertain_as_one_that_gave_up() {
+    for version in VERSIONS {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = transactional(&broker).await;
+        write(&producer, "one").await;
+        broker.ends(vec![Act::LoseAnswer; 1000]);
+        let carried_out = async {
+            while broker.transaction().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            outcome = producer.commit_transaction() => panic!("{outcome:?}"),
+            () = carried_out => {}
+        }
+        broker.ends([]);
+        let error = producer.abort_transaction().await.unwrap_err();
+        assert!(matches!(error, ClientError::Committed(_)), "{error}");
+        goes_on(&broker, &producer, End::Committed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_on_the_way_of_an_end_changes_nothing() {
+    for (version, act) in VERSIONS.into_iter().flat_map(|v| [(v, Act::LoseAnswer), (v, Act::LoseRequest)]) {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = transactional(&broker).await;
+        write(&producer, "one").await;
+        broker.ends([act]);
+        producer.abort_transaction().await.unwrap();
+        broker.ends([act]);
+        goes_on(&broker, &producer, End::Aborted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_in_which_nothing_was_written_asks_for_nothing() {
+    for version in VERSIONS {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = transactional(&broker).await;
+        producer.begin_transaction().await.unwrap();
+        producer.commit_transaction().await.unwrap();
+        producer.begin_transaction().await.unwrap();
+        producer.abort_transaction().await.unwrap();
+        assert!(broker.asked(ApiKey::EndTxn).is_empty());
+    }
+}
+
+/// Only some versions of requests know this code; it always means the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_asks_for_an_abort_gets_one() {
+    let refuse = || [Act::Refuse(ErrorCode::TransactionAbortable)];
+    let group = GroupMetadata::simple("group");
+    for (version, place) in VERSIONS.into_iter().flat_map(|v| [(v, 0), (v, 1), (v, 2)]) {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = transactional(&broker).await;
+        producer.begin_transaction().await.unwrap();
+        match place {
+            0 => broker.produces(refuse()),
+            1 => broker.offsets(refuse()),
+            _ => broker.ends(refuse()),
+        }
+        drop(producer.send(record("one")).await.unwrap());
+        let offset = producer.flush().await.and(producer.send_offsets(&group, &position(7)).await);
+        let error = offset.and(producer.commit_transaction().await).unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::TransactionAbortable), "{error}");
+        assert!(producer.commit_transaction().await.unwrap_err().is_abortable());
+        producer.abort_transaction().await.unwrap();
+        write(&producer, "two").await;
+        producer.commit_transaction().await.unwrap();
+        assert_eq!((broker.transaction().last(), broker.offset()), (Some(&End::Committed), -1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_whose_place_was_taken_is_fenced_for_good() {
+    for (version, code) in [
+        (0, ErrorCode::InvalidProducerEpoch),
+        (1, ErrorCode::ProducerFenced),
+        (2, ErrorCode::ProducerFenced),
+        (2, ErrorCode::InvalidProducerIdMapping),
+    ] {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = transactional(&broker).await;
+        write(&producer, "one").await;
+        broker.ends([Act::Refuse(code)]);
+        let error = producer.commit_transaction().await.unwrap_err();
+        assert!(error.is_fenced() && !error.is_abortable(), "{error}");
+        assert!(producer.abort_transaction().await.unwrap_err().is_fenced());
+        assert!(producer.begin_transaction().await.unwrap_err().is_fenced());
     }
 }

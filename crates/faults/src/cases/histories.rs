@@ -84,6 +84,7 @@ pub fn cast(run: &Run) -> Cast {
         // Sometimes without transactions, mostly with.
         transactional: if run.context.long { (run.seed % 4) as u32 } else { 2 },
         request_timeout: Duration::from_secs(2),
+        patience: Duration::from_millis(1500),
     }
 }
 

@@ -52,7 +52,8 @@ pub const LOG: &[Case] = &[
 pub const WIRE: &[Case] = &[reordered::LOST_ANSWERS, slow::PAUSED, abuse::SLOWLORIS, abuse::STORM];
 
 /// `cargo xtask faults transactions`
-pub const TRANSACTIONS: &[Case] = &[reordered::LATE_V2, reordered::LATE_V1, kill::COMMIT, zombie::STOPPED];
+pub const TRANSACTIONS: &[Case] =
+    &[reordered::LATE_V2, reordered::LATE_OURS, reordered::LATE_V1, kill::COMMIT, zombie::STOPPED];
 
 /// `cargo xtask faults groups`
 pub const GROUPS: &[Case] = &[storms::REJOINING, storms::ROLLING, heartbeats::ROLLING];

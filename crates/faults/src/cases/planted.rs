@@ -1,8 +1,9 @@
-//! The checker checks itself: a broker that makes one known mistake must be found out, by the right names.
+//! The checker checks itself: a broker, or a client, that makes one known mistake must be found out, by the right names.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use headwater_client::planted::{Bug, plant};
 use headwater_history::Kind;
 use headwater_wire::ApiKey;
 
@@ -18,6 +19,8 @@ const PLAYS: u64 = 4;
 
 struct Planted {
     bug: &'static str,
+    /// The client's; the others are the broker's.
+    client: Option<Bug>,
     cast: Cast,
     troubles: Vec<Trouble>,
     mischief: Mischief,
@@ -26,6 +29,15 @@ struct Planted {
 }
 
 fn find(run: &Run, planted: &Planted) -> Result<Option<Vec<Violation>>> {
+    if planted.client.is_some() && !plant(planted.client) {
+        bail!("{} needs a harness that was built with `--features planted-bugs`", planted.bug);
+    }
+    let found = found(run, planted);
+    plant(None);
+    found
+}
+
+fn found(run: &Run, planted: &Planted) -> Result<Option<Vec<Violation>>> {
     let mut others = Vec::new();
     for play in 0..PLAYS {
         let directory = run.directory.join(play.to_string());
@@ -36,7 +48,7 @@ fn find(run: &Run, planted: &Planted) -> Result<Option<Vec<Violation>>> {
             mischief: planted.mischief.clone(),
             lasting: Duration::from_secs(2),
             pause_ms: 1..2,
-            planted: Some(planted.bug),
+            planted: planted.client.is_none().then_some(planted.bug),
         };
         let verdict = judged(&run.again(play, directory), &scene)?;
         if let Some(anomaly) = verdict.anomalies.iter().find(|found| planted.kinds.contains(&found.kind)) {
@@ -59,10 +71,33 @@ fn calm() -> Mischief {
 
 const EXTENT: Extent = Extent { runs: 1, seconds: 1 };
 
+const UNHEARD_COMMIT: Case = Case {
+    name: "planted-abort-unheard-commit",
+    promise: "—",
+    about: "our client takes a commit whose answer it did not get as aborted",
+    needs: &[],
+    quick: EXTENT,
+    long: EXTENT,
+    run: unheard_commit,
+};
+
+/// Most answers to ends are lost, and nobody asks for long.
+fn unheard_commit(run: &Run) -> Result<Option<Vec<Violation>>> {
+    let planted = Planted {
+        bug: "AbortUnheardCommit",
+        client: Some(Bug::AbortUnheardCommit),
+        cast: Cast { transactional: 1, patience: Duration::from_millis(100), ..ours(run) },
+        troubles: vec![Trouble::Nothing],
+        mischief: Mischief { keys: Keys::of(&[ApiKey::EndTxn]), cut_answer: 0.7, ..calm() },
+        kinds: &[Kind::AbortedRead],
+    };
+    find(run, &planted)
+}
+
 macro_rules! planted {
     ($($name:literal plants $bug:ident about $about:literal needs $needs:expr, finds [$($kind:ident),*] $scene:expr;)*) => {
         /// `cargo xtask faults planted`
-        pub const PLANTED: &[Case] = &[$(Case {
+        pub const PLANTED: &[Case] = &[UNHEARD_COMMIT, $(Case {
             name: $name,
             promise: "—",
             about: $about,
@@ -73,7 +108,8 @@ macro_rules! planted {
                 let scene: fn(&Run) -> (Cast, Vec<Trouble>, Mischief) = $scene;
                 let (cast, troubles, mischief) = scene(run);
                 let bug = stringify!($bug);
-                find(run, &Planted { bug, cast, troubles, mischief, kinds: &[$(Kind::$kind),*] })
+                let client = None;
+                find(run, &Planted { bug, client, cast, troubles, mischief, kinds: &[$(Kind::$kind),*] })
             },
         }),*];
 
@@ -117,7 +153,7 @@ mod tests {
     #[test]
     fn the_table_is_in_the_documentation() {
         let book = include_str!("../../../../docs/reliability.md");
-        for (case, bug) in ALL {
+        for (case, bug) in ALL.iter().chain(&[(UNHEARD_COMMIT.name, "AbortUnheardCommit")]) {
             let both =
                 |line: &&str| line.contains(&format!("`{bug}`")) && line.contains(&format!("`{case}`"));
             assert!(book.lines().any(|line| both(&line)), "{bug} by {case}");

@@ -34,10 +34,20 @@ pub const LATE_V2: Case = Case {
     },
 };
 
+pub const LATE_OURS: Case = Case {
+    name: "txn-1-late-ours",
+    promise: "P4",
+    about: "the same with our clients, which give up commits and abort them (KIP-890)",
+    needs: &[],
+    quick: Extent { runs: 1, seconds: 8 },
+    long: Extent { runs: 200, seconds: 1800 },
+    run: late_ours,
+};
+
 pub const LATE_V1: Case = Case {
     name: "txn-1-late-v1",
     promise: "P4",
-    about: "Produce, AddPartitions come late or once more to clients of the older protocol (ours, librdkafka)",
+    about: "Produce, AddPartitions come late or once more to clients of the older protocol (librdkafka)",
     needs: &[Need::ConfluentKafka],
     quick: Extent { runs: 1, seconds: 8 },
     long: Extent { runs: 200, seconds: 1800 },
@@ -66,8 +76,13 @@ fn late(run: &Run, cast: Cast, keys: &[ApiKey]) -> Result<Option<Vec<Violation>>
     play(run, &calm(run, cast, mischief))
 }
 
+/// Commits are given up after a few attempts.
+fn late_ours(run: &Run) -> Result<Option<Vec<Violation>>> {
+    late(run, Cast { ours: 8, transactional: 1, patience: Duration::from_millis(100), ..cast(run) }, &WRITING)
+}
+
 fn late_v1(run: &Run) -> Result<Option<Vec<Violation>>> {
-    let cast = Cast { ours: 4, foreign: vec![(Language::Python, 4)], transactional: 1, ..cast(run) };
+    let cast = Cast { foreign: vec![(Language::Python, 8)], transactional: 1, ..cast(run) };
     late(run, cast, &KEPT_APART)
 }
 

@@ -34,6 +34,7 @@ fn stopped(run: &Run) -> Result<Option<Vec<Violation>>> {
         foreign: vec![(Language::Java, PROCESSES)],
         transactional: 1,
         request_timeout: Duration::from_secs(2),
+        patience: Duration::from_secs(2),
     };
     runtime.block_on(create_topics(&broker.address, PROCESSES))?;
     let recorder = Recorder::create(&run.directory.join("ours.jsonl"))?;

@@ -40,6 +40,8 @@ pub struct Cast {
     /// Of each language every so manieth client uses transactions; 0: none.
     pub transactional: u32,
     pub request_timeout: Duration,
+    /// After this long our clients give up a call that has failed until then.
+    pub patience: Duration,
 }
 
 impl Cast {
@@ -61,6 +63,17 @@ pub fn keys(count: u32) -> Vec<(String, i32)> {
 
 pub async fn connect(address: &str, name: &str, request_timeout: Duration) -> Result<Client> {
     let config = ClientConfig { request_timeout, ..ClientConfig::new(address, name) };
+    Ok(Client::connect(config).await?)
+}
+
+/// One that gives up soon.
+pub async fn connect_impatient(
+    address: &str,
+    name: &str,
+    request_timeout: Duration,
+    patience: Duration,
+) -> Result<Client> {
+    let config = ClientConfig { request_timeout, api_timeout: patience, ..ClientConfig::new(address, name) };
     Ok(Client::connect(config).await?)
 }
 
@@ -95,6 +108,7 @@ impl Stage {
                 keys: all.clone(),
                 address: self.address.clone(),
                 request_timeout: cast.request_timeout,
+                patience: cast.patience,
                 seed: self.seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             };
             tokio::spawn(ours::work(part, recorder.clone(), Arc::clone(&self.stop)))

@@ -14,7 +14,7 @@ use headwater_model::TopicPartition;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::{OWN, Recorder, SHARED, SHARED_PARTITIONS, connect, transactional_id};
+use super::{OWN, Recorder, SHARED, SHARED_PARTITIONS, connect_impatient, transactional_id};
 
 /// Beyond this nobody waits for a delivery; what became of it is unknown then.
 const DELIVERY: Duration = Duration::from_secs(20);
@@ -31,6 +31,7 @@ pub struct Part {
     pub keys: Vec<(String, i32)>,
     pub address: String,
     pub request_timeout: Duration,
+    pub patience: Duration,
     pub seed: u64,
 }
 
@@ -110,7 +111,8 @@ pub fn polled(fetched: Vec<headwater_client::Fetched>, last: bool) -> Vec<Step> 
 
 impl Worker {
     async fn tools(&mut self) -> anyhow::Result<Tools> {
-        let client = connect(&self.part.address, &self.name, self.part.request_timeout).await?;
+        let Part { address, request_timeout, patience, .. } = &self.part;
+        let client = connect_impatient(address, &self.name, *request_timeout, *patience).await?;
         let config = ProducerConfig {
             transactional_id: self.part.transactional.then(|| transactional_id(self.part.number)),
             transaction_timeout: TRANSACTION,
@@ -207,17 +209,25 @@ impl Worker {
         }
         self.recorder.note(&self.name, op, EventKind::Ending, Vec::new());
         let aborts = failed.is_some() || self.random.random_bool(0.2);
-        let ended = match aborts {
-            true => tools.producer.abort_transaction().await,
-            false => tools.producer.commit_transaction().await,
-        };
-        let kind = match (&ended, aborts) {
-            (Ok(()), true) => EventKind::Fail,
-            (Ok(()), false) => EventKind::Ok,
-            (Err(_), _) => EventKind::Info,
-        };
+        let (kind, ended) = end(&tools.producer, aborts).await;
         self.recorder.note(&self.name, op, kind, steps);
         ended
+    }
+}
+
+/// Commits or aborts. A commit that failed may have been carried out nevertheless: the abort after it tells.
+async fn end(producer: &Producer, aborts: bool) -> (EventKind, Result<(), ClientError>) {
+    if !aborts {
+        match producer.commit_transaction().await {
+            Ok(()) => return (EventKind::Ok, Ok(())),
+            Err(error) if error.is_fenced() => return (EventKind::Info, Err(error)),
+            Err(_) => {}
+        }
+    }
+    match producer.abort_transaction().await {
+        Ok(()) => (EventKind::Fail, Ok(())),
+        Err(ClientError::Committed(_)) => (EventKind::Ok, Ok(())),
+        Err(error) => (EventKind::Info, Err(error)),
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use headwater_client::planted::{self, Bug};
 use headwater_client::{Client, ClientConfig, NewTopic};
 use tokio::task::JoinSet;
 
@@ -127,24 +128,17 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(passed)
 }
 
-#[cfg(feature = "planted-bugs")]
 fn plant(bug: Option<&str>) -> Result<()> {
-    use headwater_client::planted::{Bug, plant};
-    match bug {
-        None => {}
-        Some("reset-sequence") => plant(Some(Bug::ResetSequence)),
-        Some("commit-before-output") => plant(Some(Bug::CommitBeforeOutput)),
+    let bug = match bug {
+        None => return Ok(()),
+        Some("reset-sequence") => Bug::ResetSequence,
+        Some("commit-before-output") => Bug::CommitBeforeOutput,
         Some(other) => bail!("no mistake is called {other}: reset-sequence, commit-before-output"),
+    };
+    if !planted::plant(Some(bug)) {
+        bail!("--plant needs `--features planted-bugs`; see docs/cluster.md");
     }
     Ok(())
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-fn plant(bug: Option<&str>) -> Result<()> {
-    match bug {
-        None => Ok(()),
-        Some(_) => bail!("--plant needs `--features planted-bugs`; see docs/cluster.md"),
-    }
 }
 
 async fn connect(bootstrap: &str, name: &str) -> Result<Client> {

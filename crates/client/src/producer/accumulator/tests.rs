@@ -1,0 +1,107 @@
+//! What is sent when, and under which sequence, in transactions of both protocols.
+
+use std::time::Duration;
+
+use super::*;
+
+const FIRST: Identity = Identity { id: 7, epoch: 0 };
+
+fn begin(protocol: Protocol) -> Accumulator {
+    let config = ProducerConfig {
+        transactional_id: Some("id".into()),
+        linger: Duration::ZERO,
+        batch_bytes: 100,
+        ..ProducerConfig::default()
+    };
+    let mut state = Accumulator::new(config, Some(FIRST));
+    state.set_topic("t", 1, StreamKind::Unspecified);
+    state.transaction.open(protocol);
+    state
+}
+
+/// A batch of its own.
+fn push(state: &mut Accumulator) {
+    let value = vec![b'v'; 90];
+    let record = ProduceRecord { topic: "t".into(), value: Some(value.into()), ..ProduceRecord::default() };
+    assert!(matches!(state.push(&record, 0), Ok(Pushed::Done { .. })));
+}
+
+/// What can be sent now, as epoch and base sequence.
+fn take(state: &mut Accumulator) -> Vec<(Batch, i16, i32)> {
+    let round = state.take(Instant::now(), |_, _| Some("broker".into()), |_| true);
+    assert_eq!(round.protocol, state.transaction.protocol);
+    let taken = round.taken.into_values().flatten().map(|taken| {
+        let (batch, _, encoded) = taken.encode(headwater_wire::Compression::None, true);
+        encoded.unwrap();
+        let stamp = batch.stamp.unwrap();
+        (batch, stamp.epoch, stamp.base_sequence)
+    });
+    taken.collect()
+}
+
+fn acknowledged(state: &mut Accumulator) -> Vec<(i16, i32)> {
+    let taken = take(state);
+    let stamps = taken.iter().map(|(_, epoch, sequence)| (*epoch, *sequence)).collect();
+    for (batch, ..) in taken {
+        state.landed(&batch);
+        state.acknowledge(batch, 0);
+    }
+    stamps
+}
+
+fn end(state: &mut Accumulator, next: Option<Identity>, protocol: Protocol) {
+    next.into_iter().for_each(|next| state.renewed(next));
+    state.leave_transaction();
+    state.transaction.close();
+    state.transaction.open(protocol);
+}
+
+#[test]
+fn under_the_second_protocol_nothing_waits_for_its_partition_to_be_added() {
+    let mut state = begin(Protocol::V2);
+    push(&mut state);
+    assert!(state.transaction.ask().is_empty() && !state.transaction.begun);
+    assert_eq!(acknowledged(&mut state), [(0, 0)]);
+    assert!(state.transaction.begun, "the broker has heard of it");
+}
+
+#[test]
+fn under_the_first_protocol_it_does() {
+    let mut state = begin(Protocol::V1);
+    push(&mut state);
+    assert!(take(&mut state).is_empty());
+    let asked = state.transaction.ask();
+    assert_eq!(asked.len(), 1);
+    state.joined(&asked);
+    assert_eq!(acknowledged(&mut state), [(0, 0)]);
+}
+
+#[test]
+fn an_epoch_begins_all_sequences_anew_and_without_one_they_go_on() {
+    let mut state = begin(Protocol::V2);
+    push(&mut state);
+    assert_eq!(acknowledged(&mut state), [(0, 0)]);
+    end(&mut state, Some(Identity { epoch: 1, ..FIRST }), Protocol::V2);
+    push(&mut state);
+    assert_eq!(acknowledged(&mut state), [(1, 0)]);
+    end(&mut state, None, Protocol::V1);
+    push(&mut state);
+    let asked = state.transaction.ask();
+    state.joined(&asked);
+    assert_eq!(acknowledged(&mut state), [(1, 1)]);
+}
+
+/// A leader that knows the producer id refuses all but the first sequence of an epoch; one that does not takes any.
+#[test]
+fn several_batches_go_at_once_only_to_a_leader_that_knows_the_producer_id() {
+    for (next, at_once) in [(Identity { epoch: 1, ..FIRST }, 2), (Identity { id: 8, epoch: 0 }, 1)] {
+        let mut state = begin(Protocol::V2);
+        push(&mut state);
+        assert_eq!(acknowledged(&mut state), [(0, 0)]);
+        end(&mut state, Some(next), Protocol::V2);
+        push(&mut state);
+        push(&mut state);
+        let flying = [take(&mut state), take(&mut state)].map(|taken| taken.len());
+        assert_eq!(flying.iter().sum::<usize>(), at_once);
+    }
+}
