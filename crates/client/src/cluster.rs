@@ -26,6 +26,8 @@ pub(crate) use pause::Pause;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a topic that does not exist is waited for: it may just have been created.
 const TOPIC_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a node may be behind with what another has done.
+const NEWS_PATIENCE: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an address that did not answer is asked last.
@@ -386,18 +388,22 @@ impl Client {
             return Ok(address);
         }
         let names = [topic.to_owned()];
-        let answer = self.refresh(Some(&names)).await?;
-        if let Some(address) = self.cached_leader(topic, partition) {
-            return Ok(address);
-        }
-        let code = answer.topics.first().map_or(0, |topic| topic.error_code);
-        match ErrorCode::from(code) {
-            ErrorCode::UnknownTopicOrPartition => Err(ClientError::UnknownTopic(topic.to_owned())),
-            _ => Err(ClientError::kafka(
-                format!("find the leader of {topic}/{partition}"),
-                ErrorCode::LeaderNotAvailable.code(),
-                None,
-            )),
+        let mut pause = Pause::new(NEWS_PATIENCE);
+        loop {
+            let answer = self.refresh(Some(&names)).await?;
+            if let Some(address) = self.cached_leader(topic, partition) {
+                return Ok(address);
+            }
+            let code = answer.topics.first().map_or(0, |topic| topic.error_code);
+            if ErrorCode::from(code) != ErrorCode::UnknownTopicOrPartition {
+                return Err(ClientError::kafka(
+                    format!("find the leader of {topic}/{partition}"),
+                    ErrorCode::LeaderNotAvailable.code(),
+                    None,
+                ));
+            }
+            // A node of a cluster hears of a new topic later than the one that made it.
+            pause.wait(topic, ClientError::UnknownTopic(topic.to_owned())).await?;
         }
     }
 
