@@ -256,13 +256,16 @@ impl FrameHeader {
 }
 
 /// Whether the file begins with a commit from `commit` on that belongs into another file. A file that is
-/// used again begins with old commits of another file until its first frame is written.
+/// used again begins with old commits of an older file until its first frame is written; where nothing was
+/// committed since, its checkpoint has the number of the commit that is still to come, too.
 pub fn holds_later_of_another(bytes: &[u8], file: FileId, commit: u64) -> bool {
     let word = bytes.get(8..16).and_then(|word| word.try_into().ok()).map(u64::from_be_bytes);
     let other = word.map(FileId::of_word).filter(|other| *other != file);
+    let is_newer = other.is_some_and(|other| other.number() > file.number());
+    let is_later = |header: &FrameHeader| header.sequence > commit || (header.sequence == commit && is_newer);
     other
         .and_then(|other| FrameHeader::parse(bytes, other))
-        .is_some_and(|header| header.sequence >= commit && header.verify(bytes))
+        .is_some_and(|header| is_later(&header) && header.verify(bytes))
 }
 
 /// Whether bytes begin as a frame of this file does, however soon they end or turn to zeros.

@@ -11,11 +11,14 @@ use common::{SETTINGS, World, id};
 use headwater_log::{Disk, Durability, Log, LogError, Origin, SimDisk};
 use headwater_wire::{BatchBuilder, Compression, Producer, batch};
 
+/// Further seeds that once found a fault.
+const FOUND: [u64; 1] = [818];
+
 fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     match number("HEADWATER_SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("HEADWATER_SIM_SEEDS").unwrap_or(200)).collect(),
+        None => (0..number("HEADWATER_SIM_SEEDS").unwrap_or(200)).chain(FOUND).collect(),
     }
 }
 
