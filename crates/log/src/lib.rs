@@ -47,7 +47,7 @@ pub use chore::Chore;
 pub use cold::{ColdFile, ColdStore};
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk, allow_many_files};
-pub use log::Log;
+pub use log::{Log, Opening};
 pub use mirror::{
     Beside, Filled, InTurn, Mended, MirrorActivity, MirrorError, MirroredDisk, MirroredFile, Mirroring, Side,
     Standing, Waiting, Work,

@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 
 use headwater_coordinator::{
-    OffsetRecord, Published, PublishedTopic, Publisher, StateRecord, published_offset, published_partition,
-    published_tombstone,
+    Coordinator, OffsetRecord, Published, PublishedTopic, Publisher, StateRecord, TopicRecord,
+    published_offset, published_partition, published_tombstone,
 };
-use headwater_log::{Durability, LogError, Origin, PartitionId};
+use headwater_log::{Durability, LogError, Origin, PartitionId, Reader};
 use headwater_wire::{BatchBuilder, BatchError, Compression};
 
 use super::worker::Worker;
 use crate::StartError;
 use crate::clock;
-use crate::mirror::Home;
+use crate::mirror::{Home, LogDisk};
 
 /// A batch of records is closed when it has grown to so much.
 const BATCH_BYTES: usize = 512 << 10;
@@ -26,58 +26,33 @@ pub struct Internals {
 }
 
 impl Worker {
-    /// Brings the topics in line with the settings and the state, at the start.
-    pub(super) fn prepare_published(&mut self, home: &Home) -> Result<(), StartError> {
+    /// Brings the topics in line with the settings and the state, at the start; `foreign` make room.
+    pub(super) fn prepare_published(&mut self, foreign: &[PublishedTopic]) {
         let snapshot = self.coordinator.snapshot();
         for record in &snapshot {
             // What is in the topics already; the publisher only learns which groups there are.
             self.internals.publisher.publish(&self.coordinator, record);
         }
         for topic in PublishedTopic::ALL {
-            if self.publishes {
-                self.replace_foreign(topic, home)?;
+            if foreign.contains(&topic) {
+                tracing::warn!(
+                    topic = topic.name(),
+                    "an empty topic that a client had made under an older version makes room for the broker's own"
+                );
+                self.delete_published(topic);
             }
             let there = self.coordinator.topic(topic.name()).is_some();
             if there && !self.publishes {
-                let effects = self.coordinator.delete_published(topic, self.clock.now());
-                self.perform(effects);
+                self.delete_published(topic);
             } else if !there && self.publishes && self.has_records_of(topic, &snapshot) {
                 self.create_published(topic);
             }
         }
-        Ok(())
     }
 
-    /// A topic of the name that is not the broker's: an empty one makes room, what somebody has written is not
-    /// deleted unasked.
-    fn replace_foreign(&mut self, topic: PublishedTopic, home: &Home) -> Result<(), StartError> {
-        let Some(record) = self.coordinator.topic(topic.name()) else { return Ok(()) };
-        if PublishedTopic::is_as_made(record) {
-            return Ok(());
-        }
-        let (name, partitions) = (topic.name(), record.partitions);
-        let policy = record.configs.get("cleanup.policy").map_or("delete", String::as_str).to_owned();
-        let id = record.id;
-        let reader = self.log.reader();
-        let holds = |partition| -> Result<bool, LogError> {
-            let offsets = reader.offsets(PartitionId { topic_id: id, partition })?;
-            Ok(offsets.log_start < offsets.high_watermark)
-        };
-        for partition in 0..partitions {
-            if holds(partition).map_err(|error| StartError::log(&home.log, error))? {
-                let directory = home.log.clone();
-                return Err(StartError::ForeignTopic { directory, name, partitions, policy });
-            }
-        }
-        tracing::warn!(
-            topic = name,
-            partitions,
-            policy,
-            "an empty topic that a client had made under an older version makes room for the broker's own"
-        );
+    fn delete_published(&mut self, topic: PublishedTopic) {
         let effects = self.coordinator.delete_published(topic, self.clock.now());
         self.perform(effects);
-        Ok(())
     }
 
     fn has_records_of(&mut self, topic: PublishedTopic, snapshot: &[StateRecord]) -> bool {
@@ -157,6 +132,41 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Topics of these names that are not the broker's and make room for its own, as they are empty.
+///
+/// # Errors
+/// `ForeignTopic`: what somebody has written is not deleted unasked.
+pub(super) fn foreign(
+    coordinator: &Coordinator,
+    reader: &Reader<LogDisk>,
+    home: &Home,
+) -> Result<Vec<PublishedTopic>, StartError> {
+    let mut empty = Vec::new();
+    for topic in PublishedTopic::ALL {
+        let Some(record) = coordinator.topic(topic.name()) else { continue };
+        if PublishedTopic::is_as_made(record) {
+            continue;
+        }
+        let holds = |partition| -> Result<bool, LogError> {
+            let offsets = reader.offsets(PartitionId { topic_id: record.id, partition })?;
+            Ok(offsets.log_start < offsets.high_watermark)
+        };
+        for partition in 0..record.partitions {
+            if holds(partition).map_err(|error| StartError::log(&home.log, error))? {
+                return Err(foreign_topic(topic, record, home));
+            }
+        }
+        empty.push(topic);
+    }
+    Ok(empty)
+}
+
+fn foreign_topic(topic: PublishedTopic, record: &TopicRecord, home: &Home) -> StartError {
+    let policy = record.configs.get("cleanup.policy").map_or("delete", String::as_str).to_owned();
+    let (directory, partitions) = (home.log.clone(), record.partitions);
+    StartError::ForeignTopic { directory, name: topic.name(), partitions, policy }
 }
 
 #[cfg(test)]

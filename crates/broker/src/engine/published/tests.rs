@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use headwater_coordinator::{Coordinator, Settings, TopicRecord};
+use headwater_coordinator::{Settings, TopicRecord};
 use headwater_log::Log;
 
 use super::*;
 use crate::engine::state::State;
-use crate::engine::worker::open_log;
-use crate::mirror::LogDisk;
+use crate::engine::worker::{begin, look};
 use crate::{Broker, Config};
 
 const NAME: &str = "__consumer_offsets";
@@ -22,8 +21,21 @@ fn config(directory: &Path) -> Config {
 fn opened(directory: &Path) -> (Home, Log<LogDisk>) {
     let config = config(directory);
     let home = Home::claim(&config).unwrap();
-    let log = open_log(&home, &config, None).unwrap();
+    let log = begin(&home, look(&home, &config, None).unwrap()).unwrap();
     (home, log)
+}
+
+fn format(directory: &Path) -> serde_json::Value {
+    let marker = std::fs::read(directory.join(crate::directory::MARKER)).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&marker).unwrap()["format"].clone()
+}
+
+/// The files of the log with their bytes.
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let log = crate::directory::log_of(directory);
+    let named = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path();
+    let paths = std::fs::read_dir(log).unwrap().map(named);
+    paths.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
 }
 
 /// The topic as a client made it, with a record of its own or without, and an offset that a group has committed.
@@ -63,7 +75,7 @@ fn leave(directory: &Path, configs: &[(&str, &str)], records: bool) {
 fn left(directory: &Path) -> Option<TopicRecord> {
     let (_home, log) = opened(directory);
     let mut coordinator = Coordinator::new(Settings::default());
-    State::replay(&log, &mut coordinator, 1, |_| {}).unwrap();
+    State::replay(&log.reader(), &mut coordinator, 1, |_| {}).unwrap();
     coordinator.topic(NAME).cloned()
 }
 
@@ -97,6 +109,23 @@ async fn one_that_holds_records_is_not_deleted_unasked_and_the_way_out_is_told()
     assert_eq!(left(directory.path()), None);
     Broker::start(config(directory.path())).await.unwrap().shutdown().await;
     assert!(is_ours(&left(directory.path()).unwrap()));
+}
+
+/// What an older build wrote it can read again: its number stays, and no byte of the log is touched.
+#[tokio::test]
+async fn a_start_that_is_refused_leaves_the_way_back_open() {
+    let directory = tempfile::tempdir().unwrap();
+    leave(directory.path(), &[], true);
+    let marker = directory.path().join(crate::directory::MARKER);
+    std::fs::write(&marker, r#"{"format": 2, "cluster_id": "kept"}"#).unwrap();
+    let before = files(directory.path());
+    assert!(Broker::start(config(directory.path())).await.is_err(), "somebody's records are there");
+    assert_eq!(format(directory.path()), 2);
+    assert_eq!(files(directory.path()), before);
+    let mut without = config(directory.path());
+    without.set("headwater.internal.topics.enable=false").unwrap();
+    Broker::start(without).await.unwrap().shutdown().await;
+    assert_eq!(format(directory.path()), headwater_log::FORMAT);
 }
 
 #[tokio::test]
