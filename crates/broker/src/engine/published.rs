@@ -1,19 +1,20 @@
 //! `__consumer_offsets` and `__transaction_state`: Kafka's records of groups and transactions, in the commit that
 //! changes them ([decision 4](../../../../docs/decisions/0004-kafkas-own-topics.md)).
 
+mod found;
+
 use std::collections::BTreeMap;
 
 use headwater_coordinator::{
-    Coordinator, OffsetRecord, Published, PublishedTopic, Publisher, StateRecord, TopicRecord,
-    published_offset, published_partition, published_tombstone,
+    OffsetRecord, Published, PublishedTopic, Publisher, StateRecord, published_offset, published_partition,
+    published_tombstone,
 };
-use headwater_log::{Durability, LogError, Origin, PartitionId, Reader};
+use headwater_log::{Durability, LogError, Origin, PartitionId};
 use headwater_wire::{BatchBuilder, BatchError, Compression};
 
 use super::worker::Worker;
-use crate::StartError;
 use crate::clock;
-use crate::mirror::{Home, LogDisk};
+pub use found::{Odd, odd};
 
 /// A batch of records is closed when it has grown to so much.
 const BATCH_BYTES: usize = 512 << 10;
@@ -26,20 +27,23 @@ pub struct Internals {
 }
 
 impl Worker {
-    /// Brings the topics in line with the settings and the state, at the start; `foreign` make room.
-    pub(super) fn prepare_published(&mut self, foreign: &[PublishedTopic]) {
+    /// Brings the topics in line with the settings and the state, at the start.
+    pub(super) fn prepare_published(&mut self, odd: &[Odd]) -> Result<(), LogError> {
         let snapshot = self.coordinator.snapshot();
         for record in &snapshot {
             // What is in the topics already; the publisher only learns which groups there are.
             self.internals.publisher.publish(&self.coordinator, record);
         }
         for topic in PublishedTopic::ALL {
-            if foreign.contains(&topic) {
+            if odd.contains(&Odd::Empty(topic)) {
                 tracing::warn!(
                     topic = topic.name(),
                     "an empty topic that a client had made under an older version makes room for the broker's own"
                 );
                 self.delete_published(topic);
+            }
+            if odd.contains(&Odd::Policy(topic)) {
+                self.compact_published(topic)?;
             }
             let there = self.coordinator.topic(topic.name()).is_some();
             if there && !self.publishes {
@@ -48,6 +52,18 @@ impl Worker {
                 self.create_published(topic);
             }
         }
+        Ok(())
+    }
+
+    /// What went by age meanwhile is told again.
+    fn compact_published(&mut self, topic: PublishedTopic) -> Result<(), LogError> {
+        tracing::warn!(
+            topic = topic.name(),
+            "the cleanup.policy of the broker's own topic had been changed under an older version; it is compact again"
+        );
+        let effects = self.coordinator.compact_published(topic, self.clock.now());
+        self.perform(effects);
+        self.fill_published(topic)
     }
 
     fn delete_published(&mut self, topic: PublishedTopic) {
@@ -132,41 +148,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-/// Topics of these names that are not the broker's and make room for its own, as they are empty.
-///
-/// # Errors
-/// `ForeignTopic`: what somebody has written is not deleted unasked.
-pub(super) fn foreign(
-    coordinator: &Coordinator,
-    reader: &Reader<LogDisk>,
-    home: &Home,
-) -> Result<Vec<PublishedTopic>, StartError> {
-    let mut empty = Vec::new();
-    for topic in PublishedTopic::ALL {
-        let Some(record) = coordinator.topic(topic.name()) else { continue };
-        if PublishedTopic::is_as_made(record) {
-            continue;
-        }
-        let holds = |partition| -> Result<bool, LogError> {
-            let offsets = reader.offsets(PartitionId { topic_id: record.id, partition })?;
-            Ok(offsets.log_start < offsets.high_watermark)
-        };
-        for partition in 0..record.partitions {
-            if holds(partition).map_err(|error| StartError::log(&home.log, error))? {
-                return Err(foreign_topic(topic, record, home));
-            }
-        }
-        empty.push(topic);
-    }
-    Ok(empty)
-}
-
-fn foreign_topic(topic: PublishedTopic, record: &TopicRecord, home: &Home) -> StartError {
-    let policy = record.configs.get("cleanup.policy").map_or("delete", String::as_str).to_owned();
-    let (directory, partitions) = (home.log.clone(), record.partitions);
-    StartError::ForeignTopic { directory, name: topic.name(), partitions, policy }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Worker {
             State::replay(&reader, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
                 .map_err(|reason| StartError::State { directory: home.log.clone(), reason })?;
         let publishes = config.coordinator.internal_topics;
-        let foreign = if publishes { published::foreign(&coordinator, &reader, home)? } else { Vec::new() };
+        let odd = if publishes { published::odd(&coordinator, &reader, home)? } else { Vec::new() };
         // Nothing of what is there refuses the start any more.
         home.mark()?;
         let log = begin(home, found)?;
@@ -123,8 +123,9 @@ impl Worker {
             stopping: false,
             clock_jump: if held { jump } else { 0 },
         };
-        worker.prepare_published(&foreign);
-        worker.commit_start().map_err(|error| StartError::log(&home.log, error))?;
+        let failed = |error| StartError::log(&home.log, error);
+        worker.prepare_published(&odd).map_err(failed)?;
+        worker.commit_start().map_err(failed)?;
         Ok(worker)
     }
 
