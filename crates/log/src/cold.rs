@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, read, write};
+use crate::ownership;
 use crate::place::FileId;
 use crate::planted::{self, Bug};
 use crate::recovery::FETCHED;
@@ -20,6 +21,9 @@ use crate::recovery::FETCHED;
 /// Objects by name, as S3 and its like keep them; a name is written once.
 pub trait ColdStore: Send + Sync + 'static {
     fn put(&self, name: &str, bytes: Vec<u8>) -> io::Result<()>;
+    /// Puts it where nothing is by that name; false when there is. A store that cannot do both at once may let
+    /// the last of several that try have it.
+    fn put_new(&self, name: &str, bytes: Vec<u8>) -> io::Result<bool>;
     fn get(&self, name: &str) -> io::Result<Vec<u8>>;
     /// What is not there is no error.
     fn delete(&self, name: &str) -> io::Result<()>;
@@ -42,12 +46,13 @@ pub(crate) struct Cold {
     pub store: Option<Arc<dyn ColdStore>>,
     pub files: RwLock<BTreeMap<FileId, ColdFile>>,
     pub fetches: AtomicU64,
+    /// The log's name for the store has been written to all sides of a mirror.
+    pub named: AtomicBool,
 }
 
-fn no_store(file: FileId) -> io::Error {
+pub(crate) fn no_store(name: &str) -> io::Error {
     io::Error::other(format!(
-        "{} is in the cold store, and the broker was started without one; start it with --config headwater.cold.store=URL",
-        file.name()
+        "{name} is in the cold store, and the broker was started without one; start it with --config headwater.cold.store=URL"
     ))
 }
 
@@ -57,7 +62,7 @@ impl Cold {
     }
 
     fn store(&self, file: FileId) -> io::Result<&Arc<dyn ColdStore>> {
-        self.store.as_ref().ok_or_else(|| no_store(file))
+        self.store.as_ref().ok_or_else(|| no_store(&file.name()))
     }
 
     fn bytes(&self, cold: &ColdFile) -> io::Result<Vec<u8>> {
@@ -75,6 +80,7 @@ impl Cold {
 
 /// Copies a finished file to the store and reads it back.
 pub(crate) fn upload<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<ColdFile> {
+    ownership::check(shared)?;
     let bytes = crate::recovery::read_file(&shared.disk.open(&file.name())?)?;
     let cold = ColdFile { file, length: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
     shared.cold.store(file)?.put(&file.name(), bytes)?;
@@ -107,19 +113,31 @@ pub(crate) fn fetch<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<Arc
     Ok(copy)
 }
 
-/// Removes the local copy of a file that is in the store. Readers that have it open keep it.
-pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<()> {
-    let Some(cold) = read(&shared.cold.files).get(&file).copied() else { return Ok(()) };
-    // A log that was restored from a backup may know of objects that went since.
+/// Removes the local copy of a file that is in the store. Readers that have it open keep it. False when the
+/// store does not have it: a log that was restored from a backup knows of objects that are in another place.
+pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<bool> {
+    let Some(cold) = read(&shared.cold.files).get(&file).copied() else { return Ok(false) };
+    // What is in another log's place may go without a word.
+    ownership::check(shared)?;
     if shared.cold.store(file)?.size(&file.name())? != Some(cold.length) {
-        let missing =
-            format!("{} is not in the cold store as it should be; its local copy stays", file.name());
-        return Err(io::Error::other(missing));
+        return Ok(false);
     }
     shared.files.forget(file);
     match shared.disk.remove(&file.name()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Removes a file from the store that nobody needs. In another log's place it stays.
+pub(crate) fn remove<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<()> {
+    let Some(store) = &shared.cold.store else { return Ok(()) };
+    match ownership::check(shared) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(file = %file.name(), %error, "a file that this log needs no more stays in the cold store");
+            Ok(())
+        }
+        checked => checked.and_then(|()| store.delete(&file.name())),
     }
 }
 

@@ -25,6 +25,7 @@ mod index;
 mod log;
 mod mirror;
 mod orphans;
+mod ownership;
 mod partition;
 mod place;
 pub mod planted;
@@ -53,6 +54,7 @@ pub use mirror::{
     Standing, Waiting, Work,
 };
 pub use orphans::{Orphans, Swept};
+pub use ownership::Ownership;
 pub use partition::{Aborted, ActiveProducer};
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
 pub use reader::{FileRange, FileUse, Located, PartitionSummary, PartitionUse, Reader};

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use headwater_log::ColdStore;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::runtime::Handle;
 
 pub use activity::ColdActivity;
@@ -27,6 +27,16 @@ const CREDENTIALS: &str = "the store refuses these credentials: look at AWS_ACCE
 /// A list that is refused has no kind of its own.
 fn is_refusal(text: &str) -> bool {
     ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"].iter().any(|code| text.contains(code))
+}
+
+/// Whether the store cannot put what is not there only: a server that does not know the condition, a file
+/// system without hard links.
+fn lacks_conditions(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    matches!(error, object_store::Error::NotImplemented { .. })
+        || ["NotImplemented", "Operation not permitted", "not supported"]
+            .iter()
+            .any(|said| text.contains(said))
 }
 
 pub struct Objects {
@@ -129,6 +139,25 @@ impl ColdStore for Objects {
             true => self.ask(self.put_in_parts(&path, bytes.into())),
             false => self.ask(self.store.put(&path, bytes.into())).map(drop),
         }
+    }
+
+    fn put_new(&self, name: &str, bytes: Vec<u8>) -> io::Result<bool> {
+        let path = self.path(name);
+        self.ask(async {
+            let (bytes, mode) = (bytes::Bytes::from(bytes), PutMode::Create);
+            let put = self.store.put_opts(&path, bytes.clone().into(), mode.into()).await;
+            match put.map(drop) {
+                Ok(()) => Ok(true),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    Ok(false)
+                }
+                // It may have come there since, but not for long.
+                Err(error) if lacks_conditions(&error) => {
+                    self.store.put(&path, bytes.into()).await.map(|_| true)
+                }
+                Err(error) => Err(error),
+            }
+        })
     }
 
     fn get(&self, name: &str) -> io::Result<Vec<u8>> {

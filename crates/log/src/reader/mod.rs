@@ -16,6 +16,7 @@ use crate::cold::{self, ColdFile};
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
 use crate::orphans::{self, Orphans, Swept};
+use crate::ownership::{self, Ownership};
 use crate::partition::Partition;
 use crate::place::{BatchPlace, Extent, FileId};
 use crate::planted::{self, Bug};
@@ -433,13 +434,25 @@ impl<D: Disk> Reader<D> {
         Ok(places)
     }
 
+    /// Whether this log may change its place in the cold store; one that is nobody's becomes its own. `fresh`
+    /// is a number never used.
+    pub fn claim_cold_store(&self, fresh: u64) -> io::Result<Ownership> {
+        ownership::claim(&self.shared, fresh)
+    }
+
     /// Copies a finished file to the cold store and reads it back; [`crate::Log::cool`] makes it known.
+    ///
+    /// # Errors
+    /// `PermissionDenied` when the place is not this log's, and those of the disk and the store.
     pub fn upload(&self, file: FileId) -> io::Result<ColdFile> {
         cold::upload(&self.shared, file)
     }
 
     /// Removes objects from the cold store that nobody has known of for `grace_ms`, at most so many. Nothing
     /// may be uploading meanwhile, and no commit may have failed.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
     pub fn sweep_cold_store(
         &self,
         orphans: &mut Orphans,
@@ -450,13 +463,8 @@ impl<D: Disk> Reader<D> {
         orphans::sweep(&self.shared, orphans, now, grace_ms, most)
     }
 
-    /// Whether this log is the one that may sweep its place in the store; `fresh` is a number never used.
-    pub fn owns_cold_store(&self, fresh: u64) -> io::Result<bool> {
-        orphans::owns(&self.shared, fresh)
-    }
-
-    /// Removes the local copy of a file that is in the cold store.
-    pub fn evict(&self, file: FileId) -> io::Result<()> {
+    /// Removes the local copy of a file that is in the cold store; false when the store does not have it.
+    pub fn evict(&self, file: FileId) -> io::Result<bool> {
         cold::evict(&self.shared, file)
     }
 

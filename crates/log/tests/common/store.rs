@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use headwater_log::ColdStore;
+use headwater_log::{ColdStore, FileId};
 
 /// A cold store that outlives crashes; it may spoil what is put there.
 #[derive(Clone, Default)]
@@ -16,12 +16,22 @@ pub struct Store {
 impl ColdStore for Store {
     fn put(&self, name: &str, mut bytes: Vec<u8>) -> std::io::Result<()> {
         if self.spoils.load(Ordering::Relaxed)
+            && FileId::parse(name).is_some()
             && let Some(middle) = bytes.len().checked_sub(1).map(|last| last / 2)
         {
             bytes[middle] ^= 1;
         }
         self.objects.lock().expect("unpoisoned").insert(name.to_owned(), bytes);
         Ok(())
+    }
+
+    fn put_new(&self, name: &str, bytes: Vec<u8>) -> std::io::Result<bool> {
+        let mut objects = self.objects.lock().expect("unpoisoned");
+        let is_new = !objects.contains_key(name);
+        if is_new {
+            objects.insert(name.to_owned(), bytes);
+        }
+        Ok(is_new)
     }
 
     fn get(&self, name: &str) -> std::io::Result<Vec<u8>> {
