@@ -20,6 +20,7 @@ mod commit;
 pub mod compact;
 pub mod disk;
 mod files;
+mod flights;
 mod frame;
 mod index;
 mod log;
@@ -45,9 +46,10 @@ use thiserror::Error;
 
 pub use change::{Cleaned, Move};
 pub use chore::Chore;
-pub use cold::{ColdFile, ColdStore};
+pub use cold::{ColdFile, ColdStore, PIECE as COLD_PIECE};
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk, allow_many_files};
+pub use flights::AT_ONCE as FETCHES_AT_ONCE;
 pub use log::{Log, Opening};
 pub use mirror::{
     Beside, Filled, InTurn, Mended, MirrorActivity, MirrorError, MirroredDisk, MirroredFile, Mirroring, Side,
@@ -197,6 +199,8 @@ pub enum LogError {
     Damaged { partition: PartitionId, damage: Damage },
     #[error("{file}, which holds records of {partition}, cannot be read: {source}")]
     Unreadable { partition: PartitionId, file: String, source: io::Error },
+    #[error("{file} is in the cold store only")]
+    Far { file: String, id: FileId },
     #[error(
         "{file} is damaged at byte {position}: {reason}; what follows it cannot be trusted, restore the directory from a copy"
     )]

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 
 use common::{Store, World, read_all};
 use headwater_log::{
-    ColdStore, Disk, DiskFile, Durability, FileId, Log, MirroredDisk, Origin, Orphans, Ownership, SimDisk,
-    Swept,
+    ColdStore, Disk, DiskFile, Durability, FileId, Isolation, Log, LogError, MirroredDisk, Origin, Orphans,
+    Ownership, SimDisk, Swept,
 };
-use headwater_wire::{BatchBuilder, Compression};
+use headwater_wire::{BatchBuilder, BatchHeader, Compression};
 
 /// A world whose finished files are all in the store, and only there.
 fn far(seed: u64) -> (World, usize) {
@@ -46,6 +46,55 @@ fn what_is_far_is_read_as_if_it_were_here() {
         assert_eq!(read_all(&again), before, "seed {seed}, after a restart");
     }
     assert!(moved > 40, "{moved} files were moved");
+}
+
+/// Many readers of the same history cost the store no more than one.
+#[test]
+fn a_file_is_fetched_once_however_many_want_it() {
+    let (world, moved) = far(1);
+    assert!(moved > 1);
+    let before = world.store.ranges.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| read_all(&world.log));
+        }
+    });
+    let fetched = world.store.ranges.load(Ordering::Relaxed) - before;
+    assert!((1..=moved).contains(&fetched), "{fetched} fetches of {moved} files");
+}
+
+/// Who does not wait is told which file it is that he needs.
+#[test]
+fn a_reader_that_does_not_wait_is_told_what_is_far() {
+    let (world, moved) = far(1);
+    let patient = world.log.reader();
+    let reader = patient.near();
+    let mut brought = 0;
+    for id in world.log.partitions() {
+        let offsets = reader.offsets(id).expect("offsets");
+        let mut at = offsets.log_start;
+        while at < offsets.high_watermark {
+            let asked = world.store.ranges.load(Ordering::Relaxed);
+            match reader.read(id, at, 500, Isolation::Uncommitted) {
+                Ok(fetched) => {
+                    let mut rest = fetched.records;
+                    while !rest.is_empty() {
+                        let header = BatchHeader::read(&rest).expect("a batch");
+                        at = header.last_offset() + 1;
+                        let _ = rest.split_to(header.size);
+                    }
+                }
+                Err(LogError::Far { id, .. }) => {
+                    assert_eq!(world.store.ranges.load(Ordering::Relaxed), asked, "the store was not asked");
+                    patient.fetch(id).expect("it comes");
+                    brought += 1;
+                }
+                Err(LogError::Damaged { damage, .. }) => at = damage.last + 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!((1..=moved).contains(&brought), "{brought} of {moved}");
 }
 
 #[test]

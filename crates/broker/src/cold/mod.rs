@@ -7,6 +7,7 @@
 mod activity;
 mod credentials;
 mod place;
+mod reading;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectSto
 use tokio::runtime::Handle;
 
 pub use activity::ColdActivity;
+pub use reading::ColdReads;
 
 /// What one request carries at most, so that its time says something of the server.
 const PART: usize = 8 << 20;
@@ -167,6 +169,13 @@ impl ColdStore for Objects {
             true => self.ask(self.get_in_parts(&path)),
             false => self.ask(async { self.store.get(&path).await?.bytes().await }).map(Vec::from),
         }
+    }
+
+    fn get_range(&self, name: &str, from: u64, length: usize) -> io::Result<Vec<u8>> {
+        let path = self.path(name);
+        let range = Some(GetRange::Bounded(from..from + length as u64));
+        let options = GetOptions { range, ..GetOptions::default() };
+        self.ask(async { self.store.get_opts(&path, options).await?.bytes().await }).map(Vec::from)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {

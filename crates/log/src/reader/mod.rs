@@ -31,11 +31,26 @@ pub use located::{FileRange, Located};
 /// A cheap handle; each partition has its own lock, held for a lookup in memory only.
 pub struct Reader<D: Disk> {
     pub(crate) shared: Arc<Shared<D>>,
+    /// Whether it waits for the cold store.
+    waits: bool,
 }
 
 impl<D: Disk> Clone for Reader<D> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), waits: self.waits }
+    }
+}
+
+/// A file that is to be read; what is in the cold store only is `Far` to who does not wait.
+fn open<D: Disk>(shared: &Shared<D>, file: FileId, waits: bool) -> Result<Arc<D::File>, LogError> {
+    if waits {
+        return Ok(cold::fetch(shared, file)?);
+    }
+    match shared.files.get(&*shared.disk, file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && shared.cold.knows(file) => {
+            Err(LogError::Far { file: file.name(), id: file })
+        }
+        found => Ok(found?),
     }
 }
 
@@ -95,7 +110,18 @@ fn limit(partition: &Partition, offset: Offset, isolation: Isolation) -> Offset 
 
 impl<D: Disk> Reader<D> {
     pub(crate) fn new(shared: Arc<Shared<D>>) -> Self {
-        Self { shared }
+        Self { shared, waits: true }
+    }
+
+    /// A handle that never waits for the cold store: whatever needs a file that is there only ends with
+    /// [`LogError::Far`], and may be tried again when [`Self::fetch`] has brought it.
+    pub fn near(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), waits: false }
+    }
+
+    /// Brings a file back from the cold store, unless it is here, and waits for it.
+    pub fn fetch(&self, file: FileId) -> io::Result<()> {
+        cold::fetch(&self.shared, file).map(drop)
     }
 
     fn find(&self, id: PartitionId) -> Result<Arc<Mutex<Partition>>, LogError> {
@@ -183,6 +209,7 @@ impl<D: Disk> Reader<D> {
             shared: Arc::clone(&self.shared),
             id,
             remote: Vec::new(),
+            waits: self.waits,
             unchecked: Vec::new(),
             old: false,
         };
@@ -280,7 +307,7 @@ impl<D: Disk> Reader<D> {
         }
         let disk = &*self.shared.disk;
         // Whoever holds the file keeps it from being used for anything else.
-        let _held = cold::fetch(&self.shared, extent.file)?;
+        let _held = open(&self.shared, extent.file, self.waits)?;
         if disk.copies() > 1 {
             disk.heal(extent.file)?;
         }
@@ -378,7 +405,7 @@ impl<D: Disk> Reader<D> {
             io::ErrorKind::NotFound => error,
             kind => io::Error::new(kind, format!("{}: {error}", file.name())),
         };
-        let open = cold::fetch(&self.shared, file)?;
+        let open = open(&self.shared, file, self.waits)?;
         let mut bytes = BytesMut::zeroed(place.size as usize);
         let read = open.read_exact_at(&mut bytes, place.position);
         let good = read.is_ok() && place.holds(&bytes);

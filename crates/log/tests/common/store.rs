@@ -1,7 +1,7 @@
 //! A cold store in memory.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use headwater_log::{ColdStore, FileId};
@@ -11,6 +11,8 @@ use headwater_log::{ColdStore, FileId};
 pub struct Store {
     pub objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     pub spoils: Arc<AtomicBool>,
+    /// How often a part of an object was asked for.
+    pub ranges: Arc<AtomicUsize>,
 }
 
 impl ColdStore for Store {
@@ -37,6 +39,13 @@ impl ColdStore for Store {
     fn get(&self, name: &str) -> std::io::Result<Vec<u8>> {
         let found = self.objects.lock().expect("unpoisoned").get(name).cloned();
         found.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn get_range(&self, name: &str, from: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        self.ranges.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.get(name)?;
+        let from = (from as usize).min(bytes.len());
+        Ok(bytes[from..(from + length).min(bytes.len())].to_vec())
     }
 
     fn delete(&self, name: &str) -> std::io::Result<()> {
