@@ -84,6 +84,10 @@ impl fmt::Display for PartitionId {
     }
 }
 
+/// The partition that the broker keeps its own state in, in which nothing may be lost unseen. Not a UUID of
+/// version 4, so no topic has it.
+pub const BROKER_STATE: PartitionId = PartitionId { topic_id: *b"headwater\0state\0", partition: 0 };
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// A journal is finished when it has grown to so many bytes; also how much a start may have to scan.

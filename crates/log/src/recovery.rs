@@ -183,10 +183,11 @@ pub struct Seen {
     pub cold: BTreeMap<FileId, ColdFile>,
 }
 
-/// Reads as a start does and writes nothing.
+/// Reads as a start of the broker does and writes nothing.
 pub fn look<D: Disk>(disk: &D) -> Result<Seen, LogError> {
     let mut on_disk = disk.list()?.iter().filter_map(|name| FileId::parse(name)).collect();
-    let Replay { partitions, next_commit, ends, cold, .. } = replay(disk, &mut on_disk, None)?;
+    let vital = Some(crate::BROKER_STATE);
+    let Replay { partitions, next_commit, ends, cold, .. } = replay(disk, &mut on_disk, vital)?;
     Ok(Seen { partitions, next_commit, ends, cold })
 }
 
@@ -535,11 +536,11 @@ pub fn rebuild<D: Disk>(disk: &D, file: FileId) -> io::Result<FileIndex> {
     Ok(survey(&read_file(&disk.open(&file.name())?)?, file).0)
 }
 
-/// The index of a file, and the batches that are not as they were written.
+/// The index of a file, and the batches that are not as they were written and have no copy.
 pub fn survey(bytes: &[u8], file: FileId) -> (FileIndex, Vec<(PartitionId, Damage)>) {
     let (mut index, mut damage) = (FileIndex::new(), Vec::new());
     let Some((_, first)) = frame::first(bytes, file) else { return (index, damage) };
-    let bytes = &*redundancy::with_heads(bytes, file, first.salt);
+    let bytes = &*redundancy::with_all(bytes, file, first.salt);
     for (at, header) in frames(bytes, 0, file, first.salt) {
         let frame = &bytes[at..at + header.len()];
         for entry in frame::entries(frame, &header).unwrap_or_default() {

@@ -18,8 +18,7 @@ use headwater_wire::{BatchBuilder, BatchHeader, Compression, batch};
 use crate::error::StateError;
 use crate::mirror::LogDisk;
 
-/// Not a UUID of version 4, so no topic has it.
-pub const PARTITION: PartitionId = PartitionId { topic_id: *b"headwater\0state\0", partition: 0 };
+pub const PARTITION: PartitionId = headwater_log::BROKER_STATE;
 /// A batch of records is closed when it has grown to so much.
 const BATCH_BYTES: usize = 1 << 20;
 const REPLAY_BYTES: usize = 4 << 20;

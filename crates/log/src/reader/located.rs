@@ -166,7 +166,7 @@ impl<D: Disk> Located<D> {
         for Unchecked { id: file, file: open, places } in std::mem::take(&mut self.unchecked) {
             for together in neighbours(&places) {
                 let good =
-                    self.count_good(&open, together).map_err(|source| self.unreadable(file, source))?;
+                    self.count_good(file, &open, together).map_err(|source| self.unreadable(file, source))?;
                 checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
                 if let (Some(first), Some(last)) = (together.first(), together[..good].last()) {
                     self.mark_checked(file, first.base_offset, last.last_offset + 1);
@@ -185,10 +185,9 @@ impl<D: Disk> Located<D> {
     }
 
     /// How many batches from the first on are what was written, or are again.
-    fn count_good(&self, file: &D::File, places: &[BatchPlace]) -> io::Result<usize> {
+    fn count_good(&self, id: FileId, file: &D::File, places: &[BatchPlace]) -> io::Result<usize> {
         let mut good = count_good(file, places)?;
-        while good < places.len() && self.shared.disk.copies() > 1 && mend(&self.shared, file, &places[good])?
-        {
+        while good < places.len() && mend(&self.shared, id, file, &places[good])? {
             good += 1;
             good += places
                 .get(good..)

@@ -409,7 +409,8 @@ impl<D: Disk> Reader<D> {
         let mut bytes = BytesMut::zeroed(place.size as usize);
         let read = open.read_exact_at(&mut bytes, place.position);
         let good = read.is_ok() && place.holds(&bytes);
-        if !good && self.shared.disk.copies() > 1 && mend(&self.shared, &open, place)? {
+        let may_mend = read.is_ok() || self.shared.disk.copies() > 1;
+        if !good && may_mend && mend(&self.shared, file, &open, place)? {
             open.read_exact_at(&mut bytes, place.position).map_err(named)?;
         } else {
             read.map_err(named)?;
