@@ -4,9 +4,7 @@
 mod common;
 
 use common::{SETTINGS, World, damage_one_bit, markers, read_all};
-use headwater_log::{
-    Cause, Disk, DiskFile, Durability, Extent, FileId, Log, Origin, PartitionId, Settings, SimDisk,
-};
+use headwater_log::{Cause, Disk, DiskFile, Extent, FileId, Log, PartitionId, Settings, SimDisk};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

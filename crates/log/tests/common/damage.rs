@@ -125,7 +125,8 @@ pub fn damage_the_middle(seed: u64) {
     }
 }
 
-/// A log of which the last `damaged` commits but two cannot be read; they were of `vital`.
+/// A log in which the heads of so many commits are damaged, of two that follow each other: the first of them was
+/// the last one of `vital`, and nothing of it can be read when both are.
 pub fn lose_commits(disk: &SimDisk, vital: PartitionId, damaged: usize) {
     let other = id(2);
     let mut log =
@@ -147,8 +148,8 @@ pub fn lose_commits(disk: &SimDisk, vital: PartitionId, damaged: usize) {
     }
     let heads = heads_of_newest(disk);
     // The last two are of the other partition.
-    let [.., a, b, _, _] = heads.1[..] else { panic!("{heads:?}") };
-    for at in [b, a].iter().take(damaged) {
+    let [.., of_vital, of_other, _] = heads.1[..] else { panic!("{heads:?}") };
+    for at in [of_other, of_vital].iter().take(damaged) {
         disk.flip_bit(&heads.0, (at + 20) as u64 * 8);
     }
 }

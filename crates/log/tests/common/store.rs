@@ -11,6 +11,8 @@ use headwater_log::{ColdStore, FileId};
 pub struct Store {
     pub objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     pub spoils: Arc<AtomicBool>,
+    /// It takes its time.
+    pub slow: Arc<AtomicBool>,
     /// How often a part of an object was asked for.
     pub ranges: Arc<AtomicUsize>,
 }
@@ -43,6 +45,9 @@ impl ColdStore for Store {
 
     fn get_range(&self, name: &str, from: u64, length: usize) -> std::io::Result<Vec<u8>> {
         self.ranges.fetch_add(1, Ordering::Relaxed);
+        if self.slow.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         let bytes = self.get(name)?;
         let from = (from as usize).min(bytes.len());
         Ok(bytes[from..(from + length).min(bytes.len())].to_vec())
