@@ -15,7 +15,7 @@ use crate::authorizer::Authorizer;
 use crate::catalog::Catalog;
 use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
 use crate::clock::Clock;
-use crate::cold::{ColdActivity, Objects};
+use crate::cold::{ColdActivity, ColdReads, Objects};
 use crate::engine::disk::DiskActivity;
 use crate::engine::{self, Engine, Published};
 use crate::gate::Gate;
@@ -39,7 +39,9 @@ pub struct Shared {
     pub catalog: Arc<Catalog>,
     pub waiters: Arc<Waiters>,
     pub engine: Engine,
+    /// Waits for no cold store.
     pub reader: Reader<LogDisk>,
+    pub cold: ColdReads,
     pub disk: Arc<DiskActivity>,
     pub mirror: LogDisk,
     pub mirror_retries: Arc<Retries>,
@@ -194,7 +196,7 @@ pub fn open(
     let asked = Arc::<ColdActivity>::default();
     let store = match &config.cold_store {
         Some(url) => {
-            let objects = Objects::open(url, &cluster_id, runtime, Arc::clone(&asked))
+            let objects = Objects::open(url, &cluster_id, runtime.clone(), Arc::clone(&asked))
                 .map_err(|reason| StartError::ColdStore { url: url.clone(), reason })?;
             Some(Arc::new(objects) as Arc<dyn ColdStore>)
         }
@@ -230,11 +232,13 @@ pub fn open(
         clock_jump: started.clock_jump,
     })?;
     let (audit, entries) = Audit::new(config.audits());
+    let memory = Arc::new(Memory::new(config.memory()));
     let shared = Shared {
         audit: Arc::new(audit),
         sightings: Arc::default(),
         schemas: Schemas::default(),
-        memory: Arc::new(Memory::new(config.memory())),
+        cold: ColdReads::new(started.reader.clone(), Arc::clone(&memory), runtime),
+        memory,
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         share_sessions: ShareSessions::default(),
         connections: Arc::new(Semaphore::new(config.max_connections)),
@@ -249,7 +253,7 @@ pub fn open(
         catalog,
         waiters,
         engine: started.engine,
-        reader: started.reader,
+        reader: started.reader.near(),
         disk: started.activity,
         mirror: mirrored,
         mirror_retries: retries,

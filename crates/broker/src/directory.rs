@@ -6,6 +6,9 @@
 //! log/             the write-ahead log
 //! ```
 //! A directory with other contents and without the marker is left as it is.
+//!
+//! One of an older format keeps its number until a start has judged what it holds and is about to write: a
+//! start that is refused leaves the way back to the older build open.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -36,6 +39,8 @@ struct Marker {
 pub struct Directory {
     pub log: PathBuf,
     pub cluster_id: String,
+    path: PathBuf,
+    format: u32,
     _lock: File,
 }
 
@@ -49,15 +54,25 @@ impl Directory {
         fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
         refuse_foreign(path)?;
         let lock = lock(path)?;
-        let cluster_id = match read_marker(path)? {
-            None => write_marker(path, cluster)?,
-            Some(marker) if marker.format < FORMAT => write_marker(path, Some(&marker.cluster_id))?,
-            Some(marker) => marker.cluster_id,
+        let marker = match read_marker(path)? {
+            Some(marker) => marker,
+            None => write_marker(path, new_marker(cluster))?,
         };
         let log = path.join(LOG);
         fs::create_dir_all(&log).map_err(|error| StartError::io(&log, error))?;
         sync(path)?;
-        Ok(Self { log, cluster_id, _lock: lock })
+        let Marker { format, cluster_id } = marker;
+        Ok(Self { log, cluster_id, path: path.to_owned(), format, _lock: lock })
+    }
+
+    /// Durably says that the directory may hold what this build writes. An older build refuses it from then
+    /// on, instead of taking new frames for a torn end.
+    pub fn mark(&mut self) -> Result<(), StartError> {
+        if self.format < FORMAT {
+            let marker = Marker { format: FORMAT, cluster_id: self.cluster_id.clone() };
+            self.format = write_marker(&self.path, marker)?.format;
+        }
+        Ok(())
     }
 }
 
@@ -125,11 +140,20 @@ fn read_marker(directory: &Path) -> Result<Option<Marker>, StartError> {
     Ok(Some(marker))
 }
 
+/// Of a directory that belongs to nobody. What becomes part of a cluster that is there may lie beside a
+/// directory of an older format, so it is marked with that one.
+fn new_marker(cluster: Option<&str>) -> Marker {
+    match cluster {
+        Some(cluster) => Marker { format: OLDEST_FORMAT, cluster_id: cluster.to_owned() },
+        None => {
+            let drawn = KafkaUuid::from_uuid(uuid::Uuid::new_v4()).to_string();
+            Marker { format: FORMAT, cluster_id: drawn }
+        }
+    }
+}
+
 /// The marker appears under its name only when all of it is on disk.
-fn write_marker(directory: &Path, cluster: Option<&str>) -> Result<String, StartError> {
-    let drawn = || KafkaUuid::from_uuid(uuid::Uuid::new_v4()).to_string();
-    let cluster_id = cluster.map_or_else(drawn, str::to_owned);
-    let marker = Marker { format: FORMAT, cluster_id: cluster_id.clone() };
+fn write_marker(directory: &Path, marker: Marker) -> Result<Marker, StartError> {
     let unfinished = directory.join(UNFINISHED_MARKER);
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;
@@ -140,7 +164,7 @@ fn write_marker(directory: &Path, cluster: Option<&str>) -> Result<String, Start
     };
     write().map_err(|error| StartError::io(&unfinished, error))?;
     sync(directory)?;
-    Ok(cluster_id)
+    Ok(marker)
 }
 
 fn sync(directory: &Path) -> Result<(), StartError> {
@@ -160,13 +184,22 @@ mod tests {
         assert_eq!(Directory::claim(dir.path()).unwrap().cluster_id, first);
     }
 
-    /// An older build then refuses it, instead of taking new frames for a torn end.
     #[test]
-    fn a_directory_of_the_format_before_is_marked_as_this_builds() {
+    fn a_directory_of_the_format_before_is_marked_as_this_builds_when_it_is_to_be_written() {
         let dir = tempfile::tempdir().unwrap();
+        let format = || read_marker(dir.path()).unwrap().unwrap().format;
         fs::write(dir.path().join(MARKER), r#"{"format": 2, "cluster_id": "kept"}"#).unwrap();
-        assert_eq!(Directory::claim(dir.path()).unwrap().cluster_id, "kept");
-        assert_eq!(read_marker(dir.path()).unwrap().unwrap().format, FORMAT);
+        let mut claimed = Directory::claim(dir.path()).unwrap();
+        assert_eq!((claimed.cluster_id.as_str(), format()), ("kept", 2));
+        claimed.mark().unwrap();
+        assert_eq!(format(), FORMAT);
+    }
+
+    #[test]
+    fn a_new_mirror_of_an_older_directory_is_no_newer_than_it() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::claim_for(dir.path(), Some("theirs")).unwrap());
+        assert_eq!(read_marker(dir.path()).unwrap().unwrap().format, OLDEST_FORMAT);
     }
 
     #[test]

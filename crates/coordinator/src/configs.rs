@@ -2,7 +2,7 @@
 //!
 //! Owns names, types and legal values; refuses unknown keys by naming the nearest known one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::enforcement;
 use crate::error::{Error, Failure};
@@ -126,7 +126,8 @@ impl ConfigKey {
 
     /// The same under another name of the key.
     pub(crate) fn check_as(&self, name: &str, value: &str) -> Result<(), String> {
-        let refuse = |wanted: &str| Err(format!("{name} = '{value}' is not legal: use {wanted}"));
+        let shown = shown(value);
+        let refuse = |wanted: &str| Err(format!("{name} = '{shown}' is not legal: use {wanted}"));
         match &self.legal {
             Legal::Any => Ok(()),
             Legal::AtLeast(minimum) => {
@@ -155,6 +156,30 @@ impl ConfigKey {
             }
         }
     }
+}
+
+/// A value is no longer, in bytes: Kafka's limit.
+pub(crate) const LONGEST_VALUE: usize = i16::MAX as usize;
+
+fn check_length(name: &str, value: &str) -> Result<(), Failure> {
+    if value.len() <= LONGEST_VALUE {
+        return Ok(());
+    }
+    let message = format!(
+        "the value of '{name}' would have {} bytes, and the most that one may have is {LONGEST_VALUE}: make it shorter",
+        value.len()
+    );
+    Err(Failure::new(Error::InvalidConfig, message))
+}
+
+/// As much of what somebody sent as a message has room for.
+fn shown(text: &str) -> String {
+    const MOST: usize = 100;
+    let mut shown: String = text.chars().take(MOST).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 pub(crate) fn items(list: &str) -> Vec<&str> {
@@ -191,6 +216,7 @@ pub(crate) fn initial(configs: &[(String, Option<String>)]) -> Result<BTreeMap<S
     for (name, value) in configs {
         let key = find(name)?;
         let Some(value) = value else { continue };
+        check_length(name, value)?;
         key.check(value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
         if result.insert(name.clone(), value.clone()).is_some() {
             return Err(Failure::new(
@@ -258,20 +284,29 @@ pub(crate) fn value_after(
         let message = format!("'{name}' is not a list: it can be set or deleted, not appended to");
         return Err(Failure::new(Error::InvalidConfig, message));
     }
-    Ok(match change {
+    if let ConfigChange::Set(given) | ConfigChange::Append(given) | ConfigChange::Subtract(given) = change {
+        check_length(name, given)?;
+    }
+    let value = match change {
         ConfigChange::Set(value) => value.clone(),
         ConfigChange::Delete => current.to_owned(),
         ConfigChange::Append(more) => {
-            let mut all = items(current);
-            all.extend(items(more).into_iter().filter(|item| !items(current).contains(item)));
+            let (mut all, known) = (items(current), set_of(current));
+            all.extend(items(more).into_iter().filter(|item| !known.contains(item)));
             all.join(",")
         }
         ConfigChange::Subtract(less) => {
-            let left: Vec<_> =
-                items(current).into_iter().filter(|item| !items(less).contains(item)).collect();
+            let gone = set_of(less);
+            let left: Vec<_> = items(current).into_iter().filter(|item| !gone.contains(item)).collect();
             left.join(",")
         }
-    })
+    };
+    check_length(name, &value)?;
+    Ok(value)
+}
+
+fn set_of(list: &str) -> BTreeSet<&str> {
+    items(list).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -342,6 +377,36 @@ mod tests {
         let plain = BTreeMap::new();
         assert!(altered(&plain, false, std::slice::from_ref(&become_entity)).is_err());
         assert!(altered(&plain, false, &[become_entity, set("cleanup.policy", "compact")]).is_ok());
+    }
+
+    #[test]
+    fn a_value_has_an_end_however_it_comes_about() {
+        const LIST: &str = "leader.replication.throttled.replicas";
+        let none = BTreeMap::new();
+        let change =
+            |before: &BTreeMap<String, String>, change| altered(before, false, &[(LIST.to_owned(), change)]);
+        let refused = |outcome: Result<BTreeMap<String, String>, Failure>| {
+            let failure = outcome.unwrap_err();
+            assert_eq!(failure.error, Error::InvalidConfig);
+            assert!(failure.message.contains("is 32767: make it shorter"), "{failure}");
+            assert!(failure.message.len() < 300, "it is not sent back: {}", failure.message.len());
+        };
+        let longest = "0".repeat(LONGEST_VALUE);
+        let full = change(&none, ConfigChange::Set(longest.clone())).expect("the longest is legal");
+        assert_eq!(set(LIST, &longest), Ok(full.clone()));
+        let longer = format!("{longest}0");
+        refused(set(LIST, &longer));
+        refused(change(&none, ConfigChange::Set(longer.clone())));
+        refused(change(&none, ConfigChange::Append(longer.clone())));
+        refused(change(&full, ConfigChange::Subtract(longer)));
+        refused(change(&full, ConfigChange::Append("1:1".to_owned())));
+        assert_eq!(change(&full, ConfigChange::Subtract(longest)).unwrap()[LIST], "");
+    }
+
+    #[test]
+    fn what_is_refused_is_not_sent_back_as_a_whole() {
+        let failure = set("retention.ms", &"9".repeat(30_000)).unwrap_err();
+        assert!(failure.message.len() < 300 && failure.message.contains("999…'"), "{failure}");
     }
 
     #[test]

@@ -296,6 +296,13 @@ impl Coordinator {
         std::mem::take(&mut self.cx.effects)
     }
 
+    /// Has one of Kafka's own topics compacted again, whose policy somebody had changed.
+    pub fn compact_published(&mut self, topic: PublishedTopic, now: TimestampMs) -> Vec<Effect> {
+        self.cx.now = now;
+        self.topics.compact_published(&mut self.cx, topic);
+        std::mem::take(&mut self.cx.effects)
+    }
+
     /// Deletes one of Kafka's own topics if it is there.
     pub fn delete_published(&mut self, topic: PublishedTopic, now: TimestampMs) -> Vec<Effect> {
         self.cx.now = now;

@@ -157,6 +157,14 @@ impl Topics {
         }
     }
 
+    /// Gives a topic of the broker's own its cleanup policy back.
+    pub fn compact_published(&mut self, cx: &mut Context, topic: PublishedTopic) {
+        let Some(mut record) = self.get(topic.name()).cloned() else { return };
+        record.configs.extend(topic.configs().into_iter().filter(|(key, _)| key == "cleanup.policy"));
+        self.put(record.clone());
+        cx.append(StateRecord::Topic(record));
+    }
+
     fn check_name(&self, name: &str) -> Result<(), Failure> {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > 249 || matches!(name, "." | "..") || !name.chars().all(legal) {

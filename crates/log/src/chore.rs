@@ -117,11 +117,9 @@ impl<D: Disk> Chore<D> {
             }
             Work::NoteNewest { journal } => recovery::note_newest(disk, journal).map(|()| None),
             Work::Discard { name } => disk.remove(&name).map(|()| None),
-            Work::Evict { file } => cold::evict(&self.shared, file).map(|()| None),
-            Work::RemoveCold { file } => match &self.shared.cold.store {
-                Some(store) => store.delete(&file.name()).map(|()| None),
-                None => Ok(None),
-            },
+            // What is not there stays here, and goes there again.
+            Work::Evict { file } => cold::evict(&self.shared, file).map(|_| None),
+            Work::RemoveCold { file } => cold::remove(&self.shared, file).map(|()| None),
             Work::Prepare { name, length } => {
                 let file = disk.create(&name)?;
                 let mut at = 0;

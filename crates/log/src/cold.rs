@@ -2,17 +2,20 @@
 //!
 //! A file goes in this order: it is copied to the store, read back and compared, a commit says that it is
 //! there, and only then the local copy may go. A crash anywhere leaves a copy that somebody knows of. When
-//! a reader needs the file it is fetched as a whole, checked, and kept as long as there is room.
+//! a reader needs the file it is fetched once for all who wait ([`crate::flights`]), piece by piece, checked,
+//! and kept as long as there is room.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, DiskFile};
+use crate::flights::Flights;
 use crate::log::{Shared, read, write};
+use crate::ownership;
 use crate::place::FileId;
 use crate::planted::{self, Bug};
 use crate::recovery::FETCHED;
@@ -20,13 +23,21 @@ use crate::recovery::FETCHED;
 /// Objects by name, as S3 and its like keep them; a name is written once.
 pub trait ColdStore: Send + Sync + 'static {
     fn put(&self, name: &str, bytes: Vec<u8>) -> io::Result<()>;
+    /// Puts it where nothing is by that name; false when there is. A store that cannot do both at once may let
+    /// the last of several that try have it.
+    fn put_new(&self, name: &str, bytes: Vec<u8>) -> io::Result<bool>;
     fn get(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// A part of it, as long as asked for, unless the object ends before.
+    fn get_range(&self, name: &str, from: u64, length: usize) -> io::Result<Vec<u8>>;
     /// What is not there is no error.
     fn delete(&self, name: &str) -> io::Result<()>;
     fn list(&self) -> io::Result<Vec<String>>;
     /// Its length in bytes; `None` when it is not there.
     fn size(&self, name: &str) -> io::Result<Option<u64>>;
 }
+
+/// So much of a file is asked for, and in memory, at once.
+pub const PIECE: usize = 8 << 20;
 
 /// A file that is in the store as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,12 +53,14 @@ pub(crate) struct Cold {
     pub store: Option<Arc<dyn ColdStore>>,
     pub files: RwLock<BTreeMap<FileId, ColdFile>>,
     pub fetches: AtomicU64,
+    pub flights: Flights,
+    /// The log's name for the store has been written to all sides of a mirror.
+    pub named: AtomicBool,
 }
 
-fn no_store(file: FileId) -> io::Error {
+pub(crate) fn no_store(name: &str) -> io::Error {
     io::Error::other(format!(
-        "{} is in the cold store, and the broker was started without one; start it with --config headwater.cold.store=URL",
-        file.name()
+        "{name} is in the cold store, and the broker was started without one; start it with --config headwater.cold.store=URL"
     ))
 }
 
@@ -57,69 +70,115 @@ impl Cold {
     }
 
     fn store(&self, file: FileId) -> io::Result<&Arc<dyn ColdStore>> {
-        self.store.as_ref().ok_or_else(|| no_store(file))
+        self.store.as_ref().ok_or_else(|| no_store(&file.name()))
     }
 
-    fn bytes(&self, cold: &ColdFile) -> io::Result<Vec<u8>> {
-        let bytes = self.store(cold.file)?.get(&cold.file.name())?;
-        let same = bytes.len() as u64 == cold.length && crc32c::crc32c(&bytes) == cold.crc;
-        match same || planted::is(Bug::TrustColdStore) {
-            true => Ok(bytes),
-            false => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{} in the cold store is not what was put there", cold.file.name()),
-            )),
+    /// Reads a file of the store a piece at a time, with where each begins.
+    ///
+    /// # Errors
+    /// `InvalidData` when it is not what was put there, which shows at its end; the store's and `each`'s.
+    fn each_piece(
+        &self,
+        cold: &ColdFile,
+        mut each: impl FnMut(&[u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (store, name) = (self.store(cold.file)?, cold.file.name());
+        let (mut at, mut crc) = (0, 0);
+        while at < cold.length {
+            let wanted = (cold.length - at).min(PIECE as u64) as usize;
+            let bytes = store.get_range(&name, at, wanted)?;
+            if bytes.len() != wanted {
+                return Err(other_than_put(&name));
+            }
+            crc = crc32c::crc32c_append(crc, &bytes);
+            each(&bytes, at)?;
+            at += wanted as u64;
+        }
+        match crc == cold.crc || planted::is(Bug::TrustColdStore) {
+            true => Ok(()),
+            false => Err(other_than_put(&name)),
         }
     }
 }
 
+fn other_than_put(name: &str) -> io::Error {
+    let what = format!("{name} in the cold store is not what was put there");
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
 /// Copies a finished file to the store and reads it back.
 pub(crate) fn upload<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<ColdFile> {
+    ownership::check(shared)?;
     let bytes = crate::recovery::read_file(&shared.disk.open(&file.name())?)?;
     let cold = ColdFile { file, length: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
     shared.cold.store(file)?.put(&file.name(), bytes)?;
     if !planted::is(Bug::SkipColdCheck) {
-        shared.cold.bytes(&cold)?;
+        shared.cold.each_piece(&cold, |_, _| Ok(()))?;
     }
     Ok(cold)
 }
 
-/// Brings a file back to the local disk, unless it is there.
+/// Brings a file back to the local disk, unless it is there. Who asks for one that is on its way waits for it,
+/// and is told what becomes of it.
 pub(crate) fn fetch<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<Arc<D::File>> {
-    match shared.files.get(&*shared.disk, file) {
+    let here = || shared.files.get(&*shared.disk, file);
+    match here() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
     }
     let cold = read(&shared.cold.files).get(&file).copied();
     let cold = cold
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{}: no such file", file.name())))?;
-    let bytes = shared.cold.bytes(&cold)?;
-    // Whoever fetches the same file at the same time writes the same bytes under another name.
-    let fetch = shared.cold.fetches.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{FETCHED}{fetch}-{}", file.name());
-    let copy = shared.disk.create(&name)?;
-    copy.write_all_at(&bytes, 0)?;
-    // A torn copy under the file's name would be taken for the file after a crash.
-    copy.sync()?;
-    shared.disk.rename(&name, &file.name())?;
-    let copy = Arc::new(copy);
-    shared.files.put(file, Arc::clone(&copy));
-    Ok(copy)
+    shared.cold.flights.join(file, || match here() {
+        // It came since it was looked for.
+        Ok(_) => Ok(()),
+        Err(_) => bring(shared, &cold),
+    })?;
+    here()
 }
 
-/// Removes the local copy of a file that is in the store. Readers that have it open keep it.
-pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<()> {
-    let Some(cold) = read(&shared.cold.files).get(&file).copied() else { return Ok(()) };
-    // A log that was restored from a backup may know of objects that went since.
+fn bring<D: Disk>(shared: &Shared<D>, cold: &ColdFile) -> io::Result<()> {
+    let fetch = shared.cold.fetches.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{FETCHED}{fetch}-{}", cold.file.name());
+    let copy = shared.disk.create(&name)?;
+    let written = shared.cold.each_piece(cold, |piece, at| copy.write_all_at(piece, at));
+    // A torn copy under the file's name would be taken for the file after a crash.
+    let named =
+        written.and_then(|()| copy.sync()).and_then(|()| shared.disk.rename(&name, &cold.file.name()));
+    if let Err(error) = named {
+        // The next start removes it.
+        let _ = shared.disk.remove(&name);
+        return Err(error);
+    }
+    shared.files.put(cold.file, Arc::new(copy));
+    Ok(())
+}
+
+/// Removes the local copy of a file that is in the store. Readers that have it open keep it. False when the
+/// store does not have it: a log that was restored from a backup knows of objects that are in another place.
+pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<bool> {
+    let Some(cold) = read(&shared.cold.files).get(&file).copied() else { return Ok(false) };
+    // What is in another log's place may go without a word.
+    ownership::check(shared)?;
     if shared.cold.store(file)?.size(&file.name())? != Some(cold.length) {
-        let missing =
-            format!("{} is not in the cold store as it should be; its local copy stays", file.name());
-        return Err(io::Error::other(missing));
+        return Ok(false);
     }
     shared.files.forget(file);
     match shared.disk.remove(&file.name()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Removes a file from the store that nobody needs. In another log's place it stays.
+pub(crate) fn remove<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<()> {
+    let Some(store) = &shared.cold.store else { return Ok(()) };
+    match ownership::check(shared) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(file = %file.name(), %error, "a file that this log needs no more stays in the cold store");
+            Ok(())
+        }
+        checked => checked.and_then(|()| store.delete(&file.name())),
     }
 }
 

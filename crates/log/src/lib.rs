@@ -20,12 +20,14 @@ mod commit;
 pub mod compact;
 pub mod disk;
 mod files;
+mod flights;
 mod followed;
 mod frame;
 mod index;
 mod log;
 mod mirror;
 mod orphans;
+mod ownership;
 mod partition;
 mod place;
 pub mod planted;
@@ -46,15 +48,17 @@ use thiserror::Error;
 
 pub use change::{Cleaned, Move};
 pub use chore::Chore;
-pub use cold::{ColdFile, ColdStore};
+pub use cold::{ColdFile, ColdStore, PIECE as COLD_PIECE};
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk, allow_many_files};
-pub use log::Log;
+pub use flights::AT_ONCE as FETCHES_AT_ONCE;
+pub use log::{Log, Opening};
 pub use mirror::{
     Beside, Filled, InTurn, Mended, MirrorActivity, MirrorError, MirroredDisk, MirroredFile, Mirroring, Side,
     Standing, Waiting, Work,
 };
 pub use orphans::{Orphans, Swept};
+pub use ownership::Ownership;
 pub use partition::{Aborted, ActiveProducer};
 pub use place::{BatchPlace, Cause, Damage, Extent, FileId};
 pub use reader::{FileRange, FileUse, Located, PartitionSummary, PartitionUse, Reader};
@@ -81,6 +85,10 @@ impl fmt::Display for PartitionId {
         write!(f, "/{}", self.partition)
     }
 }
+
+/// The partition that the broker keeps its own state in, in which nothing may be lost unseen. Not a UUID of
+/// version 4, so no topic has it.
+pub const BROKER_STATE: PartitionId = PartitionId { topic_id: *b"headwater\0state\0", partition: 0 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -197,6 +205,8 @@ pub enum LogError {
     Damaged { partition: PartitionId, damage: Damage },
     #[error("{file}, which holds records of {partition}, cannot be read: {source}")]
     Unreadable { partition: PartitionId, file: String, source: io::Error },
+    #[error("{file} is in the cold store only")]
+    Far { file: String, id: FileId },
     #[error(
         "{file} is damaged at byte {position}: {reason}; what follows it cannot be trusted, restore the directory from a copy"
     )]

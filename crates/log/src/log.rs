@@ -1,5 +1,7 @@
 //! Staging and committing.
 
+mod opening;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -24,6 +26,8 @@ use crate::reader::Reader;
 use crate::recovery;
 use crate::{Appended, Durability, LogError, OpenTransaction, Origin, PartitionId, Settings};
 
+pub use opening::Opening;
+
 /// A buffer for frames that has grown beyond this is given back.
 const KEPT_BUFFER: usize = 8 << 20;
 
@@ -36,6 +40,19 @@ pub(crate) struct Shared<D: Disk> {
     pub cold: Cold,
     pub followed: Followed,
     pub salt: u64,
+}
+
+impl<D: Disk> Shared<D> {
+    /// Every partition in its order, with producers that wrote since `expired`.
+    fn states(&self, commit: u64, expired: TimestampMs) -> Vec<PartitionState> {
+        let partitions = read(&self.partitions);
+        let mut states: Vec<PartitionState> = partitions
+            .iter()
+            .map(|(id, partition)| lock(partition).state(id.topic_id, id.partition, commit, expired))
+            .collect();
+        states.sort_unstable_by_key(|state| (state.topic_id, state.partition));
+        states
+    }
 }
 
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -127,57 +144,17 @@ impl<D: Disk> Log<D> {
         settings: Settings,
         store: Option<Arc<dyn ColdStore>>,
     ) -> Result<Self, LogError> {
-        let recovered = recovery::recover(&*disk, settings)?;
-        let partitions =
-            recovered.partitions.into_iter().map(|(id, p)| (id, Arc::new(Mutex::new(p)))).collect();
-        let shared = Arc::new(Shared {
-            disk,
-            partitions: RwLock::new(partitions),
-            files: Files::default(),
-            indexes: Indexes::default(),
-            cold: Cold {
-                store,
-                files: RwLock::new(recovered.cold.iter().map(|cold| (cold.file, *cold)).collect()),
-                ..Cold::default()
-            },
-            followed: Followed::default(),
-            salt: recovered.salt,
-        });
-        shared.files.put(recovered.journal, Arc::clone(&recovered.file));
-        let mut log = Self {
-            settings,
-            shared,
-            staged: Staged::default(),
-            nascent: HashMap::new(),
-            doomed: HashSet::new(),
-            commit: recovered.next_commit,
-            synced: recovered.next_commit - 1,
-            in_flight: false,
-            fenced: None,
-            journal: recovered.journal,
-            file: recovered.file,
-            position: recovered.position,
-            touched: HashSet::new(),
-            buffer: Vec::new(),
-            next_run: recovered.next_run,
-            time: recovered.time,
-            checkpoint: recovered.position,
-            roll_wanted: false,
-            spares: recovered.spares,
-            next_spare: recovered.next_spare,
-            previous: Previous::default(),
-            has_previous: false,
-            on_disk: recovered.on_disk,
-            chores: Vec::new(),
-            scanned_bytes: recovered.scanned_bytes,
-        };
-        for (file, index) in recovered.unsaved {
-            log.shared.indexes.pin(file, &index);
-            log.chores.push(Chore::save_index(&log.shared, file, index));
-        }
-        log.remove_unused_files();
-        log.chores.push(Chore::note_newest(&log.shared, log.journal));
-        Ok(log)
+        Self::look(disk, settings, store)?.begin()
+    }
+
+    /// As [`Self::open_with`], in two steps: what the log holds can be read and judged before this build
+    /// writes anything that an older one might not read.
+    pub fn look(
+        disk: Arc<D>,
+        settings: Settings,
+        store: Option<Arc<dyn ColdStore>>,
+    ) -> Result<Opening<D>, LogError> {
+        Opening::find(disk, settings, store)
     }
 
     /// A handle for other threads that see what is committed.
@@ -435,15 +412,10 @@ impl<D: Disk> Log<D> {
 
     fn partition_states(&self) -> Vec<PartitionState> {
         let expired = self.time.saturating_sub(self.settings.producer_expiration_ms);
-        let partitions = read(&self.shared.partitions);
-        let state = |(id, partition): (&PartitionId, &Arc<Mutex<Partition>>)| {
-            let mut partition = lock(partition);
-            partition.expire_producers(expired);
-            partition.state(id.topic_id, id.partition, self.commit, expired)
-        };
-        let mut states: Vec<PartitionState> = partitions.iter().map(state).collect();
-        states.sort_unstable_by_key(|state| (state.topic_id, state.partition));
-        states
+        for partition in read(&self.shared.partitions).values() {
+            lock(partition).expire_producers(expired);
+        }
+        self.shared.states(self.commit, expired)
     }
 
     /// Makes a commit visible, or fences the log when it failed.

@@ -7,15 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
 
 use headwater_model::{Offset, TimestampMs};
 
-use crate::change::{Change, Checkpoint, encode};
+use crate::change::{Change, Checkpoint};
 use crate::cold::ColdFile;
-use crate::commit::checkpoint_frame;
 use crate::disk::{Disk, DiskFile};
-use crate::frame::{self, Entry, FrameHeader, FrameOf, HEADER, Line};
+use crate::frame::{self, Entry, FrameHeader, HEADER, Line};
 use crate::index::FileIndex;
 use crate::partition::{Partition, marker};
 use crate::place::{BatchPlace, Cause, Damage, FileId};
@@ -25,7 +23,7 @@ use crate::{LogError, PartitionId, Settings};
 
 const NEWEST: &str = "newest";
 const NEWEST_UNFINISHED: &str = "newest-unfinished";
-const SPARE: &str = "spare-";
+pub const SPARE: &str = "spare-";
 /// What a file is called while it comes back from the cold store.
 pub const FETCHED: &str = "fetch-";
 
@@ -50,11 +48,9 @@ fn noted_newest<D: Disk>(disk: &D) -> Option<u64> {
     (crc32c::crc32c(number).to_be_bytes() == crc).then(|| number.try_into().ok().map(u64::from_be_bytes))?
 }
 
-pub struct Recovered<D: Disk> {
+/// What the files say. Nothing of this build's has been written yet.
+pub struct Found {
     pub partitions: HashMap<PartitionId, Partition>,
-    pub journal: FileId,
-    pub file: Arc<D::File>,
-    pub position: u64,
     pub next_commit: u64,
     pub next_run: u64,
     pub salt: u64,
@@ -62,11 +58,11 @@ pub struct Recovered<D: Disk> {
     /// Local or in the cold store.
     pub on_disk: BTreeSet<FileId>,
     pub cold: Vec<ColdFile>,
-    pub spares: Vec<String>,
-    pub next_spare: u64,
     /// Of journals that were scanned.
     pub unsaved: Vec<(FileId, FileIndex)>,
     pub scanned_bytes: u64,
+    /// Where scanned journals end.
+    pub ends: Vec<(FileId, u64)>,
 }
 
 pub fn read_file(file: &impl DiskFile) -> io::Result<Vec<u8>> {
@@ -123,8 +119,9 @@ pub fn frames(bytes: &[u8], from: usize, file: FileId, salt: u64) -> Vec<(usize,
     }
 }
 
-/// Brings everything back that was committed and begins a journal behind it.
-pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, LogError> {
+/// Brings everything back that was committed. Writes nothing that was not there before: control batches
+/// that are damaged go back to where they were.
+pub fn find<D: Disk>(disk: &D, settings: Settings) -> Result<Found, LogError> {
     let names = disk.list()?;
     let on_disk: BTreeSet<FileId> = names.iter().filter_map(|name| FileId::parse(name)).collect();
     let mut on_disk = on_disk;
@@ -149,7 +146,6 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         salt,
         ..
     } = replay(disk, &mut on_disk, settings.vital)?;
-    let cold: Vec<ColdFile> = cold.into_values().collect();
     for unfinished in names.iter().filter(|name| name.starts_with(FETCHED)) {
         disk.remove(unfinished)?;
     }
@@ -158,52 +154,23 @@ pub fn recover<D: Disk>(disk: &D, settings: Settings) -> Result<Recovered<D>, Lo
         markers.iter().try_for_each(|marker| file.write_all_at(&marker.bytes, marker.at as u64))?;
         file.sync()?;
     }
-    for (file, length) in ends {
-        // What is cut off stays cut off.
-        let cut = disk.open(&file.name())?;
-        if cut.len()? > length {
-            cut.set_len(length)?;
-        }
-        cut.sync()?;
-    }
     unsaved.retain(|(_, index)| !index.is_empty());
     for partition in partitions.values_mut() {
         partition.recent.clear();
     }
-    let last = on_disk.iter().rfind(|file| !file.is_run()).map_or(0, |journal| journal.number());
-    let spares = spares(disk, &names, settings.spares)?;
     let highest_run = on_disk.iter().filter(|file| file.is_run()).map(|file| file.number() + 1).max();
-    let next_run = next_run.max(highest_run.unwrap_or(1));
-    let mut states: Vec<_> = partitions
-        .iter()
-        .map(|(id, partition)| partition.state(id.topic_id, id.partition, next_commit, TimestampMs::MIN))
-        .collect();
-    states.sort_unstable_by_key(|state| (state.topic_id, state.partition));
-    let checkpoint = Checkpoint { time, next_run, partitions: states, cold: cold.clone() };
-    let journal = FileId::journal(last + 1);
-    // A log keeps the one that it has.
-    let salt = salt.filter(|salt| *salt != 0).unwrap_or(settings.salt);
-    let of = FrameOf { file: journal, salt, sequence: next_commit, synced: next_commit - 1 };
-    let (file, position) = begin(disk, of, &checkpoint, settings)?;
-    Ok(Recovered {
+    Ok(Found {
         partitions,
-        journal,
-        file,
-        position,
         next_commit,
-        next_run,
-        salt,
+        next_run: next_run.max(highest_run.unwrap_or(1)),
+        // A log keeps the one that it has.
+        salt: salt.filter(|salt| *salt != 0).unwrap_or(settings.salt),
         time,
         on_disk,
-        cold,
-        next_spare: spares
-            .iter()
-            .filter_map(|name| name.strip_prefix(SPARE)?.parse().ok())
-            .max()
-            .unwrap_or(0),
-        spares,
+        cold: cold.into_values().collect(),
         unsaved,
         scanned_bytes,
+        ends,
     })
 }
 
@@ -216,10 +183,11 @@ pub struct Seen {
     pub cold: BTreeMap<FileId, ColdFile>,
 }
 
-/// Reads as a start does and writes nothing.
+/// Reads as a start of the broker does and writes nothing.
 pub fn look<D: Disk>(disk: &D) -> Result<Seen, LogError> {
     let mut on_disk = disk.list()?.iter().filter_map(|name| FileId::parse(name)).collect();
-    let Replay { partitions, next_commit, ends, cold, .. } = replay(disk, &mut on_disk, None)?;
+    let vital = Some(crate::BROKER_STATE);
+    let Replay { partitions, next_commit, ends, cold, .. } = replay(disk, &mut on_disk, vital)?;
     Ok(Seen { partitions, next_commit, ends, cold })
 }
 
@@ -235,34 +203,6 @@ fn replay<'a, D: Disk>(
     on_disk.extend(replay.cold.keys());
     name_missing(&mut replay.partitions, on_disk);
     Ok(replay)
-}
-
-/// Spare journals that are left; unfinished and surplus ones go.
-fn spares<D: Disk>(disk: &D, names: &[String], wanted: usize) -> io::Result<Vec<String>> {
-    let mut kept = Vec::new();
-    for name in names.iter().filter(|name| name.starts_with(SPARE)) {
-        match kept.len() < wanted {
-            true => kept.push(name.clone()),
-            false => disk.remove(name)?,
-        }
-    }
-    Ok(kept)
-}
-
-fn begin<D: Disk>(
-    disk: &D,
-    of: FrameOf,
-    checkpoint: &Checkpoint,
-    settings: Settings,
-) -> io::Result<(Arc<D::File>, u64)> {
-    let file = disk.create(&of.file.name())?;
-    file.allocate(settings.segment_bytes)?;
-    let mut bytes = Vec::new();
-    checkpoint_frame(of, &encode(checkpoint), &mut bytes);
-    file.write_all_at(&bytes, 0)?;
-    file.sync()?;
-    disk.sync_directory()?;
-    Ok((Arc::new(file), bytes.len() as u64))
 }
 
 /// Batches in files that are not there are damage, too, until the files are back.
@@ -596,11 +536,11 @@ pub fn rebuild<D: Disk>(disk: &D, file: FileId) -> io::Result<FileIndex> {
     Ok(survey(&read_file(&disk.open(&file.name())?)?, file).0)
 }
 
-/// The index of a file, and the batches that are not as they were written.
+/// The index of a file, and the batches that are not as they were written and have no copy.
 pub fn survey(bytes: &[u8], file: FileId) -> (FileIndex, Vec<(PartitionId, Damage)>) {
     let (mut index, mut damage) = (FileIndex::new(), Vec::new());
     let Some((_, first)) = frame::first(bytes, file) else { return (index, damage) };
-    let bytes = &*redundancy::with_heads(bytes, file, first.salt);
+    let bytes = &*redundancy::with_all(bytes, file, first.salt);
     for (at, header) in frames(bytes, 0, file, first.salt) {
         let frame = &bytes[at..at + header.len()];
         for entry in frame::entries(frame, &header).unwrap_or_default() {

@@ -38,6 +38,22 @@ pub fn with_heads(bytes: &[u8], file: FileId, salt: u64) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
+/// As [`with_heads`], with damaged control batches that have a copy put back: the file as a start has it.
+pub fn with_all(bytes: &[u8], file: FileId, salt: u64) -> Cow<'_, [u8]> {
+    let mut bytes = with_heads(bytes, file, salt);
+    let markers = markers(&bytes, 0, file, salt);
+    if !markers.is_empty() {
+        apply(&markers, bytes.to_mut());
+    }
+    bytes
+}
+
+/// The control batch that belongs at `position` and is not there as it was, if there is a copy.
+pub fn marker_at(bytes: &[u8], position: usize, file: FileId, salt: u64) -> Option<Patch> {
+    let bytes = with_heads(bytes, file, salt);
+    markers(&bytes, 0, file, salt).into_iter().find(|marker| marker.at == position)
+}
+
 /// As [`with_heads`], in place, from `from` on. Returns what it changed.
 pub fn restore_heads(bytes: &mut [u8], from: usize, file: FileId, salt: u64) -> Vec<Patch> {
     let heads = heads(bytes, from, file, salt);

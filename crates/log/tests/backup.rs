@@ -7,12 +7,12 @@ use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{SETTINGS, Store, Visible, World, id, read_all};
+use common::{SETTINGS, Store, Visible, World, id, markers, read_all};
 use headwater_log::backup::{
-    Backup, BackupError, Manifest, Outcome, Source, back_up, copy_back, open_restored, verify,
+    Backup, BackupError, Manifest, NamedDamage, Outcome, Source, back_up, copy_back, open_restored, verify,
 };
 use headwater_log::disk::SimFile;
-use headwater_log::{ColdStore, Disk, DiskFile, Durability, FileId, Log, Origin, SimDisk};
+use headwater_log::{BROKER_STATE, ColdStore, Disk, DiskFile, Durability, FileId, Log, Origin, SimDisk};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -418,6 +418,40 @@ fn a_damaged_log_is_copied_and_its_damage_named() {
         }
     }
     assert!(named > 5, "{named}");
+}
+
+/// What a start would put back, or a reader does, is no damage.
+#[test]
+fn a_marker_that_has_a_copy_is_not_named() {
+    let mut found = 0;
+    for seed in 0..20 {
+        let (world, _) = settled(seed);
+        let before = read_all(&world.log).0;
+        for (at, (_, extent, position, size)) in markers(&world.log).into_iter().enumerate().take(4) {
+            let disk = world.disk.crash(|| true);
+            disk.flip_bit(&extent.file.name(), position * 8 + (at * 37 % (size * 8)) as u64);
+            let to = empty();
+            let manifest = take(&disk, None, &to).expect("taken").manifest;
+            assert_eq!(manifest.damage, [], "seed {seed}");
+            assert_eq!(read_all(&restored(&to, &manifest)), (before.clone(), vec![]), "seed {seed}");
+            found += 1;
+        }
+    }
+    assert!(found > 10, "{found} markers");
+}
+
+/// A start of the broker would be refused, so the backup says so.
+#[test]
+fn what_is_lost_of_the_brokers_own_state_is_named() {
+    let disk = SimDisk::new();
+    common::lose_commits(&disk, BROKER_STATE, 2);
+    let to = empty();
+    let manifest = take(&disk, None, &to).expect("taken").manifest;
+    let of_state = BROKER_STATE.to_string();
+    let named = |damage: &[NamedDamage]| damage.iter().any(|damage| damage.partition == of_state);
+    assert!(named(&manifest.damage), "{:?}", manifest.damage);
+    let checked = verify(&to, &manifest, &mut |_| {}).expect("verified");
+    assert!(checked.problems.is_empty() && named(&checked.damage), "{checked:?}");
 }
 
 #[test]

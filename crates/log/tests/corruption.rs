@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{SETTINGS, World, damage_one_bit, read_all};
-use headwater_log::{Cause, Disk, DiskFile, Durability, FileId, Log, Origin, Settings, SimDisk};
+use common::{SETTINGS, World, damage_one_bit, markers, read_all};
+use headwater_log::{Cause, Disk, DiskFile, Extent, FileId, Log, PartitionId, Settings, SimDisk};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,35 +81,9 @@ fn a_damaged_checkpoint_is_made_up_for_by_the_journal_before() {
 #[test]
 fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
     for (damaged, named) in [(1, false), (2, true)] {
-        let (vital, other) = (common::id(1), common::id(2));
+        let vital = common::id(1);
         let disk = SimDisk::new();
-        let mut log = Log::open(Arc::new(disk.clone()), SETTINGS).expect("it opens");
-        let commit = |log: &mut Log<SimDisk>| {
-            let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
-            log.end_commit(ticket, outcome).expect("committed");
-        };
-        for id in [vital, other] {
-            log.create_partition(id).expect("created");
-        }
-        commit(&mut log);
-        for id in [vital, vital, vital, other, other] {
-            let mut builder = headwater_wire::BatchBuilder::new();
-            builder.push(0, None, Some(b"value"), &[]);
-            let batch = builder.build(headwater_wire::Compression::None, None, false).expect("it builds");
-            log.append(id, &batch, Origin::Client, Durability::Synced, 0).expect("appended");
-            commit(&mut log);
-        }
-        drop(log);
-        let name = names(&disk, ".wal").pop().expect("there is one");
-        let file = disk.open(&name).expect("opens");
-        let mut bytes = vec![0; file.len().expect("a length") as usize];
-        file.read_exact_at(&mut bytes, 0).expect("read");
-        let heads: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"HWL3")).collect();
-        // The last two are of the other partition.
-        let [.., a, b, _, _] = heads[..] else { panic!("{heads:?}") };
-        for at in [b, a].iter().take(damaged) {
-            disk.flip_bit(&name, (at + 20) as u64 * 8);
-        }
+        common::lose_commits(&disk, vital, damaged);
         let settings = Settings { vital: Some(vital), ..SETTINGS };
         let log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
         let damage: Vec<_> = log.damage().into_iter().filter(|(id, _)| *id == vital).collect();
@@ -119,6 +93,45 @@ fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
         let log = Log::open(Arc::new(disk.clone()), settings).expect("it opens again");
         assert_eq!(log.damage().iter().any(|(id, _)| *id == vital), named);
     }
+}
+
+fn contents(disk: &SimDisk, file: FileId) -> Vec<u8> {
+    let file = disk.open(&file.name()).expect("opens");
+    let mut bytes = vec![0; file.len().expect("a length") as usize];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    bytes
+}
+
+/// No start reads them any more: whoever meets one puts it back from its copy, and the file is as it was.
+#[test]
+fn a_damaged_marker_of_a_finished_journal_is_put_back_by_whoever_meets_it() {
+    type Meet = fn(&Log<SimDisk>, PartitionId, &Extent);
+    let ways: [Meet; 3] = [
+        |log, _, _| drop(read_all(log)),
+        |log, id, extent| assert_eq!(log.reader().scrub(id, extent, |_| true).expect("scrubbed"), 0),
+        |log, id, extent| log.reader().each_batch(id, extent, |_| Ok(())).expect("nothing is damaged"),
+    ];
+    let mut met = 0;
+    for seed in 0..20 {
+        let (disk, before) = full(seed);
+        drop(reopened(&disk));
+        let log = reopened(&disk);
+        for (at, (id, extent, position, size)) in markers(&log).into_iter().enumerate() {
+            let disk = disk.crash(|| true);
+            let whole = contents(&disk, extent.file);
+            disk.flip_bit(&extent.file.name(), position * 8 + (at * 37 % (size * 8)) as u64);
+            if at % 4 == 3 {
+                // Made again, the index knows of it, too.
+                let _ = disk.remove(&format!("{}.index", extent.file.name()));
+            }
+            let log = reopened(&disk);
+            ways[at % 3](&log, id, &extent);
+            assert!(contents(&disk, extent.file) == whole, "seed {seed}, marker {at} of {id}");
+            assert_eq!(read_all(&log), (before.clone(), vec![]), "seed {seed}");
+            met += 1;
+        }
+    }
+    assert!(met > 20, "{met} markers");
 }
 
 #[test]

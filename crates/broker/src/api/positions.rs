@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_log::{Isolation, LogError, PartitionId};
+use headwater_log::{FileId, Isolation, LogError, PartitionId};
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::delete_records_response::{
@@ -55,26 +55,29 @@ pub async fn list(
     call: &Call,
     request: ListOffsetsRequestData,
 ) -> Result<ListOffsetsResponseData, CallError> {
-    let (call, mismatch) = (call.clone(), call.mismatch());
+    let (shared, mismatch) = (Arc::clone(&call.shared), call.mismatch());
+    let call = call.clone();
     // A search by time reads batches.
-    let listing = tokio::task::spawn_blocking(move || {
+    let listing = shared.cold.reading(move || {
         let isolation =
             if request.isolation_level == 1 { Isolation::Committed } else { Isolation::Uncommitted };
-        let topics = request.topics.into_iter().map(|topic| {
+        let mut far = Vec::new();
+        let topics = request.topics.iter().map(|topic| {
             let found = allowed(&call, rights::DESCRIBE_TOPIC, topic.name.as_str());
-            let answer = |partition: ListOffsetsPartition| {
+            let answer = |partition: &ListOffsetsPartition| {
                 let place = found.as_ref().map_err(|code| *code);
                 let place = place.and_then(|topic| partition_of(topic, partition.partition_index));
                 let response = match is_known(partition.timestamp, call.version) {
-                    true => answer(&call.shared, place, &partition, isolation),
+                    true => answer(&call.shared, place, partition, isolation, &mut far),
                     false => refused(partition.partition_index, ErrorCode::UnsupportedVersion),
                 };
                 if call.version < LEADER_EPOCH { response.with_leader_epoch(-1) } else { response }
             };
-            let partitions = topic.partitions.into_iter().map(answer).collect();
-            ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions)
+            let partitions = topic.partitions.iter().map(answer).collect();
+            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
         });
-        ListOffsetsResponseData::default().with_topics(topics.collect())
+        let topics = topics.collect();
+        (ListOffsetsResponseData::default().with_topics(topics), far)
     });
     listing.await.map_err(|_| mismatch)
 }
@@ -89,17 +92,25 @@ fn partition_of(topic: &Topic, index: i32) -> Result<PartitionId, ErrorCode> {
     topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
+/// Adds files that are not here to `far`.
 fn answer(
     shared: &Shared,
     place: Result<PartitionId, ErrorCode>,
     wanted: &ListOffsetsPartition,
     isolation: Isolation,
+    far: &mut Vec<FileId>,
 ) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(wanted.partition_index);
     let found = match place {
         Err(code) => Err(code),
         Ok(_) if wanted.current_leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
-        Ok(place) => position(shared, place, wanted.timestamp, isolation).map_err(|error| code(&error)),
+        Ok(place) => position(shared, place, wanted.timestamp, isolation).map_err(|error| match error {
+            LogError::Far { id, .. } => {
+                far.push(id);
+                ErrorCode::KafkaStorageError
+            }
+            error => code(&error),
+        }),
     };
     match found {
         Ok(Some((offset, timestamp))) => {

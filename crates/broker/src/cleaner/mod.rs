@@ -220,8 +220,6 @@ struct Cleaner {
     pass: scrub::Pass,
     orphans: Orphans,
     swept: Option<Instant>,
-    /// How often the place in the store was found to be another log's.
-    not_owner: usize,
 }
 
 pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
@@ -237,7 +235,6 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
         pass: scrub::Pass::default(),
         orphans: Orphans::default(),
         swept: None,
-        not_owner: 0,
         cleaning,
     };
     let work = move || {

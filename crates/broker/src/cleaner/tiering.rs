@@ -26,13 +26,16 @@ impl Cleaner {
         let mut total: u64 = local.iter().map(|file| file.length).sum();
         // What has come back from the store goes first: it is there already.
         local.sort_by_cached_key(|file| (!file.cold, self.youngest(file)));
+        if total <= budget || !self.owns_place()? {
+            return Ok(());
+        }
         for file in local {
             if total <= budget {
                 break;
             }
-            if file.cold {
-                self.cleaning.reader.evict(file.file)?;
-            } else if file.live > 0 && !self.holds_state(&file) {
+            // What the store does not have was moved by the log that this one was restored from.
+            let is_there = file.cold && self.cleaning.reader.evict(file.file)?;
+            if !is_there && file.live > 0 && !self.holds_state(&file) {
                 self.pace(file.length as usize)?;
                 let cold = self.cleaning.reader.upload(file.file)?;
                 self.cleaning.engine.cool(cold)?;
@@ -54,14 +57,7 @@ impl Cleaner {
             return Ok(());
         }
         self.swept = Some(Instant::now());
-        if !cleaning.reader.owns_cold_store(self.secret[0])? {
-            // The first time it may only just have become the owner.
-            self.not_owner += 1;
-            if self.not_owner == 2 {
-                tracing::warn!(
-                    "this place in the cold store was first another log's, so objects that nobody needs are not removed there; give this broker a prefix of its own, or delete the object cold-owner when that log is gone"
-                );
-            }
+        if !self.owns_place()? {
             return Ok(());
         }
         let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
@@ -76,6 +72,12 @@ impl Cleaner {
             );
         }
         Ok(())
+    }
+
+    /// Whether this broker's log may change its place in the store; whoever watches is told when it may not.
+    fn owns_place(&self) -> Result<bool, CleanError> {
+        let ownership = self.cleaning.reader.claim_cold_store(self.secret[0])?;
+        Ok(self.cleaning.activity.cold.found(ownership))
     }
 
     /// A start reads the broker's own state, and must not wait for the store.

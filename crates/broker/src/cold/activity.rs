@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use headwater_log::Ownership;
 use headwater_model::TimestampMs;
 
 #[derive(Debug, Default)]
@@ -12,6 +13,15 @@ pub struct ColdActivity {
     pub failures: AtomicU64,
     pub micros: AtomicU64,
     unreachable: Mutex<Option<Unreachable>>,
+    refused: Mutex<Option<Refused>>,
+}
+
+/// The place in the store is not this broker's.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused {
+    pub since: TimestampMs,
+    /// With what to do.
+    pub reason: &'static str,
 }
 
 /// Every request since then has failed.
@@ -39,6 +49,24 @@ impl ColdActivity {
             .take()
             .map_or_else(|| (crate::clock::wall(), 0), |before| (before.since, before.times));
         *unreachable = Some(Unreachable { since, times: times + 1, reason });
+    }
+
+    /// Whose the place was found to be; whether it is this broker's.
+    pub fn found(&self, ownership: Ownership) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reason) = ownership.refusal() else {
+            *refused = None;
+            return true;
+        };
+        if refused.is_none_or(|before| before.reason != reason) {
+            tracing::error!("{reason}");
+            *refused = Some(Refused { since: crate::clock::wall(), reason });
+        }
+        false
+    }
+
+    pub fn refused(&self) -> Option<Refused> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None` when the last request went well, or there was none.

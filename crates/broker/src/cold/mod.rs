@@ -7,6 +7,7 @@
 mod activity;
 mod credentials;
 mod place;
+mod reading;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use std::time::Instant;
 
 use headwater_log::ColdStore;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::runtime::Handle;
 
 pub use activity::ColdActivity;
+pub use reading::ColdReads;
 
 /// What one request carries at most, so that its time says something of the server.
 const PART: usize = 8 << 20;
@@ -27,6 +29,16 @@ const CREDENTIALS: &str = "the store refuses these credentials: look at AWS_ACCE
 /// A list that is refused has no kind of its own.
 fn is_refusal(text: &str) -> bool {
     ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"].iter().any(|code| text.contains(code))
+}
+
+/// Whether the store cannot put what is not there only: a server that does not know the condition, a file
+/// system without hard links.
+fn lacks_conditions(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    matches!(error, object_store::Error::NotImplemented { .. })
+        || ["NotImplemented", "Operation not permitted", "not supported"]
+            .iter()
+            .any(|said| text.contains(said))
 }
 
 pub struct Objects {
@@ -131,6 +143,25 @@ impl ColdStore for Objects {
         }
     }
 
+    fn put_new(&self, name: &str, bytes: Vec<u8>) -> io::Result<bool> {
+        let path = self.path(name);
+        self.ask(async {
+            let (bytes, mode) = (bytes::Bytes::from(bytes), PutMode::Create);
+            let put = self.store.put_opts(&path, bytes.clone().into(), mode.into()).await;
+            match put.map(drop) {
+                Ok(()) => Ok(true),
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                    Ok(false)
+                }
+                // It may have come there since, but not for long.
+                Err(error) if lacks_conditions(&error) => {
+                    self.store.put(&path, bytes.into()).await.map(|_| true)
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
     fn get(&self, name: &str) -> io::Result<Vec<u8>> {
         let path = self.path(name);
         // A range of nothing is refused, so objects in parts are those that a log put there.
@@ -138,6 +169,13 @@ impl ColdStore for Objects {
             true => self.ask(self.get_in_parts(&path)),
             false => self.ask(async { self.store.get(&path).await?.bytes().await }).map(Vec::from),
         }
+    }
+
+    fn get_range(&self, name: &str, from: u64, length: usize) -> io::Result<Vec<u8>> {
+        let path = self.path(name);
+        let range = Some(GetRange::Bounded(from..from + length as u64));
+        let options = GetOptions { range, ..GetOptions::default() };
+        self.ask(async { self.store.get_opts(&path, options).await?.bytes().await }).map(Vec::from)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {

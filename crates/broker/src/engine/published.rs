@@ -1,6 +1,8 @@
 //! `__consumer_offsets` and `__transaction_state`: Kafka's records of groups and transactions, in the commit that
 //! changes them ([decision 4](../../../../docs/decisions/0004-kafkas-own-topics.md)).
 
+mod found;
+
 use std::collections::BTreeMap;
 
 use headwater_coordinator::{
@@ -11,9 +13,8 @@ use headwater_log::{Durability, LogError, Origin, PartitionId};
 use headwater_wire::{BatchBuilder, BatchError, Compression};
 
 use super::worker::Worker;
-use crate::StartError;
 use crate::clock;
-use crate::mirror::Home;
+pub use found::{Odd, odd};
 
 /// A batch of records is closed when it has grown to so much.
 const BATCH_BYTES: usize = 512 << 10;
@@ -27,20 +28,26 @@ pub struct Internals {
 
 impl Worker {
     /// Brings the topics in line with the settings and the state, at the start.
-    pub(super) fn prepare_published(&mut self, home: &Home) -> Result<(), StartError> {
+    pub(super) fn prepare_published(&mut self, odd: &[Odd]) -> Result<(), LogError> {
         let snapshot = self.coordinator.snapshot();
         for record in &snapshot {
             // What is in the topics already; the publisher only learns which groups there are.
             self.internals.publisher.publish(&self.coordinator, record);
         }
         for topic in PublishedTopic::ALL {
-            if self.publishes {
-                self.replace_foreign(topic, home)?;
+            if odd.contains(&Odd::Empty(topic)) {
+                tracing::warn!(
+                    topic = topic.name(),
+                    "an empty topic that a client had made under an older version makes room for the broker's own"
+                );
+                self.delete_published(topic);
+            }
+            if odd.contains(&Odd::Policy(topic)) {
+                self.compact_published(topic)?;
             }
             let there = self.coordinator.topic(topic.name()).is_some();
             if there && !self.publishes {
-                let effects = self.coordinator.delete_published(topic, self.clock.now());
-                self.perform(effects);
+                self.delete_published(topic);
             } else if !there && self.publishes && self.has_records_of(topic, &snapshot) {
                 self.create_published(topic);
             }
@@ -48,36 +55,20 @@ impl Worker {
         Ok(())
     }
 
-    /// A topic of the name that is not the broker's: an empty one makes room, what somebody has written is not
-    /// deleted unasked.
-    fn replace_foreign(&mut self, topic: PublishedTopic, home: &Home) -> Result<(), StartError> {
-        let Some(record) = self.coordinator.topic(topic.name()) else { return Ok(()) };
-        if PublishedTopic::is_as_made(record) {
-            return Ok(());
-        }
-        let (name, partitions) = (topic.name(), record.partitions);
-        let policy = record.configs.get("cleanup.policy").map_or("delete", String::as_str).to_owned();
-        let id = record.id;
-        let reader = self.log.reader();
-        let holds = |partition| -> Result<bool, LogError> {
-            let offsets = reader.offsets(PartitionId { topic_id: id, partition })?;
-            Ok(offsets.log_start < offsets.high_watermark)
-        };
-        for partition in 0..partitions {
-            if holds(partition).map_err(|error| StartError::log(&home.log, error))? {
-                let directory = home.log.clone();
-                return Err(StartError::ForeignTopic { directory, name, partitions, policy });
-            }
-        }
+    /// What went by age meanwhile is told again.
+    fn compact_published(&mut self, topic: PublishedTopic) -> Result<(), LogError> {
         tracing::warn!(
-            topic = name,
-            partitions,
-            policy,
-            "an empty topic that a client had made under an older version makes room for the broker's own"
+            topic = topic.name(),
+            "the cleanup.policy of the broker's own topic had been changed under an older version; it is compact again"
         );
+        let effects = self.coordinator.compact_published(topic, self.clock.now());
+        self.perform(effects);
+        self.fill_published(topic)
+    }
+
+    fn delete_published(&mut self, topic: PublishedTopic) {
         let effects = self.coordinator.delete_published(topic, self.clock.now());
         self.perform(effects);
-        Ok(())
     }
 
     fn has_records_of(&mut self, topic: PublishedTopic, snapshot: &[StateRecord]) -> bool {

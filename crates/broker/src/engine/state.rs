@@ -18,8 +18,7 @@ use headwater_wire::{BatchBuilder, BatchHeader, Compression, batch};
 use crate::error::StateError;
 use crate::mirror::LogDisk;
 
-/// Not a UUID of version 4, so no topic has it.
-pub const PARTITION: PartitionId = PartitionId { topic_id: *b"headwater\0state\0", partition: 0 };
+pub const PARTITION: PartitionId = headwater_log::BROKER_STATE;
 /// A batch of records is closed when it has grown to so much.
 const BATCH_BYTES: usize = 1 << 20;
 const REPLAY_BYTES: usize = 4 << 20;
@@ -114,20 +113,23 @@ impl State {
         Ok(Some(log.append(PARTITION, &bytes, Origin::Broker, Durability::Synced, now)?.base_offset))
     }
 
-    /// Brings the coordinator back from the partition, which must exist.
+    /// Brings the coordinator back from the partition. Where there is none yet, there is no state.
     ///
     /// # Errors
     /// `Damaged` when something is not readable that no snapshot makes up for.
     pub fn replay(
-        log: &Log<LogDisk>,
+        reader: &Reader<LogDisk>,
         coordinator: &mut Coordinator,
         now: TimestampMs,
         mut each: impl FnMut(&StateRecord),
     ) -> Result<Self, StateError> {
-        let survey = Survey::of(&log.reader())?;
+        if matches!(reader.offsets(PARTITION), Err(LogError::UnknownPartition(_))) {
+            return Ok(Self::default());
+        }
+        let survey = Survey::of(reader)?;
         let base = survey.base()?;
         let mut bytes = 0;
-        walk(&log.reader(), base, |part| {
+        walk(reader, base, |part| {
             let Part::Batch(records, size) = part else { return Ok(()) };
             bytes += size as u64;
             for record in records.into_iter().filter(|record| record.key.is_none()) {

@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headwater_coordinator::{Client, Coordinator, Request, Response, TopicId};
-use headwater_log::{ColdStore, CommitTicket, Log, LogError, Reader};
+use headwater_log::{ColdStore, CommitTicket, Log, LogError, Opening, Reader};
 use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 
 use super::disk::{self, Chores, DiskActivity, Job, Jobs, Tried};
 use super::held::{Held, Reply};
-use super::published::Internals;
+use super::published::{self, Internals};
 use super::staging::count;
 use super::state::{self, State};
 use super::{Answer, Command, Unavailable};
@@ -70,8 +70,8 @@ pub struct Wiring {
 impl Worker {
     pub fn open(config: &Config, home: &Home, clock: Clock, wiring: Wiring) -> Result<Self, StartError> {
         let Wiring { catalog, credentials, rules, waiters, jobs, chores, activity, store, fenced } = wiring;
-        let log = open_log(home, config, store)?;
-        let jump = if log.time() > 0 { clock.now() - log.time() } else { 0 };
+        let found = look(home, config, store)?;
+        let jump = if found.time() > 0 { clock.now() - found.time() } else { 0 };
         let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;
         if held {
             tracing::error!(
@@ -86,9 +86,15 @@ impl Worker {
             ..config.coordinator.clone()
         });
         let mut partitions = HashMap::new();
+        let reader = found.reader();
         let state =
-            State::replay(&log, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
+            State::replay(&reader, &mut coordinator, clock.now(), |record| count(&mut partitions, record))
                 .map_err(|reason| StartError::State { directory: home.log.clone(), reason })?;
+        let publishes = config.coordinator.internal_topics;
+        let odd = if publishes { published::odd(&coordinator, &reader, home)? } else { Vec::new() };
+        // Nothing of what is there refuses the start any more.
+        home.mark()?;
+        let log = begin(home, found)?;
         let inherited = Change::Broker(Box::new(coordinator.broker_configs().clone()));
         let topics = coordinator.topics().cloned().map(Change::Put);
         catalog.apply([inherited].into_iter().chain(topics).collect());
@@ -110,15 +116,16 @@ impl Worker {
             asked: HashMap::new(),
             partitions,
             staged: Held::default(),
-            publishes: config.coordinator.internal_topics,
+            publishes,
             internals: Internals::default(),
             in_flight: None,
             fenced,
             stopping: false,
             clock_jump: if held { jump } else { 0 },
         };
-        worker.prepare_published(home)?;
-        worker.commit_start().map_err(|error| StartError::log(&home.log, error))?;
+        let failed = |error| StartError::log(&home.log, error);
+        worker.prepare_published(&odd).map_err(failed)?;
+        worker.commit_start().map_err(failed)?;
         Ok(worker)
     }
 
@@ -316,17 +323,23 @@ impl Worker {
     }
 }
 
-/// The log with the state partition in it.
-pub(super) fn open_log(
+/// What the log holds. Nothing is written that an older build could not read.
+pub(super) fn look(
     home: &Home,
     config: &Config,
     store: Option<Arc<dyn ColdStore>>,
-) -> Result<Log<LogDisk>, StartError> {
-    let directory = home.log.as_path();
-    let failed = |error| StartError::log(directory, error);
+) -> Result<Opening<LogDisk>, StartError> {
     let salt = uuid::Uuid::new_v4().as_u64_pair().0;
     let settings = crate::LogSettings { vital: Some(state::PARTITION), salt, ..config.log };
-    let mut log = Log::open_with(Arc::new(home.disk.clone()), settings, store).map_err(failed)?;
+    let disk = Arc::new(home.disk.clone());
+    Log::look(disk, settings, store).map_err(|error| StartError::log(&home.log, error))
+}
+
+/// The log with the state partition in it.
+pub(super) fn begin(home: &Home, found: Opening<LogDisk>) -> Result<Log<LogDisk>, StartError> {
+    let directory = home.log.as_path();
+    let failed = |error| StartError::log(directory, error);
+    let mut log = found.begin().map_err(failed)?;
     log.create_partition(state::PARTITION).map_err(failed)?;
     if let Some(job) = log.begin_commit() {
         let (ticket, outcome) = job.run();

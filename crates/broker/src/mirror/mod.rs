@@ -8,6 +8,7 @@ mod retry;
 mod threads;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,6 +58,20 @@ impl Home {
             Mirroring { required: config.mirror_required, seed, beside: Arc::new(SideThreads::default()) };
         let disk = MirroredDisk::open(disks, mirroring)?;
         Ok(Self { log, cluster_id, disk, claims: Arc::new(Claims::new(sides.map(Result::ok))) })
+    }
+
+    /// Durably says that this build writes here; to be called before it does, and when nothing is left that
+    /// may refuse the start ([`Directory::mark`]).
+    pub fn mark(&self) -> Result<(), StartError> {
+        let lost = self.disk.lost_side();
+        for side in (0..2).filter(|side| Some(*side) != lost) {
+            if let Err(refused) = self.claims.mark(side)
+                && self.disk.leave(side, io::Error::other(refused.to_string())).is_err()
+            {
+                return Err(refused);
+            }
+        }
+        Ok(())
     }
 }
 

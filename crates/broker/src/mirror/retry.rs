@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use headwater_log::RealDisk;
 
 use super::LogDisk;
+use crate::StartError;
 use crate::directory::{self, Directory};
 
 /// Between two attempts at most, as a multiple of the first wait.
@@ -23,6 +24,11 @@ impl Claims {
 
     fn set(&self, side: usize, directory: Option<Directory>) {
         *locked(&self.0[side]) = directory;
+    }
+
+    /// [`Directory::mark`] of one that is held.
+    pub fn mark(&self, side: usize) -> Result<(), StartError> {
+        locked(&self.0[side]).as_mut().map_or(Ok(()), Directory::mark)
     }
 }
 
@@ -141,7 +147,8 @@ impl Returning {
                 ));
             }
         }
-        let claimed = Directory::claim(path).map_err(|error| error.to_string())?;
+        let mut claimed = Directory::claim(path).map_err(|error| error.to_string())?;
+        claimed.mark().map_err(|error| error.to_string())?;
         disk.rejoin(side, RealDisk::new(&claimed.log)).map_err(|error| error.to_string())?;
         self.claims.set(side, Some(claimed));
         Ok(())

@@ -57,6 +57,7 @@ pub(super) fn findings(shared: &Shared) -> Vec<Finding> {
     found.extend(mirror(shared));
     found.extend(clock_held(shared));
     found.extend(cold_store(shared));
+    found.extend(cold_place(shared));
     found
 }
 
@@ -184,6 +185,18 @@ fn cold_store(shared: &Shared) -> Option<Finding> {
         Finding::new(Severity::Warning, "cold_store_failing", format!("{times} failed: {what}"))
             .since(failing.since)
             .why("what is in the cold store only cannot be read, and nothing more moves there, so the disk fills; nothing is lost")
+            .next(next),
+    )
+}
+
+fn cold_place(shared: &Shared) -> Option<Finding> {
+    let refused = shared.cleaner.cold.refused()?;
+    let (what, next) = refused.reason.rsplit_once("; ")?;
+    Some(
+        Finding::new(Severity::Warning, "cold_store_not_ours", what)
+            .at(directory(shared))
+            .since(refused.since)
+            .why("two logs that put files by the same names into one place lose each other's; as nothing moves, the disk fills")
             .next(next),
     )
 }

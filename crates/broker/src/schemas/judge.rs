@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use headwater_coordinator::SubjectStrategy;
+use headwater_log::LogError;
 
 use super::fold::{Fold, Schema};
 use super::{Schemas, Unreadable};
@@ -60,7 +61,11 @@ impl<'a> Judge<'a> {
         }
         let schemas: &Schemas = &self.shared.schemas;
         let (catalog, reader) = (&self.shared.catalog, &self.shared.reader);
-        let named = schemas.look(catalog, reader, |fold| self.named(fold, id))?;
+        let named = schemas.look(catalog, reader, |fold| self.named(fold, id));
+        if let Err(Unreadable::Log(LogError::Far { id, .. })) = &named {
+            self.shared.cold.begin(*id);
+        }
+        let named = named?;
         Ok(match named {
             None => Some(format!("the {} has schema id {id}, which is registered nowhere", self.part)),
             Some(Named::Wrong(message)) => Some(message),

@@ -5,9 +5,12 @@ use bytes::BufMut;
 use super::bytes::{bytes, nullable_string, string};
 use crate::records::{GroupRecord, MemberRecord};
 
+/// Which key it is.
+pub const KIND: i16 = 2;
+
 pub fn key(group_id: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(4 + group_id.len());
-    out.put_i16(2);
+    out.put_i16(KIND);
     string(&mut out, group_id);
     out
 }

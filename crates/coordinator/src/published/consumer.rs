@@ -23,6 +23,17 @@ pub enum Kind {
 /// What there is of each member.
 pub const OF_MEMBER: [Kind; 3] = [Kind::Current, Kind::Target, Kind::Member];
 
+/// What there is of a group once, the last first to go.
+pub const OF_GROUP: [Kind; 2] = [Kind::TargetEpoch, Kind::Group];
+
+pub fn is_of_member(number: i16) -> bool {
+    OF_MEMBER.iter().any(|kind| *kind as i16 == number)
+}
+
+pub fn is_of_group(number: i16) -> bool {
+    OF_GROUP.iter().any(|kind| *kind as i16 == number)
+}
+
 /// `member_id` for the kinds in [`OF_MEMBER`].
 pub fn key(kind: Kind, group_id: &str, member_id: Option<&str>) -> Vec<u8> {
     let mut out = Vec::with_capacity(6 + group_id.len() + member_id.map_or(0, str::len));

@@ -42,6 +42,20 @@ impl PublishedTopic {
         record.configs.get("cleanup.policy").is_some_and(|policy| policy == "compact")
     }
 
+    /// The group or the transactional id that a key of the topic speaks of; `None` when the broker writes no such key.
+    pub fn id_of(self, key: &[u8]) -> Option<String> {
+        let (kind, rest) = key.split_first_chunk()?;
+        let (id, rest) = bytes::read_string(rest)?;
+        let behind = match (self, i16::from_be_bytes(*kind)) {
+            (Self::Offsets, 1) => bytes::read_string(rest)?.1.get(4..)?,
+            (Self::Offsets, kind) if consumer::is_of_member(kind) => bytes::read_string(rest)?.1,
+            (Self::Offsets, kind) if kind == classic::KIND || consumer::is_of_group(kind) => rest,
+            (Self::Transactions, 0) => rest,
+            _ => return None,
+        };
+        behind.is_empty().then(|| id.to_owned())
+    }
+
     /// As Kafka's, but that a segment, which is not compacted before it is full, is no larger than the least Kafka allows:
     /// what is written anew all the time stays small.
     pub(crate) fn configs(self) -> BTreeMap<String, String> {
@@ -179,7 +193,7 @@ fn consumer_tombstones(group_id: &str, members: &BTreeSet<String>) -> Vec<Publis
     let gone = |kind, member| of_group(group_id, consumer::key(kind, group_id, member), None);
     let of_members =
         members.iter().flat_map(|member| consumer::OF_MEMBER.map(|kind| gone(kind, Some(member))));
-    let of_group = [consumer::Kind::TargetEpoch, consumer::Kind::Group].map(|kind| gone(kind, None));
+    let of_group = consumer::OF_GROUP.map(|kind| gone(kind, None));
     of_members.chain(of_group).collect()
 }
 
@@ -248,5 +262,29 @@ mod tests {
         assert_eq!(classic::key("g"), b"\0\x02\0\x01g");
         assert_eq!(consumer::key(consumer::Kind::Current, "g", Some("m")), b"\0\x08\0\x01g\0\x01m");
         assert_eq!(transactions::key("x"), b"\0\0\0\x01x");
+    }
+
+    #[test]
+    fn a_key_is_known_again_and_anything_else_is_not() {
+        let keys = [
+            offsets::key("g", "t", 3),
+            classic::key("g"),
+            consumer::key(consumer::Kind::Group, "g", None),
+            consumer::key(consumer::Kind::TargetEpoch, "g", None),
+            consumer::key(consumer::Kind::Member, "g", Some("m")),
+            consumer::key(consumer::Kind::Target, "g", Some("m")),
+            consumer::key(consumer::Kind::Current, "g", Some("m")),
+        ];
+        for key in keys {
+            assert_eq!(PublishedTopic::Offsets.id_of(&key).as_deref(), Some("g"), "{key:?}");
+            assert_eq!(PublishedTopic::Transactions.id_of(&key), None, "{key:?}");
+            assert_eq!(PublishedTopic::Offsets.id_of(&key[..key.len() - 1]), None, "{key:?}");
+            assert_eq!(PublishedTopic::Offsets.id_of(&[key.as_slice(), b"x"].concat()), None, "{key:?}");
+        }
+        assert_eq!(PublishedTopic::Transactions.id_of(&transactions::key("x")).as_deref(), Some("x"));
+        for other in [&b""[..], b"k", b"somebody's", b"\0\x04\0\x01g", b"\0\x02\0\x01\xff", b"\0\x02\xff\xff"]
+        {
+            assert_eq!(PublishedTopic::Offsets.id_of(other), None, "{other:?}");
+        }
     }
 }

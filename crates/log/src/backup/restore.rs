@@ -8,7 +8,7 @@ use super::error::doing;
 use super::manifest::{Manifest, NamedDamage};
 use super::store::{self, Counter};
 use super::{Backup, BackupError, Entry, Watch};
-use crate::{Disk, DiskFile, Log, Settings, index};
+use crate::{BROKER_STATE, Disk, DiskFile, Log, Settings, index};
 
 /// What a restored log holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn open_restored<L: Disk>(
     manifest: &Manifest,
     checked: Checked,
 ) -> Result<Restored, BackupError> {
-    let log = Log::open(log, Settings { spares: 0, ..Settings::default() })?;
+    let log = Log::open(log, Settings { spares: 0, vital: Some(BROKER_STATE), ..Settings::default() })?;
     let last_commit = log.staging() - 1;
     if last_commit != manifest.last_commit {
         return Err(BackupError::Damaged {

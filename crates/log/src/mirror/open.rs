@@ -9,9 +9,11 @@ use super::judge::{MirrorError, Verdict, judge};
 use super::marker::{self, Found, Marker, Role};
 use super::pair::{Epochs, Pair};
 use super::standing::Beside;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::log::lock;
+use crate::ownership::OWNER;
 use crate::place::FileId;
+use crate::recovery::read_file;
 
 /// One of two disks: how messages call it, and the disk or why there is none.
 pub struct Side<D> {
@@ -161,6 +163,7 @@ impl<D: Disk> Pair<D> {
             lead.list()?.into_iter().filter(|name| FileId::parse(name).is_some()).collect();
         let surplus = disk.list()?.into_iter().filter(|name| name != marker::MARKER && !kept.contains(name));
         surplus.into_iter().try_for_each(|name| disk.remove(&name))?;
+        copy_owner(lead, disk)?;
         disk.sync_directory()?;
         Ok(kept.len())
     }
@@ -179,4 +182,15 @@ impl<D: Disk> Pair<D> {
         }
         Ok(())
     }
+}
+
+/// Either side alone is to be known to the cold store.
+fn copy_owner<D: Disk>(lead: &D, disk: &D) -> io::Result<()> {
+    let owner = match lead.open(OWNER) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => read_file(&opened?)?,
+    };
+    let copy = disk.create(OWNER)?;
+    copy.write_all_at(&owner, 0)?;
+    copy.sync()
 }

@@ -1,5 +1,6 @@
 //! A side that was lost comes back while the log serves.
 
+use std::io;
 use std::sync::Arc;
 
 use super::disk::MirroredDisk;
@@ -12,6 +13,14 @@ impl<D: Disk> MirroredDisk<D> {
     /// Which side is lost: 0 or 1.
     pub fn lost_side(&self) -> Option<usize> {
         lock(&self.pair.state).lost.as_ref().map(|(side, _)| *side)
+    }
+
+    /// Goes on without a side that cannot be used, which is durably noted on the other.
+    ///
+    /// # Errors
+    /// `reason`, when the other one cannot go on alone or may not.
+    pub fn leave(&self, side: usize, reason: io::Error) -> io::Result<()> {
+        self.pair.lose(side, reason)
     }
 
     /// Takes a lost side in again: it is filled as one that was left behind is at a start. Files that are

@@ -7,6 +7,8 @@ use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
 use crate::place::{BatchPlace, Cause, Damage, Extent, FileId};
 use crate::planted::{self, Bug};
+use crate::recovery::read_file;
+use crate::redundancy;
 use crate::{LogError, PartitionId};
 
 impl<D: Disk> Reader<D> {
@@ -30,15 +32,12 @@ impl<D: Disk> Reader<D> {
         for place in &places {
             let length = place.size as usize;
             let was_resident = file.is_resident(place.position, length);
-            let good = mend(&self.shared, &file, place).map_err(|source| LogError::Unreadable {
-                partition: id,
-                file: extent.file.name(),
-                source,
-            })?;
+            let good = mend(&self.shared, extent.file, &file, place)
+                .map_err(|source| LogError::Unreadable { partition: id, file: extent.file.name(), source })?;
             if !good {
                 self.damaged(id, extent.file, place);
                 damaged += 1;
-            } else if self.shared.disk.copies() > 1 {
+            } else {
                 self.no_longer_damaged(id, &unlike(extent.file, place));
             }
             if !was_resident {
@@ -122,11 +121,44 @@ pub(super) fn name_damage<D: Disk>(shared: &Shared<D>, id: PartitionId, damage: 
 }
 
 /// Looks at all copies of a batch and repairs those that can be; whether one is good.
-pub(super) fn mend<D: Disk>(shared: &Shared<D>, file: &D::File, place: &BatchPlace) -> io::Result<bool> {
+pub(super) fn mend<D: Disk>(
+    shared: &Shared<D>,
+    id: FileId,
+    file: &D::File,
+    place: &BatchPlace,
+) -> io::Result<bool> {
     if planted::is(Bug::IgnoreOtherSide) && shared.disk.copies() > 1 {
         let mut bytes = vec![0; place.size as usize];
         return Ok(file.read_exact_at(&mut bytes, place.position).is_ok() && place.holds(&bytes));
     }
     let mended = shared.disk.mend(file, place.position, place.size as usize, &|bytes| place.holds(bytes))?;
-    Ok(mended.readable)
+    Ok(mended.readable || restore_marker(shared, id, file, place)?)
+}
+
+/// A control batch is no larger.
+const LARGEST_MARKER: u32 = 256;
+
+/// Writes a control batch where it belongs, byte by byte as it was, from the copy in its commit's directory: as
+/// a start does with what it scans. False when it is none, or there is no copy.
+fn restore_marker<D: Disk>(
+    shared: &Shared<D>,
+    id: FileId,
+    file: &D::File,
+    place: &BatchPlace,
+) -> io::Result<bool> {
+    if id.is_run() || place.base_offset != place.last_offset || place.size > LARGEST_MARKER {
+        return Ok(false);
+    }
+    // Where that cannot be read, there is no copy.
+    let Ok(bytes) = read_file(file) else { return Ok(false) };
+    let position = place.position as usize;
+    let copy = redundancy::marker_at(&bytes, position, id, shared.salt);
+    let Some(copy) = copy.filter(|copy| place.holds(&copy.bytes)) else { return Ok(false) };
+    file.write_all_at(&copy.bytes, place.position)?;
+    file.sync()?;
+    tracing::warn!(
+        file = %id.name(), position, bytes = copy.bytes.len(),
+        "part of a commit is damaged; the log has it twice, so nothing is lost"
+    );
+    Ok(true)
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use headwater_model::Offset;
 
 use super::damage::{mend, name_damage, unlike};
-use crate::cold;
+use super::open;
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
 use crate::place::{BatchPlace, Extent, FileId};
@@ -36,6 +36,7 @@ pub struct Located<D: Disk> {
     pub(super) id: PartitionId,
     /// What is in files that are not on this disk, and all behind it.
     pub(super) remote: Vec<(Extent, Vec<BatchPlace>)>,
+    pub(super) waits: bool,
     /// What nobody has looked at since the start.
     pub(super) unchecked: Vec<Unchecked<D>>,
     pub(super) old: bool,
@@ -135,20 +136,37 @@ impl<D: Disk> Located<D> {
                 || self.ranges.iter().all(|range| range.file.is_resident(range.position, range.length)))
     }
 
+    /// Files that are in the cold store only.
+    pub fn far(&self) -> Vec<FileId> {
+        let is_far = |file: &FileId| {
+            self.shared.cold.knows(*file) && self.shared.files.get(&*self.shared.disk, *file).is_err()
+        };
+        self.remote.iter().map(|(extent, _)| extent.file).filter(is_far).collect()
+    }
+
     /// Reads what is not warm; what nobody has looked at is checked, and cut off where it is damaged.
     ///
     /// # Errors
-    /// `Damaged` when the first batch is, and the disk's.
+    /// `Damaged` when the first batch is, `Far` when [`Self::far`] names files and the reader does not wait for
+    /// them, and the disk's.
     pub fn prepare(&mut self) -> Result<(), LogError> {
-        for (extent, places) in std::mem::take(&mut self.remote) {
-            let file = cold::fetch(&self.shared, extent.file)?;
-            self.add(&file, &extent, places);
+        let mut remote = std::mem::take(&mut self.remote).into_iter();
+        while let Some((extent, places)) = remote.next() {
+            match open(&self.shared, extent.file, self.waits) {
+                Ok(file) => self.add(&file, &extent, places),
+                Err(error) => {
+                    // It may be tried again.
+                    self.remote.push((extent, places));
+                    self.remote.extend(remote);
+                    return Err(error);
+                }
+            }
         }
         let mut checked = 0;
         for Unchecked { id: file, file: open, places } in std::mem::take(&mut self.unchecked) {
             for together in neighbours(&places) {
                 let good =
-                    self.count_good(&open, together).map_err(|source| self.unreadable(file, source))?;
+                    self.count_good(file, &open, together).map_err(|source| self.unreadable(file, source))?;
                 checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
                 if let (Some(first), Some(last)) = (together.first(), together[..good].last()) {
                     self.mark_checked(file, first.base_offset, last.last_offset + 1);
@@ -167,10 +185,9 @@ impl<D: Disk> Located<D> {
     }
 
     /// How many batches from the first on are what was written, or are again.
-    fn count_good(&self, file: &D::File, places: &[BatchPlace]) -> io::Result<usize> {
+    fn count_good(&self, id: FileId, file: &D::File, places: &[BatchPlace]) -> io::Result<usize> {
         let mut good = count_good(file, places)?;
-        while good < places.len() && self.shared.disk.copies() > 1 && mend(&self.shared, file, &places[good])?
-        {
+        while good < places.len() && mend(&self.shared, id, file, &places[good])? {
             good += 1;
             good += places
                 .get(good..)

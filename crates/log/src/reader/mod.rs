@@ -16,6 +16,7 @@ use crate::cold::{self, ColdFile};
 use crate::disk::{Disk, DiskFile};
 use crate::log::{Shared, lock, read};
 use crate::orphans::{self, Orphans, Swept};
+use crate::ownership::{self, Ownership};
 use crate::partition::Partition;
 use crate::place::{BatchPlace, Extent, FileId};
 use crate::planted::{self, Bug};
@@ -30,11 +31,26 @@ pub use located::{FileRange, Located};
 /// A cheap handle; each partition has its own lock, held for a lookup in memory only.
 pub struct Reader<D: Disk> {
     pub(crate) shared: Arc<Shared<D>>,
+    /// Whether it waits for the cold store.
+    waits: bool,
 }
 
 impl<D: Disk> Clone for Reader<D> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), waits: self.waits }
+    }
+}
+
+/// A file that is to be read; what is in the cold store only is `Far` to who does not wait.
+fn open<D: Disk>(shared: &Shared<D>, file: FileId, waits: bool) -> Result<Arc<D::File>, LogError> {
+    if waits {
+        return Ok(cold::fetch(shared, file)?);
+    }
+    match shared.files.get(&*shared.disk, file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && shared.cold.knows(file) => {
+            Err(LogError::Far { file: file.name(), id: file })
+        }
+        found => Ok(found?),
     }
 }
 
@@ -94,7 +110,18 @@ fn limit(partition: &Partition, offset: Offset, isolation: Isolation) -> Offset 
 
 impl<D: Disk> Reader<D> {
     pub(crate) fn new(shared: Arc<Shared<D>>) -> Self {
-        Self { shared }
+        Self { shared, waits: true }
+    }
+
+    /// A handle that never waits for the cold store: whatever needs a file that is there only ends with
+    /// [`LogError::Far`], and may be tried again when [`Self::fetch`] has brought it.
+    pub fn near(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), waits: false }
+    }
+
+    /// Brings a file back from the cold store, unless it is here, and waits for it.
+    pub fn fetch(&self, file: FileId) -> io::Result<()> {
+        cold::fetch(&self.shared, file).map(drop)
     }
 
     fn find(&self, id: PartitionId) -> Result<Arc<Mutex<Partition>>, LogError> {
@@ -182,6 +209,7 @@ impl<D: Disk> Reader<D> {
             shared: Arc::clone(&self.shared),
             id,
             remote: Vec::new(),
+            waits: self.waits,
             unchecked: Vec::new(),
             old: false,
         };
@@ -279,7 +307,7 @@ impl<D: Disk> Reader<D> {
         }
         let disk = &*self.shared.disk;
         // Whoever holds the file keeps it from being used for anything else.
-        let _held = cold::fetch(&self.shared, extent.file)?;
+        let _held = open(&self.shared, extent.file, self.waits)?;
         if disk.copies() > 1 {
             disk.heal(extent.file)?;
         }
@@ -378,11 +406,12 @@ impl<D: Disk> Reader<D> {
             io::ErrorKind::NotFound => error,
             kind => io::Error::new(kind, format!("{}: {error}", file.name())),
         };
-        let open = cold::fetch(&self.shared, file)?;
+        let open = open(&self.shared, file, self.waits)?;
         let mut bytes = BytesMut::zeroed(place.size as usize);
         let read = open.read_exact_at(&mut bytes, place.position);
         let good = read.is_ok() && place.holds(&bytes);
-        if !good && self.shared.disk.copies() > 1 && mend(&self.shared, &open, place)? {
+        let may_mend = read.is_ok() || self.shared.disk.copies() > 1;
+        if !good && may_mend && mend(&self.shared, file, &open, place)? {
             open.read_exact_at(&mut bytes, place.position).map_err(named)?;
         } else {
             read.map_err(named)?;
@@ -434,13 +463,25 @@ impl<D: Disk> Reader<D> {
         Ok(places)
     }
 
+    /// Whether this log may change its place in the cold store; one that is nobody's becomes its own. `fresh`
+    /// is a number never used.
+    pub fn claim_cold_store(&self, fresh: u64) -> io::Result<Ownership> {
+        ownership::claim(&self.shared, fresh)
+    }
+
     /// Copies a finished file to the cold store and reads it back; [`crate::Log::cool`] makes it known.
+    ///
+    /// # Errors
+    /// `PermissionDenied` when the place is not this log's, and those of the disk and the store.
     pub fn upload(&self, file: FileId) -> io::Result<ColdFile> {
         cold::upload(&self.shared, file)
     }
 
     /// Removes objects from the cold store that nobody has known of for `grace_ms`, at most so many. Nothing
     /// may be uploading meanwhile, and no commit may have failed.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
     pub fn sweep_cold_store(
         &self,
         orphans: &mut Orphans,
@@ -451,13 +492,8 @@ impl<D: Disk> Reader<D> {
         orphans::sweep(&self.shared, orphans, now, grace_ms, most)
     }
 
-    /// Whether this log is the one that may sweep its place in the store; `fresh` is a number never used.
-    pub fn owns_cold_store(&self, fresh: u64) -> io::Result<bool> {
-        orphans::owns(&self.shared, fresh)
-    }
-
-    /// Removes the local copy of a file that is in the cold store.
-    pub fn evict(&self, file: FileId) -> io::Result<()> {
+    /// Removes the local copy of a file that is in the cold store; false when the store does not have it.
+    pub fn evict(&self, file: FileId) -> io::Result<bool> {
         cold::evict(&self.shared, file)
     }
 

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_log::{Disk, Durability, FileId, Isolation, Log, Origin};
+use headwater_log::{
+    BatchPlace, Disk, DiskFile, Durability, Extent, FileId, Isolation, Log, Origin, PartitionId, Settings,
+    SimDisk,
+};
+use headwater_wire::BatchHeader;
 use rand::Rng;
 
 use super::look::Records;
@@ -121,6 +125,46 @@ pub fn damage_the_middle(seed: u64) {
     }
 }
 
+/// A log in which the heads of so many commits are damaged, of two that follow each other: the first of them was
+/// the last one of `vital`, and nothing of it can be read when both are.
+pub fn lose_commits(disk: &SimDisk, vital: PartitionId, damaged: usize) {
+    let other = id(2);
+    let mut log =
+        Log::open(Arc::new(disk.clone()), Settings { vital: Some(vital), ..SETTINGS }).expect("it opens");
+    let commit = |log: &mut Log<SimDisk>| {
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+    };
+    for id in [vital, other] {
+        log.create_partition(id).expect("created");
+    }
+    commit(&mut log);
+    for id in [vital, vital, vital, other, other] {
+        let mut builder = headwater_wire::BatchBuilder::new();
+        builder.push(0, None, Some(b"value"), &[]);
+        let batch = builder.build(headwater_wire::Compression::None, None, false).expect("it builds");
+        log.append(id, &batch, Origin::Client, Durability::Synced, 0).expect("appended");
+        commit(&mut log);
+    }
+    let heads = heads_of_newest(disk);
+    // The last two are of the other partition.
+    let [.., of_vital, of_other, _] = heads.1[..] else { panic!("{heads:?}") };
+    for at in [of_other, of_vital].iter().take(damaged) {
+        disk.flip_bit(&heads.0, (at + 20) as u64 * 8);
+    }
+}
+
+fn heads_of_newest(disk: &SimDisk) -> (String, Vec<usize>) {
+    let mut names = disk.list().expect("listed");
+    names.retain(|name| name.ends_with(".wal"));
+    let name = names.into_iter().max().expect("there is one");
+    let file = disk.open(&name).expect("opens");
+    let mut bytes = vec![0; DiskFile::len(&file).expect("a length") as usize];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    let heads = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"HWL3")).collect();
+    (name, heads)
+}
+
 fn stable_offsets<D: Disk>(log: &Log<D>) -> BTreeMap<headwater_log::PartitionId, i64> {
     let of = |id| (id, log.reader().offsets(id).expect("offsets").last_stable);
     log.partitions().into_iter().map(of).collect()
@@ -143,4 +187,29 @@ pub fn misplace_indexes(seed: u64) {
     }
     let log = Log::open(Arc::new(world.disk.clone()), SETTINGS).expect("it opens");
     assert_eq!(read_all(&log), before);
+}
+
+/// Control batches in journals that readers still read, with the partition, and where they are.
+pub fn markers<D: Disk>(log: &Log<D>) -> Vec<(PartitionId, Extent, u64, usize)> {
+    let reader = log.reader();
+    let mut found = Vec::new();
+    for id in log.partitions() {
+        for extent in reader.usage(id).expect("it exists").extents {
+            let mut sizes = Vec::new();
+            let read = reader.each_batch(id, &extent, |batch| {
+                let header = BatchHeader::read(&batch)?;
+                sizes.push(header.is_control().then_some(header.size));
+                Ok(())
+            });
+            read.expect("all is whole");
+            let places = reader.places_of(id, &extent).expect("places");
+            // Nobody reads what is below the start of the log.
+            let start = reader.offsets(id).expect("offsets").log_start;
+            let read = |place: &BatchPlace| !extent.file.is_run() && place.base_offset >= start;
+            for (place, size) in places.iter().zip(sizes).filter(|(place, _)| read(place)) {
+                found.extend(size.map(|size| (id, extent, place.position, size)));
+            }
+        }
+    }
+    found
 }

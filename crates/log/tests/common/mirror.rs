@@ -81,11 +81,24 @@ impl World {
 
 impl World {
     /// The disk of a lost side is there again, under the running log. Files that were open stay without it.
-    pub fn come_back(&mut self) {
-        if self.rejoin() && self.rng.random_bool(0.7) {
-            self.log.roll();
-            self.log.reader().close_files();
+    /// Returns whether a new journal was asked for, as the broker always does.
+    pub fn come_back(&mut self) -> bool {
+        let closes = self.rejoin() && self.rng.random_bool(0.7);
+        if closes {
+            self.let_go();
         }
+        closes
+    }
+
+    /// As the broker brings a side back.
+    pub fn come_back_and_let_go(&mut self) {
+        assert!(self.rejoin());
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        self.log.roll();
+        self.log.reader().close_files();
     }
 
     fn rejoin(&mut self) -> bool {
@@ -106,7 +119,9 @@ pub fn attack(seed: u64) {
     for _ in 0..25 {
         world.run(20);
         match world.rng.random_range(0..7) {
-            6 => world.come_back(),
+            6 => {
+                world.come_back();
+            }
             0 => world.crash_and_lose(),
             1 => world.cut_power_somewhere(),
             2 => world.fail_a_side_soon(),

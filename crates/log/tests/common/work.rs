@@ -191,7 +191,11 @@ impl World {
             return;
         }
         let file = candidates[self.rng.random_range(0..candidates.len())];
-        if let Ok(cold) = self.log.reader().upload(file) {
+        let reader = self.log.reader();
+        if reader.claim_cold_store(self.opened).is_err() {
+            return;
+        }
+        if let Ok(cold) = reader.upload(file) {
             self.log.cool(cold).expect("cooled");
         }
     }

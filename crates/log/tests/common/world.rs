@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_log::{
-    Chore, CommitTicket, Disk, Faults, FileId, InTurn, Log, MirroredDisk, Mirroring, Orphans, PartitionId,
-    Side, SimDisk,
+    Chore, CommitTicket, Disk, Faults, FileId, InTurn, Log, MirroredDisk, Mirroring, Orphans, Ownership,
+    PartitionId, Side, SimDisk,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -115,9 +115,21 @@ impl World {
         self.disks = attach(&self.disk, self.mirror.as_ref(), self.opened << 20);
         let log = Log::open_with(Arc::new(self.disks.clone()), SETTINGS, Some(store));
         let log = log.expect("it opens");
-        let swept = log.reader().sweep_cold_store(&mut Orphans::default(), 0, 0, usize::MAX);
-        swept.expect("the store is swept");
+        if self.owns_its_place(&log) {
+            let swept = log.reader().sweep_cold_store(&mut Orphans::default(), 0, 0, usize::MAX);
+            swept.expect("the store is swept");
+        }
         log
+    }
+
+    /// A disk that lies may have forgotten the log's name.
+    fn owns_its_place(&self, log: &Log<Disks>) -> bool {
+        let claimed = log.reader().claim_cold_store(self.opened);
+        let ours = claimed.expect("the store is asked") == Ownership::Ours;
+        let mut lies = false;
+        self.disk.faults(|faults| lies = faults.lying_sync);
+        assert!(ours || lies, "a log's place in the store stays its own");
+        ours
     }
 
     pub fn newest_journal(&self) -> FileId {

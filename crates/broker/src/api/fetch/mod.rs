@@ -55,7 +55,7 @@ async fn fetch(call: &Call, request: FetchRequestData) -> Response {
         Err(code) => return Response::refused(code),
     };
     let poll = poll::Poll::new(call, asked, by_id, limits);
-    let found = poll::prepare(poll.run(shared).await).await;
+    let found = poll::prepare(shared, poll.run(shared).await).await;
     shared.fetch_sessions.close(context, poll.answers(found), Instant::now())
 }
 

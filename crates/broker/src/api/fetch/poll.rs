@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use headwater_coordinator::UsageKind;
-use headwater_log::{LogError, Offsets, PartitionId};
+use headwater_log::{FileId, LogError, Offsets, PartitionId};
 use headwater_wire::ErrorCode;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +17,9 @@ use crate::broker::Shared;
 use crate::catalog::Topic;
 use crate::mirror::LogDisk;
 use crate::planted::{self, Bug};
+
+/// How often files are brought for one request: they may have gone again before they were read.
+const ROUNDS: usize = 3;
 
 type Located = headwater_log::Located<LogDisk>;
 
@@ -157,6 +160,10 @@ impl Poll {
         }
         let skipped = i64::from(planted::is(Bug::SkipRecords) && asked.offset % 8 == 7);
         let located = shared.reader.locate(place, asked.offset + skipped, most, isolation);
+        // Where the records are in a file that is not here is found out again when its index is damaged.
+        if let Err(LogError::Far { id, .. }) = &located {
+            shared.cold.begin(*id);
+        }
         located.map(Found::Records).map_err(|error| code(&error))
     }
 
@@ -184,11 +191,44 @@ fn peek(shared: &Shared, place: PartitionId, asked: &Asked) -> Result<Found, Err
     }
 }
 
-/// Waits for the disk, where records are not in memory, so that no connection's task has to.
-pub async fn prepare(found: Vec<Found>) -> Vec<Found> {
+/// Waits for the disk, where records are not in memory, so that no connection's task has to; and, as a task,
+/// for the cold store where they are not here.
+pub async fn prepare(shared: &Shared, mut found: Vec<Found>) -> Vec<Found> {
     if !found.iter().any(Found::is_cold) {
         return found;
     }
+    for _ in 0..ROUNDS {
+        bring(shared, &mut found).await;
+        found = on_a_thread(found).await;
+        if found.iter().all(|one| one.far().is_empty()) {
+            return found;
+        }
+    }
+    // What was brought went again before it was read, each time.
+    let settle = |one: Found| match one.far().first() {
+        Some(file) => {
+            tracing::warn!(file = %file.name(), "a file from the cold store has no room here for as long as it is read");
+            Found::Refused(ErrorCode::KafkaStorageError)
+        }
+        None => one,
+    };
+    found.into_iter().map(settle).collect()
+}
+
+/// Waits for what is in the cold store only.
+async fn bring(shared: &Shared, found: &mut [Found]) {
+    for file in found.iter().flat_map(Found::far) {
+        shared.cold.begin(file);
+    }
+    for one in found {
+        let far = one.far();
+        if !far.is_empty() && !shared.cold.bring(&far).await {
+            *one = Found::Refused(ErrorCode::KafkaStorageError);
+        }
+    }
+}
+
+async fn on_a_thread(found: Vec<Found>) -> Vec<Found> {
     let partitions = found.len();
     let preparing = tokio::task::spawn_blocking(move || found.into_iter().map(prepare_one).collect());
     preparing.await.unwrap_or_else(|error| {
@@ -201,6 +241,7 @@ fn prepare_one(mut found: Found) -> Found {
     if let Found::Records(located) = &mut found
         && !located.is_warm()
         && let Err(error) = located.prepare()
+        && !matches!(error, LogError::Far { .. })
     {
         return Found::Refused(code(&error));
     }
@@ -210,6 +251,10 @@ fn prepare_one(mut found: Found) -> Found {
 impl Found {
     fn is_cold(&self) -> bool {
         matches!(self, Self::Records(located) if !located.is_warm())
+    }
+
+    fn far(&self) -> Vec<FileId> {
+        if let Self::Records(located) = self { located.far() } else { Vec::new() }
     }
 }
 

@@ -9,13 +9,13 @@ use headwater_coordinator::{
     Acquire, Acquired, ShareIsolation, ShareNext, SharePlan, ShareRequest, ShareReset, ShareResponse,
     TopicPartitionId, code,
 };
-use headwater_log::PartitionId;
+use headwater_log::{LogError, PartitionId};
 use headwater_model::Offset;
 use headwater_wire::ErrorCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::acknowledge::Claim;
-use super::read::{self, Batches, Budget};
+use super::read::{self, Batches, Budget, Unread};
 use super::respond::Answers;
 use super::sessions::Key;
 use crate::api::{Call, CallError};
@@ -169,8 +169,12 @@ impl<'a> Poll<'a> {
             ShareReset::Latest => Some(offsets.high_watermark),
             ShareReset::Before(millis) => {
                 let since = shared.clock.now().saturating_sub(millis);
-                let search = tokio::task::spawn_blocking(move || shared.reader.offset_for_time(id, since));
-                let found = search.await.ok()?.ok()?;
+                let reader = shared.reader.clone();
+                let search = shared.cold.reading(move || match reader.offset_for_time(id, since) {
+                    Err(LogError::Far { id, .. }) => (None, vec![id]),
+                    found => (found.ok(), Vec::new()),
+                });
+                let found = search.await.ok()??;
                 Some(found.map_or(offsets.high_watermark, |(offset, _)| offset))
             }
         }
@@ -181,7 +185,7 @@ impl<'a> Poll<'a> {
         &mut self,
         plan: &SharePlan,
         known: &[(TopicPartitionId, PartitionId)],
-        mut budget: Budget,
+        whole: Budget,
     ) -> Vec<(TopicPartitionId, Batches)> {
         let shared = Arc::clone(&self.call.shared);
         let isolation = read::isolation(plan.isolation);
@@ -189,14 +193,24 @@ impl<'a> Poll<'a> {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut read = Vec::with_capacity(wanted.len());
-            for (place, id, from) in wanted {
-                if budget.records > 0 && budget.bytes > 0 {
-                    read.push((place, read::read(&shared.reader, id, from, isolation, &mut budget)));
+        let reader = shared.reader.clone();
+        let reading = shared.cold.reading(move || {
+            let (mut read, mut far, mut budget) = (Vec::with_capacity(wanted.len()), Vec::new(), whole);
+            for (place, id, from) in &wanted {
+                if budget.records <= 0 || budget.bytes == 0 {
+                    break;
                 }
+                let batches = read::read(&reader, *id, *from, isolation, &mut budget);
+                let batches = batches.map_err(|unread| match unread {
+                    Unread::Far(file) => {
+                        far.push(file);
+                        ErrorCode::KafkaStorageError
+                    }
+                    Unread::Refused(code) => code,
+                });
+                read.push((*place, batches));
             }
-            read
+            (read, far)
         });
         let mut found = Vec::new();
         for (place, read) in reading.await.unwrap_or_default() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use headwater_coordinator::{ReadBatch, ReadBatches, ShareIsolation};
-use headwater_log::{Fetched, Isolation, LogError, PartitionId, Reader};
+use headwater_log::{Fetched, FileId, Isolation, LogError, PartitionId, Reader};
 use headwater_model::Offset;
 use headwater_wire::{BatchHeader, ErrorCode, batch};
 
@@ -65,6 +65,13 @@ pub fn isolation(share: ShareIsolation) -> Isolation {
     }
 }
 
+/// Why nothing was read.
+pub enum Unread {
+    /// It is in a file that is not here.
+    Far(FileId),
+    Refused(ErrorCode),
+}
+
 /// Reads until the budget is used up or there is no more.
 pub fn read(
     reader: &Reader<LogDisk>,
@@ -72,17 +79,20 @@ pub fn read(
     from: Offset,
     isolation: Isolation,
     budget: &mut Budget,
-) -> Result<Batches, ErrorCode> {
+) -> Result<Batches, Unread> {
     let mut all = Batches { read: ReadBatches { from, batches: Vec::new() }, bytes: Vec::new() };
     let mut at = from;
     while budget.bytes > 0 && budget.records > 0 {
         let most = budget.bytes.min(CHUNK);
-        let fetched = reader.read(place, at, most, isolation).map_err(|error| code(&error))?;
+        let fetched = reader.read(place, at, most, isolation).map_err(|error| match error {
+            LogError::Far { id, .. } => Unread::Far(id),
+            error => Unread::Refused(code(&error)),
+        })?;
         if fetched.records.is_empty() {
             break;
         }
         budget.bytes = budget.bytes.saturating_sub(fetched.records.len());
-        at = all.take(fetched, at, budget).map_err(|()| ErrorCode::CorruptMessage)?;
+        at = all.take(fetched, at, budget).map_err(|()| Unread::Refused(ErrorCode::CorruptMessage))?;
     }
     Ok(all)
 }

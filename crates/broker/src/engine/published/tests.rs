@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use headwater_coordinator::{Coordinator, Settings, TopicRecord};
-use headwater_log::Log;
+use headwater_log::{Isolation, Log};
+use headwater_wire::BatchHeader;
 
 use super::*;
 use crate::engine::state::State;
-use crate::engine::worker::open_log;
-use crate::mirror::LogDisk;
+use crate::engine::worker::{begin, look};
+use crate::mirror::{Home, LogDisk};
 use crate::{Broker, Config};
 
 const NAME: &str = "__consumer_offsets";
@@ -22,8 +23,21 @@ fn config(directory: &Path) -> Config {
 fn opened(directory: &Path) -> (Home, Log<LogDisk>) {
     let config = config(directory);
     let home = Home::claim(&config).unwrap();
-    let log = open_log(&home, &config, None).unwrap();
+    let log = begin(&home, look(&home, &config, None).unwrap()).unwrap();
     (home, log)
+}
+
+fn format(directory: &Path) -> serde_json::Value {
+    let marker = std::fs::read(directory.join(crate::directory::MARKER)).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&marker).unwrap()["format"].clone()
+}
+
+/// The files of the log with their bytes.
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let log = crate::directory::log_of(directory);
+    let named = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path();
+    let paths = std::fs::read_dir(log).unwrap().map(named);
+    paths.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
 }
 
 /// The topic as a client made it, with a record of its own or without, and an offset that a group has committed.
@@ -63,7 +77,7 @@ fn leave(directory: &Path, configs: &[(&str, &str)], records: bool) {
 fn left(directory: &Path) -> Option<TopicRecord> {
     let (_home, log) = opened(directory);
     let mut coordinator = Coordinator::new(Settings::default());
-    State::replay(&log, &mut coordinator, 1, |_| {}).unwrap();
+    State::replay(&log.reader(), &mut coordinator, 1, |_| {}).unwrap();
     coordinator.topic(NAME).cloned()
 }
 
@@ -97,6 +111,102 @@ async fn one_that_holds_records_is_not_deleted_unasked_and_the_way_out_is_told()
     assert_eq!(left(directory.path()), None);
     Broker::start(config(directory.path())).await.unwrap().shutdown().await;
     assert!(is_ours(&left(directory.path()).unwrap()));
+}
+
+/// What an older build wrote it can read again: its number stays, and no byte of the log is touched.
+#[tokio::test]
+async fn a_start_that_is_refused_leaves_the_way_back_open() {
+    let directory = tempfile::tempdir().unwrap();
+    leave(directory.path(), &[], true);
+    let marker = directory.path().join(crate::directory::MARKER);
+    std::fs::write(&marker, r#"{"format": 2, "cluster_id": "kept"}"#).unwrap();
+    let before = files(directory.path());
+    assert!(Broker::start(config(directory.path())).await.is_err(), "somebody's records are there");
+    assert_eq!(format(directory.path()), 2);
+    assert_eq!(files(directory.path()), before);
+    let mut without = config(directory.path());
+    without.set("headwater.internal.topics.enable=false").unwrap();
+    Broker::start(without).await.unwrap().shutdown().await;
+    assert_eq!(format(directory.path()), headwater_log::FORMAT);
+}
+
+/// What the broker writes of a group's offset; its partition of 50 is as Kafka has it.
+fn told(group: &str) -> (i32, Vec<u8>) {
+    let offset = OffsetRecord {
+        group_id: group.to_owned(),
+        topic: "orders".to_owned(),
+        partition: 0,
+        offset: 5,
+        leader_epoch: -1,
+        metadata: String::new(),
+        committed_ms: clock::wall(),
+        sequence: 1,
+    };
+    let published = published_offset(&offset);
+    (published_partition(&published.id, 50), published.key)
+}
+
+/// The offsets topic as the broker has made it, with another policy.
+async fn changed(directory: &Path, policy: &str) -> TopicRecord {
+    leave(directory, &[], false);
+    Broker::start(config(directory)).await.unwrap().shutdown().await;
+    let mut topic = left(directory).expect("the group's offset is told");
+    topic.configs.insert("cleanup.policy".to_owned(), policy.to_owned());
+    put(directory, &topic, |_| {});
+    topic
+}
+
+/// Writes a topic to the state, and what `more` stages.
+fn put(directory: &Path, topic: &TopicRecord, more: impl FnOnce(&mut Log<LogDisk>)) {
+    let (_home, mut log) = opened(directory);
+    let mut state = State::default();
+    state.push(&mut log, &StateRecord::Topic(topic.clone()), 1).unwrap();
+    state.flush(&mut log, &Coordinator::new(Settings::default()), 1).unwrap();
+    more(&mut log);
+    let (ticket, outcome) = log.begin_commit().unwrap().run();
+    outcome.unwrap();
+    log.end_commit(ticket, Ok(())).unwrap();
+}
+
+/// An older version let an administrator change it. The topic stays, with its records, and all groups are told again.
+#[tokio::test]
+async fn one_whose_policy_alone_was_changed_is_the_brokers_own() {
+    for policy in ["delete", "compact,delete"] {
+        let directory = tempfile::tempdir().unwrap();
+        let before = changed(directory.path(), policy).await;
+        let (partition, key) = told("billing");
+        let id = PartitionId { topic_id: before.id, partition };
+        let ends = |log: &Log<LogDisk>| log.reader().offsets(id).unwrap();
+        let first = ends(&opened(directory.path()).1);
+        Broker::start(config(directory.path())).await.unwrap().shutdown().await;
+        let after = left(directory.path()).unwrap();
+        assert_eq!((after.id, PublishedTopic::is_as_made(&after)), (before.id, true), "{policy}: {after:?}");
+        let (_home, log) = opened(directory.path());
+        assert_eq!(ends(&log).log_start, first.log_start);
+        assert_eq!(ends(&log).high_watermark, first.high_watermark + 1, "told again");
+        let last = log.reader().read(id, first.high_watermark, 1, Isolation::Uncommitted).unwrap().records;
+        let header = BatchHeader::read(&last).unwrap();
+        let records = headwater_wire::batch::decode(&header, &last).unwrap();
+        assert_eq!(records[0].key.as_deref(), Some(key.as_slice()));
+    }
+}
+
+/// One record of somebody else's is enough.
+#[tokio::test]
+async fn one_whose_policy_was_changed_and_that_holds_other_records_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let topic = changed(directory.path(), "delete").await;
+    let (ours, key) = told("billing");
+    // In the right form, and where no broker writes it.
+    let id = PartitionId { topic_id: topic.id, partition: (ours + 1) % 50 };
+    put(directory.path(), &topic, |log| {
+        let mut batch = BatchBuilder::default();
+        batch.push(1, Some(&key), Some(b"somebody's"), &[]);
+        let batch = batch.build(Compression::None, None, false).unwrap();
+        log.append(id, &batch, Origin::Broker, Durability::Synced, 1).unwrap();
+    });
+    let refused = Broker::start(config(directory.path())).await.err().expect("it does not start").to_string();
+    assert!(refused.contains("cleanup.policy=delete"), "{refused}");
 }
 
 #[tokio::test]

@@ -1,0 +1,176 @@
+//! The two steps of a start: the log is read, and then a new journal begins.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, RwLock};
+
+use headwater_model::TimestampMs;
+
+use super::{Log, Shared, Staged};
+use crate::change::{Checkpoint, encode};
+use crate::chore::Chore;
+use crate::cold::{Cold, ColdStore};
+use crate::commit::checkpoint_frame;
+use crate::disk::{Disk, DiskFile};
+use crate::files::Files;
+use crate::followed::Followed;
+use crate::frame::{FrameOf, Previous};
+use crate::index::Indexes;
+use crate::place::FileId;
+use crate::reader::Reader;
+use crate::recovery::{self, Found, SPARE};
+use crate::{LogError, Settings};
+
+/// A log that was read and can be read. Whoever does not like what it holds lets go of it: the directory is
+/// then as it was for the build that wrote it.
+pub struct Opening<D: Disk> {
+    settings: Settings,
+    shared: Arc<Shared<D>>,
+    found: Found,
+}
+
+/// The journal that a start writes to.
+struct Begun<F> {
+    journal: FileId,
+    file: Arc<F>,
+    position: u64,
+}
+
+impl<D: Disk> Opening<D> {
+    pub(super) fn find(
+        disk: Arc<D>,
+        settings: Settings,
+        store: Option<Arc<dyn ColdStore>>,
+    ) -> Result<Self, LogError> {
+        let mut found = recovery::find(&*disk, settings)?;
+        let partitions = std::mem::take(&mut found.partitions);
+        let partitions = partitions.into_iter().map(|(id, p)| (id, Arc::new(Mutex::new(p)))).collect();
+        let shared = Arc::new(Shared {
+            disk,
+            partitions: RwLock::new(partitions),
+            files: Files::default(),
+            indexes: Indexes::default(),
+            cold: Cold {
+                store,
+                files: RwLock::new(found.cold.iter().map(|cold| (cold.file, *cold)).collect()),
+                ..Cold::default()
+            },
+            followed: Followed::default(),
+            salt: found.salt,
+        });
+        for (file, index) in &found.unsaved {
+            shared.indexes.pin(*file, index);
+        }
+        Ok(Self { settings, shared, found })
+    }
+
+    /// What was committed.
+    pub fn reader(&self) -> Reader<D> {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// As [`Log::time`].
+    pub fn time(&self) -> TimestampMs {
+        self.found.time
+    }
+
+    /// Begins a journal behind what was found: from here on the directory is in this build's format.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn begin(self) -> Result<Log<D>, LogError> {
+        let Self { settings, shared, found } = self;
+        cut_off(&*shared.disk, &found.ends)?;
+        let (spares, next_spare) = spares(&*shared.disk, settings.spares)?;
+        let Begun { journal, file, position } = begin_journal(&shared, &found, settings)?;
+        shared.files.put(journal, Arc::clone(&file));
+        let mut log = Log {
+            settings,
+            shared,
+            staged: Staged::default(),
+            nascent: HashMap::new(),
+            doomed: HashSet::new(),
+            commit: found.next_commit,
+            synced: found.next_commit - 1,
+            in_flight: false,
+            fenced: None,
+            journal,
+            file,
+            position,
+            touched: HashSet::new(),
+            buffer: Vec::new(),
+            next_run: found.next_run,
+            time: found.time,
+            checkpoint: position,
+            roll_wanted: false,
+            spares,
+            next_spare,
+            previous: Previous::default(),
+            has_previous: false,
+            on_disk: found.on_disk,
+            chores: Vec::new(),
+            scanned_bytes: found.scanned_bytes,
+        };
+        for (file, index) in found.unsaved {
+            log.chores.push(Chore::save_index(&log.shared, file, index));
+        }
+        log.remove_unused_files();
+        log.chores.push(Chore::note_newest(&log.shared, log.journal));
+        Ok(log)
+    }
+}
+
+/// What is cut off stays cut off.
+fn cut_off<D: Disk>(disk: &D, ends: &[(FileId, u64)]) -> io::Result<()> {
+    for (file, length) in ends {
+        let cut = disk.open(&file.name())?;
+        if cut.len()? > *length {
+            cut.set_len(*length)?;
+        }
+        cut.sync()?;
+    }
+    Ok(())
+}
+
+/// Spare journals that are left, and the highest number of one; surplus ones go.
+fn spares<D: Disk>(disk: &D, wanted: usize) -> io::Result<(Vec<String>, u64)> {
+    let mut kept = Vec::new();
+    for name in disk.list()?.into_iter().filter(|name| name.starts_with(SPARE)) {
+        match kept.len() < wanted {
+            true => kept.push(name),
+            false => disk.remove(&name)?,
+        }
+    }
+    let numbers = kept.iter().filter_map(|name| name.strip_prefix(SPARE)?.parse().ok());
+    let highest = numbers.max().unwrap_or(0);
+    Ok((kept, highest))
+}
+
+fn begin_journal<D: Disk>(
+    shared: &Shared<D>,
+    found: &Found,
+    settings: Settings,
+) -> io::Result<Begun<D::File>> {
+    let last = found.on_disk.iter().rfind(|file| !file.is_run()).map_or(0, |journal| journal.number());
+    let journal = FileId::journal(last + 1);
+    let checkpoint = Checkpoint {
+        time: found.time,
+        next_run: found.next_run,
+        partitions: shared.states(found.next_commit, TimestampMs::MIN),
+        cold: found.cold.clone(),
+    };
+    let of = FrameOf {
+        file: journal,
+        salt: found.salt,
+        sequence: found.next_commit,
+        synced: found.next_commit - 1,
+    };
+    let file = shared.disk.create(&journal.name())?;
+    file.allocate(settings.segment_bytes)?;
+    let mut bytes = Vec::new();
+    checkpoint_frame(of, &encode(&checkpoint), &mut bytes);
+    file.write_all_at(&bytes, 0)?;
+    file.sync()?;
+    shared.disk.sync_directory()?;
+    Ok(Begun { journal, file: Arc::new(file), position: bytes.len() as u64 })
+}
