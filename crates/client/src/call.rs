@@ -50,7 +50,8 @@ calls! {
     SyncGroup SyncGroupRequestData => SyncGroupResponseData, 1..=5;
     Heartbeat HeartbeatRequestData => HeartbeatResponseData, 1..=4;
     LeaveGroup LeaveGroupRequestData => LeaveGroupResponseData, 3..=4;
-    OffsetCommit OffsetCommitRequestData => OffsetCommitResponseData, 2..=8;
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequestData => ConsumerGroupHeartbeatResponseData, 0..=1;
+    OffsetCommit OffsetCommitRequestData => OffsetCommitResponseData, 2..=9;
     OffsetFetch OffsetFetchRequestData => OffsetFetchResponseData, 2..=7;
     ListGroups ListGroupsRequestData => ListGroupsResponseData, 0..=4;
     DescribeGroups DescribeGroupsRequestData => DescribeGroupsResponseData, 0..=5;

@@ -125,7 +125,10 @@ impl ClientError {
 /// its producers and fetchers.
 fn heals(code: ErrorCode) -> bool {
     match code {
-        ErrorCode::RebalanceInProgress => false,
+        ErrorCode::RebalanceInProgress
+        | ErrorCode::FencedMemberEpoch
+        | ErrorCode::StaleMemberEpoch
+        | ErrorCode::UnreleasedInstanceId => false,
         ErrorCode::ConcurrentTransactions
         | ErrorCode::BrokerNotAvailable
         | ErrorCode::KafkaStorageError
@@ -143,6 +146,15 @@ fn describe(code: ErrorCode) -> String {
         ErrorCode::UnknownMemberId => "the group does not know this member any more".into(),
         ErrorCode::IllegalGeneration => "the group has moved on to another generation".into(),
         ErrorCode::RebalanceInProgress => "the group is rebalancing".into(),
+        ErrorCode::StaleMemberEpoch => "the group has moved on to another member epoch".into(),
+        ErrorCode::UnreleasedInstanceId => {
+            "another member has this instance id: stop it, or wait for the end of its session".into()
+        }
+        ErrorCode::FencedInstanceId => "a newer member has taken over this instance id".into(),
+        ErrorCode::GroupMaxSizeReached => {
+            "the group is full; the broker's group.consumer.max.size and group.max.size say how many it takes"
+                .into()
+        }
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             "the record alone is larger than the topic's max.message.bytes allows".into()
         }

@@ -15,7 +15,7 @@ fn config(group: &str, topic: &str) -> GroupConfig {
 }
 
 /// Polls until the member is given partitions.
-async fn assigned(member: &mut GroupConsumer) -> Vec<TopicPartition> {
+pub async fn assigned(member: &mut GroupConsumer) -> Vec<TopicPartition> {
     let begun = Instant::now();
     loop {
         assert!(begun.elapsed() < PATIENCE, "nothing was assigned");
@@ -27,7 +27,7 @@ async fn assigned(member: &mut GroupConsumer) -> Vec<TopicPartition> {
     }
 }
 
-async fn read(member: &mut GroupConsumer, count: usize) -> Vec<String> {
+pub async fn read(member: &mut GroupConsumer, count: usize) -> Vec<String> {
     let (mut taken, begun) = (Vec::new(), Instant::now());
     while taken.len() < count {
         assert!(begun.elapsed() < PATIENCE, "only {taken:?} came");
@@ -38,12 +38,14 @@ async fn read(member: &mut GroupConsumer, count: usize) -> Vec<String> {
     taken
 }
 
-fn all(topic: &str, partitions: i32) -> Vec<TopicPartition> {
+pub fn all(topic: &str, partitions: i32) -> Vec<TopicPartition> {
     (0..partitions).map(|index| TopicPartition::new(topic, index)).collect()
 }
 
 /// A member that is polled in the background and reports its events.
-fn drive(mut member: GroupConsumer) -> (mpsc::UnboundedReceiver<GroupEvent>, tokio::task::JoinHandle<()>) {
+pub fn drive(
+    mut member: GroupConsumer,
+) -> (mpsc::UnboundedReceiver<GroupEvent>, tokio::task::JoinHandle<()>) {
     let (sender, events) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         loop {
@@ -114,7 +116,7 @@ async fn two_members_balance_and_the_one_that_stays_takes_over() {
     first.leave().await.unwrap();
 }
 
-async fn next_revoked(member: &mut GroupConsumer) -> (Vec<TopicPartition>, bool) {
+pub async fn next_revoked(member: &mut GroupConsumer) -> (Vec<TopicPartition>, bool) {
     let begun = Instant::now();
     loop {
         assert!(begun.elapsed() < PATIENCE, "nothing was revoked");

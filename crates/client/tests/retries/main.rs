@@ -2,6 +2,8 @@
 
 mod coordinator;
 mod fake;
+mod heartbeats;
+mod scripted;
 mod transactions;
 
 use std::time::{Duration, Instant};
