@@ -7,6 +7,7 @@ use headwater_client::{
     Client, Committed, ErrorCode, GroupConfig, GroupConsumer, GroupEvent, GroupProtocol, Isolation, Remote,
 };
 use headwater_model::TopicPartition;
+use tokio::sync::mpsc;
 
 use crate::groups::{all, assigned, drive, next_revoked, read};
 use crate::support::{
@@ -40,6 +41,10 @@ async fn until_it_has(
             _ => {}
         }
     }
+}
+
+async fn next(events: &mut mpsc::UnboundedReceiver<GroupEvent>) -> GroupEvent {
+    tokio::time::timeout(PATIENCE, events.recv()).await.expect("the other member heard something").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +84,7 @@ async fn only_what_moves_is_revoked_and_it_comes_back_when_the_other_leaves() {
     assert_eq!(gone.len(), 2, "two of four go, and two stay");
     assert_eq!(mine, first.consumer().assignment(), "what stays is read on");
     let theirs = loop {
-        match events.recv().await.unwrap() {
+        match next(&mut events).await {
             GroupEvent::Assigned { partitions, .. } if partitions.len() == 2 => break partitions,
             GroupEvent::Revoked { .. } => panic!("it had nothing to give up"),
             _ => {}
@@ -121,7 +126,7 @@ async fn a_member_may_commit_what_it_loses_until_it_polls_again() {
     send(&producer, record(&name, gone[0].partition, "after the hand-over")).await;
     producer.flush().await.unwrap();
     let seen = loop {
-        if let GroupEvent::Records(fetched) = events.recv().await.unwrap() {
+        if let GroupEvent::Records(fetched) = next(&mut events).await {
             break fetched.iter().flat_map(|run| values(&run.records)).collect::<Vec<_>>();
         }
     };
@@ -141,7 +146,7 @@ async fn a_static_member_comes_back_to_its_partitions_and_nobody_else_notices() 
     let (mut events, task) = drive(join(&client, member("two")).await);
     let (before, _) = until_it_has(&mut one, 2).await;
     while !matches!(
-        events.recv().await.unwrap(),
+        next(&mut events).await,
         GroupEvent::Assigned { partitions, .. } if partitions.len() == 2
     ) {}
     one.leave().await.unwrap();
@@ -249,20 +254,21 @@ async fn a_classic_member_and_one_of_the_consumer_protocol_share_a_group() {
     let classic = GroupConfig { protocol: GroupProtocol::Classic, ..config(&group, &name) };
     let mut old = join(&client, classic).await;
     assert_eq!(assigned(&mut old).await, all(&name, 4));
-    let (mut events, task) = drive(join(&client, config(&group, &name)).await);
-    let (mine, _) = until_it_has(&mut old, 2).await;
-    let theirs = loop {
-        match events.recv().await.unwrap() {
-            GroupEvent::Assigned { partitions, .. } if partitions.len() == 2 => break partitions,
-            _ => {}
+    let mut new = join(&client, config(&group, &name)).await;
+    let (begun, mut shares) = (Instant::now(), [all(&name, 4), Vec::new()]);
+    while shares.iter().any(|share| share.len() != 2) {
+        assert!(begun.elapsed() < PATIENCE, "they did not share: {shares:?}");
+        for (member, share) in [&mut old, &mut new].into_iter().zip(&mut shares) {
+            match member.poll(Duration::from_millis(100)).await.unwrap() {
+                Some(GroupEvent::Assigned { partitions, .. }) => *share = partitions,
+                Some(GroupEvent::Revoked { partitions, .. }) => share.retain(|at| !partitions.contains(at)),
+                _ => {}
+            }
         }
-    };
-    let both: BTreeSet<_> = mine.iter().chain(&theirs).cloned().collect();
+    }
+    let both: BTreeSet<_> = shares.into_iter().flatten().collect();
     assert_eq!(both.into_iter().collect::<Vec<_>>(), all(&name, 4));
     old.leave().await.unwrap();
-    while !matches!(
-        events.recv().await.unwrap(),
-        GroupEvent::Assigned { partitions, .. } if partitions.len() == 4
-    ) {}
-    task.abort();
+    until_it_has(&mut new, 4).await;
+    new.leave().await.unwrap();
 }
