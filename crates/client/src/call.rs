@@ -45,6 +45,7 @@ calls! {
     Produce ProduceRequestData => ProduceResponseData, 3..=11;
     Fetch FetchRequestData => FetchResponseData, 4..=12;
     ListOffsets ListOffsetsRequestData => ListOffsetsResponseData, 2..=7;
+    OffsetForLeaderEpoch OffsetForLeaderEpochRequestData => OffsetForLeaderEpochResponseData, 3..=4;
     FindCoordinator FindCoordinatorRequestData => FindCoordinatorResponseData, 1..=3;
     JoinGroup JoinGroupRequestData => JoinGroupResponseData, 2..=7;
     SyncGroup SyncGroupRequestData => SyncGroupResponseData, 1..=5;

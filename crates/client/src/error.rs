@@ -37,6 +37,17 @@ pub enum ClientError {
     UnknownTopic(String),
     #[error("offset {offset} of {at} is out of range, and the consumer is told not to choose another")]
     OffsetOutOfRange { at: headwater_model::TopicPartition, offset: i64 },
+    #[error(
+        "the log of {at} was truncated: what was read before offset {offset} is not in it any more{}; an unclean leader election does that, and the consumer is told not to choose where to go on: seek to where it should",
+        parted(*divergent)
+    )]
+    Truncated {
+        at: headwater_model::TopicPartition,
+        /// What would have been read next.
+        offset: i64,
+        /// From where on the log is another one, when its leader knows.
+        divergent: Option<i64>,
+    },
     #[error("{what}: still failing after {after:?}: {last}")]
     GaveUp { what: String, after: Duration, last: Arc<ClientError> },
     #[error("a record of {topic} has {size} bytes, more than the buffer's {limit}")]
@@ -119,6 +130,10 @@ impl ClientError {
             _ => false,
         }
     }
+}
+
+fn parted(divergent: Option<i64>) -> String {
+    divergent.map_or_else(String::new, |from| format!(" from offset {from} on"))
 }
 
 /// Kafka's own list, less what a group's member answers by joining again, and more what it keeps to

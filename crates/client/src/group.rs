@@ -160,7 +160,7 @@ impl GroupConsumer {
             News::Assigned(assigned) => {
                 self.metadata.generation = assigned.generation;
                 self.metadata.member_id = assigned.member_id;
-                self.consumer.add(assigned.positions);
+                self.consumer.add_positions(assigned.positions);
                 let Assignment { partitions, user_data } = assigned.assignment;
                 Ok(GroupEvent::Assigned { partitions, user_data })
             }

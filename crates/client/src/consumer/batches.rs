@@ -11,7 +11,7 @@ use bytes::Bytes;
 use headwater_model::{Offset, Record, TopicPartition};
 use headwater_wire::batch::{self, BatchError, BatchHeader};
 
-use super::Fetched;
+use super::{Fetched, Position};
 
 /// A run is closed when it holds about this much.
 const RUN_BYTES: usize = 256 << 10;
@@ -59,6 +59,7 @@ pub(super) fn runs(mut answered: Answered) -> Result<Vec<Run>, BatchError> {
             run.push(batch::decode(&header, &one)?, answered.from);
         }
         run.fetched.next_offset = header.last_offset() + 1;
+        run.fetched.leader_epoch = (header.leader_epoch >= 0).then_some(header.leader_epoch);
         if run.bytes >= RUN_BYTES {
             runs.extend(open.take());
         }
@@ -73,6 +74,7 @@ impl Answered {
             topic_partition: self.at.clone(),
             records: Vec::new(),
             next_offset: self.from,
+            leader_epoch: None,
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
         };
@@ -81,6 +83,12 @@ impl Answered {
 }
 
 impl Run {
+    /// The position after it, `before` being the one before.
+    pub(super) fn end(&self, before: Position) -> Position {
+        let leader_epoch = self.fetched.leader_epoch.or(before.leader_epoch);
+        Position { offset: self.fetched.next_offset, leader_epoch }
+    }
+
     /// A compressed or compacted batch may begin before the offset that was asked for.
     fn push(&mut self, mut records: Vec<Record>, from: Offset) {
         if records.first().is_some_and(|record| record.offset < from) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use headwater_model::{Offset, TopicPartition};
+use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{
     HeartbeatRequestData, JoinGroupRequestData, JoinGroupRequestProtocol, JoinGroupResponseData,
@@ -25,7 +25,7 @@ use crate::admin::text;
 use crate::assignor::{Assignment, MemberSubscription};
 use crate::call::Call;
 use crate::cluster::{CoordinatorOf, Lane, Pause};
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, Position};
 
 /// How long joining is tried against failures that may heal.
 const JOIN_PATIENCE: Duration = Duration::from_secs(120);
@@ -46,7 +46,7 @@ pub(super) struct Assigned {
     pub(super) member_id: String,
     pub(super) assignment: Assignment,
     /// Of what is new, unless the caller keeps positions.
-    pub(super) positions: Vec<(TopicPartition, Offset)>,
+    pub(super) positions: Vec<(TopicPartition, Position)>,
 }
 
 pub(super) struct Membership {

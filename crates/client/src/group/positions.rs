@@ -2,25 +2,25 @@
 
 use std::collections::HashMap;
 
-use headwater_model::{Offset, TopicPartition};
+use headwater_model::TopicPartition;
 
 use super::GroupConfig;
 use crate::admin::OffsetSpec;
 use crate::consumer::AutoOffsetReset;
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, Position};
 
 /// What is committed, else as `auto_offset_reset` says.
 pub(super) async fn positions(
     client: &Client,
     config: &GroupConfig,
     assigned: &[TopicPartition],
-) -> Result<Vec<(TopicPartition, Offset)>, ClientError> {
+) -> Result<Vec<(TopicPartition, Position)>, ClientError> {
     if assigned.is_empty() {
         return Ok(Vec::new());
     }
     let committed = client.committed(&config.group_id, Some(assigned)).await?;
-    let mut positions: HashMap<TopicPartition, Offset> =
-        committed.into_iter().map(|(at, committed)| (at, committed.offset)).collect();
+    let mut positions: HashMap<TopicPartition, Position> =
+        committed.into_iter().map(|(at, committed)| (at, committed.position())).collect();
     let missing: Vec<&TopicPartition> = assigned.iter().filter(|at| !positions.contains_key(at)).collect();
     let spec = match (config.consumer.auto_offset_reset, missing.first()) {
         (_, None) => return Ok(positions.into_iter().collect()),
@@ -31,6 +31,7 @@ pub(super) async fn positions(
         }
     };
     let ask: Vec<_> = missing.into_iter().map(|at| (at.clone(), spec)).collect();
-    positions.extend(client.list_offsets(&ask, config.consumer.isolation).await?);
+    let found = client.list_offsets(&ask, config.consumer.isolation).await?;
+    positions.extend(found.into_iter().map(|(at, offset)| (at, Position::from(offset))));
     Ok(positions.into_iter().collect())
 }

@@ -57,12 +57,12 @@ async fn a_member_reads_commits_leaves_and_its_successor_goes_on() {
     }
     producer.flush().await.unwrap();
     let mut first = join(&client, config(&group, &name)).await;
-    assert_eq!(assigned(&mut first).await, all(&name, 1));
+    assert_eq!(until_it_has(&mut first, 1).await.0, all(&name, 1));
     assert_eq!(read(&mut first, 4).await, ["0", "1", "2", "3"]);
     let metadata = first.metadata();
     assert!(metadata.generation > 0 && !metadata.member_id.is_empty(), "{metadata:?}");
     let at = TopicPartition::new(&name, 0);
-    let half = Committed { offset: 2, metadata: "half".into() };
+    let half = Committed { offset: 2, metadata: "half".into(), ..Committed::default() };
     first.commit(&HashMap::from([(at.clone(), half.clone())])).await.unwrap();
     assert_eq!(client.committed(&group, None).await.unwrap(), HashMap::from([(at, half)]));
     first.leave().await.unwrap();
@@ -78,7 +78,7 @@ async fn only_what_moves_is_revoked_and_it_comes_back_when_the_other_leaves() {
     let Some(client) = client().await else { return };
     let (name, group) = (topic(&client, 4).await, unique("group"));
     let mut first = join(&client, config(&group, &name)).await;
-    assert_eq!(assigned(&mut first).await, all(&name, 4));
+    assert_eq!(until_it_has(&mut first, 4).await.0, all(&name, 4));
     let (mut events, task) = drive(join(&client, config(&group, &name)).await);
     let (mine, gone) = until_it_has(&mut first, 2).await;
     assert_eq!(gone.len(), 2, "two of four go, and two stay");
@@ -120,7 +120,10 @@ async fn a_member_may_commit_what_it_loses_until_it_polls_again() {
     let (mut events, task) = drive(join(&client, config(&group, &name)).await);
     let (gone, lost) = next_revoked(&mut first).await;
     assert_eq!((gone.len(), lost), (1, false));
-    let offsets = HashMap::from([(gone[0].clone(), Committed { offset: 1, metadata: "kept".into() })]);
+    let offsets = HashMap::from([(
+        gone[0].clone(),
+        Committed { offset: 1, metadata: "kept".into(), ..Committed::default() },
+    )]);
     first.commit(&offsets).await.unwrap();
     until_it_has(&mut first, 1).await;
     send(&producer, record(&name, gone[0].partition, "after the hand-over")).await;
@@ -151,7 +154,7 @@ async fn a_static_member_comes_back_to_its_partitions_and_nobody_else_notices() 
     ) {}
     one.leave().await.unwrap();
     let mut one = join(&client, member("one")).await;
-    assert_eq!(assigned(&mut one).await, before);
+    assert_eq!(until_it_has(&mut one, 2).await.0, before);
     assert!(events.try_recv().is_err(), "the other one was disturbed");
     // Somebody else with the instance id of a member that is there.
     let mut other = join(&client, member("one")).await;
@@ -233,10 +236,11 @@ async fn a_transaction_commits_offsets_with_the_member_epoch() {
     producer.begin_transaction().await.unwrap();
     send(&producer, record(&out, 0, "once")).await;
     let at = TopicPartition::new(&name, 0);
-    let offsets = HashMap::from([(at, Committed { offset: 7, metadata: "tx".into() })]);
+    let offsets =
+        HashMap::from([(at.clone(), Committed { offset: 7, metadata: "tx".into(), ..Committed::default() })]);
     producer.send_offsets(&member.metadata(), &offsets).await.unwrap();
     producer.commit_transaction().await.unwrap();
-    assert_eq!(client.committed(&group, None).await.unwrap(), offsets);
+    assert_eq!(client.committed(&group, Some(&[at])).await.unwrap(), offsets);
     assert_eq!(values(&read_all(&client, &out, Isolation::Committed).await), ["once"]);
     let gone = headwater_client::GroupMetadata { member_id: "nobody".into(), ..member.metadata() };
     producer.begin_transaction().await.unwrap();

@@ -72,7 +72,7 @@ async fn a_member_goes_on_where_its_group_has_committed() {
     assert_eq!(assigned(&mut first).await, all(&name, 1));
     assert_eq!(read(&mut first, 4).await, ["0", "1", "2", "3"]);
     let at = TopicPartition::new(&name, 0);
-    let half = Committed { offset: 2, metadata: "half".into() };
+    let half = Committed { offset: 2, metadata: "half".into(), ..Committed::default() };
     first.commit(&HashMap::from([(at.clone(), half.clone())])).await.unwrap();
     assert_eq!(client.committed(&group, None).await.unwrap(), HashMap::from([(at, half)]));
     first.leave().await.unwrap();
@@ -138,7 +138,10 @@ async fn a_member_may_commit_what_it_lost_until_it_polls_again() {
     let (events, task) = drive(second);
     next_revoked(&mut first).await;
     let at = TopicPartition::new(&name, 0);
-    let offsets = HashMap::from([(at.clone(), Committed { offset: 0, metadata: "kept".into() })]);
+    let offsets = HashMap::from([(
+        at.clone(),
+        Committed { offset: 0, metadata: "kept".into(), ..Committed::default() },
+    )]);
     first.commit(&offsets).await.unwrap();
     assigned(&mut first).await;
     assert_eq!(client.committed(&group, Some(&[at])).await.unwrap(), offsets);
@@ -159,7 +162,7 @@ async fn a_generation_that_is_gone_cannot_commit() {
     client.remove_member(&group, &old.member_id).await.unwrap();
     assert!(next_revoked(&mut member).await.1, "a member that the group does not know has lost everything");
     let offsets =
-        HashMap::from([(TopicPartition::new(&name, 0), Committed { offset: 0, metadata: String::new() })]);
+        HashMap::from([(TopicPartition::new(&name, 0), Committed { offset: 0, ..Committed::default() })]);
     let refused = member.commit(&offsets).await.unwrap_err();
     let codes = [Some(ErrorCode::UnknownMemberId), Some(ErrorCode::IllegalGeneration)];
     assert!(codes.contains(&refused.code()), "{refused}");

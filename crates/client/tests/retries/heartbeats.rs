@@ -169,7 +169,7 @@ fn owned(beat: &ConsumerGroupHeartbeatRequestData) -> Option<Vec<i32>> {
 }
 
 fn offsets() -> HashMap<TopicPartition, Committed> {
-    HashMap::from([(TopicPartition::new(TOPIC, 0), Committed { offset: 3, metadata: String::new() })])
+    HashMap::from([(TopicPartition::new(TOPIC, 0), Committed { offset: 3, ..Committed::default() })])
 }
 
 fn is_full(beat: &ConsumerGroupHeartbeatRequestData) -> bool {

@@ -24,7 +24,7 @@ fn group(id: &str) -> GroupConfig {
 
 fn positions(fetched: &[Fetched]) -> HashMap<TopicPartition, Committed> {
     let one = |run: &Fetched| {
-        let committed = Committed { offset: run.next_offset, metadata: String::new() };
+        let committed = Committed::from(run);
         (run.topic_partition.clone(), committed)
     };
     fetched.iter().map(one).collect()

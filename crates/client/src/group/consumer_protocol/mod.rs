@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use headwater_model::{Offset, TopicPartition};
+use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{ConsumerGroupHeartbeatRequestData, ConsumerGroupHeartbeatResponseData};
 use tokio::sync::{Notify, mpsc, watch};
@@ -26,7 +26,7 @@ use super::{GroupConfig, Remote};
 use crate::admin::text;
 use crate::assignor::Assignment;
 use crate::cluster::{CoordinatorOf, Lane};
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, Position};
 use member::{Act, Answer, Member, Places, TopicId};
 
 /// The member epoch with which a member leaves for good, and that with which a static one leaves to come back.
@@ -181,7 +181,7 @@ struct Task {
 enum Done {
     Beat(Result<Answer, ClientError>),
     Names(Result<BTreeMap<TopicId, String>, ClientError>),
-    Positions(u64, Result<Vec<(TopicPartition, Offset)>, ClientError>),
+    Positions(u64, Result<Vec<(TopicPartition, Position)>, ClientError>),
 }
 
 impl Task {
