@@ -96,7 +96,7 @@ pub struct Fetched {
     pub records: Vec<Record>,
     /// The position after this.
     pub next_offset: Offset,
-    /// The leader epoch of the last batch, to be committed with `next_offset`.
+    /// The leader epoch of all of it, to be committed with `next_offset`.
     pub leader_epoch: Option<i32>,
     pub high_watermark: Offset,
     pub last_stable_offset: Offset,
