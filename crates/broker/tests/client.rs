@@ -112,7 +112,7 @@ async fn a_group_copies_in_transactions() {
         let offsets: HashMap<_, _> = fetched
             .iter()
             .map(|f| {
-                let position = Committed { offset: f.next_offset, metadata: String::new() };
+                let position = Committed::from(f);
                 (f.topic_partition.clone(), position)
             })
             .collect();

@@ -81,7 +81,7 @@ async fn write(client: Client, acknowledged: Arc<Acknowledged>) {
             delivery.await.expect("acknowledged");
         }
         acknowledged.records.store(next, Ordering::Release);
-        let offsets = HashMap::from([(orders(), Committed { offset: next, metadata: String::new() })]);
+        let offsets = HashMap::from([(orders(), Committed { offset: next, ..Committed::default() })]);
         client.commit_offsets("readers", &offsets).await.expect("committed");
         acknowledged.committed.store(next, Ordering::Release);
     }

@@ -45,12 +45,14 @@ calls! {
     Produce ProduceRequestData => ProduceResponseData, 3..=11;
     Fetch FetchRequestData => FetchResponseData, 4..=12;
     ListOffsets ListOffsetsRequestData => ListOffsetsResponseData, 2..=7;
+    OffsetForLeaderEpoch OffsetForLeaderEpochRequestData => OffsetForLeaderEpochResponseData, 3..=4;
     FindCoordinator FindCoordinatorRequestData => FindCoordinatorResponseData, 1..=3;
     JoinGroup JoinGroupRequestData => JoinGroupResponseData, 2..=7;
     SyncGroup SyncGroupRequestData => SyncGroupResponseData, 1..=5;
     Heartbeat HeartbeatRequestData => HeartbeatResponseData, 1..=4;
     LeaveGroup LeaveGroupRequestData => LeaveGroupResponseData, 3..=4;
-    OffsetCommit OffsetCommitRequestData => OffsetCommitResponseData, 2..=8;
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequestData => ConsumerGroupHeartbeatResponseData, 0..=1;
+    OffsetCommit OffsetCommitRequestData => OffsetCommitResponseData, 2..=9;
     OffsetFetch OffsetFetchRequestData => OffsetFetchResponseData, 2..=7;
     ListGroups ListGroupsRequestData => ListGroupsResponseData, 0..=4;
     DescribeGroups DescribeGroupsRequestData => DescribeGroupsResponseData, 0..=5;

@@ -4,6 +4,7 @@ mod coordinators;
 mod features;
 mod leaders;
 mod pause;
+mod topic_ids;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -271,6 +272,11 @@ impl Client {
         let request =
             MetadataRequestData::default().with_topics(wanted).with_allow_auto_topic_creation(false);
         let answer = self.look_up(&request).await?;
+        self.learn(&answer);
+        Ok(answer)
+    }
+
+    fn learn(&self, answer: &MetadataResponseData) {
         let mut state = self.state();
         if !answer.brokers.is_empty() {
             let address = |host: &KafkaString, port: i32| format!("{host}:{port}");
@@ -285,7 +291,6 @@ impl Client {
             let updated = TopicState::update(state.topics.get(&name), topic);
             state.topics.insert(name, updated);
         }
-        Ok(answer)
     }
 
     /// The same, again while no broker can be asked.

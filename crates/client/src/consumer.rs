@@ -6,6 +6,7 @@
 mod batches;
 mod fetcher;
 mod state;
+mod validation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,8 @@ impl Isolation {
 }
 
 /// Where to go on when there is no position, or none that the partition still holds.
+///
+/// Where the log was cut back and it is known where, both `Earliest` and `Latest` go on from there, as Kafka's do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AutoOffsetReset {
     Earliest,
@@ -71,6 +74,20 @@ impl Default for ConsumerConfig {
     }
 }
 
+/// Where a partition is read next, and how it is known that what comes before is still what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub offset: Offset,
+    /// The leader epoch of the record before (KIP-320); without it truncation is not noticed.
+    pub leader_epoch: Option<i32>,
+}
+
+impl From<Offset> for Position {
+    fn from(offset: Offset) -> Self {
+        Self { offset, leader_epoch: None }
+    }
+}
+
 /// A run of one partition.
 #[derive(Debug, Clone)]
 pub struct Fetched {
@@ -79,6 +96,8 @@ pub struct Fetched {
     pub records: Vec<Record>,
     /// The position after this.
     pub next_offset: Offset,
+    /// The leader epoch of all of it, to be committed with `next_offset`.
+    pub leader_epoch: Option<i32>,
     pub high_watermark: Offset,
     pub last_stable_offset: Offset,
 }
@@ -103,12 +122,19 @@ impl Consumer {
 
     /// Replaces the assignment; what was buffered is dropped.
     pub fn assign(&mut self, partitions: Vec<(TopicPartition, Offset)>) {
-        self.shared.lock().assign(partitions);
+        self.shared.lock().assign(begins(partitions));
         self.shared.work.notify_one();
     }
 
     /// Adds to the assignment; a partition that is there already is moved to the offset.
     pub fn add(&mut self, partitions: Vec<(TopicPartition, Offset)>) {
+        self.shared.lock().add(begins(partitions));
+        self.shared.work.notify_one();
+    }
+
+    /// The same at positions that may know their leader epoch, such as committed ones: then truncation since they were
+    /// committed is noticed.
+    pub fn add_positions(&mut self, partitions: Vec<(TopicPartition, Position)>) {
         self.shared.lock().add(partitions);
         self.shared.work.notify_one();
     }
@@ -123,7 +149,12 @@ impl Consumer {
 
     /// Moves the position of an assigned partition.
     pub fn seek(&mut self, at: &TopicPartition, offset: Offset) {
-        self.shared.lock().seek(at, offset);
+        self.seek_to(at, Position::from(offset));
+    }
+
+    /// The same to a position that may know its leader epoch.
+    pub fn seek_to(&mut self, at: &TopicPartition, to: Position) {
+        self.shared.lock().seek(at, to);
         self.shared.work.notify_one();
     }
 
@@ -140,13 +171,13 @@ impl Consumer {
 
     /// The offset `poll` returns next; `None` when the partition is not assigned.
     pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
-        self.shared.lock().position(at)
+        self.shared.lock().position(at).map(|position| position.offset)
     }
 
     /// Returns what has been fetched, at latest after `timeout`; then possibly nothing.
     ///
-    /// An error names a partition that has failed for a minute, or whose offset is out of range; it
-    /// comes back at each poll until the partition is removed or moved by `seek`.
+    /// An error names a partition that has failed for a minute, whose offset is out of range, or whose log was cut back
+    /// behind it; it comes back at each poll until the partition is removed or moved by `seek`.
     pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<Fetched>, ClientError> {
         self.start();
         let deadline = Instant::now() + timeout;
@@ -168,6 +199,10 @@ impl Consumer {
             self.fetcher = Some(tokio::spawn(fetcher.run()));
         }
     }
+}
+
+fn begins(partitions: Vec<(TopicPartition, Offset)>) -> impl Iterator<Item = (TopicPartition, Position)> {
+    partitions.into_iter().map(|(at, offset)| (at, Position::from(offset)))
 }
 
 impl Drop for Consumer {

@@ -37,6 +37,17 @@ pub enum ClientError {
     UnknownTopic(String),
     #[error("offset {offset} of {at} is out of range, and the consumer is told not to choose another")]
     OffsetOutOfRange { at: headwater_model::TopicPartition, offset: i64 },
+    #[error(
+        "the log of {at} was truncated: what was read before offset {offset} is not in it any more{}; an unclean leader election does that, and the consumer is told not to choose where to go on: seek to where it should",
+        parted(*divergent)
+    )]
+    Truncated {
+        at: headwater_model::TopicPartition,
+        /// What would have been read next.
+        offset: i64,
+        /// From where on the log is another one, when its leader knows.
+        divergent: Option<i64>,
+    },
     #[error("{what}: still failing after {after:?}: {last}")]
     GaveUp { what: String, after: Duration, last: Arc<ClientError> },
     #[error("a record of {topic} has {size} bytes, more than the buffer's {limit}")]
@@ -121,11 +132,18 @@ impl ClientError {
     }
 }
 
+fn parted(divergent: Option<i64>) -> String {
+    divergent.map_or_else(String::new, |from| format!(" from offset {from} on"))
+}
+
 /// Kafka's own list, less what a group's member answers by joining again, and more what it keeps to
 /// its producers and fetchers.
 fn heals(code: ErrorCode) -> bool {
     match code {
-        ErrorCode::RebalanceInProgress => false,
+        ErrorCode::RebalanceInProgress
+        | ErrorCode::FencedMemberEpoch
+        | ErrorCode::StaleMemberEpoch
+        | ErrorCode::UnreleasedInstanceId => false,
         ErrorCode::ConcurrentTransactions
         | ErrorCode::BrokerNotAvailable
         | ErrorCode::KafkaStorageError
@@ -143,6 +161,15 @@ fn describe(code: ErrorCode) -> String {
         ErrorCode::UnknownMemberId => "the group does not know this member any more".into(),
         ErrorCode::IllegalGeneration => "the group has moved on to another generation".into(),
         ErrorCode::RebalanceInProgress => "the group is rebalancing".into(),
+        ErrorCode::StaleMemberEpoch => "the group has moved on to another member epoch".into(),
+        ErrorCode::UnreleasedInstanceId => {
+            "another member has this instance id: stop it, or wait for the end of its session".into()
+        }
+        ErrorCode::FencedInstanceId => "a newer member has taken over this instance id".into(),
+        ErrorCode::GroupMaxSizeReached => {
+            "the group is full; the broker's group.consumer.max.size and group.max.size say how many it takes"
+                .into()
+        }
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             "the record alone is larger than the topic's max.message.bytes allows".into()
         }

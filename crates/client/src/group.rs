@@ -1,10 +1,13 @@
-//! A member of a consumer group: Kafka's classic protocol with eager rebalances.
+//! A member of a consumer group, by the classic protocol with eager rebalances or by the consumer protocol (KIP-848).
 //!
-//! A background task (`group/membership.rs`) joins, keeps the session alive and learns of rebalances;
-//! `poll` turns what it learns into events. The caller sees `Revoked` before the member joins again, so
-//! whatever is committed until the next poll still belongs to the old generation.
+//! A background task (`group/membership.rs`, `group/consumer_protocol/`) joins, keeps the session alive and learns of
+//! rebalances; `poll` turns what it learns into events. The caller sees `Revoked` before others are given what goes, so
+//! whatever is committed until the next poll is still this member's to commit.
 
+mod choice;
+mod consumer_protocol;
 mod membership;
+mod positions;
 pub(crate) mod protocol;
 
 use std::collections::HashMap;
@@ -14,25 +17,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_model::TopicPartition;
+use headwater_wire::ErrorCode;
 use headwater_wire::messages::OffsetCommitRequestData;
 use tokio::time::Instant;
 
 use crate::admin::text;
-use crate::assignor::{Assignor, RangeAssignor};
+use crate::assignor::{Assignment, Assignor, RangeAssignor};
 use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
 use crate::consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched};
 use crate::{Client, ClientError, Committed, GroupMetadata};
-use membership::{Membership, News};
+use choice::Membership;
+pub use choice::{GroupProtocol, Remote};
+use membership::News;
 
 #[derive(Clone)]
 pub struct GroupConfig {
     pub group_id: String,
+    /// By name; beside these, the consumer protocol takes a regular expression.
     pub topics: Vec<String>,
+    /// Kafka's `group.protocol`.
+    pub protocol: GroupProtocol,
     /// A static member keeps its assignment over a restart within the session timeout.
     pub instance_id: Option<String>,
+    /// Of the classic protocol; under the consumer protocol sessions are the broker's to set.
     pub session_timeout: Duration,
-    /// How long members may take to commit and join again.
+    /// How long members may take to commit and join again, or to let go of what is revoked.
     pub rebalance_timeout: Duration,
+    /// Of the classic protocol; under the consumer protocol the broker assigns.
     pub assignor: Arc<dyn Assignor>,
     pub consumer: ConsumerConfig,
 }
@@ -43,6 +54,7 @@ impl GroupConfig {
         Self {
             group_id: group_id.into(),
             topics,
+            protocol: GroupProtocol::Classic,
             instance_id: None,
             session_timeout: Duration::from_secs(45),
             rebalance_timeout: Duration::from_secs(60),
@@ -57,13 +69,14 @@ impl GroupConfig {
 
 #[derive(Debug)]
 pub enum GroupEvent {
-    /// These partitions are this member's, and no others.
+    /// These partitions are this member's, and no others. Under the consumer protocol some of them may have been before;
+    /// their positions stay.
     Assigned {
         partitions: Vec<TopicPartition>,
         user_data: Option<Bytes>,
     },
     /// These partitions are not this member's any more after the next poll; if `lost`, they are not
-    /// already, and commits are refused.
+    /// already, and commits are refused. `Assigned` follows with what the member has then.
     Revoked {
         partitions: Vec<TopicPartition>,
         lost: bool,
@@ -80,9 +93,8 @@ pub struct GroupConsumer {
     /// Runs from the first poll on.
     membership: Option<Membership>,
     metadata: GroupMetadata,
-    assigned: Option<Vec<TopicPartition>>,
-    /// The caller was told of a rebalance: the next poll joins again.
-    rejoin: bool,
+    /// The caller was told of a revocation: the next poll says that it has let go.
+    release: bool,
     failure: Option<ClientError>,
 }
 
@@ -112,8 +124,7 @@ impl GroupConsumer {
             manage_positions: Arc::new(AtomicBool::new(true)),
             membership: None,
             metadata,
-            assigned: None,
-            rejoin: false,
+            release: false,
             failure: None,
         })
     }
@@ -130,8 +141,8 @@ impl GroupConsumer {
             let positions = Arc::clone(&self.manage_positions);
             Membership::start(self.client.clone(), self.config.clone(), positions)
         });
-        if std::mem::take(&mut self.rejoin) {
-            membership.rejoin();
+        if std::mem::take(&mut self.release) {
+            membership.release();
         }
         let news = tokio::select! {
             biased;
@@ -146,18 +157,17 @@ impl GroupConsumer {
 
     fn accept(&mut self, news: News) -> Result<GroupEvent, ClientError> {
         match news {
-            News::Joined(joined) => {
-                self.metadata.generation = joined.generation;
-                self.metadata.member_id = joined.member_id;
-                self.consumer.assign(joined.positions);
-                let partitions = joined.assignment.partitions;
-                self.assigned = Some(partitions.clone());
-                Ok(GroupEvent::Assigned { partitions, user_data: joined.assignment.user_data })
+            News::Assigned(assigned) => {
+                self.metadata.generation = assigned.generation;
+                self.metadata.member_id = assigned.member_id;
+                self.consumer.add_positions(assigned.positions);
+                let Assignment { partitions, user_data } = assigned.assignment;
+                Ok(GroupEvent::Assigned { partitions, user_data })
             }
-            News::Rebalance { lost } => {
-                self.rejoin = true;
-                self.consumer.assign(Vec::new());
-                Ok(GroupEvent::Revoked { partitions: self.assigned.take().unwrap_or_default(), lost })
+            News::Revoked { partitions, lost } => {
+                self.release = true;
+                self.consumer.remove(&partitions);
+                Ok(GroupEvent::Revoked { partitions, lost })
             }
             News::Failed(error) => {
                 self.failure = Some(error.clone());
@@ -177,23 +187,43 @@ impl GroupConsumer {
         &mut self.consumer
     }
 
-    /// The generation this member is in, for `Producer::send_offsets`.
+    /// The generation or member epoch this member is in, for `Producer::send_offsets`.
     pub fn metadata(&self) -> GroupMetadata {
-        self.metadata.clone()
+        match self.membership.as_ref().and_then(Membership::standing) {
+            Some((member_id, generation)) => GroupMetadata { generation, member_id, ..self.metadata.clone() },
+            None => self.metadata.clone(),
+        }
     }
 
     /// Commits under this member's generation; refused when the group has moved on.
+    ///
+    /// Under the consumer protocol the group moves on without this member losing anything: then the commit is sent again
+    /// with the member epoch that the next heartbeat brings.
     pub async fn commit(&mut self, offsets: &HashMap<TopicPartition, Committed>) -> Result<(), ClientError> {
-        let request = OffsetCommitRequestData::default()
-            .with_group_id(text(&self.config.group_id))
-            .with_generation_id_or_member_epoch(self.metadata.generation)
-            .with_member_id(text(&self.metadata.member_id))
-            .with_group_instance_id(self.metadata.instance_id.as_deref().map(text));
-        self.client.commit_with(self.lane, &self.config.group_id, request, offsets).await
+        let mut pause = self.client.patience();
+        loop {
+            let as_member = self.metadata();
+            let request = OffsetCommitRequestData::default()
+                .with_group_id(text(&self.config.group_id))
+                .with_generation_id_or_member_epoch(as_member.generation)
+                .with_member_id(text(&as_member.member_id))
+                .with_group_instance_id(as_member.instance_id.as_deref().map(text));
+            let sent = self.client.commit_with(self.lane, &self.config.group_id, request, offsets).await;
+            let error = match (sent, &mut self.membership) {
+                (Err(error), Some(membership)) if error.code() == Some(ErrorCode::StaleMemberEpoch) => {
+                    match membership.passes(as_member.generation, self.client.request_timeout()).await {
+                        true => error,
+                        false => return Err(error),
+                    }
+                }
+                (sent, _) => return sent,
+            };
+            pause.wait("commit", error).await?;
+        }
     }
 
-    /// Leaves, so that the others need not wait for the session to end. A static member does not: it is
-    /// expected back.
+    /// Leaves, so that the others need not wait for the session to end. A static member is expected back and keeps its
+    /// partitions until then.
     pub async fn leave(mut self) -> Result<(), ClientError> {
         match self.membership.take() {
             Some(membership) => membership.leave().await,

@@ -27,9 +27,9 @@ pub use admin::{
 };
 pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
 pub use cluster::{Client, ClientConfig, TopicInfo};
-pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation};
+pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation, Position};
 pub use error::ClientError;
-pub use group::{GroupConfig, GroupConsumer, GroupEvent};
+pub use group::{GroupConfig, GroupConsumer, GroupEvent, GroupProtocol, Remote};
 pub use headwater_security::Secret;
 pub use headwater_wire::{Compression, ErrorCode};
 pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig};
@@ -37,8 +37,24 @@ pub use security::{HttpSecurity, Proof, Security, SecurityError, TokenError};
 pub use transaction::GroupMetadata;
 
 /// A committed position: the next offset to read, and what its owner wrote beside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Committed {
     pub offset: headwater_model::Offset,
     pub metadata: String,
+    /// The leader epoch of the record before (`Fetched::leader_epoch`), so that whoever goes on from here notices when the
+    /// log was cut back meanwhile (KIP-320).
+    pub leader_epoch: Option<i32>,
+}
+
+impl Committed {
+    pub fn position(&self) -> Position {
+        Position { offset: self.offset, leader_epoch: self.leader_epoch }
+    }
+}
+
+/// The position after what was fetched.
+impl From<&Fetched> for Committed {
+    fn from(fetched: &Fetched) -> Self {
+        Self { offset: fetched.next_offset, metadata: String::new(), leader_epoch: fetched.leader_epoch }
+    }
 }

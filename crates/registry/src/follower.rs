@@ -42,10 +42,10 @@ impl Follower {
         loop {
             match self.consumer.poll(POLL).await {
                 Ok(batches) => batches.into_iter().for_each(|batch| self.apply(batch)),
-                Err(ClientError::OffsetOutOfRange { offset, .. }) => {
+                Err(ClientError::OffsetOutOfRange { offset, .. } | ClientError::Truncated { offset, .. }) => {
                     tracing::warn!(
                         offset,
-                        "_schemas no longer has this offset; reading it again from its beginning"
+                        "_schemas no longer has this offset, or not what was read; reading it again from its beginning"
                     );
                     self.begin_again().await;
                 }

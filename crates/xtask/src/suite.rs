@@ -186,7 +186,8 @@ fn faults(ci: bool, environment: &[(&str, String)]) -> Result<()> {
     Ok(())
 }
 
-/// One round of losing each node of a cluster of Apache Kafka under load (docs/cluster.md), in the build the tests made.
+/// On a cluster of Apache Kafka, in the build the tests made: an unclean election, and one round of losing each node
+/// under load (docs/cluster.md).
 fn cluster(ci: bool) -> Result<()> {
     if let Some(reason) = kafka::missing() {
         if ci {
@@ -198,15 +199,17 @@ fn cluster(ci: bool) -> Result<()> {
     let built = built()?;
     // The build of the tests has put another one in the place of the one that runs.
     let (harness, xtask) = (built.join("headwater-faults"), built.join("headwater-xtask"));
-    eprintln!("xtask: {} cluster --seed {FAULTS_SEED}", harness.display());
-    let mut command = Command::new(harness);
-    command.args(["cluster", "--seed", FAULTS_SEED, "--xtask"]).arg(xtask);
-    match command.status().context("running headwater-faults")?.success() {
-        true => Ok(()),
-        false => {
-            bail!("our clients or services lost or repeated something on a cluster; the lines above say what")
+    for arguments in [&["--unclean"][..], &["--seed", FAULTS_SEED]] {
+        eprintln!("xtask: {} cluster {}", harness.display(), arguments.join(" "));
+        let mut command = Command::new(&harness);
+        command.arg("cluster").args(arguments).arg("--xtask").arg(&xtask);
+        if !command.status().context("running headwater-faults")?.success() {
+            bail!(
+                "our clients or services lost or repeated something on a cluster; the lines above say what"
+            );
         }
     }
+    Ok(())
 }
 
 /// Where the programs are that the tests built.

@@ -139,7 +139,9 @@ impl Client {
             for partition in topic.partitions.iter().filter(|partition| partition.committed_offset >= 0) {
                 let metadata = partition.metadata.as_ref().map_or_else(String::new, ToString::to_string);
                 let at = TopicPartition::new(topic.name.as_str(), partition.partition_index);
-                offsets.insert(at, Committed { offset: partition.committed_offset, metadata });
+                let leader_epoch = Some(partition.committed_leader_epoch).filter(|epoch| *epoch >= 0);
+                let offset = partition.committed_offset;
+                offsets.insert(at, Committed { offset, metadata, leader_epoch });
             }
         }
         Ok(offsets)
@@ -173,6 +175,7 @@ impl Client {
                 OffsetCommitRequestPartition::default()
                     .with_partition_index(index)
                     .with_committed_offset(committed.offset)
+                    .with_committed_leader_epoch(committed.leader_epoch.unwrap_or(-1))
                     .with_committed_metadata(Some(text(&committed.metadata)))
             };
             OffsetCommitRequestTopic::default()

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use headwater_model::{Offset, Record, TopicPartition};
 use headwater_wire::batch::{self, BatchError, BatchHeader};
 
-use super::Fetched;
+use super::{Fetched, Position};
 
 /// A run is closed when it holds about this much.
 const RUN_BYTES: usize = 256 << 10;
@@ -53,12 +53,16 @@ pub(super) fn runs(mut answered: Answered) -> Result<Vec<Run>, BatchError> {
         if header.last_offset() < answered.from {
             continue;
         }
+        // A position after any record of a run has the run's epoch.
+        let epoch = (header.leader_epoch >= 0).then_some(header.leader_epoch);
+        runs.extend(open.take_if(|run| run.fetched.leader_epoch != epoch));
         let hidden = filter.as_mut().is_some_and(|filter| filter.hides(&header, &one));
         let run = open.get_or_insert_with(|| answered.empty_run());
         if !hidden && !header.is_control() {
             run.push(batch::decode(&header, &one)?, answered.from);
         }
         run.fetched.next_offset = header.last_offset() + 1;
+        run.fetched.leader_epoch = epoch;
         if run.bytes >= RUN_BYTES {
             runs.extend(open.take());
         }
@@ -73,6 +77,7 @@ impl Answered {
             topic_partition: self.at.clone(),
             records: Vec::new(),
             next_offset: self.from,
+            leader_epoch: None,
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
         };
@@ -81,6 +86,12 @@ impl Answered {
 }
 
 impl Run {
+    /// The position after it, `before` being the one before.
+    pub(super) fn end(&self, before: Position) -> Position {
+        let leader_epoch = self.fetched.leader_epoch.or(before.leader_epoch);
+        Position { offset: self.fetched.next_offset, leader_epoch }
+    }
+
     /// A compressed or compacted batch may begin before the offset that was asked for.
     fn push(&mut self, mut records: Vec<Record>, from: Offset) {
         if records.first().is_some_and(|record| record.offset < from) {
@@ -146,12 +157,13 @@ mod tests {
     struct Log {
         bytes: BytesMut,
         next: Offset,
+        epoch: i32,
     }
 
     impl Log {
         fn append(&mut self, batch: Bytes) {
             let mut batch = BytesMut::from(&batch[..]);
-            batch::assign_offset(&mut batch, self.next, 0);
+            batch::assign_offset(&mut batch, self.next, self.epoch);
             self.next = BatchHeader::read(&batch).unwrap().last_offset() + 1;
             self.bytes.extend_from_slice(&batch);
         }
@@ -167,16 +179,19 @@ mod tests {
             self.append(batch::transaction_marker(producer, 0, commit, 0, 0));
         }
 
-        fn read(&self, from: Offset, aborted: Option<Vec<(i64, Offset)>>) -> (Vec<String>, Offset) {
-            let answered = Answered {
+        fn answered(&self, from: Offset, aborted: Option<Vec<(i64, Offset)>>) -> Answered {
+            Answered {
                 at: TopicPartition::new("t", 0),
                 from,
                 records: self.bytes.clone().freeze(),
                 aborted,
                 high_watermark: self.next,
                 last_stable_offset: self.next,
-            };
-            let runs = runs(answered).unwrap();
+            }
+        }
+
+        fn read(&self, from: Offset, aborted: Option<Vec<(i64, Offset)>>) -> (Vec<String>, Offset) {
+            let runs = runs(self.answered(from, aborted)).unwrap();
             let values = runs.iter().flat_map(|run| &run.fetched.records);
             let values = values.map(|r| String::from_utf8(r.value.clone().unwrap().to_vec()).unwrap());
             (values.collect(), runs.last().map_or(from, |run| run.fetched.next_offset))
@@ -224,6 +239,19 @@ mod tests {
         let mut log = Log::default();
         log.end(1, true);
         assert_eq!(log.read(0, Some(Vec::new())), (Vec::new(), 1));
+    }
+
+    #[test]
+    fn a_run_is_of_one_leader_epoch() {
+        let mut log = Log::default();
+        for (epoch, value) in [(3, "a"), (3, "b"), (5, "c")] {
+            log.epoch = epoch;
+            log.write(None, false, &[value]);
+        }
+        let runs = runs(log.answered(0, None)).unwrap();
+        let ends: Vec<_> =
+            runs.iter().map(|run| (run.fetched.next_offset, run.fetched.leader_epoch)).collect();
+        assert_eq!(ends, [(2, Some(3)), (3, Some(5))]);
     }
 
     #[test]

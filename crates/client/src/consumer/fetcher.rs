@@ -17,11 +17,14 @@ use tokio::time::Instant;
 
 use super::batches::{Answered, runs};
 use super::state::{Shared, Wanted};
-use super::{AutoOffsetReset, Isolation};
+use super::validation::{Divergence, divergence};
+use super::{AutoOffsetReset, Isolation, Position};
 use crate::admin::{OffsetSpec, by_topic, text};
 use crate::cluster::Lane;
 use crate::{Client, ClientError};
 
+/// From this version on a fetch says the epoch of what was read last (KIP-595).
+const LAST_FETCHED_EPOCH: i16 = 12;
 /// How long a fetch waits for data while a partition is held back.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
@@ -39,6 +42,7 @@ pub(super) struct Fetcher {
 enum Done {
     Fetched(String, usize),
     Looked,
+    Validated,
 }
 
 impl Fetcher {
@@ -54,6 +58,7 @@ impl Fetcher {
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(Done::Fetched(address, lane)) => drop(self.busy.remove(&(address, lane))),
                     Ok(Done::Looked) => self.looking = false,
+                    Ok(Done::Validated) => {}
                     // A fetch that panicked has left its partitions in flight: say so rather than hang.
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
@@ -68,9 +73,14 @@ impl Fetcher {
         let mut state = self.shared.lock();
         let demand = state.demand(limit);
         let mut by_broker: HashMap<String, Vec<Wanted>> = HashMap::new();
+        let mut unvalidated: HashMap<String, Vec<Wanted>> = HashMap::new();
         let mut unknown = Vec::new();
-        for wanted in demand.wanted {
+        for mut wanted in demand.wanted {
+            wanted.leader_epoch = self.client.leader_epoch(&wanted.at.topic, wanted.at.partition);
             match self.client.cached_leader(&wanted.at.topic, wanted.at.partition) {
+                Some(address) if wanted.is_unvalidated() => {
+                    unvalidated.entry(address).or_default().push(wanted);
+                }
                 Some(address) => by_broker.entry(address).or_default().push(wanted),
                 None => unknown.push(wanted),
             }
@@ -78,7 +88,10 @@ impl Fetcher {
         for (address, part) in by_broker {
             let free = (0..self.lanes.len()).find(|lane| !self.busy.contains(&(address.clone(), *lane)));
             let Some(lane) = free else { continue };
-            part.iter().for_each(|wanted| state.begin(wanted));
+            part.iter().for_each(|wanted| {
+                state.begin(wanted);
+                state.validated(wanted);
+            });
             self.busy.insert((address.clone(), lane));
             let wait = if demand.held_back { SHORT_WAIT } else { self.shared.config.max_wait };
             let flight = Flight { client: self.client.clone(), shared: Arc::clone(&self.shared), part };
@@ -86,6 +99,14 @@ impl Fetcher {
             self.jobs.spawn(async move {
                 flight.run(on, &address, wait).await;
                 Done::Fetched(address, lane)
+            });
+        }
+        for (address, part) in unvalidated {
+            part.iter().for_each(|wanted| state.begin(wanted));
+            let flight = Flight { client: self.client.clone(), shared: Arc::clone(&self.shared), part };
+            self.jobs.spawn(async move {
+                flight.validate(&address).await;
+                Done::Validated
             });
         }
         if !unknown.is_empty() && !self.looking {
@@ -110,10 +131,10 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 /// One request, and the partitions that wait for it.
-struct Flight {
-    client: Client,
-    shared: Arc<Shared>,
-    part: Vec<Wanted>,
+pub(super) struct Flight {
+    pub(super) client: Client,
+    pub(super) shared: Arc<Shared>,
+    pub(super) part: Vec<Wanted>,
 }
 
 impl Flight {
@@ -145,7 +166,7 @@ impl Flight {
         self.finish();
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         let mut state = self.shared.lock();
         self.part.iter().for_each(|wanted| state.finish(wanted));
         drop(state);
@@ -159,14 +180,17 @@ impl Flight {
         wait: Duration,
     ) -> Result<FetchResponseData, ClientError> {
         let config = &self.shared.config;
-        let wanted = self.part.iter().map(|wanted| (&wanted.at, wanted.from));
+        let connection = self.client.connection(lane, address).await?;
+        let says_epoch = connection.speaks::<FetchRequestData>(LAST_FETCHED_EPOCH);
+        let wanted = self.part.iter().map(|wanted| (&wanted.at, wanted));
         let topics = by_topic(wanted).into_iter().map(|(name, list)| {
-            let partition = |(index, from)| {
+            let partition = |(index, wanted): (i32, &Wanted)| {
                 FetchPartition::default()
                     .with_partition(index)
                     // A leader of before, which does not know yet that it is none, refuses this one.
-                    .with_current_leader_epoch(self.client.leader_epoch(name, index))
-                    .with_fetch_offset(from)
+                    .with_current_leader_epoch(wanted.leader_epoch)
+                    .with_last_fetched_epoch(wanted.from.leader_epoch.filter(|_| says_epoch).unwrap_or(-1))
+                    .with_fetch_offset(wanted.from.offset)
                     .with_partition_max_bytes(config.max_partition_bytes)
             };
             FetchTopic::default()
@@ -179,23 +203,13 @@ impl Flight {
             .with_max_bytes(config.max_bytes)
             .with_isolation_level(config.isolation.level())
             .with_topics(topics.collect());
-        let connection = self.client.connection(lane, address).await?;
         let answer = connection.call(&request, self.client.request_timeout() + wait).await?;
         ClientError::check(answer.error_code, None, || format!("fetch from {address}"))?;
         Ok(answer)
     }
 
-    fn all_failed(&self, error: &ClientError) {
-        let mut state = self.shared.lock();
-        for wanted in &self.part {
-            match error.is_retriable() {
-                true => {
-                    self.client.forget_topic(&wanted.at.topic);
-                    state.trouble(wanted, error);
-                }
-                false => state.fail(wanted, error.clone()),
-            }
-        }
+    pub(super) fn all_failed(&self, error: &ClientError) {
+        self.part.iter().for_each(|wanted| self.failed(wanted, error.clone()));
     }
 
     async fn accept(&self, address: &str, answer: FetchResponseData) {
@@ -210,7 +224,12 @@ impl Flight {
     }
 
     async fn accept_partition(&self, address: &str, wanted: &Wanted, data: PartitionData) {
+        let diverging = (data.diverging_epoch.epoch, data.diverging_epoch.end_offset);
         let error = match ErrorCode::from(data.error_code) {
+            ErrorCode::None if diverging.1 >= 0 => {
+                let divergence = divergence(wanted.from, diverging.0, diverging.1);
+                return self.diverged(wanted, divergence.unwrap_or(Divergence::Unknown)).await;
+            }
             ErrorCode::None => match self.decode(wanted, data) {
                 Ok(()) => return,
                 Err(error) => ClientError::Batch(Arc::new(error)),
@@ -221,6 +240,11 @@ impl Flight {
             },
             code => ClientError::kafka(format!("fetch {} from {address}", wanted.at), code.code(), None),
         };
+        self.failed(wanted, error);
+    }
+
+    /// Tries again when that may help; the leader may be another one by now.
+    pub(super) fn failed(&self, wanted: &Wanted, error: ClientError) {
         let mut state = self.shared.lock();
         match error.is_retriable() {
             true => {
@@ -238,7 +262,7 @@ impl Flight {
         });
         let runs = runs(Answered {
             at: wanted.at.clone(),
-            from: wanted.from,
+            from: wanted.from.offset,
             records: data.records.unwrap_or_default(),
             aborted,
             high_watermark: data.high_watermark,
@@ -250,19 +274,22 @@ impl Flight {
         Ok(())
     }
 
-    async fn reset(&self, wanted: &Wanted) -> Result<(), ClientError> {
+    pub(super) async fn reset(&self, wanted: &Wanted) -> Result<(), ClientError> {
         let spec = match self.shared.config.auto_offset_reset {
             AutoOffsetReset::Earliest => OffsetSpec::Earliest,
             AutoOffsetReset::Latest => OffsetSpec::Latest,
             AutoOffsetReset::Fail => {
-                return Err(ClientError::OffsetOutOfRange { at: wanted.at.clone(), offset: wanted.from });
+                return Err(ClientError::OffsetOutOfRange {
+                    at: wanted.at.clone(),
+                    offset: wanted.from.offset,
+                });
             }
         };
         let isolation = self.shared.config.isolation;
         let found = self.client.list_offsets(&[(wanted.at.clone(), spec)], isolation).await?;
         let offset = found.get(&wanted.at).copied().unwrap_or(0);
-        tracing::warn!(at = %wanted.at, from = wanted.from, to = offset, "offset out of range; going on elsewhere");
-        self.shared.lock().reset(wanted, offset);
+        tracing::warn!(at = %wanted.at, from = wanted.from.offset, to = offset, "offset out of range; going on elsewhere");
+        self.shared.lock().reset(wanted, Position::from(offset));
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::batches::Run;
-use super::{ConsumerConfig, Fetched};
+use super::{ConsumerConfig, Fetched, Position};
 use crate::ClientError;
 use crate::cluster::PATIENCE;
 
@@ -49,9 +49,11 @@ pub(super) struct State {
 }
 
 struct Partition {
-    position: Offset,
-    fetch_from: Offset,
+    position: Position,
+    fetch_from: Position,
     epoch: u64,
+    /// The leader epoch under which `fetch_from` is known to be right; -1 for none.
+    validated: i32,
     paused: bool,
     in_flight: bool,
     buffer: VecDeque<Run>,
@@ -71,8 +73,11 @@ struct Trouble {
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) at: TopicPartition,
-    pub(super) from: Offset,
+    pub(super) from: Position,
     pub(super) epoch: u64,
+    pub(super) validated: i32,
+    /// Of the leader that is asked; -1 where it is not known.
+    pub(super) leader_epoch: i32,
 }
 
 /// What there is to fetch.
@@ -86,12 +91,13 @@ pub(super) struct Demand {
 }
 
 impl State {
-    fn partition(&mut self, offset: Offset) -> Partition {
+    fn partition(&mut self, from: Position) -> Partition {
         self.next_epoch += 1;
         Partition {
-            position: offset,
-            fetch_from: offset,
+            position: from,
+            fetch_from: from,
             epoch: self.next_epoch,
+            validated: -1,
             paused: false,
             in_flight: false,
             buffer: VecDeque::new(),
@@ -101,15 +107,15 @@ impl State {
         }
     }
 
-    pub(super) fn assign(&mut self, partitions: Vec<(TopicPartition, Offset)>) {
+    pub(super) fn assign(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Position)>) {
         self.partitions.clear();
         self.order.clear();
         self.add(partitions);
     }
 
-    pub(super) fn add(&mut self, partitions: Vec<(TopicPartition, Offset)>) {
-        for (at, offset) in partitions {
-            let partition = self.partition(offset);
+    pub(super) fn add(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Position)>) {
+        for (at, from) in partitions {
+            let partition = self.partition(from);
             if self.partitions.insert(at.clone(), partition).is_none() {
                 self.order.push_back(at);
             }
@@ -127,9 +133,9 @@ impl State {
         assigned
     }
 
-    pub(super) fn seek(&mut self, at: &TopicPartition, offset: Offset) {
+    pub(super) fn seek(&mut self, at: &TopicPartition, to: Position) {
         let Some(paused) = self.partitions.get(at).map(|partition| partition.paused) else { return };
-        let moved = Partition { paused, ..self.partition(offset) };
+        let moved = Partition { paused, ..self.partition(to) };
         self.partitions.insert(at.clone(), moved);
     }
 
@@ -141,7 +147,7 @@ impl State {
         }
     }
 
-    pub(super) fn position(&self, at: &TopicPartition) -> Option<Offset> {
+    pub(super) fn position(&self, at: &TopicPartition) -> Option<Position> {
         self.partitions.get(at).map(|partition| partition.position)
     }
 
@@ -166,7 +172,7 @@ impl State {
                 && let Some(run) = partition.buffer.pop_front()
             {
                 partition.buffered -= run.bytes;
-                partition.position = run.fetched.next_offset;
+                partition.position = run.end(partition.position);
                 bytes += run.bytes;
                 taken.push(run.fetched);
             }
@@ -192,7 +198,13 @@ impl State {
                     Some(demand.retry_at.map_or(trouble.retry_at, |at| at.min(trouble.retry_at)));
                 continue;
             }
-            demand.wanted.push(Wanted { at: at.clone(), from: partition.fetch_from, epoch: partition.epoch });
+            demand.wanted.push(Wanted {
+                at: at.clone(),
+                from: partition.fetch_from,
+                epoch: partition.epoch,
+                validated: partition.validated,
+                leader_epoch: -1,
+            });
         }
         // Whoever came first in this request comes last in the next, so that none is starved by the
         // limit on bytes.
@@ -231,18 +243,38 @@ impl State {
     pub(super) fn fill(&mut self, wanted: &Wanted, runs: Vec<Run>) {
         let Some(partition) = self.current(wanted) else { return };
         for run in runs {
-            partition.fetch_from = run.fetched.next_offset;
+            partition.fetch_from = run.end(partition.fetch_from);
             partition.buffered += run.bytes;
             partition.buffer.push_back(run);
         }
     }
 
+    /// The position is right in the log of the leader that was asked, or that leader will say so itself.
+    pub(super) fn validated(&mut self, wanted: &Wanted) {
+        if let Some(partition) = self.current(wanted) {
+            partition.validated = wanted.leader_epoch;
+        }
+    }
+
+    /// The log parts from what was fetched at `divergent`, or nobody knows where. What the caller has not taken is fetched
+    /// again; returns how far it has read when that is too far.
+    pub(super) fn drop_buffer(&mut self, wanted: &Wanted, divergent: Option<Position>) -> Option<Offset> {
+        let partition = self.current(wanted)?;
+        let right = |end: Offset| divergent.is_some_and(|divergent| end <= divergent.offset);
+        while partition.buffer.back().is_some_and(|run| !right(run.fetched.next_offset)) {
+            partition.buffered -= partition.buffer.pop_back().map_or(0, |run| run.bytes);
+        }
+        let position = partition.position;
+        partition.fetch_from = partition.buffer.iter().fold(position, |before, run| run.end(before));
+        (!right(position.offset)).then_some(position.offset)
+    }
+
     /// The partition's offset is gone; it goes on elsewhere once its buffer is empty.
-    pub(super) fn reset(&mut self, wanted: &Wanted, offset: Offset) {
+    pub(super) fn reset(&mut self, wanted: &Wanted, to: Position) {
         let Some(partition) = self.current(wanted) else { return };
-        partition.fetch_from = offset;
+        partition.fetch_from = to;
         if partition.buffer.is_empty() {
-            partition.position = offset;
+            partition.position = to;
         }
         partition.trouble = None;
     }

@@ -1,14 +1,14 @@
-//! The task behind a group member: join, sync, heartbeat, and again.
+//! The task behind a member of the classic protocol: join, sync, heartbeat, and again.
 //!
 //! It never joins again by itself after a rebalance: it waits for the word of `poll`, and keeps the
 //! session alive meanwhile. Dropping the `Membership` ends the task; the session then runs out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use headwater_model::{Offset, TopicPartition};
+use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{
     HeartbeatRequestData, JoinGroupRequestData, JoinGroupRequestProtocol, JoinGroupResponseData,
@@ -19,13 +19,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::GroupConfig;
+use super::positions::positions;
 use super::protocol;
-use crate::admin::{OffsetSpec, text};
+use crate::admin::text;
 use crate::assignor::{Assignment, MemberSubscription};
 use crate::call::Call;
 use crate::cluster::{CoordinatorOf, Lane, Pause};
-use crate::consumer::AutoOffsetReset;
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, Position};
 
 /// How long joining is tried against failures that may heal.
 const JOIN_PATIENCE: Duration = Duration::from_secs(120);
@@ -35,16 +35,18 @@ const JOIN_GRACE: Duration = Duration::from_secs(10);
 const LONGEST_BEAT: Duration = Duration::from_millis(500);
 
 pub(super) enum News {
-    Joined(Joined),
-    Rebalance { lost: bool },
+    Assigned(Assigned),
+    Revoked { partitions: Vec<TopicPartition>, lost: bool },
     Failed(ClientError),
 }
 
-pub(super) struct Joined {
+/// What the member has, and no more than that.
+pub(super) struct Assigned {
     pub(super) generation: i32,
     pub(super) member_id: String,
     pub(super) assignment: Assignment,
-    pub(super) positions: Vec<(TopicPartition, Offset)>,
+    /// Of what is new, unless the caller keeps positions.
+    pub(super) positions: Vec<(TopicPartition, Position)>,
 }
 
 pub(super) struct Membership {
@@ -81,7 +83,7 @@ impl Membership {
     }
 
     /// The caller has finished with the old generation.
-    pub(super) fn rejoin(&self) {
+    pub(super) fn release(&self) {
         self.rejoin.notify_one();
     }
 
@@ -154,18 +156,20 @@ impl Task {
         let ended = {
             let beats = self.heartbeats(false);
             tokio::pin!(beats);
-            let positions = self.positions(&self.owned);
+            let managed = self.manage_positions.load(Ordering::Relaxed);
+            let begin = if managed { &self.owned[..] } else { &[] };
+            let positions = positions(&self.client, &self.config, begin);
             tokio::pin!(positions);
             tokio::select! {
                 ended = &mut beats => Some(ended),
                 positions = &mut positions => {
-                    let joined = Joined {
+                    let assigned = Assigned {
                         generation: self.generation,
                         member_id: self.member_id.clone(),
                         assignment,
                         positions: positions?,
                     };
-                    let _ = self.news.send(News::Joined(joined));
+                    let _ = self.news.send(News::Assigned(assigned));
                     None
                 }
             }
@@ -189,7 +193,7 @@ impl Task {
             Ended::Lost => true,
             Ended::Fatal(error) => return Err(error),
         };
-        let _ = self.news.send(News::Rebalance { lost });
+        let _ = self.news.send(News::Revoked { partitions: self.owned.clone(), lost });
         if lost {
             self.forget();
             self.rejoin.notified().await;
@@ -387,34 +391,8 @@ impl Task {
         let answer = self.call(self.beat_lane, &request, timeout).await?;
         ClientError::check(answer.error_code, None, || format!("heartbeat in group {}", config.group_id))
     }
-
-    /// Where to begin: what is committed, else as `auto_offset_reset` says.
-    async fn positions(
-        &self,
-        assigned: &[TopicPartition],
-    ) -> Result<Vec<(TopicPartition, Offset)>, ClientError> {
-        if !self.manage_positions.load(Ordering::Relaxed) || assigned.is_empty() {
-            return Ok(Vec::new());
-        }
-        let committed = self.client.committed(&self.config.group_id, Some(assigned)).await?;
-        let mut positions: HashMap<TopicPartition, Offset> =
-            committed.into_iter().map(|(at, committed)| (at, committed.offset)).collect();
-        let missing: Vec<&TopicPartition> =
-            assigned.iter().filter(|at| !positions.contains_key(at)).collect();
-        let spec = match (self.config.consumer.auto_offset_reset, missing.first()) {
-            (_, None) => return Ok(positions.into_iter().collect()),
-            (AutoOffsetReset::Earliest, _) => OffsetSpec::Earliest,
-            (AutoOffsetReset::Latest, _) => OffsetSpec::Latest,
-            (AutoOffsetReset::Fail, Some(at)) => {
-                return Err(ClientError::OffsetOutOfRange { at: (*at).clone(), offset: -1 });
-            }
-        };
-        let ask: Vec<_> = missing.into_iter().map(|at| (at.clone(), spec)).collect();
-        positions.extend(self.client.list_offsets(&ask, self.config.consumer.isolation).await?);
-        Ok(positions.into_iter().collect())
-    }
 }
 
-fn millis(duration: Duration) -> i32 {
+pub(super) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }

@@ -36,6 +36,7 @@ fn request(
             TxnOffsetCommitRequestPartition::default()
                 .with_partition_index(index)
                 .with_committed_offset(committed.offset)
+                .with_committed_leader_epoch(committed.leader_epoch.unwrap_or(-1))
                 .with_committed_metadata(Some(text(&committed.metadata)))
         };
         TxnOffsetCommitRequestTopic::default()

@@ -84,7 +84,10 @@ async fn a_group_of_committed_offsets_is_listed_described_and_deleted() {
     let Some(client) = client().await else { return };
     let (name, group) = (topic(&client, 2).await, unique("group"));
     let at = TopicPartition::new(&name, 1);
-    let offsets = HashMap::from([(at.clone(), Committed { offset: 42, metadata: "why".into() })]);
+    let offsets = HashMap::from([(
+        at.clone(),
+        Committed { offset: 42, metadata: "why".into(), ..Committed::default() },
+    )]);
     client.commit_offsets(&group, &offsets).await.unwrap();
     assert_eq!(client.committed(&group, None).await.unwrap(), offsets);
     assert_eq!(

@@ -15,7 +15,7 @@ fn config(group: &str, topic: &str) -> GroupConfig {
 }
 
 /// Polls until the member is given partitions.
-async fn assigned(member: &mut GroupConsumer) -> Vec<TopicPartition> {
+pub async fn assigned(member: &mut GroupConsumer) -> Vec<TopicPartition> {
     let begun = Instant::now();
     loop {
         assert!(begun.elapsed() < PATIENCE, "nothing was assigned");
@@ -27,7 +27,7 @@ async fn assigned(member: &mut GroupConsumer) -> Vec<TopicPartition> {
     }
 }
 
-async fn read(member: &mut GroupConsumer, count: usize) -> Vec<String> {
+pub async fn read(member: &mut GroupConsumer, count: usize) -> Vec<String> {
     let (mut taken, begun) = (Vec::new(), Instant::now());
     while taken.len() < count {
         assert!(begun.elapsed() < PATIENCE, "only {taken:?} came");
@@ -38,12 +38,14 @@ async fn read(member: &mut GroupConsumer, count: usize) -> Vec<String> {
     taken
 }
 
-fn all(topic: &str, partitions: i32) -> Vec<TopicPartition> {
+pub fn all(topic: &str, partitions: i32) -> Vec<TopicPartition> {
     (0..partitions).map(|index| TopicPartition::new(topic, index)).collect()
 }
 
 /// A member that is polled in the background and reports its events.
-fn drive(mut member: GroupConsumer) -> (mpsc::UnboundedReceiver<GroupEvent>, tokio::task::JoinHandle<()>) {
+pub fn drive(
+    mut member: GroupConsumer,
+) -> (mpsc::UnboundedReceiver<GroupEvent>, tokio::task::JoinHandle<()>) {
     let (sender, events) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         loop {
@@ -70,7 +72,7 @@ async fn a_member_goes_on_where_its_group_has_committed() {
     assert_eq!(assigned(&mut first).await, all(&name, 1));
     assert_eq!(read(&mut first, 4).await, ["0", "1", "2", "3"]);
     let at = TopicPartition::new(&name, 0);
-    let half = Committed { offset: 2, metadata: "half".into() };
+    let half = Committed { offset: 2, metadata: "half".into(), ..Committed::default() };
     first.commit(&HashMap::from([(at.clone(), half.clone())])).await.unwrap();
     assert_eq!(client.committed(&group, None).await.unwrap(), HashMap::from([(at, half)]));
     first.leave().await.unwrap();
@@ -114,7 +116,7 @@ async fn two_members_balance_and_the_one_that_stays_takes_over() {
     first.leave().await.unwrap();
 }
 
-async fn next_revoked(member: &mut GroupConsumer) -> (Vec<TopicPartition>, bool) {
+pub async fn next_revoked(member: &mut GroupConsumer) -> (Vec<TopicPartition>, bool) {
     let begun = Instant::now();
     loop {
         assert!(begun.elapsed() < PATIENCE, "nothing was revoked");
@@ -136,7 +138,10 @@ async fn a_member_may_commit_what_it_lost_until_it_polls_again() {
     let (events, task) = drive(second);
     next_revoked(&mut first).await;
     let at = TopicPartition::new(&name, 0);
-    let offsets = HashMap::from([(at.clone(), Committed { offset: 0, metadata: "kept".into() })]);
+    let offsets = HashMap::from([(
+        at.clone(),
+        Committed { offset: 0, metadata: "kept".into(), ..Committed::default() },
+    )]);
     first.commit(&offsets).await.unwrap();
     assigned(&mut first).await;
     assert_eq!(client.committed(&group, Some(&[at])).await.unwrap(), offsets);
@@ -157,7 +162,7 @@ async fn a_generation_that_is_gone_cannot_commit() {
     client.remove_member(&group, &old.member_id).await.unwrap();
     assert!(next_revoked(&mut member).await.1, "a member that the group does not know has lost everything");
     let offsets =
-        HashMap::from([(TopicPartition::new(&name, 0), Committed { offset: 0, metadata: String::new() })]);
+        HashMap::from([(TopicPartition::new(&name, 0), Committed { offset: 0, ..Committed::default() })]);
     let refused = member.commit(&offsets).await.unwrap_err();
     let codes = [Some(ErrorCode::UnknownMemberId), Some(ErrorCode::IllegalGeneration)];
     assert!(codes.contains(&refused.code()), "{refused}");

@@ -2,6 +2,7 @@
 //! HEADWATER_TEST_BOOTSTRAP names. Tests run side by side on one broker, so every name is unique.
 
 mod admin;
+mod consumer_groups;
 mod features;
 mod groups;
 mod kinds;

@@ -34,7 +34,8 @@ async fn a_transaction_speaks_what_the_cluster_has_finalized() {
             send(&producer, record(&topic, partition, format!("{round}"))).await;
         }
         let offset = round as i64;
-        let offsets = HashMap::from([(at.clone(), Committed { offset, metadata: String::new() })]);
+        let offsets =
+            HashMap::from([(at.clone(), Committed { offset, leader_epoch: None, metadata: String::new() })]);
         producer.send_offsets(&group, &offsets).await.unwrap();
         match commits(round) {
             true => producer.commit_transaction().await.unwrap(),

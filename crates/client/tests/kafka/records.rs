@@ -1,16 +1,17 @@
 //! What is produced is what is consumed.
 
+use std::collections::HashMap;
 use std::slice::from_ref;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_client::{
-    AutoOffsetReset, Client, ClientError, Compression, Consumer, ConsumerConfig, Isolation, OffsetSpec,
-    ProduceRecord, Producer, ProducerConfig,
+    AutoOffsetReset, Client, ClientError, Committed, Compression, Consumer, ConsumerConfig, Isolation,
+    OffsetSpec, ProduceRecord, Producer, ProducerConfig,
 };
 use headwater_model::{Header, Record, TopicPartition, partition};
 
-use crate::support::{PATIENCE, client, consumer, producer, read_all, record, send, topic, values};
+use crate::support::{PATIENCE, client, consumer, producer, read_all, record, send, topic, unique, values};
 
 async fn returns_everything(client: &Client, compression: Compression) {
     let name = topic(client, 1).await;
@@ -212,6 +213,40 @@ async fn an_offset_out_of_range_fails_or_is_reset_as_configured() {
     let mut lenient = Consumer::new(&client, config);
     lenient.assign(vec![(at, 99)]);
     assert_eq!(take(&mut lenient, 1).await, ["first"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_is_committed_with_its_leader_epoch_and_gone_on_from() {
+    let Some(client) = client().await else { return };
+    let (name, group) = (topic(&client, 1).await, unique("group"));
+    let producer = producer(&client).await;
+    let at = TopicPartition::new(&name, 0);
+    send(&producer, record(&name, 0, "before")).await;
+    producer.flush().await.unwrap();
+    let mut first = consumer(&client, Isolation::Committed);
+    first.assign(vec![(at.clone(), 0)]);
+    let fetched = loop {
+        if let Some(fetched) = first.poll(PATIENCE).await.unwrap().pop() {
+            break fetched;
+        }
+    };
+    let read = Committed::from(&fetched);
+    assert_eq!((read.offset, read.leader_epoch), (1, Some(0)), "a topic's first leader is of epoch 0");
+    client.commit_offsets(&group, &HashMap::from([(at.clone(), read.clone())])).await.unwrap();
+    let committed = client.committed(&group, Some(from_ref(&at))).await.unwrap();
+    assert_eq!(committed[&at], read);
+    let mut next = consumer(&client, Isolation::Committed);
+    next.add_positions(vec![(at.clone(), committed[&at].position())]);
+    send(&producer, record(&name, 0, "after")).await;
+    producer.flush().await.unwrap();
+    assert_eq!(take(&mut next, 1).await, ["after"]);
+    // The same topic's name, and another log: shorter than what was read.
+    client.delete_topic(&name).await.unwrap();
+    client.ensure_topic(headwater_client::NewTopic::new(&name, 1)).await.unwrap();
+    let mut late = consumer(&client, Isolation::Committed);
+    late.add_positions(vec![(at, committed.into_values().next().unwrap().position())]);
+    let error = late.poll(PATIENCE).await.unwrap_err();
+    assert!(matches!(error, ClientError::Truncated { offset: 1, divergent: Some(0), .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

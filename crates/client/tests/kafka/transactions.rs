@@ -55,7 +55,10 @@ async fn offsets_are_committed_with_the_transaction_or_not_at_all() {
     let producer = transactional(&client, &unique("tx")).await;
     let at = TopicPartition::new(&name, 0);
     for (offset, commit) in [(5, true), (9, false)] {
-        let offsets = HashMap::from([(at.clone(), Committed { offset, metadata: format!("m{offset}") })]);
+        let offsets = HashMap::from([(
+            at.clone(),
+            Committed { offset, metadata: format!("m{offset}"), ..Committed::default() },
+        )]);
         producer.begin_transaction().await.unwrap();
         send(&producer, record(&name, 0, "v")).await;
         producer.send_offsets(&group, &offsets).await.unwrap();
@@ -64,7 +67,7 @@ async fn offsets_are_committed_with_the_transaction_or_not_at_all() {
             false => producer.abort_transaction().await.unwrap(),
         }
         let committed = client.committed(&group.group_id, Some(std::slice::from_ref(&at))).await.unwrap();
-        assert_eq!(committed[&at], Committed { offset: 5, metadata: "m5".into() });
+        assert_eq!(committed[&at], Committed { offset: 5, metadata: "m5".into(), ..Committed::default() });
     }
 }
 
@@ -131,7 +134,7 @@ async fn offsets_of_a_generation_that_is_gone_are_refused_and_abort_the_transact
     let stale =
         GroupMetadata { generation: 7, member_id: "gone".into(), ..GroupMetadata::simple(unique("group")) };
     let offsets =
-        HashMap::from([(TopicPartition::new(&name, 0), Committed { offset: 1, metadata: String::new() })]);
+        HashMap::from([(TopicPartition::new(&name, 0), Committed { offset: 1, ..Committed::default() })]);
     producer.begin_transaction().await.unwrap();
     let error = producer.send_offsets(&stale, &offsets).await.unwrap_err();
     assert!(error.is_abortable(), "{error}");

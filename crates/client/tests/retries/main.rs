@@ -1,8 +1,11 @@
 //! What the producer does when answers are lost, refused or late, against a broker that fails on cue.
 
 mod coordinator;
+mod epochs;
 mod fake;
+mod heartbeats;
 mod implicit;
+mod scripted;
 mod transactions;
 
 use std::time::{Duration, Instant};

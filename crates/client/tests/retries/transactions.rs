@@ -29,7 +29,8 @@ pub async fn write(producer: &Producer, value: &str) {
 }
 
 pub fn position(offset: i64) -> HashMap<TopicPartition, Committed> {
-    [(TopicPartition::new(TOPIC, 0), Committed { offset, metadata: String::new() })].into()
+    [(TopicPartition::new(TOPIC, 0), Committed { offset, leader_epoch: None, metadata: String::new() })]
+        .into()
 }
 
 /// A transaction whose commit is given up on; afterwards the coordinator answers again.

@@ -229,7 +229,7 @@ impl Sink {
     async fn commit_group(&self) {
         let offsets = self.handle.next_offsets().into_iter();
         let offsets: HashMap<_, _> =
-            offsets.map(|(at, offset)| (at, Committed { offset, metadata: String::new() })).collect();
+            offsets.map(|(at, offset)| (at, Committed { offset, ..Committed::default() })).collect();
         if offsets.is_empty() {
             return;
         }

@@ -184,7 +184,7 @@ impl Worker {
     async fn commit_position(&self, tools: &Tools, op: u64) -> Result<Step, ClientError> {
         let group = transactional_id(self.part.number);
         let (partition, offset) = (self.part.number as i32, op as i64 + 1);
-        let committed = Committed { offset, metadata: String::new() };
+        let committed = Committed { offset, ..Committed::default() };
         let offsets = [(TopicPartition::new(OWN, partition), committed)].into();
         tools.producer.send_offsets(&GroupMetadata::simple(&*group), &offsets).await?;
         Ok(Step::Position { group, key: key(OWN, partition), offset })

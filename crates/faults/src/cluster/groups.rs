@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use headwater_client::{
-    Client, ClientError, Committed, Fetched, GroupConfig, GroupConsumer, GroupEvent, ProduceRecord, Producer,
-    ProducerConfig,
+    Client, ClientError, Committed, Fetched, GroupConfig, GroupConsumer, GroupEvent, GroupProtocol,
+    ProduceRecord, Producer, ProducerConfig,
 };
 use headwater_model::TopicPartition;
 
@@ -24,7 +24,7 @@ fn group(id: &str) -> GroupConfig {
 
 fn positions(fetched: &[Fetched]) -> HashMap<TopicPartition, Committed> {
     let one = |run: &Fetched| {
-        let committed = Committed { offset: run.next_offset, metadata: String::new() };
+        let committed = Committed::from(run);
         (run.topic_partition.clone(), committed)
     };
     fetched.iter().map(one).collect()
@@ -136,9 +136,13 @@ async fn rewind(client: &Client, consumer: &mut GroupConsumer) -> Result<()> {
     Ok(())
 }
 
+fn followers() -> GroupConfig {
+    GroupConfig { protocol: GroupProtocol::consumer(), ..group(MEMBERS) }
+}
+
 /// Reads and commits, at least once: what was seen, and how often something came again.
 pub async fn follow(client: Client, load: Load) -> Result<(HashSet<String>, usize)> {
-    let mut consumer = GroupConsumer::join(&client, group(MEMBERS)).await?;
+    let mut consumer = GroupConsumer::join(&client, followers()).await?;
     let (mut seen, mut again) = (HashSet::new(), 0);
     while load.reading.load(Ordering::Relaxed) {
         let fetched = match consumer.poll(POLL).await {
@@ -147,7 +151,7 @@ pub async fn follow(client: Client, load: Load) -> Result<(HashSet<String>, usiz
             Err(error) => {
                 tracing::warn!(%error, "a member's group ended for it");
                 drop(consumer);
-                consumer = GroupConsumer::join(&client, group(MEMBERS)).await?;
+                consumer = GroupConsumer::join(&client, followers()).await?;
                 continue;
             }
         };

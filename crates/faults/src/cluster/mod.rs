@@ -8,6 +8,7 @@ mod nodes;
 mod read;
 mod schedule;
 mod schemas;
+mod unclean;
 mod verify;
 mod words;
 mod writers;
@@ -47,6 +48,9 @@ pub struct Options {
     /// Rounds until so many minutes have passed; without it one round
     #[arg(long)]
     minutes: Option<u64>,
+    /// Instead of the load: one election of a replica that lacks records, which our consumers must notice
+    #[arg(long)]
+    unclean: bool,
     /// Where the nodes keep their data; it stays when something is wrong
     #[arg(long)]
     directory: Option<PathBuf>,
@@ -114,6 +118,13 @@ pub fn run(options: &Options) -> Result<bool> {
     eprintln!("cluster: seed {seed}, in {}", directory.display());
     let nodes = Arc::new(Nodes::start(&std::path::absolute(&options.xtask)?, &directory)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if options.unclean {
+        let noticed = runtime.block_on(unclean::run(Arc::clone(&nodes)));
+        drop(nodes);
+        noticed.with_context(|| format!("the nodes' logs are in {}", directory.display()))?;
+        println!("{}", serde_json::json!({"suite": "cluster", "unclean": true, "wrong": 0}));
+        return Ok(true);
+    }
     let length = Duration::from_secs(60 * options.minutes.unwrap_or(0));
     let report = runtime.block_on(suite(Arc::clone(&nodes), seed, length, &directory));
     runtime.shutdown_timeout(Duration::from_secs(5));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use headwater_wire::messages::describe_quorum_request::{PartitionData, TopicData};
-use headwater_wire::messages::{DescribeQuorumRequestData, MetadataRequestData};
+use headwater_wire::messages::{DescribeQuorumRequestData, MetadataRequestData, MetadataRequestTopic};
 
 use crate::kafka::{Connection, Power};
 
@@ -18,6 +18,21 @@ pub struct Nodes {
     xtask: PathBuf,
     directory: PathBuf,
     pub bootstrap: String,
+}
+
+/// Who has the only partition of a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub leader: usize,
+    pub in_sync: Vec<usize>,
+    pub replicas: Vec<usize>,
+}
+
+impl Placement {
+    /// A replica that does not lead.
+    pub fn other(&self) -> Option<usize> {
+        self.replicas.iter().copied().find(|node| *node != self.leader)
+    }
 }
 
 impl Nodes {
@@ -77,6 +92,27 @@ impl Nodes {
             }
             std::thread::sleep(Duration::from_millis(250));
         }
+    }
+
+    /// As any node that answers knows it.
+    ///
+    /// # Errors
+    /// Also while the partition has no leader.
+    pub fn placement(&self, topic: &str) -> Result<Placement> {
+        let wanted = MetadataRequestTopic::default().with_name(Some(topic.to_owned().into()));
+        let request = MetadataRequestData::default()
+            .with_topics(Some(vec![wanted]))
+            .with_allow_auto_topic_creation(false);
+        let answer = self.any()?.call(&request)?;
+        let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
+        let partition = partition.with_context(|| format!("the topic {topic} is not there"))?;
+        let number = |node: &i32| usize::try_from(*node).context("the partition has no leader");
+        let numbers = |nodes: &[i32]| nodes.iter().map(number).collect::<Result<Vec<_>>>();
+        Ok(Placement {
+            leader: number(&partition.leader_id)?,
+            in_sync: numbers(&partition.isr_nodes)?,
+            replicas: numbers(&partition.replica_nodes)?,
+        })
     }
 
     /// How many partitions lack a replica or a leader.

@@ -59,7 +59,9 @@ impl ActiveTask {
     /// member still has the task.
     pub fn positions(&self) -> Vec<(TopicPartition, Committed)> {
         let positions = self.task.positions().into_iter();
-        positions.map(|(at, offset, metadata)| (at, Committed { offset, metadata })).collect()
+        positions
+            .map(|(at, offset, metadata)| (at, Committed { offset, metadata, ..Committed::default() }))
+            .collect()
     }
 
     pub fn commit_positions(&mut self, positions: Vec<(TopicPartition, Committed)>) {

@@ -1,0 +1,357 @@
+//! A member of the consumer protocol (KIP-848) as a state machine: facts and the time go in, acts come out.
+//!
+//! Owns the member's epoch, what the coordinator has assigned, and what the caller works on; refuses to know sockets and
+//! clocks. Invariant: the caller never works on a partition that a heartbeat under way or the last one answered did not
+//! claim, so that the coordinator gives it to nobody else. What comes is claimed before it is handed out, and only while no
+//! heartbeat that says less may still arrive; what goes is claimed until the caller has let go of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use headwater_model::TopicPartition;
+use headwater_wire::ErrorCode;
+
+use crate::ClientError;
+
+pub(super) type TopicId = [u8; 16];
+pub(super) type Place = (TopicId, i32);
+pub(super) type Places = BTreeSet<Place>;
+
+/// The member epoch with which a member joins.
+pub(super) const JOIN: i32 = 0;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long the coordinator may fail to answer before the membership ends.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Beat {
+    pub(super) epoch: i32,
+    /// It says everything: who joins, and who cannot know what the coordinator has heard.
+    pub(super) full: bool,
+    /// What the member has; `None` where the coordinator knows.
+    pub(super) owned: Option<Places>,
+}
+
+/// What the coordinator says to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) epoch: i32,
+    pub(super) interval: Duration,
+    /// `None` where it is as before.
+    pub(super) assignment: Option<Places>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Act {
+    /// Send it, then call `answered` or `failed`.
+    Beat(Beat),
+    /// Ask what these topics are called, then call `resolved`.
+    Look(BTreeSet<TopicId>),
+    /// Find out where these are read from, then call `taken` with the round.
+    Take { round: u64, places: Places },
+    /// Tell the caller, and call `released` when it has let go; what is lost is another's already.
+    Revoke { places: Places, lost: bool },
+}
+
+/// What the caller has from here on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Handed {
+    pub(super) all: Places,
+    pub(super) new: Places,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    epoch: i32,
+    target: Places,
+    /// The caller works on these.
+    owned: Places,
+    /// Claimed, and not handed to the caller yet; the round of the `Take` that is under way.
+    taking: Places,
+    round: Option<u64>,
+    rounds: u64,
+    /// The caller was told to let go of these.
+    revoking: Option<Places>,
+    /// How many revocations the caller has not answered.
+    outstanding: usize,
+    /// The caller is to be told what it has, also where nothing is new.
+    tell: bool,
+    /// The caller has been told of an assignment of this membership.
+    told: bool,
+    names: BTreeMap<TopicId, String>,
+    looking: bool,
+    look: Retry,
+    beats: Beats,
+    acts: VecDeque<Act>,
+}
+
+/// When heartbeats are sent, and what the coordinator has heard.
+#[derive(Debug)]
+struct Beats {
+    /// What the heartbeat under way claims, and since when it is.
+    under_way: Option<(Places, Duration)>,
+    /// What the last one claimed that was answered.
+    said: Option<Places>,
+    /// The last one was not answered: it may have arrived or not, or arrive late.
+    uncertain: bool,
+    interval: Duration,
+    retry: Retry,
+    /// The last answer, or the beginning.
+    heard: Duration,
+}
+
+/// When something is done next, and how long to wait after it has failed.
+#[derive(Debug)]
+struct Retry {
+    due: Duration,
+    pause: Duration,
+}
+
+impl Retry {
+    fn new(due: Duration) -> Self {
+        Self { due, pause: FIRST_PAUSE }
+    }
+
+    /// `jitter` is between 0 and 1.
+    fn later(&mut self, now: Duration, jitter: f64) {
+        self.due = now + self.pause.mul_f64(0.5 + jitter / 2.0);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+impl Member {
+    pub(super) fn new(now: Duration) -> Self {
+        let beats = Beats {
+            under_way: None,
+            said: None,
+            uncertain: true,
+            interval: Duration::ZERO,
+            retry: Retry::new(now),
+            heard: now,
+        };
+        Self {
+            epoch: JOIN,
+            target: Places::new(),
+            owned: Places::new(),
+            taking: Places::new(),
+            round: None,
+            rounds: 0,
+            revoking: None,
+            outstanding: 0,
+            tell: true,
+            told: false,
+            names: BTreeMap::new(),
+            looking: false,
+            look: Retry::new(now),
+            beats,
+            acts: VecDeque::new(),
+        }
+    }
+
+    /// 0 while the member is not in the group.
+    pub(super) fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    /// The partition by its name, which whatever was handed out or revoked has.
+    pub(super) fn named(&self, place: &Place) -> Option<TopicPartition> {
+        self.names.get(&place.0).map(|name| TopicPartition::new(name.as_str(), place.1))
+    }
+
+    /// What is to be done now; to be asked again until there is nothing.
+    pub(super) fn next(&mut self, now: Duration) -> Option<Act> {
+        if let Some(act) = self.acts.pop_front() {
+            return Some(act);
+        }
+        if self.may_beat() && now >= self.beats.retry.due {
+            return Some(Act::Beat(self.beat(now)));
+        }
+        let unknown = self.unknown();
+        if !unknown.is_empty() && !self.looking && now >= self.look.due {
+            self.looking = true;
+            return Some(Act::Look(unknown));
+        }
+        None
+    }
+
+    /// When there is something to do although nothing happens.
+    pub(super) fn wake_at(&self) -> Option<Duration> {
+        let beat = self.may_beat().then_some(self.beats.retry.due);
+        let look = (!self.looking && !self.unknown().is_empty()).then_some(self.look.due);
+        beat.into_iter().chain(look).min()
+    }
+
+    /// Who has lost everything joins again when the caller knows it.
+    fn may_beat(&self) -> bool {
+        self.beats.under_way.is_none() && (self.epoch != JOIN || self.outstanding == 0)
+    }
+
+    fn beat(&mut self, now: Duration) -> Beat {
+        let claimed = self.claimed();
+        let full = self.epoch == JOIN || self.beats.uncertain;
+        let news = full || self.beats.said.as_ref() != Some(&claimed);
+        let beat = Beat { epoch: self.epoch, full, owned: news.then(|| claimed.clone()) };
+        self.beats.under_way = Some((claimed, now));
+        beat
+    }
+
+    fn claimed(&self) -> Places {
+        self.owned.union(&self.taking).copied().collect()
+    }
+
+    /// The assigned topics whose names are not known.
+    fn unknown(&self) -> BTreeSet<TopicId> {
+        self.target.iter().map(|(id, _)| *id).filter(|id| !self.names.contains_key(id)).collect()
+    }
+
+    /// The next heartbeat is sent at once, unless the coordinator is given a pause.
+    pub(super) fn hurry(&mut self, now: Duration) {
+        if !self.beats.uncertain {
+            self.beats.retry.due = self.beats.retry.due.min(now);
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer, now: Duration) {
+        let Some((claimed, sent)) = self.beats.under_way.take() else { return };
+        self.epoch = answer.epoch;
+        self.beats.said = Some(claimed);
+        self.beats.uncertain = false;
+        self.beats.heard = now;
+        self.beats.interval = answer.interval;
+        self.beats.retry = Retry::new(sent + answer.interval);
+        if let Some(assignment) = answer.assignment {
+            self.target = assignment;
+            self.look = Retry::new(now);
+            let (target, owned) = (&self.target, &self.owned);
+            self.names.retain(|id, _| target.iter().chain(owned).any(|(used, _)| used == id));
+        }
+        self.reconcile();
+        self.say_what_changed(now);
+    }
+
+    /// The heartbeat was refused or not answered. Whether the membership goes on; `jitter` is between 0 and 1.
+    pub(super) fn failed(&mut self, error: &ClientError, now: Duration, jitter: f64) -> bool {
+        self.beats.under_way = None;
+        self.beats.uncertain = true;
+        match error.code() {
+            Some(ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId) => {
+                // Whoever is put out joins again at once, and after a pause when that does not help.
+                let again = self.epoch == JOIN;
+                self.lose();
+                match again {
+                    true => self.beats.retry.later(now, jitter),
+                    false => (self.beats.heard, self.beats.retry) = (now, Retry::new(now)),
+                }
+            }
+            _ if error.is_retriable() => self.beats.retry.later(now, jitter),
+            _ => return false,
+        }
+        self.silence(now) < PATIENCE
+    }
+
+    /// How long the coordinator has not answered.
+    pub(super) fn silence(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.beats.heard)
+    }
+
+    /// The coordinator has this member no more, or as another.
+    fn lose(&mut self) {
+        let revoking = self.revoking.take().unwrap_or_default();
+        let places: Places = self.owned.difference(&revoking).copied().collect();
+        if std::mem::take(&mut self.told) {
+            self.outstanding += 1;
+            self.acts.push_back(Act::Revoke { places, lost: true });
+        }
+        (self.epoch, self.tell, self.round) = (JOIN, true, None);
+        self.owned.clear();
+        self.taking.clear();
+        self.target.clear();
+        self.beats.said = None;
+    }
+
+    /// The caller has let go of what it was told to.
+    pub(super) fn released(&mut self, now: Duration) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        match self.revoking.take() {
+            Some(gone) => {
+                self.owned.retain(|place| !gone.contains(place));
+                self.tell = true;
+                self.hurry(now);
+            }
+            None if self.epoch == JOIN && self.outstanding == 0 => {
+                (self.beats.heard, self.beats.retry) = (now, Retry::new(now));
+            }
+            None => {}
+        }
+    }
+
+    /// What the topics that were asked for are called; those that are missing are asked for again.
+    pub(super) fn resolved(&mut self, names: BTreeMap<TopicId, String>, now: Duration, jitter: f64) {
+        self.looking = false;
+        self.names.extend(names);
+        if !self.unknown().is_empty() {
+            self.look.later(now, jitter);
+        }
+        self.reconcile();
+        self.say_what_changed(now);
+    }
+
+    /// Where the places of this round are read from is known: what of them is still this member's.
+    pub(super) fn taken(&mut self, round: u64, now: Duration) -> Option<Handed> {
+        if self.round != Some(round) {
+            return None;
+        }
+        self.round = None;
+        self.told = true;
+        let new = std::mem::take(&mut self.taking);
+        self.owned.extend(&new);
+        let handed = Handed { all: self.owned.clone(), new };
+        self.reconcile();
+        self.say_what_changed(now);
+        Some(handed)
+    }
+
+    /// One step towards the assignment: let go first; take what is new once the coordinator has heard of it.
+    fn reconcile(&mut self) {
+        if self.epoch == JOIN {
+            return;
+        }
+        self.taking.retain(|place| self.target.contains(place));
+        if self.revoking.is_some() {
+            return;
+        }
+        let gone: Places = self.owned.difference(&self.target).copied().collect();
+        if !gone.is_empty() {
+            self.outstanding += 1;
+            self.revoking = Some(gone.clone());
+            self.acts.push_back(Act::Revoke { places: gone, lost: false });
+            return;
+        }
+        let says_less = self.beats.under_way.is_some() || self.beats.uncertain;
+        if says_less || self.round.is_some() || self.beats.said.as_ref() != Some(&self.claimed()) {
+            return;
+        }
+        let is_new = |place: &&Place| !self.owned.contains(*place) && self.names.contains_key(&place.0);
+        let places: Places = self.target.iter().filter(is_new).copied().collect();
+        // Nothing is told while names that make it something are on their way.
+        if places.is_empty() && (!self.tell || !self.unknown().is_empty()) {
+            return;
+        }
+        self.tell = false;
+        self.rounds += 1;
+        self.round = Some(self.rounds);
+        self.taking = places.clone();
+        self.acts.push_back(Act::Take { round: self.rounds, places });
+    }
+
+    fn say_what_changed(&mut self, now: Duration) {
+        if self.epoch != JOIN && self.beats.said.as_ref() != Some(&self.claimed()) {
+            self.hurry(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

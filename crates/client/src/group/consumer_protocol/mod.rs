@@ -1,0 +1,335 @@
+//! The task behind a member of the consumer protocol (KIP-848): heartbeats, and what they lead to.
+//!
+//! What is to be done is decided in `consumer_protocol/member.rs`; here it is carried out. Dropping the `Membership` ends
+//! the task; the coordinator then waits for the end of the session.
+
+mod beat;
+mod member;
+#[cfg(test)]
+mod simulation;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use headwater_model::TopicPartition;
+use headwater_wire::ErrorCode;
+use headwater_wire::messages::{ConsumerGroupHeartbeatRequestData, ConsumerGroupHeartbeatResponseData};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::membership::{Assigned, News};
+use super::positions::positions;
+use super::{GroupConfig, Remote};
+use crate::admin::text;
+use crate::assignor::Assignment;
+use crate::cluster::{CoordinatorOf, Lane};
+use crate::{Client, ClientError, Position};
+use member::{Act, Answer, Member, Places, TopicId};
+
+/// The member epoch with which a member leaves for good, and that with which a static one leaves to come back.
+const LEAVE: i32 = -1;
+const LEAVE_STATIC: i32 = -2;
+
+/// What the member is to its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// `None` before it has joined; the last one when it is out.
+    pub(super) epoch: Option<i32>,
+    pub(super) is_member: bool,
+}
+
+pub(super) struct Membership {
+    client: Client,
+    config: GroupConfig,
+    lane: Lane,
+    member_id: String,
+    news: mpsc::UnboundedReceiver<News>,
+    released: mpsc::UnboundedSender<()>,
+    standing: watch::Receiver<Standing>,
+    hurry: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Membership {
+    pub(super) fn start(
+        client: Client,
+        config: GroupConfig,
+        remote: Remote,
+        manage_positions: Arc<AtomicBool>,
+    ) -> Self {
+        let (to_news, news) = mpsc::unbounded_channel();
+        let (released, to_released) = mpsc::unbounded_channel();
+        let (to_standing, standing) = watch::channel(Standing { epoch: None, is_member: false });
+        let hurry = Arc::new(Notify::new());
+        let (lane, member_id) = (client.new_lane(), random_id());
+        let task = Task {
+            client: client.clone(),
+            config: config.clone(),
+            remote,
+            member_id: member_id.clone(),
+            lane,
+            manage_positions,
+            news: to_news,
+            released: to_released,
+            standing: to_standing,
+            hurry: Arc::clone(&hurry),
+            begun: Instant::now(),
+            member: Member::new(Duration::ZERO),
+            jobs: JoinSet::new(),
+        };
+        let task = tokio::spawn(task.run());
+        Self { client, config, lane, member_id, news, released, standing, hurry, task }
+    }
+
+    /// The caller has let go of what it was told to.
+    pub(super) fn release(&self) {
+        // A task that has ended has nothing to wait for.
+        let _ = self.released.send(());
+    }
+
+    /// May be cancelled without losing anything.
+    pub(super) async fn news(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
+            None => News::Failed(ClientError::State("the group membership has ended")),
+        }
+    }
+
+    pub(super) fn member_id(&self) -> &str {
+        &self.member_id
+    }
+
+    pub(super) fn epoch(&self) -> Option<i32> {
+        self.standing.borrow().epoch
+    }
+
+    /// Asks for the member's epoch after this one; whether it came before the patience ended.
+    pub(super) async fn passes(&mut self, epoch: i32, patience: Duration) -> bool {
+        self.hurry.notify_one();
+        let passed = self.standing.wait_for(|standing| !standing.is_member || standing.epoch != Some(epoch));
+        matches!(tokio::time::timeout(patience, passed).await, Ok(Ok(standing)) if standing.is_member)
+    }
+
+    /// A static member keeps its partitions for who comes with its instance id before the session ends.
+    pub(super) async fn leave(self) -> Result<(), ClientError> {
+        self.task.abort();
+        let group = &self.config.group_id;
+        let epoch = if self.config.instance_id.is_some() { LEAVE_STATIC } else { LEAVE };
+        let request = ConsumerGroupHeartbeatRequestData::default()
+            .with_group_id(text(group))
+            .with_member_id(text(&self.member_id))
+            .with_instance_id(self.config.instance_id.as_deref().map(text))
+            .with_member_epoch(epoch);
+        let check = |answer: &ConsumerGroupHeartbeatResponseData| {
+            ClientError::check(answer.error_code, answer.error_message.as_ref(), || {
+                format!("leave group {group}")
+            })
+        };
+        let timeout = self.client.request_timeout();
+        let left = self
+            .client
+            .call_coordinator(self.lane, CoordinatorOf::Group, group, &request, timeout, check)
+            .await;
+        match left {
+            // Whoever is not known has left already, or never came.
+            Err(error) if is_out(&error) => Ok(()),
+            left => left.map(drop),
+        }
+    }
+}
+
+fn is_out(error: &ClientError) -> bool {
+    matches!(
+        error.code(),
+        Some(ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId | ErrorCode::GroupIdNotFound)
+    )
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.client.close_lane(self.lane);
+    }
+}
+
+/// As Kafka's own ids are written; nobody else has it (KIP-1082).
+fn random_id() -> String {
+    let [a, b] = [rand::random::<u64>(), rand::random::<u64>()];
+    headwater_wire::KafkaUuid::from_parts(a, b).to_string()
+}
+
+struct Task {
+    client: Client,
+    config: GroupConfig,
+    remote: Remote,
+    member_id: String,
+    lane: Lane,
+    manage_positions: Arc<AtomicBool>,
+    news: mpsc::UnboundedSender<News>,
+    released: mpsc::UnboundedReceiver<()>,
+    standing: watch::Sender<Standing>,
+    hurry: Arc<Notify>,
+    begun: Instant,
+    member: Member,
+    jobs: JoinSet<Done>,
+}
+
+/// What was under way has come to an end.
+enum Done {
+    Beat(Result<Answer, ClientError>),
+    Names(Result<BTreeMap<TopicId, String>, ClientError>),
+    Positions(u64, Result<Vec<(TopicPartition, Position)>, ClientError>),
+}
+
+impl Task {
+    async fn run(mut self) {
+        if let Err(error) = self.until_failure().await {
+            // Nobody listens when the consumer is gone, and then nobody needs to.
+            let _ = self.news.send(News::Failed(error));
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    async fn until_failure(&mut self) -> Result<(), ClientError> {
+        loop {
+            while let Some(act) = self.member.next(self.now()) {
+                self.start(act);
+            }
+            let wake_at = self.member.wake_at().map(|at| self.begun + at);
+            tokio::select! {
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok(done) => self.accept(done)?,
+                    // A job that panicked would be waited for in vain.
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                Some(()) = self.released.recv() => self.member.released(self.begun.elapsed()),
+                () = self.hurry.notified() => self.member.hurry(self.begun.elapsed()),
+                () = sleep_until(wake_at) => {}
+            }
+        }
+    }
+
+    fn start(&mut self, act: Act) {
+        match act {
+            Act::Beat(beat) => {
+                let request = beat::request(&self.config, &self.remote, &self.member_id, &beat);
+                let heartbeat = Heartbeat {
+                    client: self.client.clone(),
+                    group: self.config.group_id.clone(),
+                    lane: self.lane,
+                    timeout: (self.config.session_timeout / 3).min(self.client.request_timeout()),
+                };
+                self.jobs.spawn(async move { Done::Beat(heartbeat.send(request).await) });
+            }
+            Act::Look(ids) => {
+                let client = self.client.clone();
+                self.jobs.spawn(async move { Done::Names(names(&client, ids).await) });
+            }
+            Act::Take { round, places } => {
+                let (client, config) = (self.client.clone(), self.config.clone());
+                let managed = self.manage_positions.load(Ordering::Relaxed);
+                let at = if managed { self.named(&places) } else { Vec::new() };
+                self.jobs
+                    .spawn(async move { Done::Positions(round, positions(&client, &config, &at).await) });
+            }
+            Act::Revoke { places, lost } => {
+                if lost {
+                    self.standing.send_modify(|standing| standing.is_member = false);
+                }
+                let partitions = self.named(&places);
+                let _ = self.news.send(News::Revoked { partitions, lost });
+            }
+        }
+    }
+
+    fn named(&self, places: &Places) -> Vec<TopicPartition> {
+        let mut named: Vec<_> = places.iter().filter_map(|place| self.member.named(place)).collect();
+        named.sort();
+        named
+    }
+
+    fn accept(&mut self, done: Done) -> Result<(), ClientError> {
+        let (now, jitter) = (self.now(), rand::random_range(0.0..1.0));
+        match done {
+            Done::Beat(Ok(answer)) => {
+                self.member.answered(answer, now);
+                let epoch = Some(self.member.epoch());
+                self.standing.send_if_modified(|standing| {
+                    let joined = Standing { epoch, is_member: true };
+                    std::mem::replace(standing, joined.clone()) != joined
+                });
+            }
+            Done::Beat(Err(error)) => self.failed(error, now, jitter)?,
+            Done::Names(Ok(names)) => self.member.resolved(names, now, jitter),
+            Done::Names(Err(error)) if error.is_retriable() => {
+                self.member.resolved(BTreeMap::new(), now, jitter);
+            }
+            Done::Names(Err(error)) => return Err(error),
+            Done::Positions(round, positions) => {
+                let Some(handed) = self.member.taken(round, now) else { return Ok(()) };
+                let new = self.named(&handed.new);
+                let mut positions = positions?;
+                positions.retain(|(at, _)| new.contains(at));
+                let partitions = self.named(&handed.all);
+                let _ = self.news.send(News::Assigned(Assigned {
+                    generation: self.member.epoch(),
+                    member_id: self.member_id.clone(),
+                    assignment: Assignment { partitions, user_data: None },
+                    positions,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, error: ClientError, now: Duration, jitter: f64) -> Result<(), ClientError> {
+        let group = &self.config.group_id;
+        if error.is_retriable() && error.code() != Some(ErrorCode::CoordinatorLoadInProgress) {
+            self.client.forget_coordinator(CoordinatorOf::Group, group);
+        }
+        tracing::debug!(group, %error, "heartbeat failed");
+        match self.member.failed(&error, now, jitter) {
+            true => Ok(()),
+            false if error.is_retriable() => Err(ClientError::GaveUp {
+                what: format!("heartbeat in group {group}"),
+                after: self.member.silence(now),
+                last: Arc::new(error),
+            }),
+            false => Err(beat::explained(error, &self.remote)),
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn names(client: &Client, ids: BTreeSet<TopicId>) -> Result<BTreeMap<TopicId, String>, ClientError> {
+    let ids: Vec<_> = ids.into_iter().map(beat::uuid).collect();
+    let names = client.topic_names(&ids).await?;
+    Ok(names.into_iter().map(|(id, name)| (id.to_bytes(), name)).collect())
+}
+
+struct Heartbeat {
+    client: Client,
+    group: String,
+    lane: Lane,
+    timeout: Duration,
+}
+
+impl Heartbeat {
+    async fn send(self, request: ConsumerGroupHeartbeatRequestData) -> Result<Answer, ClientError> {
+        let address = self.client.coordinator(CoordinatorOf::Group, &self.group).await?;
+        let connection = self.client.connection(self.lane, &address).await?;
+        beat::answer(&self.group, connection.call(&request, self.timeout).await?)
+    }
+}
