@@ -165,7 +165,7 @@ async fn a_static_member_comes_back_to_its_partitions_and_nobody_else_notices() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_regular_expression_reads_topics_that_come_later() {
+async fn a_regular_expression_reads_topics_that_come_and_lets_go_of_those_that_go() {
     let Some(client) = client().await else { return };
     let (prefix, group) = (unique("pattern"), unique("group"));
     let create = |suffix: &str| {
@@ -182,6 +182,9 @@ async fn a_regular_expression_reads_topics_that_come_later() {
     let (both, gone) = until_it_has(&mut member, 2).await;
     let names: Vec<_> = both.iter().map(|at| at.topic.as_str()).collect();
     assert_eq!((names, gone.len()), (vec![&*format!("{prefix}-a"), &*format!("{prefix}-b")], 0));
+    client.delete_topic(&format!("{prefix}-a")).await.unwrap();
+    let (left, gone) = until_it_has(&mut member, 1).await;
+    assert_eq!((&left[0].topic, &gone[0].topic), (&format!("{prefix}-b"), &format!("{prefix}-a")));
     member.leave().await.unwrap();
 }
 

@@ -298,6 +298,11 @@ impl Member {
         self.say_what_changed(now);
     }
 
+    /// What is still to be taken in this round; `None` where it is over.
+    pub(super) fn still_taking(&self, round: u64) -> Option<&Places> {
+        (self.round == Some(round)).then_some(&self.taking)
+    }
+
     /// Where the places of this round are read from is known: what of them is still this member's.
     pub(super) fn taken(&mut self, round: u64, now: Duration) -> Option<Handed> {
         if self.round != Some(round) {

@@ -32,6 +32,7 @@ use member::{Act, Answer, Member, Places, TopicId};
 /// The member epoch with which a member leaves for good, and that with which a static one leaves to come back.
 const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
+const UNKNOWN_TOPIC_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the member is to its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,13 +232,7 @@ impl Task {
                 let client = self.client.clone();
                 self.jobs.spawn(async move { Done::Names(names(&client, ids).await) });
             }
-            Act::Take { round, places } => {
-                let (client, config) = (self.client.clone(), self.config.clone());
-                let managed = self.manage_positions.load(Ordering::Relaxed);
-                let at = if managed { self.named(&places) } else { Vec::new() };
-                self.jobs
-                    .spawn(async move { Done::Positions(round, positions(&client, &config, &at).await) });
-            }
+            Act::Take { round, places } => self.find_positions(round, &places, Duration::ZERO),
             Act::Revoke { places, lost } => {
                 if lost {
                     self.standing.send_modify(|standing| standing.is_member = false);
@@ -246,6 +241,16 @@ impl Task {
                 let _ = self.news.send(News::Revoked { partitions, lost });
             }
         }
+    }
+
+    fn find_positions(&mut self, round: u64, places: &Places, after: Duration) {
+        let (client, config) = (self.client.clone(), self.config.clone());
+        let managed = self.manage_positions.load(Ordering::Relaxed);
+        let at = if managed { self.named(places) } else { Vec::new() };
+        self.jobs.spawn(async move {
+            tokio::time::sleep(after).await;
+            Done::Positions(round, positions(&client, &config, &at).await)
+        });
     }
 
     fn named(&self, places: &Places) -> Vec<TopicPartition> {
@@ -271,6 +276,17 @@ impl Task {
                 self.member.resolved(BTreeMap::new(), now, jitter);
             }
             Done::Names(Err(error)) => return Err(error),
+            // It is gone, which the coordinator will say; or it has just come, and not every broker knows it.
+            Done::Positions(round, Err(ClientError::UnknownTopic(topic))) => {
+                tracing::warn!(
+                    group = self.config.group_id,
+                    topic,
+                    "an assigned topic is not known; asking again"
+                );
+                if let Some(places) = self.member.still_taking(round).cloned() {
+                    self.find_positions(round, &places, UNKNOWN_TOPIC_PAUSE);
+                }
+            }
             Done::Positions(round, positions) => {
                 let Some(handed) = self.member.taken(round, now) else { return Ok(()) };
                 let new = self.named(&handed.new);
