@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 
-use headwater_client::{Committed, Fetched};
+use headwater_client::{Committed, Fetched, Position};
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 use headwater_streams::{StoreInfo, Task, TaskError, TaskMetrics};
 
+use super::epochs::Epochs;
 use crate::board::TaskStatus;
 
 pub(super) struct ActiveTask {
     pub task: Task,
     pub stores: Vec<StoreInfo>,
     /// Where fetching of each input starts.
-    pub starts: Vec<(TopicPartition, Offset)>,
+    pub starts: Vec<(TopicPartition, Position)>,
+    epochs: HashMap<TopicPartition, Epochs>,
     committed: HashMap<TopicPartition, Committed>,
     /// Records or punctuations were processed since the last commit. Control records that only move a position do
     /// not count: committing them would write new ones, without end.
@@ -24,11 +26,12 @@ pub(super) struct ActiveTask {
 impl ActiveTask {
     pub fn new(
         task: Task,
-        starts: Vec<(TopicPartition, Offset)>,
+        starts: Vec<(TopicPartition, Position)>,
         committed: HashMap<TopicPartition, Committed>,
     ) -> Self {
         let stores = task.stores();
-        Self { task, stores, starts, committed, dirty: false, counted: TaskMetrics::default() }
+        let epochs = starts.iter().map(|(at, start)| (at.clone(), Epochs::new(*start))).collect();
+        Self { task, stores, starts, epochs, committed, dirty: false, counted: TaskMetrics::default() }
     }
 
     /// Buffers fetched records; returns how many wait at that input.
@@ -36,6 +39,9 @@ impl ActiveTask {
     /// The input's end is its last stable offset: waiting for records of an open transaction would wait for its end.
     pub fn take(&mut self, part: Fetched) -> Result<usize, TaskError> {
         let at = &part.topic_partition;
+        if let Some(epochs) = self.epochs.get_mut(at) {
+            epochs.read(part.next_offset, part.leader_epoch);
+        }
         self.task.set_end_offset(at, part.last_stable_offset);
         self.task.enqueue(at, part.records)?;
         self.task.set_fetched_to(at, part.next_offset);
@@ -59,12 +65,19 @@ impl ActiveTask {
     /// member still has the task.
     pub fn positions(&self) -> Vec<(TopicPartition, Committed)> {
         let positions = self.task.positions().into_iter();
-        positions
-            .map(|(at, offset, metadata)| (at, Committed { offset, metadata, ..Committed::default() }))
-            .collect()
+        let committed = |(at, offset, metadata): (TopicPartition, Offset, String)| {
+            let leader_epoch = self.epochs.get(&at).and_then(|epochs| epochs.at(offset).leader_epoch);
+            (at, Committed { offset, metadata, leader_epoch })
+        };
+        positions.map(committed).collect()
     }
 
     pub fn commit_positions(&mut self, positions: Vec<(TopicPartition, Committed)>) {
+        for (at, committed) in &positions {
+            if let Some(epochs) = self.epochs.get_mut(at) {
+                epochs.forget_before(committed.offset);
+            }
+        }
         self.committed.extend(positions);
         self.dirty = false;
     }

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 
 mod active;
 mod commit;
+mod epochs;
 mod join;
 mod open;
 mod purge;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use headwater_client::{ClientError, Committed, Isolation, OffsetSpec};
+use headwater_client::{ClientError, Committed, Isolation, OffsetSpec, Position};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{StoreBackend, StoreInfo, StoreKind, TaskId};
 
@@ -34,9 +34,9 @@ struct Facts {
 }
 
 impl Facts {
-    fn start(&self, input: &TopicPartition) -> Offset {
-        let earliest = || self.input_starts.get(input).copied().unwrap_or(0);
-        self.committed.get(input).map_or_else(earliest, |position| position.offset)
+    fn start(&self, input: &TopicPartition) -> Position {
+        let earliest = || Position::from(self.input_starts.get(input).copied().unwrap_or(0));
+        self.committed.get(input).map_or_else(earliest, Committed::position)
     }
 
     /// The range of the changelog that makes up the store.
@@ -136,7 +136,7 @@ impl Worker {
         let mut committed = HashMap::new();
         for input in task.inputs() {
             let start = facts.start(&input);
-            task.set_fetched_to(&input, start);
+            task.set_fetched_to(&input, start.offset);
             if let Some(end) = facts.input_ends.get(&input) {
                 task.set_end_offset(&input, *end);
             }

@@ -136,7 +136,7 @@ impl Worker {
         for (id, RestoringTask { active, .. }) in complete {
             self.shared.board.set_task(id, active.status());
             self.readers.extend(active.starts.iter().map(|(input, _)| (input.clone(), id)));
-            self.group.consumer().add(active.starts.clone());
+            self.group.consumer().add_positions(active.starts.clone());
             self.active.insert(id, active);
         }
         if self.restoring.is_empty() {
