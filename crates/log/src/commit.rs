@@ -14,9 +14,6 @@ use crate::real_file;
 /// The largest frame that is brief.
 const BRIEF: usize = 1 << 20;
 
-/// Frames as long as this, which nobody follows, go past the page cache.
-const PAST_CACHE: usize = 64 << 10;
-
 /// A frame to be written; needs no lock on the log. [`Self::attempt`] may be repeated when it failed for
 /// want of space: it then writes the same bytes to the same place.
 pub struct CommitJob<D: Disk> {
@@ -27,6 +24,7 @@ pub struct CommitJob<D: Disk> {
     /// Frames before this one were not synced.
     pub(crate) unsynced: bool,
     pub(crate) sync: bool,
+    pub(crate) past_cache: bool,
     pub(crate) buffer: Vec<u8>,
     pub(crate) directory: Directory,
     pub(crate) runs: Vec<StagedRun>,
@@ -91,9 +89,11 @@ impl<D: Disk> CommitJob<D> {
         matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
-    /// Whether it is done sooner than another thread is woken: few bytes, into a journal that is open.
+    /// Whether it is done sooner than another thread is woken: few bytes, into a journal that is open. What need not
+    /// wait for the disk is not made to by its way past the cache.
     pub fn is_brief(&self) -> bool {
-        self.roll.is_none() && self.directory.frame_len() <= BRIEF
+        let waits_for_nothing_else = self.must_sync() || !self.past_cache;
+        self.roll.is_none() && self.directory.frame_len() <= BRIEF && waits_for_nothing_else
     }
 
     /// Writes and syncs.
@@ -105,8 +105,7 @@ impl<D: Disk> CommitJob<D> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let length = self.directory.frame_len();
-        let past_cache = length >= PAST_CACHE && !self.shared.followed.covers(self.journal, length as u64);
-        if past_cache {
+        if self.past_cache {
             buffer.reserve(length + real_file::LEAD);
             buffer.resize(real_file::lead(&buffer, self.position), 0);
         }
@@ -119,7 +118,7 @@ impl<D: Disk> CommitJob<D> {
             true => &buffer[lead..buffer.len() - (buffer.len() - lead) / 3],
             false => &buffer[lead..],
         };
-        let written = match past_cache {
+        let written = match self.past_cache {
             true => self.file.write_past_cache(frame, self.position),
             false => self.file.write_all_at(frame, self.position),
         };

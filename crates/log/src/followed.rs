@@ -1,9 +1,12 @@
 //! Whether what is written is read soon after, as consumers that keep up do: for them it stays in the page cache.
+//! Large frames that nobody follows go past it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::place::FileId;
 
+/// Frames as long as this go past the page cache when nobody follows.
+const LARGE: usize = 64 << 10;
 /// After somebody has read what was lately written, so many bytes more are written for him.
 const BYTES: u64 = 256 << 20;
 /// What lies in the newest journal or so many before it was lately written.
@@ -14,6 +17,8 @@ pub struct Followed {
     newest: AtomicU64,
     read: AtomicBool,
     left: AtomicU64,
+    /// The newest journal with a frame that went past the cache.
+    past: AtomicU64,
 }
 
 impl Followed {
@@ -25,15 +30,24 @@ impl Followed {
         }
     }
 
-    /// Whether the next `bytes`, of a journal, are for somebody who follows. One thread asks, once for each frame.
-    pub fn covers(&self, journal: FileId, bytes: u64) -> bool {
+    /// Decides about the next frame of a journal. One thread asks, once for each.
+    pub fn goes_past(&self, journal: FileId, length: usize) -> bool {
         self.newest.store(journal.number(), Ordering::Relaxed);
         if self.read.swap(false, Ordering::Relaxed) {
             self.left.store(BYTES, Ordering::Relaxed);
         }
         let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left.saturating_sub(bytes), Ordering::Relaxed);
-        left > 0
+        self.left.store(left.saturating_sub(length as u64), Ordering::Relaxed);
+        let goes_past = length >= LARGE && left == 0;
+        if goes_past {
+            self.past.store(journal.number(), Ordering::Relaxed);
+        }
+        goes_past
+    }
+
+    /// Whether something of this journal, or of a later one, has gone past the cache.
+    pub fn has_gone_past(&self, journal: FileId) -> bool {
+        self.past.load(Ordering::Relaxed) >= journal.number().max(1)
     }
 }
 
@@ -45,15 +59,17 @@ mod tests {
     fn a_reader_is_followed_for_a_while() {
         let followed = Followed::default();
         let (old, newest) = (FileId::journal(3), FileId::journal(9));
-        assert!(!followed.covers(newest, BYTES));
+        assert!(!followed.has_gone_past(newest) && followed.goes_past(newest, LARGE));
+        assert!(followed.has_gone_past(newest) && !followed.has_gone_past(FileId::journal(10)));
+        assert!(!followed.goes_past(newest, LARGE - 1), "small frames never do");
         followed.note(old);
         followed.note(FileId::run(9));
-        assert!(!followed.covers(newest, 1), "who reads history does not follow");
+        assert!(followed.goes_past(newest, LARGE), "who reads history does not follow");
         followed.note(newest);
-        assert!(followed.covers(newest, BYTES - 1));
-        assert!(followed.covers(newest, BYTES), "the last byte of the while is in this frame");
-        assert!(!followed.covers(newest, 1), "he reads no more");
+        assert!(!followed.goes_past(newest, BYTES as usize - 1));
+        assert!(!followed.goes_past(newest, LARGE), "the last byte of the while is in this frame");
+        assert!(followed.goes_past(newest, LARGE), "he reads no more");
         followed.note(FileId::journal(5));
-        assert!(followed.covers(newest, 1));
+        assert!(!followed.goes_past(newest, LARGE));
     }
 }

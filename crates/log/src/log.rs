@@ -371,9 +371,11 @@ impl<D: Disk> Log<D> {
         }
         directory.to_repeat(&mut self.previous);
         self.has_previous = true;
+        let journal = roll.as_ref().map_or(self.journal, |roll| roll.journal);
         let job = CommitJob {
             shared: Arc::clone(&self.shared),
-            journal: roll.as_ref().map_or(self.journal, |roll| roll.journal),
+            past_cache: self.shared.followed.goes_past(journal, directory.frame_len()),
+            journal,
             file: Arc::clone(&self.file),
             position: self.position,
             unsynced: self.synced + 1 < self.commit,

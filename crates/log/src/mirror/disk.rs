@@ -13,6 +13,7 @@ use super::standing::{InTurn, MirrorActivity, Standing};
 use crate::disk::Disk;
 use crate::log::lock;
 use crate::place::FileId;
+use crate::recovery::SPARE;
 
 fn is_missing<T>(outcome: &Option<io::Result<T>>) -> bool {
     matches!(outcome, Some(Err(error)) if error.kind() == ErrorKind::NotFound)
@@ -154,7 +155,8 @@ impl<D: Disk> Disk for MirroredDisk<D> {
         self.settle_missing(outcomes)
     }
 
-    /// A side that does not have the file gets an empty one under the new name, as a spare journal is.
+    /// A side that does not have a spare journal gets an empty one under the new name. Of anything else, which was begun
+    /// before that side came back, it goes without until it is filled.
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let _entries = lock(&self.pair.entries);
         let mut outcomes = [0, 1].map(|side| {
@@ -163,17 +165,21 @@ impl<D: Disk> Disk for MirroredDisk<D> {
                 .disk(side)
                 .map(|disk| if has { disk.rename(from, to) } else { Err(ErrorKind::NotFound.into()) })
         });
+        let is_spare = from.starts_with(SPARE);
         if outcomes.iter().any(|outcome| matches!(outcome, Some(Ok(())))) {
-            for (side, outcome) in outcomes.iter_mut().enumerate() {
-                if is_missing(outcome) {
-                    *outcome = self.pair.disk(side).map(|disk| disk.create(to).map(drop));
-                }
+            for (side, outcome) in outcomes.iter_mut().enumerate().filter(|(_, outcome)| is_missing(outcome))
+            {
+                let emptied = self.pair.disk(side).filter(|_| is_spare);
+                *outcome = emptied.map(|disk| disk.create(to).map(drop));
             }
         }
+        let on_both = outcomes.iter().all(Option::is_some);
         let renamed = self.pair.settle(outcomes).map(drop);
         let mut state = lock(&self.pair.state);
         state.filled.remove(from);
-        state.filled.insert(to.to_owned());
+        if on_both {
+            state.filled.insert(to.to_owned());
+        }
         state.read_from.remove(from);
         renamed
     }

@@ -154,8 +154,10 @@ fn restore_marker<D: Disk>(
     let position = place.position as usize;
     let copy = redundancy::marker_at(&bytes, position, id, shared.salt);
     let Some(copy) = copy.filter(|copy| place.holds(&copy.bytes)) else { return Ok(false) };
-    file.write_all_at(&copy.bytes, place.position)?;
-    file.sync()?;
+    // A handle of its own: an error that a sync of the writer's finds is the writer's to be told of.
+    let own = shared.disk.open(&id.name())?;
+    own.write_all_at(&copy.bytes, place.position)?;
+    own.sync()?;
     tracing::warn!(
         file = %id.name(), position, bytes = copy.bytes.len(),
         "part of a commit is damaged; the log has it twice, so nothing is lost"

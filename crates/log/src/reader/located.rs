@@ -130,10 +130,14 @@ impl<D: Disk> Located<D> {
 
     /// Whether the bytes can be sent at once: somebody has looked at them and they are in memory.
     pub fn is_warm(&self) -> bool {
-        self.remote.is_empty()
-            && self.unchecked.is_empty()
+        self.is_prepared()
             && (!self.old
                 || self.ranges.iter().all(|range| range.file.is_resident(range.position, range.length)))
+    }
+
+    /// Whether all that was found has been opened and looked at.
+    pub fn is_prepared(&self) -> bool {
+        self.remote.is_empty() && self.unchecked.is_empty()
     }
 
     /// Files that are in the cold store only.
@@ -225,12 +229,12 @@ impl<D: Disk> Located<D> {
     fn warm_up(&self) -> Result<(), LogError> {
         let mut scratch = vec![0; 256 << 10];
         for range in &self.ranges {
-            let mut at = 0;
-            while at < range.length && !range.file.is_resident(range.position, range.length) {
-                let step = (range.length - at).min(scratch.len());
-                let read = range.file.read_exact_at(&mut scratch[..step], range.position + at as u64);
-                read.map_err(|source| self.unreadable(range.id, source))?;
-                at += step;
+            for at in (0..range.length).step_by(scratch.len()) {
+                let (position, step) = (range.position + at as u64, (range.length - at).min(scratch.len()));
+                if !range.file.is_resident(position, step) {
+                    let read = range.file.read_exact_at(&mut scratch[..step], position);
+                    read.map_err(|source| self.unreadable(range.id, source))?;
+                }
             }
         }
         Ok(())

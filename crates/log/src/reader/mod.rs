@@ -220,6 +220,7 @@ impl<D: Disk> Reader<D> {
             let mut taken = Vec::new();
             let _ = wanted.take(&known.recent, &mut taken);
             places.push((known.extents[first], taken));
+            located.old = self.shared.followed.has_gone_past(known.extents[first].file);
             drop(known);
         } else if rest > 0 {
             let extents = enough(&known, first, max_bytes);

@@ -200,17 +200,18 @@ pub async fn prepare(shared: &Shared, mut found: Vec<Found>) -> Vec<Found> {
     for _ in 0..ROUNDS {
         bring(shared, &mut found).await;
         found = on_a_thread(found).await;
-        if found.iter().all(|one| one.far().is_empty()) {
+        if found.iter().all(Found::is_prepared) {
             return found;
         }
     }
     // What was brought went again before it was read, each time.
-    let settle = |one: Found| match one.far().first() {
-        Some(file) => {
-            tracing::warn!(file = %file.name(), "a file from the cold store has no room here for as long as it is read");
-            Found::Refused(ErrorCode::KafkaStorageError)
+    let settle = |one: Found| {
+        if one.is_prepared() {
+            return one;
         }
-        None => one,
+        let files: Vec<String> = one.far().iter().map(|file| file.name()).collect();
+        tracing::warn!(?files, "a file from the cold store has no room here for as long as it is read");
+        Found::Refused(ErrorCode::KafkaStorageError)
     };
     found.into_iter().map(settle).collect()
 }
@@ -251,6 +252,11 @@ fn prepare_one(mut found: Found) -> Found {
 impl Found {
     fn is_cold(&self) -> bool {
         matches!(self, Self::Records(located) if !located.is_warm())
+    }
+
+    /// Nothing is left to be opened or looked at.
+    fn is_prepared(&self) -> bool {
+        !matches!(self, Self::Records(located) if !located.is_prepared())
     }
 
     fn far(&self) -> Vec<FileId> {

@@ -84,10 +84,13 @@ pub fn read(
     let mut at = from;
     while budget.bytes > 0 && budget.records > 0 {
         let most = budget.bytes.min(CHUNK);
-        let fetched = reader.read(place, at, most, isolation).map_err(|error| match error {
-            LogError::Far { id, .. } => Unread::Far(id),
-            error => Unread::Refused(code(&error)),
-        })?;
+        let fetched = match reader.read(place, at, most, isolation) {
+            Ok(fetched) => fetched,
+            // What is here is given now, and the rest when it is asked for.
+            Err(LogError::Far { .. }) if !all.bytes.is_empty() => break,
+            Err(LogError::Far { id, .. }) => return Err(Unread::Far(id)),
+            Err(error) => return Err(Unread::Refused(code(&error))),
+        };
         if fetched.records.is_empty() {
             break;
         }
