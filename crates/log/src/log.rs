@@ -374,7 +374,11 @@ impl<D: Disk> Log<D> {
         let journal = roll.as_ref().map_or(self.journal, |roll| roll.journal);
         let job = CommitJob {
             shared: Arc::clone(&self.shared),
-            past_cache: self.shared.followed.goes_past(journal, directory.frame_len()),
+            past_cache: self.shared.followed.goes_past(
+                journal,
+                directory.frame_len(),
+                staged.sync || roll.is_some(),
+            ),
             journal,
             file: Arc::clone(&self.file),
             position: self.position,
