@@ -149,11 +149,6 @@ impl Connection {
         Ok(version)
     }
 
-    /// Whether such requests are sent in this version or a later one.
-    pub fn speaks<C: Call>(&self, version: i16) -> bool {
-        self.version_of::<C>().is_ok_and(|spoken| spoken >= version)
-    }
-
     /// Sends now, in the order of calls; the future waits for the answer.
     pub fn start<C: Call>(
         &self,

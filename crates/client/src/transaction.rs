@@ -121,9 +121,11 @@ impl Producer {
         };
         {
             // An attempt before the refused one may have been carried out. Under the second protocol an abort finds
-            // out; under the first it cannot be told from a transaction that never was.
+            // out; under the first only a coordinator that has no open transaction says so, and one that carried the
+            // attempt out has none either: but it answers a commit that is repeated.
             let mut state = self.shared().lock();
-            state.transaction.uncertain = state.transaction.protocol == Protocol::V2;
+            state.transaction.uncertain = state.transaction.protocol == Protocol::V2
+                || error.code() != Some(ErrorCode::InvalidTxnState);
         }
         Err(self.transaction_failed(error))
     }

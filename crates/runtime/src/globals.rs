@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_client::{Client, Consumer, ConsumerConfig, Fetched, Isolation, OffsetSpec};
+use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Fetched, Isolation, OffsetSpec};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::GlobalStores;
 use tokio::task::JoinHandle;
@@ -66,17 +66,40 @@ pub(crate) async fn load(
         tracing::info!(store, rows, skipped, "global table loaded");
     }
     let globals = shared.globals.clone();
-    Ok(Some(tokio::spawn(follow(consumer, globals, stores))))
+    Ok(Some(tokio::spawn(follow(client.clone(), consumer, globals, stores))))
 }
 
-async fn follow(mut consumer: Consumer, globals: GlobalStores, stores: HashMap<String, Vec<String>>) {
+async fn follow(
+    client: Client,
+    mut consumer: Consumer,
+    globals: GlobalStores,
+    stores: HashMap<String, Vec<String>>,
+) {
     loop {
         match consumer.poll(POLL).await {
             Ok(fetched) => apply(&globals, &stores, fetched).await,
+            Err(
+                ref error @ (ClientError::Truncated { ref at, .. }
+                | ClientError::OffsetOutOfRange { ref at, .. }),
+            ) => {
+                tracing::warn!(%error, "a global table is read from its topic's beginning again; rows that are not there any more stay until a restart");
+                begin_again(&client, &mut consumer, at).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "global tables are not current; trying again");
                 tokio::time::sleep(RETRY).await;
             }
+        }
+    }
+}
+
+async fn begin_again(client: &Client, consumer: &mut Consumer, at: &TopicPartition) {
+    let asked = [(at.clone(), OffsetSpec::Earliest)];
+    match client.list_offsets(&asked, Isolation::Committed).await {
+        Ok(found) => consumer.seek(at, found.get(at).copied().unwrap_or(0)),
+        Err(error) => {
+            tracing::warn!(%error, "the beginning of a global table's topic is not known; trying again");
+            tokio::time::sleep(RETRY).await;
         }
     }
 }

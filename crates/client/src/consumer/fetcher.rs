@@ -17,14 +17,11 @@ use tokio::time::Instant;
 
 use super::batches::{Answered, runs};
 use super::state::{Shared, Wanted};
-use super::validation::{Divergence, divergence};
 use super::{AutoOffsetReset, Isolation, Position};
 use crate::admin::{OffsetSpec, by_topic, text};
 use crate::cluster::Lane;
 use crate::{Client, ClientError};
 
-/// From this version on a fetch says the epoch of what was read last (KIP-595).
-const LAST_FETCHED_EPOCH: i16 = 12;
 /// How long a fetch waits for data while a partition is held back.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
@@ -181,7 +178,6 @@ impl Flight {
     ) -> Result<FetchResponseData, ClientError> {
         let config = &self.shared.config;
         let connection = self.client.connection(lane, address).await?;
-        let says_epoch = connection.speaks::<FetchRequestData>(LAST_FETCHED_EPOCH);
         let wanted = self.part.iter().map(|wanted| (&wanted.at, wanted));
         let topics = by_topic(wanted).into_iter().map(|(name, list)| {
             let partition = |(index, wanted): (i32, &Wanted)| {
@@ -189,7 +185,8 @@ impl Flight {
                     .with_partition(index)
                     // A leader of before, which does not know yet that it is none, refuses this one.
                     .with_current_leader_epoch(wanted.leader_epoch)
-                    .with_last_fetched_epoch(wanted.from.leader_epoch.filter(|_| says_epoch).unwrap_or(-1))
+                    // For replicas only: of a compacted log it contradicts what is right.
+                    .with_last_fetched_epoch(-1)
                     .with_fetch_offset(wanted.from.offset)
                     .with_partition_max_bytes(config.max_partition_bytes)
             };
@@ -224,12 +221,7 @@ impl Flight {
     }
 
     async fn accept_partition(&self, address: &str, wanted: &Wanted, data: PartitionData) {
-        let diverging = (data.diverging_epoch.epoch, data.diverging_epoch.end_offset);
         let error = match ErrorCode::from(data.error_code) {
-            ErrorCode::None if diverging.1 >= 0 => {
-                let divergence = divergence(wanted.from, diverging.0, diverging.1);
-                return self.diverged(wanted, divergence.unwrap_or(Divergence::Unknown)).await;
-            }
             ErrorCode::None => match self.decode(wanted, data) {
                 Ok(()) => return,
                 Err(error) => ClientError::Batch(Arc::new(error)),

@@ -236,7 +236,7 @@ impl Member {
         self.beats.under_way = None;
         self.beats.uncertain = true;
         match error.code() {
-            Some(ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId) => {
+            Some(code) if self.is_put_out(code) => {
                 // Whoever is put out joins again at once, and after a pause when that does not help.
                 let again = self.epoch == JOIN;
                 self.lose();
@@ -249,6 +249,12 @@ impl Member {
             _ => return false,
         }
         self.silence(now) < PATIENCE
+    }
+
+    /// A group without members and offsets may have been deleted while this one was away; joining makes it again.
+    fn is_put_out(&self, code: ErrorCode) -> bool {
+        let is_gone = code == ErrorCode::GroupIdNotFound && self.epoch != JOIN;
+        is_gone || matches!(code, ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId)
     }
 
     /// How long the coordinator has not answered.

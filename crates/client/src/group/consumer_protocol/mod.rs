@@ -5,6 +5,11 @@
 
 mod beat;
 mod member;
+/// Whether where a partition begins may be known later.
+fn may_heal(error: &ClientError) -> bool {
+    matches!(error, ClientError::UnknownTopic(_) | ClientError::GaveUp { .. }) || error.is_retriable()
+}
+
 #[cfg(test)]
 mod simulation;
 
@@ -277,11 +282,12 @@ impl Task {
             }
             Done::Names(Err(error)) => return Err(error),
             // It is gone, which the coordinator will say; or it has just come, and not every broker knows it.
-            Done::Positions(round, Err(ClientError::UnknownTopic(topic))) => {
+            // And one partition without a leader does not end the membership.
+            Done::Positions(round, Err(error)) if may_heal(&error) => {
                 tracing::warn!(
                     group = self.config.group_id,
-                    topic,
-                    "an assigned topic is not known; asking again"
+                    %error,
+                    "where assigned partitions begin is not known; asking again"
                 );
                 if let Some(places) = self.member.still_taking(round).cloned() {
                     self.find_positions(round, &places, UNKNOWN_TOPIC_PAUSE);
