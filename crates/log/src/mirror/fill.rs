@@ -140,9 +140,14 @@ impl<D: Disk> MirroredDisk<D> {
         let mut bytes = vec![0; CHUNK];
         while at < length {
             let step = (length - at).min(CHUNK as u64) as usize;
-            if source.read_exact_at(&mut bytes[..step], at).is_err() {
+            match source.read_exact_at(&mut bytes[..step], at) {
+                Ok(()) => {}
+                // What was allocated behind its end was cut off meanwhile: another round copies it.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return target.remove(&unfinished).map(|()| true);
+                }
                 // It is damage there, and stays damage here.
-                bytes[..step].fill(0);
+                Err(_) => bytes[..step].fill(0),
             }
             copy.write_all_at(&bytes[..step], at)?;
             at += step as u64;
