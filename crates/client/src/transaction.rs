@@ -120,9 +120,9 @@ impl Producer {
             Err(error) => error,
         };
         {
-            // An attempt before the refused one may have been carried out. Under the second protocol an abort finds
-            // out; under the first only a coordinator that has no open transaction says so, and one that carried the
-            // attempt out has none either: but it answers a commit that is repeated.
+            // An attempt before the refused one may have been carried out; an abort finds out. Under the first
+            // protocol INVALID_TXN_STATE is the exception: a commit that was carried out is answered with success when
+            // it is repeated, so this one never was.
             let mut state = self.shared().lock();
             state.transaction.uncertain = state.transaction.protocol == Protocol::V2
                 || error.code() != Some(ErrorCode::InvalidTxnState);

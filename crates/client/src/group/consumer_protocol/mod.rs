@@ -5,11 +5,6 @@
 
 mod beat;
 mod member;
-/// Whether where a partition begins may be known later.
-fn may_heal(error: &ClientError) -> bool {
-    matches!(error, ClientError::UnknownTopic(_) | ClientError::GaveUp { .. }) || error.is_retriable()
-}
-
 #[cfg(test)]
 mod simulation;
 
@@ -354,4 +349,9 @@ impl Heartbeat {
         let connection = self.client.connection(self.lane, &address).await?;
         beat::answer(&self.group, connection.call(&request, self.timeout).await?)
     }
+}
+
+/// Whether where a partition begins may be known later.
+fn may_heal(error: &ClientError) -> bool {
+    matches!(error, ClientError::UnknownTopic(_) | ClientError::GaveUp { .. }) || error.is_retriable()
 }
