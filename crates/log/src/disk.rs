@@ -27,6 +27,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes creations, renamings and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// What was found on it is gone on with: until this is called nothing may be changed that somebody could want back.
+    fn go_on(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// How many copies of a file there are.
     fn copies(&self) -> usize {
         1

@@ -149,7 +149,8 @@ impl DiskFile for RealFile {
     fn is_resident(&self, position: u64, length: usize) -> bool {
         // The ends of what was written past the cache are in it.
         let middles = (0..length.div_ceil(LOOK)).map(|part| (part * LOOK + LOOK / 2).min(length / 2));
-        let places = middles.chain([length.saturating_sub(1)]);
+        let last = (length > LOOK).then_some(length.saturating_sub(1));
+        let places = middles.chain(last);
         places.map(|at| position + at as u64).all(|at| {
             let mut byte = [0];
             let buffers = &mut [io::IoSliceMut::new(&mut byte)];

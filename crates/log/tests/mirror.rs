@@ -75,6 +75,32 @@ fn a_side_that_was_left_behind_is_filled_and_not_believed() {
     }
 }
 
+/// What the leading side holds cannot be opened: the one that is behind is then all there is.
+#[test]
+fn a_start_that_is_refused_leaves_the_side_that_is_behind_as_it_was() {
+    for seed in seeds(40) {
+        let mut world = settled(seed);
+        let (before, _) = read_all(&world.log);
+        let behind = world.rng.random_range(0..2);
+        world.on_side(behind, |faults| faults.gone = true);
+        world.live(100);
+        world.settle();
+        world.on_side(behind, |faults| faults.gone = false);
+        let lead = world.side(1 - behind);
+        for name in lead.list().expect("listed").iter().filter(|name| FileId::parse(name).is_some()) {
+            let file = lead.open(name).expect("opens");
+            let length = file.len().expect("a length") as usize;
+            file.write_all_at(&vec![0xa5; length], 0).expect("overwritten");
+        }
+        let disks = common::attach(&world.disk, world.mirror.as_ref(), 1 << 40);
+        let refused = Log::open(Arc::new(disks), SETTINGS);
+        assert!(refused.is_err(), "seed {seed}: a log was opened from noise");
+        let alone = MirroredDisk::unmirrored(world.side(behind).crash(|| true), "behind", 1);
+        let log = Log::open(Arc::new(alone.expect("it is whole")), SETTINGS).expect("it opens");
+        assert_eq!(read_all(&log), (before, Vec::new()), "seed {seed}");
+    }
+}
+
 #[test]
 fn an_empty_disk_is_filled_while_the_log_goes_on() {
     for seed in seeds(40) {

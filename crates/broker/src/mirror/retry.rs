@@ -148,8 +148,11 @@ impl Returning {
             }
         }
         let mut claimed = Directory::claim(path).map_err(|error| error.to_string())?;
+        let there = RealDisk::new(&claimed.log);
+        // Judged before it is marked: a directory that is refused stays readable for the build that wrote it.
+        disk.may_rejoin(side, &there).map_err(|error| error.to_string())?;
         claimed.mark().map_err(|error| error.to_string())?;
-        disk.rejoin(side, RealDisk::new(&claimed.log)).map_err(|error| error.to_string())?;
+        disk.rejoin(side, there).map_err(|error| error.to_string())?;
         self.claims.set(side, Some(claimed));
         Ok(())
     }

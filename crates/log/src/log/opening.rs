@@ -80,6 +80,7 @@ impl<D: Disk> Opening<D> {
     /// Of the disk.
     pub fn begin(self) -> Result<Log<D>, LogError> {
         let Self { settings, shared, found } = self;
+        shared.disk.go_on()?;
         cut_off(&*shared.disk, &found.ends)?;
         let (spares, next_spare) = spares(&*shared.disk, settings.spares)?;
         let Begun { journal, file, position } = begin_journal(&shared, &found, settings)?;

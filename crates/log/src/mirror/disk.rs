@@ -215,6 +215,10 @@ impl<D: Disk> Disk for MirroredDisk<D> {
         Ok(mended)
     }
 
+    fn go_on(&self) -> io::Result<()> {
+        self.pair.begin_copy_at_start()
+    }
+
     fn copies(&self) -> usize {
         (0..2).filter(|side| self.pair.disk(*side).is_some()).count()
     }

@@ -133,24 +133,28 @@ impl<D: Disk> Pair<D> {
         Ok(())
     }
 
-    /// The other side becomes a copy that nobody believes until it is complete. Of its files those stay
-    /// that the leading side has, too: they are compared, and often the same.
+    /// The other side is not read any more, and stays as it is until the log goes on: what the leading one holds
+    /// may yet turn out to be nothing that a log can be opened from.
     fn begin_fill(&self, from: usize, known: Option<Marker>) -> Result<(), MirrorError> {
-        let to = 1 - from;
         self.go_on_alone(from, known)?;
-        let begun = || match (self.any_disk(from), self.any_disk(to)) {
-            (Some(lead), Some(disk)) => self.begin_copy(&lead, &disk),
-            _ => Ok(0),
-        };
-        self.begin_filling(to);
-        match begun() {
+        self.begin_filling(1 - from);
+        *lock(&self.copy_at_start) = Some(1 - from);
+        Ok(())
+    }
+
+    /// The side that is behind becomes a copy that nobody believes until it is complete. Of its files those stay
+    /// that the leading side has, too: they are compared, and often the same.
+    pub fn begin_copy_at_start(&self) -> io::Result<()> {
+        let Some(to) = lock(&self.copy_at_start).take() else { return Ok(()) };
+        let (Some(lead), Some(disk)) = (self.any_disk(1 - to), self.any_disk(to)) else { return Ok(()) };
+        match self.begin_copy(&lead, &disk) {
             Ok(files) => tracing::warn!(
                 side = self.names[to],
-                from = self.names[from],
+                from = self.names[1 - to],
                 files,
                 "one side of the mirror is empty or behind; it is filled from the other while the log serves"
             ),
-            Err(error) => self.lose(to, error).map_err(failed(&self.names[to]))?,
+            Err(error) => self.lose(to, error)?,
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub(super) struct Pair<D: Disk> {
     pub entries: Mutex<()>,
     pub state: Mutex<State>,
     has_switched: AtomicBool,
+    /// The side that is to become a copy as soon as the log goes on; until then it is as it was found.
+    pub copy_at_start: Mutex<Option<usize>>,
     pub generations: Generations,
 }
 
@@ -76,6 +78,7 @@ impl<D: Disk> Pair<D> {
             entries: Mutex::new(()),
             state: Mutex::default(),
             has_switched: AtomicBool::new(false),
+            copy_at_start: Mutex::new(None),
             generations: Generations::default(),
         }
     }

@@ -23,35 +23,43 @@ impl<D: Disk> MirroredDisk<D> {
         self.pair.lose(side, reason)
     }
 
+    /// Whether a lost side may be taken in again with what its disk holds. Nothing is changed.
+    ///
+    /// # Errors
+    /// When what is there cannot be known to be behind.
+    pub fn may_rejoin(&self, side: usize, disk: &D) -> Result<(), MirrorError> {
+        let names = self.pair.names.clone();
+        let name = names[side].clone();
+        let known = lock(&self.pair.state).marker.clone();
+        match Found::on(disk) {
+            Found::Absent(reason) => Err(MirrorError::Io { name, reason }),
+            Found::Illegible => Err(MirrorError::Illegible { name }),
+            Found::Unmarked => Err(MirrorError::TwoLogs { names }),
+            Found::Blank => Ok(()),
+            Found::Marked(there) => {
+                let behind = known.is_some_and(|known| known.supersedes(&there));
+                let may = behind || there.role == Role::Filling;
+                if may { Ok(()) } else { Err(MirrorError::Diverged { names }) }
+            }
+        }
+    }
+
     /// Takes a lost side in again: it is filled as one that was left behind is at a start. Files that are
     /// open go on without it, so whoever calls sees to a new journal ([`crate::Log::roll`]) and lets go of
     /// files that are read ([`crate::Reader::close_files`]).
     ///
     /// # Errors
-    /// When what is there cannot be known to be behind; nothing has been changed then.
+    /// Those of [`Self::may_rejoin`]; nothing has been changed then.
     pub fn rejoin(&self, side: usize, disk: D) -> Result<(), MirrorError> {
         let pair = &self.pair;
         // No file is created, renamed or removed meanwhile.
         let _entries = lock(&pair.entries);
         let Some(lead) = pair.disk(1 - side).filter(|_| pair.is_lost(side)) else { return Ok(()) };
-        let names = pair.names.clone();
-        let name = names[side].clone();
-        let known = lock(&pair.state).marker.clone();
-        match Found::on(&disk) {
-            Found::Absent(reason) => return Err(MirrorError::Io { name, reason }),
-            Found::Illegible => return Err(MirrorError::Illegible { name }),
-            Found::Unmarked => return Err(MirrorError::TwoLogs { names }),
-            Found::Blank => {}
-            Found::Marked(there) => {
-                let behind = known.is_some_and(|known| known.supersedes(&there));
-                if !behind && there.role != Role::Filling {
-                    return Err(MirrorError::Diverged { names });
-                }
-            }
-        }
+        self.may_rejoin(side, &disk)?;
+        let name = pair.names[side].clone();
         let disk = Arc::new(disk);
         let begun = pair.begin_copy(&lead, &disk);
-        begun.map_err(|error| MirrorError::Io { name, reason: error.to_string() })?;
+        begun.map_err(|error| MirrorError::Io { name: name.clone(), reason: error.to_string() })?;
         let mut state = lock(&pair.state);
         pair.set_disk(side, Some(disk));
         pair.generations.begin(side);
@@ -60,7 +68,7 @@ impl<D: Disk> MirroredDisk<D> {
         pair.begin_filling(side);
         drop(state);
         tracing::warn!(
-            side = names[side],
+            side = name,
             "one side of the mirror is back; it is filled from the other while the log serves"
         );
         Ok(())

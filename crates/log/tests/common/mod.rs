@@ -16,7 +16,7 @@ use headwater_log::{PartitionId, Settings};
 pub use look::{Visible, assert_named, read_all};
 pub use model::{Model, ModelPartition, Sent};
 pub use store::Store;
-pub use world::{Disks, Mirror, World};
+pub use world::{Disks, Mirror, World, attach};
 
 pub const SETTINGS: Settings =
     Settings { segment_bytes: 4096, spares: 1, vital: None, salt: 0, producer_expiration_ms: i64::MAX / 2 };

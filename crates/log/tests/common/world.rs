@@ -59,7 +59,7 @@ pub struct World {
     pub(super) crashes: i16,
 }
 
-pub(super) fn attach(disk: &SimDisk, mirror: Option<&Mirror>, opened: u64) -> Disks {
+pub fn attach(disk: &SimDisk, mirror: Option<&Mirror>, opened: u64) -> Disks {
     let Some(mirror) = mirror else { return MirroredDisk::single(disk.clone()) };
     let side = |at: usize, disk: &SimDisk| Side {
         name: at.to_string(),
