@@ -37,7 +37,10 @@ pub struct GroupConfig {
     pub topics: Vec<String>,
     /// Kafka's `group.protocol`.
     pub protocol: GroupProtocol,
-    /// A static member keeps its assignment over a restart within the session timeout.
+    /// A static member keeps its assignment over a restart within the session timeout. In the classic protocol whoever
+    /// comes with the same id takes the place at once. In the consumer protocol that is so after a `leave` only: the
+    /// place of a member that was killed is released at the end of its session, and until then joining fails with
+    /// UNRELEASED_INSTANCE_ID (KIP-848).
     pub instance_id: Option<String>,
     /// Of the classic protocol; under the consumer protocol sessions are the broker's to set.
     pub session_timeout: Duration,

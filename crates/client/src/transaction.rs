@@ -150,15 +150,18 @@ impl Producer {
             state.drop_waiting();
         }
         self.settle().await?;
-        let (begun, protocol) = {
+        let (begun, protocol, over) = {
             let state = self.shared().lock();
-            (state.transaction.begun, state.transaction.protocol)
+            (state.transaction.begun, state.transaction.protocol, state.transaction.over)
         };
-        let committed = match (begun, protocol) {
-            (false, _) => false,
-            (true, Protocol::V1) => self.abort_v1().await?,
-            (true, Protocol::V2) => self.abort_v2().await?,
+        let committed = match (over, begun, protocol) {
+            // Whoever called before did not wait for the new epoch. The old one is good for asking again, no more.
+            (Some(committed), ..) => committed,
+            (None, false, _) => false,
+            (None, true, Protocol::V1) => self.abort_v1().await?,
+            (None, true, Protocol::V2) => self.abort_v2().await?,
         };
+        self.shared().lock().transaction.over = Some(committed);
         if self.shared().lock().transaction.renew {
             self.renew_epoch().await?;
         }

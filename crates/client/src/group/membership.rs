@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::GroupConfig;
-use super::positions::positions;
+use super::positions::positions_in_the_end;
 use super::protocol;
 use crate::admin::text;
 use crate::assignor::{Assignment, MemberSubscription};
@@ -158,7 +158,7 @@ impl Task {
             tokio::pin!(beats);
             let managed = self.manage_positions.load(Ordering::Relaxed);
             let begin = if managed { &self.owned[..] } else { &[] };
-            let positions = positions(&self.client, &self.config, begin);
+            let positions = positions_in_the_end(&self.client, &self.config, begin);
             tokio::pin!(positions);
             tokio::select! {
                 ended = &mut beats => Some(ended),

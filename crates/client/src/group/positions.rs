@@ -1,6 +1,7 @@
 //! Where a member begins to read what it was given.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use headwater_model::TopicPartition;
 
@@ -8,6 +9,37 @@ use super::GroupConfig;
 use crate::admin::OffsetSpec;
 use crate::consumer::AutoOffsetReset;
 use crate::{Client, ClientError, Position};
+
+/// Before it is asked again where partitions begin that nobody could say that of.
+pub(super) const UNKNOWN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether where a partition begins may be known later: its topic has just come and not every broker has heard of it,
+/// or has gone, which the coordinator will say; or it has no leader at this moment.
+pub(super) fn may_heal(error: &ClientError) -> bool {
+    matches!(error, ClientError::UnknownTopic(_) | ClientError::GaveUp { .. }) || error.is_retriable()
+}
+
+/// As [`positions`], and asks again for as long as the answer may come: one partition without a leader does not end a
+/// membership.
+pub(super) async fn positions_in_the_end(
+    client: &Client,
+    config: &GroupConfig,
+    assigned: &[TopicPartition],
+) -> Result<Vec<(TopicPartition, Position)>, ClientError> {
+    loop {
+        match positions(client, config, assigned).await {
+            Err(error) if may_heal(&error) => note(config, &error),
+            outcome => return outcome,
+        }
+        tokio::time::sleep(UNKNOWN_PAUSE).await;
+    }
+}
+
+/// Says that the answer is still waited for.
+pub(super) fn note(config: &GroupConfig, error: &ClientError) {
+    let group = &config.group_id;
+    tracing::warn!(group, %error, "where assigned partitions begin is not known; asking again");
+}
 
 /// What is committed, else as `auto_offset_reset` says.
 pub(super) async fn positions(

@@ -15,6 +15,25 @@ use crate::cluster::CoordinatorOf;
 use crate::producer::{Identity, Producer};
 use crate::{ClientError, Committed};
 
+/// Offsets that were sent, until there is an answer: without one the transaction must not be committed, and what may
+/// still be on its way is left to an epoch that is over.
+struct Unheard<'a>(Option<&'a Producer>);
+
+impl Unheard<'_> {
+    fn heard(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(producer) = self.0 {
+            let why = "sending offsets was cancelled, so nobody knows whether they belong to the transaction";
+            producer.shared().lock().transaction.fail(ClientError::State(why), true);
+        }
+    }
+}
+
 fn check(answer: &TxnOffsetCommitResponseData) -> Result<(), ClientError> {
     for topic in &answer.topics {
         for partition in &topic.partitions {
@@ -56,6 +75,9 @@ fn request(
 
 impl Producer {
     /// Commits a group's offsets with the transaction.
+    ///
+    /// A call that is dropped before its end leaves it unknown whether they belong to the transaction, which can only be
+    /// aborted then.
     pub async fn send_offsets(
         &self,
         group: &GroupMetadata,
@@ -84,15 +106,27 @@ impl Producer {
             state.transaction.protocol
         };
         let request = request(id, identity, group, offsets);
+        let unheard = Unheard(Some(self));
+        let sent = self.ask(protocol, &group.group_id, request).await;
+        unheard.heard();
+        sent
+    }
+
+    async fn ask(
+        &self,
+        protocol: Protocol,
+        group: &str,
+        request: TxnOffsetCommitRequestData,
+    ) -> Result<(), ClientError> {
         let (client, lane, timeout) = (self.client(), self.control_lane(), self.client().request_timeout());
-        let (of, key) = (CoordinatorOf::Group, &group.group_id);
+        let of = CoordinatorOf::Group;
         match protocol {
             Protocol::V1 => {
-                self.add_group(key).await?;
-                client.call_coordinator(lane, of, key, &request, timeout, check).await?;
+                self.add_group(group).await?;
+                client.call_coordinator(lane, of, group, &request, timeout, check).await?;
             }
             Protocol::V2 => {
-                client.call_coordinator(lane, of, key, &TransactionV2(request), timeout, check).await?;
+                client.call_coordinator(lane, of, group, &TransactionV2(request), timeout, check).await?;
             }
         }
         Ok(())

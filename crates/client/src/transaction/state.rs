@@ -50,6 +50,9 @@ pub(crate) struct Transaction {
     pub(crate) renew: bool,
     /// A commit was asked for, and whether it was carried out is not known.
     pub(super) uncertain: bool,
+    /// The coordinator has ended it, by an abort or (`true`) by a commit that was carried out unheard; a new epoch may
+    /// still be wanted.
+    pub(super) over: Option<bool>,
 }
 
 impl Transaction {
@@ -64,6 +67,7 @@ impl Transaction {
             begun: false,
             renew: false,
             uncertain: false,
+            over: None,
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Transaction {
     /// What happens to requests that end a transaction, and to those with offsets.
     pub acts: VecDeque<Act>,
     pub offset_acts: VecDeque<Act>,
+    /// What happens to requests for a producer id.
+    pub identity_acts: VecDeque<Act>,
     /// How each transaction that was open ended.
     pub ended: Vec<End>,
     /// The last offset that is final.
@@ -51,6 +53,8 @@ pub struct Transaction {
     pub producer: Producer,
     /// Whose end brought the present epoch.
     last: Producer,
+    /// Who asked for the present epoch, and may do so again.
+    asked_by: Producer,
     /// Ends that were lost on their way.
     lost: Vec<(i16, EndTxnRequestData)>,
 }
@@ -60,6 +64,7 @@ impl Default for Transaction {
         Self {
             acts: VecDeque::new(),
             offset_acts: VecDeque::new(),
+            identity_acts: VecDeque::new(),
             ended: Vec::new(),
             offset: -1,
             pending_offset: None,
@@ -67,6 +72,7 @@ impl Default for Transaction {
             complete: None,
             producer: (1000, 0),
             last: (-1, -1),
+            asked_by: (-1, -1),
             lost: Vec::new(),
         }
     }
@@ -76,7 +82,11 @@ impl Transaction {
     /// A new epoch; what is open is aborted.
     pub fn identity(&mut self, asked: &InitProducerIdRequestData) -> InitProducerIdResponseData {
         let answer = InitProducerIdResponseData::default();
-        if asked.producer_id >= 0 && (asked.producer_id, asked.producer_epoch) != self.producer {
+        let asking = (asked.producer_id, asked.producer_epoch);
+        if asked.producer_id >= 0 && asking == self.asked_by {
+            return answer.with_producer_id(self.producer.0).with_producer_epoch(self.producer.1);
+        }
+        if asked.producer_id >= 0 && asking != self.producer {
             return answer.with_error_code(ErrorCode::ProducerFenced.code());
         }
         if self.open {
@@ -85,11 +95,13 @@ impl Transaction {
         self.complete = None;
         self.bump();
         self.last = (-1, -1);
+        self.asked_by = asking;
         answer.with_producer_id(self.producer.0).with_producer_epoch(self.producer.1)
     }
 
     fn bump(&mut self) {
         self.last = self.producer;
+        self.asked_by = (-1, -1);
         self.producer = match self.producer {
             (id, LAST_EPOCH) => (id + 1, 0),
             (id, epoch) => (id, epoch + 1),

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use headwater_client::ErrorCode;
@@ -137,6 +138,18 @@ impl FakeBroker {
         self.state.lock().unwrap().transaction.offset_acts = acts.into_iter().collect();
     }
 
+    /// What happens to requests for a producer id.
+    pub fn identities(&self, acts: impl IntoIterator<Item = Act>) {
+        self.state.lock().unwrap().transaction.identity_acts = acts.into_iter().collect();
+    }
+
+    /// Waits until so many requests of an API have come.
+    pub async fn was_asked(&self, api: ApiKey, times: usize) {
+        while self.asked(api).len() < times {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// The coordinator gives out this epoch with the next id that is asked for.
     pub fn next_epoch(&self, epoch: i16) {
         self.state.lock().unwrap().transaction.producer.1 = epoch - 1;
@@ -234,7 +247,12 @@ impl State {
         if key == ApiKey::InitProducerId as i16 {
             let asked = InitProducerIdRequestData::read(body, version).unwrap();
             let identity = match asked.transactional_id {
-                Some(_) => self.transaction.identity(&asked),
+                Some(_) => {
+                    let act = self.transaction.identity_acts.pop_front().unwrap_or(Act::Answer);
+                    let identity = self.transaction.identity(&asked);
+                    act.code(|| ErrorCode::None)?;
+                    identity
+                }
                 None => {
                     self.producers += 1;
                     InitProducerIdResponseData::default()

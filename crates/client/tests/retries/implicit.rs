@@ -72,19 +72,6 @@ async fn a_commit_that_is_found_brings_the_epoch_that_it_brought() {
     assert_eq!(broker.asked(ApiKey::InitProducerId).len(), 1);
 }
 
-/// Then the refusal says nothing of the attempts before it, but the coordinator still knows.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_was_carried_out_is_found_also_when_a_repetition_was_refused() {
-    let broker = FakeBroker::with_transactions(2).await;
-    let producer = transactional(&broker).await;
-    write(&producer, "one").await;
-    broker.ends([Act::LoseAnswer, Act::Refuse(ErrorCode::TransactionalIdAuthorizationFailed)]);
-    assert!(producer.commit_transaction().await.unwrap_err().is_abortable());
-    let error = producer.abort_transaction().await.unwrap_err();
-    assert!(matches!(error, headwater_client::ClientError::Committed(_)), "{error}");
-    goes_on(&broker, &producer, End::Committed).await;
-}
-
 /// The batch has a sequence that is never written: the abort's epoch begins another one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_batch_leaves_no_gap_behind_the_abort() {

@@ -108,6 +108,65 @@ async fn a_commit_that_is_no_longer_waited_for_is_as_uncertain_as_one_that_gave_
     }
 }
 
+/// Then the refusal says nothing of the attempts before it, but the coordinator still knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_carried_out_is_found_also_when_a_repetition_was_refused() {
+    for version in VERSIONS {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = transactional(&broker).await;
+        write(&producer, "one").await;
+        broker.ends([Act::LoseAnswer, Act::Refuse(ErrorCode::TransactionalIdAuthorizationFailed)]);
+        assert!(producer.commit_transaction().await.unwrap_err().is_abortable());
+        let error = producer.abort_transaction().await.unwrap_err();
+        assert!(matches!(error, ClientError::Committed(_)), "{error}");
+        goes_on(&broker, &producer, End::Committed).await;
+    }
+}
+
+/// Nobody knows whether the offsets belong to it: only an abort is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_offsets_are_no_longer_waited_for_cannot_be_committed() {
+    for (version, act) in VERSIONS.into_iter().flat_map(|v| [(v, Act::LoseAnswer), (v, Act::LoseRequest)]) {
+        let broker = FakeBroker::with_transactions(version).await;
+        let (producer, group) = (transactional(&broker).await, GroupMetadata::simple("group"));
+        write(&producer, "one").await;
+        let offsets = position(7);
+        broker.offsets(vec![act; 1000]);
+        tokio::select! {
+            outcome = producer.send_offsets(&group, &offsets) => panic!("{outcome:?}"),
+            () = broker.was_asked(ApiKey::TxnOffsetCommit, 1) => {}
+        }
+        broker.offsets([]);
+        let error = producer.commit_transaction().await.unwrap_err();
+        assert!(error.is_abortable() && error.to_string().contains("cancelled"), "{error}");
+        producer.abort_transaction().await.unwrap();
+        goes_on(&broker, &producer, End::Aborted).await;
+        assert_eq!(broker.offset(), -1);
+        let epochs: Vec<_> = broker.stamps().into_iter().map(|(producer, _)| producer).collect();
+        assert!(epochs[0] != epochs[1], "offsets that are late must not join the next one: {epochs:?}");
+    }
+}
+
+/// The coordinator has ended the transaction and given the next epoch; the producer has heard of the first only.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_that_is_no_longer_waited_for_while_it_gets_an_epoch_can_be_called_again() {
+    for (version, act) in [0, 1].into_iter().flat_map(|v| [(v, Act::LoseAnswer), (v, Act::LoseRequest)]) {
+        let broker = FakeBroker::with_transactions(version).await;
+        let producer = uncertain(&broker, act).await;
+        broker.identities(vec![Act::LoseAnswer; 1000]);
+        tokio::select! {
+            outcome = producer.abort_transaction() => panic!("{outcome:?}"),
+            () = broker.was_asked(ApiKey::InitProducerId, 2) => {}
+        }
+        broker.identities([]);
+        let again = producer.abort_transaction().await;
+        let was_committed = matches!(again, Err(ClientError::Committed(_)));
+        assert!(was_committed || again.is_ok(), "{again:?}");
+        assert_eq!(was_committed, matches!(act, Act::LoseAnswer));
+        goes_on(&broker, &producer, if was_committed { End::Committed } else { End::Aborted }).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_on_the_way_of_an_end_changes_nothing() {
     for (version, act) in VERSIONS.into_iter().flat_map(|v| [(v, Act::LoseAnswer), (v, Act::LoseRequest)]) {

@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::membership::{Assigned, News};
-use super::positions::positions;
+use super::positions::{UNKNOWN_PAUSE, may_heal, note, positions};
 use super::{GroupConfig, Remote};
 use crate::admin::text;
 use crate::assignor::Assignment;
@@ -32,7 +32,9 @@ use member::{Act, Answer, Member, Places, TopicId};
 /// The member epoch with which a member leaves for good, and that with which a static one leaves to come back.
 const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
-const UNKNOWN_TOPIC_PAUSE: Duration = Duration::from_millis(500);
+/// How long a heartbeat is waited for: a coordinator that stands still must not cost the session, whose length is the
+/// broker's (45 s by default, `group.consumer.session.timeout.ms`), so there is time for another one.
+const BEAT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the member is to its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,7 +226,7 @@ impl Task {
                     client: self.client.clone(),
                     group: self.config.group_id.clone(),
                     lane: self.lane,
-                    timeout: (self.config.session_timeout / 3).min(self.client.request_timeout()),
+                    timeout: BEAT_PATIENCE.min(self.client.request_timeout()),
                 };
                 self.jobs.spawn(async move { Done::Beat(heartbeat.send(request).await) });
             }
@@ -276,16 +278,10 @@ impl Task {
                 self.member.resolved(BTreeMap::new(), now, jitter);
             }
             Done::Names(Err(error)) => return Err(error),
-            // It is gone, which the coordinator will say; or it has just come, and not every broker knows it.
-            // And one partition without a leader does not end the membership.
             Done::Positions(round, Err(error)) if may_heal(&error) => {
-                tracing::warn!(
-                    group = self.config.group_id,
-                    %error,
-                    "where assigned partitions begin is not known; asking again"
-                );
+                note(&self.config, &error);
                 if let Some(places) = self.member.still_taking(round).cloned() {
-                    self.find_positions(round, &places, UNKNOWN_TOPIC_PAUSE);
+                    self.find_positions(round, &places, UNKNOWN_PAUSE);
                 }
             }
             Done::Positions(round, positions) => {
@@ -349,9 +345,4 @@ impl Heartbeat {
         let connection = self.client.connection(self.lane, &address).await?;
         beat::answer(&self.group, connection.call(&request, self.timeout).await?)
     }
-}
-
-/// Whether where a partition begins may be known later.
-fn may_heal(error: &ClientError) -> bool {
-    matches!(error, ClientError::UnknownTopic(_) | ClientError::GaveUp { .. }) || error.is_retriable()
 }
