@@ -235,3 +235,39 @@ async fn a_topic_can_be_deleted_within_a_transaction() {
     assert!(raw.values("t", 0, false).await.is_empty());
     tokio::time::timeout(Duration::from_secs(30), broker.shutdown()).await.unwrap();
 }
+
+/// KIP-1152: the expression must match the whole id; none, or an empty one, matches all.
+#[tokio::test]
+async fn transactions_are_listed_by_a_pattern_of_their_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for id in ["orders-1", "orders-2", "payments-1"] {
+        let request = InitProducerIdRequestData::default()
+            .with_transactional_id(Some(id.to_owned().into()))
+            .with_transaction_timeout_ms(60_000);
+        assert_eq!(raw.call(&request, 5).await.error_code, 0);
+    }
+    for (pattern, expected) in [
+        (None, vec!["orders-1", "orders-2", "payments-1"]),
+        (Some(""), vec!["orders-1", "orders-2", "payments-1"]),
+        (Some("orders-.*"), vec!["orders-1", "orders-2"]),
+        (Some("orders"), vec![]),
+        (Some("orders-1|payments-1"), vec!["orders-1", "payments-1"]),
+    ] {
+        let request = ListTransactionsRequestData::default()
+            .with_transactional_id_pattern(pattern.map(|pattern| pattern.to_owned().into()));
+        let answer = raw.call(&request, 2).await;
+        let mut ids: Vec<_> =
+            answer.transaction_states.iter().map(|one| one.transactional_id.as_str()).collect();
+        ids.sort_unstable();
+        assert_eq!((answer.error_code, ids), (0, expected), "{pattern:?}");
+    }
+    for broken in ["(", "a)(b"] {
+        let request = ListTransactionsRequestData::default()
+            .with_transactional_id_pattern(Some(broken.to_owned().into()));
+        let answer = raw.call(&request, 2).await;
+        assert_eq!(answer.error_code, ErrorCode::InvalidRegularExpression.code());
+        assert!(answer.transaction_states.is_empty());
+    }
+}

@@ -34,6 +34,7 @@ mod topic_settings;
 mod topics;
 mod transaction;
 mod usage;
+mod whole_match;
 
 use std::collections::BTreeMap;
 
@@ -68,6 +69,7 @@ pub use share::*;
 pub use streams::*;
 pub use topics::is_internal;
 pub use usage::{DescribedUsage, KEPT_MS, MOST_CLIENTS, MOST_ROWS, Usage, UsageKind, UsageRecord};
+pub use whole_match::whole_match;
 
 use acl::Acls;
 use consumer::ConsumerGroup;

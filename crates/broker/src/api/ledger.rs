@@ -36,8 +36,7 @@ pub static ABSENT: &[(ApiKey, &str)] = &[
 ];
 
 /// Versions of Kafka's that are not served though the API is, and why.
-pub static NARROWER: &[(ApiKey, &str)] =
-    &[(ApiKey::ListTransactions, "v2 filters by a pattern of ids; v1 lists all of them")];
+pub static NARROWER: &[(ApiKey, &str)] = &[];
 
 /// An API and the versions of it that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

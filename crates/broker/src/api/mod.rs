@@ -262,7 +262,7 @@ pub static APIS: &[Api] = table! {
     ConsumerGroupDescribe 0..=1 ConsumerGroupDescribeRequestData => consumer_groups::describe;
     DescribeProducers 0..=0 DescribeProducersRequestData => producers::describe;
     DescribeTransactions 0..=0 DescribeTransactionsRequestData => transactions::describe;
-    ListTransactions 0..=1 ListTransactionsRequestData => transactions::list;
+    ListTransactions 0..=2 ListTransactionsRequestData => transactions::list;
     GetTelemetrySubscriptions 0..=0 GetTelemetrySubscriptionsRequestData => telemetry::subscriptions;
     PushTelemetry 0..=0 PushTelemetryRequestData => telemetry::push;
     ListConfigResources 0..=1 ListConfigResourcesRequestData => config_resources::list;

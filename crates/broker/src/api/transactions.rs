@@ -2,7 +2,7 @@
 
 use headwater_coordinator::{
     AddPartitions, AddedPartitions, DescribedTransaction, EndTxn, Error, InitProducerId, ListTransactions,
-    PartitionResult, ProducerIdentity, Request, Response, code,
+    PartitionResult, ProducerIdentity, Request, Response, code, whole_match,
 };
 use headwater_model::TopicPartition;
 use headwater_wire::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -296,6 +296,11 @@ pub async fn list(
     call: &Call,
     request: ListTransactionsRequestData,
 ) -> Result<ListTransactionsResponseData, CallError> {
+    let pattern = optional(&request.transactional_id_pattern).filter(|pattern| !pattern.is_empty());
+    let Ok(pattern) = pattern.as_deref().map(whole_match).transpose() else {
+        let code = ErrorCode::InvalidRegularExpression.code();
+        return Ok(ListTransactionsResponseData::default().with_error_code(code));
+    };
     let filter = ListTransactions {
         states: texts(&request.state_filters),
         producer_ids: request.producer_id_filters,
@@ -307,6 +312,7 @@ pub async fn list(
     else {
         return Err(call.mismatch());
     };
+    transactions.retain(|one| pattern.as_ref().is_none_or(|pattern| pattern.is_match(&one.transactional_id)));
     transactions.retain(|one| call.sees(rights::DESCRIBE_TRANSACTIONAL_ID, &one.transactional_id));
     let listed = transactions.into_iter().map(|one| {
         Listed::default()

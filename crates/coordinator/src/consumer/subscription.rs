@@ -1,19 +1,17 @@
 //! What members ask for, as topics that exist: names, and regular expressions over names (RE2 syntax).
 //!
-//! Owns the limits of an expression. It is matched against whole names, and again whenever topics come or go.
+//! An expression is matched against whole names, and again whenever topics come or go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::ConsumerGroup;
 use super::records::ConsumerMemberRecord;
 use crate::error::{Error, Failure};
 use crate::records::TopicId;
 use crate::topics::Topics;
-
-/// The most memory one compiled expression may take.
-const COMPILED_BYTES: usize = 1 << 20;
+use crate::whole_match;
 
 /// A regular expression and the topics it matches.
 #[derive(Debug)]
@@ -24,17 +22,11 @@ pub(super) struct Pattern {
     put_off: bool,
 }
 
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).size_limit(COMPILED_BYTES).dfa_size_limit(COMPILED_BYTES).build()
-}
-
 impl Pattern {
     /// # Errors
     /// `INVALID_REGULAR_EXPRESSION`, with the reason.
     pub fn new(pattern: &str) -> Result<Self, Failure> {
-        // By itself first: "a)(b" must not become legal by what surrounds it.
-        let regex = compile(pattern).and_then(|_| compile(&format!("^(?:{pattern})$")));
-        let regex = regex.map_err(|reason| {
+        let regex = whole_match(pattern).map_err(|reason| {
             let message =
                 format!("SubscribedTopicRegex '{pattern}' is not a valid regular expression: {reason}");
             Failure::new(Error::InvalidRegularExpression, message)
