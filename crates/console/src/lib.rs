@@ -12,7 +12,7 @@ mod pages;
 mod services;
 mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use headwater_client::Client;
@@ -30,15 +30,16 @@ pub(crate) struct Inner {
     pub(crate) client: Client,
     pub(crate) schemas: Registry,
     pub(crate) observer: observer::Observer,
-    /// For what services answer; why there is none is told to whoever asks.
-    pub(crate) http: Result<reqwest::Client, reqwest::Error>,
+    /// For what services answer; why there is none is told to whoever asks. Made when the first one is asked: reading
+    /// the system's certificates takes longer than everything else at a start.
+    pub(crate) http: LazyLock<Result<reqwest::Client, reqwest::Error>>,
 }
 
 impl Console {
     /// A console over one cluster. Nothing is asked of the broker until somebody looks.
     pub fn new(client: Client, schemas: Registry) -> Self {
         let observer = observer::Observer::new(client.clone());
-        Self { inner: Arc::new(Inner { client, schemas, observer, http: services::client() }) }
+        Self { inner: Arc::new(Inner { client, schemas, observer, http: LazyLock::new(services::client) }) }
     }
 
     /// `/` and everything below `/console` and `/api/v1`.

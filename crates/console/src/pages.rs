@@ -136,7 +136,7 @@ async fn store(
     let Some(base) = &row.http else {
         return problem(StatusCode::NOT_FOUND, &format!("service {service} serves no queries"));
     };
-    let http = match &inner.http {
+    let http = match &*inner.http {
         Ok(http) => http,
         Err(error) => return problem(StatusCode::BAD_GATEWAY, &format!("services cannot be asked: {error}")),
     };

@@ -33,11 +33,14 @@ impl fmt::Debug for Secret {
 #[error("the system gives no random bytes")]
 pub struct SecretError;
 
+/// From the kernel: the library that encrypts has a generator of its own, which measures the processor for 30 ms
+/// before its first byte.
+///
 /// # Errors
 /// [`SecretError`] where the system's randomness cannot be used.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], SecretError> {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SecretError)?;
+    getrandom::fill(&mut bytes).map_err(|_| SecretError)?;
     Ok(bytes)
 }
 
