@@ -12,7 +12,10 @@ use crate::mirror::LogFile;
 use crate::sending::SendError;
 
 #[cfg(target_os = "linux")]
-pub use linux::{send, write_ahead};
+pub use linux::{hold, send, write_ahead};
+
+/// After so much other tasks get their turn.
+pub const TURN: usize = 1 << 20;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -24,9 +27,6 @@ mod linux {
 
     use super::*;
 
-    /// After so much other tasks get their turn.
-    const TURN: usize = 1 << 20;
-
     fn uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
         loop {
             match call() {
@@ -34,6 +34,11 @@ mod linux {
                 other => return other.map_err(io::Error::from),
             }
         }
+    }
+
+    /// Whether the kernel keeps segments back until they are full.
+    pub fn hold(socket: &TcpStream, holds: bool) -> io::Result<()> {
+        rustix::net::sockopt::set_tcp_cork(socket, holds).map_err(io::Error::from)
     }
 
     /// Writes bytes that leave with what follows them.
@@ -82,6 +87,11 @@ mod linux {
 }
 
 /// Elsewhere there is no socket to send to: [`crate::sending::Wire`] gives none.
+#[cfg(not(target_os = "linux"))]
+pub fn hold(_: &TcpStream, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(not(target_os = "linux"))]
 pub async fn write_ahead(_: &TcpStream, _: &[u8]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

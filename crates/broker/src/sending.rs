@@ -1,8 +1,9 @@
 //! Sends responses: bytes as they are, records from the log's files by sendfile(2).
 //!
-//! Long ranges go from the page cache to the socket within the kernel. Short ones are read and leave with what
-//! is around them: up to [`DIRECT`], one copy costs less than the system calls it saves. What is not a plain
-//! socket gets everything that way.
+//! Long ranges go from the page cache to the socket within the kernel, which holds them back until a segment is full
+//! (`TCP_CORK`): many ranges in a row cost no more segments than one. Short ones are read and leave with what is
+//! around them: up to [`DIRECT`], one copy costs less than the system calls it saves. What is not a plain socket
+//! gets everything that way.
 //!
 //! Invariant: what was announced is sent in full, or the connection ends; nothing is ever made up in between.
 
@@ -20,13 +21,38 @@ use crate::outgoing::{Outgoing, Part};
 use crate::sendfile;
 
 /// From this length on a range is sent by the kernel.
-const DIRECT: usize = 128 << 10;
+const DIRECT: usize = 12 << 10;
 /// So much is read before it is sent: what the processor's nearer cache holds.
 const STAGE: usize = 64 << 10;
 /// Up to so much between two ranges is read with them: another system call costs more.
 const GAP: u64 = 4 << 10;
-/// Room for what ends a response.
-const TAIL: usize = 64;
+
+/// Bytes that are to be sent, in a buffer that is used again.
+#[derive(Default)]
+struct Staged {
+    buffer: Vec<u8>,
+    length: usize,
+}
+
+impl Staged {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    /// So many more bytes, to be written over.
+    fn grow(&mut self, by: usize) -> &mut [u8] {
+        let from = self.length;
+        self.length += by;
+        if self.buffer.len() < self.length {
+            self.buffer.resize(self.length, 0);
+        }
+        &mut self.buffer[from..self.length]
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.grow(bytes.len()).copy_from_slice(bytes);
+    }
+}
 
 #[derive(Debug, Error)]
 pub enum SendError {
@@ -86,31 +112,57 @@ async fn write_all(wire: &mut impl Wire, pieces: &[&[u8]]) -> io::Result<()> {
 }
 
 async fn send_scattered(wire: &mut impl Wire, answer: &Outgoing) -> Result<(), SendError> {
-    let mut staged = Vec::new();
+    let goes_direct = |part: Part<'_>| matches!(part, Part::Files(ranges) if ranges.iter().any(is_direct));
+    let corks = wire.socket().is_some() && answer.parts().any(goes_direct);
+    hold(wire, corks, true)?;
+    let mut staged = Staged::default();
     for part in answer.parts() {
         match part {
-            Part::Bytes(bytes) => staged.extend_from_slice(bytes),
+            Part::Bytes(bytes) => staged.extend(bytes),
             Part::Files(ranges) => send_ranges(wire, &mut staged, ranges).await?,
         }
     }
-    flush(wire, &mut staged, More::Nothing).await.map_err(SendError::Socket)
+    flush(wire, &mut staged, More::Nothing).await.map_err(SendError::Socket)?;
+    // What did not fill a segment leaves now.
+    hold(wire, corks, false)
+}
+
+/// Whether segments that are not full wait for what follows.
+fn hold(wire: &impl Wire, corks: bool, holds: bool) -> Result<(), SendError> {
+    match wire.socket().filter(|_| corks) {
+        Some(socket) => sendfile::hold(socket, holds).map_err(SendError::Socket),
+        None => Ok(()),
+    }
+}
+
+fn is_direct(range: &FileRange<LogFile>) -> bool {
+    range.length >= DIRECT
 }
 
 /// Sends ranges or stages them, each as it costs least.
 async fn send_ranges(
     wire: &mut impl Wire,
-    staged: &mut Vec<u8>,
+    staged: &mut Staged,
     mut ranges: &[FileRange<LogFile>],
 ) -> Result<(), SendError> {
+    let mut turn = 0;
     while let Some(first) = ranges.first() {
         let (span, rest) = ranges.split_at(near(ranges));
         let length = span_length(span);
-        if first.length >= DIRECT && wire.socket().is_some() {
+        if is_direct(first) && wire.socket().is_some() {
             send_direct(wire, staged, first).await?;
-        } else if length > STAGE {
+            ranges = &ranges[1..];
+            turn += first.length;
+            if turn >= sendfile::TURN {
+                turn = 0;
+                tokio::task::yield_now().await;
+            }
+            continue;
+        }
+        if length > STAGE {
             copy(wire, staged, first, 0).await?;
         } else {
-            if staged.len() + length > STAGE {
+            if staged.length + length > STAGE {
                 flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
             }
             load(span, staged)?;
@@ -122,7 +174,7 @@ async fn send_ranges(
 
 async fn send_direct(
     wire: &mut impl Wire,
-    staged: &mut Vec<u8>,
+    staged: &mut Staged,
     range: &FileRange<LogFile>,
 ) -> Result<(), SendError> {
     flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
@@ -136,15 +188,15 @@ async fn send_direct(
 /// Stages a range from `done` on, and sends what is too much to keep.
 async fn copy(
     wire: &mut impl Wire,
-    staged: &mut Vec<u8>,
+    staged: &mut Staged,
     range: &FileRange<LogFile>,
     mut done: usize,
 ) -> Result<(), SendError> {
     while done < range.length {
-        if staged.len() >= STAGE {
+        if staged.length >= STAGE {
             flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
         }
-        let length = (range.length - done).min(STAGE - staged.len());
+        let length = (range.length - done).min(STAGE - staged.length);
         read(range, range.position + done as u64, length, staged)?;
         done += length;
     }
@@ -156,12 +208,9 @@ fn read(
     range: &FileRange<LogFile>,
     position: u64,
     length: usize,
-    staged: &mut Vec<u8>,
+    staged: &mut Staged,
 ) -> Result<(), SendError> {
-    let from = staged.len();
-    staged.reserve(length + TAIL);
-    staged.resize(from + length, 0);
-    let read = range.file.read_exact_at(&mut staged[from..], position);
+    let read = range.file.read_exact_at(staged.grow(length), position);
     read.map_err(|source| SendError::Log { file: range.id.name(), position, length, source })
 }
 
@@ -186,17 +235,17 @@ fn span_length(near: &[FileRange<LogFile>]) -> usize {
 }
 
 /// Stages ranges with one read, and takes out what is between them.
-fn load(near: &[FileRange<LogFile>], staged: &mut Vec<u8>) -> Result<(), SendError> {
+fn load(near: &[FileRange<LogFile>], staged: &mut Staged) -> Result<(), SendError> {
     let Some(first) = near.first() else { return Ok(()) };
-    let from = staged.len();
+    let from = staged.length;
     read(first, first.position, span_length(near), staged)?;
     let mut to = from + first.length;
     for range in &near[1..] {
         let at = from + (range.position - first.position) as usize;
-        staged.copy_within(at..at + range.length, to);
+        staged.buffer.copy_within(at..at + range.length, to);
         to += range.length;
     }
-    staged.truncate(to);
+    staged.length = to;
     Ok(())
 }
 
@@ -207,14 +256,14 @@ enum More {
     Nothing,
 }
 
-async fn flush(wire: &mut impl Wire, staged: &mut Vec<u8>, more: More) -> io::Result<()> {
+async fn flush(wire: &mut impl Wire, staged: &mut Staged, more: More) -> io::Result<()> {
     match wire.socket() {
-        Some(socket) if more == More::Follows && !staged.is_empty() => {
-            sendfile::write_ahead(socket, staged).await?
+        Some(socket) if more == More::Follows && staged.length > 0 => {
+            sendfile::write_ahead(socket, staged.bytes()).await?
         }
-        _ => wire.write_all(staged).await?,
+        _ => wire.write_all(staged.bytes()).await?,
     }
-    staged.clear();
+    staged.length = 0;
     Ok(())
 }
 

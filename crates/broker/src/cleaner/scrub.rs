@@ -8,6 +8,10 @@ use headwater_model::Offset;
 
 use super::{CleanError, Cleaner};
 
+/// A rest that is shorter costs more than the work before it.
+const SHORTEST: Duration = Duration::from_micros(500);
+const LONGEST: Duration = Duration::from_millis(50);
+
 /// How far a pass over the log has come.
 #[derive(Debug, Default)]
 pub struct Pass {
@@ -36,13 +40,16 @@ impl Cleaner {
             let reader = self.cleaning.reader.clone();
             let activity = &self.cleaning.activity;
             let stopping = &self.stopping;
-            let mut batch_started = Instant::now();
+            let mut began = Instant::now();
             let damaged = reader.scrub(id, &extent, |bytes| {
                 activity.bytes_scrubbed.fetch_add(bytes as u64, Ordering::Relaxed);
                 left = left.saturating_sub(bytes as u64);
                 // Half of the time is left to others, whatever the rate.
-                std::thread::sleep(batch_started.elapsed().min(Duration::from_millis(50)));
-                batch_started = Instant::now();
+                let worked = began.elapsed();
+                if worked >= SHORTEST {
+                    std::thread::sleep(worked.min(LONGEST));
+                    began = Instant::now();
+                }
                 !stopping.load(Ordering::Relaxed)
             });
             match damaged {

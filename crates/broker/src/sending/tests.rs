@@ -42,6 +42,7 @@ fn rows(file: &Arc<LogFile>) -> Outgoing {
         (100, 25, 3_000),
         (1, GAP as usize, 100),
         (1, GAP as usize + 1, 50),
+        (DIRECT - 1, 25, 20),
         (30_000, 25, 20),
         (STAGE - 1, 1, 5),
         (DIRECT, 0, 3),
