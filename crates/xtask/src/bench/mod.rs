@@ -20,6 +20,7 @@ mod record;
 mod report;
 pub mod server;
 mod stats;
+mod streams;
 mod transactions;
 mod window;
 mod wire;

@@ -8,6 +8,7 @@ pub mod many;
 pub mod produce;
 pub mod rebalance;
 pub mod start;
+pub mod streams;
 pub mod transactions;
 
 use anyhow::Result;
@@ -96,5 +97,12 @@ pub const ALL: &[Benchmark] = &[
         title: "Compaction beside a foreground flow",
         method: compact::METHOD,
         run: compact::run,
+    },
+    Benchmark {
+        name: "streams",
+        number: 11,
+        title: "Stream library: four small programs",
+        method: streams::METHOD,
+        run: streams::run,
     },
 ];
