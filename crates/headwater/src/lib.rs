@@ -67,3 +67,8 @@ pub use headwater_runtime::{
     AppConfig, AppError, AvroSerde, AvroSerdes, ConfigError, Guarantee, MetricsSnapshot, Phase,
     RegistryClient, RegistryError, StateStore, StreamsApp, TaskStatus,
 };
+
+/// The guide's snippets are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams.md")]
+struct StreamsGuide;

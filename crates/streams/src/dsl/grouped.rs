@@ -9,12 +9,16 @@ use std::sync::Arc;
 use crate::graph::MakeNode;
 use crate::node::{Change, Payload, Rec, node};
 use crate::serdes;
-use crate::windows::{SessionWindows, TimeWindows};
+use crate::windows::{SessionWindows, SlidingWindows, TimeWindows};
 
+use super::closing::EmitStrategy;
+use super::cogroup::CogroupedKStream;
 use super::kstream::KStream;
 use super::ktable::KTable;
 use super::options::{Grouped, Materialized};
-use super::parts::{key_value_store, require, store_getter};
+use super::parts::require;
+use super::rows::Rows;
+use super::sliding::SlidingWindowedKStream;
 use super::windowed::{SessionWindowedKStream, TimeWindowedKStream};
 
 /// The store's name: the one given, or one made from its operator's, as Kafka Streams does.
@@ -62,12 +66,26 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
 
     /// Aggregates per window of fixed size.
     pub fn windowed_by(&self, windows: TimeWindows) -> TimeWindowedKStream<K, V> {
-        TimeWindowedKStream { grouped: self.clone(), windows, late: None }
+        TimeWindowedKStream { grouped: self.clone(), windows, late: None, emit: EmitStrategy::OnWindowUpdate }
     }
 
     /// Aggregates per session.
     pub fn windowed_by_session(&self, windows: SessionWindows) -> SessionWindowedKStream<K, V> {
-        SessionWindowedKStream { grouped: self.clone(), windows, late: None }
+        let emit = EmitStrategy::OnWindowUpdate;
+        SessionWindowedKStream { grouped: self.clone(), windows, late: None, emit }
+    }
+
+    /// Aggregates per window around each record.
+    pub fn windowed_by_sliding(&self, windows: SlidingWindows) -> SlidingWindowedKStream<K, V> {
+        SlidingWindowedKStream::new(self.clone(), windows)
+    }
+
+    /// Aggregates several streams into one table; each has its own way to be added.
+    pub fn cogroup<A: Payload>(
+        &self,
+        add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+    ) -> CogroupedKStream<K, A> {
+        CogroupedKStream::new(self, add)
     }
 
     /// How many records each key has.
@@ -116,33 +134,34 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
         let key = require(&mut graph, key, &name, "key", "Grouped::with");
         let value =
             require(&mut graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
-        let store = key_value_store(&mut graph, &store_name, &key, &value, None, &options);
+        let rows = Rows::add(&mut graph, &store_name, (&key, &value), None, &options);
         let (key_serde, topic, fold) = (key.clone(), store_name.clone(), Arc::new(fold));
         let make: MakeNode = Arc::new(move || {
             let (key_serde, topic, fold) = (key_serde.clone(), topic.clone(), fold.clone());
             node(move |record: Rec<K, V>, cx| {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
-                let store = cx.store::<A>(store);
-                let old = store.get(&key)?.cloned();
+                let old = rows.get::<A>(&key, cx)?;
                 let timestamp =
                     old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
                 let old = old.map(|(_, value)| value);
                 let new = fold(&record.key, record.value, old.clone());
-                store.put(key, Some((timestamp, new.clone())));
-                cx.forward(Rec { key: record.key, value: Change { new: Some(new), old }, timestamp })
+                let written = rows.put(key, Some(new.clone()), timestamp, cx)?;
+                let change = Change { new: Some(new), old };
+                rows.forward(written, Rec { key: record.key, value: change, timestamp }, cx)
             })
         });
         let node = graph.operator(name, kind, &[stream.node], make);
-        graph.connect(node, &[store]);
+        rows.connect(&mut graph, node);
         drop(graph);
         KTable {
             graph: stream.graph.clone(),
             node,
             sources: stream.sources.clone(),
-            getter: store_getter(store, &store_name, &key),
+            getter: rows.getter(&store_name, &key),
+            history: rows.history(&store_name, &key),
             key_serde: Some(key),
             value_serde: Some(value),
-            stores: vec![store],
+            stores: vec![rows.store],
             close_after_ms: None,
             unsettled: None,
         }
