@@ -2,6 +2,7 @@
 
 mod support;
 
+use headwater_model::partition;
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
     Consumed, Grouped, KTable, Materialized, Produced, SessionWindows, SlidingWindows, StreamsBuilder,
@@ -173,4 +174,58 @@ fn a_session_that_a_late_record_extends_after_it_was_emitted_is_emitted_again() 
     assert!(sessions(&mut driver, "out").is_empty());
     number(&mut driver, "in", "other", 0, 19);
     assert_eq!(sessions(&mut driver, "out"), ["k[0,8]=2@8"]);
+}
+
+const LANES: i32 = 3;
+
+/// A key that Kafka's partitioner sends to `lane`.
+fn key_of(lane: usize) -> String {
+    let goes_there = |key: &String| partition::for_key(key.as_bytes(), LANES) == lane as i32;
+    (0..).map(|n| format!("k{n}")).find(goes_there).unwrap()
+}
+
+/// Windows behind a repartition topic, each lane fed in its own order, whichever lane comes first.
+fn through_lanes(lanes: &[Vec<(i64, i64)>], order: &[usize]) -> Vec<String> {
+    let builder = StreamsBuilder::new("app");
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .group_by(|_, group| format!("g{group}"), Grouped::with(string(), i64()).named("by-group"))
+        .windowed_by(TimeWindows::of(ms(SIZE)).advance(ms(10)).grace(ms(GRACE)))
+        .emit_on_close()
+        .count(Materialized::named("counts"))
+        .to("out", Produced::with(time_windowed(string(), ms(SIZE)), i64()));
+    let topology = builder.build().unwrap();
+    let partitions = |topic: &str| if topic == "in" { LANES } else { 2 };
+    let mut driver = TopologyTestDriver::with_partitions(topology, &partitions).unwrap();
+    let mut queues: Vec<_> = lanes.iter().map(|events| events.iter()).collect();
+    let in_turn = (0..lanes.len()).flat_map(|lane| std::iter::repeat_n(lane, lanes[lane].len()));
+    for lane in order.iter().copied().chain(in_turn) {
+        if let Some((group, time)) = queues[lane].next() {
+            number(&mut driver, "in", &key_of(lane), *group, *time);
+        }
+    }
+    // The end of time, heard of in every lane and by both partitions.
+    for _ in 0..2 {
+        for (lane, group) in (0..LANES as usize).flat_map(|lane| (0..8).map(move |group| (lane, group))) {
+            number(&mut driver, "in", &key_of(lane), group, 1_000_000);
+        }
+    }
+    let mut told = time_windows(&mut driver, "out", SIZE);
+    told.sort();
+    told
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_interleaving_of_source_partitions_closes_the_same_windows(
+        lanes in prop::collection::vec(prop::collection::vec((0..4_i64, 0..300_i64), 0..20), LANES as usize),
+        order in prop::collection::vec(0..LANES as usize, 0..60),
+    ) {
+        let told = through_lanes(&lanes, &order);
+        prop_assert_eq!(&told, &through_lanes(&lanes, &[]));
+        let once: std::collections::BTreeSet<_> = told.iter().map(|line| line.split('=').next()).collect();
+        prop_assert_eq!(once.len(), told.len(), "a window came twice");
+    }
 }
