@@ -247,3 +247,32 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         KStream { sources, ..self.with_values(node) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_records_read_back_and_what_is_cut_short_is_refused() {
+        let serde = WaitingSerde(crate::serdes::string());
+        let header = |key: &str, value: Option<&str>| Header {
+            key: key.to_owned(),
+            value: value.map(|value| Bytes::from(value.to_owned())),
+        };
+        let waiting = Waiting {
+            stamp: Stamp { topic: 7, partition: 3, time: 99 },
+            headers: vec![header("a", Some("x")), header("", None), header("b", Some(""))],
+            value: "value".to_owned(),
+        };
+        let bytes = serde.serialize("t", &waiting).unwrap();
+        let read = serde.deserialize("t", &bytes).unwrap();
+        assert_eq!(
+            (read.stamp, &read.headers, &read.value),
+            (waiting.stamp, &waiting.headers, &waiting.value)
+        );
+        let headers_end = bytes.len() - waiting.value.len();
+        for length in 0..headers_end {
+            assert!(serde.deserialize("t", &bytes.slice(..length)).is_err(), "{length} bytes");
+        }
+    }
+}

@@ -76,11 +76,53 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
     }
 
     /// Aggregates per window around each record.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{
+    /// #     Consumed, Grouped, Materialized, Produced, SlidingWindows, StreamsBuilder, TopologyTestDriver, time_windowed,
+    /// # };
+    /// let ten = Duration::from_millis(10);
+    /// let builder = StreamsBuilder::new("app");
+    /// builder
+    ///     .stream("in", Consumed::with(string(), i64()))
+    ///     .group_by_key(Grouped::new())
+    ///     .windowed_by_sliding(SlidingWindows::of_time_difference_with_no_grace(ten))
+    ///     .count(Materialized::named("counts"))
+    ///     .to("out", Produced::with(time_windowed(string(), ten), i64()));
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// for time in [20, 25] {
+    ///     driver.pipe("in", (&string(), &i64()), (&"k".to_owned(), &0), time)?;
+    /// }
+    /// let windows = driver.read("out", (&time_windowed(string(), ten), &i64()));
+    /// let shown: Vec<_> = windows.iter().map(|(w, count, _)| (w.start, w.end, count.unwrap())).collect();
+    /// assert_eq!(shown, [(10, 20, 1), (21, 31, 1), (15, 25, 2)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn windowed_by_sliding(&self, windows: SlidingWindows) -> SlidingWindowedKStream<K, V> {
         SlidingWindowedKStream::new(self.clone(), windows)
     }
 
     /// Aggregates several streams into one table; each has its own way to be added.
+    ///
+    /// ```
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{Consumed, Grouped, KeyQuery, Materialized, Query, StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new("app");
+    /// let numbers = builder.stream("numbers", Consumed::with(string(), i64())).group_by_key(Grouped::new());
+    /// let texts = builder.stream("texts", Consumed::with(string(), string())).group_by_key(Grouped::new());
+    /// numbers
+    ///     .cogroup(|_, number, sum: i64| sum + number)
+    ///     .cogroup(&texts, |_, text: String, sum| sum + text.len() as i64)
+    ///     .aggregate(|| 0, Materialized::named("sums").value_serde(i64()).json());
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// driver.pipe("numbers", (&string(), &i64()), (&"k".to_owned(), &4), 0)?;
+    /// driver.pipe("texts", (&string(), &string()), (&"k".to_owned(), &"abc".to_owned()), 1)?;
+    /// let row = driver.query("sums", &Query::Key(KeyQuery { key: "k".to_owned() })).unwrap()?;
+    /// assert_eq!(row[0]["value"], 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cogroup<A: Payload>(
         &self,
         add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,

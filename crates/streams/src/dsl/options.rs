@@ -336,6 +336,24 @@ impl<K, V> Materialized<K, V> {
     /// is kept for ever (KIP-889). A late update goes to its place in the history and does not replace a later one; one that
     /// is later than the history is dropped and counted. Joins with a stream see the row as of the stream record's time.
     /// For tables and for stores of processors.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{Consumed, Materialized, Query, StreamsBuilder, TopologyTestDriver, VersionedKeyQuery};
+    /// let builder = StreamsBuilder::new("app");
+    /// let kept = Materialized::named("prices").json().versioned(Duration::from_secs(60));
+    /// builder.table("prices", Consumed::with(string(), i64()), kept);
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// for (price, time) in [(3, 1_000), (5, 9_000), (4, 5_000)] {
+    ///     driver.pipe("prices", (&string(), &i64()), (&"tea".to_owned(), &price), time)?;
+    /// }
+    /// for (as_of, price) in [(None, 5), (Some(8_999), 4), (Some(1_000), 3)] {
+    ///     let query = Query::VersionedKey(VersionedKeyQuery { key: "tea".to_owned(), as_of });
+    ///     assert_eq!(driver.query("prices", &query).unwrap()?[0]["value"], price);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn versioned(mut self, history_retention: Duration) -> Self {
         self.history_ms = Some(duration_ms(history_retention));
         self

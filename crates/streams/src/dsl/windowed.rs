@@ -147,6 +147,30 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
 
     /// Emits each window once, when it takes no more records from any lane, instead of every update (Kafka Streams'
     /// `EmitStrategy.onWindowClose`, KIP-825).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{
+    /// #     Consumed, Grouped, Materialized, Produced, StreamsBuilder, TimeWindows, TopologyTestDriver, time_windowed,
+    /// # };
+    /// let ten = Duration::from_millis(10);
+    /// let builder = StreamsBuilder::new("app");
+    /// builder
+    ///     .stream("in", Consumed::with(string(), i64()))
+    ///     .group_by_key(Grouped::new())
+    ///     .windowed_by(TimeWindows::of(ten))
+    ///     .emit_on_close()
+    ///     .count(Materialized::named("counts"))
+    ///     .to("out", Produced::with(time_windowed(string(), ten), i64()));
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// for time in [1, 9, 10] {
+    ///     driver.pipe("in", (&string(), &i64()), (&"k".to_owned(), &0), time)?;
+    /// }
+    /// let closed = driver.read("out", (&time_windowed(string(), ten), &i64()));
+    /// assert_eq!((closed.len(), closed[0].1, closed[0].2), (1, Some(2), 9));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn emit_on_close(self) -> Self {
         Self { emit: EmitStrategy::OnWindowClose, ..self }
     }

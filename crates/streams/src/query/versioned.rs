@@ -6,7 +6,7 @@ use headwater_model::{Bytes, TimestampMs};
 use serde_json::{Value, json};
 
 use super::{QueryError, QueryableStore, RangeQuery};
-use crate::store::versioned::{split_version, split_version_key, version_range};
+use crate::store::versioned::{kept_horizon, split_version, split_version_key, version_range};
 use crate::store::{StoreBackend, StoreKind};
 
 /// The value of one key: the latest, or the one that held at a time.
@@ -69,18 +69,22 @@ impl QueryableStore {
             return Ok(Vec::new());
         }
         let key = self.key_bytes(&query.key)?;
+        let horizon = kept_horizon(backend).map_err(|e| self.failed(e))?.unwrap_or(0);
+        let since = query.from.max(horizon);
         // Also the first version after the range: it says until when the last one in it held.
         let (low, high) = version_range(&key, 0, i64::MAX);
         let found =
             backend.range(Bound::Included(&low), Bound::Included(&high)).map_err(|e| self.failed(e))?;
-        let mut valid_to = None;
+        let mut valid_to: Option<TimestampMs> = None;
         let mut rows = Vec::new();
         for entry in &found {
             let Stored { from, value } = self.stored(entry)?;
-            if let Some(value) = value.filter(|_| from <= query.to) {
+            // What ended before the history began is not told even where it is still there.
+            let in_reach = from <= query.to && (valid_to.is_none() || query.to >= horizon);
+            if let Some(value) = value.filter(|_| in_reach) {
                 rows.push(self.version(&key, (from, &value), valid_to)?);
             }
-            if from <= query.from || rows.len() >= query.limit {
+            if from <= since || rows.len() >= query.limit {
                 break;
             }
             valid_to = Some(from);

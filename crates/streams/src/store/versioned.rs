@@ -4,6 +4,7 @@
 //! store:      escaped key | 00 00 | not(valid from) u64        → valid from i64 | 00           a deletion
 //!                                                              → valid from i64 | 01 | value
 //!             FF × 8 | valid from u64 | key                    → nothing: the key changed then
+//!             FF × 16                                          → where the history begins i64
 //! changelog:  key → value, at the time from which it holds     (as Kafka Streams writes it)
 //! ```
 //!
@@ -127,6 +128,15 @@ fn stored_version(from: TimestampMs, value: Option<&Bytes>) -> Bytes {
     out.push(u8::from(value.is_some()));
     out.extend_from_slice(value.map(|value| &value[..]).unwrap_or_default());
     Bytes::from(out)
+}
+
+/// Under which a store keeps where its history begins, for queries.
+const HORIZON: [u8; 16] = [0xff; 16];
+
+/// Where the history of a store begins, as of its last commit; `None` if that wrote nothing.
+pub(crate) fn kept_horizon(backend: &dyn StoreBackend) -> Result<Option<TimestampMs>, StoreError> {
+    let kept = backend.get(&HORIZON)?;
+    Ok(kept.and_then(|kept| Some(i64::from_be_bytes(*kept.first_chunk::<8>()?))))
 }
 
 fn index_key(key: &[u8], from: TimestampMs) -> Bytes {
@@ -306,6 +316,10 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
         }
         self.entries.values_mut().for_each(|slot| slot.dirty = false);
         self.shorten(&mut batch)?;
+        if !batch.is_empty() && self.horizon > 0 {
+            let horizon = Bytes::copy_from_slice(&self.horizon.to_be_bytes());
+            batch.insert(Bytes::from_static(&HORIZON), Some(horizon));
+        }
         self.pending.extend(batch);
         Ok(())
     }
