@@ -262,6 +262,22 @@ impl<V: Payload> VersionedStore<V> {
         Ok(())
     }
 
+    /// The store keys between two, both included, and whether each is a deletion; what this commit writes is among them.
+    fn listed(&self, low: &[u8], high: &[u8]) -> Result<BTreeMap<Bytes, bool>, TaskError> {
+        let bounds = (Bound::Included(low), Bound::Included(high));
+        let kept = self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))?;
+        let deletion = |stored: &Bytes| split_version(stored).is_some_and(|(_, value)| value.is_none());
+        let mut listed: BTreeMap<Bytes, bool> =
+            kept.into_iter().map(|(key, stored)| (key, deletion(&stored))).collect();
+        for (key, slot) in self.entries.range::<[u8], _>(bounds) {
+            match &slot.version {
+                Some(version) => listed.insert(key.clone(), version.value.is_none()),
+                None => listed.remove(key),
+            };
+        }
+        Ok(listed)
+    }
+
     /// Removes what held only before the history begins.
     fn shorten(&mut self, batch: &mut BTreeMap<Bytes, Option<Bytes>>) -> Result<(), TaskError> {
         let step = (self.parts.history_ms / STEPS).max(SMALLEST_STEP);
@@ -275,12 +291,9 @@ impl<V: Payload> VersionedStore<V> {
             let key = index.slice(16..);
             batch.entry(index).or_insert(None);
             let (low, high) = version_range(&key, 0, self.horizon);
-            let kept = self.backend.range(Bound::Included(&low), Bound::Included(&high));
-            // The first one still holds when the history begins; a deletion need not be remembered.
-            for (place, (version, stored)) in kept.map_err(|e| self.failed(e))?.into_iter().enumerate() {
-                let deletion = split_version(&stored).is_some_and(|(_, value)| value.is_none());
-                // What this commit writes again stays.
-                if (place > 0 || deletion) && !batch.contains_key(&version) {
+            for (place, (version, deletion)) in self.listed(&low, &high)?.into_iter().enumerate() {
+                // The first one still holds when the history begins; a deletion need not be remembered.
+                if place > 0 || deletion {
                     self.entries.insert(version.clone(), Slot { version: None, dirty: false });
                     batch.insert(version, None);
                 }
