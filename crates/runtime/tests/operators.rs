@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use headwater_model::Record;
-use headwater_runtime::{AppConfig, StreamsApp};
+use headwater_runtime::{AppConfig, StreamsApp, existing_topics};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
     Consumed, Deduplicated, Grouped, Joined, Materialized, ProcessingHandler, Produced, SlidingWindows,
@@ -142,6 +142,43 @@ async fn versions_waiting_records_ids_and_open_windows_outlive_restarts_and_a_wi
     assert_eq!(shown(&dead), ["no number@3200"]);
     let names: Vec<_> = dead[0].headers.iter().map(|header| header.key.as_str()).collect();
     assert!(names.contains(&"__streams.errors.message") && names.contains(&"__streams.errors.offset"));
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_new_is_read_from_the_next_start_on_and_the_state_stays() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let id = unique("matching");
+    let config = || {
+        let mut config = AppConfig::new(&cluster.bootstrap, &id);
+        config.security = support::security();
+        config.state_dir = state.path().to_owned();
+        config.http = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        config
+    };
+    let start = async || {
+        let mut builder = StreamsBuilder::new(&id);
+        builder.existing_topics(existing_topics(&config()).await.unwrap());
+        let orders = format!("{id}-orders-");
+        builder
+            .stream_matching(move |topic| topic.starts_with(&orders), Consumed::with(string(), string()))
+            .group_by_key(Grouped::new())
+            .count(Materialized::named("orders").json());
+        StreamsApp::start(builder.build().unwrap(), config()).await.unwrap()
+    };
+    let (first, second) = (format!("{id}-orders-eu"), format!("{id}-orders-us"));
+    cluster.topic(&first, 2).await;
+    cluster.produce(&first, &[("ann", "x", 1), ("ann", "y", 2)]).await;
+    let app = start().await;
+    eventually("both are counted", async || get(&app, "/stores/orders/ann").await.1["value"] == 2).await;
+    app.stop().await.unwrap();
+    cluster.topic(&second, 2).await;
+    cluster.produce(&second, &[("ann", "z", 3)]).await;
+    let app = start().await;
+    eventually("the new topic's, too", async || get(&app, "/stores/orders/ann").await.1["value"] == 3).await;
+    assert_eq!(app.metrics().wiped_stores, 0);
     app.stop().await.unwrap();
     cluster.stop().await;
 }

@@ -29,7 +29,7 @@ use super::rows::add_versioned;
 
 /// Builds one application's topology.
 pub struct StreamsBuilder {
-    graph: GraphRef,
+    pub(super) graph: GraphRef,
 }
 
 impl StreamsBuilder {

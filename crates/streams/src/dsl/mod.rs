@@ -18,6 +18,7 @@ pub(crate) mod options;
 pub(crate) mod parts;
 pub(crate) mod rows;
 pub(crate) mod sliding;
+pub(crate) mod sources;
 pub(crate) mod stream_join;
 pub(crate) mod suppress;
 pub(crate) mod table_group;
