@@ -65,5 +65,10 @@ pub use headwater_streams as streams;
 pub use headwater_control::{Manifest, ManifestError};
 pub use headwater_runtime::{
     AppConfig, AppError, AvroSerde, AvroSerdes, ConfigError, Guarantee, MetricsSnapshot, Phase,
-    RegistryClient, RegistryError, StateStore, StreamsApp, TaskStatus,
+    RegistryClient, RegistryError, StateStore, StreamsApp, TaskStatus, existing_topics,
 };
+
+/// The guide's snippets are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams.md")]
+struct StreamsGuide;

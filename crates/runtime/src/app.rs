@@ -206,6 +206,12 @@ impl Drop for StreamsApp {
     }
 }
 
+/// The topics of the cluster that `config` names, for `StreamsBuilder::existing_topics`.
+pub async fn existing_topics(config: &AppConfig) -> Result<Vec<String>, AppError> {
+    let listed = connect(config).await?.topics().await.map_err(AppError::client("list topics"))?;
+    Ok(listed.into_iter().map(|topic| topic.name).collect())
+}
+
 async fn connect(config: &AppConfig) -> Result<Client, AppError> {
     let begun = Instant::now();
     let mut warned = false;

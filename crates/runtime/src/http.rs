@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use headwater_streams::{
-    KeyQuery, Query, QueryError, QueryableStore, RangeQuery, SessionQuery, StoreBackend, StoreKind, TaskId,
-    WindowRangeQuery,
+    KeyQuery, MultiVersionedKeyQuery, Query, QueryError, QueryableStore, RangeQuery, SessionQuery,
+    StoreBackend, StoreKind, TaskId, VersionedKeyQuery, WindowRangeQuery,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -218,7 +218,7 @@ impl RangeParameters {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT).min(LARGEST_LIMIT);
         let time = |text: &Option<String>, otherwise| text.as_deref().map_or(Ok(otherwise), timestamp);
         Ok(match kind {
-            StoreKind::KeyValue => match self.key {
+            StoreKind::KeyValue | StoreKind::Versioned => match self.key {
                 Some(key) => Query::Key(KeyQuery { key }),
                 None => Query::Range(RangeQuery { from: self.from, to: self.to, limit }),
             },
@@ -260,7 +260,7 @@ async fn range(
         Query::Range(RangeQuery { limit, .. })
         | Query::WindowRange(WindowRangeQuery { limit, .. })
         | Query::Session(SessionQuery { limit, .. }) => *limit,
-        Query::Key(_) => usize::MAX,
+        Query::Key(_) | Query::VersionedKey(_) | Query::MultiVersionedKey(_) => usize::MAX,
     };
     let kind = queryable.kind();
     let mut rows = answer(shared, queryable, query).await?;
@@ -268,23 +268,68 @@ async fn range(
     Ok(Json(json!({ "store": store, "kind": kind, "rows": rows })))
 }
 
-/// A key-value store answers with one row, windows and sessions with all rows of the key.
+/// Which versions of a key are asked for; the latest if nothing is said.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VersionParameters {
+    as_of: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    limit: Option<usize>,
+}
+
+impl VersionParameters {
+    /// The query, and whether it asks for more than one row.
+    fn query(self, key: &str, kind: StoreKind) -> Result<(Query, bool), Problem> {
+        let key = key.to_owned();
+        let refused = |detail: &str| Err(Problem::new(StatusCode::BAD_REQUEST, "bad query", detail));
+        let time = |text: &Option<String>| text.as_deref().map(timestamp).transpose();
+        let (as_of, from, to) = (time(&self.as_of)?, time(&self.from)?, time(&self.to)?);
+        let versions = from.is_some() || to.is_some() || self.limit.is_some();
+        match (kind, as_of) {
+            (StoreKind::Versioned, Some(_)) if versions => refused("use as_of, or from, to and limit"),
+            (StoreKind::Versioned, _) if versions => {
+                let limit = self.limit.unwrap_or(DEFAULT_LIMIT).min(LARGEST_LIMIT);
+                let (from, to) = (from.unwrap_or(0), to.unwrap_or(i64::MAX));
+                Ok((Query::MultiVersionedKey(MultiVersionedKeyQuery { key, from, to, limit }), true))
+            }
+            (StoreKind::Versioned, as_of) => {
+                Ok((Query::VersionedKey(VersionedKeyQuery { key, as_of }), false))
+            }
+            (_, Some(_)) => refused("as_of is for stores that keep versions"),
+            (_, None) if versions => refused("from, to and limit are for stores that keep versions"),
+            (kind, None) => {
+                let many = matches!(kind, StoreKind::Window | StoreKind::Session);
+                Ok((Query::Key(KeyQuery { key }), many))
+            }
+        }
+    }
+}
+
+/// A key-value store answers with one row, windows and sessions with all rows of the key; a store that keeps versions with
+/// the latest one, the one `as_of` a time, or all that held `from` one time `to` another.
 async fn by_key(
     State(shared): Context,
     Path((store, key)): Path<(String, String)>,
+    parameters: Result<Parameters<VersionParameters>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
+    let Parameters(parameters) = parameters.map_err(|error| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad query",
+            format!("{error}; use as_of, or from, to and limit"),
+        )
+    })?;
     let queryable = find(&shared, &store)?;
     let kind = queryable.kind();
-    let mut rows = answer(shared, queryable, Query::Key(KeyQuery { key: key.clone() })).await?;
+    let (query, many) = parameters.query(&key, kind)?;
+    let mut rows = answer(shared, queryable, query).await?;
     if rows.is_empty() {
         let detail =
             format!("store {store:?} has no key {key:?} on this instance; see /stores for the tasks it runs");
         return Err(Problem::new(StatusCode::NOT_FOUND, "no such key", detail));
     }
-    Ok(Json(match kind {
-        StoreKind::KeyValue => rows.swap_remove(0),
-        StoreKind::Window | StoreKind::Session => json!({ "store": store, "kind": kind, "rows": rows }),
-    }))
+    Ok(Json(if many { json!({ "store": store, "kind": kind, "rows": rows }) } else { rows.swap_remove(0) }))
 }
 
 fn find(shared: &Shared, store: &str) -> Result<QueryableStore, Problem> {

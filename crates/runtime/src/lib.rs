@@ -31,7 +31,7 @@ mod state;
 mod thread;
 mod topics;
 
-pub use app::StreamsApp;
+pub use app::{StreamsApp, existing_topics};
 pub use avro::{AvroSerde, AvroSerdes};
 pub use board::{Phase, TaskStatus};
 pub use catalog::TOPIC as CATALOG_TOPIC;

@@ -53,6 +53,10 @@ counters! {
     skipped_invalid_timestamp,
     #[doc = "Records that did not decode."]
     deserialization_errors,
+    #[doc = "Records left out as duplicates."]
+    dropped_duplicates,
+    #[doc = "Records left out because a function or a processor failed on them."]
+    processing_errors,
     #[doc = "Changelog records applied to stores."]
     restored,
     #[doc = "Stores thrown away because their position did not fit their changelog."]
@@ -92,6 +96,8 @@ impl Metrics {
                 after.skipped_invalid_timestamp,
             ),
             (&self.deserialization_errors, before.deserialization_errors, after.deserialization_errors),
+            (&self.dropped_duplicates, before.dropped_duplicates, after.dropped_duplicates),
+            (&self.processing_errors, before.processing_errors, after.processing_errors),
         ] {
             Self::add(counter, after.saturating_sub(before));
         }

@@ -329,6 +329,8 @@ impl TopologyTestDriver {
             sum.skipped_invalid_timestamp += metrics.skipped_invalid_timestamp;
             sum.deserialization_errors += metrics.deserialization_errors;
             sum.out_of_order_table_updates += metrics.out_of_order_table_updates;
+            sum.dropped_duplicates += metrics.dropped_duplicates;
+            sum.processing_errors += metrics.processing_errors;
         }
         sum
     }

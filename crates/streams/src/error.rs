@@ -28,6 +28,10 @@ pub enum TopologyError {
     NoSource { application_id: String },
     #[error("build {node:?}: no serde for its {what}; name one with {option}")]
     NoSerde { node: String, what: &'static str, option: &'static str },
+    #[error(
+        "read the topics of {node:?}: none was chosen; were those that exist given to existing_topics()?"
+    )]
+    NoTopic { node: String },
     #[error("use {given:?}: {reason}")]
     InvalidName { given: String, reason: &'static str },
     #[error("set up {node:?}: {reason}")]

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::error::TopologyError;
+use crate::failure::ProcessingHandler;
 use crate::global::AnyGlobal;
 use crate::node::Node;
 use crate::query::QueryableStore;
@@ -94,6 +95,9 @@ pub(crate) struct Graph {
     pub copartitions: Vec<Copartition>,
     pub clocks: usize,
     pub handler: DeserializationHandler,
+    pub processing_handler: ProcessingHandler,
+    pub dead_letter_topics: Vec<String>,
+    pub existing_topics: BTreeSet<String>,
     pub max_task_idle_ms: i64,
     pub errors: Vec<TopologyError>,
     next_index: usize,
@@ -111,6 +115,9 @@ impl Graph {
             copartitions: Vec::new(),
             clocks: 0,
             handler: DeserializationHandler::Fail,
+            processing_handler: ProcessingHandler::Fail,
+            dead_letter_topics: Vec::new(),
+            existing_topics: BTreeSet::new(),
             max_task_idle_ms: 0,
             errors: Vec::new(),
             next_index: 0,

@@ -20,9 +20,9 @@
 //!   session only where a single partition feeds the operator.
 //! - These clocks survive restarts: they are committed with the offsets.
 //!
-//! Absent: sliding windows, cogroup, versioned stores, session emit-on-close, topic patterns; marks of progress through
-//! repartition topics without records; a fixed time for what a suppression or a stream join releases (it carries the time of
-//! the record that released it).
+//! Absent: topics that join a running application by a pattern; suppression by a time limit; a handler for what cannot be written; marks of progress through
+//! repartition topics without records; a fixed time for what a suppression, a window that closes or a stream join releases
+//! (it carries the time of the record that released it). `docs/streams.md` goes through Kafka Streams concept by concept.
 //!
 //! ```
 //! use std::time::Duration;
@@ -60,6 +60,7 @@
 mod driver;
 mod dsl;
 mod error;
+mod failure;
 mod global;
 mod graph;
 mod lanes;
@@ -74,21 +75,31 @@ mod windows;
 
 pub use driver::TopologyTestDriver;
 pub use dsl::builder::StreamsBuilder;
+pub use dsl::cogroup::{
+    CogroupedKStream, SessionWindowedCogroupedKStream, SlidingWindowedCogroupedKStream,
+    TimeWindowedCogroupedKStream,
+};
 pub use dsl::global::GlobalKTable;
 pub use dsl::grouped::KGroupedStream;
 pub use dsl::kstream::{KStream, Predicate};
 pub use dsl::ktable::KTable;
 pub use dsl::options::{
-    Consumed, Grouped, Joined, Materialized, Produced, Repartitioned, StreamJoined, TableJoined,
+    Consumed, Deduplicated, Grouped, Joined, Materialized, Produced, Repartitioned, StreamJoined, TableJoined,
 };
+pub use dsl::sliding::SlidingWindowedKStream;
 pub use dsl::table_group::KGroupedTable;
 pub use dsl::windowed::{SessionWindowedKStream, TimeWindowedKStream};
 pub use error::{TaskError, TopologyError};
+pub use failure::{ProcessingFailure, ProcessingHandler, ProcessingResponse};
 pub use global::GlobalStores;
 pub use graph::DeserializationHandler;
 pub use node::{Change, Payload};
+pub use processor::versions::{VersionedRecord, VersionedStateStore};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
-pub use query::{KeyQuery, Query, QueryError, QueryableStore, RangeQuery, SessionQuery, WindowRangeQuery};
+pub use query::{
+    KeyQuery, MultiVersionedKeyQuery, Query, QueryError, QueryableStore, RangeQuery, SessionQuery,
+    VersionedKeyQuery, WindowRangeQuery,
+};
 pub use serdes::{
     BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde,
 };
@@ -99,6 +110,6 @@ pub use topology::{
     SubtopologyDescription, Topology, TopologyDescription,
 };
 pub use windows::{
-    JoinWindows, SessionWindowedSerde, SessionWindows, TimeWindowedSerde, TimeWindows, Windowed,
-    session_windowed, time_windowed,
+    JoinWindows, SessionWindowedSerde, SessionWindows, SlidingWindows, TimeWindowedSerde, TimeWindows,
+    Windowed, session_windowed, time_windowed,
 };

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use headwater_model::{Bytes, Header, Offset, TimestampMs};
 
 use crate::error::TaskError;
+use crate::failure::{self, ProcessingHandler};
 use crate::global::GlobalStores;
 use crate::lanes::Stamp;
 use crate::processor::PunctuationType;
 use crate::serdes::{SerdeRef, to_wire};
 use crate::store::typed::{AnyStore, TypedStore};
+use crate::store::versioned::VersionedStore;
 use crate::task::{Output, TaskMetrics};
 
 /// What keys and values must be. Wrap large ones in an `Arc` if several operators read one stream.
@@ -96,6 +98,9 @@ pub(crate) struct RecordContext {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: Offset,
+    pub timestamp: TimestampMs,
+    /// Key and value as they were read.
+    pub raw: (Option<Bytes>, Option<Bytes>),
     pub headers: Vec<Header>,
     /// The record's lane and its stream time there.
     pub stamp: Stamp,
@@ -138,6 +143,9 @@ pub(crate) struct Core {
     pub now: TimestampMs,
     pub partition: i32,
     pub context: RecordContext,
+    /// The change on its way is a version that a later one had replaced before it came.
+    pub out_of_order: bool,
+    pub handler: ProcessingHandler,
     pub metrics: TaskMetrics,
     pub punctuations: Vec<Punctuation>,
 }
@@ -200,7 +208,10 @@ impl Cx<'_> {
     ) -> Result<(), TaskError> {
         let child = self.core.slots[self.node].children[place];
         self.core.slots[child].records += 1;
-        self.core.run(child, |node, cx| node.process(record, cx))
+        match self.core.run(child, |node, cx| node.process(record, cx)) {
+            Err(error) => failure::handle(self.core, child, error),
+            done => done,
+        }
     }
 
     pub fn store<V: Payload>(&mut self, index: usize) -> &mut TypedStore<V> {
@@ -208,6 +219,34 @@ impl Cx<'_> {
             .as_mut()
             .and_then(|store| store.as_any().downcast_mut::<TypedStore<V>>())
             .unwrap_or_else(|| panic!("store {index} is not connected to this task with this type"))
+    }
+
+    /// As [`Cx::store`], for one that keeps versions.
+    pub fn versions<V: Payload>(&mut self, index: usize) -> &mut VersionedStore<V> {
+        self.core.stores[index]
+            .as_mut()
+            .and_then(|store| store.as_any().downcast_mut::<VersionedStore<V>>())
+            .unwrap_or_else(|| {
+                panic!("store {index} is not connected to this task with versions of this type")
+            })
+    }
+
+    /// As [`Cx::forward`], saying whether the change is one that came out of order: what keeps or combines latest rows
+    /// leaves such out (KIP-914).
+    pub fn forward_version<K: Payload, V: Payload>(
+        &mut self,
+        record: Rec<K, V>,
+        out_of_order: bool,
+    ) -> Result<(), TaskError> {
+        let before = std::mem::replace(&mut self.core.out_of_order, out_of_order);
+        let result = self.forward(record);
+        self.core.out_of_order = before;
+        result
+    }
+
+    /// Whether the change at hand came out of order.
+    pub fn out_of_order(&self) -> bool {
+        self.core.out_of_order
     }
 
     /// Hands a record that came too late to the node that takes such.

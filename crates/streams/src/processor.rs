@@ -12,6 +12,8 @@ use crate::error::TaskError;
 use crate::node::{Cx, Node, Payload, Punctuation, Rec, take};
 use crate::serdes::SerdeRef;
 
+pub(crate) mod versions;
+
 /// Which clock a punctuation follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PunctuationType {

@@ -14,6 +14,10 @@ use crate::serdes::SerdeRef;
 use crate::store::keys::{self, Layout};
 use crate::store::{StoreBackend, StoreError, StoreKind};
 
+mod versioned;
+
+pub use versioned::{MultiVersionedKeyQuery, VersionedKeyQuery};
+
 /// The current value of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyQuery {
@@ -53,6 +57,8 @@ pub enum Query {
     Range(RangeQuery),
     WindowRange(WindowRangeQuery),
     Session(SessionQuery),
+    VersionedKey(VersionedKeyQuery),
+    MultiVersionedKey(MultiVersionedKeyQuery),
 }
 
 /// Why a query has no answer.
@@ -136,8 +142,8 @@ impl QueryableStore {
         (self.json.key_bytes)(key).map_err(|reason| QueryError::Key { text: key.to_owned(), reason })
     }
 
-    /// Rows `{key, value, timestamp}`, with `start` and `end` (milliseconds) for windows and sessions; in the order of
-    /// key and time.
+    /// Rows `{key, value, timestamp}`, with `start` and `end` (milliseconds) for windows and sessions, in the order of
+    /// key and time; with `valid_to` from stores that keep versions.
     pub fn query(&self, backend: &dyn StoreBackend, query: &Query) -> Result<Vec<Value>, QueryError> {
         match query {
             Query::Key(query) => self.by_key(backend, query),
@@ -150,6 +156,8 @@ impl QueryableStore {
                 self.expect(StoreKind::Session, "sessions")?;
                 self.timed(backend, key.as_deref(), (*from, *to), *limit)
             }
+            Query::VersionedKey(query) => self.as_of(backend, query),
+            Query::MultiVersionedKey(query) => self.versions(backend, query),
         }
     }
 
@@ -177,8 +185,12 @@ impl QueryableStore {
     }
 
     fn by_key(&self, backend: &dyn StoreBackend, query: &KeyQuery) -> Result<Vec<Value>, QueryError> {
-        if self.layout.kind != StoreKind::KeyValue {
-            return self.timed(backend, Some(&query.key), (0, i64::MAX), usize::MAX);
+        match self.layout.kind {
+            StoreKind::KeyValue => {}
+            StoreKind::Versioned => {
+                return self.as_of(backend, &VersionedKeyQuery { key: query.key.clone(), as_of: None });
+            }
+            _ => return self.timed(backend, Some(&query.key), (0, i64::MAX), usize::MAX),
         }
         let key = self.key_bytes(&query.key)?;
         let stored = backend.get(&key).map_err(|e| self.failed(e))?;
@@ -186,6 +198,9 @@ impl QueryableStore {
     }
 
     fn by_range(&self, backend: &dyn StoreBackend, query: &RangeQuery) -> Result<Vec<Value>, QueryError> {
+        if self.layout.kind == StoreKind::Versioned {
+            return self.latest_in_range(backend, query);
+        }
         self.expect(StoreKind::KeyValue, "a range of keys")?;
         let bytes = |text: &Option<String>| text.as_ref().map(|text| self.key_bytes(text)).transpose();
         let (from, to) = (bytes(&query.from)?, bytes(&query.to)?);
@@ -209,8 +224,9 @@ impl QueryableStore {
         let key = key.map(|key| self.key_bytes(key)).transpose()?;
         let first = Layout::segment_start(self.layout.segment(from));
         let mut found = Vec::new();
-        for (store_key, stored) in
-            backend.range(Bound::Included(&first), Bound::Unbounded).map_err(|e| self.failed(e))?
+        for (store_key, stored) in backend
+            .range(Bound::Included(&first), Bound::Excluded(&keys::INDEX))
+            .map_err(|e| self.failed(e))?
         {
             let entry =
                 self.layout.parse(&store_key).ok_or_else(|| self.wrong("not a key of a windowed store"))?;

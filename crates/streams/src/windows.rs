@@ -1,6 +1,6 @@
 //! Windows over event time, and the serdes of windowed keys.
 //!
-//! Time windows are aligned to the epoch and exclude their end; sessions include it, as in Kafka Streams.
+//! Time windows are aligned to the epoch and exclude their end; sliding windows and sessions include it, as in Kafka Streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::serdes::{Serde, SerdeError, SerdeRef};
 pub struct Windowed<K> {
     pub key: K,
     pub start: TimestampMs,
-    /// Exclusive for time windows, the last record's time for sessions.
+    /// Exclusive for time windows, inclusive for sliding ones, the last record's time for sessions.
     pub end: TimestampMs,
 }
 
@@ -23,7 +23,7 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
 }
 
-/// Tumbling windows, or hopping ones when they advance by less than their size.
+/// Tumbling windows, or hopping ones (which some books call sliding) when they advance by less than their size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeWindows {
     pub(crate) size: i64,
@@ -62,6 +62,34 @@ impl TimeWindows {
         let advance = self.advance;
         let first = (timestamp - self.size + advance).max(0) / advance * advance;
         (0..).map(move |n| first + n * advance).take_while(move |start| *start <= timestamp)
+    }
+}
+
+/// Windows of fixed size that are not aligned to anything: each ends at a record or begins right after one. Two records of
+/// a key share a window if they are at most the time difference apart. Kafka Streams' sliding windows (KIP-450); a window that
+/// advances by a fixed step, which some books call sliding, is a hopping one: [`TimeWindows::advance`].
+///
+/// Both bounds belong to the window. None begins before 1970: what is earlier than the time difference shares the window
+/// that begins at 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlidingWindows {
+    pub(crate) difference: i64,
+    pub(crate) grace: i64,
+}
+
+impl SlidingWindows {
+    /// Windows of this size that take no late records.
+    pub fn of_time_difference_with_no_grace(difference: Duration) -> Self {
+        Self { difference: millis(difference), grace: 0 }
+    }
+
+    /// A window takes records until stream time is past its end and `grace`.
+    pub fn of_time_difference_and_grace(difference: Duration, grace: Duration) -> Self {
+        Self { difference: millis(difference), grace: millis(grace) }
+    }
+
+    pub(crate) fn problem(&self) -> Option<String> {
+        (self.difference < 1).then(|| "the time difference must be at least a millisecond".to_owned())
     }
 }
 

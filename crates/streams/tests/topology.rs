@@ -235,3 +235,32 @@ fn tasks_and_topologies_can_move_between_threads() {
     send::<Task>();
     sync::<Topology>();
 }
+
+#[test]
+fn topics_that_come_and_go_rename_nothing() {
+    let described = |existing: &[&str]| {
+        let mut builder = StreamsBuilder::new("app");
+        builder.existing_topics(existing.iter().map(|topic| (*topic).to_owned()));
+        builder
+            .stream_matching(|topic| topic.contains("orders"), Consumed::with(string(), string()))
+            .group_by(|_, value| value.clone(), Grouped::with(string(), string()))
+            .count(Materialized::new());
+        builder.build().map(|topology| {
+            let partitions = |topic: &str| Some(if topic.ends_with("us") { 3 } else { 2 });
+            let internal = topology.internal_topics(&partitions).unwrap();
+            let names: Vec<_> = internal.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+            (topology.source_topics(), names)
+        })
+    };
+    let (few, before) = described(&["orders.eu", "__orders", "app-orders-changelog", "bills"]).unwrap();
+    let (more, after) = described(&["orders.eu", "orders.us", "other"]).unwrap();
+    assert_eq!((few.len(), more), (1, vec!["orders.eu".to_owned(), "orders.us".to_owned()]));
+    assert_eq!(
+        before.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        after.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+    assert!(
+        after.iter().all(|(_, partitions)| *partitions == 3) && before.iter().all(|(_, count)| *count == 2)
+    );
+    assert!(matches!(described(&["bills"]), Err(TopologyError::NoTopic { .. })));
+}

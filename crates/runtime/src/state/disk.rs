@@ -126,6 +126,15 @@ impl StoreBackend for DiskStore {
         self.keyspace.range::<&[u8], _>((from, to)).map(entry).collect()
     }
 
+    fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        if is_empty(from, to) {
+            return Ok(None);
+        }
+        let Some(guard) = self.keyspace.range::<&[u8], _>((from, to)).next() else { return Ok(None) };
+        let (key, value) = guard.into_inner().map_err(failed("scan", &self.name))?;
+        Ok(Some((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))))
+    }
+
     fn apply(&mut self, entries: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
         for (key, value) in entries {

@@ -158,7 +158,7 @@ impl Worker {
         let id = StoreId::new(task, info.name.as_str());
         let stores = &self.shared.stores;
         let position = stores.position(&id).map_err(store_failed(task))?;
-        let plan = plan(position, start, end, info.kind != StoreKind::KeyValue);
+        let plan = plan(position, start, end, matches!(info.kind, StoreKind::Window | StoreKind::Session));
         if plan.wipe {
             if let Some(position) = position {
                 Metrics::add(&self.shared.metrics.wiped_stores, 1);

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::TopologyError;
+use crate::failure::ProcessingHandler;
 use crate::global::GlobalRows;
 use crate::graph::{DeserializationHandler, GlobalSpec, Graph};
 use crate::node::Payload;
 use crate::processor::StateStore;
+use crate::processor::versions::VersionedStateStore;
 use crate::query::QueryableStore;
 use crate::serdes::nullable;
 use crate::store::keys::Layout;
@@ -22,11 +24,12 @@ use super::global::GlobalKTable;
 use super::kstream::KStream;
 use super::ktable::{KTable, table_from_updates};
 use super::options::{Consumed, Materialized};
-use super::parts::{GraphRef, SourceLog, key_value_store, require};
+use super::parts::{GraphRef, SourceLog, key_value_store, refuse_versions, require};
+use super::rows::add_versioned;
 
 /// Builds one application's topology.
 pub struct StreamsBuilder {
-    graph: GraphRef,
+    pub(super) graph: GraphRef,
 }
 
 impl StreamsBuilder {
@@ -38,6 +41,18 @@ impl StreamsBuilder {
     /// What happens to records that do not decode (default: the task fails).
     pub fn deserialization_handler(&mut self, handler: DeserializationHandler) -> &mut Self {
         self.graph.borrow_mut().handler = handler;
+        self
+    }
+
+    /// What happens when a function of a `try_` operator, or a processor, fails on a record (default: the task fails).
+    pub fn processing_handler(&mut self, handler: ProcessingHandler) -> &mut Self {
+        self.graph.borrow_mut().processing_handler = handler;
+        self
+    }
+
+    /// A topic that [`ProcessingHandler::Choose`] sends records to: it is then created with the other outputs.
+    pub fn dead_letter_topic(&mut self, topic: &str) -> &mut Self {
+        self.graph.borrow_mut().dead_letter_topics.push(topic.to_owned());
         self
     }
 
@@ -112,6 +127,7 @@ impl StreamsBuilder {
     ) -> GlobalKTable<K, V> {
         let mut graph = self.graph.borrow_mut();
         let name = graph.name(materialized.name.as_deref(), "GLOBAL-STORE");
+        refuse_versions(&mut graph, &name, &materialized);
         let Consumed { key, value, .. } = consumed;
         let queryable = materialized.json.as_ref().map(|json| QueryableStore {
             name: Arc::from(name.as_str()),
@@ -138,6 +154,26 @@ impl StreamsBuilder {
             require(&mut graph, materialized.value.clone(), &name, "value", "Materialized::value_serde");
         let index = key_value_store(&mut graph, &name, &key, &value, None, &materialized);
         StateStore { index, name: Arc::from(name), key, value: PhantomData }
+    }
+
+    /// A store for processors that keeps versions, with its serdes and [`Materialized::versioned`]; connect it where it is
+    /// used.
+    pub fn add_versioned_store<K: Payload, V: Payload>(
+        &self,
+        materialized: Materialized<K, V>,
+    ) -> VersionedStateStore<K, V> {
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.name(materialized.name.as_deref(), "STATE-STORE");
+        let key = require(&mut graph, materialized.key.clone(), &name, "key", "Materialized::key_serde");
+        let value =
+            require(&mut graph, materialized.value.clone(), &name, "value", "Materialized::value_serde");
+        let history_ms = materialized.history_ms.unwrap_or_else(|| {
+            let reason = "how long are versions kept? say it with Materialized::versioned".to_owned();
+            graph.errors.push(TopologyError::InvalidWindow { node: name.clone(), reason });
+            0
+        });
+        let index = add_versioned(&mut graph, &name, (&key, &value), history_ms, &materialized);
+        VersionedStateStore { index, name: Arc::from(name), key, value: PhantomData }
     }
 
     /// Checks the graph and closes it.

@@ -314,7 +314,11 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         let asking = left.clone();
         let make: MakeNode = Arc::new(move || {
             let left = asking.clone();
-            node(move |record: Rec<K, Change<V>>, cx| left.ask(record, cx))
+            node(
+                move |record: Rec<K, Change<V>>, cx| {
+                    if cx.out_of_order() { Ok(()) } else { left.ask(record, cx) }
+                },
+            )
         });
         let ask_name = graph.generate("KTABLE-FK-JOIN-ASK");
         let ask = graph.operator(ask_name, "foreign-key join", &[this.node], make);
@@ -348,6 +352,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
             stores: Vec::new(),
             getter: Arc::new(|cx, _| panic!("node {} reads a join that is not kept", cx.name())),
             close_after_ms: None,
+            history: None,
             unsettled: Some(Rc::new(OnceCell::new())),
         }
     }
@@ -376,7 +381,11 @@ fn right_side<KO: Payload, VO: Payload>(
     graph.connect(subscribe, &other.stores);
     let make: MakeNode = Arc::new(move || {
         let right = changing.clone();
-        node(move |record: Rec<KO, Change<VO>>, cx| right.change(record, cx))
+        node(
+            move |record: Rec<KO, Change<VO>>, cx| {
+                if cx.out_of_order() { Ok(()) } else { right.change(record, cx) }
+            },
+        )
     });
     let name = graph.generate("KTABLE-FK-JOIN-CHANGE");
     let change = graph.operator(name, "foreign-key join", &[other.node], make);

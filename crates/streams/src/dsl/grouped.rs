@@ -9,12 +9,16 @@ use std::sync::Arc;
 use crate::graph::MakeNode;
 use crate::node::{Change, Payload, Rec, node};
 use crate::serdes;
-use crate::windows::{SessionWindows, TimeWindows};
+use crate::windows::{SessionWindows, SlidingWindows, TimeWindows};
 
+use super::closing::EmitStrategy;
+use super::cogroup::CogroupedKStream;
 use super::kstream::KStream;
 use super::ktable::KTable;
 use super::options::{Grouped, Materialized};
-use super::parts::{key_value_store, require, store_getter};
+use super::parts::require;
+use super::rows::Rows;
+use super::sliding::SlidingWindowedKStream;
 use super::windowed::{SessionWindowedKStream, TimeWindowedKStream};
 
 /// The store's name: the one given, or one made from its operator's, as Kafka Streams does.
@@ -62,12 +66,68 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
 
     /// Aggregates per window of fixed size.
     pub fn windowed_by(&self, windows: TimeWindows) -> TimeWindowedKStream<K, V> {
-        TimeWindowedKStream { grouped: self.clone(), windows, late: None }
+        TimeWindowedKStream { grouped: self.clone(), windows, late: None, emit: EmitStrategy::OnWindowUpdate }
     }
 
     /// Aggregates per session.
     pub fn windowed_by_session(&self, windows: SessionWindows) -> SessionWindowedKStream<K, V> {
-        SessionWindowedKStream { grouped: self.clone(), windows, late: None }
+        let emit = EmitStrategy::OnWindowUpdate;
+        SessionWindowedKStream { grouped: self.clone(), windows, late: None, emit }
+    }
+
+    /// Aggregates per window around each record.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{
+    /// #     Consumed, Grouped, Materialized, Produced, SlidingWindows, StreamsBuilder, TopologyTestDriver, time_windowed,
+    /// # };
+    /// let ten = Duration::from_millis(10);
+    /// let builder = StreamsBuilder::new("app");
+    /// builder
+    ///     .stream("in", Consumed::with(string(), i64()))
+    ///     .group_by_key(Grouped::new())
+    ///     .windowed_by_sliding(SlidingWindows::of_time_difference_with_no_grace(ten))
+    ///     .count(Materialized::named("counts"))
+    ///     .to("out", Produced::with(time_windowed(string(), ten), i64()));
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// for time in [20, 25] {
+    ///     driver.pipe("in", (&string(), &i64()), (&"k".to_owned(), &0), time)?;
+    /// }
+    /// let windows = driver.read("out", (&time_windowed(string(), ten), &i64()));
+    /// let shown: Vec<_> = windows.iter().map(|(w, count, _)| (w.start, w.end, count.unwrap())).collect();
+    /// assert_eq!(shown, [(10, 20, 1), (21, 31, 1), (15, 25, 2)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn windowed_by_sliding(&self, windows: SlidingWindows) -> SlidingWindowedKStream<K, V> {
+        SlidingWindowedKStream::new(self.clone(), windows)
+    }
+
+    /// Aggregates several streams into one table; each has its own way to be added.
+    ///
+    /// ```
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{Consumed, Grouped, KeyQuery, Materialized, Query, StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new("app");
+    /// let numbers = builder.stream("numbers", Consumed::with(string(), i64())).group_by_key(Grouped::new());
+    /// let texts = builder.stream("texts", Consumed::with(string(), string())).group_by_key(Grouped::new());
+    /// numbers
+    ///     .cogroup(|_, number, sum: i64| sum + number)
+    ///     .cogroup(&texts, |_, text: String, sum| sum + text.len() as i64)
+    ///     .aggregate(|| 0, Materialized::named("sums").value_serde(i64()).json());
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// driver.pipe("numbers", (&string(), &i64()), (&"k".to_owned(), &4), 0)?;
+    /// driver.pipe("texts", (&string(), &string()), (&"k".to_owned(), &"abc".to_owned()), 1)?;
+    /// let row = driver.query("sums", &Query::Key(KeyQuery { key: "k".to_owned() })).unwrap()?;
+    /// assert_eq!(row[0]["value"], 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cogroup<A: Payload>(
+        &self,
+        add: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+    ) -> CogroupedKStream<K, A> {
+        CogroupedKStream::new(self, add)
     }
 
     /// How many records each key has.
@@ -116,33 +176,34 @@ impl<K: Payload, V: Payload> KGroupedStream<K, V> {
         let key = require(&mut graph, key, &name, "key", "Grouped::with");
         let value =
             require(&mut graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
-        let store = key_value_store(&mut graph, &store_name, &key, &value, None, &options);
+        let rows = Rows::add(&mut graph, &store_name, (&key, &value), None, &options);
         let (key_serde, topic, fold) = (key.clone(), store_name.clone(), Arc::new(fold));
         let make: MakeNode = Arc::new(move || {
             let (key_serde, topic, fold) = (key_serde.clone(), topic.clone(), fold.clone());
             node(move |record: Rec<K, V>, cx| {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
-                let store = cx.store::<A>(store);
-                let old = store.get(&key)?.cloned();
+                let old = rows.get::<A>(&key, cx)?;
                 let timestamp =
                     old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
                 let old = old.map(|(_, value)| value);
                 let new = fold(&record.key, record.value, old.clone());
-                store.put(key, Some((timestamp, new.clone())));
-                cx.forward(Rec { key: record.key, value: Change { new: Some(new), old }, timestamp })
+                let written = rows.put(key, Some(new.clone()), timestamp, cx)?;
+                let change = Change { new: Some(new), old };
+                rows.forward(written, Rec { key: record.key, value: change, timestamp }, cx)
             })
         });
         let node = graph.operator(name, kind, &[stream.node], make);
-        graph.connect(node, &[store]);
+        rows.connect(&mut graph, node);
         drop(graph);
         KTable {
             graph: stream.graph.clone(),
             node,
             sources: stream.sources.clone(),
-            getter: store_getter(store, &store_name, &key),
+            getter: rows.getter(&store_name, &key),
+            history: rows.history(&store_name, &key),
             key_serde: Some(key),
             value_serde: Some(value),
-            stores: vec![store],
+            stores: vec![rows.store],
             close_after_ms: None,
             unsettled: None,
         }

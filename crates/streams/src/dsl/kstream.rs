@@ -11,6 +11,7 @@ use crate::node::{Cx, Payload, Rec, node};
 use crate::processor::{Processor, ProcessorNode};
 use crate::serdes::SerdeRef;
 
+use super::buffered_join::row_at;
 use super::global::GlobalKTable;
 use super::grouped::KGroupedStream;
 use super::ktable::{KTable, table_from_updates};
@@ -84,7 +85,11 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         }
     }
 
-    fn with_keys<K2, V2>(&self, node: usize, value_serde: Option<SerdeRef<V2>>) -> KStream<K2, V2> {
+    pub(crate) fn with_keys<K2, V2>(
+        &self,
+        node: usize,
+        value_serde: Option<SerdeRef<V2>>,
+    ) -> KStream<K2, V2> {
         KStream {
             graph: self.graph.clone(),
             node,
@@ -336,7 +341,8 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         self.with_keys(node, None)
     }
 
-    /// For each record the table's row of the same key; records without one are dropped.
+    /// For each record the table's row of the same key; records without one are dropped. Of a versioned table the row as of
+    /// the record's timestamp; with [`Joined::grace`] the record waits first for late updates of the table.
     pub fn join<VT: Payload, V2: Payload>(
         &self,
         table: &KTable<K, VT>,
@@ -366,11 +372,14 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let table = &table.settled();
         let key = joined.key.or(self.key_serde.clone()).or(table.key_serde.clone());
         let stream = self.by_key(&name, key, joined.value);
-        let (getter, join) = (table.getter.clone(), Arc::new(join));
+        let (row_at, join) = (row_at(table), Arc::new(join));
+        if let Some(grace) = joined.grace_ms {
+            return stream.join_later(table, &name, grace, (row_at, join));
+        }
         let make: MakeNode = Arc::new(move || {
-            let (getter, join) = (getter.clone(), join.clone());
+            let (row_at, join) = (row_at.clone(), join.clone());
             node(move |record: Rec<K, V>, cx| {
-                let row = getter(cx, &record.key)?;
+                let row = row_at(cx, &record.key, record.timestamp)?;
                 match join(record.value, row.as_ref().map(|(_, row)| row)) {
                     Some(value) => cx.forward(Rec { key: record.key, value, timestamp: record.timestamp }),
                     None => Ok(()),

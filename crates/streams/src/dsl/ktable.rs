@@ -14,7 +14,8 @@ use crate::serdes::{SerdeRef, nullable};
 use super::grouped::windowless_name;
 use super::kstream::KStream;
 use super::options::{Grouped, Materialized, Produced};
-use super::parts::{Getter, GraphRef, SourceLog, Sources, key_value_store, require, store_getter};
+use super::parts::{Getter, GraphRef, SourceLog, Sources, require};
+use super::rows::{History, Rows};
 use super::table_group::KGroupedTable;
 
 /// A table. Clones are the same table.
@@ -29,6 +30,8 @@ pub struct KTable<K, V> {
     pub(crate) getter: Getter<K, V>,
     /// How long after a window's end it takes no more records; `None` if keys are not windowed.
     pub(crate) close_after_ms: Option<i64>,
+    /// Reads earlier versions, if they are kept.
+    pub(crate) history: Option<History<K, V>>,
     /// Set if changes come without old values and there is nothing to read (a foreign-key join): what needs either reads
     /// the table that is kept here from then on.
     pub(crate) unsettled: Option<Rc<OnceCell<KTable<K, V>>>>,
@@ -45,6 +48,7 @@ impl<K, V> Clone for KTable<K, V> {
             stores: self.stores.clone(),
             getter: self.getter.clone(),
             close_after_ms: self.close_after_ms,
+            history: self.history.clone(),
             unsettled: self.unsettled.clone(),
         }
     }
@@ -62,33 +66,34 @@ pub(crate) fn table_from_updates<K: Payload, V: Payload>(
     let store_name = windowless_name(options.name.as_deref(), &name);
     let key = require(&mut graph, options.key.clone(), &name, "key", "Materialized::key_serde");
     let value = require(&mut graph, options.value.clone(), &name, "value", "Materialized::value_serde");
-    let store = key_value_store(&mut graph, &store_name, &key, &value, source, &options);
+    let rows = Rows::add(&mut graph, &store_name, (&key, &value), source, &options);
     let (key_serde, topic) = (key.clone(), store_name.clone());
     let make: MakeNode = Arc::new(move || {
         let (key_serde, topic) = (key_serde.clone(), topic.clone());
         node(move |record: Rec<K, Option<V>>, cx| {
             let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
-            let old = cx.store::<V>(store).get(&key)?.cloned();
+            let old = rows.get::<V>(&key, cx)?;
             if old.as_ref().is_some_and(|(newest, _)| record.timestamp < *newest) {
                 cx.core.metrics.out_of_order_table_updates += 1;
             }
-            let stored = record.value.clone().map(|value| (record.timestamp, value));
-            cx.store::<V>(store).put(key, stored);
-            let change = Change { new: record.value, old: old.map(|(_, value)| value) };
-            cx.forward(Rec { key: record.key, value: change, timestamp: record.timestamp })
+            let Rec { key: name, value: new, timestamp } = record;
+            let written = rows.put(key, new.clone(), timestamp, cx)?;
+            let change = Change { new, old: old.map(|(_, value)| value) };
+            rows.forward(written, Rec { key: name, value: change, timestamp }, cx)
         })
     });
     let node = graph.operator(name, "table", &[updates.node], make);
-    graph.connect(node, &[store]);
+    rows.connect(&mut graph, node);
     drop(graph);
     KTable {
         graph: updates.graph.clone(),
         node,
         sources: updates.sources.clone(),
-        getter: store_getter(store, &store_name, &key),
+        getter: rows.getter(&store_name, &key),
+        history: rows.history(&store_name, &key),
         key_serde: Some(key),
         value_serde: Some(value),
-        stores: vec![store],
+        stores: vec![rows.store],
         close_after_ms: None,
         unsettled: None,
     }
@@ -120,6 +125,8 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         map: impl Fn(&K, V) -> Option<V2> + Send + Sync + 'static,
     ) -> KTable<K, V2> {
         let map = Arc::new(map);
+        let history = self.history.as_ref().map(|history| history.derived(map.clone()));
+        let versioned = history.is_some();
         let (mapper, inner) = (map.clone(), self.getter.clone());
         let getter: Getter<K, V2> = Arc::new(move |cx, key| {
             let found = inner(cx, key)?;
@@ -131,7 +138,8 @@ impl<K: Payload, V: Payload> KTable<K, V> {
                 let Rec { key, value: Change { new, old }, timestamp } = record;
                 let new = new.and_then(|value| map(&key, value));
                 let old = old.and_then(|value| map(&key, value));
-                if new.is_none() && old.is_none() {
+                // In a history, a row that is not there ends the one before.
+                if new.is_none() && old.is_none() && !versioned {
                     return Ok(());
                 }
                 cx.forward(Rec { key, value: Change { new, old }, timestamp })
@@ -151,6 +159,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
             stores: self.stores.clone(),
             getter,
             close_after_ms: self.close_after_ms,
+            history,
             unsettled: None,
         }
     }
@@ -200,39 +209,43 @@ impl<K: Payload, V: Payload> KTable<K, V> {
             "value",
             "Materialized::value_serde",
         );
-        let store = key_value_store(&mut graph, &store_name, &key, &value, None, &options);
+        let rows = Rows::add(&mut graph, &store_name, (&key, &value), None, &options);
         let (key_serde, topic) = (key.clone(), store_name.clone());
         let make: MakeNode = Arc::new(move || {
             let (key_serde, topic) = (key_serde.clone(), topic.clone());
             node(move |record: Rec<K, Change<V>>, cx| {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
                 let Rec { value: Change { new, .. }, timestamp, .. } = record;
-                let old = cx.store::<V>(store).get(&key)?.map(|(_, value)| value.clone());
-                if old.is_none() && new.is_none() {
+                let old = rows.get::<V>(&key, cx)?.map(|(_, value)| value);
+                if old.is_none() && new.is_none() && !rows.versioned() {
                     return Ok(());
                 }
-                cx.store::<V>(store).put(key, new.clone().map(|value| (timestamp, value)));
-                cx.forward(Rec { key: record.key, value: Change { new, old }, timestamp })
+                let written = rows.put(key, new.clone(), timestamp, cx)?;
+                rows.forward(written, Rec { key: record.key, value: Change { new, old }, timestamp }, cx)
             })
         });
         let node = graph.operator(name, "table", &[self.node], make);
-        graph.connect(node, &[store]);
+        rows.connect(&mut graph, node);
         drop(graph);
         Self {
             node,
-            getter: store_getter(store, &store_name, &key),
+            getter: rows.getter(&store_name, &key),
+            history: rows.history(&store_name, &key),
             key_serde: Some(key),
             value_serde: Some(value),
-            stores: vec![store],
+            stores: vec![rows.store],
             unsettled: None,
             ..self.clone()
         }
     }
 
     /// Every change as a record, with what the row was before. A row that is new has no old value, a deleted one no new.
+    /// What comes out of order to a versioned table changes nothing and is left out.
     pub fn changes(&self) -> KStream<K, Change<V>> {
         let table = self.settled();
-        let make: MakeNode = Arc::new(|| node(|record: Rec<K, Change<V>>, cx| cx.forward(record)));
+        let make: MakeNode = Arc::new(|| {
+            node(|record: Rec<K, Change<V>>, cx| if cx.out_of_order() { Ok(()) } else { cx.forward(record) })
+        });
         let mut graph = table.graph.borrow_mut();
         let name = graph.generate("KTABLE-CHANGES");
         let node = graph.operator(name, "changes", &[table.node], make);
@@ -247,11 +260,13 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         }
     }
 
-    /// Every change as a record; `None` where a row was deleted.
+    /// Every change as a record; `None` where a row was deleted. From a versioned table also what came out of order, with
+    /// its own timestamp.
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         let make: MakeNode = Arc::new(|| {
             node(|record: Rec<K, Change<V>>, cx| {
-                cx.forward(Rec { key: record.key, value: record.value.new, timestamp: record.timestamp })
+                let Rec { key, value: Change { new, .. }, timestamp } = record;
+                cx.forward_version(Rec { key, value: new, timestamp }, false)
             })
         });
         let mut graph = self.graph.borrow_mut();

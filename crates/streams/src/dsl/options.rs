@@ -109,8 +109,47 @@ named_serdes! {
 }
 
 named_serdes! {
-    /// How a stream is joined with a table: the stream's serdes, in case it is repartitioned first.
-    Joined
+    /// How duplicates are left out of a stream: its serdes, in case it is repartitioned first.
+    Deduplicated
+}
+
+/// How a stream is joined with a table: the stream's serdes, in case it is repartitioned or held back first.
+pub struct Joined<K, V> {
+    pub(crate) name: Option<String>,
+    pub(crate) key: Option<SerdeRef<K>>,
+    pub(crate) value: Option<SerdeRef<V>>,
+    pub(crate) grace_ms: Option<i64>,
+}
+
+impl<K, V> Default for Joined<K, V> {
+    fn default() -> Self {
+        Self { name: None, key: None, value: None, grace_ms: None }
+    }
+}
+
+impl<K, V> Joined<K, V> {
+    /// With the serdes that the stream already has.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
+        Self { key: Some(key), value: Some(value), ..Self::default() }
+    }
+
+    /// Names the node, and the repartition topic if one is needed.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Holds each record back until the stream's time is `grace` past its own, so that updates of the table that come late
+    /// are there (KIP-923). The table must be versioned, and keep its history for at least as long. A record that is itself
+    /// later than that is joined at once.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace_ms = Some(duration_ms(grace));
+        self
+    }
 }
 
 /// How two tables are joined by a foreign key. Serdes that the tables have need not be given.
@@ -226,6 +265,10 @@ pub struct Materialized<K, V> {
     pub(crate) value: Option<SerdeRef<V>>,
     pub(crate) json: Option<MakeJson<K, V>>,
     pub(crate) retention_ms: Option<i64>,
+    /// How long versions are kept, if they are.
+    pub(crate) history_ms: Option<i64>,
+    /// Windows are also found by time alone.
+    pub(crate) indexed: bool,
     pub(crate) logged: bool,
     pub(crate) configs: Vec<(String, String)>,
     pub(crate) cache_entries: usize,
@@ -239,6 +282,8 @@ impl<K, V> Default for Materialized<K, V> {
             value: None,
             json: None,
             retention_ms: None,
+            history_ms: None,
+            indexed: false,
             logged: true,
             configs: Vec::new(),
             cache_entries: CACHE_ENTRIES,
@@ -284,6 +329,33 @@ impl<K, V> Materialized<K, V> {
     /// How long windows are kept after they started (sessions: ended); at least their size and grace.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention_ms = Some(duration_ms(retention));
+        self
+    }
+
+    /// Keeps the versions of each row that held within `history_retention` of stream time, besides the latest one, which
+    /// is kept for ever (KIP-889). A late update goes to its place in the history and does not replace a later one; one that
+    /// is later than the history is dropped and counted. Joins with a stream see the row as of the stream record's time.
+    /// For tables and for stores of processors.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{Consumed, Materialized, Query, StreamsBuilder, TopologyTestDriver, VersionedKeyQuery};
+    /// let builder = StreamsBuilder::new("app");
+    /// let kept = Materialized::named("prices").json().versioned(Duration::from_secs(60));
+    /// builder.table("prices", Consumed::with(string(), i64()), kept);
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// for (price, time) in [(3, 1_000), (5, 9_000), (4, 5_000)] {
+    ///     driver.pipe("prices", (&string(), &i64()), (&"tea".to_owned(), &price), time)?;
+    /// }
+    /// for (as_of, price) in [(None, 5), (Some(8_999), 4), (Some(1_000), 3)] {
+    ///     let query = Query::VersionedKey(VersionedKeyQuery { key: "tea".to_owned(), as_of });
+    ///     assert_eq!(driver.query("prices", &query).unwrap()?[0]["value"], price);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn versioned(mut self, history_retention: Duration) -> Self {
+        self.history_ms = Some(duration_ms(history_retention));
         self
     }
 

@@ -190,6 +190,15 @@ fn normalize<K: Payload, V: Payload>(
     })
 }
 
+/// Versions are kept of rows, not of windows, nor by stores that nothing would read them from.
+pub(crate) fn refuse_versions<K, V>(graph: &mut Graph, name: &str, options: &Materialized<K, V>) {
+    if options.history_ms.is_some() {
+        let reason =
+            "Materialized::versioned is for tables that are not windowed, and for add_versioned_store()";
+        graph.errors.push(TopologyError::InvalidWindow { node: name.to_owned(), reason: reason.to_owned() });
+    }
+}
+
 /// A key-value store with the name given, or one made from the node's.
 pub(crate) fn key_value_store<K: Payload, V: Payload>(
     graph: &mut Graph,
@@ -199,6 +208,7 @@ pub(crate) fn key_value_store<K: Payload, V: Payload>(
     source: Option<SourceLog<'_, K, V>>,
     options: &Materialized<K, V>,
 ) -> usize {
+    refuse_versions(graph, name, options);
     let layout = Layout::key_value();
     NewStore { name, layout, key, value, retention_ms: None, window_size_ms: None, source }
         .add(graph, options)
@@ -213,6 +223,7 @@ pub(crate) fn timed_store<K: Payload, V: Payload>(
     (needed_ms, window_size_ms): (i64, Option<i64>),
     options: &Materialized<K, V>,
 ) -> (usize, i64) {
+    refuse_versions(graph, name, options);
     let retention = options.retention_ms.unwrap_or(needed_ms);
     if retention < needed_ms {
         graph.errors.push(TopologyError::InvalidWindow {
@@ -220,7 +231,7 @@ pub(crate) fn timed_store<K: Payload, V: Payload>(
             reason: format!("a retention of {retention} ms is shorter than window and grace, {needed_ms} ms"),
         });
     }
-    let layout = Layout::timed(kind, retention);
+    let layout = Layout { indexed: options.indexed, ..Layout::timed(kind, retention) };
     let retention_ms = Some(retention);
     let store = NewStore { name, layout, key, value, retention_ms, window_size_ms, source: None };
     (store.add(graph, options), retention)

@@ -30,6 +30,10 @@ impl<K: Payload, V: Payload> KTable<Windowed<K>, V> {
             let reason = "only windowed tables close; call it after windowed_by".to_owned();
             graph.errors.push(TopologyError::InvalidWindow { node: node_name.clone(), reason });
         }
+        if self.history.is_some() {
+            let reason = "a versioned table is not suppressed".to_owned();
+            graph.errors.push(TopologyError::InvalidWindow { node: node_name.clone(), reason });
+        }
         let close_after = self.close_after_ms.unwrap_or(0);
         let key = require(&mut graph, self.key_serde.clone(), &node_name, "key", "Grouped::with");
         let value =

@@ -11,7 +11,8 @@ use crate::serdes::{self, Serde, SerdeError, SerdeRef};
 use super::grouped::windowless_name;
 use super::ktable::KTable;
 use super::options::{Grouped, Materialized};
-use super::parts::{GraphRef, key_value_store, repartition, require, store_getter};
+use super::parts::{GraphRef, repartition, require};
+use super::rows::Rows;
 
 /// A table grouped by another key.
 pub struct KGroupedTable<K, V> {
@@ -76,6 +77,9 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
         let make: MakeNode = Arc::new(move || {
             let (select, key_serde) = (select.clone(), key.clone());
             node(move |record: Rec<K0, Change<V0>>, cx| {
+                if cx.out_of_order() {
+                    return Ok(());
+                }
                 let Rec { key, value: Change { new, old }, timestamp } = record;
                 let new = new.map(|value| select(&key, &value));
                 let old = old.map(|value| select(&key, &value));
@@ -172,7 +176,7 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
             repartition(&mut graph, self.node, topic, None, (key.clone(), change), true)
         });
         self.partitioned.set(Some(source));
-        let store = key_value_store(&mut graph, &store_name, &key, &value, None, &options);
+        let rows = Rows::add(&mut graph, &store_name, (&key, &value), None, &options);
         let (key_serde, topic, add, subtract) =
             (key.clone(), store_name.clone(), Arc::new(add), Arc::new(subtract));
         let make: MakeNode = Arc::new(move || {
@@ -180,8 +184,7 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
             let (add, subtract) = (add.clone(), subtract.clone());
             node(move |record: Rec<K, Change<V>>, cx| {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
-                let store = cx.store::<A>(store);
-                let stored = store.get(&key)?.cloned();
+                let stored = rows.get::<A>(&key, cx)?;
                 let timestamp =
                     stored.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
                 let old = stored.map(|(_, value)| value);
@@ -192,21 +195,22 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
                 if let Some(value) = record.value.new {
                     sum = Some(add(&record.key, value, sum));
                 }
-                store.put(key, sum.clone().map(|sum| (timestamp, sum)));
-                cx.forward(Rec { key: record.key, value: Change { new: sum, old }, timestamp })
+                let written = rows.put(key, sum.clone(), timestamp, cx)?;
+                rows.forward(written, Rec { key: record.key, value: Change { new: sum, old }, timestamp }, cx)
             })
         });
         let node = graph.operator(name, kind, &[source], make);
-        graph.connect(node, &[store]);
+        rows.connect(&mut graph, node);
         drop(graph);
         KTable {
             graph: self.graph.clone(),
             node,
             sources: [source].into(),
-            getter: store_getter(store, &store_name, &key),
+            getter: rows.getter(&store_name, &key),
+            history: rows.history(&store_name, &key),
             key_serde: Some(key),
             value_serde: Some(value),
-            stores: vec![store],
+            stores: vec![rows.store],
             close_after_ms: None,
             unsettled: None,
         }

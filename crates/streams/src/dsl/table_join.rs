@@ -91,6 +91,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
             stores: self.stores.iter().chain(&other.stores).copied().collect(),
             getter,
             close_after_ms: self.close_after_ms,
+            history: None,
             unsettled: None,
         }
     }
@@ -103,6 +104,9 @@ fn side<K: Payload, V: Payload, V2: Payload, R: Payload>(
     Arc::new(move || {
         let (other, join) = (other.clone(), join.clone());
         node(move |record: Rec<K, Change<V>>, cx| {
+            if cx.out_of_order() {
+                return Ok(());
+            }
             let found = other(cx, &record.key)?;
             let row = found.as_ref().map(|(_, row)| row);
             let new = join(record.value.new.as_ref(), row);

@@ -14,11 +14,12 @@ use headwater_model::{Bytes, TimestampMs};
 
 use crate::error::{TaskError, TopologyError};
 use crate::graph::{Graph, MakeNode};
-use crate::node::{Change, Cx, Payload, Rec, node};
+use crate::node::{Change, Cx, Payload, Rec};
 use crate::serdes::{self, SerdeRef};
 use crate::store::StoreKind;
 use crate::windows::{SessionWindows, TimeWindows, Windowed, session_windowed, time_windowed};
 
+use super::closing::{Bounds, Closing, EmitStrategy, windowed_node};
 use super::grouped::{KGroupedStream, windowless_name};
 use super::kstream::KStream;
 use super::ktable::KTable;
@@ -30,6 +31,7 @@ pub struct TimeWindowedKStream<K, V> {
     pub(crate) grouped: KGroupedStream<K, V>,
     pub(crate) windows: TimeWindows,
     pub(crate) late: Option<LateSink<K, V>>,
+    pub(crate) emit: EmitStrategy,
 }
 
 /// A grouped stream cut into sessions.
@@ -37,12 +39,13 @@ pub struct SessionWindowedKStream<K, V> {
     pub(crate) grouped: KGroupedStream<K, V>,
     pub(crate) windows: SessionWindows,
     pub(crate) late: Option<LateSink<K, V>>,
+    pub(crate) emit: EmitStrategy,
 }
 
 /// Where late records go.
 pub(crate) struct LateSink<K, V> {
-    topic: String,
-    produced: Produced<K, V>,
+    pub topic: String,
+    pub produced: Produced<K, V>,
 }
 
 impl<K: Payload, V: Payload> LateSink<K, V> {
@@ -55,21 +58,21 @@ impl<K: Payload, V: Payload> LateSink<K, V> {
     }
 }
 
-/// What both kinds need to know about their operator.
-struct Operator<K, V, A> {
-    name: String,
-    store_name: String,
-    stream: KStream<K, V>,
-    key: SerdeRef<K>,
-    value: SerdeRef<A>,
-    store: usize,
-    clock: usize,
-    retention: i64,
-    late: Option<usize>,
+/// What all kinds need to know about their operator.
+pub(super) struct Operator<K, V, A> {
+    pub name: String,
+    pub store_name: String,
+    pub stream: KStream<K, V>,
+    pub key: SerdeRef<K>,
+    pub value: SerdeRef<A>,
+    pub store: usize,
+    pub clock: usize,
+    pub retention: i64,
+    pub late: Option<usize>,
 }
 
 /// Settles names and serdes and adds the store.
-fn operator<K: Payload, V: Payload, A: Payload>(
+pub(super) fn operator<K: Payload, V: Payload, A: Payload>(
     grouped: &KGroupedStream<K, V>,
     kind: StoreKind,
     (needed_ms, size): (i64, Option<i64>),
@@ -92,7 +95,13 @@ fn operator<K: Payload, V: Payload, A: Payload>(
 }
 
 impl<K: Payload, V: Payload, A: Payload> Operator<K, V, A> {
-    fn table(
+    /// What this operator emits when a window closes: `after` milliseconds after the time of its entry in the store.
+    pub fn closing(&self, window: Bounds, after: i64) -> Closing<K> {
+        let (key, topic) = (self.key.clone(), self.store_name.clone());
+        Closing { key, topic, store: self.store, clock: self.clock, window, after }
+    }
+
+    pub fn table(
         self,
         kind: &'static str,
         make: MakeNode,
@@ -123,6 +132,7 @@ impl<K: Payload, V: Payload, A: Payload> Operator<K, V, A> {
             stores: vec![self.store],
             getter,
             close_after_ms: Some(close_after_ms),
+            history: None,
             unsettled: None,
         }
     }
@@ -133,6 +143,36 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
     /// windows could still take is written, too.
     pub fn late_to(self, topic: &str, produced: Produced<K, V>) -> Self {
         Self { late: Some(LateSink { topic: topic.to_owned(), produced }), ..self }
+    }
+
+    /// Emits each window once, when it takes no more records from any lane, instead of every update (Kafka Streams'
+    /// `EmitStrategy.onWindowClose`, KIP-825).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{
+    /// #     Consumed, Grouped, Materialized, Produced, StreamsBuilder, TimeWindows, TopologyTestDriver, time_windowed,
+    /// # };
+    /// let ten = Duration::from_millis(10);
+    /// let builder = StreamsBuilder::new("app");
+    /// builder
+    ///     .stream("in", Consumed::with(string(), i64()))
+    ///     .group_by_key(Grouped::new())
+    ///     .windowed_by(TimeWindows::of(ten))
+    ///     .emit_on_close()
+    ///     .count(Materialized::named("counts"))
+    ///     .to("out", Produced::with(time_windowed(string(), ten), i64()));
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// for time in [1, 9, 10] {
+    ///     driver.pipe("in", (&string(), &i64()), (&"k".to_owned(), &0), time)?;
+    /// }
+    /// let closed = driver.read("out", (&time_windowed(string(), ten), &i64()));
+    /// assert_eq!((closed.len(), closed[0].1, closed[0].2), (1, Some(2), 9));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn emit_on_close(self) -> Self {
+        Self { emit: EmitStrategy::OnWindowClose, ..self }
     }
 
     /// How many records each key has per window.
@@ -176,6 +216,7 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
         let windows = self.windows;
         let needed = windows.size.saturating_add(windows.grace);
         let sizes = (needed, Some(windows.size));
+        let options = Materialized { indexed: self.emit.on_close(), ..options };
         let operator = operator(&self.grouped, StoreKind::Window, sizes, &options, self.late.as_ref());
         if let Some(reason) = windows.problem() {
             let node = operator.name.clone();
@@ -183,9 +224,11 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
         }
         let (key_serde, topic, fold) = (operator.key.clone(), operator.store_name.clone(), Arc::new(fold));
         let (store, clock, retention) = (operator.store, operator.clock, operator.retention);
+        let (on_close, closing) =
+            (self.emit.on_close(), operator.closing(Bounds::Sized(windows.size), needed));
         let make: MakeNode = Arc::new(move || {
             let (key_serde, topic, fold) = (key_serde.clone(), topic.clone(), fold.clone());
-            node(move |record: Rec<K, V>, cx| {
+            let run = move |record: Rec<K, V>, cx: &mut Cx<'_>| {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
                 let oldest = cx.watermark(clock).saturating_sub(retention);
                 cx.store::<A>(store).expire_before(oldest)?;
@@ -209,11 +252,14 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
                     let old = old.map(|(_, value)| value);
                     let new = fold(&record.key, value, old.clone());
                     store.put(store_key, Some((timestamp, new.clone())));
-                    let window = Windowed { key: record.key.clone(), start, end };
-                    cx.forward(Rec { key: window, value: Change { new: Some(new), old }, timestamp })?;
+                    if !on_close {
+                        let window = Windowed { key: record.key.clone(), start, end };
+                        cx.forward(Rec { key: window, value: Change { new: Some(new), old }, timestamp })?;
+                    }
                 }
                 Ok(())
-            })
+            };
+            windowed_node::<K, V, A>(run, on_close.then(|| closing.clone()))
         });
         let size = Duration::from_millis(windows.size.unsigned_abs());
         let windowed = time_windowed(operator.key.clone(), size);
@@ -225,6 +271,12 @@ impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
     /// Writes what is dropped as late to a topic, key and value as they came.
     pub fn late_to(self, topic: &str, produced: Produced<K, V>) -> Self {
         Self { late: Some(LateSink { topic: topic.to_owned(), produced }), ..self }
+    }
+
+    /// Emits each window once, when it takes no more records from any lane, instead of every update (Kafka Streams'
+    /// `EmitStrategy.onWindowClose`, KIP-825).
+    pub fn emit_on_close(self) -> Self {
+        Self { emit: EmitStrategy::OnWindowClose, ..self }
     }
 
     /// How many records each session has.
@@ -275,6 +327,7 @@ impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
         let SessionWindows { gap, grace } = self.windows;
         // A record that is just not late may touch a session that ended a gap before it.
         let close_after = gap.saturating_mul(2).saturating_add(grace).saturating_add(1);
+        let options = Materialized { indexed: self.emit.on_close(), ..options };
         let operator =
             operator(&self.grouped, StoreKind::Session, (close_after, None), &options, self.late.as_ref());
         let windowed = session_windowed(operator.key.clone());
@@ -286,12 +339,16 @@ impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
             retention: operator.retention,
             gap,
             grace,
+            on_close: self.emit.on_close(),
             fold,
             merge,
         });
+        let closes = gap.saturating_add(grace).saturating_add(1);
+        let closing = self.emit.on_close().then(|| operator.closing(Bounds::Session, closes));
         let make: MakeNode = Arc::new(move || {
             let session = session.clone();
-            node(move |record: Rec<K, V>, cx| session.process(record, cx))
+            let run = move |record: Rec<K, V>, cx: &mut Cx<'_>| session.process(record, cx);
+            windowed_node::<K, V, A>(run, closing.clone())
         });
         operator.table(kind, make, windowed, true, close_after)
     }
@@ -306,6 +363,7 @@ struct Session<K, F, M> {
     retention: i64,
     gap: i64,
     grace: i64,
+    on_close: bool,
     fold: F,
     merge: M,
 }
@@ -373,11 +431,17 @@ impl<K: Payload, F, M> Session<K, F, M> {
                 continue;
             }
             cx.store::<A>(self.store).put(store_key, None);
+            if self.on_close {
+                continue;
+            }
             let change = Change { new: None, old: Some(value) };
             cx.forward(Rec { key: window(from, to), value: change, timestamp: to })?;
         }
         let new = (self.fold)(&record.key, record.value, sum);
         cx.store::<A>(self.store).put(layout.store_key(&key, end, start), Some((end, new.clone())));
+        if self.on_close {
+            return Ok(());
+        }
         let change = Change { new: Some(new), old: replaced };
         cx.forward(Rec { key: window(start, end), value: change, timestamp: end })
     }

@@ -12,6 +12,9 @@
 //! is escaped as `00 FF`, which keeps the order of keys and lets no key be a prefix of another. The segment is the
 //! entry's time (window start, session end) divided by the segment interval: old windows expire a segment at a time, by
 //! one range. Values are `timestamp i64 | value` in a store; a changelog carries the timestamp as the record's own.
+//!
+//! A store whose windows are emitted when they close also keeps an index by time, which is not logged but derived from
+//! each entry: `FF × 8 | time i64 | second i64 | key`, without a value.
 
 use std::ops::Bound;
 
@@ -44,16 +47,25 @@ pub(crate) struct Layout {
     pub kind: StoreKind,
     /// Milliseconds per segment; at least 1.
     pub segment_ms: i64,
+    /// Entries are also found by time alone.
+    pub indexed: bool,
 }
+
+/// What index keys begin with: no segment does.
+pub(crate) const INDEX: [u8; 8] = [0xff; 8];
 
 impl Layout {
     pub fn key_value() -> Self {
-        Self { kind: StoreKind::KeyValue, segment_ms: 1 }
+        Self { kind: StoreKind::KeyValue, segment_ms: 1, indexed: false }
+    }
+
+    pub fn versioned() -> Self {
+        Self { kind: StoreKind::Versioned, ..Self::key_value() }
     }
 
     /// Segments as Kafka Streams sizes them: half the retention, a minute at least.
     pub fn timed(kind: StoreKind, retention_ms: i64) -> Self {
-        Self { kind, segment_ms: (retention_ms / 2).max(60_000) }
+        Self { kind, segment_ms: (retention_ms / 2).max(60_000), indexed: false }
     }
 
     pub fn segment(&self, time: TimestampMs) -> i64 {
@@ -62,7 +74,7 @@ impl Layout {
 
     fn tail_len(&self) -> usize {
         match self.kind {
-            StoreKind::KeyValue => 0,
+            StoreKind::KeyValue | StoreKind::Versioned => 0,
             StoreKind::Window => 12,
             StoreKind::Session => 16,
         }
@@ -96,13 +108,7 @@ impl Layout {
     fn prefix(&self, segment: i64, key: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(8 + key.len() + 2 + 16);
         out.extend_from_slice(&segment.to_be_bytes());
-        for &byte in key {
-            out.push(byte);
-            if byte == 0 {
-                out.push(0xff);
-            }
-        }
-        out.extend_from_slice(&[0, 0]);
+        push_escaped(&mut out, key);
         out
     }
 
@@ -129,29 +135,37 @@ impl Layout {
 
     /// Reads a store key; `None` if it is not one.
     pub fn parse(&self, store_key: &[u8]) -> Option<Timed> {
-        let mut rest = store_key.get(8..)?;
-        let mut key = Vec::with_capacity(rest.len());
-        loop {
-            let (&byte, after) = rest.split_first()?;
-            rest = after;
-            if byte == 0 {
-                let (&mark, after) = rest.split_first()?;
-                rest = after;
-                match mark {
-                    0 => break,
-                    0xff => {}
-                    _ => return None,
-                }
-            }
-            key.push(byte);
-        }
-        let (time, second) = self.read_tail(rest)?;
+        let (key, tail) = read_escaped(store_key.get(8..)?)?;
+        let (time, second) = self.read_tail(tail)?;
         Some(Timed { key: Bytes::from(key), time, second })
+    }
+
+    /// The index key of a store key; `None` if this store keeps no index.
+    pub fn index_key_of(&self, store_key: &[u8]) -> Option<Bytes> {
+        if !self.indexed {
+            return None;
+        }
+        let Timed { key, time, second } = self.parse(store_key)?;
+        let parts = [&INDEX[..], &time.max(0).to_be_bytes(), &second.max(0).to_be_bytes(), &key[..]];
+        Some(Bytes::from(parts.concat()))
+    }
+
+    /// The store key that an index key stands for.
+    pub fn indexed_key(&self, index_key: &[u8]) -> Option<Bytes> {
+        let (time, rest) = index_key.get(8..)?.split_first_chunk::<8>()?;
+        let (second, key) = rest.split_first_chunk::<8>()?;
+        Some(self.store_key(key, i64::from_be_bytes(*time), i64::from_be_bytes(*second)))
+    }
+
+    /// Bounds of the index keys whose time is in `from..=to`, the second one excluded.
+    pub fn index_range(from: TimestampMs, to: TimestampMs) -> (Vec<u8>, Vec<u8>) {
+        let at = |time: TimestampMs| [&INDEX[..], &time.max(0).to_be_bytes()].concat();
+        (at(from), at(to.saturating_add(1)))
     }
 
     /// The changelog key of a store key.
     pub fn changelog_key_of(self, store_key: &Bytes) -> Option<Bytes> {
-        if self.kind == StoreKind::KeyValue {
+        if self.tail_len() == 0 {
             return Some(store_key.clone());
         }
         let Timed { key, time, second } = self.parse(store_key)?;
@@ -163,13 +177,43 @@ impl Layout {
 
     /// The store key of a changelog key; `None` if it is too short to be one.
     pub fn store_key_of(self, changelog_key: &Bytes) -> Option<Bytes> {
-        if self.kind == StoreKind::KeyValue {
+        if self.tail_len() == 0 {
             return Some(changelog_key.clone());
         }
         let at = changelog_key.len().checked_sub(self.tail_len())?;
         let (key, tail) = changelog_key.split_at(at);
         let (time, second) = self.read_tail(tail)?;
         Some(self.store_key(key, time, second))
+    }
+}
+
+/// Appends a key such that the order of keys is kept and none is a prefix of another.
+pub(crate) fn push_escaped(out: &mut Vec<u8>, key: &[u8]) {
+    for &byte in key {
+        out.push(byte);
+        if byte == 0 {
+            out.push(0xff);
+        }
+    }
+    out.extend_from_slice(&[0, 0]);
+}
+
+/// Reads what [`push_escaped`] wrote: the key, and what follows it.
+pub(crate) fn read_escaped(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut key = Vec::with_capacity(rest.len());
+    loop {
+        let (&byte, after) = rest.split_first()?;
+        rest = after;
+        if byte == 0 {
+            let (&mark, after) = rest.split_first()?;
+            rest = after;
+            match mark {
+                0 => return Some((key, rest)),
+                0xff => {}
+                _ => return None,
+            }
+        }
+        key.push(byte);
     }
 }
 

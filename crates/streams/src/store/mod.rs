@@ -10,6 +10,7 @@ use headwater_model::Bytes;
 
 pub(crate) mod keys;
 pub(crate) mod typed;
+pub(crate) mod versioned;
 
 /// A failed read or write of a backend.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,6 +31,11 @@ pub trait StoreBackend: Send {
 
     /// All entries between the bounds, in key order.
     fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+
+    /// The first entry between the bounds.
+    fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        Ok(self.range(from, to)?.into_iter().next())
+    }
 
     /// Writes (`Some`) and deletes (`None`) atomically.
     fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError>;
@@ -73,6 +79,14 @@ impl StoreBackend for MemoryStore {
         Ok(self.entries().range::<[u8], _>((from, to)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
+    fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        if keys::is_empty_range(from, to) {
+            return Ok(None);
+        }
+        let entries = self.entries();
+        Ok(entries.range::<[u8], _>((from, to)).next().map(|(k, v)| (k.clone(), v.clone())))
+    }
+
     fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
         let mut entries = self.entries();
         for (key, value) in batch {
@@ -95,4 +109,6 @@ pub enum StoreKind {
     Window,
     /// One value per key, session end and session start.
     Session,
+    /// The values of each key, by the time from which they hold.
+    Versioned,
 }

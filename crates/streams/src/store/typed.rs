@@ -5,7 +5,7 @@
 //! thousand times between two commits costs one changelog record.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -71,6 +71,8 @@ pub(crate) struct TypedStore<V> {
     backend: Box<dyn StoreBackend>,
     entries: BTreeMap<Bytes, Entry<V>>,
     dirty: Vec<Bytes>,
+    /// Index keys of what was written since the last flush.
+    fresh: BTreeSet<Bytes>,
     pending: Batch,
     live_from: i64,
 }
@@ -82,6 +84,7 @@ impl<V: Payload> TypedStore<V> {
             backend,
             entries: BTreeMap::new(),
             dirty: Vec::new(),
+            fresh: BTreeSet::new(),
             pending: Vec::new(),
             live_from: 0,
         }
@@ -119,8 +122,23 @@ impl<V: Payload> TypedStore<V> {
         entry.value = value;
         if !entry.dirty {
             entry.dirty = true;
+            self.fresh.extend(self.parts.layout.index_key_of(&key));
             self.dirty.push(key);
         }
+    }
+
+    /// The keys of entries whose time (window start, session end) is in `from..=to`, in the order of time, second and key;
+    /// only of a store that keeps an index. Some may have been deleted.
+    pub fn by_time(&self, from: TimestampMs, to: TimestampMs) -> Result<Vec<Bytes>, TaskError> {
+        let (low, high) = Layout::index_range(from, to);
+        let bounds = (Bound::Included(&low[..]), Bound::Excluded(&high[..]));
+        if keys::is_empty_range(bounds.0, bounds.1) {
+            return Ok(Vec::new());
+        }
+        let kept = self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))?;
+        let mut found: BTreeSet<Bytes> = kept.into_iter().map(|(key, _)| key).collect();
+        found.extend(self.fresh.range::<[u8], _>(bounds).cloned());
+        Ok(found.iter().filter_map(|key| self.parts.layout.indexed_key(key)).collect())
     }
 
     /// All entries between the bounds in key order.
@@ -195,6 +213,7 @@ impl<V: Payload> TypedStore<V> {
         let bounds = (Bound::Unbounded, Bound::Excluded(&end[..]));
         for (key, _) in self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))? {
             self.entries.insert(key.clone(), Entry { value: None, dirty: false });
+            self.pending.extend(self.parts.layout.index_key_of(&key).map(|index| (index, None)));
             self.pending.push((key, None));
         }
         for (_, entry) in self.entries.range_mut::<[u8], _>(bounds) {
@@ -242,8 +261,11 @@ impl<V: Payload> AnyStore for TypedStore<V> {
                     headers: Vec::new(),
                 });
             }
+            let index = self.parts.layout.index_key_of(&key);
+            self.pending.extend(index.map(|index| (index, stored.as_ref().map(|_| Bytes::new()))));
             self.pending.push((key, stored));
         }
+        self.fresh.clear();
         Ok(())
     }
 
@@ -259,7 +281,16 @@ impl<V: Payload> AnyStore for TypedStore<V> {
                 Some((key, record.value.as_ref().map(|value| keys::stored_value(record.timestamp, value))))
             }
         };
-        records.iter().filter_map(entry).collect()
+        let mut batch: Batch = records.iter().filter_map(entry).collect();
+        if self.parts.layout.indexed {
+            let index = |(key, value): &(Bytes, Option<Bytes>)| {
+                let present = value.as_ref().map(|_| Bytes::new());
+                self.parts.layout.index_key_of(key).map(|index| (index, present))
+            };
+            let indexed: Batch = batch.iter().filter_map(index).collect();
+            batch.extend(indexed);
+        }
+        batch
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError> {

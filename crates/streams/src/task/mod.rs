@@ -12,6 +12,7 @@ use headwater_model::{Bytes, Header, Offset, Record, TimestampMs, TopicPartition
 use serde::{Deserialize, Serialize};
 
 use crate::error::TaskError;
+use crate::failure;
 use crate::lanes::LaneClocks;
 use crate::node::{Core, RecordContext};
 use crate::processor::PunctuationType;
@@ -70,6 +71,10 @@ pub struct TaskMetrics {
     pub deserialization_errors: u64,
     /// Table updates older than the value they replaced (they are applied: offset order rules).
     pub out_of_order_table_updates: u64,
+    /// Records whose id had been seen.
+    pub dropped_duplicates: u64,
+    /// Records that a function or a processor failed on, and that were left out.
+    pub processing_errors: u64,
 }
 
 /// One partition of one sub-topology at work.
@@ -214,6 +219,8 @@ impl Task {
             topic: input.topic.clone(),
             partition: input.at.partition,
             offset: record.offset,
+            timestamp: record.timestamp,
+            raw: (record.key, record.value),
             headers: record.headers,
             stamp,
         };
@@ -279,7 +286,10 @@ impl Task {
             due.next += ((time - due.next) / due.interval + 1) * due.interval;
             let (node, id) = (due.node, due.id);
             self.core.context.headers.clear();
-            self.core.run(node, |node, cx| node.punctuate(id, time, cx))?;
+            self.core.context.raw = (None, None);
+            if let Err(error) = self.core.run(node, |node, cx| node.punctuate(id, time, cx)) {
+                failure::handle(&mut self.core, node, error)?;
+            }
             ran += 1;
         }
         Ok(ran)

@@ -10,6 +10,7 @@ use headwater_model::TopicPartition;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{TaskError, TopologyError};
+use crate::failure::ProcessingHandler;
 use crate::global::GlobalStores;
 use crate::graph::{Changelog, DeserializationHandler, Graph, Role, StoreSpec};
 use crate::lanes::LaneClocks;
@@ -170,6 +171,10 @@ impl Topology {
                 topics.insert(topic.clone());
             }
         }
+        topics.extend(self.graph.dead_letter_topics.iter().cloned());
+        if let ProcessingHandler::DeadLetter(topic) = &self.graph.processing_handler {
+            topics.insert(topic.clone());
+        }
         topics.into_iter().collect()
     }
 
@@ -270,6 +275,8 @@ impl Topology {
                 now: 0,
                 partition: id.partition,
                 context: RecordContext::default(),
+                out_of_order: false,
+                handler: self.graph.processing_handler.clone(),
                 metrics: TaskMetrics::default(),
                 punctuations: Vec::new(),
             },
@@ -384,6 +391,11 @@ const ADDITIONAL_RETENTION_MS: i64 = 24 * 60 * 60 * 1000;
 
 fn changelog_configs(store: &StoreSpec) -> Vec<(String, String)> {
     let mut pairs = match (store.kind, store.retention_ms) {
+        // Late updates may come as long as the history lasts; until then nothing of a key may go.
+        (StoreKind::Versioned, Some(history)) => {
+            let kept = history.saturating_add(ADDITIONAL_RETENTION_MS).to_string();
+            configs(&[("cleanup.policy", "compact"), ("min.compaction.lag.ms", &kept)])
+        }
         (StoreKind::KeyValue, _) | (_, None) => configs(&[("cleanup.policy", "compact")]),
         (_, Some(retention)) => {
             let kept = retention.saturating_add(ADDITIONAL_RETENTION_MS).to_string();
