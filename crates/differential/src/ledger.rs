@@ -3,6 +3,7 @@
 //! A case whose rows differ is explained if the entries that apply to it make both sides equal. docs/streams-differential.md
 //! has the same list for readers.
 
+mod headers;
 mod sessions;
 mod stream_joins;
 mod tombstones;
@@ -33,6 +34,7 @@ pub const LEDGER: &[Entry] = &[
     stream_joins::TWO_LANES,
     windows::FILTERED,
     sessions::LAST,
+    headers::ENTRY,
 ];
 
 /// The entries that explain why `ours` is not `theirs`, if some do.

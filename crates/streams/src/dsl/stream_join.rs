@@ -400,6 +400,9 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let name = graph.generate("KSTREAM-MERGE");
         let merged = graph.operator(name, "merge", &[this, that], pass);
         let sources = copartition(&mut graph, merged, &left.sources, &right.sources);
+        if left_outer {
+            graph.relax_null_keys(merged);
+        }
         drop(graph);
         KStream { sources, ..left.with_values(merged) }
     }

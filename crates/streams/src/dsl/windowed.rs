@@ -23,7 +23,7 @@ use super::grouped::{KGroupedStream, windowless_name};
 use super::kstream::KStream;
 use super::ktable::KTable;
 use super::options::{Materialized, Produced};
-use super::parts::{Getter, require, sink_node, timed_store};
+use super::parts::{Getter, NullKeys, require, sink_node, timed_store};
 
 /// A grouped stream cut into windows of fixed size.
 pub struct TimeWindowedKStream<K, V> {
@@ -51,7 +51,12 @@ impl<K: Payload, V: Payload> LateSink<K, V> {
         let Produced { key, value, name } = &self.produced;
         graph.check_name(&self.topic);
         let name = graph.name(name.as_deref(), "KSTREAM-SINK");
-        graph.sink(name, &self.topic, &[], sink_node(&self.topic, key.clone(), value.clone(), false))
+        graph.sink(
+            name,
+            &self.topic,
+            &[],
+            sink_node(&self.topic, key.clone(), value.clone(), NullKeys::Written),
+        )
     }
 }
 
@@ -359,6 +364,25 @@ impl<K: Payload, F, M> Session<K, F, M> {
             cx.core.metrics.dropped_late += 1;
             return cx.forward_late(record);
         }
+        // A session is of several records, so it has the headers of none, as in Kafka Streams.
+        let headers = std::mem::take(&mut cx.core.context.headers);
+        let extended = self.extend(record, (key, merged), (start, end), cx);
+        cx.core.context.headers = headers;
+        extended
+    }
+
+    /// Puts the merged sessions and the record into one session.
+    fn extend<V: Payload, A: Payload>(
+        &self,
+        record: Rec<K, V>,
+        (key, merged): (Bytes, Vec<Stored<A>>),
+        (start, end): (TimestampMs, TimestampMs),
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TaskError>
+    where
+        F: Fn(&K, V, Option<A>) -> A,
+        M: Fn(&K, A, A) -> A,
+    {
         let layout = cx.store::<A>(self.store).layout();
         let window = |start, end| Windowed { key: record.key.clone(), start, end };
         let mut sum = None;
@@ -368,7 +392,8 @@ impl<K: Payload, F, M> Session<K, F, M> {
                 None => value.clone(),
                 Some(sum) => (self.merge)(&record.key, sum, value.clone()),
             });
-            if (from, to) == (start, end) {
+            // One that grows is deleted first, even within its bounds; one of a single moment that stays one is replaced.
+            if (from, to) == (start, end) && start == end {
                 replaced = Some(value);
                 continue;
             }
