@@ -63,11 +63,16 @@ final class Aggregations {
         final KGroupedStream<String, String> grouped = grouped(build, step);
         switch (step.get("how").asText()) {
             case "count":
-                return grouped.count(Aggregations.<KeyValueStore<Bytes, byte[]>>counts(build)).mapValues(String::valueOf);
+                return (build.bare
+                    ? grouped.aggregate(() -> null, (key, value, count) -> count == null ? 1L : count + 1,
+                        Aggregations.<KeyValueStore<Bytes, byte[]>>counts(build))
+                    : grouped.count(Aggregations.<KeyValueStore<Bytes, byte[]>>counts(build)))
+                    .mapValues(String::valueOf);
             case "reduce":
                 return grouped.reduce(Functions::reduce, texts(build));
             default:
-                return grouped.aggregate(() -> "", (key, value, sum) -> Functions.add(value, sum), texts(build));
+                return grouped.aggregate(() -> build.bare ? null : "",
+                    (key, value, sum) -> Functions.add(value, sum == null ? "" : sum), texts(build));
         }
     }
 
@@ -97,8 +102,8 @@ final class Aggregations {
     private static KTable<Windowed<String>, String> sessions(final Build build, final JsonNode step) {
         final Duration gap = millis(step, "gap");
         final Duration grace = millis(step, "grace");
-        // As long as a record that is in time may touch a session, so that no store forgets one before.
-        final Duration kept = gap.multipliedBy(2).plus(grace).plusMillis(1);
+        // As long as ours keep a session. Their store in memory forgets what ended that long ago, ours what ended before that.
+        final Duration kept = gap.multipliedBy(2).plus(grace).plusMillis(2);
         final SessionWindowedKStream<String, String> sessions =
             grouped(build, step).windowedBy(SessionWindows.ofInactivityGapAndGrace(gap, grace));
         switch (step.get("how").asText()) {

@@ -28,7 +28,13 @@ final class Build {
 
     final StreamsBuilder builder = new StreamsBuilder();
     final List<String> sinks = new ArrayList<>();
+    /** Aggregates begin with null, so that the first change of a row has no old value. */
+    final boolean bare;
     private final List<Object> handles = new ArrayList<>();
+
+    Build(final boolean bare) {
+        this.bare = bare;
+    }
 
     void add(final JsonNode step) {
         final String name = step.get("op").asText();

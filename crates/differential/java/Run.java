@@ -27,10 +27,17 @@ final class Run {
     }
 
     static ObjectNode run(final ObjectMapper json, final JsonNode asked) {
-        final Build build = new Build();
-        asked.get("steps").forEach(build::add);
         final ObjectNode answer = json.createObjectNode().put("id", asked.get("id").asLong());
-        final ArrayNode out = answer.putArray("out");
+        run(asked, answer.putArray("out"), false);
+        if (asked.get("bare").asBoolean()) {
+            run(asked, answer.putArray("bare"), true);
+        }
+        return answer;
+    }
+
+    private static void run(final JsonNode asked, final ArrayNode out, final boolean bare) {
+        final Build build = new Build(bare);
+        asked.get("steps").forEach(build::add);
         try (TopologyTestDriver driver =
                  new TopologyTestDriver(build.builder.build(settings()), settings(), Instant.EPOCH)) {
             final Map<String, TestInputTopic<byte[], byte[]>> topics = new HashMap<>();
@@ -56,7 +63,6 @@ final class Run {
                 place++;
             }
         }
-        return answer;
     }
 
     private static TestRecord<byte[], byte[]> record(final JsonNode event) {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use crate::case::{Case, Row};
+use crate::java::Theirs;
 use crate::ledger;
 use crate::ours;
 
@@ -22,17 +23,27 @@ pub struct Compared {
 }
 
 /// Runs ours and compares.
-pub fn compare(case: &Case, theirs: Vec<Row>) -> Result<Compared> {
+pub fn compare(case: &Case, theirs: Theirs) -> Result<Compared> {
     let ours = ours::run(&case.program)?;
     let verdict = judge(case, &theirs, &ours);
-    Ok(Compared { verdict, theirs, ours })
+    Ok(Compared { verdict, theirs: theirs.rows, ours })
 }
 
-fn judge(case: &Case, theirs: &[Row], ours: &[Row]) -> Verdict {
-    if theirs == ours {
+fn judge(case: &Case, theirs: &Theirs, ours: &[Row]) -> Verdict {
+    if theirs.rows == ours {
         return Verdict::Same;
     }
-    ledger::explain(&case.program, theirs, ours).map_or(Verdict::Different, Verdict::Explained)
+    if let Some(entries) = ledger::explain(&case.program, &theirs.rows, ours) {
+        return Verdict::Explained(entries);
+    }
+    let bare = case.bare.then(|| ledger::explain(&case.program, &theirs.bare, ours)).flatten();
+    match bare {
+        Some(mut entries) => {
+            entries.push(ledger::initial::NAME);
+            Verdict::Explained(entries)
+        }
+        None => Verdict::Different,
+    }
 }
 
 fn line(row: &Row) -> String {
@@ -63,7 +74,8 @@ mod tests {
     use crate::families;
 
     fn different(case: &Case, theirs: &[Row], ours: &[Row]) -> bool {
-        matches!(judge(case, theirs, ours), Verdict::Different)
+        let theirs = Theirs { rows: theirs.to_vec(), bare: theirs.to_vec() };
+        matches!(judge(case, &theirs, ours), Verdict::Different)
     }
 
     /// A planted mistake in every row of many cases of every family is found, the ledger notwithstanding.

@@ -9,12 +9,24 @@ use serde::Deserialize;
 
 use crate::case::{Case, Row};
 
+/// A row as Java writes it.
+type Written = (usize, String, Option<String>, Option<String>, i64, String);
+
+/// What Kafka Streams wrote.
+pub struct Theirs {
+    pub rows: Vec<Row>,
+    /// With aggregates that begin with null, if the case asks for that.
+    pub bare: Vec<Row>,
+}
+
 /// The Java side's answer to one case.
 #[derive(Deserialize)]
 struct Answer {
     id: u64,
     #[serde(default)]
-    out: Vec<(usize, String, Option<String>, Option<String>, i64, String)>,
+    out: Vec<Written>,
+    #[serde(default)]
+    bare: Vec<Written>,
     error: Option<String>,
 }
 
@@ -49,7 +61,7 @@ impl Java {
     }
 
     /// One case, while no other is under way.
-    pub fn ask(&mut self, case: &Case) -> Result<Vec<Row>> {
+    pub fn ask(&mut self, case: &Case) -> Result<Theirs> {
         self.questions.put(case)?;
         self.answers.next()?.1
     }
@@ -74,16 +86,17 @@ impl Questions {
 
 impl Answers {
     /// The number of a case, and what Kafka Streams wrote or why it failed.
-    pub fn next(&mut self) -> Result<(u64, Result<Vec<Row>>)> {
+    pub fn next(&mut self) -> Result<(u64, Result<Theirs>)> {
         let Some(line) = self.0.next() else {
             bail!("java ended before it had answered; see its lines above")
         };
         let line = line.context("reading from java")?;
         let answer: Answer = serde_json::from_str(&line).with_context(|| format!("java said {line}"))?;
         let row = |(event, topic, key, value, at, headers)| Row { event, topic, key, value, at, headers };
+        let all = |written: Vec<Written>| written.into_iter().map(row).collect();
         let rows = match answer.error {
             Some(error) => Err(anyhow::anyhow!("Kafka Streams: {error}")),
-            None => Ok(answer.out.into_iter().map(row).collect()),
+            None => Ok(Theirs { rows: all(answer.out), bare: all(answer.bare) }),
         };
         Ok((answer.id, rows))
     }

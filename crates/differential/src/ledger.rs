@@ -4,6 +4,7 @@
 //! has the same list for readers.
 
 mod headers;
+pub mod initial;
 mod sessions;
 mod stream_joins;
 mod tombstones;

@@ -54,6 +54,7 @@ fn behind_stream(plan: &mut Plan<'_>, of: At, table: At, global: At) -> Of {
 /// What Kafka Streams tells of rows that were not there before is compared where it leaves (see the ledger), so a derived
 /// table goes on as a table only.
 fn behind_table(plan: &mut Plan<'_>, of: At, table: At) -> Of {
+    let joined = plan.has(|step| matches!(step, Step::JoinTables { .. } | Step::JoinForeign { .. }));
     match plan.draw.below(5) {
         0 => {
             let (key, how) = (plan.key(), plan.how());
@@ -64,12 +65,18 @@ fn behind_table(plan: &mut Plan<'_>, of: At, table: At) -> Of {
                 Of::Stream(plan.add(Step::ToStream { of: grouped }))
             }
         }
-        1 => {
-            let (kind, kept) = (plan.kind(), plan.draw.coin());
+        // One join with this table: behind two, Kafka Streams takes back what was not there in between.
+        1 if !joined => {
+            // Behind a filter an outer join of Kafka Streams' repeats rows that have not changed; see the documentation.
+            let filtered = plan.has(|step| matches!(step, Step::TableFilter { .. }));
+            let kind = if filtered { plan.inner_or_left() } else { plan.kind() };
+            let kept = plan.draw.coin();
             Of::Table(plan.add(Step::JoinTables { left: of, right: table, kind, kept }))
         }
         // Several records of one input record may overtake the answers to each other, here and there in another order.
-        2 if !plan.has(|step| matches!(step, Step::FlatMap { .. } | Step::FlatMapValues { .. })) => {
+        2 if !joined
+            && !plan.has(|step| matches!(step, Step::FlatMap { .. } | Step::FlatMapValues { .. })) =>
+        {
             let (kind, kept) = (plan.inner_or_left(), plan.draw.coin());
             Of::Table(plan.add(Step::JoinForeign { left: of, right: table, kind, kept }))
         }

@@ -14,6 +14,7 @@ mod windows;
 
 use crate::case::Case;
 use crate::draw::Draw;
+use crate::ledger;
 use plan::Plan;
 
 type Family = (&'static str, fn(&mut Plan<'_>));
@@ -50,5 +51,7 @@ pub fn draw(seed: u64, id: u64, only: Option<&str>) -> Case {
     let mut draw = Draw::new(seed, id);
     let mut plan = Plan::new(&mut draw);
     make(&mut plan);
-    Case { id, family, program: plan.finish() }
+    let program = plan.finish();
+    let bare = ledger::initial::may_show(&program);
+    Case { id, family, program, bare }
 }

@@ -1,7 +1,7 @@
 //! Joins with tables: of a stream, of another table by the same key, of another table by a foreign key.
 
 use super::plan::Plan;
-use super::tables::{derived, source};
+use super::tables::{derived, mapped, source};
 use crate::case::Step;
 use crate::input::{Input, Topic};
 
@@ -26,10 +26,10 @@ pub fn stream_table(plan: &mut Plan<'_>) {
 pub fn table_table(plan: &mut Plan<'_>) {
     let (mut left, mut right) = (source(plan, "a"), source(plan, "b"));
     if plan.draw.one_in(3) {
-        left = derived(plan, left);
+        left = mapped(plan, left);
     }
     if plan.draw.one_in(3) {
-        right = derived(plan, right);
+        right = mapped(plan, right);
     }
     let (kind, kept) = (plan.kind(), plan.draw.coin());
     let mut joined = plan.add(Step::JoinTables { left, right, kind, kept });

@@ -25,12 +25,14 @@ pub fn source(plan: &mut Plan<'_>, topic: &'static str) -> At {
 /// A table derived from `of`.
 pub fn derived(plan: &mut Plan<'_>, of: At) -> At {
     let ((modulus, rest), kept) = (plan.modulus(), plan.draw.coin());
-    if plan.draw.coin() {
-        plan.add(Step::TableFilter { of, modulus, rest, kept })
-    } else {
-        let function = plan.draw.of(&[ValueFunction::Mark, ValueFunction::Keyed]);
-        plan.add(Step::TableMapValues { of, function, kept })
-    }
+    if plan.draw.coin() { plan.add(Step::TableFilter { of, modulus, rest, kept }) } else { mapped(plan, of) }
+}
+
+/// The same rows with other values.
+pub fn mapped(plan: &mut Plan<'_>, of: At) -> At {
+    let function = plan.draw.of(&[ValueFunction::Mark, ValueFunction::Keyed]);
+    let kept = plan.draw.coin();
+    plan.add(Step::TableMapValues { of, function, kept })
 }
 
 pub fn tables(plan: &mut Plan<'_>) {

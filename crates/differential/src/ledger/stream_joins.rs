@@ -213,9 +213,15 @@ impl Model {
     /// Writes what has waited in vain.
     fn release(&mut self, input: &Input) {
         self.earliest = i64::MAX;
+        // Kafka Streams stops at the first record behind an open one of each side, and believes that it is the earliest.
+        let (mut open, mut stopped) = ([false; 2], false);
         for ((at, left, key), waiting) in std::mem::take(&mut self.waiting) {
-            self.earliest = at;
+            if !stopped {
+                self.earliest = at;
+            }
+            stopped |= open == [true; 2];
             if self.join.closes(left, at) >= self.watermark {
+                open[usize::from(left)] = true;
                 self.waiting.insert((at, left, key), waiting);
                 continue;
             }

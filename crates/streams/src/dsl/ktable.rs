@@ -17,6 +17,8 @@ use super::options::{Grouped, Materialized, Produced};
 use super::parts::{Getter, GraphRef, SourceLog, Sources, key_value_store, require, store_getter};
 use super::table_group::KGroupedTable;
 
+const FILTER: &str = "filter";
+
 /// A table. Clones are the same table.
 pub struct KTable<K, V> {
     pub(crate) graph: GraphRef,
@@ -103,7 +105,8 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         }
     }
 
-    /// A table derived value by value: `map` turns both the new and the old value.
+    /// A table derived value by value: `map` turns both the new and the old value. Where it leaves out rows, those that
+    /// were and are left out are not told of.
     fn derive<V2: Payload>(
         &self,
         prefix: &str,
@@ -119,6 +122,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         kind: &'static str,
         map: impl Fn(&K, V) -> Option<V2> + Send + Sync + 'static,
     ) -> KTable<K, V2> {
+        let filters = kind == FILTER;
         let map = Arc::new(map);
         let (mapper, inner) = (map.clone(), self.getter.clone());
         let getter: Getter<K, V2> = Arc::new(move |cx, key| {
@@ -131,7 +135,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
                 let Rec { key, value: Change { new, old }, timestamp } = record;
                 let new = new.and_then(|value| map(&key, value));
                 let old = old.and_then(|value| map(&key, value));
-                if new.is_none() && old.is_none() {
+                if filters && new.is_none() && old.is_none() {
                     return Ok(());
                 }
                 cx.forward(Rec { key, value: Change { new, old }, timestamp })
@@ -177,7 +181,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
     /// Only rows for which `keep` holds; a row that no longer does is deleted.
     pub fn filter(&self, keep: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         let table =
-            self.derive("KTABLE-FILTER", "filter", move |key, value| keep(key, &value).then_some(value));
+            self.derive("KTABLE-FILTER", FILTER, move |key, value| keep(key, &value).then_some(value));
         Self { value_serde: self.value_serde.clone(), ..table }
     }
 
@@ -208,9 +212,6 @@ impl<K: Payload, V: Payload> KTable<K, V> {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
                 let Rec { value: Change { new, .. }, timestamp, .. } = record;
                 let old = cx.store::<V>(store).get(&key)?.map(|(_, value)| value.clone());
-                if old.is_none() && new.is_none() {
-                    return Ok(());
-                }
                 cx.store::<V>(store).put(key, new.clone().map(|value| (timestamp, value)));
                 cx.forward(Rec { key: record.key, value: Change { new, old }, timestamp })
             })

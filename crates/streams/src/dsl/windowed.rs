@@ -319,12 +319,12 @@ struct Session<K, F, M> {
 type Stored<A> = (Bytes, TimestampMs, TimestampMs, A);
 
 impl<K: Payload, F, M> Session<K, F, M> {
-    /// Sessions that end no more than a gap before `time` and start no more than a gap after it. Those of a key lie
-    /// apart, so the first one that starts later ends the search.
+    /// Sessions that end no more than a gap before `time`, but not before `oldest`, and start no more than a gap after it.
+    /// Those of a key lie apart, so the first one that starts later ends the search.
     fn touched<A: Payload>(
         &self,
         key: &[u8],
-        time: TimestampMs,
+        (time, oldest): (TimestampMs, TimestampMs),
         latest: TimestampMs,
         cx: &mut Cx<'_>,
     ) -> Result<Vec<Stored<A>>, TaskError> {
@@ -334,7 +334,7 @@ impl<K: Payload, F, M> Session<K, F, M> {
         let mut found = Vec::new();
         store.fetch_while(
             key,
-            (time.saturating_sub(self.gap).max(0), latest.max(latest_start)),
+            (time.saturating_sub(self.gap).max(oldest).max(0), latest.max(latest_start)),
             |store_key, value| {
                 let Some(entry) = layout.parse(&store_key) else { return true };
                 if entry.second <= latest_start {
@@ -356,7 +356,7 @@ impl<K: Payload, F, M> Session<K, F, M> {
         let latest = cx.observe(self.clock, time);
         let oldest = cx.watermark(self.clock).saturating_sub(self.retention);
         cx.store::<A>(self.store).expire_before(oldest)?;
-        let merged = self.touched::<A>(&key, time, latest, cx)?;
+        let merged = self.touched::<A>(&key, (time, oldest), latest, cx)?;
         let start = merged.iter().map(|(_, start, ..)| *start).fold(time, i64::min);
         let end = merged.iter().map(|(_, _, end, _)| *end).fold(time, i64::max);
         let decides = if cx.one_lane(self.clock) { end } else { time };
