@@ -100,26 +100,21 @@ final class Aggregations {
     }
 
     private static KTable<Windowed<String>, String> sessions(final Build build, final JsonNode step) {
-        final Duration gap = millis(step, "gap");
-        final Duration grace = millis(step, "grace");
-        // As long as ours keep a session. Their store in memory forgets what ended that long ago, ours what ended before that.
-        final Duration kept = gap.multipliedBy(2).plus(grace).plusMillis(2);
-        final SessionWindowedKStream<String, String> sessions =
-            grouped(build, step).windowedBy(SessionWindows.ofInactivityGapAndGrace(gap, grace));
+        final SessionWindows windows =
+            SessionWindows.ofInactivityGapAndGrace(millis(step, "gap"), millis(step, "grace"));
+        final SessionWindowedKStream<String, String> sessions = grouped(build, step).windowedBy(windows);
         switch (step.get("how").asText()) {
             case "count":
-                return last(step, sessions.count(
-                    Aggregations.<SessionStore<Bytes, byte[]>>counts(build).withRetention(kept)))
+                return last(step, sessions.count(Aggregations.<SessionStore<Bytes, byte[]>>counts(build)))
                     .mapValues(String::valueOf);
             case "reduce":
-                return last(step, sessions.reduce(
-                    Functions::reduce, Aggregations.<SessionStore<Bytes, byte[]>>texts(build).withRetention(kept)));
+                return last(step, sessions.reduce(Functions::reduce, texts(build)));
             default:
                 return last(step, sessions.aggregate(
                     () -> "",
                     (key, value, sum) -> Functions.add(value, sum),
                     (key, earlier, later) -> earlier.isEmpty() ? later : Functions.reduce(earlier, later),
-                    Aggregations.<SessionStore<Bytes, byte[]>>texts(build).withRetention(kept)));
+                    texts(build)));
         }
     }
 }

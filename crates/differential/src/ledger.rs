@@ -5,7 +5,6 @@
 
 mod headers;
 pub mod initial;
-mod sessions;
 mod stream_joins;
 mod tombstones;
 mod windows;
@@ -34,7 +33,6 @@ pub const LEDGER: &[Entry] = &[
     stream_joins::OUT_OF_ORDER,
     stream_joins::TWO_LANES,
     windows::FILTERED,
-    sessions::LAST,
     headers::ENTRY,
 ];
 

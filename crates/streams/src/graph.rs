@@ -3,7 +3,7 @@
 //! Node names are Kafka Streams' (`KSTREAM-MAP-0000000001`), numbered in the order of calls, so the same program has the
 //! same names on every run. Mistakes are collected here and reported by `build()`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -98,6 +98,8 @@ pub(crate) struct Graph {
     pub repartitions: Vec<RepartitionSpec>,
     pub copartitions: Vec<Copartition>,
     pub clocks: usize,
+    /// Of each store of sessions, how long after its end one is closed to the records of a single lane.
+    pub session_closes: HashMap<usize, i64>,
     pub handler: DeserializationHandler,
     pub max_task_idle_ms: i64,
     pub errors: Vec<TopologyError>,
@@ -115,6 +117,7 @@ impl Graph {
             repartitions: Vec::new(),
             copartitions: Vec::new(),
             clocks: 0,
+            session_closes: HashMap::new(),
             handler: DeserializationHandler::Fail,
             max_task_idle_ms: 0,
             errors: Vec::new(),

@@ -55,8 +55,7 @@ pub fn hopping(plan: &mut Plan<'_>) {
 
 pub fn sessions(plan: &mut Plan<'_>) {
     let (stream, last) = (plan.stream("a"), plan.draw.one_in(3));
-    // The ledger's model of last results reads its input from the topic.
-    let (of, key) = if last { (stream, None) } else { (through(plan, stream), key(plan)) };
+    let (of, key) = (through(plan, stream), key(plan));
     let (gap, grace, how) = (plan.draw.of(&[1, 5, 10, 20]), plan.draw.of(&GRACES), plan.how());
     let table = plan.add(Step::AggregateSessions { of, key, how, gap, grace, last });
     plan.sink_windows(table);

@@ -59,9 +59,6 @@ struct Left<K, V, KO, VO, R> {
     outer: bool,
 }
 
-/// The hash of a row that was deleted.
-const NO_ROW: u64 = 0;
-
 /// The children of the node that asks.
 const TO_RIGHT: usize = 0;
 const TO_RESULT: usize = 1;
@@ -92,8 +89,7 @@ impl<K: Payload, V: Payload, KO: Payload, VO: Payload, R: Payload> Left<K, V, KO
             && !stays
         {
             let (wish, always_answer) = (Wish::Unsubscribe, deletes);
-            let hash = new.as_ref().map_or(Ok(NO_ROW), |value| self.hash(value, cx))?;
-            let value = Subscription { wish, always_answer, partition, hash, key: own.clone() };
+            let value = Subscription { wish, always_answer, partition, hash: 0, key: own.clone() };
             cx.forward_to(TO_RIGHT, Rec { key: foreign, value, timestamp })?;
         }
         match (&new, after) {
@@ -119,17 +115,19 @@ impl<K: Payload, V: Payload, KO: Payload, VO: Payload, R: Payload> Left<K, V, KO
     /// An answer of the right side.
     fn settle(&self, record: Rec<K, Answer<VO>>, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         let Rec { key, value: answer, timestamp } = record;
-        let Some((_, value)) = (self.row)(cx, &key)? else {
-            if answer.token != Token::Value(NO_ROW) {
-                return Ok(());
-            }
-            return cx.forward(Rec { key, value: Change::<R> { new: None, old: None }, timestamp });
-        };
+        let row = (self.row)(cx, &key)?;
+        let refers = self.refers_to(&key, row.as_ref().map(|(_, value)| value), cx)?;
+        if refers.is_none() && !self.outer {
+            // There is no result. Whichever question this answers, later changes of the row asked nothing any more.
+            return match answer.row {
+                Some(_) => Ok(()),
+                None => cx.forward(Rec { key, value: Change::<R> { new: None, old: None }, timestamp }),
+            };
+        }
+        let Some((_, value)) = row else { return Ok(()) };
         let fits = match answer.token {
             Token::Value(hash) => hash == self.hash(&value, cx)?,
-            Token::ForeignKey(hash) => {
-                self.refers_to(&key, Some(&value), cx)?.is_some_and(|(_, bytes)| hash == hash64(&bytes))
-            }
+            Token::ForeignKey(hash) => refers.is_some_and(|(_, bytes)| hash == hash64(&bytes)),
         };
         if !fits {
             return Ok(());

@@ -278,10 +278,12 @@ impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
         merge: impl Fn(&K, A, A) -> A + Send + Sync + 'static,
     ) -> KTable<Windowed<K>, A> {
         let SessionWindows { gap, grace } = self.windows;
-        // A record that is just not late may touch a session that ended a gap before it.
+        // With several lanes, a record that is just not late may touch a session that ended a gap before it.
         let close_after = gap.saturating_mul(2).saturating_add(grace).saturating_add(1);
         let operator =
             operator(&self.grouped, StoreKind::Session, (close_after, None), &options, self.late.as_ref());
+        let closes = gap.saturating_add(grace);
+        operator.stream.graph.borrow_mut().session_closes.insert(operator.store, closes);
         let windowed = session_windowed(operator.key.clone());
         let session = Arc::new(Session {
             key: operator.key.clone(),
@@ -319,12 +321,12 @@ struct Session<K, F, M> {
 type Stored<A> = (Bytes, TimestampMs, TimestampMs, A);
 
 impl<K: Payload, F, M> Session<K, F, M> {
-    /// Sessions that end no more than a gap before `time`, but not before `oldest`, and start no more than a gap after it.
-    /// Those of a key lie apart, so the first one that starts later ends the search.
+    /// Sessions that end no more than a gap before `time`, but after `closed`, and start no more than a gap after it. Those
+    /// of a key lie apart, so the first one that starts later ends the search.
     fn touched<A: Payload>(
         &self,
         key: &[u8],
-        (time, oldest): (TimestampMs, TimestampMs),
+        (time, closed): (TimestampMs, TimestampMs),
         latest: TimestampMs,
         cx: &mut Cx<'_>,
     ) -> Result<Vec<Stored<A>>, TaskError> {
@@ -334,7 +336,7 @@ impl<K: Payload, F, M> Session<K, F, M> {
         let mut found = Vec::new();
         store.fetch_while(
             key,
-            (time.saturating_sub(self.gap).max(oldest).max(0), latest.max(latest_start)),
+            (time.saturating_sub(self.gap).max(closed.saturating_add(1)).max(0), latest.max(latest_start)),
             |store_key, value| {
                 let Some(entry) = layout.parse(&store_key) else { return true };
                 if entry.second <= latest_start {
@@ -353,10 +355,13 @@ impl<K: Payload, F, M> Session<K, F, M> {
     {
         let Some(key) = cx.key(&self.key, &self.topic, &record.key)? else { return Ok(()) };
         let time = record.timestamp;
-        let latest = cx.observe(self.clock, time);
         let oldest = cx.watermark(self.clock).saturating_sub(self.retention);
         cx.store::<A>(self.store).expire_before(oldest)?;
-        let merged = self.touched::<A>(&key, (time, oldest), latest, cx)?;
+        // A session of a single lane is closed to every record after the one that has closed it, as in Kafka Streams.
+        let before = cx.core.clocks[self.clock];
+        let latest = cx.observe(self.clock, time);
+        let closed = if cx.one_lane(self.clock) { before - self.grace - self.gap } else { -1 };
+        let merged = self.touched::<A>(&key, (time, closed), latest, cx)?;
         let start = merged.iter().map(|(_, start, ..)| *start).fold(time, i64::min);
         let end = merged.iter().map(|(_, _, end, _)| *end).fold(time, i64::max);
         let decides = if cx.one_lane(self.clock) { end } else { time };
