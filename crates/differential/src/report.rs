@@ -41,11 +41,9 @@ impl Report {
         self.sum.records_compared += compared.theirs.len().max(compared.ours.len()) as u64;
         match &compared.verdict {
             Verdict::Same => (),
-            Verdict::Explained(entries) => {
+            Verdict::Explained(entry) => {
                 self.sum.explained += 1;
-                for entry in entries {
-                    *self.sum.explained_by.entry(entry).or_default() += 1;
-                }
+                *self.sum.explained_by.entry(entry).or_default() += 1;
             }
             Verdict::Different => self.differs(case),
         }
@@ -83,7 +81,7 @@ impl Report {
     pub fn show(&self, case: &Case, compared: &Compared) {
         let verdict = match &compared.verdict {
             Verdict::Same => "is the same".to_owned(),
-            Verdict::Explained(entries) => format!("is explained by {}", entries.join(", ")),
+            Verdict::Explained(entry) => format!("is explained by {entry}"),
             Verdict::Different => "differs".to_owned(),
         };
         eprintln!("case {} ({}) {verdict}; {} {}", case.id, case.family, self.replay, case.id);

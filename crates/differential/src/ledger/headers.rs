@@ -1,14 +1,19 @@
-//! What waited for its window to close comes without headers.
+//! What waited comes without headers: the last result of a window, and a record of a stream that found no partner.
 
 use super::{Entry, Sides};
-use crate::case::{Program, Step};
+use crate::case::{Kind, Program, Step};
 
-/// Kafka Streams keeps the headers of a window's last update beside its result. Ours do not: which update is the last one
-/// depends on the order between source partitions, and the result does not.
-pub const ENTRY: Entry = Entry { name: "last-results-without-headers", applies, even };
+/// Kafka Streams gives a window's last result the headers of the update that happened to be the last, and an unmatched
+/// record those of the record that happened to release it. Both depend on the order between source partitions; ours have
+/// none.
+pub const ENTRY: Entry = Entry { name: "what-waited-has-no-headers", applies, even };
 
 fn applies(program: &Program) -> bool {
-    program.has(|step| matches!(step, Step::AggregateWindows { last: true, .. }))
+    program.has(|step| match step {
+        Step::AggregateWindows { last, .. } => *last,
+        Step::JoinStreams { kind, .. } => *kind != Kind::Inner,
+        _ => false,
+    })
 }
 
 fn even(sides: &mut Sides<'_>) {
