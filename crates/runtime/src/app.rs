@@ -55,6 +55,12 @@ impl Shared {
         *self.stop.borrow()
     }
 
+    /// What each store may keep in memory when this process has all tasks.
+    pub fn cache_share(&self) -> usize {
+        let stores: usize = self.tasks.keys().map(|id| self.topology.stores(id.subtopology).len()).sum();
+        usize::try_from(self.config.record_cache_bytes).unwrap_or(usize::MAX) / stores.max(1)
+    }
+
     /// A thread was assigned tasks for the first time; when all were, the application runs.
     pub fn first_assignment(&self) {
         if self.awaiting.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -42,6 +42,8 @@ pub struct AppConfig {
     /// State lives in `<state_dir>/<application_id>/`, locked by one process.
     pub state_dir: PathBuf,
     pub state_store: StateStore,
+    /// Rows that all stores together keep decoded between commits, in bytes (default 128 MiB).
+    pub record_cache_bytes: u64,
     /// Block cache of all stores together, in bytes.
     pub cache_bytes: u64,
     /// Unflushed writes of all stores together, in bytes.
@@ -93,6 +95,7 @@ impl AppConfig {
             registry: DEFAULT_REGISTRY.to_owned(),
             state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             state_store: StateStore::Disk,
+            record_cache_bytes: 128 << 20,
             cache_bytes: 16 << 20,
             write_buffer_bytes: 32 << 20,
             commit_interval: Duration::from_millis(100),

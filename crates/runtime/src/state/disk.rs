@@ -75,9 +75,11 @@ impl DiskStores {
 
     pub(super) fn write(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
-        for write in writes {
+        for mut write in writes {
             let name = write.id.name();
             let keyspace = self.keyspace(&name)?.keyspace;
+            // Neighbours are found where the last one was. The last of a key's entries stays the last.
+            write.entries.sort_by(|one, other| one.0.cmp(&other.0));
             for (key, value) in write.entries {
                 match value {
                     Some(value) => batch.insert(&keyspace, &key[..], &value[..]),

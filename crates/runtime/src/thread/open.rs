@@ -132,6 +132,7 @@ impl Worker {
         let globals = self.shared.globals.clone();
         let count = |topic: &str| self.shared.counts.get(topic).copied();
         let mut task = self.shared.topology.task(id, backends, globals, &count).map_err(Trouble::task(id))?;
+        task.limit_caches(self.shared.cache_share());
         let mut starts = Vec::new();
         let mut committed = HashMap::new();
         for input in task.inputs() {

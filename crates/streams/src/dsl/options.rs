@@ -256,7 +256,7 @@ impl<K, V1, V2> StreamJoined<K, V1, V2> {
 }
 
 /// Decoded entries a store keeps between commits, unless told otherwise.
-const CACHE_ENTRIES: usize = 10_000;
+const CACHE_ENTRIES: usize = usize::MAX;
 
 /// How a store is kept. Keys are those before windowing.
 pub struct Materialized<K, V> {
@@ -371,7 +371,8 @@ impl<K, V> Materialized<K, V> {
         self
     }
 
-    /// How many decoded entries may stay in memory between commits (default 50,000).
+    /// How many decoded entries may stay in memory between commits, beside the limit in bytes that all stores of a process
+    /// share.
     pub fn cache_entries(mut self, entries: usize) -> Self {
         self.cache_entries = entries;
         self

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use headwater_model::Bytes;
 
 pub(crate) mod keys;
+mod overlay;
 pub(crate) mod typed;
 pub(crate) mod versioned;
 

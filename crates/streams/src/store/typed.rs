@@ -12,11 +12,15 @@ use std::sync::Arc;
 use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::keys::{self, Layout};
+use super::overlay::{Limits, Overlay};
 use super::{StoreBackend, StoreError};
 use crate::error::TaskError;
 use crate::node::Payload;
 use crate::serdes::SerdeRef;
 use crate::task::Output;
+
+/// What is kept between commits unless the shell says otherwise: see [`crate::Task::limit_caches`].
+const CACHE_BYTES: usize = 16 << 20;
 
 /// Entries for a backend: `None` deletes.
 pub(crate) type Batch = Vec<(Bytes, Option<Bytes>)>;
@@ -30,6 +34,8 @@ pub(crate) trait AnyStore: Send {
     /// Encodes what changed: changelog records into `out`, entries into the pending batch.
     fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError>;
     fn take_pending(&mut self) -> Batch;
+    /// How many bytes of rows may be kept between commits.
+    fn limit(&mut self, _bytes: usize) {}
     fn restore_batch(&self, records: &[Record]) -> Batch;
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError>;
 }
@@ -60,17 +66,18 @@ impl<V> Clone for StoreParts<V> {
     }
 }
 
-struct Entry<V> {
-    value: Option<(TimestampMs, V)>,
-    dirty: bool,
-}
-
 /// The overlay of one store in one task.
 pub(crate) struct TypedStore<V> {
     parts: StoreParts<V>,
     backend: Box<dyn StoreBackend>,
-    entries: BTreeMap<Bytes, Entry<V>>,
+    overlay: Overlay<V>,
+    limits: Limits,
+    /// Keys that were written since the last flush, in the order of their first write.
     dirty: Vec<Bytes>,
+    /// Keys of rows that the backend does not have as they are here, as far as somebody has asked for a range: of those
+    /// that are dirty and of those that are pending, so many.
+    ahead: BTreeSet<Bytes>,
+    ahead_of: (usize, usize),
     /// Index keys of what was written since the last flush.
     fresh: BTreeSet<Bytes>,
     pending: Batch,
@@ -79,11 +86,15 @@ pub(crate) struct TypedStore<V> {
 
 impl<V: Payload> TypedStore<V> {
     pub fn new(parts: StoreParts<V>, backend: Box<dyn StoreBackend>) -> Self {
+        let limits = Limits { rows: parts.cache_entries, bytes: CACHE_BYTES };
         Self {
             parts,
             backend,
-            entries: BTreeMap::new(),
+            overlay: Overlay::default(),
+            limits,
             dirty: Vec::new(),
+            ahead: BTreeSet::new(),
+            ahead_of: (0, 0),
             fresh: BTreeSet::new(),
             pending: Vec::new(),
             live_from: 0,
@@ -108,20 +119,18 @@ impl<V: Payload> TypedStore<V> {
 
     /// The value of a store key with its timestamp.
     pub fn get(&mut self, key: &Bytes) -> Result<Option<&(TimestampMs, V)>, TaskError> {
-        if !self.entries.contains_key(key) {
-            let stored = self.backend.get(key).map_err(|e| self.failed(e))?;
-            let value = stored.map(|stored| self.decode(&stored)).transpose()?;
-            self.entries.insert(key.clone(), Entry { value, dirty: false });
+        if self.overlay.peek(key).is_some() {
+            return Ok(self.overlay.get(key).and_then(|row| row.value.as_ref()));
         }
-        Ok(self.entries.get(key).and_then(|entry| entry.value.as_ref()))
+        let stored = self.backend.get(key).map_err(|e| self.failed(e))?;
+        let value = stored.as_ref().map(|stored| self.decode(stored)).transpose()?;
+        let encoded = stored.map_or(0, |stored| stored.len());
+        Ok(self.overlay.keep(key.clone(), value, encoded).value.as_ref())
     }
 
     /// Writes or (`None`) deletes.
     pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) {
-        let entry = self.entries.entry(key.clone()).or_insert(Entry { value: None, dirty: false });
-        entry.value = value;
-        if !entry.dirty {
-            entry.dirty = true;
+        if self.overlay.put(key.clone(), value) {
             self.fresh.extend(self.parts.layout.index_key_of(&key));
             self.dirty.push(key);
         }
@@ -150,19 +159,28 @@ impl<V: Payload> TypedStore<V> {
         if keys::is_empty_range(from, to) {
             return Ok(Vec::new());
         }
+        self.look_ahead();
         let mut merged: BTreeMap<Bytes, (TimestampMs, V)> = BTreeMap::new();
         for (key, stored) in self.backend.range(from, to).map_err(|e| self.failed(e))? {
-            if !self.entries.contains_key(&key) {
+            if !self.ahead.contains(&key) {
                 let value = self.decode(&stored)?;
                 merged.insert(key, value);
             }
         }
-        for (key, entry) in self.entries.range::<[u8], _>((from, to)) {
-            if let Some(value) = &entry.value {
+        for key in self.ahead.range::<[u8], _>((from, to)) {
+            if let Some(value) = self.overlay.peek(key).and_then(|row| row.value.as_ref()) {
                 merged.insert(key.clone(), value.clone());
             }
         }
         Ok(merged.into_iter().map(|(key, (timestamp, value))| (key, timestamp, value)).collect())
+    }
+
+    /// Sorts in what was written since the last time.
+    fn look_ahead(&mut self) {
+        let (dirty, pending) = self.ahead_of;
+        self.ahead.extend(self.dirty[dirty..].iter().cloned());
+        self.ahead.extend(self.pending[pending..].iter().map(|(key, _)| key.clone()));
+        self.ahead_of = (self.dirty.len(), self.pending.len());
     }
 
     /// Entries of `key` in a window or session store whose time is in `from..=to`, oldest first.
@@ -212,14 +230,11 @@ impl<V: Payload> TypedStore<V> {
         let end = Layout::segment_start(first_live);
         let bounds = (Bound::Unbounded, Bound::Excluded(&end[..]));
         for (key, _) in self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))? {
-            self.entries.insert(key.clone(), Entry { value: None, dirty: false });
+            self.overlay.keep(key.clone(), None, 0);
             self.pending.extend(self.parts.layout.index_key_of(&key).map(|index| (index, None)));
             self.pending.push((key, None));
         }
-        for (_, entry) in self.entries.range_mut::<[u8], _>(bounds) {
-            entry.value = None;
-            entry.dirty = false;
-        }
+        self.overlay.expire_before(&end);
         Ok(())
     }
 }
@@ -231,13 +246,13 @@ impl<V: Payload> AnyStore for TypedStore<V> {
 
     fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
         // An empty batch means that the last one has reached the backend, so clean entries may go.
-        if self.pending.is_empty() && self.entries.len() > self.parts.cache_entries {
-            self.entries.retain(|_, entry| entry.dirty);
+        if self.pending.is_empty() {
+            self.overlay.evict(self.limits);
         }
+        self.ahead_of.0 = 0;
         for key in std::mem::take(&mut self.dirty) {
-            let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.dirty) else { continue };
-            entry.dirty = false;
-            let (stored, timestamp) = match &entry.value {
+            let Some(row) = self.overlay.peek(&key).filter(|row| row.dirty) else { continue };
+            let (stored, timestamp) = match &row.value {
                 None => (None, 0),
                 Some((timestamp, value)) => {
                     let bytes = self.parts.serde.serialize(&self.parts.name, value).map_err(|source| {
@@ -251,6 +266,7 @@ impl<V: Payload> AnyStore for TypedStore<V> {
                     (Some(keys::stored_value(*timestamp, &bytes)), *timestamp)
                 }
             };
+            self.overlay.encoded(&key, stored.as_ref().map_or(0, Bytes::len));
             if let Some(topic) = &self.parts.changelog {
                 out.push(Output {
                     topic: topic.clone(),
@@ -270,7 +286,13 @@ impl<V: Payload> AnyStore for TypedStore<V> {
     }
 
     fn take_pending(&mut self) -> Batch {
+        self.ahead.clear();
+        self.ahead_of = (0, 0);
         std::mem::take(&mut self.pending)
+    }
+
+    fn limit(&mut self, bytes: usize) {
+        self.limits.bytes = bytes;
     }
 
     fn restore_batch(&self, records: &[Record]) -> Batch {
@@ -295,7 +317,7 @@ impl<V: Payload> AnyStore for TypedStore<V> {
 
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError> {
         for (key, _) in &batch {
-            self.entries.remove(key);
+            self.overlay.remove(key);
         }
         self.backend
             .apply(batch)

@@ -360,6 +360,12 @@ impl Task {
         Ok(())
     }
 
+    /// How many bytes of rows each store may keep in memory between commits, as they are encoded and with what they take
+    /// beside that; 16 MiB unless this is called. What was written since the last commit stays whatever it takes.
+    pub fn limit_caches(&mut self, bytes: usize) {
+        self.core.stores.iter_mut().flatten().for_each(|store| store.limit(bytes));
+    }
+
     /// What `pre_commit` encoded, per store, now that outputs and positions are committed. The shell writes it to the
     /// backends before it calls `process` again.
     pub fn committed(&mut self, _now: TimestampMs) -> HashMap<String, Vec<(Bytes, Option<Bytes>)>> {
