@@ -11,7 +11,7 @@ use crate::kafka;
 /// What `cargo xtask test` draws from: a red run must be our change.
 const SEED: &str = "6";
 /// As many as take about a minute on two cores.
-const CASES: &str = "20000";
+const CASES: &str = "30000";
 
 /// What is missing here, with the way to get it.
 pub fn missing() -> Option<&'static str> {

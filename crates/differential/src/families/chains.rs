@@ -55,6 +55,9 @@ fn behind_stream(plan: &mut Plan<'_>, of: At, table: At, global: At) -> Of {
 /// table goes on as a table only.
 fn behind_table(plan: &mut Plan<'_>, of: At, table: At) -> Of {
     let joined = plan.has(|step| matches!(step, Step::JoinTables { .. } | Step::JoinForeign { .. }));
+    let several = plan.has(|step| {
+        matches!(step, Step::FlatMap { .. } | Step::FlatMapValues { .. } | Step::TableGroup { .. })
+    });
     match plan.draw.below(5) {
         0 => {
             let (key, how) = (plan.key(), plan.how());
@@ -74,9 +77,7 @@ fn behind_table(plan: &mut Plan<'_>, of: At, table: At) -> Of {
             Of::Table(plan.add(Step::JoinTables { left: of, right: table, kind, kept }))
         }
         // Several records of one input record may overtake the answers to each other, here and there in another order.
-        2 if !joined
-            && !plan.has(|step| matches!(step, Step::FlatMap { .. } | Step::FlatMapValues { .. })) =>
-        {
+        2 if !joined && !several => {
             let (kind, kept) = (plan.inner_or_left(), plan.draw.coin());
             Of::Table(plan.add(Step::JoinForeign { left: of, right: table, kind, kept }))
         }

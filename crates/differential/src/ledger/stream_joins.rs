@@ -216,12 +216,15 @@ impl Model {
         // Kafka Streams stops at the first record behind an open one of each side, and believes that it is the earliest.
         let (mut open, mut stopped) = ([false; 2], false);
         for ((at, left, key), waiting) in std::mem::take(&mut self.waiting) {
-            if !stopped {
-                self.earliest = at;
+            let waits = self.join.closes(left, at) >= self.watermark;
+            for _ in &waiting {
+                if !stopped {
+                    self.earliest = at;
+                }
+                stopped |= open == [true; 2];
+                open[usize::from(left)] |= waits;
             }
-            stopped |= open == [true; 2];
-            if self.join.closes(left, at) >= self.watermark {
-                open[usize::from(left)] = true;
+            if waits {
                 self.waiting.insert((at, left, key), waiting);
                 continue;
             }
