@@ -111,7 +111,7 @@ async fn a_record_that_does_not_decode_goes_to_the_dead_letter_topic() {
     })
     .await;
     assert_eq!(dead[0].value.as_deref(), Some(&[0xff, 0xfe][..]));
-    assert!(dead[0].headers.iter().any(|header| header.key == "__headwater.errors.offset"));
+    assert!(dead[0].headers.iter().any(|header| header.key == "__streams.errors.offset"));
     app.stop().await.unwrap();
     cluster.stop().await;
 }

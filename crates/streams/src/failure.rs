@@ -118,23 +118,28 @@ pub(crate) fn handle(core: &mut Core, ran: usize, error: TaskError) -> Result<()
 /// The record that the task had read: its own bytes, headers and time, and where and why it failed.
 fn dead_letter(core: &Core, topic: &str, node: &str, message: &str) -> Output {
     let context = &core.context;
-    let own = context.headers.iter().filter(|header| header.key != TIME_HEADER);
-    let mut headers: Vec<Header> = own.cloned().collect();
+    let exception = format!("ProcessorError in {node}");
+    let origin = (&*context.topic, context.partition, context.offset);
+    let mut headers = context.headers.clone();
+    push_errors(&mut headers, (exception, message.to_owned()), origin);
+    let (topic, (key, value)) = (Arc::from(topic), context.raw.clone());
+    Output { topic, partition: None, timestamp: context.timestamp, key, value, headers }
+}
+
+/// What a dead letter says about its failure: Kafka Streams' headers (KIP-1034), after the record's own.
+pub(crate) fn push_errors(
+    headers: &mut Vec<Header>,
+    (exception, message): (String, String),
+    (topic, partition, offset): (&str, i32, Offset),
+) {
+    headers.retain(|header| header.key != TIME_HEADER);
     for (name, text) in [
-        ("exception", format!("processor {node}")),
-        ("message", message.to_owned()),
-        ("topic", context.topic.to_string()),
-        ("partition", context.partition.to_string()),
-        ("offset", context.offset.to_string()),
+        ("exception", exception),
+        ("message", message),
+        ("topic", topic.to_owned()),
+        ("partition", partition.to_string()),
+        ("offset", offset.to_string()),
     ] {
         headers.push(Header { key: format!("__streams.errors.{name}"), value: Some(Bytes::from(text)) });
-    }
-    Output {
-        topic: Arc::from(topic),
-        partition: None,
-        timestamp: context.timestamp,
-        key: context.raw.0.clone(),
-        value: context.raw.1.clone(),
-        headers,
     }
 }

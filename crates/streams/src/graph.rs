@@ -26,7 +26,7 @@ pub enum DeserializationHandler {
     /// The task stops with an error that names the record.
     #[default]
     Fail,
-    /// The original bytes go to this topic with headers `__headwater.errors.*`, and the task goes on.
+    /// The original bytes go to this topic with headers `__streams.errors.*`, and the task goes on.
     DeadLetter(String),
 }
 

@@ -23,9 +23,10 @@
 //!   session only where a single partition feeds the operator.
 //! - These clocks survive restarts: they are committed with the offsets.
 //!
-//! Absent: topics that join a running application by a pattern; suppression by a time limit; a handler for what cannot be written; marks of progress through
-//! repartition topics without records; a fixed time for what a suppression, a window that closes or a stream join releases
-//! (it carries the time of the record that released it). `docs/streams.md` goes through Kafka Streams concept by concept.
+//! Absent: topics that join a running application by a pattern; suppression by a time limit; a handler for what cannot be
+//! written; marks of progress through repartition topics without records; a fixed time for what a suppression, a window that
+//! closes or a stream join releases (it carries the time of the record that released it). `docs/streams.md` goes through Kafka
+//! Streams concept by concept.
 //!
 //! ```
 //! use std::time::Duration;

@@ -2,11 +2,12 @@
 
 mod support;
 
-use headwater_model::partition;
+use headwater_model::{Header, Record, partition};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Grouped, KTable, Materialized, Produced, SessionWindows, SlidingWindows, StreamsBuilder,
-    TimeWindows, TopologyTestDriver, Windowed, session_windowed, time_windowed,
+    Consumed, Grouped, KTable, Materialized, MemoryStore, Produced, SessionWindows, SlidingWindows,
+    StoreBackend, StreamsBuilder, Task, TaskId, TimeWindows, TopologyTestDriver, Windowed, session_windowed,
+    time_windowed,
 };
 use proptest::prelude::*;
 use support::*;
@@ -228,4 +229,50 @@ proptest! {
         let once: std::collections::BTreeSet<_> = told.iter().map(|line| line.split('=').next()).collect();
         prop_assert_eq!(once.len(), told.len(), "a window came twice");
     }
+}
+
+/// A record of the repartition topic from a lane whose time is its own.
+fn carried(offset: i64, lane: i32, time: i64) -> Record {
+    let topic = partition::murmur2(b"in").to_be_bytes();
+    let stamp = [&topic[..], &lane.to_be_bytes(), &time.to_be_bytes()].concat();
+    Record {
+        offset,
+        timestamp: time,
+        key: Some("g".into()),
+        value: Some(1_i64.to_be_bytes().to_vec().into()),
+        headers: vec![Header { key: "__headwater.time".into(), value: Some(stamp.into()) }],
+    }
+}
+
+#[test]
+fn a_source_partition_that_is_added_does_not_make_windows_come_again() {
+    let builder = StreamsBuilder::new("app");
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .group_by(|key, _| key.clone(), Grouped::with(string(), i64()).named("again"))
+        .windowed_by(TimeWindows::of(ms(10)).grace(ms(1_000)))
+        .emit_on_close()
+        .count(Materialized::named("counts"))
+        .to("out", Produced::with(time_windowed(string(), ms(10)), i64()));
+    let topology = builder.build().unwrap();
+    let id = TaskId { subtopology: 1, partition: 0 };
+    let mut kept = MemoryStore::new();
+    let start = |lanes: i32| {
+        let counts = move |topic: &str| Some(if topic == "in" { lanes } else { 1 });
+        let stores = [("counts".to_owned(), Box::new(kept.clone()) as Box<_>)].into();
+        topology.task(id, stores, topology.new_globals(), &counts).unwrap()
+    };
+    let (mut task, mut longer) = (start(1), start(2));
+    let input = task.inputs()[0].clone();
+    let told = |task: &mut Task| task.take_output().iter().map(|output| output.timestamp).collect::<Vec<_>>();
+    task.enqueue(&input, vec![carried(0, 0, 5), carried(1, 0, 15), carried(2, 0, 1_020)]).unwrap();
+    task.process(usize::MAX, 0).unwrap();
+    assert_eq!(told(&mut task), [5, 15]);
+    task.pre_commit().unwrap();
+    kept.apply(task.committed(0).remove("counts").unwrap()).unwrap();
+    longer.set_stream_time(&input, &task.positions()[0].2);
+    longer.enqueue(&input, vec![carried(3, 0, 1_030), carried(4, 1, 1_030), carried(5, 1, 2_035)]).unwrap();
+    longer.enqueue(&input, vec![carried(6, 0, 2_035)]).unwrap();
+    longer.process(usize::MAX, 0).unwrap();
+    assert_eq!(told(&mut longer), [1_020]);
 }

@@ -128,3 +128,17 @@ fn a_time_difference_of_nothing_is_refused() {
     let error = builder.build().err().unwrap();
     assert!(matches!(error, TopologyError::InvalidWindow { .. }), "{error}");
 }
+
+#[test]
+fn a_window_takes_records_until_stream_time_is_past_its_end_and_grace() {
+    let mut driver = driver(sliding(5));
+    number(&mut driver, "in", "k", 1, 100);
+    number(&mut driver, "in", "other", 1, 105);
+    number(&mut driver, "in", "k", 2, 100);
+    assert_eq!(time_windows(&mut driver, "out", 10)[2..], ["k[90,100]=3@100"]);
+    number(&mut driver, "in", "other", 1, 106);
+    driver.read_output("out");
+    number(&mut driver, "in", "k", 4, 100);
+    assert!(time_windows(&mut driver, "out", 10).is_empty());
+    assert_eq!(numbers(&mut driver, "late"), ["k=4@100"]);
+}

@@ -141,9 +141,10 @@ fn a_record_that_does_not_decode_goes_to_the_dead_letters_and_the_rest_flows() {
     assert_eq!(dead[0].value.as_deref(), Some(&b"bad"[..]));
     assert_eq!(dead[0].timestamp, 5);
     let keys: Vec<&str> = dead[0].headers.iter().map(|h| h.key.as_str()).collect();
-    let error = |name: &str| format!("__headwater.errors.{name}");
-    assert_eq!(keys, ["h", &error("exception"), &error("topic"), &error("partition"), &error("offset")]);
-    assert_eq!(dead[0].headers[4].value.as_deref(), Some(&b"0"[..]));
+    let error = |name: &str| format!("__streams.errors.{name}");
+    let names = ["exception", "message", "topic", "partition", "offset"].map(error);
+    assert_eq!((keys[0], &keys[1..]), ("h", &names.each_ref().map(String::as_str)[..]));
+    assert_eq!(dead[0].headers[5].value.as_deref(), Some(&b"0"[..]));
     assert_eq!(driver.metrics().deserialization_errors, 1);
 }
 

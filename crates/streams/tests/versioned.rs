@@ -4,12 +4,13 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::TopicPartition;
+use headwater_model::{Header, Record, TopicPartition};
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
     Consumed, Grouped, InternalTopicKind, Joined, KTable, KeyQuery, Materialized, MultiVersionedKeyQuery,
-    Processor, ProcessorContext, ProcessorError, Produced, Query, RangeQuery, StreamsBuilder, TopologyError,
-    TopologyTestDriver, VersionedKeyQuery, VersionedRecord, VersionedStateStore,
+    Processor, ProcessorContext, ProcessorError, Produced, Query, RangeQuery, StreamsBuilder, TableJoined,
+    TimeWindows, TopologyError, TopologyTestDriver, VersionedKeyQuery, VersionedRecord, VersionedStateStore,
+    time_windowed,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -359,6 +360,88 @@ fn processors_put_and_get_versions() {
     number(&mut driver, "in", "k?24", 0, 125);
     number(&mut driver, "in", "k", 9, 24);
     assert_eq!(numbers(&mut driver, "out"), ["k=2@20", "k=-1@0", "k=-2@24"]);
+}
+
+#[test]
+fn without_grace_nothing_waits_and_with_it_headers_and_order_are_kept() {
+    for (grace, at_once) in [(0, 2), (10, 0)] {
+        let builder = StreamsBuilder::new("app");
+        let table = versioned(&builder);
+        let events = builder.stream("events", Consumed::with(string(), i64()));
+        let later = Joined::with(string(), i64()).named("later").grace(ms(grace));
+        let pair = |event: i64, row: Option<&i64>| event * 10 + row.copied().unwrap_or(0);
+        events.left_join(&table, pair, later).to("later", Produced::with(string(), i64()));
+        let mut driver = driver(builder);
+        let mut event = |key: &'static str, value: i64, timestamp: i64| {
+            let headers = vec![Header { key: format!("h{value}"), value: None }];
+            let (key, value) = (Some(key.into()), Some(value.to_be_bytes().to_vec().into()));
+            driver.pipe_record("events", Record { offset: 0, timestamp, key, value, headers }).unwrap();
+            driver.read_output("later")
+        };
+        let first: Vec<_> = [event("b", 1, 20), event("a", 2, 20)].concat();
+        assert_eq!(first.len(), at_once, "with a grace of {grace} ms");
+        let rest: Vec<_> = first.into_iter().chain(event("c", 3, 30)).collect();
+        let shown = |r: &Record| {
+            format!("{:?}@{} {}", r.key.as_deref().unwrap()[0] as char, r.timestamp, r.headers[0].key)
+        };
+        let shown: Vec<_> = rest.iter().map(shown).collect();
+        // What waits goes in the order of time and key.
+        let expected: &[_] =
+            if grace == 0 { &["'b'@20 h1", "'a'@20 h2", "'c'@30 h3"] } else { &["'a'@20 h2", "'b'@20 h1"] };
+        assert_eq!(shown, expected);
+    }
+}
+
+#[test]
+fn versions_are_kept_of_rows_only() {
+    let kept = || Materialized::named("kept").versioned(ms(5));
+    let refused = |build: &dyn Fn(&StreamsBuilder)| {
+        let builder = StreamsBuilder::new("app");
+        build(&builder);
+        let error = builder.build().err();
+        assert!(matches!(&error, Some(TopologyError::InvalidWindow { .. })), "{error:?}");
+    };
+    let grouped = |builder: &StreamsBuilder| {
+        builder.stream("in", Consumed::with(string(), i64())).group_by_key(Grouped::new())
+    };
+    refused(&|builder| drop(grouped(builder).windowed_by(TimeWindows::of(ms(10))).count(kept())));
+    refused(&|builder| drop(builder.global_table("in", Consumed::with(string(), i64()), kept())));
+    refused(&|builder| {
+        let counts =
+            grouped(builder).windowed_by(TimeWindows::of(ms(10))).count(Materialized::named("counts"));
+        let key = time_windowed(string(), ms(10));
+        let versions = Materialized::with("kept", key, i64()).versioned(ms(50));
+        counts.materialized(versions).suppress_until_window_closes(None);
+    });
+    refused(&|builder| {
+        builder.add_versioned_store(Materialized::with("kept", string(), i64()));
+        grouped(builder).count(Materialized::new());
+    });
+}
+
+#[test]
+fn what_comes_out_of_order_does_not_go_through_a_foreign_key() {
+    let builder = StreamsBuilder::new("app");
+    let rows = versioned(&builder);
+    let kept = Materialized::named("names").versioned(ms(HISTORY as u64));
+    let names = builder.table("names", Consumed::with(string(), i64()), kept);
+    let joined = TableJoined::new().named("joined");
+    rows.left_join_foreign(
+        &names,
+        |_, v| Some(format!("n{}", v % 3)),
+        |v, n: Option<&i64>| v * 100 + n.unwrap_or(&0),
+        joined,
+    )
+    .to("out", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    number(&mut driver, "names", "n1", 7, 20);
+    row(&mut driver, "k", Some(1), 20);
+    assert_eq!(numbers(&mut driver, "out"), ["k=107@20"]);
+    row(&mut driver, "k", Some(2), 10);
+    number(&mut driver, "names", "n1", 8, 10);
+    assert!(numbers(&mut driver, "out").is_empty());
+    number(&mut driver, "names", "n1", 9, 30);
+    assert_eq!(numbers(&mut driver, "out"), ["k=109@30"]);
 }
 
 #[test]

@@ -197,11 +197,12 @@ fn a_record_that_does_not_decode_goes_to_the_dead_letters_and_the_rest_flows() {
     let letter = service.driver.read_output("flight-operations.dead-letter").pop().unwrap();
     assert_eq!((letter.key, letter.value), (Some("7".into()), Some("no Avro".into())));
     let header = |name: &str| {
-        let header = letter.headers.iter().find(|header| header.key == format!("__headwater.errors.{name}"));
+        let header = letter.headers.iter().find(|header| header.key == format!("__streams.errors.{name}"));
         String::from_utf8(header.unwrap().value.clone().unwrap().to_vec()).unwrap()
     };
     assert_eq!((header("topic").as_str(), header("offset").as_str()), ("flights", "0"));
-    assert!(header("exception").starts_with("value:"), "{}", header("exception"));
+    assert!(header("exception").ends_with("the value"), "{}", header("exception"));
+    assert!(!header("message").is_empty());
     assert_eq!(service.driver.metrics().deserialization_errors, 1);
 }
 

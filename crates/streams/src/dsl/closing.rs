@@ -2,8 +2,9 @@
 //!
 //! A window closes when the watermark is past its end and grace: from then on no lane has a record for it. Its result is read
 //! from the operator's own store by the store's index by time, so nothing is kept twice; windows that close together come
-//! in the order of their start (sessions: end, then start) and key, with their own timestamps. How far the watermark had
-//! come is committed with the input's offsets: after a restart no window is emitted again or left out.
+//! in the order of their start (sessions: end, then start) and key, with their own timestamps. What has been emitted is
+//! committed with the input's offsets: after a restart no window is emitted again or left out, also where the watermark
+//! begins anew because the source topic has got another partition.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -44,6 +45,8 @@ pub(crate) struct Closing<K> {
     pub topic: String,
     pub store: usize,
     pub clock: usize,
+    /// A clock of its own that stands at the time up to which entries have been emitted.
+    pub told: usize,
     pub window: Bounds,
     /// How far the watermark has to be past an entry's time.
     pub after: i64,
@@ -108,7 +111,8 @@ where
 
     fn init(&mut self, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         if let Some(closing) = &self.closing {
-            self.emitted = cx.watermark(closing.clock).saturating_sub(closing.after).max(-1);
+            let closed = cx.watermark(closing.clock).saturating_sub(closing.after);
+            self.emitted = closed.max(cx.core.clocks[closing.told]).max(-1);
         }
         Ok(())
     }
@@ -120,7 +124,7 @@ where
             return Ok(());
         }
         closing.emit::<A>(self.emitted + 1, closed, cx)?;
-        self.emitted = closed;
+        self.emitted = cx.observe(closing.told, closed);
         Ok(())
     }
 }

@@ -103,7 +103,8 @@ impl<K: Payload, V: Payload, A: Payload> Operator<K, V, A> {
     /// What this operator emits when a window closes: `after` milliseconds after the time of its entry in the store.
     pub fn closing(&self, window: Bounds, after: i64) -> Closing<K> {
         let (key, topic) = (self.key.clone(), self.store_name.clone());
-        Closing { key, topic, store: self.store, clock: self.clock, window, after }
+        let told = self.stream.graph.borrow_mut().add_clock();
+        Closing { key, topic, store: self.store, clock: self.clock, told, window, after }
     }
 
     pub fn table(
@@ -229,8 +230,8 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
         }
         let (key_serde, topic, fold) = (operator.key.clone(), operator.store_name.clone(), Arc::new(fold));
         let (store, clock, retention) = (operator.store, operator.clock, operator.retention);
-        let (on_close, closing) =
-            (self.emit.on_close(), operator.closing(Bounds::Sized(windows.size), needed));
+        let on_close = self.emit.on_close();
+        let closing = on_close.then(|| operator.closing(Bounds::Sized(windows.size), needed));
         let make: MakeNode = Arc::new(move || {
             let (key_serde, topic, fold) = (key_serde.clone(), topic.clone(), fold.clone());
             let run = move |record: Rec<K, V>, cx: &mut Cx<'_>| {
@@ -264,7 +265,7 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
                 }
                 Ok(())
             };
-            windowed_node::<K, V, A>(run, on_close.then(|| closing.clone()))
+            windowed_node::<K, V, A>(run, closing.clone())
         });
         let size = Duration::from_millis(windows.size.unsigned_abs());
         let windowed = time_windowed(operator.key.clone(), size);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use headwater_model::{Bytes, Header, Offset, Record, TimestampMs, TopicPartition};
 
 use crate::error::TaskError;
+use crate::failure::push_errors;
 use crate::graph::DeserializationHandler;
 use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, Cx, Payload, Rec};
@@ -185,15 +186,8 @@ impl Input {
 /// The record that did not decode: its own bytes, headers and time, and where and why it failed.
 fn dead_letter(topic: &str, at: &TopicPartition, record: &Record, what: &str, error: &SerdeError) -> Output {
     let mut headers = record.headers.clone();
-    let _ = Stamp::take(&mut headers);
-    for (name, text) in [
-        ("exception", format!("{what}: {error}")),
-        ("topic", at.topic.clone()),
-        ("partition", at.partition.to_string()),
-        ("offset", record.offset.to_string()),
-    ] {
-        headers.push(Header { key: format!("__headwater.errors.{name}"), value: Some(Bytes::from(text)) });
-    }
+    let exception = format!("SerdeError in the {what}");
+    push_errors(&mut headers, (exception, error.to_string()), (&at.topic, at.partition, record.offset));
     Output {
         topic: Arc::from(topic),
         partition: None,
