@@ -53,6 +53,7 @@ impl StoreId {
 }
 
 /// Changes of one store and the changelog position they lead to.
+#[derive(Clone)]
 pub struct StoreWrite {
     pub id: StoreId,
     pub entries: Vec<(Bytes, Option<Bytes>)>,
