@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
+const SIGTERM: i32 = 15;
 
 /// How all instances of a round are started.
 #[derive(Debug, Clone)]
@@ -110,7 +112,8 @@ impl Instance {
         let begun = Instant::now();
         loop {
             if let Some(status) = child.try_wait()? {
-                return Ok(status.success());
+                // One that had not begun to listen for it dies of it.
+                return Ok(status.success() || status.signal() == Some(SIGTERM));
             }
             if begun.elapsed() > STOP_PATIENCE {
                 child.kill()?;

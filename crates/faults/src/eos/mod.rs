@@ -78,6 +78,8 @@ struct Tally {
     records: usize,
     done: Done,
     verdict: Verdict,
+    /// Processes that ended by themselves: a service goes on after all of this.
+    ends: usize,
 }
 
 /// Whether nothing was lost, nothing came twice, and all was right; of planted mistakes, whether each was found.
@@ -150,12 +152,12 @@ impl Stage<'_> {
             json!({
                 "suite": "eos", "seed": seed, "cluster": self.options.cluster, "rounds": tally.rounds,
                 "kills": done.kills + done.broker_kills, "broker_kills": done.broker_kills, "pauses": done.pauses,
-                "wipes": done.wipes, "flips": done.flips, "older": done.older, "scalings": done.scalings,
-                "ended": done.ended, "records": tally.records, "lost": verdict.lost,
+                "wipes": done.wipes, "flips": done.flips, "older": done.older, "scalings": done.scalings, "damaged": done.damaged,
+                "ended": tally.ends, "records": tally.records, "lost": verdict.lost,
                 "duplicated": verdict.duplicated, "wrong": verdict.wrong.len(),
             })
         );
-        Ok(verdict.passed())
+        Ok(verdict.passed() && tally.ends == 0)
     }
 
     fn round(
@@ -166,7 +168,8 @@ impl Stage<'_> {
         server: Option<Server>,
         tally: &mut Tally,
     ) -> Result<Server> {
-        let directory = self.directory.join(format!("round-{seed}"));
+        let bug = plant.as_deref().map_or_else(String::new, |plant| format!("-{plant}"));
+        let directory = self.directory.join(format!("round-{seed}{bug}"));
         eprintln!("eos: round with seed {seed} in {}", directory.display());
         std::fs::create_dir_all(&directory)?;
         let replay = self.replay(seed, plant.as_deref());
@@ -177,15 +180,16 @@ impl Stage<'_> {
             round::play(&Round { number, seed, length, plant, directory: &directory }, server)
                 .with_context(context)?;
         eprintln!("eos: {} records, processed {:?} after all was back", played.records, played.drained);
-        if played.verdict.passed() {
+        if played.verdict.passed() && played.ends.is_empty() {
             std::fs::remove_dir_all(&directory)?;
         } else {
-            played.verdict.wrong.iter().for_each(|line| eprintln!("eos: {line}"));
+            played.verdict.wrong.iter().chain(&played.ends).for_each(|line| eprintln!("eos: {line}"));
             eprintln!("eos: {}", context());
         }
         tally.rounds += 1;
         tally.records += played.records;
         tally.done.add(played.done);
+        tally.ends += played.ends.len();
         tally.verdict.add(played.verdict);
         Ok(server)
     }

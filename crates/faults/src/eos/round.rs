@@ -28,6 +28,8 @@ pub struct Played {
     pub records: usize,
     pub done: Done,
     pub verdict: Verdict,
+    /// Ends of processes that nobody asked for.
+    pub ends: Vec<String>,
     pub drained: Duration,
 }
 
@@ -65,9 +67,8 @@ pub fn play(round: &Round, server: Server) -> Result<(Played, Server)> {
     let drained = drain(&runtime, &client, &plan, &mut scene, &mut verdict)?;
     scene.end()?;
     let records = runtime.block_on(judge(&client, &plan, &acknowledged, &mut verdict))?;
-    std::mem::take(&mut scene.ends).into_iter().for_each(|line| verdict.say(line));
     runtime.shutdown_timeout(Duration::from_secs(2));
-    Ok((Played { records, done: scene.done, verdict, drained }, scene.server))
+    Ok((Played { records, done: scene.done, verdict, ends: scene.ends, drained }, scene.server))
 }
 
 /// Windows are aligned alike in every run, and nothing is so old that a cluster deletes it.

@@ -13,6 +13,8 @@ use super::server::Server;
 const STEADY: usize = 2;
 /// One that has ended by itself is started again after so long.
 const SUPERVISED: Duration = Duration::from_millis(300);
+/// A damaged store ends its process, and the next start rebuilds it.
+const DAMAGE: &str = "files are damaged";
 
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Done {
@@ -23,8 +25,8 @@ pub struct Done {
     pub flips: usize,
     pub older: usize,
     pub scalings: usize,
-    /// Instances that ended without being told to.
-    pub ended: usize,
+    /// Processes that ended as a store was found damaged.
+    pub damaged: usize,
 }
 
 impl Done {
@@ -36,7 +38,7 @@ impl Done {
         self.flips += other.flips;
         self.older += other.older;
         self.scalings += other.scalings;
-        self.ended += other.ended;
+        self.damaged += other.damaged;
     }
 }
 
@@ -129,8 +131,10 @@ impl Scene {
         for index in 0..self.instances.len() {
             if let Some(reason) = self.instances[index].ended()? {
                 self.say(&reason);
-                self.done.ended += 1;
-                self.ends.push(reason);
+                match reason.contains(DAMAGE) {
+                    true => self.done.damaged += 1,
+                    false => self.ends.push(reason),
+                }
                 self.later(SUPERVISED, Later::Begin(index));
             }
         }
