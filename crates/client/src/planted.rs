@@ -14,6 +14,20 @@ pub enum Bug {
     KeepSequences,
     /// An abort that finds the commit carried out, whose answer was lost, says that nothing of it is visible.
     AbortUnheardCommit,
+    /// A streams service writes its stores before their transaction is committed.
+    StoreBeforeCommit,
+    /// A store's entries are written a commit after its changelog position.
+    PositionBeforeEntries,
+    /// Restoring a store ends some records before its changelog's end.
+    RestoreTooLittle,
+    /// Restoring takes records of aborted transactions, too.
+    RestoreAborted,
+    /// Offsets are added to a transaction without a word about the member, so that nobody can refuse a former one.
+    CommitOfAnyMember,
+    /// A streams service that was fenced, or whose commit was refused, goes on with the state it has.
+    GoOnWhenFenced,
+    /// A store without a position, though wiped, counts as complete.
+    TrustWipedStore,
 }
 
 #[cfg(feature = "planted-bugs")]

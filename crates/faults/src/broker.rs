@@ -12,10 +12,15 @@ use anyhow::{Context, Result, bail};
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Any free port of this machine.
+pub const ANY_PORT: &str = "127.0.0.1:0";
+
 /// How to start it.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub headwater: PathBuf,
+    /// Where it serves; port 0 takes a free one.
+    pub listen: String,
     pub data: PathBuf,
     /// Where its standard error and strace's notes go.
     pub words: PathBuf,
@@ -125,7 +130,7 @@ impl Launch {
             words.push("--".to_owned());
         }
         words.push(self.headwater.display().to_string());
-        words.extend(["up", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"].map(str::to_owned));
+        words.extend(["up", "--json", "--listen", &self.listen, "--http", "127.0.0.1:0"].map(str::to_owned));
         words.extend(["--data-dir".to_owned(), self.data.display().to_string()]);
         for (key, value) in &self.configs {
             words.extend(["--config".to_owned(), format!("{key}={value}")]);

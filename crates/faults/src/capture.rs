@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::broker::Launch;
+use crate::broker::{ANY_PORT, Launch};
 use crate::proxy::{Capture, Proxy};
 
 /// Prints the address for clients, and ends with its standard input.
@@ -15,6 +15,7 @@ pub fn run(headwater: PathBuf, directory: PathBuf) -> Result<()> {
     let data = tempfile::tempdir()?;
     let launch = Launch {
         headwater,
+        listen: ANY_PORT.to_owned(),
         data: data.path().join("data"),
         words: data.path().join("words"),
         configs: proxy.settings(),

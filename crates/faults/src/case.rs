@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::broker::{self, Launch};
+use crate::broker::{self, ANY_PORT, Launch};
 use crate::clients::Language;
 use crate::verify::Violation;
 
@@ -142,6 +142,7 @@ impl Run<'_> {
         }
         Launch {
             headwater: self.context.headwater.clone(),
+            listen: ANY_PORT.to_owned(),
             data: data.to_owned(),
             words: self.directory.join("words"),
             configs,

@@ -9,6 +9,7 @@ mod cases;
 mod clients;
 mod cluster;
 mod edit;
+mod eos;
 mod history;
 mod kafka;
 mod proxy;
@@ -62,6 +63,11 @@ enum Suite {
     Planted(Options),
     /// Our clients and services on three nodes of Apache Kafka, of which one at a time is lost and comes back
     Cluster(cluster::Options),
+    /// Exactly-once under fire: random topologies, killed and stopped processes, damaged stores
+    Eos(eos::Options),
+    /// The service that `eos` kills
+    #[command(hide = true)]
+    EosService(eos::service::Options),
 }
 
 #[derive(clap::Args)]
@@ -105,6 +111,8 @@ fn main() -> ExitCode {
         Suite::Capture { headwater, directory } => return captured(headwater, directory),
         Suite::Planted(options) => ("planted", cases::PLANTED, options),
         Suite::Cluster(options) => return ended(cluster::run(&options)),
+        Suite::Eos(options) => return ended(eos::run(&options)),
+        Suite::EosService(options) => return ended(eos::service::run(&options)),
     };
     if let Some(error) = volume::enter_namespace() {
         eprintln!("faults: without a mount namespace of its own: {error}");

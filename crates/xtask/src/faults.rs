@@ -6,6 +6,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::kafka;
 
+/// `cargo xtask eos`
+pub fn eos(arguments: Vec<String>) -> Result<()> {
+    if let Some(reason) = kafka::missing().filter(|_| arguments.iter().any(|word| word == "--cluster")) {
+        bail!("{reason}");
+    }
+    run(&[vec!["eos".to_owned()], arguments].concat())
+}
+
 pub fn run(arguments: &[String]) -> Result<()> {
     if let Some(reason) = kafka::missing().filter(|_| arguments.iter().any(|word| word == "cluster")) {
         bail!("{reason}");

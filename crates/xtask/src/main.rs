@@ -44,6 +44,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Exactly-once under fire: random topologies whose processes and broker are killed, stopped and damaged, against an
+    /// oracle; see docs/reliability.md
+    #[command(disable_help_flag = true)]
+    Eos {
+        /// `--seed S --minutes M`, `--cluster`, …; `--help` names them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Bytes that a coverage-guided fuzzer makes up, for one of `request`, `batch`, `sasl`, `groups`; see docs/reliability.md
     Fuzz(fuzz::Options),
     /// Headwater beside Apache Kafka in the same run; see docs/benchmarks.md
@@ -153,6 +161,7 @@ fn main() -> ExitCode {
         Chore::Test { filter } => suite::run(filter.as_deref()),
         Chore::Faults { arguments } => faults::run(&arguments),
         Chore::Differential { arguments } => differential::run(&arguments),
+        Chore::Eos { arguments } => faults::eos(arguments),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Bench(options) => bench::run(options),
         Chore::Suites(options) => suites::run(options),

@@ -80,6 +80,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
             .and_then(|()| streams_differential(ci))
             .and_then(|()| faults(ci, &environment))
             .and_then(|()| cluster(ci))
+            .and_then(|()| eos(ci))
             .and_then(|()| foreign(ci)),
         Some(_) => tested,
     };
@@ -219,6 +220,35 @@ fn cluster(ci: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A round of exactly-once under fire on our broker and one on a cluster of Apache Kafka, in the build the tests made
+/// (docs/reliability.md).
+fn eos(ci: bool) -> Result<()> {
+    let built = built()?;
+    let (harness, headwater, xtask) =
+        (built.join("headwater-faults"), built.join("headwater"), built.join("headwater-xtask"));
+    let play = |arguments: &[&str]| {
+        eprintln!("xtask: {} eos {}", harness.display(), arguments.join(" "));
+        let mut command = Command::new(&harness);
+        command.arg("eos").args(["--seed", FAULTS_SEED]).args(arguments);
+        command.arg("--headwater").arg(&headwater).arg("--xtask").arg(&xtask);
+        if !command.status().context("running headwater-faults")?.success() {
+            bail!(
+                "a streams service lost or repeated something; the lines above say what, and how to replay it"
+            );
+        }
+        Ok(())
+    };
+    play(&["--seconds", "30"])?;
+    match kafka::missing() {
+        None => play(&["--seconds", "25", "--cluster"]),
+        Some(reason) if ci => bail!("{reason}"),
+        Some(reason) => {
+            eprintln!("skipped: cargo xtask eos --cluster: {reason}");
+            Ok(())
+        }
+    }
 }
 
 /// Where the programs are that the tests built.

@@ -226,12 +226,19 @@ impl Task {
 
     async fn join_and_sync(&mut self) -> Result<Assignment, ClientError> {
         let mut pause = Pause::new(JOIN_PATIENCE);
+        // A coordinator that dies before the generation is complete forgets the id that it gave for this instance, and its
+        // successor knows only the one from before: nobody has taken over. Who really has is met again.
+        let mut may_be_forgotten = self.member_id.is_empty();
         loop {
             let error = match self.join_once().await {
                 Ok(assignment) => return Ok(assignment),
                 Err(error) => error,
             };
             match error.code() {
+                Some(ErrorCode::FencedInstanceId) if may_be_forgotten => {
+                    may_be_forgotten = false;
+                    self.forget();
+                }
                 Some(ErrorCode::MemberIdRequired) => continue,
                 Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => self.forget(),
                 Some(ErrorCode::RebalanceInProgress) => {}

@@ -3,6 +3,7 @@
 mod coordinator;
 mod epochs;
 mod fake;
+mod fenced;
 mod heartbeats;
 mod implicit;
 mod scripted;

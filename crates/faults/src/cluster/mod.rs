@@ -4,8 +4,8 @@
 //! acknowledged (docs/cluster.md).
 
 mod groups;
-mod nodes;
-mod read;
+pub mod nodes;
+pub mod read;
 mod schedule;
 mod schemas;
 mod unclean;

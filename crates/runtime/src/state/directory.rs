@@ -39,6 +39,28 @@ impl StateDir {
         &self.instance
     }
 
+    /// Where a store that finds itself damaged leaves word for the next start.
+    pub(super) fn damage(&self) -> PathBuf {
+        self.path.join("damaged")
+    }
+
+    /// Puts the stores out of the way, for whoever wants to look at them: they are rebuilt from their changelogs.
+    pub(super) fn set_stores_aside(&self) -> Result<(), StateError> {
+        let (stores, aside) = (self.stores(), self.path.join("stores.damaged"));
+        let failed = |source| StateError::Io { path: self.path.clone(), source };
+        if !stores.exists() {
+            return Ok(());
+        }
+        if aside.exists() {
+            std::fs::remove_dir_all(&aside).map_err(failed)?;
+        }
+        std::fs::rename(&stores, &aside).map_err(failed)?;
+        match std::fs::remove_file(self.damage()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn stores(&self) -> PathBuf {
         self.path.join("stores")
     }

@@ -4,7 +4,7 @@
 //! lose the last ones, entries together with their position, and restores them from the changelog.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use headwater_model::{Bytes, Offset};
@@ -22,27 +22,83 @@ pub struct DiskStores {
     database: Database,
     positions: Keyspace,
     memtable_bytes: u64,
+    damage: Damage,
 }
 
-fn failed(what: &str, name: &str) -> impl FnOnce(fjall::Error) -> StoreError {
-    let context = format!("{what} store {name}");
-    move |error| StoreError::new(format!("{context}: {error}"))
+/// Why the database did not open.
+pub(super) enum OpenError {
+    /// Its files are not what was written.
+    Damaged(StateError),
+    Other(StateError),
+}
+
+impl OpenError {
+    pub fn into_state(self) -> StateError {
+        let (Self::Damaged(error) | Self::Other(error)) = self;
+        error
+    }
+}
+
+/// Leaves word of damage for the next start, which begins with empty stores.
+#[derive(Clone)]
+struct Damage(PathBuf);
+
+impl Damage {
+    fn failed(&self, what: &str, name: &str) -> impl FnOnce(fjall::Error) -> StoreError {
+        let (context, marker) = (format!("{what} store {name}"), self.0.clone());
+        move |error| {
+            if !is_damage(&error) {
+                return StoreError::new(format!("{context}: {error}"));
+            }
+            let noted = std::fs::write(&marker, format!("{context}: {error}\n"));
+            let next = match noted {
+                Ok(()) => "the next start rebuilds it from its changelog".to_owned(),
+                Err(error) => format!("remove it, as {} could not be written: {error}", marker.display()),
+            };
+            StoreError::new(format!("{context}: its files are damaged ({error}); {next}"))
+        }
+    }
+}
+
+/// Files that lack, or are not what was written. Not a disk that is full, a missing right, or another process's lock.
+fn is_damage(error: &fjall::Error) -> bool {
+    let by_file = |error: &std::io::Error| {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+        matches!(error.kind(), NotFound | UnexpectedEof | InvalidData | InvalidInput)
+    };
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => by_file(error),
+        fjall::Error::Locked | fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => false,
+        _ => true,
+    }
 }
 
 impl DiskStores {
-    pub(super) fn open(path: &Path, budget: Budget) -> Result<Self, StateError> {
-        let broken =
-            |error: fjall::Error| StateError::Open { path: path.to_owned(), message: error.to_string() };
+    pub(super) fn open(path: &Path, marker: &Path, budget: Budget) -> Result<Self, OpenError> {
+        let opened = std::panic::catch_unwind(|| Self::database(path, budget));
+        let state = |message| StateError::Open { path: path.to_owned(), message };
+        let (database, positions) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) if is_damage(&error) => return Err(OpenError::Damaged(state(error.to_string()))),
+            Ok(Err(error)) => return Err(OpenError::Other(state(error.to_string()))),
+            Err(_) => {
+                return Err(OpenError::Damaged(state("the database panicked on its files".to_owned())));
+            }
+        };
+        let share = budget.write_buffer_bytes / budget.stores.max(1) as u64;
+        let memtable_bytes = share.clamp(SMALLEST_MEMTABLE, LARGEST_MEMTABLE);
+        Ok(Self { database, positions, memtable_bytes, damage: Damage(marker.to_owned()) })
+    }
+
+    fn database(path: &Path, budget: Budget) -> Result<(Database, Keyspace), fjall::Error> {
         let database = Database::builder(path)
             .cache_size(budget.cache_bytes)
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(1)
-            .open()
-            .map_err(broken)?;
+            .open()?;
         let small = || KeyspaceCreateOptions::default().max_memtable_size(SMALLEST_MEMTABLE);
-        let positions = database.keyspace("positions", small).map_err(broken)?;
-        let share = budget.write_buffer_bytes / budget.stores.max(1) as u64;
-        Ok(Self { database, positions, memtable_bytes: share.clamp(SMALLEST_MEMTABLE, LARGEST_MEMTABLE) })
+        let positions = database.keyspace("positions", small)?;
+        Ok((database, positions))
     }
 
     pub(super) fn keyspace(&self, name: &str) -> Result<DiskStore, StoreError> {
@@ -52,12 +108,15 @@ impl DiskStores {
             )));
         }
         let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
-        let keyspace = self.database.keyspace(name, options).map_err(failed("open", name))?;
-        Ok(DiskStore { database: self.database.clone(), keyspace, name: name.to_owned() })
+        let keyspace = self.database.keyspace(name, options).map_err(self.damage.failed("open", name))?;
+        let (database, damage) = (self.database.clone(), self.damage.clone());
+        Ok(DiskStore { database, keyspace, name: name.to_owned(), damage })
     }
 
     pub(super) fn position(&self, name: &str) -> Result<Option<Offset>, StoreError> {
-        let Some(stored) = self.positions.get(name).map_err(failed("read the position of", name))? else {
+        let Some(stored) =
+            self.positions.get(name).map_err(self.damage.failed("read the position of", name))?
+        else {
             return Ok(None);
         };
         <[u8; 8]>::try_from(&stored[..]).map(|bytes| Some(Offset::from_be_bytes(bytes))).map_err(|_| {
@@ -67,7 +126,7 @@ impl DiskStores {
 
     pub(super) fn positioned(&self) -> Result<Vec<String>, StoreError> {
         let name = |guard: fjall::Guard| {
-            let key = guard.key().map_err(failed("list", "positions"))?;
+            let key = guard.key().map_err(self.damage.failed("list", "positions"))?;
             Ok(String::from_utf8_lossy(&key).into_owned())
         };
         self.positions.iter().map(name).collect()
@@ -90,13 +149,13 @@ impl DiskStores {
                 batch.insert(&self.positions, name.as_str(), position.to_be_bytes());
             }
         }
-        batch.commit().map_err(failed("write", "batch"))
+        batch.commit().map_err(self.damage.failed("write", "batch"))
     }
 
     /// The position goes first: entries without one are wiped again by the next start.
     pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
-        self.positions.remove(name).map_err(failed("forget the position of", name))?;
-        self.keyspace(name)?.keyspace.clear().map_err(failed("empty", name))
+        self.positions.remove(name).map_err(self.damage.failed("forget the position of", name))?;
+        self.keyspace(name)?.keyspace.clear().map_err(self.damage.failed("empty", name))
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
@@ -109,11 +168,12 @@ pub struct DiskStore {
     database: Database,
     keyspace: Keyspace,
     name: String,
+    damage: Damage,
 }
 
 impl StoreBackend for DiskStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let found = self.keyspace.get(key).map_err(failed("read", &self.name))?;
+        let found = self.keyspace.get(key).map_err(self.damage.failed("read", &self.name))?;
         Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -122,7 +182,7 @@ impl StoreBackend for DiskStore {
             return Ok(Vec::new());
         }
         let entry = |guard: fjall::Guard| {
-            let (key, value) = guard.into_inner().map_err(failed("scan", &self.name))?;
+            let (key, value) = guard.into_inner().map_err(self.damage.failed("scan", &self.name))?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
         };
         self.keyspace.range::<&[u8], _>((from, to)).map(entry).collect()
@@ -145,7 +205,7 @@ impl StoreBackend for DiskStore {
                 None => batch.remove(&self.keyspace, &key[..]),
             }
         }
-        batch.commit().map_err(failed("write", &self.name))
+        batch.commit().map_err(self.damage.failed("write", &self.name))
     }
 }
 

@@ -53,6 +53,7 @@ impl StoreId {
 }
 
 /// Changes of one store and the changelog position they lead to.
+#[derive(Clone)]
 pub struct StoreWrite {
     pub id: StoreId,
     pub entries: Vec<(Bytes, Option<Bytes>)>,
@@ -82,7 +83,21 @@ impl Stores {
     }
 
     pub fn on_disk(directory: &StateDir, budget: Budget) -> Result<Self, StateError> {
-        Ok(Self::Disk(Arc::new(DiskStores::open(&directory.stores(), budget)?)))
+        let open = || DiskStores::open(&directory.stores(), &directory.damage(), budget);
+        let damaged = match directory.damage().exists() {
+            true => "a store was found damaged when it was read".to_owned(),
+            false => match open() {
+                Ok(stores) => return Ok(Self::Disk(Arc::new(stores))),
+                Err(disk::OpenError::Damaged(error)) => error.to_string(),
+                Err(disk::OpenError::Other(error)) => return Err(error),
+            },
+        };
+        tracing::warn!(
+            stores = %directory.stores().display(), %damaged,
+            "the stores are damaged: they are set aside as stores.damaged and rebuilt from their changelogs"
+        );
+        directory.set_stores_aside()?;
+        Ok(Self::Disk(Arc::new(open().map_err(disk::OpenError::into_state)?)))
     }
 
     /// The committed entries of a store, created empty if it is new.
@@ -206,6 +221,66 @@ mod tests {
         let stores = Stores::on_disk(&directory, BUDGET).unwrap();
         assert_eq!(stores.position(&id).unwrap(), Some(3));
         assert_eq!(stores.open(&id).unwrap().get(b"k").unwrap(), Some(Bytes::from("v")));
+    }
+
+    /// A bit that is flipped in any file: the stores are what they were, or empty and without a position.
+    #[test]
+    fn damaged_stores_are_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = StoreId::new(TaskId { subtopology: 0, partition: 1 }, "s");
+        let write = |stores: &Stores, n: i64| {
+            let entries = vec![entry("k", &n.to_string())];
+            stores.write(vec![StoreWrite { id: id.clone(), entries, position: Some(n) }]).unwrap();
+        };
+        let (mut rebuilt, mut place) = (0, 0);
+        for round in 0..40 {
+            let directory = StateDir::open(folder.path(), "app").unwrap();
+            let stores = Stores::on_disk(&directory, BUDGET).unwrap();
+            let position = stores.position(&id).unwrap();
+            let value = stores.open(&id).unwrap().get(b"k").unwrap();
+            assert_eq!(value, position.map(|n| Bytes::from(n.to_string())), "round {round}");
+            rebuilt += u32::from(round > 0 && position.is_none());
+            write(&stores, round);
+            drop(stores);
+            drop(directory);
+            let mut files = Vec::new();
+            list(&folder.path().join("app/stores"), &mut files);
+            files.sort();
+            let file = &files[(round as usize * 7) % files.len()];
+            let mut bytes = std::fs::read(file).unwrap();
+            let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            if written > 0 {
+                place += 13;
+                bytes[place % written] ^= 1 << (round % 8);
+                std::fs::write(file, bytes).unwrap();
+            }
+        }
+        assert!(rebuilt > 0, "no flip was noticed");
+    }
+
+    fn list(directory: &std::path::Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { list(&path, files) } else { files.push(path) }
+        }
+    }
+
+    #[test]
+    fn a_store_found_damaged_is_rebuilt_by_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = StoreId::new(TaskId { subtopology: 0, partition: 1 }, "s");
+        let directory = StateDir::open(folder.path(), "app").unwrap();
+        let stores = Stores::on_disk(&directory, BUDGET).unwrap();
+        let write = StoreWrite { id: id.clone(), entries: vec![entry("k", "v")], position: Some(3) };
+        stores.write(vec![write]).unwrap();
+        drop(stores);
+        std::fs::write(directory.damage(), "read store s: a checksum does not fit").unwrap();
+        for _ in 0..2 {
+            let stores = Stores::on_disk(&directory, BUDGET).unwrap();
+            assert_eq!(stores.position(&id).unwrap(), None);
+            assert_eq!(stores.open(&id).unwrap().get(b"k").unwrap(), None);
+        }
+        assert!(folder.path().join("app/stores.damaged").exists());
     }
 
     #[test]

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
-use headwater_client::{ClientError, Committed, Delivery, ProduceRecord};
+use headwater_client::{ClientError, Committed, Delivery, GroupMetadata, ProduceRecord};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{Output, TaskId};
 
@@ -20,6 +20,9 @@ use crate::config::Guarantee;
 use crate::fault::FaultPoint;
 use crate::metrics::Metrics;
 use crate::state::{StoreId, StoreWrite};
+
+/// Between two writes that ought to be one.
+const PLANTED_PAUSE: Duration = Duration::from_millis(40);
 
 /// What was sent since the last commit.
 #[derive(Default)]
@@ -65,6 +68,9 @@ impl Worker {
             self.runtime.block_on(self.group.commit(&offsets)).map_err(Trouble::client("commit offsets"))?;
         }
         self.send(outputs, true)?;
+        if planted::is(Bug::StoreBeforeCommit) {
+            self.write_stores(positions.clone(), &HashMap::new())?;
+        }
         match self.shared.config.guarantee {
             Guarantee::ExactlyOnce => self.commit_transaction(&offsets)?,
             Guarantee::AtLeastOnce => self.commit_offsets(&offsets)?,
@@ -129,7 +135,10 @@ impl Worker {
     fn commit_transaction(&mut self, offsets: &HashMap<TopicPartition, Committed>) -> Result<(), Trouble> {
         self.begin()?;
         let Some(producer) = &self.producer else { return Err(no_producer()) };
-        let member = self.group.metadata();
+        let mut member = self.group.metadata();
+        if planted::is(Bug::CommitOfAnyMember) {
+            member = GroupMetadata::simple(member.group_id);
+        }
         let added = self.runtime.block_on(producer.send_offsets(&member, offsets));
         added.map_err(Trouble::client("add offsets to the transaction"))?;
         self.fault(FaultPoint::BeforeCommit)?;
@@ -196,6 +205,11 @@ impl Worker {
         }
         if writes.is_empty() {
             return Ok(());
+        }
+        if planted::is(Bug::PositionBeforeEntries) {
+            let positions = writes.iter().map(|write| StoreWrite { entries: Vec::new(), ..write.clone() });
+            self.shared.stores.write(positions.collect()).map_err(store_failed(first))?;
+            std::thread::sleep(PLANTED_PAUSE);
         }
         self.shared.stores.write(writes).map_err(store_failed(first))
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use headwater_client::planted::{self, Bug};
 use headwater_client::{ClientError, Committed, Isolation, OffsetSpec, Position};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{StoreBackend, StoreInfo, StoreKind, TaskId};
@@ -21,6 +22,9 @@ use crate::state::{StoreId, StoreWrite};
 
 /// Before another thread of this process is asked for its task again.
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+
+/// Records that a planted mistake leaves out.
+const PLANTED_GAP: Offset = 20;
 
 type Offsets = HashMap<TopicPartition, Offset>;
 
@@ -155,10 +159,16 @@ impl Worker {
         // A store that is not logged keeps what the last process on this machine left in it.
         let Some(topic) = &info.changelog else { return Ok(None) };
         let changelog = TopicPartition::new(topic.as_str(), task.partition);
-        let (start, end) = facts.log(&changelog, info.source_topic);
+        let (start, mut end) = facts.log(&changelog, info.source_topic);
+        if planted::is(Bug::RestoreTooLittle) {
+            end = (end - PLANTED_GAP).max(start);
+        }
         let id = StoreId::new(task, info.name.as_str());
         let stores = &self.shared.stores;
-        let position = stores.position(&id).map_err(store_failed(task))?;
+        let mut position = stores.position(&id).map_err(store_failed(task))?;
+        if planted::is(Bug::TrustWipedStore) {
+            position = position.or(Some(end));
+        }
         let plan = plan(position, start, end, matches!(info.kind, StoreKind::Window | StoreKind::Session));
         if plan.wipe {
             if let Some(position) = position {

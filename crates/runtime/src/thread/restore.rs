@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use headwater_client::planted::{self, Bug};
 use headwater_client::{Consumer, ConsumerConfig, Fetched, Isolation};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::TaskId;
@@ -53,7 +54,11 @@ impl Worker {
             *next = part.next.min(*next);
         }
         if !from.is_empty() {
-            let config = ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() };
+            let isolation = match planted::is(Bug::RestoreAborted) {
+                true => Isolation::Uncommitted,
+                false => Isolation::Committed,
+            };
+            let config = ConsumerConfig { isolation, ..ConsumerConfig::default() };
             let mut restorer = Consumer::new(&self.client, config);
             restorer.assign(from.into_iter().collect());
             self.restorer = Some(restorer);

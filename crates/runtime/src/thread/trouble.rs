@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use headwater_client::planted::{self, Bug};
 use headwater_client::{ClientError, ErrorCode};
 use headwater_streams::{TaskError, TaskId};
 
@@ -139,6 +140,10 @@ impl Worker {
             other => other,
         };
         let kind = kind(&trouble);
+        if planted::is(Bug::GoOnWhenFenced) && kind == Kind::Fenced {
+            self.abandon_transaction();
+            return self.ensure_producer().map_err(Trouble::into_error);
+        }
         let count = self.failures.count(kind);
         self.drop_tasks();
         self.abandon_transaction();

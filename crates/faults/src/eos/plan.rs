@@ -1,0 +1,242 @@
+//! A random topology as a plan, from which the service builds the real one and the oracle computes what must come out.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+
+/// Keys of input topics are `k0` … of so many.
+pub const KEYS: u64 = 12;
+
+/// A topic that the harness writes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Source {
+    pub topic: String,
+    pub partitions: i32,
+}
+
+/// A stream of events, made of earlier ones (by their places).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Step {
+    Source { source: usize },
+    Filter { of: usize, modulo: u64 },
+    MapValues { of: usize, add: i64 },
+    SelectKey { of: usize, rekey: Rekey },
+    Map { of: usize, rekey: Rekey, add: i64 },
+    Branch { of: usize, modulo: u64, first: bool },
+    Merge { left: usize, right: usize },
+    Repartition { of: usize, partitions: i32 },
+}
+
+/// Another key for an event, from its id.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Rekey {
+    pub salt: u64,
+    pub keys: u64,
+}
+
+impl Rekey {
+    pub fn key(self, id: u64) -> String {
+        let mixed = (id ^ self.salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        format!("k{}", mixed % self.keys)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    Inner,
+    Left,
+    Outer,
+}
+
+/// What is done with a stream at the end; the result goes to a topic of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Shape {
+    Copy,
+    Count,
+    Reduce,
+    Aggregate,
+    Windowed {
+        size: i64,
+        advance: i64,
+        grace: i64,
+        suppressed: bool,
+    },
+    Sessions {
+        gap: i64,
+    },
+    /// The stream's events with the rows of a table.
+    StreamTable {
+        table: usize,
+    },
+    /// The counts of the stream with the rows of a table.
+    TableTable {
+        table: usize,
+        kind: Kind,
+    },
+    /// Two tables.
+    Tables {
+        table: usize,
+        other: usize,
+        kind: Kind,
+    },
+    /// A table's rows by another key.
+    Regroup {
+        table: usize,
+        groups: u64,
+    },
+    StreamStream {
+        other: usize,
+        before: i64,
+        after: i64,
+        grace: i64,
+        left: bool,
+    },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct End {
+    pub of: usize,
+    /// `None` keeps the key; joins always have one, so that both sides are partitioned alike.
+    pub rekey: Option<Rekey>,
+    pub shape: Shape,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    pub application: String,
+    pub streams: Vec<Source>,
+    pub tables: Vec<Source>,
+    pub steps: Vec<Step>,
+    pub ends: Vec<End>,
+    pub threads: usize,
+    pub commit_ms: u64,
+    pub session_ms: u64,
+    pub transaction_ms: u64,
+}
+
+impl Plan {
+    pub fn random(application: &str, random: &mut StdRng) -> Self {
+        let source = |name: String, partitions| Source { topic: format!("{application}-{name}"), partitions };
+        let streams: Vec<Source> = (0..random.random_range(1..=3))
+            .map(|index| source(format!("events{index}"), random.random_range(1..=4)))
+            .collect();
+        let alike = random.random_range(1..=4);
+        let tables: Vec<Source> = (0..2).map(|index| source(format!("rows{index}"), alike)).collect();
+        let mut steps: Vec<Step> = (0..streams.len()).map(|source| Step::Source { source }).collect();
+        for _ in 0..random.random_range(2..=5) {
+            let step = step(steps.len(), random);
+            steps.push(step);
+        }
+        let split = split(&streams, &steps);
+        // Whatever else there is, something counts: counts show each record that is lost or comes twice.
+        let count =
+            End { of: random.random_range(0..steps.len()), rekey: Some(rekey(random)), shape: Shape::Count };
+        let mut ends = vec![count];
+        for _ in 0..random.random_range(3..=5) {
+            let end = end(&split, random);
+            ends.push(end);
+        }
+        Self {
+            application: application.to_owned(),
+            streams,
+            tables,
+            steps,
+            ends,
+            threads: random.random_range(1..=2),
+            commit_ms: [30, 60, 150][random.random_range(0..3)],
+            session_ms: 6000,
+            // A stopped process wakes up before its transaction has timed out, or after.
+            transaction_ms: [5000, 15_000][random.random_range(0..2)],
+        }
+    }
+
+    /// The topic of an end's results.
+    pub fn output(&self, end: usize) -> String {
+        format!("{}-out{end}", self.application)
+    }
+
+    /// The topic between two halves of the topology that `name` leads to.
+    pub fn repartition(&self, name: &str) -> String {
+        format!("{}-{name}-repartition", self.application)
+    }
+
+    /// The partitions of topics that must be there before the topology can be built.
+    pub fn partitions(&self, topic: &str) -> Option<i32> {
+        let known = self.streams.iter().chain(&self.tables);
+        known.into_iter().find(|source| source.topic == topic).map(|source| source.partitions)
+    }
+}
+
+fn rekey(random: &mut StdRng) -> Rekey {
+    Rekey { salt: random.random_range(0..1 << 20), keys: random.random_range(2..=KEYS) }
+}
+
+fn step(steps: usize, random: &mut StdRng) -> Step {
+    let mut of = || random.random_range(0..steps);
+    let (of, other) = (of(), of());
+    match random.random_range(0..8) {
+        0 => Step::Filter { of, modulo: random.random_range(2..=5) },
+        1 => Step::MapValues { of, add: random.random_range(1..=9) },
+        2 => Step::SelectKey { of, rekey: rekey(random) },
+        3 => Step::Map { of, rekey: rekey(random), add: random.random_range(1..=9) },
+        4 => Step::Branch { of, modulo: random.random_range(2..=4), first: random.random_bool(0.5) },
+        5 | 6 if of != other => Step::Merge { left: of, right: other },
+        5 | 6 => Step::Filter { of, modulo: 2 },
+        _ => Step::Repartition { of, partitions: random.random_range(1..=4) },
+    }
+}
+
+/// Whether the records of a key may be in several partitions, as when streams of differently many partitions are merged.
+/// What groups such a stream as it is counts each key in several places, here as in Kafka Streams.
+fn split(streams: &[Source], steps: &[Step]) -> Vec<bool> {
+    // Partitions, if all of the stream is partitioned alike, and whether its key has changed since.
+    let mut places: Vec<(Option<i32>, bool)> = Vec::new();
+    for step in steps {
+        places.push(match *step {
+            Step::Source { source } => (Some(streams[source].partitions), false),
+            Step::Filter { of, .. } | Step::MapValues { of, .. } | Step::Branch { of, .. } => places[of],
+            Step::SelectKey { of, .. } | Step::Map { of, .. } => (places[of].0, true),
+            Step::Repartition { partitions, .. } => (Some(partitions), false),
+            Step::Merge { left, right } => {
+                let (left, right) = (places[left], places[right]);
+                (left.0.filter(|_| left.0 == right.0), left.1 || right.1)
+            }
+        });
+    }
+    places.into_iter().map(|(partitions, rekeyed)| partitions.is_none() && !rekeyed).collect()
+}
+
+fn end(split: &[bool], random: &mut StdRng) -> End {
+    let (of, other) = (random.random_range(0..split.len()), random.random_range(0..split.len()));
+    let kind = [Kind::Inner, Kind::Left, Kind::Outer][random.random_range(0..3)];
+    let table = random.random_range(0..2);
+    let shape = match random.random_range(0..14) {
+        0 => Shape::Copy,
+        1 => Shape::Count,
+        2 => Shape::Reduce,
+        3 => Shape::Aggregate,
+        4..=6 => {
+            let size = random.random_range(1..=8) * 250;
+            let advance = if random.random_bool(0.5) { size } else { 250 };
+            let grace = random.random_range(0..=4) * 250;
+            Shape::Windowed { size, advance, grace, suppressed: random.random_bool(0.5) }
+        }
+        7 => Shape::Sessions { gap: random.random_range(50..=400) },
+        8 | 9 => Shape::StreamTable { table },
+        10 => Shape::TableTable { table, kind },
+        11 => Shape::Tables { table, other: 1 - table, kind },
+        12 => Shape::Regroup { table, groups: random.random_range(2..=5) },
+        _ => Shape::StreamStream {
+            other,
+            before: random.random_range(0..=300),
+            after: random.random_range(0..=300),
+            grace: random.random_range(0..=500),
+            left: random.random_bool(0.5),
+        },
+    };
+    // Of a join both sides get the key; what is grouped may keep the one that it has.
+    let keeps =
+        !matches!(shape, Shape::StreamTable { .. } | Shape::TableTable { .. } | Shape::StreamStream { .. });
+    let rekey = (!keeps || split[of] || random.random_bool(0.7)).then(|| rekey(random));
+    End { of, rekey, shape }
+}

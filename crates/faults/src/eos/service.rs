@@ -1,0 +1,50 @@
+//! The application under fire: a process of its own that runs a plan's topology until it is told to stop, or killed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use headwater::{AppConfig, StreamsApp};
+
+use super::bugs;
+use super::plan::Plan;
+use super::topology;
+
+#[derive(clap::Args)]
+pub struct Options {
+    #[arg(long)]
+    plan: PathBuf,
+    #[arg(long)]
+    bootstrap: String,
+    #[arg(long)]
+    state: PathBuf,
+    #[arg(long)]
+    plant: Option<String>,
+}
+
+/// Whether it ended because it was told to.
+pub fn run(options: &Options) -> Result<bool> {
+    bugs::plant(options.plant.as_deref())?;
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(
+            std::env::var("RUST_LOG").unwrap_or_else(|_| "warn,headwater_runtime=info".to_owned()),
+        ))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+    let text = std::fs::read_to_string(&options.plan).context("reading the plan")?;
+    let plan: Plan = serde_json::from_str(&text)?;
+    let mut config = AppConfig::new(&options.bootstrap, &plan.application);
+    config.state_dir = options.state.clone();
+    config.threads = plan.threads;
+    config.commit_interval = Duration::from_millis(plan.commit_ms);
+    config.session_timeout = Duration::from_millis(plan.session_ms);
+    config.rebalance_timeout = Duration::from_secs(15);
+    config.transaction_timeout = Duration::from_millis(plan.transaction_ms);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let app = StreamsApp::start(topology::build(&plan)?, config).await?;
+        app.run_until_signal().await?;
+        Ok(true)
+    })
+}
