@@ -193,7 +193,7 @@ impl StoreBackend for DiskStore {
             return Ok(None);
         }
         let Some(guard) = self.keyspace.range::<&[u8], _>((from, to)).next() else { return Ok(None) };
-        let (key, value) = guard.into_inner().map_err(failed("scan", &self.name))?;
+        let (key, value) = guard.into_inner().map_err(self.damage.failed("scan", &self.name))?;
         Ok(Some((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))))
     }
 
