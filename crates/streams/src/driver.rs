@@ -258,8 +258,11 @@ impl TopologyTestDriver {
 
     /// Moves the wall clock; punctuations that are due run once.
     pub fn advance_time(&mut self, by: Duration) -> Result<(), TaskError> {
+        let before = self.now;
         self.now += duration_ms(by);
         for running in self.tasks.values_mut() {
+            // What a processor schedules when it starts counts from then.
+            running.task.process(0, before)?;
             running.task.punctuate(self.now)?;
         }
         self.run()

@@ -3,8 +3,9 @@
 //! Node names are Kafka Streams' (`KSTREAM-MAP-0000000001`), numbered in the order of calls, so the same program has the
 //! same names on every run. Mistakes are collected here and reported by `build()`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
@@ -78,7 +79,11 @@ pub(crate) struct RepartitionSpec {
     pub partitions: Option<i32>,
     /// Its count is that of the topics it is joined with, whatever its writers read (foreign-key joins).
     pub follows_partner: bool,
+    pub null_keys: RelaxedKeys,
 }
+
+/// Whether records with null keys go through a repartition topic.
+pub(crate) type RelaxedKeys = Arc<AtomicBool>;
 
 /// Source nodes whose topics need equal partition counts, and the node that needs it.
 pub(crate) struct Copartition {
@@ -94,6 +99,8 @@ pub(crate) struct Graph {
     pub repartitions: Vec<RepartitionSpec>,
     pub copartitions: Vec<Copartition>,
     pub clocks: usize,
+    /// Of each store of sessions, how long after its end one is closed to the records of a single lane.
+    pub session_closes: HashMap<usize, i64>,
     pub handler: DeserializationHandler,
     pub processing_handler: ProcessingHandler,
     pub dead_letter_topics: Vec<String>,
@@ -114,6 +121,7 @@ impl Graph {
             repartitions: Vec::new(),
             copartitions: Vec::new(),
             clocks: 0,
+            session_closes: HashMap::new(),
             handler: DeserializationHandler::Fail,
             processing_handler: ProcessingHandler::Fail,
             dead_letter_topics: Vec::new(),
@@ -240,11 +248,41 @@ impl Graph {
         self.repartitions.iter().any(|known| &*known.topic == topic)
     }
 
-    pub fn add_repartition(&mut self, topic: &str, partitions: Option<i32>, follows_partner: bool) {
+    /// Returns what says whether records with null keys are written to it.
+    pub fn add_repartition(
+        &mut self,
+        topic: &str,
+        partitions: Option<i32>,
+        follows_partner: bool,
+    ) -> RelaxedKeys {
         if self.is_internal(topic) {
             self.errors.push(TopologyError::Duplicate { kind: "repartition topic", name: topic.to_owned() });
         }
-        self.repartitions.push(RepartitionSpec { topic: Arc::from(topic), partitions, follows_partner });
+        let null_keys = RelaxedKeys::default();
+        let (topic, relaxed) = (Arc::from(topic), null_keys.clone());
+        self.repartitions.push(RepartitionSpec { topic, partitions, follows_partner, null_keys });
+        relaxed
+    }
+
+    /// A left or outer join has results for null keys, so they come through the repartition topics above it (KIP-962).
+    pub fn relax_null_keys(&mut self, node: usize) {
+        let (mut above, mut next) = (BTreeSet::from([node]), vec![node]);
+        while let Some(node) = next.pop() {
+            let topic = match &self.nodes[node].role {
+                Role::Source { topic, .. } => Some(topic),
+                _ => None,
+            };
+            let repartition = self.repartitions.iter().find(|known| Some(&known.topic) == topic);
+            if let Some(repartition) = repartition {
+                repartition.null_keys.store(true, Ordering::Relaxed);
+            }
+            let feeds = |parent: &NodeSpec| match &parent.role {
+                Role::Sink { topic, .. } => repartition.is_some_and(|known| known.topic == *topic),
+                _ => parent.children.contains(&node),
+            };
+            let feeding = self.nodes.iter().enumerate().filter(|(_, parent)| feeds(parent));
+            next.extend(feeding.map(|(index, _)| index).filter(|index| above.insert(*index)));
+        }
     }
 
     pub fn connect(&mut self, node: usize, stores: &[usize]) {

@@ -6,11 +6,14 @@
 //! same input in the same order gives the same bytes.
 //!
 //! Names are Kafka Streams': [`KStream`], [`KTable`], [`GlobalKTable`], [`Materialized`], changelog, repartition topic,
-//! grace, stream time, punctuation. What differs:
+//! grace, stream time, punctuation. `cargo xtask differential` holds it against Apache Kafka Streams on random topologies
+//! (docs/streams-differential.md). What differs:
 //!
 //! - Nulls are typed. A stream of `V` has no null values; sources skip and count them. Read with
 //!   [`serdes::nullable`] to get `Option<V>`. [`KTable::to_stream`] gives `Option<V>`, as rows can be deleted.
-//! - Table changes always carry the old value, and a change from nothing to nothing is not forwarded by derived tables.
+//! - Table changes always carry the old value, and a filtered table never tells of rows that it has left out before.
+//! - What waited for its window to close has no headers, and a new row's initial aggregate is never its old value.
+//! - Two records of a stream join are joined if each came before the other's window had closed, and only then.
 //! - A row of an inner foreign-key join without a partner is told by a tombstone, also when there was no result before.
 //! - Every table update is forwarded; there is no record cache that drops some. Changelogs are compacted within a commit.
 //! - Stream time travels with records (see `lanes`): whether a record is late is decided by the time of the source

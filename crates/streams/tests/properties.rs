@@ -223,8 +223,11 @@ proptest! {
         feed(&mut driver, &events);
         let (mut sessions, mut dropped, mut now) = (BTreeMap::<(u8, i64, i64), i64>::new(), 0, 0);
         for (key, value, time) in &events {
+            let before = now;
             now = now.max(*time);
-            let touch = |(k, start, end): &(u8, i64, i64)| k == key && *end >= time - 7 && *start <= time + 7;
+            let touch = |(k, start, end): &(u8, i64, i64)| {
+                k == key && *end >= time - 7 && *start <= time + 7 && end + 7 + 20 > before
+            };
             let touched: Vec<_> = sessions.keys().filter(|s| touch(s)).copied().collect();
             let start = touched.iter().map(|s| s.1).fold(*time, i64::min);
             let end = touched.iter().map(|s| s.2).fold(*time, i64::max);

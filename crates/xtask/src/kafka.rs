@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 const POM: &str = include_str!("../kafka/pom.xml");
 const TOOLS_POM: &str = include_str!("../kafka/tools-pom.xml");
 const STREAMS_POM: &str = include_str!("../kafka/streams-pom.xml");
+const STREAMS_DRIVER_POM: &str = include_str!("../kafka/streams-driver-pom.xml");
 const LOGGING: &str = include_str!("../kafka/log4j2.properties");
 pub const VERSION: &str = "4.3.1";
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -70,6 +71,11 @@ pub fn tools() -> Result<PathBuf> {
 /// The jars of Kafka Streams and of its tests, fetched once.
 pub fn streams() -> Result<PathBuf> {
     fetch_into(cache().join(format!("apache-kafka-streams-{VERSION}")), STREAMS_POM)
+}
+
+/// The jars of Kafka Streams and of its test driver, fetched once.
+pub fn streams_driver() -> Result<PathBuf> {
+    fetch_into(cache().join(format!("apache-kafka-streams-driver-{VERSION}")), STREAMS_DRIVER_POM)
 }
 
 /// The jars that `pom` names, fetched once.

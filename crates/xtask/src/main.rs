@@ -1,6 +1,7 @@
 //! The project's own chores: `cargo xtask test`, `cargo xtask faults log|cluster`, `cargo xtask bench`, `cargo xtask kafka start|stop`.
 
 mod bench;
+mod differential;
 mod faults;
 mod fuzz;
 mod kafka;
@@ -33,6 +34,13 @@ enum Chore {
     Faults {
         /// `log`, `wire`, `transactions`, `groups`, `history`, `planted` or `cluster`, and options; `log --help` names
         /// them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Random topologies on Kafka Streams' own test driver and on ours; see docs/streams-differential.md
+    #[command(disable_help_flag = true)]
+    Differential {
+        /// `--seed`, `--cases`, `--case`, `--family`; `--help` names them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -144,6 +152,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Test { filter } => suite::run(filter.as_deref()),
         Chore::Faults { arguments } => faults::run(&arguments),
+        Chore::Differential { arguments } => differential::run(&arguments),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Bench(options) => bench::run(options),
         Chore::Suites(options) => suites::run(options),

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::kafka;
+use crate::{differential, kafka};
 
 /// A red run must be our change; other seeds are for `cargo xtask faults log`.
 const FAULTS_SEED: &str = "99";
@@ -77,6 +77,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
         None => tested
             .and_then(|()| guarded(ci))
             .and_then(|()| old_transactions(ci))
+            .and_then(|()| streams_differential(ci))
             .and_then(|()| faults(ci, &environment))
             .and_then(|()| cluster(ci))
             .and_then(|()| foreign(ci)),
@@ -144,6 +145,14 @@ fn old_transactions(ci: bool) -> Result<()> {
         let _ = std::fs::remove_dir_all(&dir);
     }
     tested
+}
+
+/// Topologies of ours beside Kafka Streams' (docs/streams-differential.md), about a minute and a half.
+fn streams_differential(ci: bool) -> Result<()> {
+    let Some(line) = differential::missing() else { return differential::suite(&built()?) };
+    anyhow::ensure!(!ci, "{line}");
+    eprintln!("skipped: cargo xtask differential: {line}");
+    Ok(())
 }
 
 /// The quick part of other people's suites (docs/suites.md), about three minutes once it is built.

@@ -14,7 +14,8 @@
 //!
 //! Both topics end in `-repartition` (Kafka Streams: `-topic`), so that one rule tells which topics are internal.
 //!
-//! What the left side can tell by itself (a deleted row, a row without foreign key) it tells at once. The result has no
+//! What a left join's left side can tell by itself (a deleted row, a row without foreign key) it tells at once; of an inner
+//! join it is an answer, too, which has the time of the later row, as in Kafka Streams. The result has no
 //! store and no old values; `KTable::settled` keeps it when someone needs them.
 
 use std::cell::OnceCell;
@@ -36,7 +37,7 @@ use super::foreign_messages::{
 };
 use super::ktable::KTable;
 use super::options::{Materialized, TableJoined};
-use super::parts::{Getter, copartition, key_value_store, require, sink_node};
+use super::parts::{Getter, NullKeys, copartition, key_value_store, require, sink_node};
 
 type ForeignKey<K, V, KO> = Arc<dyn Fn(&K, &V) -> Option<KO> + Send + Sync>;
 
@@ -81,13 +82,14 @@ impl<K: Payload, V: Payload, KO: Payload, VO: Payload, R: Payload> Left<K, V, KO
         let before = self.refers_to(&key, old.as_ref(), cx)?;
         let after = self.refers_to(&key, new.as_ref(), cx)?;
         let stays = before.as_ref().map(|(_, bytes)| bytes) == after.as_ref().map(|(_, bytes)| bytes);
-        let had_result = before.is_some() || (self.outer && old.is_some());
         let partition = cx.core.partition;
+        // An inner join's result is deleted by an answer of the row that it was of, and with its time.
+        let deletes = !self.outer && before.is_some() && after.is_none();
         if let Some((foreign, _)) = before
             && !stays
         {
-            let wish = Wish::Unsubscribe;
-            let value = Subscription { wish, always_answer: false, partition, hash: 0, key: own.clone() };
+            let (wish, always_answer) = (Wish::Unsubscribe, deletes);
+            let value = Subscription { wish, always_answer, partition, hash: 0, key: own.clone() };
             cx.forward_to(TO_RIGHT, Rec { key: foreign, value, timestamp })?;
         }
         match (&new, after) {
@@ -101,10 +103,10 @@ impl<K: Payload, V: Payload, KO: Payload, VO: Payload, R: Payload> Left<K, V, KO
                 cx.forward_to(TO_RIGHT, Rec { key: foreign, value, timestamp })
             }
             (value, _) => {
-                let row = value.as_ref().and_then(|value| (self.join)(value, None));
-                if row.is_none() && !had_result {
+                if !self.outer || (value.is_none() && old.is_none()) {
                     return Ok(());
                 }
+                let row = value.as_ref().and_then(|value| (self.join)(value, None));
                 cx.forward_to(TO_RESULT, Rec { key, value: Change { new: row, old: None }, timestamp })
             }
         }
@@ -113,18 +115,25 @@ impl<K: Payload, V: Payload, KO: Payload, VO: Payload, R: Payload> Left<K, V, KO
     /// An answer of the right side.
     fn settle(&self, record: Rec<K, Answer<VO>>, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         let Rec { key, value: answer, timestamp } = record;
-        let Some((left_timestamp, value)) = (self.row)(cx, &key)? else { return Ok(()) };
+        let row = (self.row)(cx, &key)?;
+        let refers = self.refers_to(&key, row.as_ref().map(|(_, value)| value), cx)?;
+        if refers.is_none() && !self.outer {
+            // There is no result. Whichever question this answers, later changes of the row asked nothing any more.
+            return match answer.row {
+                Some(_) => Ok(()),
+                None => cx.forward(Rec { key, value: Change::<R> { new: None, old: None }, timestamp }),
+            };
+        }
+        let Some((_, value)) = row else { return Ok(()) };
         let fits = match answer.token {
             Token::Value(hash) => hash == self.hash(&value, cx)?,
-            Token::ForeignKey(hash) => {
-                self.refers_to(&key, Some(&value), cx)?.is_some_and(|(_, bytes)| hash == hash64(&bytes))
-            }
+            Token::ForeignKey(hash) => refers.is_some_and(|(_, bytes)| hash == hash64(&bytes)),
         };
         if !fits {
             return Ok(());
         }
         let new = (self.join)(&value, answer.row.as_ref());
-        let timestamp = timestamp.max(left_timestamp);
+        // Of a question it is that of the later row, of a change that of the change, as in Kafka Streams.
         cx.forward(Rec { key, value: Change { new, old: None }, timestamp })
     }
 }
@@ -168,7 +177,7 @@ impl<KO: Payload, VO: Payload> Right<KO, VO> {
                 (asked.wish == Wish::Subscribe).then_some((timestamp, i64::from(asked.partition)));
             cx.store::<i64>(self.subscriptions).put(entry, partition);
         }
-        if asked.wish == Wish::Unsubscribe {
+        if asked.wish == Wish::Unsubscribe && !asked.always_answer {
             return Ok(());
         }
         let row = (self.row)(cx, &key)?;
@@ -176,6 +185,7 @@ impl<KO: Payload, VO: Payload> Right<KO, VO> {
             return Ok(());
         }
         let timestamp = row.as_ref().map_or(timestamp, |(newest, _)| timestamp.max(*newest));
+        let row = row.filter(|_| asked.wish != Wish::Unsubscribe);
         let row = self.encoded(row.as_ref().map(|(_, row)| row), cx)?;
         let answer = answer_bytes(Token::Value(asked.hash), row.as_ref());
         cx.forward::<Bytes, Routed>(Rec { key: asked.key, value: (asked.partition, answer), timestamp })
@@ -323,7 +333,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         let ask_name = graph.generate("KTABLE-FK-JOIN-ASK");
         let ask = graph.operator(ask_name, "foreign-key join", &[this.node], make);
         let messages: SerdeRef<Subscription> = Arc::new(SubscriptionSerde);
-        let sink = |topic: &str| sink_node(topic, foreign.clone(), messages.clone(), true);
+        let sink = |topic: &str| sink_node(topic, foreign.clone(), messages.clone(), NullKeys::Skipped);
         let serdes = (foreign.clone(), messages.clone());
         let subscriptions = between(graph, &names.registration, (&[ask], sink), serdes);
 

@@ -5,7 +5,8 @@
 //! answer, keyed by the left key:           version u8 = 1 | flags u8 | token u64 | row
 //! ```
 //!
-//! Big endian. Wish: 0 subscribe, 1 ask, 2 unsubscribe; 128 is added if an answer is wanted although there is no row. Flags:
+//! Big endian. Wish: 0 subscribe, 1 ask, 2 unsubscribe; 128 is added if an answer is wanted although there is no row, or
+//! although the subscription ends. Flags:
 //! 1 the token is the hash of the foreign key (else of the left value), 2 there is a row.
 
 use headwater_model::Bytes;

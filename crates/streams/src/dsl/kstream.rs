@@ -16,7 +16,7 @@ use super::global::GlobalKTable;
 use super::grouped::KGroupedStream;
 use super::ktable::{KTable, table_from_updates};
 use super::options::{Grouped, Joined, Materialized, Produced, Repartitioned};
-use super::parts::{GraphRef, Sources, copartition, repartition, require, sink_node};
+use super::parts::{GraphRef, NullKeys, Sources, copartition, repartition, require, sink_node};
 
 /// Decides whether a record takes a branch.
 pub type Predicate<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
@@ -260,11 +260,12 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let mut graph = self.graph.borrow_mut();
         graph.check_name(topic);
         let name = graph.name(produced.name.as_deref(), "KSTREAM-SINK");
-        let make = sink_node(topic, produced.key, produced.value, false);
+        let make = sink_node(topic, produced.key, produced.value, NullKeys::Written);
         graph.sink(name, topic, &[self.node], make);
     }
 
-    /// Sends the stream through an internal topic, partitioned by its key.
+    /// Sends the stream through an internal topic, partitioned by its key. Records with a null key are skipped and counted,
+    /// unless a left or outer join of streams follows somewhere (KIP-962).
     pub fn repartition(&self, options: Repartitioned<K, V>) -> Self {
         let mut graph = self.graph.borrow_mut();
         let name = graph.name(options.name.as_deref(), "KSTREAM-REPARTITION");
@@ -273,7 +274,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let key = require(&mut graph, key, &name, "key", "Repartitioned::with");
         let value = require(&mut graph, value, &name, "value", "Repartitioned::with");
         let serdes = (key.clone(), value.clone());
-        let node = repartition(&mut graph, self.node, &name, options.partitions, serdes, false);
+        let node = repartition(&mut graph, self.node, &name, options.partitions, serdes);
         drop(graph);
         self.partitioned(node, key, value)
     }
@@ -299,7 +300,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let option = "Grouped::with or Joined::with";
         let key = require(&mut graph, key, name, "key", option);
         let value = require(&mut graph, value, name, "value", option);
-        let node = repartition(&mut graph, self.node, name, None, (key.clone(), value.clone()), true);
+        let node = repartition(&mut graph, self.node, name, None, (key.clone(), value.clone()));
         drop(graph);
         self.partitioned(node, key, value)
     }
@@ -359,7 +360,9 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         join: impl Fn(V, Option<&VT>) -> V2 + Send + Sync + 'static,
         joined: Joined<K, V>,
     ) -> KStream<K, V2> {
-        self.join_table(table, move |value, row| Some(join(value, row)), joined)
+        let joined = self.join_table(table, move |value, row| Some(join(value, row)), joined);
+        joined.graph.borrow_mut().relax_null_keys(joined.node);
+        joined
     }
 
     fn join_table<VT: Payload, V2: Payload>(
@@ -411,7 +414,9 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         select: impl Fn(&K, &V) -> Option<KG> + Send + Sync + 'static,
         join: impl Fn(V, Option<&VG>) -> V2 + Send + Sync + 'static,
     ) -> KStream<K, V2> {
-        self.join_rows(global, select, move |value, row| Some(join(value, row)))
+        let joined = self.join_rows(global, select, move |value, row| Some(join(value, row)));
+        joined.graph.borrow_mut().relax_null_keys(joined.node);
+        joined
     }
 
     fn join_rows<KG: Payload, VG: Payload + Sync, V2: Payload>(

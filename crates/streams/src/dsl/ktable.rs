@@ -18,6 +18,8 @@ use super::parts::{Getter, GraphRef, SourceLog, Sources, require};
 use super::rows::{History, Rows};
 use super::table_group::KGroupedTable;
 
+const FILTER: &str = "filter";
+
 /// A table. Clones are the same table.
 pub struct KTable<K, V> {
     pub(crate) graph: GraphRef,
@@ -108,7 +110,8 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         }
     }
 
-    /// A table derived value by value: `map` turns both the new and the old value.
+    /// A table derived value by value: `map` turns both the new and the old value. Where it leaves out rows, those that
+    /// were and are left out are not told of.
     fn derive<V2: Payload>(
         &self,
         prefix: &str,
@@ -124,6 +127,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         kind: &'static str,
         map: impl Fn(&K, V) -> Option<V2> + Send + Sync + 'static,
     ) -> KTable<K, V2> {
+        let filters = kind == FILTER;
         let map = Arc::new(map);
         let history = self.history.as_ref().map(|history| history.derived(map.clone()));
         let versioned = history.is_some();
@@ -139,7 +143,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
                 let new = new.and_then(|value| map(&key, value));
                 let old = old.and_then(|value| map(&key, value));
                 // In a history, a row that is not there ends the one before.
-                if new.is_none() && old.is_none() && !versioned {
+                if filters && new.is_none() && old.is_none() && !versioned {
                     return Ok(());
                 }
                 cx.forward(Rec { key, value: Change { new, old }, timestamp })
@@ -186,7 +190,7 @@ impl<K: Payload, V: Payload> KTable<K, V> {
     /// Only rows for which `keep` holds; a row that no longer does is deleted.
     pub fn filter(&self, keep: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         let table =
-            self.derive("KTABLE-FILTER", "filter", move |key, value| keep(key, &value).then_some(value));
+            self.derive("KTABLE-FILTER", FILTER, move |key, value| keep(key, &value).then_some(value));
         Self { value_serde: self.value_serde.clone(), ..table }
     }
 
@@ -217,9 +221,6 @@ impl<K: Payload, V: Payload> KTable<K, V> {
                 let Some(key) = cx.key(&key_serde, &topic, &record.key)? else { return Ok(()) };
                 let Rec { value: Change { new, .. }, timestamp, .. } = record;
                 let old = rows.get::<V>(&key, cx)?.map(|(_, value)| value);
-                if old.is_none() && new.is_none() && !rows.versioned() {
-                    return Ok(());
-                }
                 let written = rows.put(key, new.clone(), timestamp, cx)?;
                 rows.forward(written, Rec { key: record.key, value: Change { new, old }, timestamp }, cx)
             })

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use headwater_model::{Bytes, Record, TimestampMs};
 
 use crate::error::{TaskError, TopologyError};
-use crate::graph::{Changelog, Copartition, Graph, MakeNode, StoreSpec};
+use crate::graph::{Changelog, Copartition, Graph, MakeNode, RelaxedKeys, StoreSpec};
 use crate::node::{Cx, Payload, Rec, node};
 use crate::query::QueryableStore;
 use crate::serdes::{Serde, SerdeError, SerdeRef};
@@ -55,16 +56,30 @@ pub(crate) fn require<T: 'static>(
     })
 }
 
+/// What a sink does with records that have a null key.
+#[derive(Clone)]
+pub(crate) enum NullKeys {
+    Written,
+    Skipped,
+    /// Written if the flag is set when the task starts.
+    If(RelaxedKeys),
+}
+
 /// A node that writes records to a topic.
 pub(crate) fn sink_node<K: Payload, V: Payload>(
     topic: &str,
     key: SerdeRef<K>,
     value: SerdeRef<V>,
-    skip_null_keys: bool,
+    null_keys: NullKeys,
 ) -> MakeNode {
     let topic: Arc<str> = Arc::from(topic);
     Arc::new(move || {
         let (topic, key_serde, value_serde) = (topic.clone(), key.clone(), value.clone());
+        let skip_null_keys = match &null_keys {
+            NullKeys::Written => false,
+            NullKeys::Skipped => true,
+            NullKeys::If(relaxed) => !relaxed.load(Ordering::Relaxed),
+        };
         node(move |record: Rec<K, V>, cx| {
             let key = cx.encode(&key_serde, "key", &topic, &record.key)?;
             if key.is_none() && skip_null_keys {
@@ -80,19 +95,18 @@ pub(crate) fn sink_node<K: Payload, V: Payload>(
     })
 }
 
-/// Writes `parent` to a repartition topic and reads it back; returns the node that reads.
+/// Writes `parent` to a repartition topic and reads it back; returns the node that reads. Null keys are for left joins only.
 pub(crate) fn repartition<K: Payload, V: Payload>(
     graph: &mut Graph,
     parent: usize,
     name: &str,
     partitions: Option<i32>,
     (key, value): (SerdeRef<K>, SerdeRef<V>),
-    skip_null_keys: bool,
 ) -> usize {
     graph.check_name(name);
     let topic = graph.repartition_topic(name);
-    graph.add_repartition(&topic, partitions, false);
-    let sink = sink_node(&topic, key.clone(), value.clone(), skip_null_keys);
+    let relaxed = graph.add_repartition(&topic, partitions, false);
+    let sink = sink_node(&topic, key.clone(), value.clone(), NullKeys::If(relaxed));
     graph.sink(format!("{name}-repartition-sink"), &topic, &[parent], sink);
     let make = move || Box::new(TypedSource::new(key.clone(), value.clone(), None)) as Box<_>;
     graph.source(format!("{name}-repartition-source"), &topic, Arc::new(make), None)

@@ -19,6 +19,7 @@ use crate::graph::MakeNode;
 use crate::node::{Cx, Node, Payload, Rec, node, take};
 use crate::serdes::{Serde, SerdeError, SerdeRef};
 use crate::store::StoreKind;
+use crate::store::typed::TypedStore;
 use crate::windows::JoinWindows;
 
 use super::kstream::KStream;
@@ -78,15 +79,24 @@ impl<L, R> Serde<Either<L, R>> for EitherSerde<L, R> {
     }
 }
 
-/// `timestamp i64 | side u8 | key length u32 | key | sequence u32`.
+/// `timestamp i64 | side u8 | key | sequence u32 | key length u32`: what waits comes out in the order of Kafka Streams, by
+/// time, the right side (2) before the left one (3), and by key.
 fn waiting_prefix(timestamp: TimestampMs, side: u8, key: &[u8]) -> Vec<u8> {
-    [&timestamp.max(0).to_be_bytes()[..], &[side], &(key.len() as u32).to_be_bytes(), key].concat()
+    [&timestamp.max(0).to_be_bytes()[..], &[3 - side], key].concat()
 }
 
 /// The key within a waiting entry's key.
 fn waiting_key(entry: &Bytes) -> Option<Bytes> {
-    let length = u32::from_be_bytes(*entry.get(9..)?.first_chunk::<4>()?) as usize;
-    (13 + length <= entry.len()).then(|| entry.slice(13..13 + length))
+    let length = u32::from_be_bytes(*entry.last_chunk::<4>()?) as usize;
+    (17 + length == entry.len()).then(|| entry.slice(9..9 + length))
+}
+
+/// The entries of one time, side and key.
+fn waiting_entries<V: Payload>(store: &mut TypedStore<V>, prefix: &[u8]) -> Result<Vec<Bytes>, TaskError> {
+    let end = [prefix, &[0xff; 8]].concat();
+    let found = store.range(Bound::Included(prefix), Bound::Included(&end))?;
+    let keys = found.into_iter().map(|(entry, ..)| entry);
+    Ok(keys.filter(|entry| waiting_key(entry).is_some_and(|key| key[..] == prefix[9..])).collect())
 }
 
 /// One direction of the join: `V` arrives, `O` is looked up.
@@ -212,9 +222,9 @@ where
         cx: &mut Cx<'_>,
     ) -> Result<(), TaskError> {
         let store = cx.store::<Either<L, R>>(waiting);
-        let end = [&prefix[..], &[0xff; 4]].concat();
-        let taken = store.range(Bound::Included(&prefix), Bound::Included(&end))?;
-        let key = [&prefix[..], &(taken.len() as u32).to_be_bytes()].concat();
+        let taken = waiting_entries(store, &prefix)?;
+        let length = (prefix.len() - 9) as u32;
+        let key = [&prefix[..], &(taken.len() as u32).to_be_bytes(), &length.to_be_bytes()].concat();
         store.put(Bytes::from(key), Some((timestamp, value)));
         Ok(())
     }
@@ -224,8 +234,7 @@ where
         let Some(waiting) = self.waiting else { return Ok(()) };
         let store = cx.store::<Either<L, R>>(waiting);
         let prefix = waiting_prefix(timestamp, 1 - self.side, key);
-        let end = [&prefix[..], &[0xff; 4]].concat();
-        for (key, ..) in store.range(Bound::Included(&prefix), Bound::Included(&end))? {
+        for key in waiting_entries(store, &prefix)? {
             store.put(key, None);
         }
         Ok(())
@@ -400,6 +409,9 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let name = graph.generate("KSTREAM-MERGE");
         let merged = graph.operator(name, "merge", &[this, that], pass);
         let sources = copartition(&mut graph, merged, &left.sources, &right.sources);
+        if left_outer {
+            graph.relax_null_keys(merged);
+        }
         drop(graph);
         KStream { sources, ..left.with_values(merged) }
     }

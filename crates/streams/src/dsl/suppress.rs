@@ -50,7 +50,8 @@ impl<K: Payload, V: Payload> KTable<Windowed<K>, V> {
         };
         let store = store.add(&mut graph, &options);
         let clock = graph.add_clock();
-        let parts = Arc::new(Buffer { key, topic: store_name, store, close_after });
+        let session = self.stores.iter().find_map(|store| graph.session_closes.get(store).copied());
+        let parts = Arc::new(Buffer { key, topic: store_name, store, clock, close_after, session });
         let make: MakeNode = Arc::new(move || {
             Box::new(Suppress::<K, V> { buffer: parts.clone(), first_end: i64::MIN, values: PhantomData })
         });
@@ -67,7 +68,10 @@ struct Buffer<K> {
     key: SerdeRef<Windowed<K>>,
     topic: String,
     store: usize,
+    clock: usize,
     close_after: i64,
+    /// Of sessions of a single lane. Such a session is closed by a record that may still extend it, and comes behind it.
+    session: Option<i64>,
 }
 
 struct Suppress<K, V> {
@@ -84,12 +88,25 @@ impl<K: Payload, V: Payload> Node for Suppress<K, V> {
         self.first_end = self.first_end.min(window.end);
         let buffer_key = Bytes::from([&window.end.to_be_bytes()[..], &key[..]].concat());
         cx.store::<V>(self.buffer.store).put(buffer_key, change.new.map(|value| (timestamp, value)));
-        Ok(())
+        match self.buffer.session.filter(|_| cx.one_lane(self.buffer.clock)) {
+            Some(closes) => self.release(cx.watermark(self.buffer.clock).saturating_sub(closes), cx),
+            None => Ok(()),
+        }
     }
 
     fn advance(&mut self, watermark: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
-        let Buffer { key, topic, store, close_after } = &*self.buffer;
-        let closed = watermark.saturating_sub(*close_after);
+        let closes = match self.buffer.session {
+            Some(closes) if cx.one_lane(self.buffer.clock) => closes.saturating_add(1),
+            _ => self.buffer.close_after,
+        };
+        self.release(watermark.saturating_sub(closes), cx)
+    }
+}
+
+impl<K: Payload, V: Payload> Suppress<K, V> {
+    /// Emits the results of windows that ended at or before `closed`.
+    fn release(&mut self, closed: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
+        let Buffer { key, topic, store, .. } = &*self.buffer;
         if closed < self.first_end {
             return Ok(());
         }

@@ -173,7 +173,7 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
             let value = require(&mut graph, self.value_serde.clone(), &name, "value", "Grouped::with");
             let change: SerdeRef<Change<V>> = Arc::new(ChangeSerde(value));
             let topic = self.name.as_deref().unwrap_or(&store_name);
-            repartition(&mut graph, self.node, topic, None, (key.clone(), change), true)
+            repartition(&mut graph, self.node, topic, None, (key.clone(), change))
         });
         self.partitioned.set(Some(source));
         let rows = Rows::add(&mut graph, &store_name, (&key, &value), None, &options);

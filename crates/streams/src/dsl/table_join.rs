@@ -111,7 +111,7 @@ fn side<K: Payload, V: Payload, V2: Payload, R: Payload>(
             let row = found.as_ref().map(|(_, row)| row);
             let new = join(record.value.new.as_ref(), row);
             let old = join(record.value.old.as_ref(), row);
-            if new.is_none() && old.is_none() {
+            if new.is_none() && old.is_none() && found.is_none() {
                 return Ok(());
             }
             let timestamp =

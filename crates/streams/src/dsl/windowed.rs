@@ -24,7 +24,7 @@ use super::grouped::{KGroupedStream, windowless_name};
 use super::kstream::KStream;
 use super::ktable::KTable;
 use super::options::{Materialized, Produced};
-use super::parts::{Getter, require, sink_node, timed_store};
+use super::parts::{Getter, NullKeys, require, sink_node, timed_store};
 
 /// A grouped stream cut into windows of fixed size.
 pub struct TimeWindowedKStream<K, V> {
@@ -54,7 +54,12 @@ impl<K: Payload, V: Payload> LateSink<K, V> {
         let Produced { key, value, name } = &self.produced;
         graph.check_name(&self.topic);
         let name = graph.name(name.as_deref(), "KSTREAM-SINK");
-        graph.sink(name, &self.topic, &[], sink_node(&self.topic, key.clone(), value.clone(), false))
+        graph.sink(
+            name,
+            &self.topic,
+            &[],
+            sink_node(&self.topic, key.clone(), value.clone(), NullKeys::Written),
+        )
     }
 }
 
@@ -326,11 +331,13 @@ impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
         merge: impl Fn(&K, A, A) -> A + Send + Sync + 'static,
     ) -> KTable<Windowed<K>, A> {
         let SessionWindows { gap, grace } = self.windows;
-        // A record that is just not late may touch a session that ended a gap before it.
+        // With several lanes, a record that is just not late may touch a session that ended a gap before it.
         let close_after = gap.saturating_mul(2).saturating_add(grace).saturating_add(1);
         let options = Materialized { indexed: self.emit.on_close(), ..options };
         let operator =
             operator(&self.grouped, StoreKind::Session, (close_after, None), &options, self.late.as_ref());
+        let closes = gap.saturating_add(grace);
+        operator.stream.graph.borrow_mut().session_closes.insert(operator.store, closes);
         let windowed = session_windowed(operator.key.clone());
         let session = Arc::new(Session {
             key: operator.key.clone(),
@@ -373,12 +380,12 @@ struct Session<K, F, M> {
 type Stored<A> = (Bytes, TimestampMs, TimestampMs, A);
 
 impl<K: Payload, F, M> Session<K, F, M> {
-    /// Sessions that end no more than a gap before `time` and start no more than a gap after it. Those of a key lie
-    /// apart, so the first one that starts later ends the search.
+    /// Sessions that end no more than a gap before `time`, but after `closed`, and start no more than a gap after it. Those
+    /// of a key lie apart, so the first one that starts later ends the search.
     fn touched<A: Payload>(
         &self,
         key: &[u8],
-        time: TimestampMs,
+        (time, closed): (TimestampMs, TimestampMs),
         latest: TimestampMs,
         cx: &mut Cx<'_>,
     ) -> Result<Vec<Stored<A>>, TaskError> {
@@ -388,7 +395,7 @@ impl<K: Payload, F, M> Session<K, F, M> {
         let mut found = Vec::new();
         store.fetch_while(
             key,
-            (time.saturating_sub(self.gap).max(0), latest.max(latest_start)),
+            (time.saturating_sub(self.gap).max(closed.saturating_add(1)).max(0), latest.max(latest_start)),
             |store_key, value| {
                 let Some(entry) = layout.parse(&store_key) else { return true };
                 if entry.second <= latest_start {
@@ -407,10 +414,13 @@ impl<K: Payload, F, M> Session<K, F, M> {
     {
         let Some(key) = cx.key(&self.key, &self.topic, &record.key)? else { return Ok(()) };
         let time = record.timestamp;
-        let latest = cx.observe(self.clock, time);
         let oldest = cx.watermark(self.clock).saturating_sub(self.retention);
         cx.store::<A>(self.store).expire_before(oldest)?;
-        let merged = self.touched::<A>(&key, time, latest, cx)?;
+        // A session of a single lane is closed to every record after the one that has closed it, as in Kafka Streams.
+        let before = cx.core.clocks[self.clock];
+        let latest = cx.observe(self.clock, time);
+        let closed = if cx.one_lane(self.clock) { before - self.grace - self.gap } else { -1 };
+        let merged = self.touched::<A>(&key, (time, closed), latest, cx)?;
         let start = merged.iter().map(|(_, start, ..)| *start).fold(time, i64::min);
         let end = merged.iter().map(|(_, _, end, _)| *end).fold(time, i64::max);
         let decides = if cx.one_lane(self.clock) { end } else { time };
@@ -418,6 +428,25 @@ impl<K: Payload, F, M> Session<K, F, M> {
             cx.core.metrics.dropped_late += 1;
             return cx.forward_late(record);
         }
+        // A session is of several records, so it has the headers of none, as in Kafka Streams.
+        let headers = std::mem::take(&mut cx.core.context.headers);
+        let extended = self.extend(record, (key, merged), (start, end), cx);
+        cx.core.context.headers = headers;
+        extended
+    }
+
+    /// Puts the merged sessions and the record into one session.
+    fn extend<V: Payload, A: Payload>(
+        &self,
+        record: Rec<K, V>,
+        (key, merged): (Bytes, Vec<Stored<A>>),
+        (start, end): (TimestampMs, TimestampMs),
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TaskError>
+    where
+        F: Fn(&K, V, Option<A>) -> A,
+        M: Fn(&K, A, A) -> A,
+    {
         let layout = cx.store::<A>(self.store).layout();
         let window = |start, end| Windowed { key: record.key.clone(), start, end };
         let mut sum = None;
@@ -427,7 +456,8 @@ impl<K: Payload, F, M> Session<K, F, M> {
                 None => value.clone(),
                 Some(sum) => (self.merge)(&record.key, sum, value.clone()),
             });
-            if (from, to) == (start, end) {
+            // One that grows is deleted first, even within its bounds; one of a single moment that stays one is replaced.
+            if (from, to) == (start, end) && start == end {
                 replaced = Some(value);
                 continue;
             }

@@ -1,0 +1,80 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import java.time.Duration;
+import java.util.Map;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.streams.KeyValue;
+import org.apache.kafka.streams.processor.PunctuationType;
+import org.apache.kafka.streams.processor.api.Processor;
+import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.state.KeyValueIterator;
+import org.apache.kafka.streams.state.KeyValueStore;
+import org.apache.kafka.streams.state.Stores;
+
+/** Operators written by hand. */
+final class Processors {
+    private Processors() {
+    }
+
+    static void register(final Map<String, Build.Operator> operators) {
+        operators.put("process", (build, step) -> {
+            final String store = build.name("s");
+            build.builder.addStateStore(Stores.keyValueStoreBuilder(
+                Stores.inMemoryKeyValueStore(store), Serdes.String(), Serdes.String()));
+            build.made(build.stream(step, "of").process(() -> new Chronicle(step, store), store));
+        });
+    }
+
+    /** Appends each value to what its key had, forgets the key at a null, and tells all it knows when it is punctuated. */
+    private static final class Chronicle implements Processor<String, String, String, String> {
+        private final JsonNode step;
+        private final String name;
+        private KeyValueStore<String, String> store;
+        private ProcessorContext<String, String> context;
+
+        Chronicle(final JsonNode step, final String name) {
+            this.step = step;
+            this.name = name;
+        }
+
+        @Override
+        public void init(final ProcessorContext<String, String> given) {
+            context = given;
+            store = given.getStateStore(name);
+            schedule("stream_time", PunctuationType.STREAM_TIME);
+            schedule("wall_clock", PunctuationType.WALL_CLOCK_TIME);
+        }
+
+        private void schedule(final String field, final PunctuationType type) {
+            if (!step.get(field).isNull()) {
+                context.schedule(Duration.ofMillis(step.get(field).asLong()), type, at -> tell(field, at));
+            }
+        }
+
+        private void tell(final String clock, final long at) {
+            try (KeyValueIterator<String, String> all = store.all()) {
+                while (all.hasNext()) {
+                    final KeyValue<String, String> entry = all.next();
+                    context.forward(new Record<>(entry.key, clock + ":" + entry.value, at));
+                }
+            }
+        }
+
+        @Override
+        public void process(final Record<String, String> record) {
+            if (record.key() == null) {
+                context.forward(record.withTimestamp(record.timestamp() + 1));
+                return;
+            }
+            if (record.value() == null) {
+                store.delete(record.key());
+                context.forward(record);
+                return;
+            }
+            final String before = store.get(record.key());
+            final String after = before == null ? record.value() : Functions.reduce(before, record.value());
+            store.put(record.key(), after);
+            context.forward(record.withValue(after));
+        }
+    }
+}

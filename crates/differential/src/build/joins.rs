@@ -1,0 +1,103 @@
+//! Joins of all kinds.
+
+use headwater_streams::serdes::string;
+use headwater_streams::{JoinWindows, Joined, StreamJoined, TableJoined};
+
+use super::aggregations::millis;
+use super::{Build, Stream, Table, tables, texts};
+use crate::case::{At, Kind, Step};
+use crate::functions::{self, Text};
+
+pub fn add(build: &mut Build, step: &Step) -> bool {
+    match *step {
+        Step::JoinTable { left, right, kind } => {
+            let stream = with_table(build, left, right, kind);
+            build.streams(stream)
+        }
+        Step::JoinGlobal { left, right, kind } => {
+            let stream = with_global(build, left, right, kind);
+            build.streams(stream)
+        }
+        Step::JoinStreams { left, right, kind, before, after, grace } => {
+            let windows =
+                JoinWindows::of(millis(0)).before(millis(before)).after(millis(after)).grace(millis(grace));
+            let stream = of_streams(build, left, right, kind, windows);
+            build.streams(stream)
+        }
+        Step::JoinTables { left, right, kind, kept } => {
+            let table = of_tables(build, left, right, kind);
+            let table = tables::kept(build, kept, table);
+            build.tables(table)
+        }
+        Step::JoinForeign { left, right, kind, kept } => {
+            let table = by_foreign_key(build, left, right, kind);
+            let table = tables::kept(build, kept, table);
+            build.tables(table)
+        }
+        _ => false,
+    }
+}
+
+fn pair(left: &str, right: Option<&String>) -> String {
+    functions::join(Some(left), right.map(String::as_str))
+}
+
+fn with_table(build: &Build, left: At, right: At, kind: Kind) -> Stream {
+    let (stream, table) = (build.stream(left).without_tombstones(), build.table(right));
+    let options = Joined::with(texts(), string()).named(build.name("j"));
+    let joined = match kind {
+        Kind::Inner => stream.join(&table, |value, row| pair(&value, Some(row)), options),
+        _ => stream.left_join(&table, |value, row| pair(&value, row), options),
+    };
+    joined.map_values(Some)
+}
+
+fn with_global(build: &Build, left: At, right: At, kind: Kind) -> Stream {
+    let (stream, table) = (build.stream(left).without_tombstones(), build.global(right));
+    let select = |_: &Text, value: &String| functions::foreign(Some(value)).map(Some);
+    let joined = match kind {
+        Kind::Inner => stream.join_global(&table, select, |value, row| pair(&value, Some(row))),
+        _ => stream.left_join_global(&table, select, |value, row| pair(&value, row)),
+    };
+    joined.map_values(Some)
+}
+
+fn of_streams(build: &Build, left: At, right: At, kind: Kind, windows: JoinWindows) -> Stream {
+    let (left, right) = (build.stream(left).without_tombstones(), build.stream(right).without_tombstones());
+    let options = StreamJoined::with(texts(), string(), string()).named(build.name("j"));
+    let joined = match kind {
+        Kind::Inner => left.join_stream(&right, |left, right| pair(left, Some(right)), windows, options),
+        Kind::Left => left.left_join_stream(&right, |left, right| pair(left, right), windows, options),
+        Kind::Outer => left.outer_join_stream(&right, either, windows, options),
+    };
+    joined.map_values(Some)
+}
+
+fn either(left: Option<&String>, right: Option<&String>) -> String {
+    functions::join(left.map(String::as_str), right.map(String::as_str))
+}
+
+fn of_tables(build: &Build, left: At, right: At, kind: Kind) -> Table {
+    let (left, right) = (build.table(left), build.table(right));
+    match kind {
+        Kind::Inner => left.join(&right, |left, right| pair(left, Some(right))),
+        Kind::Left => left.left_join(&right, |left, right| pair(left, right)),
+        Kind::Outer => left.outer_join(&right, either),
+    }
+}
+
+fn by_foreign_key(build: &Build, left: At, right: At, kind: Kind) -> Table {
+    let (left, right) = (build.table(left), build.table(right));
+    let options = TableJoined::new()
+        .named(build.name("f"))
+        .key_serde(texts())
+        .value_serde(string())
+        .foreign_key_serde(texts())
+        .other_value_serde(string())
+        .result_serde(string());
+    let select = |_: &Text, value: &String| functions::foreign(Some(value)).map(Some);
+    match kind {
+        Kind::Inner => left.join_foreign(&right, select, |left, right| pair(left, Some(right)), options),
+        _ => left.left_join_foreign(&right, select, |left, right| pair(left, right), options),
+    }
+}

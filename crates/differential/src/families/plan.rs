@@ -1,0 +1,96 @@
+//! A topology while it is drawn.
+
+use crate::case::{At, How, KeyFunction, Kind, Program, Step, ValueFunction};
+use crate::draw::Draw;
+use crate::input::Input;
+
+pub struct Plan<'a> {
+    pub draw: &'a mut Draw,
+    program: Program,
+    handles: At,
+    sinks: usize,
+}
+
+impl<'a> Plan<'a> {
+    pub fn new(draw: &'a mut Draw) -> Self {
+        Self { draw, program: Program::default(), handles: 0, sinks: 0 }
+    }
+
+    /// The last handle that the step made.
+    pub fn add(&mut self, step: Step) -> At {
+        self.handles += match &step {
+            Step::Split { moduli, rest, .. } => moduli.len() + usize::from(*rest),
+            _ => 1,
+        };
+        self.program.steps.push(step);
+        self.handles - 1
+    }
+
+    pub fn sink(&mut self, of: At) {
+        let topic = format!("out{}", self.sinks);
+        self.sinks += 1;
+        self.add(Step::Sink { of, topic });
+    }
+
+    /// Writes a table's changes to a topic.
+    pub fn sink_table(&mut self, of: At) {
+        let stream = self.add(Step::ToStream { of });
+        self.sink(stream);
+    }
+
+    pub fn sink_windows(&mut self, of: At) {
+        let stream = self.add(Step::FromWindows { of });
+        self.sink(stream);
+    }
+
+    pub fn stream(&mut self, topic: &'static str) -> At {
+        self.add(Step::Stream { topic, extracts: false })
+    }
+
+    pub fn table(&mut self, topic: &'static str) -> At {
+        let kept = self.draw.coin();
+        self.add(Step::Table { topic, kept })
+    }
+
+    pub fn input(&mut self, input: &Input) {
+        self.program.events = input.draw(self.draw);
+    }
+
+    pub fn how(&mut self) -> How {
+        self.draw.of(&[How::Count, How::Reduce, How::Aggregate])
+    }
+
+    pub fn kind(&mut self) -> Kind {
+        self.draw.of(&[Kind::Inner, Kind::Left, Kind::Outer])
+    }
+
+    pub fn inner_or_left(&mut self) -> Kind {
+        self.draw.of(&[Kind::Inner, Kind::Left])
+    }
+
+    pub fn key(&mut self) -> KeyFunction {
+        self.draw.of(&[KeyFunction::Bucket, KeyFunction::Same, KeyFunction::Primed, KeyFunction::Holes])
+    }
+
+    pub fn value(&mut self) -> ValueFunction {
+        self.draw.of(&[ValueFunction::Mark, ValueFunction::Keyed, ValueFunction::Sift])
+    }
+
+    /// A grouping by a new key in half of the cases.
+    pub fn new_key(&mut self) -> Option<KeyFunction> {
+        self.draw.coin().then(|| self.key())
+    }
+
+    pub fn modulus(&mut self) -> (u32, u32) {
+        let modulus = 2 + self.draw.below(3);
+        (modulus, self.draw.below(modulus))
+    }
+
+    pub fn has(&self, step: impl Fn(&Step) -> bool) -> bool {
+        self.program.has(step)
+    }
+
+    pub fn finish(self) -> Program {
+        self.program
+    }
+}

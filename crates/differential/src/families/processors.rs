@@ -1,0 +1,14 @@
+//! Operators written by hand, with a store and punctuations of both kinds.
+
+use super::plan::Plan;
+use crate::case::Step;
+use crate::input::{Input, Topic};
+
+pub fn process(plan: &mut Plan<'_>) {
+    let of = plan.stream("a");
+    let interval = |plan: &mut Plan<'_>| plan.draw.coin().then(|| u64::from(1 + plan.draw.below(30)));
+    let (stream_time, wall_clock) = (interval(plan), interval(plan));
+    let made = plan.add(Step::Process { of, stream_time, wall_clock });
+    plan.sink(made);
+    plan.input(&Input { wall: true, ..Input::of(&[Topic::new("a")]) });
+}

@@ -1,0 +1,36 @@
+//! Joins of two streams within a window.
+//!
+//! Both come from one topic here, so that they have one stream time, as in Kafka Streams; see `lanes` for two.
+
+use super::plan::Plan;
+use crate::case::{At, Kind, Step, ValueFunction};
+use crate::input::{Input, Topic};
+
+/// One topic with the records of two streams.
+pub const SHARED: Topic = Topic { marks: &["l", "r"], ..Topic::new("a").full() };
+
+fn side(plan: &mut Plan<'_>, of: At, mark: &'static str) -> At {
+    let marked = plan.add(Step::Marked { of, mark });
+    plan.add(Step::MapValues { of: marked, function: ValueFunction::Strip })
+}
+
+/// The two streams of the topic that they share.
+pub fn sides(plan: &mut Plan<'_>) -> (At, At) {
+    let both = plan.stream("a");
+    (side(plan, both, "l"), side(plan, both, "r"))
+}
+
+pub fn join(plan: &mut Plan<'_>, left: At, right: At, kind: Kind) -> At {
+    let before = plan.draw.of(&[0, 5, 10, 20]);
+    let after = if plan.draw.coin() { before } else { plan.draw.of(&[0, 5, 10, 20]) };
+    let grace = plan.draw.of(&[0, 4, 12, 60]);
+    plan.add(Step::JoinStreams { left, right, kind, before, after, grace })
+}
+
+pub fn stream_stream(plan: &mut Plan<'_>) {
+    let (left, right) = sides(plan);
+    let kind = plan.kind();
+    let joined = join(plan, left, right, kind);
+    plan.sink(joined);
+    plan.input(&Input::of(&[SHARED]));
+}
