@@ -82,10 +82,6 @@ impl Rows {
         }
     }
 
-    pub fn versioned(self) -> bool {
-        self.versions.is_some()
-    }
-
     /// The latest row.
     pub fn get<V: Payload>(
         self,
