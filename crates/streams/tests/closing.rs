@@ -165,7 +165,7 @@ fn a_session_that_was_emitted_takes_no_record_that_comes_later() {
         .group_by_key(Grouped::new())
         .windowed_by_session(SessionWindows::with_gap(ms(10)))
         .emit_on_close()
-        .count(Materialized::named("sessions"))
+        .count(Materialized::named("sessions").retention(ms(1_000)))
         .to("out", Produced::with(session_windowed(string()), i64()));
     let mut driver = driver(builder);
     number(&mut driver, "in", "k", 0, 0);

@@ -337,6 +337,7 @@ impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
         let operator =
             operator(&self.grouped, StoreKind::Session, (close_after, None), &options, self.late.as_ref());
         let closes = gap.saturating_add(grace);
+        let kept = options.retention_ms.map_or(closes, |retention| retention.max(closes));
         operator.stream.graph.borrow_mut().session_closes.insert(operator.store, closes);
         let windowed = session_windowed(operator.key.clone());
         let session = Arc::new(Session {
@@ -347,6 +348,7 @@ impl<K: Payload, V: Payload> SessionWindowedKStream<K, V> {
             retention: operator.retention,
             gap,
             grace,
+            kept,
             on_close: self.emit.on_close(),
             fold,
             merge,
@@ -371,6 +373,8 @@ struct Session<K, F, M> {
     retention: i64,
     gap: i64,
     grace: i64,
+    /// How long after its end a session of a single lane is there for later records.
+    kept: i64,
     on_close: bool,
     fold: F,
     merge: M,
@@ -419,7 +423,7 @@ impl<K: Payload, F, M> Session<K, F, M> {
         // A session of a single lane is closed to every record after the one that has closed it, as in Kafka Streams.
         let before = cx.core.clocks[self.clock];
         let latest = cx.observe(self.clock, time);
-        let closed = if cx.one_lane(self.clock) { before - self.grace - self.gap } else { -1 };
+        let closed = if cx.one_lane(self.clock) { before.saturating_sub(self.kept) } else { -1 };
         let merged = self.touched::<A>(&key, (time, closed), latest, cx)?;
         let start = merged.iter().map(|(_, start, ..)| *start).fold(time, i64::min);
         let end = merged.iter().map(|(_, _, end, _)| *end).fold(time, i64::max);
