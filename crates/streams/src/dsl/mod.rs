@@ -12,6 +12,7 @@ pub(crate) mod foreign;
 pub(crate) mod foreign_messages;
 pub(crate) mod global;
 pub(crate) mod grouped;
+pub(crate) mod join_entries;
 pub(crate) mod kstream;
 pub(crate) mod ktable;
 pub(crate) mod options;

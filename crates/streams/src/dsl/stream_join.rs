@@ -17,87 +17,18 @@ use headwater_model::{Bytes, TimestampMs};
 use crate::error::TaskError;
 use crate::graph::MakeNode;
 use crate::node::{Cx, Node, Payload, Rec, node, take};
-use crate::serdes::{Serde, SerdeError, SerdeRef};
+use crate::serdes::SerdeRef;
 use crate::store::StoreKind;
-use crate::store::typed::TypedStore;
 use crate::windows::JoinWindows;
 
+use super::join_entries::{
+    Either, EitherSerde, Seen, SeenSerde, waiting_entries, waiting_key, waiting_prefix,
+};
 use super::kstream::KStream;
 use super::options::{Materialized, StreamJoined};
 use super::parts::{copartition, key_value_store, timed_store};
 
 type Join<V1, V2, R> = Arc<dyn Fn(Option<&V1>, Option<&V2>) -> R + Send + Sync>;
-
-/// A value of either side, waiting for a match; `L` is always the left stream's.
-#[derive(Debug, Clone)]
-enum Either<L, R> {
-    Left(L),
-    Right(R),
-}
-
-/// A value with the stream time it carried.
-#[derive(Debug, Clone)]
-struct Seen<V> {
-    stream_time: TimestampMs,
-    value: V,
-}
-
-/// `stream time i64 | value`.
-struct SeenSerde<V>(SerdeRef<V>);
-
-impl<V> Serde<Seen<V>> for SeenSerde<V> {
-    fn serialize(&self, topic: &str, seen: &Seen<V>) -> Result<Bytes, SerdeError> {
-        let value = self.0.serialize(topic, &seen.value)?;
-        Ok(Bytes::from([&seen.stream_time.to_be_bytes()[..], &value[..]].concat()))
-    }
-
-    fn deserialize(&self, topic: &str, bytes: &Bytes) -> Result<Seen<V>, SerdeError> {
-        let (time, _) =
-            bytes.split_first_chunk::<8>().ok_or_else(|| SerdeError::new("shorter than its stream time"))?;
-        let value = self.0.deserialize(topic, &bytes.slice(8..))?;
-        Ok(Seen { stream_time: i64::from_be_bytes(*time), value })
-    }
-}
-
-struct EitherSerde<L, R>(SerdeRef<L>, SerdeRef<R>);
-
-impl<L, R> Serde<Either<L, R>> for EitherSerde<L, R> {
-    fn serialize(&self, topic: &str, value: &Either<L, R>) -> Result<Bytes, SerdeError> {
-        let (side, bytes) = match value {
-            Either::Left(value) => (0, self.0.serialize(topic, value)?),
-            Either::Right(value) => (1, self.1.serialize(topic, value)?),
-        };
-        Ok(Bytes::from([&[side], &bytes[..]].concat()))
-    }
-
-    fn deserialize(&self, topic: &str, bytes: &Bytes) -> Result<Either<L, R>, SerdeError> {
-        match bytes.first() {
-            Some(0) => self.0.deserialize(topic, &bytes.slice(1..)).map(Either::Left),
-            Some(1) => self.1.deserialize(topic, &bytes.slice(1..)).map(Either::Right),
-            _ => Err(SerdeError::new("a value of neither side")),
-        }
-    }
-}
-
-/// `timestamp i64 | side u8 | key | sequence u32 | key length u32`: what waits comes out in the order of Kafka Streams, by
-/// time, the right side (2) before the left one (3), and by key.
-fn waiting_prefix(timestamp: TimestampMs, side: u8, key: &[u8]) -> Vec<u8> {
-    [&timestamp.max(0).to_be_bytes()[..], &[3 - side], key].concat()
-}
-
-/// The key within a waiting entry's key.
-fn waiting_key(entry: &Bytes) -> Option<Bytes> {
-    let length = u32::from_be_bytes(*entry.last_chunk::<4>()?) as usize;
-    (17 + length == entry.len()).then(|| entry.slice(9..9 + length))
-}
-
-/// The entries of one time, side and key.
-fn waiting_entries<V: Payload>(store: &mut TypedStore<V>, prefix: &[u8]) -> Result<Vec<Bytes>, TaskError> {
-    let end = [prefix, &[0xff; 8]].concat();
-    let found = store.range(Bound::Included(prefix), Bound::Included(&end))?;
-    let keys = found.into_iter().map(|(entry, ..)| entry);
-    Ok(keys.filter(|entry| waiting_key(entry).is_some_and(|key| key[..] == prefix[9..])).collect())
-}
 
 /// One direction of the join: `V` arrives, `O` is looked up.
 struct Side<K, V, O, L, R, Out> {
