@@ -55,6 +55,12 @@ impl Shared {
         *self.stop.borrow()
     }
 
+    /// Returns when the application is to stop.
+    pub async fn stopped(&self) {
+        // The sender is in `self`.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
     /// A thread was assigned tasks for the first time; when all were, the application runs.
     pub fn first_assignment(&self) {
         if self.awaiting.fetch_sub(1, Ordering::AcqRel) == 1 {
