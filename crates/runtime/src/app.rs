@@ -61,6 +61,12 @@ impl Shared {
         usize::try_from(self.config.record_cache_bytes).unwrap_or(usize::MAX) / stores.max(1)
     }
 
+    /// Returns when the application is to stop.
+    pub async fn stopped(&self) {
+        // The sender is in `self`.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
     /// A thread was assigned tasks for the first time; when all were, the application runs.
     pub fn first_assignment(&self) {
         if self.awaiting.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -108,7 +108,10 @@ async fn a_killed_process_that_starts_again_waits_for_nobody() {
     eventually("all is counted", async || cluster.read(&output).await.len() as i64 >= KEYS).await;
 
     let before = witness.metrics().rebalances;
-    for round in 1..=3 {
+    for round in 1..=3_u32 {
+        // It dies with work begun and not committed.
+        cluster.produce(&input, &records[..1000]).await;
+        tokio::time::sleep(Duration::from_millis(20) * round).await;
         process.kill();
         let begun = Instant::now();
         let (again, tasks, restored) = start().await.unwrap();
@@ -116,10 +119,19 @@ async fn a_killed_process_that_starts_again_waits_for_nobody() {
         process = again;
         // Each partition gets one: those of the killed process, too.
         cluster.produce(&input, &records[..100]).await;
-        let due = KEYS + 100 * round;
-        eventually("what came since is counted", async || cluster.read(&output).await.len() as i64 >= due).await;
+        let due = KEYS + 1100 * i64::from(round);
+        let mut written = 0;
+        eventually("what came since is counted", async || {
+            written = cluster.read(&output).await.len() as i64;
+            written >= due
+        })
+        .await;
+        assert_eq!(written, due, "once each");
         let counted = begun.elapsed();
-        eprintln!("ready after {ready:?}, went on after {counted:?}, {restored} records restored of about {}", KEYS / 2);
+        eprintln!(
+            "ready after {ready:?}, went on after {counted:?}, {restored} records restored of about {}",
+            KEYS / 2
+        );
         assert_eq!(tasks, 2, "it has the tasks that it had");
         assert!(ready < BOUND, "took {ready:?} of a session of {SESSION:?}");
         assert!(restored < KEYS / 4, "{restored} records were restored: more than a tail");

@@ -242,7 +242,7 @@ fn eos(ci: bool) -> Result<()> {
     };
     play(&["--seconds", "30"])?;
     match kafka::missing() {
-        None => play(&["--seconds", "25", "--cluster"]),
+        None => play(&["--seconds", "15", "--cluster"]),
         Some(reason) if ci => bail!("{reason}"),
         Some(reason) => {
             eprintln!("skipped: cargo xtask eos --cluster: {reason}");

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use rand::Rng;
 use rand::rngs::StdRng;
 
-const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// A broker that is away may keep it waiting.
+const STOP_PATIENCE: Duration = Duration::from_secs(90);
 const SIGTERM: i32 = 15;
 
 /// How all instances of a round are started.
@@ -29,11 +30,20 @@ pub struct Instance {
     child: Option<Child>,
     starts: usize,
     pub stopped: bool,
+    /// Since when it is asked to end.
+    ending: Option<Instant>,
 }
 
 impl Instance {
     pub fn new(start: &Start, name: &str) -> Self {
-        Self { start: start.clone(), name: name.to_owned(), child: None, starts: 0, stopped: false }
+        Self {
+            start: start.clone(),
+            name: name.to_owned(),
+            child: None,
+            starts: 0,
+            stopped: false,
+            ending: None,
+        }
     }
 
     fn state(&self) -> PathBuf {
@@ -53,6 +63,11 @@ impl Instance {
         self.child.is_some()
     }
 
+    /// Whether it runs and nothing is being done to it.
+    pub fn is_at_work(&self) -> bool {
+        self.is_there() && !self.stopped && self.ending.is_none()
+    }
+
     pub fn begin(&mut self) -> Result<()> {
         self.starts += 1;
         let mut command = Command::new(std::env::current_exe()?);
@@ -67,17 +82,34 @@ impl Instance {
         Ok(())
     }
 
-    /// The reason of an end that nobody asked for.
+    /// The reason of an end that nobody asked for, of one with an error, or of one that does not come.
     pub fn ended(&mut self) -> Result<Option<String>> {
         let Some(child) = &mut self.child else { return Ok(None) };
-        let Some(status) = child.try_wait()? else { return Ok(None) };
-        self.child = None;
+        let status = child.try_wait()?;
+        let since = self.ending;
+        let Some(status) = status else {
+            if since.is_none_or(|since| since.elapsed() < STOP_PATIENCE) {
+                return Ok(None);
+            }
+            self.kill()?;
+            return Ok(Some(format!("{} did not end within {STOP_PATIENCE:?} of SIGTERM", self.described())));
+        };
+        (self.child, self.ending) = (None, None);
+        // One that had not begun to listen for it dies of it.
+        if since.is_some() && (status.success() || status.signal() == Some(SIGTERM)) {
+            return Ok(None);
+        }
         let words = fs::read_to_string(self.words()).unwrap_or_default();
         let last = words.lines().next_back().unwrap_or_default();
-        Ok(Some(format!("{} ended ({status}): {last} ({})", self.name, self.words().display())))
+        Ok(Some(format!("{} ended ({status}): {last}", self.described())))
+    }
+
+    fn described(&self) -> String {
+        format!("{} ({})", self.name, self.words().display())
     }
 
     pub fn kill(&mut self) -> Result<()> {
+        self.ending = None;
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;
@@ -105,27 +137,21 @@ impl Instance {
         self.signal("CONT")
     }
 
-    /// A clean end by SIGTERM; false if it ended with an error.
-    pub fn end(&mut self) -> Result<bool> {
-        self.signal("TERM")?;
-        let Some(mut child) = self.child.take() else { return Ok(true) };
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait()? {
-                // One that had not begun to listen for it dies of it.
-                return Ok(status.success() || status.signal() == Some(SIGTERM));
-            }
-            if begun.elapsed() > STOP_PATIENCE {
-                child.kill()?;
-                child.wait()?;
-                bail!(
-                    "{} did not end within {STOP_PATIENCE:?} of SIGTERM; see {}",
-                    self.name,
-                    self.words().display()
-                );
+    /// Asks for a clean end.
+    pub fn end(&mut self) -> Result<()> {
+        self.ending = Some(Instant::now());
+        self.signal("TERM")
+    }
+
+    /// Waits for the end that was asked for; the reason if it was none without an error.
+    pub fn finish(&mut self) -> Result<Option<String>> {
+        while self.is_there() {
+            if let Some(reason) = self.ended()? {
+                return Ok(Some(reason));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        Ok(None)
     }
 
     /// Keeps a copy of the state, for [`Instance::swap`].

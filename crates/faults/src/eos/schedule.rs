@@ -113,6 +113,7 @@ impl Scene {
             self.pending.extract_if(.., |(at, _)| *at <= now).map(|(_, what)| what).collect();
         for what in due {
             match what {
+                Later::Begin(index) if self.instances[index].is_at_work() => {}
                 Later::Begin(index) if !self.instances[index].is_there() => {
                     self.say(&format!("start instance {}", index + 1));
                     self.instances[index].begin()?;
@@ -125,7 +126,9 @@ impl Scene {
                     self.server.restore()?;
                     self.say("the broker is back");
                 }
-                Later::Begin(_) | Later::Resume(_) => {}
+                // It is still ending.
+                Later::Begin(index) => self.later(SUPERVISED, Later::Begin(index)),
+                Later::Resume(_) => {}
             }
         }
         for index in 0..self.instances.len() {
@@ -143,7 +146,7 @@ impl Scene {
 
     /// An instance that runs and is not stopped.
     fn victim(&mut self) -> Option<usize> {
-        let there = |index: &usize| self.instances[*index].is_there() && !self.instances[*index].stopped;
+        let there = |index: &usize| self.instances[*index].is_at_work();
         let found: Vec<usize> = (0..self.instances.len()).filter(there).collect();
         (!found.is_empty()).then(|| found[self.random.random_range(0..found.len())])
     }
@@ -241,22 +244,10 @@ impl Scene {
 
     fn scale_in(&mut self, index: usize) -> Result<()> {
         self.done.scalings += 1;
-        self.finish(index)?;
+        self.instances[index].end()?;
         let away = self.millis(500..4000);
         self.say(&format!("end instance {}, back after {away:?}", index + 1));
         self.later(away, Later::Begin(index));
-        Ok(())
-    }
-
-    /// A clean end is one without an error.
-    fn finish(&mut self, index: usize) -> Result<()> {
-        if !self.instances[index].end()? {
-            self.ends.push(format!(
-                "instance {} ended with an error; see {}",
-                index + 1,
-                self.instances[index].words().display()
-            ));
-        }
         Ok(())
     }
 
@@ -268,8 +259,8 @@ impl Scene {
             if self.instances[index].stopped {
                 self.instances[index].resume()?;
             }
-            if index < STEADY && !self.instances[index].is_there() {
-                self.instances[index].begin()?;
+            if index < STEADY && !self.instances[index].is_at_work() {
+                self.later(Duration::ZERO, Later::Begin(index));
             }
         }
         self.say("all is back");
@@ -277,10 +268,11 @@ impl Scene {
     }
 
     pub fn end(&mut self) -> Result<()> {
-        for index in 0..self.instances.len() {
-            if self.instances[index].is_there() {
-                self.finish(index)?;
-            }
+        for instance in self.instances.iter_mut().filter(|instance| instance.is_at_work()) {
+            instance.end()?;
+        }
+        for instance in &mut self.instances {
+            self.ends.extend(instance.finish()?);
         }
         Ok(())
     }

@@ -233,7 +233,7 @@ mod tests {
             stores.write(vec![StoreWrite { id: id.clone(), entries, position: Some(n) }]).unwrap();
         };
         let (mut rebuilt, mut place) = (0, 0);
-        for round in 0..40 {
+        for round in 0..24 {
             let directory = StateDir::open(folder.path(), "app").unwrap();
             let stores = Stores::on_disk(&directory, BUDGET).unwrap();
             let position = stores.position(&id).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headwater_client::{
     AutoOffsetReset, Client, ClientError, ConsumerConfig, GroupConfig, GroupConsumer, Isolation, Producer,
@@ -14,29 +14,58 @@ use tokio::runtime::Handle;
 use super::Worker;
 use super::commit::Transaction;
 use super::purge::Purge;
-use super::trouble::{Failures, Trouble};
+use super::trouble::{Failures, Trouble, heals};
 use crate::app::Shared;
 use crate::assignor::{Owned, StreamsAssignor};
 use crate::config::Guarantee;
 use crate::error::AppError;
 
+/// Between attempts that have taken their time already.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Tries for as long as a broker is away, as a thread that runs does; `None` if the application is stopped meanwhile.
+fn patiently<T>(
+    shared: &Shared,
+    runtime: &Handle,
+    attempt: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<Option<T>, ClientError> {
+    loop {
+        let done = runtime.block_on(async {
+            tokio::select! {
+                done = attempt() => Some(done),
+                () = shared.stopped() => None,
+            }
+        });
+        match done {
+            Some(Err(error)) if heals(&error) => {
+                tracing::warn!(%error, "a thread cannot start yet; trying again");
+                std::thread::sleep(RETRY);
+            }
+            done => return done.transpose(),
+        }
+    }
+}
+
 impl Worker {
+    /// `None` if the application was stopped before.
     pub(super) fn join(
         shared: Arc<Shared>,
         runtime: Handle,
         client: Client,
         index: usize,
-    ) -> Result<Self, AppError> {
+    ) -> Result<Option<Self>, AppError> {
         let owned = Owned::default();
-        let producer = runtime
-            .block_on(Producer::new(&client, producer_config(&shared, index)))
-            .map_err(AppError::client("start the producer"))?;
-        let config = group_config(&shared, index, &owned);
-        let mut group = runtime
-            .block_on(GroupConsumer::join(&client, config))
-            .map_err(AppError::client("join the group"))?;
-        group.manage_positions(false);
-        Ok(Self {
+        let producer = patiently(&shared, &runtime, async || {
+            Producer::new(&client, producer_config(&shared, index)).await
+        });
+        let Some(producer) = producer.map_err(AppError::client("start the producer"))? else {
+            return Ok(None);
+        };
+        let group = patiently(&shared, &runtime, async || {
+            member(&client, group_config(&shared, index, &owned)).await
+        });
+        let Some(group) = group.map_err(AppError::client("join the group"))? else { return Ok(None) };
+        Ok(Some(Self {
             purge: Purge::new(&shared.topology),
             shared,
             runtime,
@@ -58,7 +87,7 @@ impl Worker {
             transaction: Transaction::default(),
             last_commit: Instant::now(),
             failures: Failures::default(),
-        })
+        }))
     }
 
     /// A new producer of this thread; under exactly-once its start ends the transaction of the one before.

@@ -53,7 +53,10 @@ pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::i
         // Connections and heartbeats are spawned on the runtime that the application was started in.
         let _entered = runtime.enter();
         let worked = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            Worker::join(shared.clone(), runtime.clone(), client, index)?.run()
+            match Worker::join(shared.clone(), runtime.clone(), client, index)? {
+                Some(worker) => worker.run(),
+                None => Ok(()),
+            }
         }));
         shared.claims.release(index);
         shared.thread_ended(worked.unwrap_or_else(|panic| Err(AppError::Panic(message(panic.as_ref())))));

@@ -90,7 +90,7 @@ fn kind(trouble: &Trouble) -> Kind {
     }
 }
 
-fn heals(error: &ClientError) -> bool {
+pub(super) fn heals(error: &ClientError) -> bool {
     let membership = matches!(
         error.code(),
         Some(ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId | ErrorCode::RebalanceInProgress)
