@@ -165,7 +165,10 @@ impl Scene {
             }
             (80..100, _) if self.server.is_whole() => {
                 let done = self.server.lose(&mut self.random)?;
-                self.done.broker_kills += 1;
+                match done.starts_with("pause") {
+                    true => self.done.pauses += 1,
+                    false => self.done.broker_kills += 1,
+                }
                 let longest = if matches!(self.server, Server::Ours { .. }) { 2000 } else { 9000 };
                 let away = self.millis(0..longest);
                 self.say(&format!("{done}, back after {away:?}"));
