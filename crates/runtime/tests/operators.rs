@@ -5,7 +5,7 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headwater_model::Record;
 use headwater_runtime::{AppConfig, StreamsApp, existing_topics};
@@ -63,23 +63,35 @@ async fn start(cluster: &Cluster, application_id: &str, state: &Path) -> Streams
     StreamsApp::start(topology(application_id), config).await.unwrap()
 }
 
-fn shown(records: &[Record]) -> Vec<String> {
+fn shown(records: &[Record], from: i64) -> Vec<String> {
     let text = |bytes: &Option<headwater_model::Bytes>| match bytes.as_deref() {
         Some(bytes) if bytes.len() == 8 => i64::from_be_bytes(bytes.try_into().unwrap()).to_string(),
         Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         None => "-".to_owned(),
     };
-    records.iter().map(|record| format!("{}@{}", text(&record.value), record.timestamp)).collect()
+    records.iter().map(|record| format!("{}@{}", text(&record.value), record.timestamp - from)).collect()
 }
 
 /// The windows of a topic: start, count and time.
-fn windows(records: &[Record]) -> Vec<(i64, i64, i64)> {
+fn windows(records: &[Record], from: i64) -> Vec<(i64, i64, i64)> {
     let number = |bytes: &[u8]| i64::from_be_bytes(bytes.try_into().unwrap());
     let window = |record: &Record| {
         let key = record.key.as_ref().unwrap();
-        (number(&key[key.len() - 8..]), number(record.value.as_ref().unwrap()), record.timestamp)
+        (
+            number(&key[key.len() - 8..]) - from,
+            number(record.value.as_ref().unwrap()),
+            record.timestamp - from,
+        )
     };
     records.iter().map(window).collect()
+}
+
+/// A moment of the last minutes at which windows begin. Brokers delete what is older than a changelog keeps, by the times
+/// of the records.
+fn recent() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let minute = 60_000;
+    now.as_millis() as i64 / minute * minute - 5 * minute
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,58 +100,78 @@ async fn versions_waiting_records_ids_and_open_windows_outlive_restarts_and_a_wi
     let state = tempfile::tempdir().unwrap();
     let id = unique("operators");
     let topic = |name: &str| format!("{id}-{name}");
+    let from = recent();
     for name in ["rows", "events"] {
         cluster.topic(&topic(name), 1).await;
     }
     let app = start(&cluster, &id, state.path()).await;
-    cluster.produce(&topic("rows"), &[("k", "a", 1_000), ("k", "c", 3_000), ("k", "b", 2_000)]).await;
+    cluster
+        .produce(
+            &topic("rows"),
+            &[("k", "a", from + 1_000), ("k", "c", from + 3_000), ("k", "b", from + 2_000)],
+        )
+        .await;
     eventually("the rows are there", async || get(&app, "/stores/rows/k").await.1["value"] == "c").await;
-    cluster.produce(&topic("events"), &[("k", "1", 2_500), ("k", "1", 2_600), ("k", "2", 3_100)]).await;
-    cluster.produce(&topic("events"), &[("k", "no number", 3_200)]).await;
+    cluster
+        .produce(
+            &topic("events"),
+            &[("k", "1", from + 2_500), ("k", "1", from + 2_600), ("k", "2", from + 3_100)],
+        )
+        .await;
+    cluster.produce(&topic("events"), &[("k", "no number", from + 3_200)]).await;
     eventually("the events are summed", async || get(&app, "/stores/sums/k").await.1["value"] == 3_003).await;
     app.stop().await.unwrap();
 
     // The same directory again: what was late is still taken, what came twice is not, nothing has closed.
     let app = start(&cluster, &id, state.path()).await;
-    cluster.produce(&topic("rows"), &[("k", "d", 2_400)]).await;
+    cluster.produce(&topic("rows"), &[("k", "d", from + 2_400)]).await;
     eventually("the late row is there", async || {
-        get(&app, "/stores/rows/k?as_of=2400").await.1["value"] == "d"
+        get(&app, &format!("/stores/rows/k?as_of={}", from + 2_400)).await.1["value"] == "d"
     })
     .await;
-    assert_eq!(get(&app, "/stores/rows/k?as_of=2399").await.1["value"], "b");
-    assert_eq!(get(&app, "/stores/rows/k?as_of=1970-01-01T00:00:01Z").await.1["value"], "a");
+    assert_eq!(get(&app, &format!("/stores/rows/k?as_of={}", from + 2_399)).await.1["value"], "b");
+    assert_eq!(get(&app, &format!("/stores/rows/k?as_of={}", from + 1_000)).await.1["value"], "a");
     assert_eq!(get(&app, "/stores/rows/k").await.1["value"], "c");
-    assert_eq!(get(&app, "/stores/rows/k?as_of=999").await.0, 404);
-    let (_, body) = get(&app, "/stores/rows/k?from=2000&to=2999").await;
+    assert_eq!(get(&app, "/stores/rows/k?as_of=2100-01-01T00:00:00Z").await.1["value"], "c");
+    assert_eq!(get(&app, &format!("/stores/rows/k?as_of={}", from + 999)).await.0, 404);
+    let (_, body) = get(&app, &format!("/stores/rows/k?from={}&to={}", from + 2_000, from + 2_999)).await;
     let versions: Vec<_> =
         body["rows"].as_array().unwrap().iter().map(|row| row["valid_to"].as_i64()).collect();
-    assert_eq!(versions, [Some(3_000), Some(2_400)]);
+    assert_eq!(versions, [Some(from + 3_000), Some(from + 2_400)]);
     assert_eq!(get(&app, "/stores/rows/k?as_of=1&to=2").await.0, 400);
     assert_eq!(get(&app, "/stores/sums/k?as_of=1").await.0, 400);
     let (_, body) = get(&app, "/stores/rows").await;
     assert_eq!((body["kind"].as_str(), body["rows"].as_array().unwrap().len()), (Some("versioned"), 1));
-    cluster.produce(&topic("events"), &[("k", "2", 3_300), ("k", "3", 4_500)]).await;
+    cluster.produce(&topic("events"), &[("k", "2", from + 3_300), ("k", "3", from + 4_500)]).await;
     eventually("the third number is summed", async || get(&app, "/stores/sums/k").await.1["value"] == 4_006)
         .await;
-    assert_eq!(shown(&cluster.read(&topic("joined")).await), ["1d@2500"]);
+    assert_eq!(shown(&cluster.read(&topic("joined")).await, from), ["1d@2500"]);
     assert!(cluster.read(&topic("tumbling")).await.is_empty());
     app.stop().await.unwrap();
 
     // A new directory: all of it comes from the changelogs, and the end of time closes all windows once.
     std::fs::remove_dir_all(state.path().join(&id)).unwrap();
     let app = start(&cluster, &id, state.path()).await;
-    cluster.produce(&topic("events"), &[("k", "2", 4_600), ("k", "9", 100_000), ("k", "8", 200_000)]).await;
+    cluster
+        .produce(
+            &topic("events"),
+            &[("k", "2", from + 4_600), ("k", "9", from + 100_000), ("k", "8", from + 200_000)],
+        )
+        .await;
     eventually("all windows have closed", async || cluster.read(&topic("tumbling")).await.len() == 3).await;
-    let closed = windows(&cluster.read(&topic("tumbling")).await);
+    let closed = windows(&cluster.read(&topic("tumbling")).await, from);
     assert_eq!(closed, [(2_000, 2, 3_100), (4_000, 1, 4_500), (100_000, 1, 100_000)]);
-    let closed = windows(&cluster.read(&topic("sliding")).await);
+    let closed = windows(&cluster.read(&topic("sliding")).await, from);
     let first = [(500, 1, 2_500), (1_100, 2, 3_100), (2_500, 3, 4_500), (2_501, 2, 4_500), (3_101, 1, 4_500)];
     assert_eq!((&closed[..5], closed.len()), (&first[..], 6), "{closed:?}");
-    assert_eq!(shown(&cluster.read(&topic("joined")).await), ["1d@2500", "2c@3100", "3c@4500", "9c@100000"]);
-    assert_eq!(get(&app, "/stores/rows/k?as_of=2400").await.1["value"], "d");
+    assert_eq!(
+        shown(&cluster.read(&topic("joined")).await, from),
+        ["1d@2500", "2c@3100", "3c@4500", "9c@100000"]
+    );
+    assert_eq!(get(&app, &format!("/stores/rows/k?as_of={}", from + 2_400)).await.1["value"], "d");
     assert!(app.metrics().dropped_duplicates > 0);
     let dead = cluster.read(&topic("dead")).await;
-    assert_eq!(shown(&dead), ["no number@3200"]);
+    assert_eq!(shown(&dead, from), ["no number@3200"]);
     let names: Vec<_> = dead[0].headers.iter().map(|header| header.key.as_str()).collect();
     assert!(names.contains(&"__streams.errors.message") && names.contains(&"__streams.errors.offset"));
     app.stop().await.unwrap();
