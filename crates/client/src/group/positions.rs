@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use headwater_model::TopicPartition;
+use tokio::time::Instant;
 
 use super::GroupConfig;
 use crate::admin::OffsetSpec;
@@ -19,15 +20,20 @@ pub(super) fn may_heal(error: &ClientError) -> bool {
     matches!(error, ClientError::UnknownTopic(_) | ClientError::GaveUp { .. }) || error.is_retriable()
 }
 
+/// How long a topic that nobody knows may have just come. Nothing tells a member of the classic protocol that one is gone.
+const NEW_TOPIC: Duration = Duration::from_secs(30);
+
 /// As [`positions`], and asks again for as long as the answer may come: one partition without a leader does not end a
-/// membership.
+/// membership. A topic that stays unknown does.
 pub(super) async fn positions_in_the_end(
     client: &Client,
     config: &GroupConfig,
     assigned: &[TopicPartition],
 ) -> Result<Vec<(TopicPartition, Position)>, ClientError> {
+    let begun = Instant::now();
     loop {
         match positions(client, config, assigned).await {
+            Err(error @ ClientError::UnknownTopic(_)) if begun.elapsed() >= NEW_TOPIC => return Err(error),
             Err(error) if may_heal(&error) => note(config, &error),
             outcome => return outcome,
         }

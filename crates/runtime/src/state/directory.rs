@@ -48,13 +48,13 @@ impl StateDir {
     pub(super) fn set_stores_aside(&self) -> Result<(), StateError> {
         let (stores, aside) = (self.stores(), self.path.join("stores.damaged"));
         let failed = |source| StateError::Io { path: self.path.clone(), source };
-        if !stores.exists() {
-            return Ok(());
+        // Without stores a crash came between the two steps below: what was damaged is aside already.
+        if stores.exists() {
+            if aside.exists() {
+                std::fs::remove_dir_all(&aside).map_err(failed)?;
+            }
+            std::fs::rename(&stores, &aside).map_err(failed)?;
         }
-        if aside.exists() {
-            std::fs::remove_dir_all(&aside).map_err(failed)?;
-        }
-        std::fs::rename(&stores, &aside).map_err(failed)?;
         match std::fs::remove_file(self.damage()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
             _ => Ok(()),
