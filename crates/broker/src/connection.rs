@@ -31,8 +31,9 @@ use crate::security::{FAILED, Listener, Session};
 use crate::sending::{self, SendError};
 use crate::usage::Memo;
 
-/// How many Produce requests of one connection wait for the disk at once.
-const PIPELINED: usize = 32;
+/// How many Produce requests of one connection wait for the disk at once: what librdkafka keeps on its way, so that a
+/// commit takes all of it, and what lies together in the log is longer for who reads it.
+const PIPELINED: usize = 128;
 /// A request that is being served is not slow until then: consumers wait for records.
 const LONG_POLL: Duration = Duration::from_secs(10);
 

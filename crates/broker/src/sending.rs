@@ -32,6 +32,8 @@ const GAP: u64 = 4 << 10;
 struct Staged {
     buffer: Vec<u8>,
     length: usize,
+    /// What the kernel has sent of this response since others had a turn.
+    since_turn: usize,
 }
 
 impl Staged {
@@ -145,16 +147,15 @@ async fn send_ranges(
     staged: &mut Staged,
     mut ranges: &[FileRange<LogFile>],
 ) -> Result<(), SendError> {
-    let mut turn = 0;
     while let Some(first) = ranges.first() {
         let (span, rest) = ranges.split_at(near(ranges));
         let length = span_length(span);
         if is_direct(first) && wire.socket().is_some() {
             send_direct(wire, staged, first).await?;
             ranges = &ranges[1..];
-            turn += first.length;
-            if turn >= sendfile::TURN {
-                turn = 0;
+            staged.since_turn += first.length;
+            if staged.since_turn >= sendfile::TURN {
+                staged.since_turn = 0;
                 tokio::task::yield_now().await;
             }
             continue;
