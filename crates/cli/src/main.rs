@@ -101,6 +101,9 @@ enum Command {
     /// Access rules: list, add, remove
     #[command(subcommand)]
     Acl(acl::Acl),
+    /// What a service does, and what replacing it by a new version asks for: describe, diff
+    #[command(subcommand)]
+    Topology(topology::Topology),
     /// Write events, one a line of standard input
     Produce(produce::Produce),
     /// Look at events
@@ -150,6 +153,7 @@ fn main() -> ExitCode {
             Command::Group(group) => group.run(&common).await,
             Command::Schema(schema) => schema.run(&common).await,
             Command::Acl(acl) => acl.run(&common).await,
+            Command::Topology(topology) => topology.run(&common).await,
             Command::Produce(produce) => produce.run(&common).await,
             Command::Tail(tail) => tail.run(&common).await,
             Command::User(user) => user.run(&common).await,

@@ -153,3 +153,49 @@ fn a_kind_is_in_the_catalog_on_apache_kafka() {
     assert_eq!(run(&["topic", "describe", &name])["partitions"][0]["end_offset"], 0);
     run(&["topic", "delete", &name, "--yes"]);
 }
+
+/// A service with a store that has no name, and an operator before it or none.
+fn version(filtered: bool) -> headwater_streams::TopologyDescription {
+    use headwater_streams::serdes::{i64, nullable, string};
+    use headwater_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder};
+    let builder = StreamsBuilder::new("shop");
+    let orders = builder.stream("orders", Consumed::with(string(), string()));
+    let orders = if filtered { orders.filter(|_, order: &String| order != "test") } else { orders };
+    let counts = orders.group_by_key(Grouped::with(string(), string())).count(Materialized::new());
+    counts.to_stream().to("counts", Produced::with(string(), nullable(i64())));
+    builder.build().expect("a topology").describe()
+}
+
+#[test]
+fn a_new_version_is_compared_before_it_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: String| {
+        let path = dir.path().join(name).display().to_string();
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let old = write("old.json", serde_json::to_string(&version(false)).expect("JSON"));
+    // As an instance tells it.
+    let told = serde_json::json!({ "application_id": "shop", "topology": version(true), "tasks": {} });
+    let new = write("new.json", told.to_string());
+    let run = |arguments: &[&str]| Command::new(HEADWATER).args(arguments).output().expect("it runs");
+    let diff = run(&["topology", "diff", &old, &new]);
+    let said = String::from_utf8_lossy(&diff.stdout);
+    assert_eq!(diff.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("rebuild: store KSTREAM-AGGREGATE-STATE-STORE-"), "{said}");
+    let allowed = run(&["--json", "topology", "diff", &old, &new, "--allow", "rebuild"]);
+    assert_eq!(allowed.status.code(), Some(0));
+    let json: Value = serde_json::from_slice(&allowed.stdout).expect("JSON");
+    assert_eq!((&json["safety"], &json["changes"][0]["safety"]), (&"rebuild".into(), &"rebuild".into()));
+    let same = run(&["topology", "diff", &new, &new]);
+    assert_eq!(same.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&same.stdout), "no difference in stores, topics or tasks\n");
+    let described = run(&["topology", "describe", &new]);
+    assert!(String::from_utf8_lossy(&described.stdout).starts_with("Topologies:\n   Sub-topology: 0\n"));
+
+    let odd = write("odd.json", "{\"application_id\": 5}".to_owned());
+    let said = fails(&["topology", "diff", &old, &odd]);
+    assert!(said.contains("odd.json") && said.contains("topology.describe()"), "{said}");
+    let said = fails(&["topology", "describe", "http://127.0.0.1:1"]);
+    assert!(said.contains("http://127.0.0.1:1/topology"), "{said}");
+}

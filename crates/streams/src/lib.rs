@@ -110,8 +110,9 @@ pub use serdes::{
 pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
 pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics};
 pub use topology::{
-    GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind, NodeDescription,
-    SubtopologyDescription, Topology, TopologyDescription,
+    ChangeSafety, GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind, NodeDescription,
+    RepartitionDescription, StoreDescription, SubtopologyDescription, Topology, TopologyChange,
+    TopologyDescription, TopologyDiff,
 };
 pub use windows::{
     JoinWindows, SessionWindowedSerde, SessionWindows, SlidingWindows, TimeWindowedSerde, TimeWindows,

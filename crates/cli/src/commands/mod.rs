@@ -11,6 +11,7 @@ pub mod restore;
 pub mod schema;
 pub mod tail;
 pub mod topic;
+pub mod topology;
 pub mod transaction;
 pub mod up;
 pub mod usage;

@@ -101,7 +101,7 @@ impl StoreBackend for MemoryStore {
 }
 
 /// What a store holds, which decides how its changelog keys are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreKind {
     /// One value per key.

@@ -1,10 +1,12 @@
 //! The topology as data: JSON for the console, Kafka Streams' text for people.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Graph, Role};
+use crate::graph::{Changelog, Graph, RepartitionSpec, Role, StoreSpec};
+use crate::store::StoreKind;
 
 /// All of a topology.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +14,8 @@ pub struct TopologyDescription {
     pub application_id: String,
     pub subtopologies: Vec<SubtopologyDescription>,
     pub globals: Vec<GlobalDescription>,
+    #[serde(default)]
+    pub repartitions: Vec<RepartitionDescription>,
 }
 
 /// What one kind of task runs.
@@ -19,6 +23,28 @@ pub struct TopologyDescription {
 pub struct SubtopologyDescription {
     pub id: i32,
     pub nodes: Vec<NodeDescription>,
+    /// Its stores; descriptions from before there were any here have none.
+    #[serde(default)]
+    pub stores: Vec<StoreDescription>,
+}
+
+/// A store of a sub-topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreDescription {
+    pub name: String,
+    pub kind: StoreKind,
+    /// The topic that it is restored from; a source topic may be its own store's changelog.
+    pub changelog: Option<String>,
+    /// How long windows, sessions and versions are kept, in milliseconds.
+    pub retention_ms: Option<i64>,
+}
+
+/// A topic through which records go to tasks by their new keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepartitionDescription {
+    pub topic: String,
+    /// As the topology asks for; without, those of the topics that are read.
+    pub partitions: Option<i32>,
 }
 
 /// One operator.
@@ -66,6 +92,11 @@ pub(super) fn describe(graph: &Graph, subtopologies: &[Vec<usize>]) -> TopologyD
     let part = |(id, nodes): (usize, &Vec<usize>)| SubtopologyDescription {
         id: id as i32,
         nodes: nodes.iter().map(node).collect(),
+        stores: stores(graph, nodes),
+    };
+    let repartition = |spec: &RepartitionSpec| RepartitionDescription {
+        topic: spec.topic.to_string(),
+        partitions: spec.partitions,
     };
     let global = |spec: &crate::graph::GlobalSpec| GlobalDescription {
         store: spec.name.clone(),
@@ -75,7 +106,23 @@ pub(super) fn describe(graph: &Graph, subtopologies: &[Vec<usize>]) -> TopologyD
         application_id: graph.application_id.clone(),
         subtopologies: subtopologies.iter().enumerate().map(part).collect(),
         globals: graph.globals.iter().map(global).collect(),
+        repartitions: graph.repartitions.iter().map(repartition).collect(),
     }
+}
+
+fn stores(graph: &Graph, nodes: &[usize]) -> Vec<StoreDescription> {
+    let used: BTreeSet<usize> =
+        nodes.iter().flat_map(|&node| graph.nodes[node].stores.iter().copied()).collect();
+    let store = |spec: &StoreSpec| StoreDescription {
+        name: spec.name.to_string(),
+        kind: spec.kind,
+        changelog: match &spec.changelog {
+            Changelog::Topic(topic) | Changelog::SourceTopic(topic) => Some(topic.to_string()),
+            Changelog::Off => None,
+        },
+        retention_ms: spec.retention_ms,
+    };
+    used.into_iter().map(|index| store(&graph.stores[index])).collect()
 }
 
 impl fmt::Display for TopologyDescription {

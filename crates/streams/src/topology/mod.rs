@@ -21,12 +21,17 @@ use crate::task::input::Input;
 use crate::task::{StoreInfo, Task, TaskId, TaskMetrics};
 
 mod describe;
+mod diff;
 mod flow;
 mod partitions;
 
 use flow::Flow;
 
-pub use describe::{GlobalDescription, NodeDescription, SubtopologyDescription, TopologyDescription};
+pub use describe::{
+    GlobalDescription, NodeDescription, RepartitionDescription, StoreDescription, SubtopologyDescription,
+    TopologyDescription,
+};
+pub use diff::{ChangeSafety, TopologyChange, TopologyDiff};
 
 /// A topic that the application owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,105 @@
+//! `headwater topology`: what a service does, and what a new version of it asks for.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use headwater_streams::{ChangeSafety, TopologyDescription};
+use serde_json::{Value, json};
+
+use crate::Common;
+use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
+
+#[derive(clap::Subcommand)]
+pub enum Topology {
+    /// A topology as Kafka Streams writes it
+    Describe {
+        /// A file of JSON, - for standard input, or the address of a running instance (http://HOST:PORT)
+        source: String,
+    },
+    /// What the new version asks for: safe, restart, repartition or rebuild. Exit code 1 when more than --allow
+    Diff {
+        /// The version that runs: a file of JSON, or the address of an instance
+        old: String,
+        /// The version that is to run
+        new: String,
+        /// What is no reason for exit code 1
+        #[arg(long, value_enum, default_value_t = Allowed::Safe)]
+        allow: Allowed,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Allowed {
+    Safe,
+    Restart,
+    Repartition,
+    Rebuild,
+}
+
+impl From<Allowed> for ChangeSafety {
+    fn from(allowed: Allowed) -> Self {
+        match allowed {
+            Allowed::Safe => Self::Safe,
+            Allowed::Restart => Self::Restart,
+            Allowed::Repartition => Self::Repartition,
+            Allowed::Rebuild => Self::Rebuild,
+        }
+    }
+}
+
+impl Topology {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        match self {
+            Topology::Describe { source } => {
+                let description = load(&source).await?;
+                match common.json {
+                    true => output::json(&description),
+                    false => output::line(description.to_string().trim_end()),
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Topology::Diff { old, new, allow } => {
+                let diff = load(&old).await?.diff(&load(&new).await?);
+                let safety = diff.safety();
+                match common.json {
+                    true => output::json(&json!({ "safety": safety, "changes": diff.changes })),
+                    false => output::line(diff.to_string().trim_end()),
+                }
+                Ok(if safety <= allow.into() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+        }
+    }
+}
+
+/// A description from wherever it is: alone, or as an instance tells it with what else it knows.
+async fn load(source: &str) -> Result<TopologyDescription, Failure> {
+    let text = match source {
+        address if address.starts_with("http://") || address.starts_with("https://") => ask(address).await?,
+        "-" => std::io::read_to_string(std::io::stdin())
+            .map_err(|error| Failure::new(NO_INPUT, format_args!("reading standard input: {error}"), None))?,
+        file => std::fs::read_to_string(file)
+            .map_err(|error| Failure::new(NO_INPUT, format_args!("reading {file}: {error}"), None))?,
+    };
+    let refused = |error: serde_json::Error| {
+        let next = "write one with serde_json::to_string(&topology.describe()), or name a running instance: http://HOST:PORT";
+        Failure::new(
+            DATA,
+            format_args!("{source} holds no description of a topology: {error}"),
+            next.to_owned(),
+        )
+    };
+    let mut value: Value = serde_json::from_str(&text).map_err(refused)?;
+    let within = value.get_mut("topology").map(Value::take);
+    serde_json::from_value(within.unwrap_or(value)).map_err(refused)
+}
+
+async fn ask(address: &str) -> Result<String, Failure> {
+    let url = format!("{}/topology", address.trim_end_matches('/').trim_end_matches("/topology"));
+    let failed = |error: reqwest::Error| {
+        let next =
+            "is it the address that the service logs at its start, or shows in `headwater up`'s console?";
+        Failure::new(UNAVAILABLE, format_args!("asking {url}: {error}"), next.to_owned())
+    };
+    let answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+    answer.text().await.map_err(failed)
+}
