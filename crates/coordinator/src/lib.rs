@@ -59,7 +59,7 @@ pub use published::{
 };
 pub use quota::{
     Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,
-    QuotaRecord, QuotaTable,
+    QuotaRecord, QuotaTable, Samples, Windows,
 };
 pub use records::*;
 pub use request::*;
