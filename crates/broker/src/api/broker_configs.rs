@@ -60,6 +60,7 @@ pub async fn describe(
     call: &Call,
     resource: DescribeConfigsResource,
     synonyms: bool,
+    documented: bool,
 ) -> Result<DescribeConfigsResult, CallError> {
     let broker = broker(resource.resource_name.as_str());
     let response = DescribeConfigsResult::default()
@@ -82,7 +83,8 @@ pub async fn describe(
     };
     let keys = resource.configuration_keys.as_deref().map(texts).filter(|keys| !keys.is_empty());
     let wanted = |entry: &Entry| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == entry.name));
-    let shown = entries.into_iter().filter(wanted).map(|entry| entry.shown(synonyms, call.version));
+    let shown =
+        entries.into_iter().filter(wanted).map(|entry| entry.shown(synonyms, documented, call.version));
     Ok(response.with_configs(shown.collect()))
 }
 
@@ -170,7 +172,7 @@ impl Entry {
         }
     }
 
-    fn shown(self, synonyms: bool, version: i16) -> DescribeConfigsResourceResult {
+    fn shown(self, synonyms: bool, documented: bool, version: i16) -> DescribeConfigsResourceResult {
         let secret = self.kind == ConfigKind::Password;
         let set = self.values.into_iter().map(|(layer, value)| (source(layer), value));
         let all: Vec<(i8, String)> = set.chain(self.default.map(|value| (DEFAULT, value))).collect();
@@ -192,7 +194,7 @@ impl Entry {
         match version >= TYPES {
             true => response
                 .with_config_type(self.kind.code())
-                .with_documentation(Some(KafkaString::from_static(self.documentation))),
+                .with_documentation(documented.then(|| KafkaString::from_static(self.documentation))),
             false => response,
         }
     }
