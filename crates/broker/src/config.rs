@@ -99,6 +99,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The only directory of logs, as it is told: tools compare it with the path that they were given.
+    pub(crate) fn log_dir(&self) -> String {
+        std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone()).display().to_string()
+    }
+
     pub(crate) fn audits(&self) -> bool {
         self.audit || self.authorizer.enabled
     }

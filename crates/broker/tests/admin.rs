@@ -4,6 +4,7 @@ mod common;
 
 use common::{Raw, batch_of, start};
 use headwater_wire::messages::api_versions_response::FinalizedFeatureKey;
+use headwater_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
 use headwater_wire::messages::describe_configs_response::DescribeConfigsResult;
 use headwater_wire::messages::describe_producers_request::TopicRequest;
@@ -200,6 +201,7 @@ async fn what_no_feature_can_be_set_to_is_refused_for_all_of_the_request() {
         ("transaction.version", 1, UPGRADE, "is a downgrade"),
         ("transaction.version", 1, 0, "neither"),
         ("group.version", 0, SAFE_DOWNGRADE, "stays at 1"),
+        ("metadata.version", 29, SAFE_DOWNGRADE, "stays at 30"),
         ("no.such.version", 1, UPGRADE, "no such feature"),
     ] {
         let mut request = setting("transaction.version", 0, SAFE_DOWNGRADE);
@@ -212,7 +214,12 @@ async fn what_no_feature_can_be_set_to_is_refused_for_all_of_the_request() {
         }
         assert_eq!(transaction_version(&mut raw).await.1, 2, "all or nothing");
     }
-    assert_eq!(raw.call(&setting("group.version", 1, UPGRADE), 2).await.error_code, 0, "as it is already");
+    // As `kafka-features upgrade --release-version 4.3` asks for all of them.
+    let mut release = setting("transaction.version", 2, UPGRADE);
+    for (name, level) in [("metadata.version", 30), ("kraft.version", 1), ("group.version", 1)] {
+        release.feature_updates.extend(setting(name, level, UPGRADE).feature_updates);
+    }
+    assert_eq!(raw.call(&release, 2).await.error_code, 0, "as it is already");
 }
 
 #[tokio::test]
@@ -318,7 +325,7 @@ async fn resources_that_nothing_is_set_on_are_described_as_empty() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    for (kind, name) in [(4, ""), (8, "1"), (16, "subscription")] {
+    for (kind, name) in [(4, ""), (8, "1")] {
         let described = configs(&mut raw, kind, name).await;
         assert_eq!((described.error_code, described.configs.len()), (0, 0), "{kind} {name}");
     }
@@ -394,5 +401,34 @@ async fn subscriptions_to_client_metrics_are_kept_and_shown() {
     let none = set.map(|(name, _)| (name, None));
     assert_eq!(subscribe(&mut raw, "all", &none).await, 0);
     assert!(subscriptions(&mut raw).await.is_empty());
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn records_of_what_is_only_compacted_cannot_be_deleted() {
+    use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (name, policy, code) in [
+        ("compacted", "compact", ErrorCode::PolicyViolation),
+        ("both", "compact,delete", ErrorCode::None),
+        ("deleted", "delete", ErrorCode::None),
+    ] {
+        let config = CreatableTopicConfig::default()
+            .with_name(KafkaString::from_static("cleanup.policy"))
+            .with_value(Some(KafkaString::from_static(policy)));
+        let topic = CreatableTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+            .with_configs(vec![config]);
+        raw.call(&CreateTopicsRequestData::default().with_topics(vec![topic]), 5).await;
+        let topic = DeleteRecordsTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_partitions(vec![DeleteRecordsPartition::default().with_offset(0)]);
+        let deleted = raw.call(&DeleteRecordsRequestData::default().with_topics(vec![topic]), 2).await;
+        assert_eq!(deleted.topics[0].partitions[0].error_code, code.code(), "{name}");
+    }
     broker.shutdown().await;
 }

@@ -26,10 +26,14 @@ pub struct Feature {
 /// KIP-890: from level 2 on every transaction has its own epoch, and writing to a partition adds it.
 const TRANSACTION_VERSION: &str = "transaction.version";
 
-/// In the order of their names.
-pub static FEATURES: [Feature; 4] = [
+/// In the order of their names. Of Kafka's own replicas and metadata there is nothing here; their levels are those of
+/// Apache Kafka 4.3, which tools ask for when they bring all features to a release.
+pub static FEATURES: [Feature; 7] = [
+    fixed("eligible.leader.replicas.version", 0, 1),
     // KIP-848: the consumer group protocol.
     fixed("group.version", 0, 1),
+    fixed("kraft.version", 0, 1),
+    fixed("metadata.version", 7, 30),
     // KIP-932: there are share groups.
     fixed("share.version", 0, 1),
     // KIP-1071: there are streams groups.

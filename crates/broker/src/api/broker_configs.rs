@@ -133,7 +133,7 @@ fn fixed(config: &Config) -> impl Iterator<Item = Entry> {
             "Replicas of a topic whose creator does not say.",
         ),
         ("delete.topic.enable", "true".to_owned(), ConfigKind::Boolean, "Whether topics can be deleted."),
-        ("log.dirs", config.data_dir.display().to_string(), ConfigKind::String, "Where all data is."),
+        ("log.dirs", config.log_dir(), ConfigKind::String, "Where all data is."),
         ("node.id", node, whole, "The id of the only node."),
         ("offsets.topic.replication.factor", "1".to_owned(), whole, "Replicas of committed offsets."),
         ("process.roles", "broker,controller".to_owned(), ConfigKind::List, "What the only node is."),
