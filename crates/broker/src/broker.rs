@@ -9,6 +9,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle as Task;
 
+use crate::addresses::Addresses;
 use crate::api::{Sessions, ShareSessions};
 use crate::audit::{self, Audit, AuditTask};
 use crate::authorizer::Authorizer;
@@ -51,6 +52,7 @@ pub struct Shared {
     pub alive: Weak<()>,
     /// One permit for each further connection.
     pub connections: Arc<Semaphore>,
+    pub addresses: Arc<Addresses>,
     pub memory: Arc<Memory>,
     pub fetch_sessions: Sessions,
     pub rules: Arc<Rules>,
@@ -242,6 +244,7 @@ pub fn open(
         fetch_sessions: Sessions::new(config.fetch_session_slots),
         share_sessions: ShareSessions::default(),
         connections: Arc::new(Semaphore::new(config.max_connections)),
+        addresses: Arc::default(),
         authorizer: Authorizer::new(config.authorizer.clone(), Arc::clone(&rules)),
         quotas: Quotas::new(Arc::clone(&rules), config.quota, clock),
         rules,

@@ -4,7 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings, QuotaConfig, SecurityConfig};
+use crate::{
+    AddressLimits, AuthorizerConfig, CleanerConfig, CoordinatorSettings, LogSettings, QuotaConfig,
+    SecurityConfig,
+};
 
 /// Limits and defaults; `..Config::default()` fills in what is not named.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub struct Config {
     pub max_fetch_bytes: usize,
     /// Further connections are closed as soon as they are accepted.
     pub max_connections: usize,
+    /// … and those beyond this number from one address.
+    pub max_connections_per_ip: AddressLimits,
     /// With more partitions than this, metrics have sums by topic only.
     pub metrics_partitions: usize,
     /// A connection without requests for so long is closed.
@@ -73,6 +78,7 @@ impl Default for Config {
             fetch_session_slots: 1000,
             max_fetch_bytes: 55 << 20,
             max_connections: 4096,
+            max_connections_per_ip: AddressLimits::default(),
             metrics_partitions: 1000,
             max_idle: Duration::from_secs(600),
             transfer_timeout: Duration::from_secs(60),
@@ -93,6 +99,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The only directory of logs, as it is told: tools compare it with the path that they were given.
+    pub(crate) fn log_dir(&self) -> String {
+        std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone()).display().to_string()
+    }
+
     pub(crate) fn audits(&self) -> bool {
         self.audit || self.authorizer.enabled
     }

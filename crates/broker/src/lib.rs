@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: replication (one node leads everything), streams groups (KIP-1071).
 
+mod addresses;
 mod advertised;
 mod api;
 mod audit;
@@ -42,6 +43,7 @@ mod settings;
 mod usage;
 mod waiters;
 
+pub use addresses::AddressLimits;
 pub use api::{ABSENT, NARROWER, ServedApi, served};
 pub use authorizer::{AuthorizerConfig, PolicyError, STANDARD_AUTHORIZER};
 pub use broker::Broker;
@@ -55,7 +57,7 @@ pub use headwater_log::Settings as LogSettings;
 pub use observe::{
     Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families,
 };
-pub use quota::QuotaConfig;
+pub use quota::{QuotaConfig, WindowConfig};
 pub use security::{InternalUser, ListenerError, SecurityConfig, SecurityError};
 pub use settings::{BROKER_SETTINGS, BrokerSetting, SettingError};
 

@@ -30,12 +30,17 @@ pub async fn run(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let place = shared.addresses.admit(&shared.config.max_connections_per_ip, peer.ip());
+                let place = place.inspect_err(|limit| {
+                    tracing::warn!(%peer, limit, "refused: too many connections from its address");
+                });
+                let Ok(place) = place else { continue };
                 let Some((slot, stranger)) = admit(&listener, &shared, peer) else { continue };
                 let arrived = Arrived { stream, peer, listener: Arc::clone(&listener), stranger };
                 let serving = connection::serve(arrived, Arc::clone(&shared), stop.clone());
                 connections.spawn(async move {
                     serving.await;
-                    drop(slot);
+                    drop((slot, place));
                 });
             }
             Err(error) => {

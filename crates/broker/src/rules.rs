@@ -1,11 +1,12 @@
-//! The rules and quotas as connections see them: those that are on disk, read without a lock.
+//! The rules, quotas and features as connections see them: those that are on disk, read without a lock.
 //!
 //! The engine publishes after the commit that carries a change; a reader keeps what it has loaded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use headwater_coordinator::{AclIndex, QuotaRecord, QuotaTable};
+use headwater_coordinator::{AclIndex, FeatureRecord, Features, QuotaRecord, QuotaTable};
 use headwater_model::acl::AclBinding;
 
 /// A change of them, made when its commit is on disk.
@@ -14,6 +15,7 @@ pub enum RuleChange {
     Put(AclBinding),
     Remove(AclBinding),
     Quota(QuotaRecord),
+    Feature(FeatureRecord),
 }
 
 /// The access rules, to be listed and to be looked up.
@@ -27,6 +29,8 @@ pub struct Acls {
 pub struct Rules {
     acls: ArcSwap<Acls>,
     quotas: ArcSwap<QuotaTable>,
+    features: ArcSwap<Features>,
+    version: AtomicU64,
 }
 
 impl Rules {
@@ -38,6 +42,15 @@ impl Rules {
         self.quotas.load()
     }
 
+    pub fn features(&self) -> arc_swap::Guard<Arc<Features>> {
+        self.features.load()
+    }
+
+    /// Grows with every change.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// Only the engine's thread calls it.
     pub fn apply(&self, changes: Vec<RuleChange>) {
         if changes.is_empty() {
@@ -45,6 +58,7 @@ impl Rules {
         }
         let mut acls = Acls::clone(&self.acls.load());
         let mut quotas = QuotaTable::clone(&self.quotas.load());
+        let mut features = Features::clone(&self.features.load());
         for change in changes {
             match change {
                 RuleChange::Put(acl) => {
@@ -56,9 +70,12 @@ impl Rules {
                     acls.bindings.remove(&acl);
                 }
                 RuleChange::Quota(record) => quotas.put(record),
+                RuleChange::Feature(record) => features.put(record),
             }
         }
         self.acls.store(Arc::new(acls));
         self.quotas.store(Arc::new(quotas));
+        self.features.store(Arc::new(features));
+        self.version.fetch_add(1, Ordering::Release);
     }
 }

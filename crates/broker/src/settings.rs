@@ -116,6 +116,10 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| millis(c.max_idle), |c, v| c.max_idle = duration(v);
     "connections.max.reauth.ms" whole (0, INT) "After so long a SASL client must authenticate again; 0 for never."
         |c| c.security.max_reauth.map_or(0, millis), |c, v| c.security.max_reauth = (v > 0).then(|| duration(v));
+    "controller.quota.window.num" whole (1, 10_000) "Windows of a quota of mutations: who has been quiet may use its rate over all of them at once."
+        |c| c.quota.controller.number, |c, v| c.quota.controller.number = v;
+    "controller.quota.window.size.seconds" whole (1, 86_400) "How long such a window is."
+        |c| c.quota.controller.seconds, |c, v| c.quota.controller.seconds = v;
     "fetch.max.bytes" whole (1024, INT) "The most that one Fetch returns, whatever it asks for."
         |c| whole(c.max_fetch_bytes), |c, v| c.max_fetch_bytes = bytes(v);
     "group.consumer.heartbeat.interval.ms" whole (1, INT) "How often members of the consumer protocol should send a heartbeat, unless their group has its own interval."
@@ -252,6 +256,10 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| millis(c.cleaner.retention_check), |c, v| c.cleaner.retention_check = duration(v);
     "max.connections" whole (1, INT) "Further connections are closed as soon as they are accepted."
         |c| whole(c.max_connections), |c, v| c.max_connections = bytes(v);
+    "max.connections.per.ip" whole (0, INT) "Further connections from one address are closed as soon as they are accepted."
+        |c| whole(c.max_connections_per_ip.each), |c, v| c.max_connections_per_ip.each = bytes(v);
+    "max.connections.per.ip.overrides" form "Addresses with another number of connections, each as ADDRESS:NUMBER, commas between several."
+        |c| c.max_connections_per_ip.shown(), |c, v| c.max_connections_per_ip.set_overrides(v);
     "max.incremental.fetch.session.cache.slots" whole (0, INT) "Fetch sessions that are kept at once."
         |c| whole(c.fetch_session_slots), |c, v| c.fetch_session_slots = bytes(v);
     "num.partitions" whole (1, 10_000) "Partitions of a topic whose creator does not say."
@@ -263,9 +271,9 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
     "producer.id.expiration.ms" whole (1, INT) "How long a producer that writes nothing is remembered to recognize its retries."
         |c| c.log.producer_expiration_ms, |c, v| c.log.producer_expiration_ms = v;
     "quota.window.num" whole (1, 10_000) "Windows of a quota: who has been quiet may use its rate over all of them but one at once."
-        |c| c.quota.windows, |c, v| c.quota.windows = v;
+        |c| c.quota.clients.number, |c, v| c.quota.clients.number = v;
     "quota.window.size.seconds" whole (1, 86_400) "How long such a window is."
-        |c| c.quota.window_seconds, |c, v| c.quota.window_seconds = v;
+        |c| c.quota.clients.seconds, |c, v| c.quota.clients.seconds = v;
     "sasl.enabled.mechanisms" security "Of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER; all that are configured where nothing is said." false;
     "sasl.login.connect.timeout.ms" security "How long a connection to the issuer of keys may take, in milliseconds; 5000 where nothing is said." false;
     "sasl.login.read.timeout.ms" security "How long the issuer of keys may take to answer, in milliseconds; 5000 where nothing is said." false;

@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Raw, batch_of, start};
+use headwater_wire::messages::api_versions_response::FinalizedFeatureKey;
+use headwater_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
 use headwater_wire::messages::describe_configs_response::DescribeConfigsResult;
 use headwater_wire::messages::describe_producers_request::TopicRequest;
@@ -143,23 +145,81 @@ async fn the_quorum_is_the_only_node() {
     assert_eq!(response.nodes[0].node_id, 1);
 }
 
+const UPGRADE: i8 = 1;
+const SAFE_DOWNGRADE: i8 = 2;
+
+fn setting(name: &str, level: i16, upgrade_type: i8) -> UpdateFeaturesRequestData {
+    let update = FeatureUpdateKey::default()
+        .with_feature(name.to_owned().into())
+        .with_max_version_level(level)
+        .with_upgrade_type(upgrade_type);
+    UpdateFeaturesRequestData::default().with_feature_updates(vec![update])
+}
+
+/// The epoch of the features, and the level of `transaction.version`.
+async fn transaction_version(raw: &mut Raw) -> (i64, i16) {
+    let answer = raw.call(&ApiVersionsRequestData::default(), 4).await;
+    let level = |key: &FinalizedFeatureKey| key.name.as_str() == "transaction.version";
+    let level =
+        answer.finalized_features.iter().find(|key| level(key)).map_or(0, |key| key.max_version_level);
+    (answer.finalized_features_epoch, level)
+}
+
 #[tokio::test]
-async fn a_feature_can_only_be_set_to_the_level_it_has() {
+async fn the_version_of_transactions_goes_down_and_up_and_outlives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    for (name, level, code) in [
-        ("transaction.version", 2, ErrorCode::None),
-        ("transaction.version", 1, ErrorCode::FeatureUpdateFailed),
-        ("no.such.version", 1, ErrorCode::InvalidUpdateVersion),
-    ] {
-        let update = FeatureUpdateKey::default()
-            .with_feature(KafkaString::from_static(name))
-            .with_max_version_level(level);
-        let request = UpdateFeaturesRequestData::default().with_feature_updates(vec![update]);
-        assert_eq!(raw.call(&request, 1).await.results[0].error_code, code.code(), "{name} {level}");
-        assert_eq!(raw.call(&request, 2).await.error_code, code.code(), "{name} {level}");
+    let (epoch, level) = transaction_version(&mut raw).await;
+    assert_eq!(level, 2);
+    let dry = setting("transaction.version", 1, SAFE_DOWNGRADE).with_validate_only(true);
+    assert_eq!(raw.call(&dry, 1).await.error_code, 0);
+    assert_eq!(transaction_version(&mut raw).await, (epoch, 2), "a dry run changes nothing");
+    for (n, (level, way)) in [(1, SAFE_DOWNGRADE), (0, 3), (1, UPGRADE)].into_iter().enumerate() {
+        let answer = raw.call(&setting("transaction.version", level, way), 1 + (n % 2) as i16).await;
+        assert_eq!(answer.error_code, 0, "{answer:?}");
+        assert_eq!(transaction_version(&mut raw).await, (epoch + 1 + n as i64, level));
     }
+    drop(raw);
+    broker.shutdown().await;
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(transaction_version(&mut raw).await, (epoch + 3, 1));
+    let supported = raw.call(&ApiVersionsRequestData::default(), 4).await.supported_features;
+    let range = supported.iter().find(|key| key.name.as_str() == "transaction.version").unwrap();
+    assert_eq!((range.min_version, range.max_version), (0, 2));
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_no_feature_can_be_set_to_is_refused_for_all_of_the_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (name, level, way, words) in [
+        ("transaction.version", 3, UPGRADE, "levels 0 to 2"),
+        ("transaction.version", 1, UPGRADE, "is a downgrade"),
+        ("transaction.version", 1, 0, "neither"),
+        ("group.version", 0, SAFE_DOWNGRADE, "stays at 1"),
+        ("metadata.version", 29, SAFE_DOWNGRADE, "stays at 30"),
+        ("no.such.version", 1, UPGRADE, "no such feature"),
+    ] {
+        let mut request = setting("transaction.version", 0, SAFE_DOWNGRADE);
+        request.feature_updates.extend(setting(name, level, way).feature_updates);
+        for version in [1, 2] {
+            let answer = raw.call(&request, version).await;
+            assert_eq!(answer.error_code, ErrorCode::InvalidUpdateVersion.code(), "{name} {level}");
+            let message = answer.error_message.unwrap_or_default().to_string();
+            assert!(message.contains(name) && message.contains(words), "{message}");
+        }
+        assert_eq!(transaction_version(&mut raw).await.1, 2, "all or nothing");
+    }
+    // As `kafka-features upgrade --release-version 4.3` asks for all of them.
+    let mut release = setting("transaction.version", 2, UPGRADE);
+    for (name, level) in [("metadata.version", 30), ("kraft.version", 1), ("group.version", 1)] {
+        release.feature_updates.extend(setting(name, level, UPGRADE).feature_updates);
+    }
+    assert_eq!(raw.call(&release, 2).await.error_code, 0, "as it is already");
 }
 
 #[tokio::test]
@@ -265,7 +325,7 @@ async fn resources_that_nothing_is_set_on_are_described_as_empty() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    for (kind, name) in [(4, ""), (8, "1"), (16, "subscription")] {
+    for (kind, name) in [(4, ""), (8, "1")] {
         let described = configs(&mut raw, kind, name).await;
         assert_eq!((described.error_code, described.configs.len()), (0, 0), "{kind} {name}");
     }
@@ -282,4 +342,93 @@ async fn the_log_directory_says_how_large_its_file_system_is() {
     let only = &described.results[0];
     assert_eq!(only.log_dir.as_str(), dir.path().display().to_string());
     assert!(0 < only.usable_bytes && only.usable_bytes <= only.total_bytes, "{only:?}");
+}
+
+const CLIENT_METRICS: i8 = 16;
+
+async fn subscribe(raw: &mut Raw, name: &str, configs: &[(&str, Option<&str>)]) -> i16 {
+    use headwater_wire::messages::incremental_alter_configs_request::{
+        AlterConfigsResource, AlterableConfig,
+    };
+    let config = |(key, value): &(&str, Option<&str>)| {
+        AlterableConfig::default()
+            .with_name((*key).to_owned().into())
+            .with_config_operation(i8::from(value.is_none()))
+            .with_value(value.map(|value| value.to_owned().into()))
+    };
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(CLIENT_METRICS)
+        .with_resource_name(name.to_owned().into())
+        .with_configs(configs.iter().map(config).collect());
+    let request = IncrementalAlterConfigsRequestData::default().with_resources(vec![resource]);
+    raw.call(&request, 1).await.responses[0].error_code
+}
+
+async fn subscriptions(raw: &mut Raw) -> Vec<String> {
+    let request = ListConfigResourcesRequestData::default().with_resource_types(vec![CLIENT_METRICS]);
+    let listed = raw.call(&request, 1).await.config_resources;
+    listed.iter().map(|resource| resource.resource_name.to_string()).collect()
+}
+
+#[tokio::test]
+async fn subscriptions_to_client_metrics_are_kept_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let set = [("interval.ms", Some("60000")), ("match", Some("client_id=app-.*")), ("metrics", Some("*"))];
+    assert_eq!(subscribe(&mut raw, "all", &set).await, 0);
+    let invalid = ErrorCode::InvalidConfig.code();
+    for wrong in [("interval.ms", Some("99")), ("match", Some("nobody=x")), ("nonsense", Some("x"))] {
+        assert_eq!(subscribe(&mut raw, "all", &[wrong]).await, invalid, "{wrong:?}");
+    }
+    assert_eq!(subscribe(&mut raw, "", &set).await, ErrorCode::InvalidRequest.code());
+    drop(raw);
+    broker.shutdown().await;
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(subscriptions(&mut raw).await, ["all"]);
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(CLIENT_METRICS)
+        .with_resource_name(KafkaString::from_static("all"))
+        .with_configuration_keys(None);
+    let described = raw.call(&DescribeConfigsRequestData::default().with_resources(vec![resource]), 4).await;
+    let shown = described.results[0].configs.iter().map(|one| {
+        (one.name.to_string(), one.value.clone().unwrap_or_default().to_string(), one.config_source)
+    });
+    let shown: Vec<_> = shown.collect();
+    let expected = [("interval.ms", "60000", 7), ("match", "client_id=app-.*", 7), ("metrics", "*", 7)];
+    assert_eq!(shown, expected.map(|(name, value, source)| (name.to_owned(), value.to_owned(), source)));
+    let none = set.map(|(name, _)| (name, None));
+    assert_eq!(subscribe(&mut raw, "all", &none).await, 0);
+    assert!(subscriptions(&mut raw).await.is_empty());
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn records_of_what_is_only_compacted_cannot_be_deleted() {
+    use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (name, policy, code) in [
+        ("compacted", "compact", ErrorCode::PolicyViolation),
+        ("both", "compact,delete", ErrorCode::None),
+        ("deleted", "delete", ErrorCode::None),
+    ] {
+        let config = CreatableTopicConfig::default()
+            .with_name(KafkaString::from_static("cleanup.policy"))
+            .with_value(Some(KafkaString::from_static(policy)));
+        let topic = CreatableTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+            .with_configs(vec![config]);
+        raw.call(&CreateTopicsRequestData::default().with_topics(vec![topic]), 5).await;
+        let topic = DeleteRecordsTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_partitions(vec![DeleteRecordsPartition::default().with_offset(0)]);
+        let deleted = raw.call(&DeleteRecordsRequestData::default().with_topics(vec![topic]), 2).await;
+        assert_eq!(deleted.topics[0].partitions[0].error_code, code.code(), "{name}");
+    }
+    broker.shutdown().await;
 }

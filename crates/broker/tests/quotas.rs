@@ -6,17 +6,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{Raw, batch, config, fetch};
-use headwater_broker::{Broker, Config, Exporter, QuotaConfig};
+use headwater_broker::{Broker, Config, Exporter, QuotaConfig, WindowConfig};
 use headwater_wire::KafkaString;
 use headwater_wire::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use headwater_wire::messages::describe_client_quotas_request::ComponentData;
 use headwater_wire::messages::*;
 
 const THROTTLING_QUOTA_EXCEEDED: i16 = 89;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// With an allowance of one second.
 async fn start(directory: &Path) -> Broker {
-    let quota = QuotaConfig { windows: 2, window_seconds: 1 };
+    let windows = |number| WindowConfig { number, seconds: 1 };
+    let quota = QuotaConfig { clients: windows(2), controller: windows(1) };
     Broker::start(Config { quota, ..config(directory) }).await.expect("it starts")
 }
 
@@ -85,21 +87,65 @@ async fn a_producer_that_wants_no_answers_is_slowed_down_as_well() {
     broker.shutdown().await;
 }
 
+/// How many bytes of records come, and for how long the channel is mute after them.
+async fn brought(raw: &mut Raw, version: i16) -> (usize, i32) {
+    let answer = raw.call(&fetch("orders", 0, 0), version).await;
+    assert_eq!(answer.error_code, 0);
+    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    let records = partitions.map(|partition| partition.records.as_ref().map_or(0, bytes::Bytes::len)).sum();
+    (records, answer.throttle_time_ms)
+}
+
 #[tokio::test]
-async fn a_consumer_above_its_rate_gets_its_records_and_then_waits() {
+async fn a_consumer_above_its_rate_is_sent_away_empty_and_then_waits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = start(directory.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("orders", 1).await;
+    raw.call(&large(8_000), 9).await;
+    assert_eq!(limit(&mut raw, &[("client-id", None)], "consumer_byte_rate", Some(10_000.0)).await, 0);
+    for version in [11, 12] {
+        let (records, throttle) = brought(&mut raw, version).await;
+        assert!(records > 8_000 && throttle == 0, "v{version}: {records}, {throttle}");
+        let (records, throttle) = brought(&mut raw, version).await;
+        assert_eq!(records, 0, "v{version}: 16,000 are more than a second's worth");
+        assert!((500..1_000).contains(&throttle), "v{version}: {throttle}");
+        assert!(pause(&mut raw).await >= Duration::from_millis(450));
+        // What was kept back is not counted: two windows later all is forgotten.
+        tokio::time::sleep(Duration::from_millis(1_600)).await;
+    }
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_all_windows_comes_all_the_same() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = start(directory.path()).await;
     let mut raw = Raw::connect(&broker).await;
     raw.create_topic("orders", 1).await;
     raw.call(&large(20_000), 9).await;
     assert_eq!(limit(&mut raw, &[("client-id", None)], "consumer_byte_rate", Some(10_000.0)).await, 0);
-    for version in [11, 12] {
-        let answer = raw.call(&fetch("orders", 0, 0), version).await;
-        let records = answer.responses[0].partitions[0].records.as_ref().map_or(0, bytes::Bytes::len);
-        assert!(records > 20_000, "v{version}: {records}");
-        assert!(answer.throttle_time_ms >= 900, "v{version}: {}", answer.throttle_time_ms);
-        assert!(pause(&mut raw).await >= Duration::from_millis(850));
-    }
+    let (records, throttle) = brought(&mut raw, 12).await;
+    assert!(records > 20_000 && throttle >= 900, "{records}, {throttle}");
+    assert!(pause(&mut raw).await >= Duration::from_millis(850));
+    let (records, throttle) = brought(&mut raw, 12).await;
+    assert!(records == 0 && throttle >= 1_500, "{records}, {throttle}");
+    assert!(brought(&mut raw, 12).await.0 > 20_000, "nothing else was used for two windows");
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_consumer_waits_for_no_more_bytes_than_its_quota_lets_through() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let broker = start(directory.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("orders", 1).await;
+    raw.call(&large(8_000), 9).await;
+    assert_eq!(limit(&mut raw, &[("client-id", None)], "consumer_byte_rate", Some(5_000.0)).await, 0);
+    let begun = Instant::now();
+    let patient = fetch("orders", 0, 0).with_min_bytes(1 << 20).with_max_wait_ms(20_000);
+    raw.call(&patient, 12).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     broker.shutdown().await;
 }
 
@@ -125,6 +171,9 @@ async fn topics_above_the_rate_of_mutations_are_refused_to_who_knows_and_slow_do
         "two of four a second: {}",
         created.throttle_time_ms
     );
+    let again = CreateTopicsRequestData::default().with_topics(vec![topic("a")]);
+    let code = raw.call(&again, 6).await.topics[0].error_code;
+    assert_eq!(code, TOPIC_ALREADY_EXISTS, "what cannot be done costs nothing");
     let old = CreateTopicsRequestData::default().with_topics(vec![topic("c")]);
     let created = raw.call(&old, 5).await;
     assert_eq!(created.topics[0].error_code, 0, "who does not know the error is not refused");
@@ -195,5 +244,29 @@ async fn quotas_are_listed_as_set_and_outlive_a_restart() {
     let wrong = ComponentData::default().with_entity_type(named("planet")).with_match_type(1);
     let request = DescribeClientQuotasRequestData::default().with_components(vec![wrong]);
     assert_eq!(raw.call(&request, 1).await.error_code, 42);
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_address_has_no_more_connections_than_its_limit() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut limited = config(directory.path());
+    limited.max_connections_per_ip.each = 2;
+    let broker = Broker::start(limited).await.expect("it starts");
+    let (mut first, mut second) = (Raw::connect(&broker).await, Raw::connect(&broker).await);
+    pause(&mut first).await;
+    pause(&mut second).await;
+    assert!(Raw::connect(&broker).await.is_closed().await, "a third is one too many");
+    drop(second);
+    let begun = Instant::now();
+    loop {
+        let mut again = Raw::connect(&broker).await;
+        let closed = tokio::time::timeout(Duration::from_millis(200), again.is_closed()).await;
+        if closed.is_err() {
+            pause(&mut again).await;
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "the place did not come back");
+    }
     broker.shutdown().await;
 }

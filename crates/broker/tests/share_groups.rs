@@ -428,3 +428,21 @@ async fn a_fetch_waits_for_the_least_bytes_it_asks_for() {
     let data = response.responses.remove(0).partitions.remove(0);
     assert!(ranges(&data)[0].1 > 10, "one batch is less than 200 bytes: {data:?}");
 }
+
+#[tokio::test]
+async fn a_quota_of_bytes_makes_members_wait_and_keeps_none_of_their_records() {
+    use headwater_wire::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+    let dir = tempfile::tempdir().unwrap();
+    let broker = begin(dir.path(), LONG).await;
+    let mut raw = Raw::connect(&broker).await;
+    let entity = EntityData::default().with_entity_type(KafkaString::from_static("client-id"));
+    let op = OpData::default().with_key(KafkaString::from_static("consumer_byte_rate")).with_value(1.0);
+    let entry = EntryData::default().with_entity(vec![entity.with_entity_name(None)]).with_ops(vec![op]);
+    let limited = raw.call(&AlterClientQuotasRequestData::default().with_entries(vec![entry]), 1).await;
+    assert_eq!(limited.entries[0].error_code, 0, "{limited:?}");
+    let mut member = Member::join(&broker, "m").await;
+    let request = member.request(&[]).with_max_wait_ms(1_000);
+    let answer = member.call(request).await;
+    assert_eq!(ranges(&answer.responses[0].partitions[0]), [(0, 9, 1)]);
+    assert!(answer.throttle_time_ms > 1_000, "{}", answer.throttle_time_ms);
+}

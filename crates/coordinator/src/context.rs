@@ -9,11 +9,13 @@ use crate::records::{StateRecord, TopicId, TopicPartitionId};
 use crate::request::AlterBrokerConfig;
 use crate::response::Response;
 use crate::settings::Settings;
+use crate::sight::Sights;
 
 #[derive(Debug)]
 pub(crate) struct Context {
     pub settings: Settings,
     pub broker_configs: BrokerConfigs,
+    pub sights: Sights,
     pub random: Random,
     /// The time of the current call.
     pub now: TimestampMs,
@@ -24,7 +26,7 @@ impl Context {
     pub fn new(settings: Settings) -> Self {
         let random = Random(settings.seed);
         let broker_configs = BrokerConfigs::new(settings.topic_defaults.clone());
-        Self { settings, broker_configs, random, now: 0, effects: Vec::new() }
+        Self { settings, broker_configs, sights: Sights::default(), random, now: 0, effects: Vec::new() }
     }
 
     pub fn append(&mut self, record: StateRecord) {

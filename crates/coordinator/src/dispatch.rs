@@ -175,6 +175,19 @@ impl Coordinator {
                 let described = ids.into_iter().map(|id| self.describe_streams_group(id));
                 Response::DescribeStreamsGroups(described.collect())
             }
+            Request::ListConfigured => Response::ListConfigured {
+                groups: self.group_configs.names(),
+                client_metrics: self.client_metrics.names(),
+            },
+            Request::DescribeClientMetrics { name, keys } => {
+                Response::DescribeClientMetrics(self.client_metrics.describe(&name, keys.as_deref()))
+            }
+            Request::AlterClientMetrics { change, validate_only } => {
+                Response::AlterClientMetrics(self.client_metrics.alter(cx, change, validate_only))
+            }
+            Request::UpdateFeatures { updates, validate_only } => {
+                Response::UpdateFeatures(self.features.update(cx, &updates, validate_only))
+            }
         };
         self.cx.reply(ticket, response);
     }

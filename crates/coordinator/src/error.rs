@@ -86,6 +86,8 @@ pub enum Error {
     InvalidRecordState,
     #[error("the topology of the streams application cannot be right")]
     StreamsInvalidTopology,
+    #[error("the feature cannot be set to this level")]
+    InvalidUpdateVersion,
 }
 
 impl Error {
@@ -125,6 +127,7 @@ impl Error {
             Error::UnsupportedVersion => 35,
             Error::FencedMemberEpoch => 110,
             Error::UnreleasedInstanceId => 111,
+            Error::InvalidUpdateVersion => 95,
             Error::UnsupportedAssignor => 112,
             Error::StaleMemberEpoch => 113,
             Error::InvalidRecordState => 121,

@@ -7,6 +7,7 @@
 
 mod acl;
 mod broker_configs;
+mod client_metrics;
 mod compression;
 mod configs;
 mod consumer;
@@ -15,6 +16,7 @@ mod credentials;
 mod dispatch;
 mod enforcement;
 mod error;
+mod features;
 mod group;
 mod group_configs;
 mod group_types;
@@ -28,6 +30,7 @@ mod request;
 mod response;
 mod settings;
 mod share;
+mod sight;
 mod streams;
 mod timers;
 mod topic_settings;
@@ -37,6 +40,7 @@ mod usage;
 mod whole_match;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use acl::{AclIndex, AclRecord, Asker, Verdict, matches as acl_matches};
 pub use broker_configs::{BrokerConfigs, BrokerKey, BrokerLayer, broker_config_of_topic};
@@ -48,6 +52,7 @@ pub use consumer::{
 };
 pub use enforcement::{Enforcement, SubjectStrategy};
 pub use error::{Error, Failure, code};
+pub use features::{FEATURES, Feature, FeatureChange, FeatureRecord, FeatureUpdate, Features};
 pub use group_configs::GROUP_CONFIGS;
 pub use headwater_model::StreamKind;
 use headwater_model::TimestampMs;
@@ -59,19 +64,21 @@ pub use published::{
 };
 pub use quota::{
     Applies, Bucket, EntityFilter, EntityName, Limit, QuotaAlteration, QuotaEntity, QuotaFilter, QuotaKey,
-    QuotaRecord, QuotaTable,
+    QuotaRecord, QuotaTable, Samples, Windows,
 };
 pub use records::*;
 pub use request::*;
 pub use response::*;
 pub use settings::{MigrationPolicy, Settings};
 pub use share::*;
+pub use sight::Sight;
 pub use streams::*;
 pub use topics::is_internal;
 pub use usage::{DescribedUsage, KEPT_MS, MOST_CLIENTS, MOST_ROWS, Usage, UsageKind, UsageRecord};
 pub use whole_match::whole_match;
 
 use acl::Acls;
+use client_metrics::ClientMetrics;
 use consumer::ConsumerGroup;
 use context::Context;
 use credentials::Credentials;
@@ -80,6 +87,7 @@ use group_configs::GroupConfigs;
 use offsets::Offsets;
 use quota::Quotas;
 use share::Shares;
+use sight::Sights;
 use streams::StreamsGroup;
 use timers::{Alarm, Timers};
 pub use topic_settings::TopicSettings;
@@ -122,6 +130,8 @@ pub struct Coordinator {
     acls: Acls,
     quotas: Quotas,
     usages: Usages,
+    features: Features,
+    client_metrics: ClientMetrics,
 }
 
 impl Coordinator {
@@ -141,7 +151,14 @@ impl Coordinator {
             acls: Acls::default(),
             quotas: Quotas::default(),
             usages: Usages::default(),
+            features: Features::default(),
+            client_metrics: ClientMetrics::default(),
         }
+    }
+
+    /// From now on clients see the topics that this lets them see.
+    pub fn look_through(&mut self, sight: Arc<dyn Sight>) {
+        self.cx.sights = Sights(Some(sight));
     }
 
     /// Decides a request. The ticket is answered in this call's effects, or (JoinGroup, SyncGroup) in a later call's.
@@ -262,6 +279,8 @@ impl Coordinator {
             StateRecord::Usage(record) => self.usages.put(record),
             StateRecord::UsageForgotten(of) => self.usages.remove(&of),
             StateRecord::BrokerConfigs { broker, configs } => self.cx.broker_configs.put(broker, configs),
+            StateRecord::Feature(record) => self.features.put(record),
+            StateRecord::ClientMetrics { name, configs } => self.client_metrics.put(&name, configs),
         }
         // What a replay implies was told when it happened.
         self.cx.effects.clear();
@@ -280,6 +299,8 @@ impl Coordinator {
         let quotas = self.quotas.iter().map(StateRecord::Quota);
         let usages = self.usages.iter().map(StateRecord::Usage);
         let of_broker = self.cx.broker_configs.snapshot();
+        let of_broker = of_broker.chain(self.features.records().map(StateRecord::Feature));
+        let of_broker = of_broker.chain(self.client_metrics.snapshot());
         of_broker.chain(of_data).chain(acls).chain(quotas).chain(credentials).chain(usages).collect()
     }
 
@@ -318,6 +339,11 @@ impl Coordinator {
     /// What is set of the broker, from which topics inherit.
     pub fn broker_configs(&self) -> &BrokerConfigs {
         &self.cx.broker_configs
+    }
+
+    /// The levels of the features that are finalized.
+    pub fn features(&self) -> &Features {
+        &self.features
     }
 
     /// Topics in the order of their names.

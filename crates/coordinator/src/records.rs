@@ -13,6 +13,7 @@ use thiserror::Error as ThisError;
 
 use crate::acl::AclRecord;
 use crate::consumer::ConsumerGroupChange;
+use crate::features::FeatureRecord;
 use crate::quota::QuotaRecord;
 use crate::share::ShareRecord;
 use crate::streams::StreamsGroupChange;
@@ -99,6 +100,12 @@ pub enum StateRecord {
     /// All that is set on a running broker, `None` for every broker of the cluster; empty for nothing.
     BrokerConfigs {
         broker: Option<i32>,
+        configs: BTreeMap<String, String>,
+    },
+    Feature(FeatureRecord),
+    /// All that is set of a subscription to client metrics; empty for nothing.
+    ClientMetrics {
+        name: String,
         configs: BTreeMap<String, String>,
     },
 }

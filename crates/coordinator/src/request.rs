@@ -10,6 +10,7 @@ use bytes::Bytes;
 use headwater_model::acl::{AclBinding, AclFilter};
 use headwater_model::{Offset, Principal, TopicPartition};
 
+use crate::features::FeatureUpdate;
 use crate::quota::QuotaAlteration;
 use crate::records::{ScramRecord, TopicId, TopicPartitionId};
 use crate::share::ShareRequest;
@@ -103,6 +104,22 @@ pub enum Request {
     DescribeUsage(String),
     StreamsGroupHeartbeat(Box<StreamsGroupHeartbeat>),
     DescribeStreamsGroups(Vec<String>),
+    /// Which groups, and which subscriptions to client metrics, have a configuration of their own.
+    ListConfigured,
+    /// One of them; `keys` as in [`DescribeConfig`].
+    DescribeClientMetrics {
+        name: String,
+        keys: Option<Vec<String>>,
+    },
+    AlterClientMetrics {
+        change: AlterConfig,
+        validate_only: bool,
+    },
+    /// Each feature is set to its level, or none is.
+    UpdateFeatures {
+        updates: Vec<FeatureUpdate>,
+        validate_only: bool,
+    },
 }
 
 /// A credential that is set, or goes.

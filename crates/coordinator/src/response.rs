@@ -65,6 +65,13 @@ pub enum Response {
     DescribeUsage(DescribedUsage),
     StreamsGroupHeartbeat(Box<Result<StreamsGroupBeat, Failure>>),
     DescribeStreamsGroups(Vec<StreamsGroupDescription>),
+    UpdateFeatures(Result<(), Failure>),
+    ListConfigured {
+        groups: Vec<String>,
+        client_metrics: Vec<String>,
+    },
+    DescribeClientMetrics(Vec<GroupConfigEntry>),
+    AlterClientMetrics(Result<(), Failure>),
 }
 
 /// The outcome of creating or changing one topic; on success what it is now (or would be, when only validated).
@@ -112,7 +119,7 @@ pub struct DescribedGroupConfigs {
     pub result: Result<Vec<GroupConfigEntry>, Failure>,
 }
 
-/// A key of a group's configuration; what holds is the first of `set`, the broker's and the default.
+/// A key of the configuration of a group, or of another thing of which each key is shown; what holds is the first of `set`, the broker's and the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupConfigEntry {
     pub name: &'static str,

@@ -102,7 +102,11 @@ fn filters_find_entities_by_their_parts() {
     assert!(filter(vec![named()], false).matches(&both) && !filter(vec![named()], true).matches(&both));
     assert!(filter(vec![named()], true).matches(&user));
     assert!(filter(vec![("client-id", EntityFilter::Default)], false).matches(&both));
-    assert!(!filter(vec![("client-id", EntityFilter::AnyNamed)], false).matches(&both));
+    assert!(
+        filter(vec![("client-id", EntityFilter::Any)], false).matches(&both),
+        "the default is one of any"
+    );
+    assert!(!filter(vec![("client-id", EntityFilter::Any)], false).matches(&user));
     assert!(filter(vec![], false).matches(&user) && !filter(vec![], true).matches(&user));
     assert!(
         QuotaFilter::new(

@@ -60,6 +60,7 @@ pub async fn describe(
     call: &Call,
     resource: DescribeConfigsResource,
     synonyms: bool,
+    documented: bool,
 ) -> Result<DescribeConfigsResult, CallError> {
     let broker = broker(resource.resource_name.as_str());
     let response = DescribeConfigsResult::default()
@@ -82,7 +83,8 @@ pub async fn describe(
     };
     let keys = resource.configuration_keys.as_deref().map(texts).filter(|keys| !keys.is_empty());
     let wanted = |entry: &Entry| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| key == entry.name));
-    let shown = entries.into_iter().filter(wanted).map(|entry| entry.shown(synonyms, call.version));
+    let shown =
+        entries.into_iter().filter(wanted).map(|entry| entry.shown(synonyms, documented, call.version));
     Ok(response.with_configs(shown.collect()))
 }
 
@@ -131,7 +133,7 @@ fn fixed(config: &Config) -> impl Iterator<Item = Entry> {
             "Replicas of a topic whose creator does not say.",
         ),
         ("delete.topic.enable", "true".to_owned(), ConfigKind::Boolean, "Whether topics can be deleted."),
-        ("log.dirs", config.data_dir.display().to_string(), ConfigKind::String, "Where all data is."),
+        ("log.dirs", config.log_dir(), ConfigKind::String, "Where all data is."),
         ("node.id", node, whole, "The id of the only node."),
         ("offsets.topic.replication.factor", "1".to_owned(), whole, "Replicas of committed offsets."),
         ("process.roles", "broker,controller".to_owned(), ConfigKind::List, "What the only node is."),
@@ -170,7 +172,7 @@ impl Entry {
         }
     }
 
-    fn shown(self, synonyms: bool, version: i16) -> DescribeConfigsResourceResult {
+    fn shown(self, synonyms: bool, documented: bool, version: i16) -> DescribeConfigsResourceResult {
         let secret = self.kind == ConfigKind::Password;
         let set = self.values.into_iter().map(|(layer, value)| (source(layer), value));
         let all: Vec<(i8, String)> = set.chain(self.default.map(|value| (DEFAULT, value))).collect();
@@ -192,7 +194,7 @@ impl Entry {
         match version >= TYPES {
             true => response
                 .with_config_type(self.kind.code())
-                .with_documentation(Some(KafkaString::from_static(self.documentation))),
+                .with_documentation(documented.then(|| KafkaString::from_static(self.documentation))),
             false => response,
         }
     }

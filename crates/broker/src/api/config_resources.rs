@@ -1,13 +1,13 @@
 //! Which resources have a configuration (KIP-1142, and KIP-714 in its first version).
 
+use headwater_coordinator::{Request, Response};
 use headwater_wire::messages::ListConfigResourcesRequestData;
 use headwater_wire::messages::list_config_resources_response::{
     ConfigResource, ListConfigResourcesResponseData,
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::rights;
-use super::{Call, CallError};
+use super::{Call, CallError, rights};
 use crate::NODE_ID;
 
 pub const TOPIC: i8 = 2;
@@ -41,15 +41,25 @@ pub async fn list(
             if call.version >= ANY_TYPE { resource.with_resource_type(kind) } else { resource }
         }
     };
-    let resources = wanted.into_iter().flat_map(|kind| names(call, kind).into_iter().map(resource(kind)));
-    Ok(response.with_config_resources(resources.collect()))
+    let mut resources = Vec::new();
+    for kind in wanted {
+        resources.extend(names(call, kind).await?.into_iter().map(resource(kind)));
+    }
+    Ok(response.with_config_resources(resources))
 }
 
-/// Groups and client metrics have no configuration of their own here.
-fn names(call: &Call, kind: i8) -> Vec<KafkaString> {
-    match kind {
+/// Topics and the broker all have one; of groups and subscriptions those are named of which something is set.
+async fn names(call: &Call, kind: i8) -> Result<Vec<KafkaString>, CallError> {
+    Ok(match kind {
         TOPIC => call.shared.catalog.all().iter().map(|topic| topic.name().to_owned().into()).collect(),
         BROKER | BROKER_LOGGER => vec![NODE_ID.to_string().into()],
-        _ => Vec::new(),
-    }
+        _ => {
+            let configured = call.ask(Request::ListConfigured).await?;
+            let Response::ListConfigured { groups, client_metrics } = configured else {
+                return Err(call.mismatch());
+            };
+            let names = if kind == GROUP { groups } else { client_metrics };
+            names.into_iter().map(Into::into).collect()
+        }
+    })
 }

@@ -21,7 +21,8 @@ use headwater_wire::messages::{
 use headwater_wire::{ErrorCode, KafkaString};
 
 use super::config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
-use super::{Call, CallError, broker_configs, group_configs, optional, rights, text, texts};
+use super::{Call, CallError, broker_configs, client_metrics, group_configs, optional, rights, text, texts};
+use crate::NODE_ID;
 use crate::usage::report;
 
 const SET_ON_TOPIC: i8 = 1;
@@ -47,7 +48,7 @@ pub async fn describe(
         let allowed = match resource.resource_type {
             TOPIC if asks_for_usage(&resource) => call.check(rights::DESCRIBE_TOPIC, name),
             TOPIC => call.check(rights::DESCRIBE_TOPIC_CONFIGS, name),
-            BROKER => call.check_cluster(rights::DESCRIBE_CLUSTER_CONFIGS),
+            BROKER | BROKER_LOGGER | CLIENT_METRICS => call.check_cluster(rights::DESCRIBE_CLUSTER_CONFIGS),
             GROUP => call.check(rights::DESCRIBE_GROUP_CONFIGS, name),
             _ => Ok(()),
         };
@@ -60,8 +61,11 @@ pub async fn describe(
             TOPIC if asks_for_usage(&resource) => usage_of_topic(call, resource).await?,
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
             GROUP => group_configs::describe(call, resource, request.include_synonyms, documented).await?,
-            BROKER => broker_configs::describe(call, resource, request.include_synonyms).await?,
-            CLIENT_METRICS | BROKER_LOGGER => without_any(resource),
+            BROKER => broker_configs::describe(call, resource, request.include_synonyms, documented).await?,
+            CLIENT_METRICS => {
+                client_metrics::describe(call, resource, request.include_synonyms, documented).await?
+            }
+            BROKER_LOGGER => without_any(resource),
             other => DescribeConfigsResult::default()
                 .with_resource_type(other)
                 .with_resource_name(resource.resource_name)
@@ -112,21 +116,27 @@ async fn usage_of_topic(
     Ok(response.with_configs(vec![entry]))
 }
 
-/// Resources that tools ask about and that nothing is set on.
+/// The loggers of a broker, of which this one has none whose level can be set.
 fn without_any(resource: DescribeConfigsResource) -> DescribeConfigsResult {
     let response = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
-    let nameless = resource.resource_name.is_empty();
+    let refused = match resource.resource_name.as_str() {
+        "" => Some("name the resource".to_owned()),
+        name if name != NODE_ID.to_string() => Some(format!("there is no broker '{name}', only {NODE_ID}")),
+        _ => None,
+    };
     let response = response.with_resource_name(resource.resource_name);
-    match nameless {
-        true => response
-            .with_error_code(ErrorCode::InvalidRequest.code())
-            .with_error_message(Some(KafkaString::from_static("name the resource"))),
-        false => response,
+    match refused {
+        Some(why) => {
+            response.with_error_code(ErrorCode::InvalidRequest.code()).with_error_message(Some(why.into()))
+        }
+        None => response,
     }
 }
 
 fn unknown_resource(kind: i8) -> String {
-    format!("resources of type {kind} have no configuration here: use 2 (topic), 4 (broker) or 32 (group)")
+    format!(
+        "resources of type {kind} have no configuration here: use 2 (topic), 4 (broker), 16 (client metrics) or 32 (group)"
+    )
 }
 
 async fn of_topic(
@@ -201,7 +211,7 @@ async fn change(
 ) -> Result<Outcome, CallError> {
     let allowed = match kind {
         TOPIC => call.check(rights::ALTER_TOPIC_CONFIGS, name),
-        BROKER => call.check_cluster(rights::ALTER_CLUSTER_CONFIGS),
+        BROKER | BROKER_LOGGER | CLIENT_METRICS => call.check_cluster(rights::ALTER_CLUSTER_CONFIGS),
         GROUP => call.check(rights::ALTER_GROUP_CONFIGS, name),
         _ => Ok(()),
     };
@@ -215,6 +225,9 @@ async fn change(
         }
         Ok(change) if kind == BROKER => {
             return Ok(outcome(broker_configs::alter(call, change, validate_only).await?));
+        }
+        Ok(change) if kind == CLIENT_METRICS => {
+            return Ok(outcome(client_metrics::alter(call, change, validate_only).await?));
         }
         Ok(_) => return Ok((ErrorCode::InvalidRequest.code(), Some(unknown_resource(kind).into()))),
         Err(code) => return Ok((code.code(), Some(KafkaString::from_static(NO_OPERATION)))),

@@ -36,7 +36,9 @@ pub async fn describe(
         DescribeConfigsResult::default().with_resource_type(GROUP).with_resource_name(group_id.into());
     Ok(match result {
         Ok(entries) => {
-            let shown = entries.into_iter().map(|entry| shown(entry, synonyms, documented, call.version));
+            let shown = entries
+                .into_iter()
+                .map(|entry| shown(entry, SET_ON_GROUP, synonyms, documented, call.version));
             response.with_configs(shown.collect())
         }
         Err(failure) => {
@@ -45,14 +47,15 @@ pub async fn describe(
     })
 }
 
-/// A key with where its value comes from: the group, the broker's start, or the default.
-fn shown(
+/// A key with where its value comes from: what it is set on, the broker's start, or the default.
+pub fn shown(
     entry: GroupConfigEntry,
+    set_on: i8,
     synonyms: bool,
     documented: bool,
     version: i16,
 ) -> DescribeConfigsResourceResult {
-    let sources = sources(&entry);
+    let sources = sources(&entry, set_on);
     let (value, source) =
         sources.first().map_or((None, DEFAULT), |first| (first.value.clone(), first.source));
     let response = DescribeConfigsResourceResult::default()
@@ -68,14 +71,14 @@ fn shown(
     }
 }
 
-fn sources(entry: &GroupConfigEntry) -> Vec<DescribeConfigsSynonym> {
+fn sources(entry: &GroupConfigEntry, set_on: i8) -> Vec<DescribeConfigsSynonym> {
     let synonym = |name: &str, value: &str, source| {
         DescribeConfigsSynonym::default()
             .with_name(name.to_owned().into())
             .with_value(Some(value.to_owned().into()))
             .with_source(source)
     };
-    let set = entry.set.iter().map(|value| synonym(entry.name, value, SET_ON_GROUP));
+    let set = entry.set.iter().map(|value| synonym(entry.name, value, set_on));
     let broker = entry.broker.as_ref();
     let at_start = broker.filter(|(_, value)| value != entry.default);
     let at_start = at_start.map(|(name, value)| synonym(name, value, SET_AT_START));

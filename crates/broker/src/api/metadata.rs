@@ -208,7 +208,7 @@ pub async fn log_dirs(
     let directory = DescribeLogDirsResult::default()
         .with_total_bytes(size)
         .with_usable_bytes(free)
-        .with_log_dir(shared.config.data_dir.display().to_string().into())
+        .with_log_dir(shared.config.log_dir().into())
         .with_topics(topics.into_iter().map(sized).collect());
     Ok(DescribeLogDirsResponseData::default().with_results(vec![directory]))
 }

@@ -6,6 +6,7 @@
 mod access;
 mod acls;
 mod broker_configs;
+mod client_metrics;
 mod config_resources;
 mod configs;
 mod consumer_groups;

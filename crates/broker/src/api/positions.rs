@@ -188,6 +188,9 @@ pub async fn delete_records(
         for wanted in topic.partitions {
             let place = found.as_ref().map_err(|code| *code);
             let place = place.and_then(|topic| partition_of(topic, wanted.partition_index));
+            // What is only compacted keeps the last record of each key, however old.
+            let may_go = found.as_ref().is_ok_and(|topic| topic.settings.delete);
+            let place = if may_go { place } else { place.and(Err(ErrorCode::PolicyViolation)) };
             before.extend(place.map(|place| (place, wanted.offset)));
             partitions.push((wanted.partition_index, place.map(drop)));
         }

@@ -1,5 +1,7 @@
 //! The metadata quorum and the features, as a KRaft cluster of one node would answer.
 
+use headwater_coordinator::{Failure, FeatureChange, FeatureUpdate, Request, Response};
+use headwater_model::acl::CLUSTER_NAME;
 use headwater_wire::messages::describe_quorum_response::{
     DescribeQuorumResponseData, Listener, Node, PartitionData, ReplicaState, TopicData,
 };
@@ -10,9 +12,7 @@ use headwater_wire::messages::update_features_response::{
 use headwater_wire::messages::{DescribeQuorumRequestData, UpdateFeaturesRequestData};
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::rights;
-use super::versions::feature_level;
-use super::{Call, CallError};
+use super::{Call, CallError, rights, text};
 use crate::NODE_ID;
 use crate::engine::STATE_PARTITION;
 
@@ -20,7 +20,7 @@ use crate::engine::STATE_PARTITION;
 const METADATA: &str = "__cluster_metadata";
 /// From here on the nodes of the quorum are named (KIP-853).
 const NODES: i16 = 2;
-/// From here on one error stands for all features.
+/// From here on no feature has an error of its own.
 const ERROR_FOR_ALL: i16 = 2;
 
 pub async fn describe(
@@ -69,7 +69,6 @@ fn node(call: &Call) -> Node {
     Node::default().with_node_id(NODE_ID).with_listeners(vec![listener])
 }
 
-/// Features are what this build has: only what is true already can be asked for.
 pub async fn update_features(
     call: &Call,
     request: UpdateFeaturesRequestData,
@@ -77,33 +76,30 @@ pub async fn update_features(
     if let Err(code) = call.check_cluster(rights::ALTER_CLUSTER) {
         return Ok(UpdateFeaturesResponseData::default().with_error_code(code.code()));
     }
-    let results: Vec<_> = request.feature_updates.into_iter().map(update).collect();
+    let updates = request.feature_updates.iter().map(|update| wanted(update, call.version)).collect();
+    let update = Request::UpdateFeatures { updates, validate_only: request.validate_only };
+    let Response::UpdateFeatures(result) = call.ask(update).await? else { return Err(call.mismatch()) };
     let response = UpdateFeaturesResponseData::default();
-    if call.version < ERROR_FOR_ALL {
-        return Ok(response.with_results(results));
+    // All are changed or none, so that one error stands for all.
+    if let Err(Failure { error, message }) = result {
+        return Ok(response.with_error_code(error.code()).with_error_message(Some(message.into())));
     }
-    let refused = results.into_iter().find(|result| result.error_code != 0);
-    Ok(match refused {
-        Some(refused) => {
-            response.with_error_code(refused.error_code).with_error_message(refused.error_message)
-        }
-        None => response,
-    })
+    for update in request.feature_updates.iter().filter(|_| !request.validate_only) {
+        let detail = || Some(format!("{}={}", update.feature, update.max_version_level));
+        call.changed(rights::ALTER_CLUSTER, CLUSTER_NAME, detail);
+    }
+    if call.version >= ERROR_FOR_ALL {
+        return Ok(response);
+    }
+    let result = |update: FeatureUpdateKey| UpdatableFeatureResult::default().with_feature(update.feature);
+    Ok(response.with_results(request.feature_updates.into_iter().map(result).collect()))
 }
 
-fn update(wanted: FeatureUpdateKey) -> UpdatableFeatureResult {
-    let name = wanted.feature.as_str();
-    let refused = match feature_level(name) {
-        None => Some((ErrorCode::InvalidUpdateVersion, format!("this broker has no feature {name}"))),
-        Some(level) if level != wanted.max_version_level => {
-            let why = format!("{name} is at level {level} in this build and cannot be set to another");
-            Some((ErrorCode::FeatureUpdateFailed, why))
-        }
-        Some(_) => None,
+fn wanted(update: &FeatureUpdateKey, version: i16) -> FeatureUpdate {
+    let change = match version {
+        0 if update.allow_downgrade => FeatureChange::Downgrade,
+        0 => FeatureChange::Upgrade,
+        _ => FeatureChange::from_wire(update.upgrade_type),
     };
-    let result = UpdatableFeatureResult::default().with_feature(wanted.feature);
-    match refused {
-        Some((code, why)) => result.with_error_code(code.code()).with_error_message(Some(why.into())),
-        None => result,
-    }
+    FeatureUpdate { name: text(&update.feature), level: update.max_version_level, change }
 }

@@ -18,7 +18,7 @@ use super::{Call, CallError, optional, rights, text};
 
 const EXACT: i8 = 0;
 const DEFAULT: i8 = 1;
-const ANY_NAMED: i8 = 2;
+const ANY: i8 = 2;
 const NOT_ALLOWED: &str = "the client may not do this with the quotas of the cluster";
 
 pub async fn describe(
@@ -51,7 +51,7 @@ fn part(component: &ComponentData) -> Result<(String, EntityFilter), String> {
     match (component.match_type, optional(&component.r#match)) {
         (EXACT, Some(name)) => Ok((kind, EntityFilter::Exactly(name))),
         (DEFAULT, _) => Ok((kind, EntityFilter::Default)),
-        (ANY_NAMED, _) => Ok((kind, EntityFilter::AnyNamed)),
+        (ANY, _) => Ok((kind, EntityFilter::Any)),
         _ => Err(format!("'{kind}' is matched by 0 (a name), 1 (the default) or 2 (any name)")),
     }
 }

@@ -137,7 +137,7 @@ pub async fn log_dirs(
     request: AlterReplicaLogDirsRequestData,
 ) -> Result<AlterReplicaLogDirsResponseData, CallError> {
     let allowed = call.check_cluster(rights::ALTER_CLUSTER);
-    let only = call.shared.config.data_dir.display().to_string();
+    let only = call.shared.config.log_dir();
     let moved = request.dirs.into_iter().flat_map(|dir| {
         let known = dir.path.as_str() == only;
         dir.topics.into_iter().map(move |topic| (known, topic))

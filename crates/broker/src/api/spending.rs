@@ -20,6 +20,13 @@ impl Call {
         self.mute_for(self.shared.quotas.spend(key, self.user(), amount));
     }
 
+    /// Spends for an answer of records; `false` when they have to stay here, and the channel is mute for a while.
+    pub fn may_bring(&self, bytes: usize) -> bool {
+        let spent = self.shared.quotas.try_spend(QuotaKey::ConsumerByteRate, self.user(), bytes as f64);
+        self.mute_for(spent.unwrap_or_else(|wait| wait));
+        spent.is_ok()
+    }
+
     fn mute_for(&self, wait_ms: i64) {
         if wait_ms > 0 {
             self.shared.quotas.count(wait_ms);
@@ -41,8 +48,7 @@ impl Call {
             self.spend(key, amount);
             return Ok(());
         }
-        let spent = quotas.spend_before(key, self.user(), amount);
-        match spent {
+        match quotas.try_spend(key, self.user(), amount) {
             Ok(_) => Ok(()),
             Err(wait) => {
                 self.mute_for(wait);

@@ -1,4 +1,4 @@
-//! Metrics of clients (KIP-714): nobody subscribes to any, so clients are told to send none.
+//! Metrics of clients (KIP-714): nobody takes them, whatever subscriptions there are, so clients are told to send none.
 
 use headwater_wire::messages::get_telemetry_subscriptions_response::GetTelemetrySubscriptionsResponseData;
 use headwater_wire::messages::push_telemetry_response::PushTelemetryResponseData;

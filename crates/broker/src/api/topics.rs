@@ -41,7 +41,11 @@ pub async fn create(
     let (possible, impossible): (Vec<_>, Vec<_>) = allowed.into_iter().partition(assigns_to_us);
     let topics = possible.iter().map(|topic| new_topic(call, topic)).collect();
     let default = call.shared.config.default_partitions;
-    let cost = |topic: &NewTopic| if topic.partitions < 0 { default } else { topic.partitions };
+    let cost = |topic: &NewTopic| match call.shared.catalog.by_name(&topic.name) {
+        Some(_) => 0,
+        None if topic.partitions < 0 => default,
+        None => topic.partitions,
+    };
     let free = request.validate_only;
     let (topics, throttled) = within_quota(call, topics, free, CREATE_KNOWS_QUOTA, cost);
     let create = Request::CreateTopics { topics, validate_only: request.validate_only };
@@ -107,7 +111,11 @@ fn within_quota<T>(
     cost: impl Fn(&T) -> i32,
 ) -> (Vec<T>, Vec<T>) {
     let knows = call.version >= knows_error;
-    topics.into_iter().partition(|topic| free || call.mutate(cost(topic).max(0), knows).is_ok())
+    topics.into_iter().partition(|topic| {
+        // What cannot be done costs nothing, and is refused with a reason of its own.
+        let cost = if free { 0 } else { cost(topic).max(0) };
+        cost == 0 || call.mutate(cost, knows).is_ok()
+    })
 }
 
 fn over_quota() -> (i16, Option<KafkaString>) {

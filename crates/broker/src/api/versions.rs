@@ -1,5 +1,6 @@
 //! ApiVersions: the table, and the features that clients decide by.
 
+use headwater_coordinator::FEATURES;
 use headwater_wire::messages::ApiVersionsRequestData;
 use headwater_wire::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponseData, FinalizedFeatureKey, SupportedFeatureKey,
@@ -8,22 +9,6 @@ use headwater_wire::{ApiKey, ErrorCode, KafkaString};
 
 use super::{APIS, Call, CallError};
 use crate::outgoing::Outgoing;
-
-/// The features that clients decide by, with their levels, in the order of their names.
-const FEATURES: [(&str, i16); 4] = [
-    // KIP-848: the consumer group protocol.
-    ("group.version", 1),
-    // KIP-932: there are share groups.
-    ("share.version", 1),
-    // KIP-1071: there are streams groups.
-    ("streams.version", 1),
-    // KIP-890: every transaction has its own epoch, and writing to a partition adds it.
-    ("transaction.version", 2),
-];
-
-pub fn feature_level(name: &str) -> Option<i16> {
-    FEATURES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
-}
 
 fn keys() -> Vec<ApiVersion> {
     let key = |api: &super::Api| {
@@ -38,22 +23,28 @@ fn keys() -> Vec<ApiVersion> {
 }
 
 pub async fn versions(call: &Call, _: ApiVersionsRequestData) -> Result<ApiVersionsResponseData, CallError> {
-    let finalized = FEATURES.map(|(name, level)| {
+    let features = call.shared.rules.features();
+    let levels = FEATURES.iter().map(|feature| (feature.name, features.level(feature)));
+    // Level 0 is that of a feature which is not finalized.
+    let finalized = levels.filter(|(_, level)| *level > 0).map(|(name, level)| {
         FinalizedFeatureKey::default()
             .with_name(KafkaString::from_static(name))
             .with_min_version_level(level)
             .with_max_version_level(level)
     });
-    let supported = FEATURES.map(|(name, level)| {
-        SupportedFeatureKey::default().with_name(KafkaString::from_static(name)).with_max_version(level)
+    let supported = FEATURES.iter().map(|feature| {
+        SupportedFeatureKey::default()
+            .with_name(KafkaString::from_static(feature.name))
+            .with_min_version(feature.oldest)
+            .with_max_version(feature.newest)
     });
     // Clients of v3 cannot read a feature that begins at 0 (KAFKA-17011).
-    let supported = if call.version >= 4 { supported.to_vec() } else { Vec::new() };
+    let supported = if call.version >= 4 { supported.collect() } else { Vec::new() };
     Ok(ApiVersionsResponseData::default()
         .with_api_keys(keys())
         .with_supported_features(supported)
-        .with_finalized_features_epoch(0)
-        .with_finalized_features(finalized.to_vec()))
+        .with_finalized_features_epoch(features.epoch())
+        .with_finalized_features(finalized.collect()))
 }
 
 /// The answer to a version that we do not know, in v0.

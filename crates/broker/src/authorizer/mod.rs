@@ -10,7 +10,7 @@ mod policy;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_coordinator::{Asker, Verdict};
+use headwater_coordinator::{Asker, Client, Sight, Verdict};
 use headwater_model::Principal;
 use headwater_model::acl::{Operation, ResourceType};
 
@@ -77,6 +77,20 @@ impl Authorizer {
     pub fn operations(&self, principal: &Principal, host: IpAddr, kind: ResourceType, name: &str) -> i32 {
         let allowed = supported(kind).iter().filter(|one| self.allows(principal, host, **one, kind, name));
         allowed.fold(0, |bits, operation| bits | 1 << operation.code())
+    }
+}
+
+/// What members of groups see of the topics that regular expressions are about (KIP-848).
+impl Sight for Authorizer {
+    fn version(&self) -> u64 {
+        self.rules.version()
+    }
+
+    fn sees(&self, client: &Client, topic: &str) -> bool {
+        let host = client.host.trim_start_matches('/').parse();
+        host.is_ok_and(|host| {
+            self.allows(&client.principal, host, Operation::Describe, ResourceType::Topic, topic)
+        })
     }
 }
 

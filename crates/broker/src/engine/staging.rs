@@ -78,6 +78,7 @@ impl Worker {
             StateRecord::Acl(acl) => self.staged.rules.push(RuleChange::Put(acl.0.clone())),
             StateRecord::AclDeleted(acl) => self.staged.rules.push(RuleChange::Remove(acl.0.clone())),
             StateRecord::Quota(record) => self.staged.rules.push(RuleChange::Quota(record.clone())),
+            StateRecord::Feature(record) => self.staged.rules.push(RuleChange::Feature(record.clone())),
             StateRecord::ScramCredential(record) => {
                 self.staged.credentials.push(CredentialChange::Put(record.clone()));
             }

@@ -17,6 +17,7 @@ use super::published::{self, Internals};
 use super::staging::count;
 use super::state::{self, State};
 use super::{Answer, Command, Unavailable};
+use crate::authorizer::Authorizer;
 use crate::catalog::{Catalog, Change};
 use crate::cleaner::BELIEVED_JUMP_MS;
 use crate::clock::Clock;
@@ -85,6 +86,10 @@ impl Worker {
             default_partitions: config.default_partitions,
             ..config.coordinator.clone()
         });
+        if config.authorizer.enabled {
+            let authorizer = Authorizer::new(config.authorizer.clone(), Arc::clone(&rules));
+            coordinator.look_through(Arc::new(authorizer));
+        }
         let mut partitions = HashMap::new();
         let reader = found.reader();
         let state =
@@ -99,7 +104,8 @@ impl Worker {
         let topics = coordinator.topics().cloned().map(Change::Put);
         catalog.apply([inherited].into_iter().chain(topics).collect());
         let acls = coordinator.acls().cloned().map(RuleChange::Put);
-        rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).collect());
+        let features = coordinator.features().records().map(RuleChange::Feature);
+        rules.apply(acls.chain(coordinator.quotas().map(RuleChange::Quota)).chain(features).collect());
         credentials.apply(coordinator.scram_credentials().cloned().map(CredentialChange::Put));
         let mut worker = Self {
             log,

@@ -1,25 +1,40 @@
 //! How much of a rate may be used at once, by Kafka's keys.
 
-/// `quota.window.num` windows of `quota.window.size.seconds`.
+use headwater_coordinator::{QuotaKey, Windows};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaConfig {
-    pub windows: i64,
-    pub window_seconds: i64,
+    /// `quota.window.num` and `quota.window.size.seconds`
+    pub clients: WindowConfig,
+    /// `controller.quota.window.num` and `controller.quota.window.size.seconds`
+    pub controller: WindowConfig,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowConfig {
+    pub number: i64,
+    pub seconds: i64,
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        Self { number: 11, seconds: 1 }
+    }
 }
 
 impl Default for QuotaConfig {
     fn default() -> Self {
-        Self { windows: 11, window_seconds: 1 }
+        let windows = WindowConfig::default();
+        Self { clients: windows, controller: windows }
     }
 }
 
 impl QuotaConfig {
-    pub fn window_ms(self) -> i64 {
-        self.window_seconds.saturating_mul(1000)
-    }
-
-    /// Who has been quiet may use the rate over all windows but the one that has just begun.
-    pub fn allowance_ms(self) -> i64 {
-        self.window_ms().saturating_mul((self.windows - 1).max(1))
+    pub fn of(self, key: QuotaKey) -> Windows {
+        let WindowConfig { number, seconds } = match key {
+            QuotaKey::ControllerMutationRate => self.controller,
+            _ => self.clients,
+        };
+        Windows { number, length_ms: seconds.saturating_mul(1000) }
     }
 }

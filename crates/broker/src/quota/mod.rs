@@ -1,12 +1,13 @@
 //! Quotas: what each client has used, and for how long its channel is mute.
 //!
-//! Owns the buckets of those for whom there is a limit; whose limit it is and how credit grows is decided by the
+//! Owns the meters of those for whom there is a limit; whose limit it is and how use is measured is decided by the
 //! coordinator's core. Without any limit of a kind nothing is looked up and nothing is kept.
 //!
-//! Invariant: a request that exceeds a quota is answered at once and in full, with the time for which the channel is
-//! mute after it; so that a client that does not know quotas is slowed down by its own connection.
+//! Invariant: a request that exceeds a quota is answered at once, with the time for which the channel is mute after it;
+//! so that a client that does not know quotas is slowed down by its own connection.
 
 mod config;
+mod meter;
 mod mute;
 
 use std::collections::HashMap;
@@ -15,23 +16,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use headwater_coordinator::{Bucket, QuotaKey};
+use headwater_coordinator::QuotaKey;
 use headwater_model::{Principal, TimestampMs};
 
-pub use config::QuotaConfig;
-pub use mute::Mute;
+pub use self::config::{QuotaConfig, WindowConfig};
+use self::meter::{Measure, Meter};
+pub use self::mute::Mute;
 
 use crate::clock::Clock;
 use crate::rules::Rules;
 
-/// With fewer buckets nobody looks for such as can go.
+/// With fewer meters nobody looks for such as can go.
 const FEW: usize = 1024;
 
 pub struct Quotas {
     rules: Arc<Rules>,
     config: QuotaConfig,
     clock: Clock,
-    buckets: Mutex<Buckets>,
+    meters: Mutex<Meters>,
     /// How often a channel was made mute, and for how many milliseconds in all.
     pub throttles: AtomicU64,
     pub throttled_ms: AtomicU64,
@@ -46,9 +48,10 @@ struct Owner {
 }
 
 #[derive(Default)]
-struct Buckets {
-    all: HashMap<Owner, (Bucket, f64)>,
-    /// Full ones are dropped when there are more than this.
+struct Meters {
+    /// With the rate of their last use.
+    all: HashMap<Owner, (Meter, f64)>,
+    /// Those that are as good as new are dropped when there are more than this.
     many: usize,
 }
 
@@ -62,7 +65,7 @@ pub struct User<'a> {
 impl Quotas {
     pub fn new(rules: Arc<Rules>, config: QuotaConfig, clock: Clock) -> Self {
         let (throttles, throttled_ms) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { rules, config, clock, buckets: Mutex::default(), throttles, throttled_ms }
+        Self { rules, config, clock, meters: Mutex::default(), throttles, throttled_ms }
     }
 
     pub fn now(&self) -> TimestampMs {
@@ -84,16 +87,19 @@ impl Quotas {
         Some((owner, applies.limit))
     }
 
-    fn with_bucket<T>(&self, owner: Owner, rate: f64, change: impl FnOnce(&mut Bucket) -> T) -> T {
-        let (allowance, now) = (self.config.allowance_ms(), self.clock.now());
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.all.len() > buckets.many.max(FEW) {
-            buckets.all.retain(|_, (bucket, rate)| !bucket.is_full(*rate, allowance, now));
-            buckets.many = 2 * buckets.all.len();
+    fn with_meter<T>(&self, owner: Owner, rate: f64, change: impl FnOnce(&mut Meter, Measure) -> T) -> T {
+        let now = self.clock.now();
+        let measure = |key, rate| Measure { rate, windows: self.config.of(key), now };
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if meters.all.len() > meters.many.max(FEW) {
+            meters.all.retain(|owner, (meter, rate)| !meter.is_fresh(measure(owner.key, *rate)));
+            meters.many = 2 * meters.all.len();
         }
-        let bucket = buckets.all.entry(owner).or_insert_with(|| (Bucket::full(rate, allowance, now), rate));
-        bucket.1 = rate;
-        change(&mut bucket.0)
+        let measure = measure(owner.key, rate);
+        let meter =
+            meters.all.entry(owner).or_insert_with_key(|owner| (Meter::new(owner.key, measure), rate));
+        meter.1 = rate;
+        change(&mut meter.0, measure)
     }
 
     /// Spends what was used, and tells for how many milliseconds the channel has to be mute.
@@ -102,29 +108,28 @@ impl Quotas {
             return 0;
         }
         let Some((owner, rate)) = self.owner(key, user) else { return 0 };
-        let (allowance, now) = (self.config.allowance_ms(), self.clock.now());
-        let wait = self.with_bucket(owner, rate, |bucket| bucket.spend(amount, rate, allowance, now));
-        // A window is the most that a request's time makes wait, as in Kafka; the rest stays owed.
-        if key == QuotaKey::RequestPercentage { wait.min(self.config.window_ms()) } else { wait }
+        let wait = self.with_meter(owner, rate, |meter, measure| meter.spend(amount, measure));
+        // A window is the most that a request's time makes wait.
+        if key == QuotaKey::RequestPercentage { wait.min(self.config.of(key).length_ms) } else { wait }
     }
 
-    /// Spends for what is about to be done; the error is when it may not be done, because too much was done before.
-    pub fn spend_before(&self, key: QuotaKey, user: User<'_>, amount: f64) -> Result<i64, i64> {
+    /// Spends for what is about to be done or answered; the error is when it may not be, and nothing is spent.
+    pub fn try_spend(&self, key: QuotaKey, user: User<'_>, amount: f64) -> Result<i64, i64> {
         if !self.has(key) {
             return Ok(0);
         }
         let Some((owner, rate)) = self.owner(key, user) else { return Ok(0) };
-        let (allowance, now) = (self.config.allowance_ms(), self.clock.now());
-        self.with_bucket(owner, rate, |bucket| bucket.spend_if_free(amount, rate, allowance, now))
+        self.with_meter(owner, rate, |meter, measure| meter.try_spend(amount, measure))
     }
 
     /// What may be used at once by who has been quiet; more is always throttled.
     pub fn most_at_once(&self, key: QuotaKey, user: User<'_>) -> Option<f64> {
         let (_, rate) = self.has(key).then(|| self.owner(key, user))??;
-        Some(rate * self.config.allowance_ms() as f64 / 1e3)
+        Some(rate * self.config.of(key).allowance_ms() as f64 / 1e3)
     }
 
-    /// For how long a connection from this address has to wait for its end; `None` when it is welcome (KIP-612).
+    /// For how long a connection from this address has to wait for its end, at most a window; `None` when it is welcome
+    /// (KIP-612).
     pub fn connecting(&self, ip: IpAddr) -> Option<Duration> {
         let key = QuotaKey::ConnectionCreationRate;
         if !self.has(key) {
@@ -133,9 +138,8 @@ impl Quotas {
         let ip = ip.to_canonical();
         let rate = self.rules.quotas().of_address(&ip.to_string())?;
         let owner = Owner { key, user: None, client_id: None, ip: Some(ip) };
-        let (allowance, now) = (self.config.allowance_ms(), self.clock.now());
-        let wait =
-            self.with_bucket(owner, rate, |bucket| bucket.spend_if_free(1.0, rate, allowance, now)).err()?;
+        let wait = self.with_meter(owner, rate, |meter, measure| meter.try_spend(1.0, measure)).err()?;
+        let wait = wait.min(self.config.of(key).length_ms);
         self.count(wait);
         Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
     }

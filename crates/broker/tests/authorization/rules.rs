@@ -247,3 +247,36 @@ async fn a_streams_application_gets_its_internal_topics_only_from_who_may_create
     assert!(!format!("{:?}", lives.status).contains("missing"), "the topic is there: {lives:?}");
     broker.shutdown().await;
 }
+
+/// The topics that a member of group `g` is given that asks for every topic.
+async fn matched(raw: &mut Raw, member: &str, epoch: i32) -> (i32, Option<usize>) {
+    let beat = ConsumerGroupHeartbeatRequestData::default()
+        .with_group_id(named("g"))
+        .with_member_id(member.to_owned().into())
+        .with_member_epoch(epoch)
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_regex(Some(named("[^_].*")))
+        .with_topic_partitions(Some(Vec::new()));
+    let answer = raw.call(&beat, 1).await;
+    assert_eq!(answer.error_code, 0, "{answer:?}");
+    (answer.member_epoch, answer.assignment.map(|assignment| assignment.topic_partitions.len()))
+}
+
+#[tokio::test]
+async fn an_expression_matches_no_topic_that_its_member_may_not_describe() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cluster = allow(Operation::Alter, ResourceType::Cluster, CLUSTER_NAME);
+    let rules = [
+        allow(Operation::Read, ResourceType::Group, "g"),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+        cluster,
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let (epoch, topics) = matched(&mut raw, "m", 0).await;
+    assert_eq!(topics, Some(1), "orders, and not secrets");
+    let rule = allow(Operation::Describe, ResourceType::Topic, "secrets");
+    assert_eq!(create(&mut raw, &[rule]).await, [0]);
+    assert_eq!(matched(&mut raw, "m", epoch).await.1, Some(2), "a new rule is heard of");
+    broker.shutdown().await;
+}

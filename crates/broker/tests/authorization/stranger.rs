@@ -119,7 +119,7 @@ async fn topics(stranger: &mut Stranger) {
 }
 
 async fn configs(stranger: &mut Stranger) {
-    let kinds = [(2, "orders"), (4, "1"), (32, "readers")];
+    let kinds = [(2, "orders"), (4, "1"), (32, "readers"), (8, "1"), (16, "subscription")];
     let resources = kinds.map(|(kind, name)| {
         DescribeConfigsResource::default()
             .with_resource_type(kind)
@@ -127,7 +127,7 @@ async fn configs(stranger: &mut Stranger) {
             .with_configuration_keys(None)
     });
     let describe = DescribeConfigsRequestData::default().with_resources(resources.to_vec());
-    let refused = &[TOPIC, CLUSTER, GROUP];
+    let refused = &[TOPIC, CLUSTER, GROUP, CLUSTER, CLUSTER];
     stranger.gets(describe, 4, refused, |a| a.results.iter().map(|one| one.error_code).collect()).await;
     let usage = DescribeConfigsResource::default()
         .with_resource_type(2)

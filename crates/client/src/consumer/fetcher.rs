@@ -37,9 +37,11 @@ pub(super) struct Fetcher {
 }
 
 enum Done {
-    Fetched(String, usize),
+    /// By which lane of which broker, and what is somewhere else than in its leader's log.
+    Fetched(String, usize, Vec<Wanted>),
     Looked,
     Validated,
+    Reset,
 }
 
 impl Fetcher {
@@ -53,9 +55,12 @@ impl Fetcher {
             tokio::select! {
                 () = self.shared.work.notified() => {}
                 Some(done) = self.jobs.join_next() => match done {
-                    Ok(Done::Fetched(address, lane)) => drop(self.busy.remove(&(address, lane))),
+                    Ok(Done::Fetched(address, lane, strayed)) => {
+                        self.busy.remove(&(address, lane));
+                        self.find_offsets(strayed);
+                    }
                     Ok(Done::Looked) => self.looking = false,
-                    Ok(Done::Validated) => {}
+                    Ok(Done::Validated | Done::Reset) => {}
                     // A fetch that panicked has left its partitions in flight: say so rather than hang.
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
@@ -94,8 +99,8 @@ impl Fetcher {
             let flight = Flight { client: self.client.clone(), shared: Arc::clone(&self.shared), part };
             let on = self.lanes[lane];
             self.jobs.spawn(async move {
-                flight.run(on, &address, wait).await;
-                Done::Fetched(address, lane)
+                let strayed = flight.run(on, &address, wait).await;
+                Done::Fetched(address, lane, strayed)
             });
         }
         for (address, part) in unvalidated {
@@ -118,6 +123,18 @@ impl Fetcher {
         }
         demand.retry_at
     }
+
+    /// Each on its own: a partition that has no leader now would hold up the others.
+    fn find_offsets(&mut self, strayed: Vec<Wanted>) {
+        for wanted in strayed {
+            let (client, shared) = (self.client.clone(), Arc::clone(&self.shared));
+            self.jobs.spawn(async move {
+                let flight = Flight { client, shared, part: vec![wanted] };
+                flight.find_offsets().await;
+                Done::Reset
+            });
+        }
+    }
 }
 
 async fn sleep_until(at: Option<Instant>) {
@@ -135,10 +152,27 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    async fn run(&self, lane: Lane, address: &str, wait: Duration) {
-        match self.fetch(lane, address, wait).await {
-            Ok(answer) => self.accept(address, answer).await,
-            Err(error) => self.all_failed(&error),
+    /// Returns the partitions whose offset is out of range, which stay in flight.
+    async fn run(mut self, lane: Lane, address: &str, wait: Duration) -> Vec<Wanted> {
+        let strayed = match self.fetch(lane, address, wait).await {
+            Ok(answer) => self.accept(address, answer),
+            Err(error) => {
+                self.all_failed(&error);
+                HashSet::new()
+            }
+        };
+        let all = std::mem::take(&mut self.part);
+        let (strayed, rest) = all.into_iter().partition(|wanted| strayed.contains(&wanted.at));
+        self.part = rest;
+        self.finish();
+        strayed
+    }
+
+    async fn find_offsets(&self) {
+        for wanted in &self.part {
+            if let Err(error) = self.reset(wanted).await {
+                self.failed(wanted, error);
+            }
         }
         self.finish();
     }
@@ -209,30 +243,28 @@ impl Flight {
         self.part.iter().for_each(|wanted| self.failed(wanted, error.clone()));
     }
 
-    async fn accept(&self, address: &str, answer: FetchResponseData) {
+    /// The partitions whose offset is out of range.
+    fn accept(&self, address: &str, answer: FetchResponseData) -> HashSet<TopicPartition> {
+        let mut strayed = HashSet::new();
         for topic in answer.responses {
             for data in topic.partitions {
                 let at = TopicPartition::new(topic.topic.as_str(), data.partition_index);
-                if let Some(wanted) = self.part.iter().find(|wanted| wanted.at == at) {
-                    self.accept_partition(address, wanted, data).await;
+                let Some(wanted) = self.part.iter().find(|wanted| wanted.at == at) else { continue };
+                match ErrorCode::from(data.error_code) {
+                    ErrorCode::None => {
+                        if let Err(error) = self.decode(wanted, data) {
+                            self.failed(wanted, ClientError::Batch(Arc::new(error)));
+                        }
+                    }
+                    ErrorCode::OffsetOutOfRange => drop(strayed.insert(at)),
+                    code => {
+                        let what = format!("fetch {at} from {address}");
+                        self.failed(wanted, ClientError::kafka(what, code.code(), None));
+                    }
                 }
             }
         }
-    }
-
-    async fn accept_partition(&self, address: &str, wanted: &Wanted, data: PartitionData) {
-        let error = match ErrorCode::from(data.error_code) {
-            ErrorCode::None => match self.decode(wanted, data) {
-                Ok(()) => return,
-                Err(error) => ClientError::Batch(Arc::new(error)),
-            },
-            ErrorCode::OffsetOutOfRange => match self.reset(wanted).await {
-                Ok(()) => return,
-                Err(error) => error,
-            },
-            code => ClientError::kafka(format!("fetch {} from {address}", wanted.at), code.code(), None),
-        };
-        self.failed(wanted, error);
+        strayed
     }
 
     /// Tries again when that may help; the leader may be another one by now.

@@ -170,6 +170,10 @@ impl Accumulator {
                 }
                 let Some(address) = leader(name, index as i32) else {
                     round.leaderless.push(name.to_string());
+                    // Records that may go anywhere need not wait for it.
+                    if *sticky == index {
+                        *sticky = (index + 1) % count;
+                    }
                     continue;
                 };
                 if !admits(&address) {

@@ -7,6 +7,7 @@ mod fenced;
 mod heartbeats;
 mod implicit;
 mod scripted;
+mod strayed;
 mod transactions;
 
 use std::time::{Duration, Instant};

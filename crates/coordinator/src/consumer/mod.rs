@@ -91,8 +91,8 @@ pub(crate) struct ConsumerGroup {
     owners: BTreeMap<TopicPartitionId, String>,
     /// The regular expressions of the members, resolved.
     patterns: BTreeMap<String, Pattern>,
-    /// Which state of the topics the patterns and the metadata hash were made of.
-    topics_version: Option<u64>,
+    /// Which state of the topics the patterns and the metadata hash were made of, and of who may see them.
+    seen: Option<(u64, u64)>,
 }
 
 impl ConsumerGroup {

@@ -1,6 +1,7 @@
 //! What members ask for, as topics that exist: names, and regular expressions over names (RE2 syntax).
 //!
-//! An expression is matched against whole names, and again whenever topics come or go.
+//! An expression is matched against whole names, and again whenever topics come or go or access rules change. It matches
+//! what the member may describe whose heartbeat has it looked up, as in Apache Kafka; the group shares what was found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +9,10 @@ use regex::Regex;
 
 use super::ConsumerGroup;
 use super::records::ConsumerMemberRecord;
+use crate::context::Context;
 use crate::error::{Error, Failure};
 use crate::records::TopicId;
+use crate::request::Client;
 use crate::topics::Topics;
 use crate::whole_match;
 
@@ -34,9 +37,10 @@ impl Pattern {
         Ok(Self { regex, topics: BTreeSet::new(), put_off: false })
     }
 
-    fn resolve(&mut self, topics: &Topics) {
+    fn resolve(&mut self, cx: &Context, topics: &Topics, client: &Client) {
         let names = topics.iter().map(|topic| topic.name.as_str());
-        self.topics = names.filter(|name| self.regex.is_match(name)).map(str::to_owned).collect();
+        let matched = names.filter(|name| self.regex.is_match(name) && cx.sights.sees(client, name));
+        self.topics = matched.map(str::to_owned).collect();
     }
 }
 
@@ -53,31 +57,33 @@ impl Digest {
 
 impl ConsumerGroup {
     /// Resolves the expressions of all members, again if topics have come or gone since; whether one was put off.
-    fn resolve(&mut self, topics: &Topics) -> bool {
+    fn resolve(&mut self, cx: &Context, topics: &Topics, client: &Client) -> bool {
         let used: BTreeSet<&String> =
             self.members.values().filter_map(|member| member.record.regex.as_ref()).collect();
         self.patterns.retain(|pattern, _| used.contains(pattern));
-        let changed = self.topics_version != Some(topics.version());
+        let changed = self.looks_at_old_topics(cx, topics);
         let mut waits = false;
         for text in used {
             if let Some(pattern) = self.patterns.get_mut(text) {
                 if std::mem::take(&mut pattern.put_off) {
                     waits = true;
                 } else if changed {
-                    pattern.resolve(topics);
+                    pattern.resolve(cx, topics, client);
                 }
             } else if let Ok(mut pattern) = Pattern::new(text) {
-                pattern.resolve(topics);
+                pattern.resolve(cx, topics, client);
                 self.patterns.insert(text.clone(), pattern);
             }
         }
         waits
     }
 
-    /// Looks at the topics as they are now; returns the digest of what is read.
-    pub(super) fn look(&mut self, topics: &Topics) -> u64 {
-        let waits = self.resolve(topics);
-        self.topics_version = (!waits).then_some(topics.version());
+    /// Looks at the topics as the client may see them now; returns the digest of what is read.
+    pub(super) fn look(&mut self, cx: &Context, topics: &Topics, client: &Client) -> u64 {
+        // What is seen may change meanwhile, and then it is looked at again.
+        let sights = cx.sights.version();
+        let waits = self.resolve(cx, topics, client);
+        self.seen = (!waits).then_some((topics.version(), sights));
         self.metadata_hash(topics)
     }
 
@@ -106,9 +112,9 @@ impl ConsumerGroup {
         records.any(|record| record.topics.contains(topic) || record.regex.as_ref().is_some_and(matches))
     }
 
-    /// Whether topics have come or gone since the group looked, or an expression waits.
-    pub(super) fn looks_at_old_topics(&self, topics: &Topics) -> bool {
-        self.topics_version != Some(topics.version())
+    /// Whether topics have come or gone since the group looked, or who may see them, or an expression waits.
+    pub(super) fn looks_at_old_topics(&self, cx: &Context, topics: &Topics) -> bool {
+        self.seen != Some((topics.version(), cx.sights.version()))
     }
 
     /// A digest of the topics that anybody reads and of their partitions.

@@ -7,14 +7,21 @@ use super::records::{ConsumerGroupChange, GroupEpochs};
 use super::{ConsumerGroup, Member};
 use crate::context::Context;
 use crate::records::{TopicId, TopicPartitionId};
+use crate::request::Client;
 use crate::topics::Topics;
 
 impl ConsumerGroup {
     /// Begins an epoch when members, subscriptions or topics have changed, and brings the targets up to it.
-    pub(super) fn advance(&mut self, cx: &mut Context, topics: &Topics, subscription_changed: bool) {
+    pub(super) fn advance(
+        &mut self,
+        cx: &mut Context,
+        topics: &Topics,
+        client: &Client,
+        subscription_changed: bool,
+    ) {
         let mut epochs = self.epochs.clone();
-        if subscription_changed || epochs.epoch == 0 || self.looks_at_old_topics(topics) {
-            let hash = self.look(topics);
+        if subscription_changed || epochs.epoch == 0 || self.looks_at_old_topics(cx, topics) {
+            let hash = self.look(cx, topics, client);
             if subscription_changed || epochs.epoch == 0 || hash != epochs.metadata_hash {
                 epochs.epoch = epochs.epoch.saturating_add(1);
                 epochs.metadata_hash = hash;
@@ -35,7 +42,7 @@ impl ConsumerGroup {
             ..self.epochs.clone()
         };
         // The hash is of what the remaining members read.
-        self.topics_version = None;
+        self.seen = None;
         self.record(cx, ConsumerGroupChange::Epochs(epochs));
     }
 

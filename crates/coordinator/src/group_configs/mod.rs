@@ -74,6 +74,11 @@ impl GroupConfigs {
         }
     }
 
+    /// The groups of which anything is set.
+    pub fn names(&self) -> Vec<String> {
+        self.groups.keys().cloned().collect()
+    }
+
     pub fn of<'a>(&'a self, settings: &'a Settings, group_id: &str) -> Effective<'a> {
         Effective { set: self.groups.get(group_id), settings }
     }

@@ -1,8 +1,6 @@
-//! How a rate is kept: credit that grows with time up to a bound, and is spent by use.
+//! How the rate of mutations is kept (KIP-599): credit that grows with time up to a bound, and is spent by use.
 //!
-//! Kafka sums samples and forgets the oldest, and with them what was too much: large requests get more than their
-//! quota in the long run. Here too much stays owed. To who has been quiet both allow the same, at once: the rate over
-//! all samples but one; and both name the same time to wait.
+//! As Kafka's `TokenBucket`: what was too much stays owed until it is paid by waiting, and meanwhile all is refused.
 //!
 //! Invariant: between any two times, who waits as told uses at most rate × (time + allowance), and one use more.
 
@@ -73,8 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_excess_waits_as_long_as_in_kafka() {
-        // Eleven samples of a second, 1,000 a second: 15,000 at once are 50 % above ten seconds' worth.
+    fn who_owes_is_refused_until_it_is_paid() {
         let mut bucket = Bucket::full(1_000.0, 10_000, 0);
         assert_eq!(bucket.spend(10_000.0, 1_000.0, 10_000, 0), 0);
         let mut bucket = Bucket::full(1_000.0, 10_000, 0);

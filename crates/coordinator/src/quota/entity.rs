@@ -151,7 +151,8 @@ impl QuotaEntity {
 pub enum EntityFilter {
     Exactly(String),
     Default,
-    AnyNamed,
+    /// Any name, or the default.
+    Any,
 }
 
 /// Which entities are meant: those with all of these parts, and with no others when it is strict.
@@ -182,7 +183,7 @@ impl QuotaFilter {
             match (found, wanted) {
                 (Some((_, name)), EntityFilter::Exactly(wanted)) => name == Some(wanted),
                 (Some((_, name)), EntityFilter::Default) => name.is_none(),
-                (Some((_, name)), EntityFilter::AnyNamed) => name.is_some(),
+                (Some(_), EntityFilter::Any) => true,
                 (None, _) => false,
             }
         };

@@ -1,10 +1,12 @@
 //! Client quotas: which there are, whom each is for, and the arithmetic of keeping them.
 //!
 //! Owns the limits (KIP-13, KIP-124, KIP-257, KIP-546, KIP-599, KIP-612) and their precedence; refuses to know who is
-//! connected and what it does: the broker asks a [`QuotaTable`] with its own copy and keeps a [`Bucket`] a client.
+//! connected and what it does: the broker asks a [`QuotaTable`] with its own copy, and keeps [`Samples`] or a [`Bucket`] a
+//! client.
 
 mod bucket;
 mod entity;
+mod samples;
 mod table;
 
 use std::collections::BTreeMap;
@@ -12,6 +14,7 @@ use std::net::IpAddr;
 
 pub use bucket::Bucket;
 pub use entity::{EntityFilter, EntityName, Limit, QuotaEntity, QuotaFilter, QuotaKey, QuotaRecord};
+pub use samples::{Samples, Windows};
 pub use table::{Applies, QuotaTable};
 
 use crate::context::Context;

@@ -17,7 +17,7 @@ use crate::advertised::Advertised;
 use crate::authorizer::AuthorizerConfig;
 use crate::broker::{Running, Shared, open};
 use crate::outgoing::gather;
-use crate::quota::{Mute, QuotaConfig};
+use crate::quota::{Mute, QuotaConfig, WindowConfig};
 use crate::security::{Authority, Credentials, Listener, ListenerConfig};
 
 const TOPIC: i16 = 29;
@@ -37,7 +37,7 @@ impl Bench {
         let config = Config {
             data_dir: directory.path().to_owned(),
             authorizer: AuthorizerConfig { enabled: true, ..AuthorizerConfig::default() },
-            quota: QuotaConfig { windows: 2, window_seconds: 1 },
+            quota: QuotaConfig { clients: WindowConfig { number: 2, seconds: 1 }, ..QuotaConfig::default() },
             ..Config::default()
         };
         let here: SocketAddr = "127.0.0.1:9092".parse().unwrap();

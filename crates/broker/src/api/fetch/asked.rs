@@ -102,4 +102,10 @@ impl Limits {
             deadline: now + wait,
         }
     }
+
+    /// Nobody waits for more than one response may hold.
+    pub fn lower(&mut self, max_bytes: usize) {
+        self.max_bytes = self.max_bytes.min(max_bytes);
+        self.min_bytes = self.min_bytes.min(self.max_bytes);
+    }
 }

@@ -31,7 +31,6 @@ pub fn serve(call: Call, mut body: Bytes) -> Serving {
             FetchRequestData::read(&mut body, call.version).map_err(|error| call.malformed(error))?;
         drop(body);
         let (response, spent) = timed(call.is_timed(), fetch(&call, request)).await;
-        call.spend(QuotaKey::ConsumerByteRate, response.size() as f64);
         let throttle = call.settle(spent);
         response.write(&call, throttle).map(Some)
     })
@@ -42,7 +41,7 @@ async fn fetch(call: &Call, request: FetchRequestData) -> Response {
     let by_id = call.version >= TOPIC_IDS;
     let mut limits = Limits::of(&request, &shared.config, now);
     // More than a quota lets through at once would make the client wait for nothing.
-    limits.max_bytes = limits.max_bytes.min(call.most_at_once(QuotaKey::ConsumerByteRate));
+    limits.lower(call.most_at_once(QuotaKey::ConsumerByteRate));
     let opening = sessions::Opening {
         id: request.session_id,
         epoch: request.session_epoch,
@@ -56,7 +55,11 @@ async fn fetch(call: &Call, request: FetchRequestData) -> Response {
     };
     let poll = poll::Poll::new(call, asked, by_id, limits);
     let found = poll::prepare(shared, poll.run(shared).await).await;
-    shared.fetch_sessions.close(context, poll.answers(found), Instant::now())
+    let answers = poll.answers(found);
+    match call.may_bring(context.size(&answers)) {
+        true => shared.fetch_sessions.close(context, answers, Instant::now()),
+        false => context.hold_back(),
+    }
 }
 
 impl Response {

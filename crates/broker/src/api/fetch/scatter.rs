@@ -85,20 +85,25 @@ impl Answer {
     }
 }
 
+fn room(answers: usize) -> usize {
+    PARTITION * (answers + 1)
+}
+
+/// The bytes that a response of these answers takes with their records, more or less.
+pub fn size<'a>(answers: impl Iterator<Item = &'a Answer>) -> usize {
+    let (count, records) = answers.fold((0, 0), |(count, records), one| (count + 1, records + one.bytes));
+    room(count) + records
+}
+
 impl Response {
     /// The bytes it takes without records, more or less.
     pub fn room(&self) -> usize {
-        PARTITION * (self.answers.len() + 1)
+        room(self.answers.len())
     }
 
     /// Partitions of one topic that follow each other are one topic of the message.
     fn topics(&self) -> impl Iterator<Item = &[Answer]> {
         self.answers.chunk_by(|one, next| one.asked.topic == next.asked.topic)
-    }
-
-    /// The bytes it takes with records, more or less.
-    pub fn size(&self) -> usize {
-        self.room() + self.answers.iter().map(|answer| answer.bytes).sum::<usize>()
     }
 
     pub fn scatter(self, outgoing: &mut Outgoing, version: i16, throttle: i32) -> Result<(), ProtocolError> {

@@ -84,21 +84,31 @@ impl Session {
 
     /// Leaves what tells the client something, and remembers it.
     pub fn keep_news(&mut self, answers: &mut Vec<Answer>) {
-        answers.retain(|answer| self.is_news(answer));
+        answers.retain(|answer| {
+            let news = self.is_news(answer);
+            self.remember(answer);
+            news
+        });
     }
 
-    fn is_news(&mut self, answer: &Answer) -> bool {
+    /// Whether it tells the client something; nothing when the partition has left the session since it was asked for.
+    pub fn is_news(&self, answer: &Answer) -> bool {
+        let place = self.places.get(&answer.asked.key());
+        place.and_then(|place| self.order.get(place)).is_some_and(|cached| {
+            answer.data.error_code != ErrorCode::None.code()
+                || answer.bytes > 0
+                || cached.high_watermark != answer.data.high_watermark
+                || cached.log_start != answer.data.log_start_offset
+        })
+    }
+
+    fn remember(&mut self, answer: &Answer) {
         let place = self.places.get(&answer.asked.key()).copied();
         let Some((place, cached)) = place.and_then(|place| Some((place, self.order.get_mut(&place)?))) else {
-            // It has left the session since it was asked for.
-            return false;
+            return;
         };
-        let is_error = answer.data.error_code != ErrorCode::None.code();
-        let news = is_error
-            || answer.bytes > 0
-            || cached.high_watermark != answer.data.high_watermark
-            || cached.log_start != answer.data.log_start_offset;
         // Whatever comes after an error is news.
+        let is_error = answer.data.error_code != ErrorCode::None.code();
         cached.high_watermark = if is_error { UNKNOWN } else { answer.data.high_watermark };
         cached.log_start = answer.data.log_start_offset;
         if answer.bytes > 0
@@ -106,6 +116,5 @@ impl Session {
         {
             self.put(cached);
         }
-        news
     }
 }

@@ -13,7 +13,7 @@ use headwater_wire::ErrorCode;
 use tokio::time::Instant;
 
 use super::asked::{Asked, Key};
-use super::scatter::{Answer, Response};
+use super::scatter::{self, Answer, Response};
 use super::session::{Session, next_epoch};
 
 /// The id of no session.
@@ -139,6 +139,33 @@ impl Sessions {
                 Response { code: ErrorCode::None, session_id, answers }
             }
         }
+    }
+}
+
+impl Context {
+    /// The bytes of a response with what is new of these answers.
+    pub fn size(&self, answers: &[Answer]) -> usize {
+        match self {
+            Self::Sessionless | Self::Full { .. } => scatter::size(answers.iter()),
+            Self::Incremental { session, .. } => {
+                let session = lock(session);
+                scatter::size(answers.iter().filter(|answer| session.is_news(answer)))
+            }
+        }
+    }
+
+    /// The response when a quota keeps back what was found: of no partition. A session goes on and remembers nothing
+    /// of it, and none begins.
+    pub fn hold_back(self) -> Response {
+        let (code, session_id) = match self {
+            Self::Sessionless | Self::Full { .. } => (ErrorCode::None, NONE),
+            Self::Incremental { session, epoch } => {
+                let session = lock(&session);
+                let overtaken = session.epoch != epoch;
+                (if overtaken { ErrorCode::InvalidFetchSessionEpoch } else { ErrorCode::None }, session.id)
+            }
+        };
+        Response { code, session_id, answers: Vec::new() }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use headwater_coordinator::{ShareRequest, TopicPartitionId};
+use headwater_coordinator::{QuotaKey, ShareRequest, TopicPartitionId};
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::ShareFetchRequestData;
 use headwater_wire::messages::share_fetch_request::{FetchTopic, ForgottenTopic};
@@ -60,10 +60,13 @@ pub async fn fetch(call: &Call, request: ShareFetchRequestData) -> Result<ShareF
     if over {
         release(call, &poll.key).await?;
     }
-    Ok(match outcome {
+    let response = match outcome {
         Ok(()) => poll.answers.response(poll.lock_duration_ms),
         Err(error) => refused(error, "there is no such share group: send a heartbeat first"),
-    })
+    };
+    // Its records are locked for this member: they come, and the channel is mute after them.
+    call.spend(QuotaKey::ConsumerByteRate, response.encoded_len(call.version).unwrap_or(0) as f64);
+    Ok(response)
 }
 
 /// What a request says, session and limits apart.

@@ -23,6 +23,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the coordinator may fail to answer before the membership ends.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a heartbeat is waited for at most, and at least: a coordinator that stands still must not cost the session, so
+/// there is time for others.
+const BEAT_PATIENCE: Duration = Duration::from_secs(15);
+const LEAST_BEAT_PATIENCE: Duration = Duration::from_secs(1);
+/// A heartbeat is late after so many intervals.
+const LATE_INTERVALS: u32 = 3;
+/// The broker does not tell how long sessions are: so many intervals by its defaults (45 s of 5 s), within these bounds.
+const SESSION_INTERVALS: u32 = 9;
+const SHORTEST_SESSION: Duration = Duration::from_secs(10);
+const LONGEST_SESSION: Duration = Duration::from_secs(45);
 
 /// One heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,7 +258,23 @@ impl Member {
             _ if error.is_retriable() => self.beats.retry.later(now, jitter),
             _ => return false,
         }
+        // The session is over, and others have what this member reads: it must not read on.
+        if self.told && self.silence(now) >= self.session() {
+            self.lose();
+        }
         self.silence(now) < PATIENCE
+    }
+
+    fn session(&self) -> Duration {
+        (self.beats.interval * SESSION_INTERVALS).clamp(SHORTEST_SESSION, LONGEST_SESSION)
+    }
+
+    /// How long the next heartbeat is waited for.
+    pub(super) fn beat_patience(&self) -> Duration {
+        match self.beats.interval {
+            Duration::ZERO => BEAT_PATIENCE,
+            interval => (interval * LATE_INTERVALS).clamp(LEAST_BEAT_PATIENCE, BEAT_PATIENCE),
+        }
     }
 
     /// A group without members and offsets may have been deleted while this one was away; joining makes it again.

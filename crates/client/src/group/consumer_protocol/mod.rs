@@ -32,9 +32,6 @@ use member::{Act, Answer, Member, Places, TopicId};
 /// The member epoch with which a member leaves for good, and that with which a static one leaves to come back.
 const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
-/// How long a heartbeat is waited for: a coordinator that stands still must not cost the session, whose length is the
-/// broker's (45 s by default, `group.consumer.session.timeout.ms`), so there is time for another one.
-const BEAT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the member is to its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,7 +223,7 @@ impl Task {
                     client: self.client.clone(),
                     group: self.config.group_id.clone(),
                     lane: self.lane,
-                    timeout: BEAT_PATIENCE.min(self.client.request_timeout()),
+                    timeout: self.member.beat_patience().min(self.client.request_timeout()),
                 };
                 self.jobs.spawn(async move { Done::Beat(heartbeat.send(request).await) });
             }

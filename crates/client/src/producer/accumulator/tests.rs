@@ -105,3 +105,18 @@ fn several_batches_go_at_once_only_to_a_leader_that_knows_the_producer_id() {
         assert_eq!(flying.iter().sum::<usize>(), at_once);
     }
 }
+
+#[test]
+fn records_without_a_key_do_not_follow_others_to_a_partition_without_a_leader() {
+    let config = ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() };
+    let mut state = Accumulator::new(config, None);
+    state.set_topic("t", 2, StreamKind::Unspecified);
+    let leader = |_: &str, partition: i32| (partition == 1).then(|| "broker".to_owned());
+    push(&mut state);
+    let round = state.take(Instant::now(), leader, |_| true);
+    assert!(round.taken.is_empty() && round.leaderless == ["t"]);
+    push(&mut state);
+    let round = state.take(Instant::now(), leader, |_| true);
+    let taken: Vec<_> = round.taken.into_values().flatten().collect();
+    assert_eq!(taken.len(), 1, "the second goes to the partition that has one");
+}

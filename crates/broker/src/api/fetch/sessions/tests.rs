@@ -142,3 +142,23 @@ fn the_partitions_of_all_sessions_are_bounded() {
     assert!(sessions.open(opening(id, 1, Vec::new()), now).is_ok());
     assert_eq!(lock(&sessions.cache).partitions, MOST_PARTITIONS - 1);
 }
+
+#[test]
+fn what_a_quota_keeps_back_is_news_the_next_time() {
+    let (sessions, now) = (Sessions::new(10), Instant::now());
+    let (context, _) = sessions.open(opening(NONE, INITIAL, vec![asked(0, 0)]), now).unwrap();
+    assert_eq!(context.hold_back().session_id, NONE, "a session of nothing does not begin");
+    let id = begin(&sessions, 2, now);
+    let found = |asked: Vec<Asked>| asked.into_iter().map(|asked| answer(asked, 6, 10)).collect::<Vec<_>>();
+    let (context, asked) = sessions.open(opening(id, 1, vec![]), now).unwrap();
+    let nothing = context.size(&[]);
+    assert!(context.size(&found(asked)) >= nothing + 20);
+    let held = context.hold_back();
+    assert_eq!((held.code, held.session_id, held.answers.len()), (ErrorCode::None, id, 0));
+    let (context, asked) = sessions.open(opening(id, 2, vec![]), now).unwrap();
+    let told = sessions.close(context, found(asked), now);
+    assert_eq!(indexes(&told.answers), [0, 1]);
+    let (context, asked) = sessions.open(opening(id, 3, vec![]), now).unwrap();
+    let known: Vec<_> = asked.into_iter().map(|asked| answer(asked, 6, 0)).collect();
+    assert_eq!(context.size(&known), nothing, "what is known takes nothing");
+}

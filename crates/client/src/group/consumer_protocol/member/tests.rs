@@ -255,10 +255,53 @@ fn a_coordinator_that_never_answers_is_the_end_but_not_soon() {
     bench.wait();
     let (begun, mut goes_on) = (bench.now, true);
     while goes_on {
-        let Some(Act::Beat(_)) = bench.next() else { panic!("no heartbeat at {:?}", bench.now) };
-        goes_on = bench.fail(ErrorCode::CoordinatorNotAvailable);
-        bench.wait();
+        match bench.next() {
+            Some(Act::Beat(_)) => goes_on = bench.fail(ErrorCode::CoordinatorNotAvailable),
+            // From here on it tries to join again, with new patience.
+            Some(Act::Revoke { lost: true, .. }) => bench.member.released(bench.now),
+            other => panic!("{other:?} at {:?}", bench.now),
+        }
+        if bench.member.acts.is_empty() {
+            bench.wait();
+        }
     }
     let silent = bench.now - begun;
-    assert!(silent > Duration::from_secs(100) && silent < Duration::from_secs(130), "{silent:?}");
+    assert!(silent > Duration::from_secs(140) && silent < Duration::from_secs(180), "{silent:?}");
+}
+
+#[test]
+fn who_is_cut_off_for_a_session_has_lost_what_it_had_and_comes_back_for_it() {
+    let mut bench = Bench::with(&[0, 1]);
+    let begun = bench.now;
+    let lost = loop {
+        bench.wait();
+        match bench.next() {
+            Some(Act::Beat(_)) => assert!(bench.fail(ErrorCode::CoordinatorNotAvailable)),
+            other => panic!("{other:?}"),
+        }
+        if let Some(Act::Revoke { places, lost: true }) = bench.member.acts.pop_front() {
+            break places;
+        }
+        assert!(bench.now - begun < Duration::from_secs(60), "it reads on");
+    };
+    assert_eq!(lost, set(&of(A, &[0, 1])));
+    assert!(bench.now - begun >= Duration::from_secs(40), "no sooner than the session: {:?}", bench.now);
+    bench.member.released(bench.now);
+    bench.expect_beat(JOIN, true, Some(&[]));
+    bench.answer(7, Some(&of(A, &[1])));
+    bench.settle(&of(A, &[1]));
+}
+
+#[test]
+fn a_heartbeat_is_waited_for_as_long_as_three_are_sent() {
+    assert_eq!(Bench::new().member.beat_patience(), BEAT_PATIENCE);
+    let mut bench = Bench::with(&[0]);
+    assert_eq!(bench.member.beat_patience(), Duration::from_secs(15));
+    let intervals = [(1_000, 3_000), (100, 1_000), (60_000, 15_000)];
+    for (interval, patience) in intervals.map(|(a, b)| (Duration::from_millis(a), Duration::from_millis(b))) {
+        bench.now += Duration::from_secs(100);
+        assert!(matches!(bench.next(), Some(Act::Beat(_))));
+        bench.member.answered(Answer { epoch: 1, interval, assignment: None }, bench.now);
+        assert_eq!(bench.member.beat_patience(), patience, "{interval:?}");
+    }
 }
