@@ -79,7 +79,6 @@ impl ActiveTask {
             }
         }
         self.committed.extend(positions);
-        self.dirty = false;
     }
 
     pub fn committed(&self, at: &TopicPartition) -> Option<Offset> {
