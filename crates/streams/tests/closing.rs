@@ -285,20 +285,15 @@ fn a_source_partition_that_is_added_does_not_make_windows_come_again() {
 }
 
 #[test]
-fn an_operator_that_is_added_keeps_no_open_window_from_being_told() {
-    let topology = |more: bool| {
+fn operators_that_come_and_change_places_keep_no_open_window_from_being_told() {
+    let topology = |operators: &[(&str, u64)]| {
         let builder = StreamsBuilder::new("app");
         let grouped = builder.stream("in", Consumed::with(string(), i64())).group_by_key(Grouped::new());
-        let closing = |name: &str, size: u64, grace: u64| {
-            let windows = TimeWindows::of(ms(size)).grace(ms(grace));
-            let counts = grouped.windowed_by(windows).emit_on_close().count(Materialized::named(name));
-            counts.to(name, Produced::with(time_windowed(string(), ms(size)), i64()));
-        };
-        if more {
-            closing("more", 10, 0);
+        for (name, grace) in operators {
+            let windows = TimeWindows::of(ms(10)).grace(ms(*grace));
+            let counts = grouped.windowed_by(windows).emit_on_close().count(Materialized::named(*name));
+            counts.to(name, Produced::with(time_windowed(string(), ms(10)), i64()));
         }
-        closing("short", 10, 0);
-        closing("long", 10, 1_000);
         builder.build().unwrap()
     };
     let id = TaskId { subtopology: 0, partition: 0 };
@@ -319,7 +314,7 @@ fn an_operator_that_is_added_keeps_no_open_window_from_being_told() {
         let all = task.take_output();
         all.iter().filter(|output| &*output.topic == topic).map(|output| output.timestamp).collect::<Vec<_>>()
     };
-    let mut before = start(&topology(false));
+    let mut before = start(&topology(&[("short", 0), ("long", 1_000)]));
     let input = before.inputs()[0].clone();
     before.enqueue(&input, vec![record(0, 5), record(1, 500)]).unwrap();
     before.process(usize::MAX, 0).unwrap();
@@ -328,7 +323,8 @@ fn an_operator_that_is_added_keeps_no_open_window_from_being_told() {
         kept[&name].clone().apply(batch).unwrap();
     }
     let positions = before.positions();
-    let mut after = start(&topology(true));
+    // By its place, the first clock would now be that of the windows that are still open.
+    let mut after = start(&topology(&[("long", 1_000), ("more", 0), ("short", 0)]));
     after.set_stream_time(&input, &positions[0].2);
     after.enqueue(&input, vec![record(2, 2_000)]).unwrap();
     after.process(usize::MAX, 0).unwrap();
