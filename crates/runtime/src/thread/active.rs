@@ -79,6 +79,7 @@ impl ActiveTask {
             }
         }
         self.committed.extend(positions);
+        self.dirty = false;
     }
 
     pub fn committed(&self, at: &TopicPartition) -> Option<Offset> {

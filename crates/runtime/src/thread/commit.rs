@@ -2,31 +2,24 @@
 //!
 //! Stores are written last, so they never hold more than their changelogs: a crash before that is made good by restoring
 //! the changelog's tail.
-//!
-//! While the coordinator ends a transaction, tasks process what is buffered already. They see their own state as it will be, and
-//! what they write is held back for the next transaction: if this one fails, tasks and what is held are dropped together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
-use headwater_client::{ClientError, Committed, Delivery, GroupMetadata, RecordRef};
+use headwater_client::{ClientError, Committed, Delivery, GroupMetadata, ProduceRecord};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{Output, TaskId};
 
+use super::Worker;
 use super::open::store_failed;
 use super::trouble::Trouble;
 use super::wall_clock;
-use super::{Worker, fault};
 use crate::config::Guarantee;
-use crate::error::AppError;
 use crate::fault::FaultPoint;
 use crate::metrics::Metrics;
 use crate::state::{StoreId, StoreWrite};
-
-/// So many records are held back at most while a transaction ends.
-const HELD: usize = 50_000;
 
 /// Between two writes that ought to be one.
 const PLANTED_PAUSE: Duration = Duration::from_millis(40);
@@ -36,10 +29,8 @@ const PLANTED_PAUSE: Duration = Duration::from_millis(40);
 pub(super) struct Transaction {
     open: bool,
     /// The last record sent to each changelog partition: its offset is the store's next position.
-    changelogs: Changelogs,
+    changelogs: HashMap<(Arc<str>, i32), Delivery>,
 }
-
-type Changelogs = HashMap<(Arc<str>, i32), Delivery>;
 
 impl Transaction {
     pub fn is_open(&self) -> bool {
@@ -61,21 +52,15 @@ impl Worker {
         if self.last_commit.elapsed() < self.shared.config.commit_interval {
             return Ok(());
         }
-        self.commit_and(true)
+        self.commit()
     }
 
     /// Commits all tasks that processed anything; without one it does nothing.
     pub(super) fn commit(&mut self) -> Result<(), Trouble> {
-        self.commit_and(false)
-    }
-
-    /// As [`Worker::commit`]; `work` says whether to process more meanwhile.
-    fn commit_and(&mut self, work: bool) -> Result<(), Trouble> {
         if !self.active.values().any(|active| active.dirty) {
             return Ok(());
         }
         let begun = Instant::now();
-        self.send_held()?;
         let (outputs, positions) = self.pre_commit()?;
         let offsets: HashMap<TopicPartition, Committed> =
             positions.iter().flat_map(|(_, advanced)| advanced.iter().cloned()).collect();
@@ -86,10 +71,10 @@ impl Worker {
         if planted::is(Bug::StoreBeforeCommit) {
             self.write_stores(positions.clone(), &HashMap::new())?;
         }
-        let worked = match self.shared.config.guarantee {
-            Guarantee::ExactlyOnce => self.commit_transaction(&offsets, work)?,
-            Guarantee::AtLeastOnce => self.commit_offsets(&offsets).map(Ok)?,
-        };
+        match self.shared.config.guarantee {
+            Guarantee::ExactlyOnce => self.commit_transaction(&offsets)?,
+            Guarantee::AtLeastOnce => self.commit_offsets(&offsets)?,
+        }
         self.fault(FaultPoint::BeforeStores)?;
         let ends = self.changelog_ends().map_err(Trouble::client("learn the changelogs' offsets"))?;
         self.write_stores(positions, &ends)?;
@@ -99,7 +84,7 @@ impl Worker {
         self.last_commit = Instant::now();
         Metrics::add(&self.shared.metrics.commits, 1);
         Metrics::took(&self.shared.metrics.commit_micros, begun.elapsed());
-        worked
+        Ok(())
     }
 
     fn pre_commit(&mut self) -> Result<(Vec<Output>, Positions), Trouble> {
@@ -109,7 +94,6 @@ impl Worker {
             active.task.pre_commit().map_err(Trouble::task(*id))?;
             outputs.append(&mut active.task.take_output());
             positions.push((*id, active.positions()));
-            active.dirty = false;
         }
         Ok((outputs, positions))
     }
@@ -122,13 +106,18 @@ impl Worker {
         self.fault(FaultPoint::BeforeSend)?;
         self.begin()?;
         let Some(producer) = &self.producer else { return Err(no_producer()) };
-        let mut last = Last { outputs: &outputs, noted: &mut self.transaction.changelogs, of: None };
-        let sent = self.runtime.block_on(producer.send_all(outputs.iter().map(record), |place, delivery| {
-            if changelogs {
-                last.note(place, delivery);
+        let noted = &mut self.transaction.changelogs;
+        let sent = self.runtime.block_on(async {
+            for output in outputs {
+                let changelog = output.partition.filter(|_| changelogs);
+                let place = changelog.map(|partition| (output.topic.clone(), partition));
+                let delivery = producer.send(record(output)).await?;
+                if let Some(place) = place {
+                    noted.insert(place, delivery);
+                }
             }
-        }));
-        last.end();
+            Ok(())
+        });
         sent.map_err(Trouble::client("send records"))?;
         self.fault(FaultPoint::AfterSend)
     }
@@ -143,34 +132,19 @@ impl Worker {
         Ok(())
     }
 
-    /// What went wrong with tasks meanwhile is returned apart: the transaction is committed all the same.
-    fn commit_transaction(
-        &mut self,
-        offsets: &HashMap<TopicPartition, Committed>,
-        work: bool,
-    ) -> Result<Result<(), Trouble>, Trouble> {
+    fn commit_transaction(&mut self, offsets: &HashMap<TopicPartition, Committed>) -> Result<(), Trouble> {
         self.begin()?;
-        let Some(producer) = self.producer.clone() else { return Err(no_producer()) };
+        let Some(producer) = &self.producer else { return Err(no_producer()) };
         let mut member = self.group.metadata();
         if planted::is(Bug::CommitOfAnyMember) {
             member = GroupMetadata::simple(member.group_id);
         }
-        let (shared, offsets) = (Arc::clone(&self.shared), offsets.clone());
-        let commit = self.runtime.spawn(async move {
-            let added = producer.send_offsets(&member, &offsets).await;
-            added.map_err(Trouble::client("add offsets to the transaction"))?;
-            fault(&shared, FaultPoint::BeforeCommit)?;
-            producer.commit_transaction().await.map_err(Trouble::client("commit the transaction"))
-        });
-        let worked = if work { self.work_until(|| commit.is_finished()) } else { Ok(()) };
-        let committed = self.runtime.block_on(commit);
-        committed.map_err(|ended| Trouble::Fatal(AppError::Panic(ended.to_string())))??;
+        let added = self.runtime.block_on(producer.send_offsets(&member, offsets));
+        added.map_err(Trouble::client("add offsets to the transaction"))?;
+        self.fault(FaultPoint::BeforeCommit)?;
+        let committed = self.runtime.block_on(producer.commit_transaction());
+        committed.map_err(Trouble::client("commit the transaction"))?;
         self.transaction.open = false;
-        Ok(worked)
-    }
-
-    fn work_until(&mut self, done: impl Fn() -> bool) -> Result<(), Trouble> {
-        while !done() && self.held.len() < HELD && self.work()? {}
         Ok(())
     }
 
@@ -245,41 +219,13 @@ fn no_producer() -> Trouble {
     Trouble::client("send records")(ClientError::State("the thread has no producer"))
 }
 
-fn record(output: &Output) -> RecordRef<'_> {
-    RecordRef {
-        topic: &output.topic,
+fn record(output: Output) -> ProduceRecord {
+    ProduceRecord {
+        topic: output.topic.to_string(),
         partition: output.partition,
         timestamp: Some(output.timestamp),
-        key: output.key.as_deref(),
-        value: output.value.as_deref(),
-        headers: &output.headers,
-    }
-}
-
-/// Finds the last record of each changelog partition; those of one come together.
-struct Last<'a> {
-    outputs: &'a [Output],
-    noted: &'a mut Changelogs,
-    of: Option<(&'a Output, Delivery)>,
-}
-
-impl<'a> Last<'a> {
-    fn note(&mut self, place: usize, delivery: Delivery) {
-        let Some(output) = self.outputs.get(place).filter(|output| output.partition.is_some()) else {
-            return;
-        };
-        let same = |(before, _): &(&Output, _)| {
-            Arc::ptr_eq(&before.topic, &output.topic) && before.partition == output.partition
-        };
-        if !self.of.as_ref().is_some_and(same) {
-            self.end();
-        }
-        self.of = Some((output, delivery));
-    }
-
-    fn end(&mut self) {
-        if let Some((Output { topic, partition: Some(partition), .. }, delivery)) = self.of.take() {
-            self.noted.insert((topic.clone(), *partition), delivery);
-        }
+        key: output.key,
+        value: output.value,
+        headers: output.headers,
     }
 }

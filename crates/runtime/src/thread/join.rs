@@ -85,7 +85,6 @@ impl Worker {
             restorer: None,
             restored_at: Instant::now(),
             transaction: Transaction::default(),
-            held: Vec::new(),
             last_commit: Instant::now(),
             failures: Failures::default(),
         }))

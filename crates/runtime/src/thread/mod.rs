@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_client::{Client, Consumer, Fetched, GroupConsumer, GroupEvent, Producer};
 use headwater_model::{TimestampMs, TopicPartition};
-use headwater_streams::{Output, TaskId};
+use headwater_streams::TaskId;
 use tokio::runtime::Handle;
 
 use crate::app::Shared;
@@ -99,8 +99,6 @@ struct Worker {
     /// When changelog records came last.
     restored_at: Instant,
     transaction: Transaction,
-    /// Written while the last transaction was being committed: of the next one.
-    held: Vec<Output>,
     last_commit: Instant,
     purge: Purge,
     failures: Failures,
@@ -209,30 +207,20 @@ impl Worker {
 
     /// One turn of every task, and sending what they wrote.
     fn process(&mut self) -> Result<(), Trouble> {
-        self.work()?;
-        self.send_held()?;
-        self.resume();
-        Ok(())
-    }
-
-    /// One turn of every task; what they wrote is held back. Whether there was anything to do.
-    fn work(&mut self) -> Result<bool, Trouble> {
         let begun = Instant::now();
         let now = wall_clock();
+        let mut outputs = Vec::new();
         let mut worked = false;
         for (id, active) in &mut self.active {
             worked |= active.work(TURN, now).map_err(Trouble::task(*id))?;
-            self.held.append(&mut active.task.take_output());
+            outputs.append(&mut active.task.take_output());
         }
         if worked {
             Metrics::took(&self.shared.metrics.process_micros, begun.elapsed());
         }
-        Ok(worked)
-    }
-
-    fn send_held(&mut self) -> Result<(), Trouble> {
-        let outputs = std::mem::take(&mut self.held);
-        self.send(outputs, false)
+        self.send(outputs, false)?;
+        self.resume();
+        Ok(())
     }
 
     fn assigned_tasks(&mut self, partitions: &[TopicPartition]) {
@@ -274,7 +262,6 @@ impl Worker {
         self.restorer = None;
         self.restoring.clear();
         self.active.clear();
-        self.held.clear();
         self.readers.clear();
         self.paused.clear();
         self.open_at = None;
@@ -286,13 +273,9 @@ impl Worker {
     }
 
     fn fault(&self, point: FaultPoint) -> Result<(), Trouble> {
-        fault(&self.shared, point)
-    }
-}
-
-fn fault(shared: &Shared, point: FaultPoint) -> Result<(), Trouble> {
-    match &shared.config.fault {
-        Some(hook) if hook.dies(point) => Err(Trouble::Fatal(AppError::Killed(point))),
-        _ => Ok(()),
+        match &self.shared.config.fault {
+            Some(hook) if hook.dies(point) => Err(Trouble::Fatal(AppError::Killed(point))),
+            _ => Ok(()),
+        }
     }
 }
