@@ -98,7 +98,8 @@ pub(crate) struct Graph {
     pub globals: Vec<GlobalSpec>,
     pub repartitions: Vec<RepartitionSpec>,
     pub copartitions: Vec<Copartition>,
-    pub clocks: usize,
+    /// The names of all clocks.
+    pub clocks: Vec<String>,
     /// Of each store of sessions, how long after its end one is closed to the records of a single lane.
     pub session_closes: HashMap<usize, i64>,
     pub handler: DeserializationHandler,
@@ -120,7 +121,7 @@ impl Graph {
             globals: Vec::new(),
             repartitions: Vec::new(),
             copartitions: Vec::new(),
-            clocks: 0,
+            clocks: Vec::new(),
             session_closes: HashMap::new(),
             handler: DeserializationHandler::Fail,
             processing_handler: ProcessingHandler::Fail,
@@ -310,10 +311,11 @@ impl Graph {
         self.nodes[node].name = Arc::from(name);
     }
 
-    /// A clock for a windowed operator; its node is told by [`Graph::set_clock`].
-    pub fn add_clock(&mut self) -> usize {
-        self.clocks += 1;
-        self.clocks - 1
+    /// A clock for a windowed operator; its node is told by [`Graph::set_clock`]. It is committed under its name, so that it
+    /// stays this operator's when others come and go.
+    pub fn add_clock(&mut self, name: &str) -> usize {
+        self.clocks.push(name.to_owned());
+        self.clocks.len() - 1
     }
 
     pub fn set_clock(&mut self, node: usize, clock: usize) {

@@ -122,7 +122,8 @@ pub(crate) struct Punctuation {
     pub id: usize,
     pub kind: PunctuationType,
     pub interval: i64,
-    pub next: TimestampMs,
+    /// `None` once it would be past the end of time.
+    pub next: Option<TimestampMs>,
 }
 
 /// All a task's nodes share.

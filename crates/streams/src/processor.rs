@@ -11,6 +11,7 @@ use headwater_model::{Bytes, Header, Offset, TimestampMs};
 use crate::error::TaskError;
 use crate::node::{Cx, Node, Payload, Punctuation, Rec, take};
 use crate::serdes::SerdeRef;
+use crate::windows::duration_ms;
 
 pub(crate) mod versions;
 
@@ -88,8 +89,9 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         self.forward_at(key, value, self.timestamp)
     }
 
-    /// Hands a record on with a timestamp of its own.
+    /// Hands a record on with a timestamp of its own; a negative one is an error.
     pub fn forward_at(&mut self, key: KOut, value: VOut, timestamp: TimestampMs) -> Result<(), TaskError> {
+        self.check_time("forward a record", timestamp)?;
         self.cx.forward(Rec { key, value, timestamp })
     }
 
@@ -132,18 +134,40 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
     /// Calls `Processor::punctuate` every `interval` (at least a millisecond). By stream time the first call comes
     /// with the first record; by wall clock after one interval.
     pub fn schedule(&mut self, interval: Duration, kind: PunctuationType) -> ScheduleId {
-        let interval = (interval.as_millis() as i64).max(1);
+        let interval = duration_ms(interval).max(1);
         let next = match kind {
-            PunctuationType::StreamTime => 0,
-            PunctuationType::WallClock => self.cx.core.now.saturating_add(interval),
+            PunctuationType::StreamTime => Some(0),
+            PunctuationType::WallClock => self.cx.core.now.checked_add(interval),
         };
         let (node, id) = (self.cx.node, self.cx.core.punctuations.len());
         self.cx.core.punctuations.push(Punctuation { node, id, kind, interval, next });
         ScheduleId(id)
     }
 
+    /// What the processor did wrong, as if it had failed with that: the handler decides.
+    fn mistake(&self, message: String) -> TaskError {
+        TaskError::Processor { node: self.cx.name().to_string(), message }
+    }
+
+    fn check_time(&self, what: &'static str, time: TimestampMs) -> Result<(), TaskError> {
+        if time >= 0 {
+            return Ok(());
+        }
+        Err(self.mistake(format!(
+            "{what} at time {time}: times are milliseconds since 1970 and never negative; use the record's or the wall clock's"
+        )))
+    }
+
+    fn store_key<K>(&self, serde: &SerdeRef<K>, store: &Arc<str>, key: &K) -> Result<Bytes, TaskError> {
+        self.cx.encode(serde, "key", store, key)?.ok_or_else(|| {
+            self.mistake(format!(
+                "use store {store:?} with a null key: it has none; leave the record out, or give it a key"
+            ))
+        })
+    }
+
     fn key<K, V>(&self, store: &StateStore<K, V>, key: &K) -> Result<Bytes, TaskError> {
-        Ok(self.cx.encode(&store.key, "key", &store.name, key)?.unwrap_or_default())
+        self.store_key(&store.key, &store.name, key)
     }
 
     pub fn get<K, V: Payload>(&mut self, store: &StateStore<K, V>, key: &K) -> Result<Option<V>, TaskError> {

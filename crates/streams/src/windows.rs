@@ -60,8 +60,9 @@ impl TimeWindows {
     /// The starts of all windows that contain `timestamp`, ascending.
     pub(crate) fn starts(&self, timestamp: TimestampMs) -> impl Iterator<Item = TimestampMs> + use<> {
         let advance = self.advance;
-        let first = (timestamp - self.size + advance).max(0) / advance * advance;
-        (0..).map(move |n| first + n * advance).take_while(move |start| *start <= timestamp)
+        let first = timestamp.saturating_sub(self.size).saturating_add(advance).max(0) / advance * advance;
+        std::iter::successors(Some(first), move |start| start.checked_add(advance))
+            .take_while(move |start| *start <= timestamp)
     }
 }
 
@@ -225,6 +226,8 @@ mod tests {
         assert_eq!(TimeWindows::of(ms(10)).starts(19).collect::<Vec<_>>(), [10]);
         assert_eq!(TimeWindows::of(ms(10)).advance(ms(3)).starts(11).collect::<Vec<_>>(), [3, 6, 9]);
         assert!(TimeWindows::of(ms(10)).advance(ms(11)).problem().is_some());
+        let last = i64::MAX / 5 * 5;
+        assert_eq!(windows.starts(i64::MAX).collect::<Vec<_>>(), [last - 5, last], "the end of time");
     }
 
     #[test]

@@ -283,3 +283,50 @@ fn a_source_partition_that_is_added_does_not_make_windows_come_again() {
     longer.process(usize::MAX, 0).unwrap();
     assert_eq!(told(&mut longer), [1_020]);
 }
+
+#[test]
+fn operators_that_come_and_change_places_keep_no_open_window_from_being_told() {
+    let topology = |operators: &[(&str, u64)]| {
+        let builder = StreamsBuilder::new("app");
+        let grouped = builder.stream("in", Consumed::with(string(), i64())).group_by_key(Grouped::new());
+        for (name, grace) in operators {
+            let windows = TimeWindows::of(ms(10)).grace(ms(*grace));
+            let counts = grouped.windowed_by(windows).emit_on_close().count(Materialized::named(*name));
+            counts.to(name, Produced::with(time_windowed(string(), ms(10)), i64()));
+        }
+        builder.build().unwrap()
+    };
+    let id = TaskId { subtopology: 0, partition: 0 };
+    let kept: std::collections::HashMap<_, _> =
+        ["more", "short", "long"].map(|name| (name.to_owned(), MemoryStore::new())).into();
+    let start = |topology: &headwater_streams::Topology| {
+        let stores = kept.iter().map(|(name, store)| (name.clone(), Box::new(store.clone()) as Box<_>));
+        topology.task(id, stores.collect(), topology.new_globals(), &|_| Some(1)).unwrap()
+    };
+    let record = |offset: i64, time: i64| Record {
+        offset,
+        timestamp: time,
+        key: Some("k".into()),
+        value: Some(1_i64.to_be_bytes().to_vec().into()),
+        headers: Vec::new(),
+    };
+    let told = |task: &mut Task, topic: &str| {
+        let all = task.take_output();
+        all.iter().filter(|output| &*output.topic == topic).map(|output| output.timestamp).collect::<Vec<_>>()
+    };
+    let mut before = start(&topology(&[("short", 0), ("long", 1_000)]));
+    let input = before.inputs()[0].clone();
+    before.enqueue(&input, vec![record(0, 5), record(1, 500)]).unwrap();
+    before.process(usize::MAX, 0).unwrap();
+    before.pre_commit().unwrap();
+    for (name, batch) in before.committed(0) {
+        kept[&name].clone().apply(batch).unwrap();
+    }
+    let positions = before.positions();
+    // By its place, the first clock would now be that of the windows that are still open.
+    let mut after = start(&topology(&[("long", 1_000), ("more", 0), ("short", 0)]));
+    after.set_stream_time(&input, &positions[0].2);
+    after.enqueue(&input, vec![record(2, 2_000)]).unwrap();
+    after.process(usize::MAX, 0).unwrap();
+    assert_eq!(told(&mut after, "long"), [5, 500]);
+}

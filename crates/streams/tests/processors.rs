@@ -2,10 +2,11 @@
 
 mod support;
 
-use headwater_streams::serdes::{i64, string};
+use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, Materialized, Processor, ProcessorContext, ProcessorError, Produced, PunctuationType,
-    ScheduleId, StateStore, StreamsBuilder, TaskError, TopologyError,
+    Consumed, Materialized, ProcessingHandler, Processor, ProcessorContext, ProcessorError, Produced,
+    PunctuationType, ScheduleId, StateStore, StreamsBuilder, TaskError, TopologyError, TopologyTestDriver,
+    VersionedStateStore,
 };
 use support::*;
 
@@ -103,4 +104,77 @@ fn a_processor_cannot_use_a_store_that_nobody_added() {
         .process(move || FirstOnly { seen: other.clone(), every: PunctuationType::WallClock }, &["seen"]);
     let error = builder.build().err().unwrap();
     assert!(matches!(&error, TopologyError::UnknownStore { store, .. } if store == "seen"), "{error}");
+}
+
+/// Does as the record says.
+struct Careless {
+    kept: StateStore<Option<String>, i64>,
+    versions: VersionedStateStore<Option<String>, i64>,
+}
+
+impl Processor<Option<String>, i64, String, i64> for Careless {
+    fn process(
+        &mut self,
+        key: Option<String>,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        match value {
+            0 => cx.forward_at("k".to_owned(), 0, -5)?,
+            1 | 2 => {
+                let time = if value == 1 { -5 } else { 5 };
+                cx.put_version(&self.versions, &key, Some(1), time)?;
+            }
+            3 => {
+                cx.get_latest(&self.versions, &key)?;
+            }
+            4 => cx.put(&self.kept, &key, 1)?,
+            _ => cx.forward("fine".to_owned(), value)?,
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn negative_times_and_null_keys_are_refused_and_the_handler_decides() {
+    let careless = |handler: ProcessingHandler| {
+        let mut builder = StreamsBuilder::new("app");
+        builder.processing_handler(handler);
+        let (text, nullable_text) = (string(), nullable(string()));
+        let kept = builder.add_store(Materialized::with("kept", nullable_text.clone(), i64()));
+        let options = Materialized::with("versions", nullable_text.clone(), i64()).versioned(ms(1_000));
+        let versions = builder.add_versioned_store(options);
+        let make = move || Careless { kept: kept.clone(), versions: versions.clone() };
+        builder
+            .stream("in", Consumed::with(nullable_text, i64()))
+            .process(make, &["kept", "versions"])
+            .named("careless")
+            .to("out", Produced::with(text, i64()));
+        driver(builder)
+    };
+    let pipe = |driver: &mut TopologyTestDriver, value: i64| {
+        let key = if value == 1 { Some("k".to_owned()) } else { None };
+        driver.pipe("in", (&nullable(string()), &i64()), (&key, &value), 7)
+    };
+    for (value, named) in [(0, "-5"), (1, "-5"), (2, "null key"), (3, "null key"), (4, "null key")] {
+        let error = pipe(&mut careless(ProcessingHandler::Fail), value).unwrap_err();
+        let TaskError::Processor { node, message } = &error else { panic!("{value}: {error}") };
+        assert!(node == "careless" && message.contains(named), "{value}: {error}");
+    }
+    let mut patient = careless(ProcessingHandler::Continue);
+    (0..=5).for_each(|value| pipe(&mut patient, value).unwrap());
+    assert_eq!(
+        (numbers(&mut patient, "out"), patient.metrics().processing_errors),
+        (vec!["fine=5@7".into()], 5)
+    );
+}
+
+#[test]
+fn punctuations_end_with_the_end_of_time() {
+    let mut driver = driver(builder(PunctuationType::StreamTime));
+    for time in [5, i64::MAX - 3, i64::MAX] {
+        number(&mut driver, "in", "a", 1, time);
+    }
+    let told = numbers(&mut driver, "out");
+    assert_eq!(told, ["a=1@5".to_owned(), "known=1@5".to_owned(), format!("known=1@{}", i64::MAX - 3)]);
 }

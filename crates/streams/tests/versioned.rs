@@ -3,14 +3,15 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use headwater_model::{Header, Record, TopicPartition};
+use headwater_model::{Bytes, Header, Record, TopicPartition};
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
     Consumed, Grouped, InternalTopicKind, Joined, KTable, KeyQuery, Materialized, MultiVersionedKeyQuery,
-    Processor, ProcessorContext, ProcessorError, Produced, Query, RangeQuery, StreamsBuilder, TableJoined,
-    TimeWindows, TopologyError, TopologyTestDriver, VersionedKeyQuery, VersionedRecord, VersionedStateStore,
-    time_windowed,
+    Processor, ProcessorContext, ProcessorError, Produced, Query, RangeQuery, Serde, SerdeError, SerdeRef,
+    StreamsBuilder, TableJoined, TimeWindows, TopologyError, TopologyTestDriver, VersionedKeyQuery,
+    VersionedRecord, VersionedStateStore, time_windowed,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -460,4 +461,43 @@ fn grace_without_enough_history_is_refused() {
         let error = builder.build().err().unwrap();
         assert!(matches!(&error, TopologyError::InvalidWindow { node, .. } if node == "late"), "{error}");
     }
+}
+
+/// Bytes that have a form in JSON.
+struct Raw;
+
+impl Serde<Vec<u8>> for Raw {
+    fn serialize(&self, _topic: &str, value: &Vec<u8>) -> Result<Bytes, SerdeError> {
+        Ok(Bytes::from(value.clone()))
+    }
+
+    fn deserialize(&self, _topic: &str, bytes: &Bytes) -> Result<Vec<u8>, SerdeError> {
+        Ok(bytes.to_vec())
+    }
+}
+
+#[test]
+fn a_range_has_keys_of_any_bytes_in_their_order() {
+    let raw: SerdeRef<Vec<u8>> = Arc::new(Raw);
+    let builder = StreamsBuilder::new("app");
+    let kept = Materialized::named("rows").json().versioned(ms(HISTORY as u64));
+    builder.table("rows", Consumed::with(raw.clone(), i64()), kept);
+    let mut driver = driver(builder);
+    let full = |count: usize, last: u8| [&vec![0xff; count][..], &[last]].concat();
+    let keys = [vec![b'k'], full(7, 0), full(8, 0), full(8, 9), full(14, 0xff), full(15, 0xff), full(16, 0)];
+    for (key, time) in keys.iter().flat_map(|key| [(key, 10), (key, 6_000), (key, 12_000)]) {
+        driver.pipe("rows", (&raw, &i64()), (key, &time), time).unwrap();
+    }
+    let range = |from: Option<&Vec<u8>>, to: Option<&Vec<u8>>| {
+        let text = |key: Option<&Vec<u8>>| key.map(|key| serde_json::to_string(key).unwrap());
+        let query = Query::Range(RangeQuery { from: text(from), to: text(to), limit: 100 });
+        let rows = driver.query("rows", &query).unwrap().unwrap();
+        rows.iter().map(|row| serde_json::from_value(row["key"].clone()).unwrap()).collect::<Vec<Vec<u8>>>()
+    };
+    for first in 0..keys.len() {
+        assert_eq!(range(Some(&keys[first]), None), keys[first..]);
+        assert_eq!(range(None, Some(&keys[first])), keys[..=first]);
+        assert_eq!(range(Some(&keys[first]), Some(&keys[first])), keys[first..=first]);
+    }
+    assert_eq!(range(None, None), keys);
 }

@@ -2,7 +2,7 @@
 //! `crates/xtask/src/bench/streams/Programs.java`: the same operators, the same serdes, the same settings.
 //!
 //! It says on standard output how far it is: `running` once, `processed N` as records pass the source, and with `verify`
-//! `digest N H`, where H is made of the last output of each key.
+//! `digest N H`, where H is made of the last output of each key. Whenever either changes, both are said.
 
 mod programs;
 mod seen;
@@ -64,16 +64,18 @@ async fn run(arguments: &[String]) -> Result<(), Failure> {
 }
 
 async fn report(seen: Arc<Seen>) {
-    let mut said = 0;
+    let mut said = (0, None);
     loop {
         tokio::time::sleep(REPORTS).await;
+        // Counted before: an output that comes in between changes the digest once more.
         let processed = seen.processed();
-        if processed != said {
-            if let Some(digest) = seen.digest() {
+        let now = (processed, seen.digest());
+        if now != said {
+            if let (_, Some(digest)) = now {
                 println!("digest {processed} {digest}");
             }
             println!("processed {processed}");
-            said = processed;
+            said = now;
         }
     }
 }

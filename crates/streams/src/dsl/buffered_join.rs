@@ -234,7 +234,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let waiting: SerdeRef<Waiting<V>> = Arc::new(WaitingSerde(value));
         let topic = format!("{name}-Buffer");
         let buffer = key_value_store(&mut graph, &topic, &key, &waiting, None, &Materialized::new());
-        let clock = graph.add_clock();
+        let clock = graph.add_clock(&topic);
         let operator = Arc::new(Later { key, topic, buffer, clock, grace, row_at, join });
         let make: MakeNode =
             Arc::new(move || Box::new(LaterNode { operator: operator.clone(), released: 0 }));

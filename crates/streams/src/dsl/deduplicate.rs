@@ -149,7 +149,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let sizes = (interval, None);
         let (store, _) =
             timed_store(&mut graph, &topic, (&key, &origins), StoreKind::Window, sizes, &Materialized::new());
-        let clock = graph.add_clock();
+        let clock = graph.add_clock(&topic);
         let filter = Arc::new(Filter { key, topic, store, clock, interval, identify });
         let make: MakeNode = Arc::new(move || {
             let filter = filter.clone();

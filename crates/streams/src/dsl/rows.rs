@@ -69,7 +69,7 @@ impl Rows {
             None => Self { store: key_value_store(graph, name, key, value, source, options), versions: None },
             Some(history) => {
                 let store = add_versioned(graph, name, (key, value), history, options);
-                Self { store, versions: Some((graph.add_clock(), history)) }
+                Self { store, versions: Some((graph.add_clock(name), history)) }
             }
         }
     }

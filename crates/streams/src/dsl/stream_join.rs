@@ -290,7 +290,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             let name = format!("{base}-unmatched-store");
             key_value_store(&mut graph, &name, &key, &either, None, &Materialized::new())
         });
-        let clock = graph.add_clock();
+        let clock = graph.add_clock(&format!("{base}/join"));
         let flipped: Join<V2, V, Out> = {
             let join = join.clone();
             Arc::new(move |right, left| join(left, right))

@@ -49,7 +49,7 @@ impl<K: Payload, V: Payload> KTable<Windowed<K>, V> {
             source: None,
         };
         let store = store.add(&mut graph, &options);
-        let clock = graph.add_clock();
+        let clock = graph.add_clock(&store_name);
         let session = self.stores.iter().find_map(|store| graph.session_closes.get(store).copied());
         let parts = Arc::new(Buffer { key, topic: store_name, store, clock, close_after, session });
         let make: MakeNode = Arc::new(move || {

@@ -93,7 +93,7 @@ pub(super) fn operator<K: Payload, V: Payload, A: Payload>(
     let value = require(graph, options.value.clone(), &name, "aggregate", "Materialized::value_serde");
     let (store, retention) =
         timed_store(graph, &store_name, (&key, &value), kind, (needed_ms, size), options);
-    let clock = graph.add_clock();
+    let clock = graph.add_clock(&store_name);
     let late = late.map(|sink| sink.add(graph));
     drop(guard);
     Operator { name, store_name, stream, key, value, store, clock, retention, late }
@@ -103,7 +103,8 @@ impl<K: Payload, V: Payload, A: Payload> Operator<K, V, A> {
     /// What this operator emits when a window closes: `after` milliseconds after the time of its entry in the store.
     pub fn closing(&self, window: Bounds, after: i64) -> Closing<K> {
         let (key, topic) = (self.key.clone(), self.store_name.clone());
-        let told = self.stream.graph.borrow_mut().add_clock();
+        // No store is called so.
+        let told = self.stream.graph.borrow_mut().add_clock(&format!("{}/told", self.store_name));
         Closing { key, topic, store: self.store, clock: self.clock, told, window, after }
     }
 
@@ -384,8 +385,7 @@ struct Session<K, F, M> {
 type Stored<A> = (Bytes, TimestampMs, TimestampMs, A);
 
 impl<K: Payload, F, M> Session<K, F, M> {
-    /// Sessions that end no more than a gap before `time`, but after `closed`, and start no more than a gap after it. Those
-    /// of a key lie apart, so the first one that starts later ends the search.
+    /// Sessions that end no more than a gap before `time`, but after `closed`, and start no more than a gap after it.
     fn touched<A: Payload>(
         &self,
         key: &[u8],
@@ -393,22 +393,10 @@ impl<K: Payload, F, M> Session<K, F, M> {
         latest: TimestampMs,
         cx: &mut Cx<'_>,
     ) -> Result<Vec<Stored<A>>, TaskError> {
-        let store = cx.store::<A>(self.store);
-        let layout = store.layout();
-        let latest_start = time.saturating_add(self.gap);
-        let mut found = Vec::new();
-        store.fetch_while(
-            key,
-            (time.saturating_sub(self.gap).max(closed.saturating_add(1)).max(0), latest.max(latest_start)),
-            |store_key, value| {
-                let Some(entry) = layout.parse(&store_key) else { return true };
-                if entry.second <= latest_start {
-                    found.push((store_key, entry.second, entry.time, value));
-                }
-                entry.time <= latest_start
-            },
-        )?;
-        Ok(found)
+        let first_end = time.saturating_sub(self.gap).max(closed.saturating_add(1)).max(0);
+        let bounds = (first_end, time.saturating_add(self.gap));
+        let found = cx.store::<A>(self.store).sessions(key, bounds, latest)?;
+        Ok(found.into_iter().map(|(key, at, value)| (key, at.second, at.time, value)).collect())
     }
 
     fn process<V: Payload, A: Payload>(&self, record: Rec<K, V>, cx: &mut Cx<'_>) -> Result<(), TaskError>

@@ -46,7 +46,7 @@ fn record<V>(version: Option<Version<V>>) -> Option<VersionedRecord<V>> {
 /// The history of such a store begins its retention before the task's stream time.
 impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
     fn version_key<K, V>(&self, store: &VersionedStateStore<K, V>, key: &K) -> Result<Bytes, TaskError> {
-        Ok(self.cx.encode(&store.key, "key", &store.name, key)?.unwrap_or_default())
+        self.store_key(&store.key, &store.name, key)
     }
 
     /// The latest version.
@@ -74,7 +74,7 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
     }
 
     /// Writes the version that holds from `time`, or (`None`) that the key was deleted then. False if the history begins
-    /// later: nothing is written.
+    /// later: nothing is written. A negative time is an error.
     pub fn put_version<K, V: Payload>(
         &mut self,
         store: &VersionedStateStore<K, V>,
@@ -82,6 +82,7 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         value: Option<V>,
         time: TimestampMs,
     ) -> Result<bool, TaskError> {
+        self.check_time("write a version", time)?;
         let key = self.version_key(store, key)?;
         let stream_time = self.cx.core.stream_time.max(time);
         let store = self.cx.versions::<V>(store.index);

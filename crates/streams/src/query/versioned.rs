@@ -6,7 +6,10 @@ use headwater_model::{Bytes, TimestampMs};
 use serde_json::{Value, json};
 
 use super::{QueryError, QueryableStore, RangeQuery};
-use crate::store::versioned::{kept_horizon, split_version, split_version_key, version_range};
+use crate::store::keys::{INDEX, META};
+use crate::store::version_keys::{
+    BEHIND_INDEX, kept_horizon, split_version, split_version_key, version_range,
+};
 use crate::store::{StoreBackend, StoreKind};
 
 /// The value of one key: the latest, or the one that held at a time.
@@ -101,13 +104,23 @@ impl QueryableStore {
         let bytes = |text: &Option<String>| text.as_ref().map(|text| self.key_bytes(text)).transpose();
         let first = bytes(&query.from)?.map(|key| version_range(&key, 0, i64::MAX).0);
         let last = bytes(&query.to)?.map(|key| version_range(&key, 0, i64::MAX).1);
+        // On either side of what the store keeps for itself.
+        let high = last.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(&key[..]));
         let low = first.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(&key[..]));
-        let high = last
-            .as_ref()
-            .map_or(Bound::Excluded(&crate::store::keys::INDEX[..]), |key| Bound::Included(&key[..]));
+        let before_index = match &last {
+            Some(last) if last[..] < INDEX[..] => high,
+            _ => Bound::Excluded(&INDEX[..]),
+        };
+        let behind_index = match &first {
+            Some(first) if first[..] > BEHIND_INDEX[..] => low,
+            _ => Bound::Included(&BEHIND_INDEX[..]),
+        };
+        let mut entries = backend.range(low, before_index).map_err(|e| self.failed(e))?;
+        entries.extend(backend.range(behind_index, high).map_err(|e| self.failed(e))?);
+        entries.retain(|(key, _)| key[..] != META);
         let mut rows = Vec::new();
         let mut before = None;
-        for entry in backend.range(low, high).map_err(|e| self.failed(e))? {
+        for entry in entries {
             let (key, _) = split_version_key(&entry.0).ok_or_else(|| self.wrong("not a key of a version"))?;
             if before.as_ref() == Some(&key) {
                 continue;

@@ -14,7 +14,8 @@
 //! one range. Values are `timestamp i64 | value` in a store; a changelog carries the timestamp as the record's own.
 //!
 //! A store whose windows are emitted when they close also keeps an index by time, which is not logged but derived from
-//! each entry: `FF × 8 | time i64 | second i64 | key`, without a value.
+//! each entry: `FF × 8 | time i64 | second i64 | key`, without a value. A store of sessions keeps the length of the longest it
+//! ever had, in milliseconds, under `FF × 16`.
 
 use std::ops::Bound;
 
@@ -54,6 +55,9 @@ pub(crate) struct Layout {
 /// What index keys begin with: no segment does.
 pub(crate) const INDEX: [u8; 8] = [0xff; 8];
 
+/// Under which a store keeps a number of its own: no entry's key and no index key is so.
+pub(crate) const META: [u8; 16] = [0xff; 16];
+
 impl Layout {
     pub fn key_value() -> Self {
         Self { kind: StoreKind::KeyValue, segment_ms: 1, indexed: false }
@@ -70,6 +74,20 @@ impl Layout {
 
     pub fn segment(&self, time: TimestampMs) -> i64 {
         time.max(0) / self.segment_ms
+    }
+
+    /// Whether its entries are of windows or sessions.
+    pub fn is_timed(&self) -> bool {
+        self.tail_len() > 0
+    }
+
+    /// How long the session of a store key is, in milliseconds; `None` in other stores.
+    pub fn session_length(&self, store_key: &[u8]) -> Option<i64> {
+        if self.kind != StoreKind::Session {
+            return None;
+        }
+        let (end, start) = self.read_tail(store_key.last_chunk::<16>()?)?;
+        Some(end.saturating_sub(start))
     }
 
     fn tail_len(&self) -> usize {

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::Bytes;
 
+mod expiry;
 pub(crate) mod keys;
 mod overlay;
+mod sessions;
 pub(crate) mod typed;
+pub(crate) mod version_keys;
 pub(crate) mod versioned;
 
 /// A failed read or write of a backend.

@@ -1,33 +1,43 @@
 //! Rows of a store in memory: what was read from the backend, and what was written since the last commit.
 //!
-//! Owns what may be kept. No order of rows can be observed but that of their keys.
+//! Owns what may be kept. No order of rows can be observed but that of their keys. Rows lie in many small tables, so that
+//! growing and letting go never hold up processing for longer than one of them takes.
 
-use std::collections::hash_map::{Entry, HashMap};
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use headwater_model::{Bytes, TimestampMs};
 
-/// What a row takes beside its key and its encoded value, in bytes: its place in the map, and what is decoded.
-const OVERHEAD: usize = 128;
+/// What a row takes beside its key and its encoded value, in bytes: its place in the table, and what is decoded.
+pub(super) const OVERHEAD: usize = 128;
+const TABLES: usize = 64;
 
 pub(super) struct Row<V> {
+    key: Bytes,
     pub value: Option<(TimestampMs, V)>,
+    bytes: u32,
     /// It was written since the last flush.
-    pub dirty: bool,
+    dirty: bool,
     /// It was read or written again since it was last looked over.
     used: bool,
-    bytes: usize,
 }
 
 pub(super) struct Overlay<V> {
-    rows: HashMap<Bytes, Row<V>, RandomState>,
+    tables: Vec<HashTable<Row<V>>>,
+    hasher: RandomState,
+    /// The table that is looked over next.
+    hand: usize,
+    rows: usize,
     /// Of all rows, as far as their values have been encoded or decoded.
     bytes: usize,
 }
 
 impl<V> Default for Overlay<V> {
     fn default() -> Self {
-        Self { rows: HashMap::default(), bytes: 0 }
+        let tables = std::iter::repeat_with(HashTable::new).take(TABLES).collect();
+        Self { tables, hasher: RandomState::default(), hand: 0, rows: 0, bytes: 0 }
     }
 }
 
@@ -38,88 +48,131 @@ pub(super) struct Limits {
     pub bytes: usize,
 }
 
+/// Not the bits by which a table places a row.
+fn table_of(hash: u64) -> usize {
+    (hash >> 40) as usize % TABLES
+}
+
+fn charged(key: &[u8], encoded: usize) -> u32 {
+    u32::try_from(key.len() + encoded + OVERHEAD).unwrap_or(u32::MAX)
+}
+
 impl<V> Overlay<V> {
-    /// The row, also one that is known not to be there.
-    pub fn get(&mut self, key: &Bytes) -> Option<&mut Row<V>> {
-        let row = self.rows.get_mut(key)?;
-        row.used = true;
-        Some(row)
+    fn find(&mut self, key: &[u8]) -> Option<&mut Row<V>> {
+        let hash = self.hasher.hash_one(key);
+        self.tables[table_of(hash)].find_mut(hash, |row| row.key[..] == *key)
     }
 
-    /// What is here without its having been asked for.
-    pub fn peek(&self, key: &Bytes) -> Option<&Row<V>> {
-        self.rows.get(key)
+    /// What is here without its having been asked for; also a row that is known not to be there.
+    pub fn peek(&self, key: &[u8]) -> Option<&Row<V>> {
+        let hash = self.hasher.hash_one(key);
+        self.tables[table_of(hash)].find(hash, |row| row.key[..] == *key)
     }
 
-    /// A row as the backend has it, of so many bytes.
-    pub fn keep(&mut self, key: Bytes, value: Option<(TimestampMs, V)>, encoded: usize) -> &Row<V> {
-        let bytes = key.len() + encoded + OVERHEAD;
-        self.bytes += bytes;
-        let row = Row { value, dirty: false, used: false, bytes };
-        match self.rows.entry(key) {
-            Entry::Occupied(mut known) => {
-                let before = known.insert(row);
-                self.bytes -= before.bytes;
-                known.into_mut()
+    /// The row, which `load` reads with the length of its value where the backend has it; `None` from there is kept, too.
+    pub fn get<E>(
+        &mut self,
+        key: &Bytes,
+        load: impl FnOnce() -> Result<(Option<(TimestampMs, V)>, usize), E>,
+    ) -> Result<&Row<V>, E> {
+        let Self { tables, hasher, rows, bytes, .. } = self;
+        let hash = hasher.hash_one(&key[..]);
+        let again = |row: &Row<V>| hasher.hash_one(&row.key[..]);
+        match tables[table_of(hash)].entry(hash, |row| row.key == *key, again) {
+            Entry::Occupied(known) => {
+                let row = known.into_mut();
+                row.used = true;
+                Ok(row)
             }
-            Entry::Vacant(free) => free.insert(row),
+            Entry::Vacant(free) => {
+                let (value, encoded) = load()?;
+                let charged = charged(key, encoded);
+                *rows += 1;
+                *bytes += charged as usize;
+                let row = Row { key: key.clone(), value, bytes: charged, dirty: false, used: false };
+                Ok(free.insert(row).into_mut())
+            }
         }
     }
 
     /// Whether this is the first change of the row since the last flush.
-    pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) -> bool {
-        let row = self.rows.entry(key).or_insert(Row { value: None, dirty: false, used: false, bytes: 0 });
-        (row.value, row.used) = (value, true);
-        !std::mem::replace(&mut row.dirty, true)
-    }
-
-    /// The row is encoded, in so many bytes.
-    pub fn encoded(&mut self, key: &Bytes, encoded: usize) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.dirty = false;
-            let bytes = key.len() + encoded + OVERHEAD;
-            self.bytes = self.bytes + bytes - std::mem::replace(&mut row.bytes, bytes);
+    pub fn put(&mut self, key: &Bytes, value: Option<(TimestampMs, V)>) -> bool {
+        let Self { tables, hasher, rows, .. } = self;
+        let hash = hasher.hash_one(&key[..]);
+        let again = |row: &Row<V>| hasher.hash_one(&row.key[..]);
+        match tables[table_of(hash)].entry(hash, |row| row.key == *key, again) {
+            Entry::Occupied(known) => {
+                let row = known.into_mut();
+                (row.value, row.used) = (value, true);
+                !std::mem::replace(&mut row.dirty, true)
+            }
+            Entry::Vacant(free) => {
+                *rows += 1;
+                free.insert(Row { key: key.clone(), value, bytes: 0, dirty: true, used: true });
+                true
+            }
         }
     }
 
-    pub fn remove(&mut self, key: &Bytes) {
-        if let Some(row) = self.rows.remove(key) {
-            self.bytes -= row.bytes;
+    /// Encodes a row if it was written since the last flush: `encode` says in how many bytes.
+    pub fn encode<T, E>(
+        &mut self,
+        key: &Bytes,
+        encode: impl FnOnce(Option<&(TimestampMs, V)>) -> Result<(T, usize), E>,
+    ) -> Result<Option<T>, E> {
+        let Some(row) = self.find(key).filter(|row| row.dirty) else { return Ok(None) };
+        let (done, encoded) = encode(row.value.as_ref())?;
+        row.dirty = false;
+        let charged = charged(key, encoded);
+        let before = std::mem::replace(&mut row.bytes, charged);
+        self.bytes = self.bytes + charged as usize - before as usize;
+        Ok(Some(done))
+    }
+
+    pub fn remove(&mut self, key: &[u8]) {
+        let hash = self.hasher.hash_one(key);
+        if let Ok(known) = self.tables[table_of(hash)].find_entry(hash, |row| row.key[..] == *key) {
+            let (row, _) = known.remove();
+            self.rows -= 1;
+            self.bytes -= row.bytes as usize;
         }
     }
 
-    /// What lies before `end` is there no more.
-    pub fn expire_before(&mut self, end: &[u8]) {
-        for (_, row) in self.rows.iter_mut().filter(|(key, _)| &key[..] < end) {
-            row.value = None;
-            row.dirty = false;
-        }
+    /// Forgets what lies before `end`, written or not.
+    pub fn remove_before(&mut self, end: &[u8]) {
+        (0..TABLES).for_each(|table| self.retain(table, |row| &row.key[..] >= end));
     }
 
-    /// Lets rows go that the backend has: first those that were not used since the last time, and if that is not enough
-    /// all of them.
+    /// Lets rows go that the backend has, until no more than the limits are kept: those that were not used for longest, or
+    /// about that.
     pub fn evict(&mut self, limits: Limits) {
-        if self.is_within(limits) {
-            return;
-        }
-        self.retain(|row| std::mem::take(&mut row.used));
-        if !self.is_within(limits) {
-            self.retain(|_| false);
+        // The first time around spares what was used.
+        for _ in 0..2 * TABLES {
+            if self.rows <= limits.rows && self.bytes <= limits.bytes {
+                return;
+            }
+            self.retain(self.hand, |row| row.dirty || std::mem::take(&mut row.used));
+            self.hand = (self.hand + 1) % TABLES;
         }
     }
 
-    fn is_within(&self, limits: Limits) -> bool {
-        self.rows.len() <= limits.rows && self.bytes <= limits.bytes
-    }
-
-    fn retain(&mut self, mut stays: impl FnMut(&mut Row<V>) -> bool) {
-        let mut gone = 0;
-        self.rows.retain(|_, row| {
-            let kept = row.dirty || stays(row);
-            gone += if kept { 0 } else { row.bytes };
+    fn retain(&mut self, table: usize, mut stays: impl FnMut(&mut Row<V>) -> bool) {
+        let (mut gone, mut bytes) = (0, 0);
+        self.tables[table].retain(|row| {
+            let kept = stays(row);
+            if !kept {
+                gone += 1;
+                bytes += row.bytes as usize;
+            }
             kept
         });
-        self.bytes -= gone;
+        self.rows -= gone;
+        self.bytes -= bytes;
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.rows
     }
 }
 
@@ -131,36 +184,45 @@ mod tests {
         Bytes::copy_from_slice(&number.to_be_bytes())
     }
 
+    fn read(overlay: &mut Overlay<u32>, number: u32, encoded: usize) {
+        let row = overlay.get(&key(number), || Ok::<_, ()>((Some((0, number)), encoded)));
+        assert_eq!(row.map(|row| row.value), Ok(Some((0, number))));
+    }
+
     #[test]
     fn rows_that_are_not_used_go_first_and_those_not_written_yet_never() {
         let mut overlay = Overlay::default();
         for number in 0..10 {
-            overlay.keep(key(number), Some((0, number)), 20);
+            read(&mut overlay, number, 20);
         }
-        overlay.put(key(100), Some((0, 100)));
-        overlay.get(&key(3)).expect("it was kept");
-        let limits = Limits { rows: 5, bytes: usize::MAX };
-        overlay.evict(limits);
+        assert!(overlay.put(&key(100), Some((0, 100))));
+        overlay.get(&key(3), || Err("it was kept")).unwrap();
+        overlay.evict(Limits { rows: 2, bytes: usize::MAX });
         let kept = (0..=100).filter(|number| overlay.peek(&key(*number)).is_some()).collect::<Vec<_>>();
         assert_eq!(kept, [3, 100]);
         assert_eq!(overlay.bytes, 4 + 20 + OVERHEAD, "what is not encoded yet is not counted");
-        overlay.encoded(&key(100), 7);
-        assert_eq!(overlay.bytes, 2 * (4 + OVERHEAD) + 27);
+        overlay.evict(Limits { rows: 0, bytes: 0 });
+        assert_eq!((overlay.rows, overlay.bytes), (1, 0));
+        assert!(!overlay.put(&key(100), Some((0, 101))));
+        assert_eq!(overlay.encode(&key(100), |row| Ok::<_, ()>((row.copied(), 7))), Ok(Some(Some((0, 101)))));
+        assert_eq!(overlay.encode(&key(100), |_| Err("it is encoded")), Ok::<Option<()>, _>(None));
+        assert_eq!(overlay.bytes, 4 + OVERHEAD + 7);
+        overlay.remove(&key(100));
+        assert_eq!((overlay.rows, overlay.bytes), (0, 0));
     }
 
     #[test]
-    fn bytes_are_a_limit_of_their_own() {
+    fn of_rows_that_were_all_used_no_more_go_than_have_to() {
         let mut overlay = Overlay::default();
-        for number in 0..10 {
-            overlay.keep(key(number), Some((0, number)), 1_000);
-            overlay.get(&key(number)).expect("it was kept");
+        for number in 0..10_000 {
+            read(&mut overlay, number, 1_000);
+            read(&mut overlay, number, 1_000);
         }
-        let limits = Limits { rows: usize::MAX, bytes: 9 * (1_004 + OVERHEAD) };
+        let limits = Limits { rows: usize::MAX, bytes: 9_000 * (1_004 + OVERHEAD) };
         overlay.evict(limits);
-        assert!(
-            (0..10).all(|number| overlay.peek(&key(number)).is_none()),
-            "all were used, and it is too much"
-        );
-        assert_eq!(overlay.bytes, 0);
+        assert!((8_000..=9_000).contains(&overlay.rows), "{} rows", overlay.rows);
+        assert_eq!(overlay.bytes, overlay.rows * (1_004 + OVERHEAD));
+        let kept: usize = overlay.tables.iter().map(HashTable::len).sum();
+        assert_eq!(kept, overlay.rows);
     }
 }

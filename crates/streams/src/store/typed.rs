@@ -11,16 +11,21 @@ use std::sync::Arc;
 
 use headwater_model::{Bytes, Record, TimestampMs};
 
-use super::keys::{self, Layout};
+use super::expiry::Expiry;
+use super::keys::{self, Layout, Timed};
 use super::overlay::{Limits, Overlay};
+use super::sessions::Longest;
 use super::{StoreBackend, StoreError};
 use crate::error::TaskError;
 use crate::node::Payload;
-use crate::serdes::SerdeRef;
+use crate::serdes::{SerdeError, SerdeRef};
 use crate::task::Output;
 
+#[cfg(test)]
+mod tests;
+
 /// What is kept between commits unless the shell says otherwise: see [`crate::Task::limit_caches`].
-const CACHE_BYTES: usize = 16 << 20;
+pub(super) const CACHE_BYTES: usize = 16 << 20;
 
 /// Entries for a backend: `None` deletes.
 pub(crate) type Batch = Vec<(Bytes, Option<Bytes>)>;
@@ -36,7 +41,7 @@ pub(crate) trait AnyStore: Send {
     fn take_pending(&mut self) -> Batch;
     /// How many bytes of rows may be kept between commits.
     fn limit(&mut self, _bytes: usize) {}
-    fn restore_batch(&self, records: &[Record]) -> Batch;
+    fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError>;
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError>;
 }
 
@@ -78,10 +83,37 @@ pub(crate) struct TypedStore<V> {
     /// that are dirty and of those that are pending, so many.
     ahead: BTreeSet<Bytes>,
     ahead_of: (usize, usize),
-    /// Index keys of what was written since the last flush.
+    /// Index keys of what was written since the last flush, and of what is pending.
     fresh: BTreeSet<Bytes>,
+    flushed: BTreeSet<Bytes>,
     pending: Batch,
-    live_from: i64,
+    expiry: Expiry,
+    longest: Longest,
+}
+
+impl<V> StoreParts<V> {
+    fn failed(&self, source: StoreError) -> TaskError {
+        TaskError::Store { store: self.name.to_string(), source }
+    }
+
+    fn decode(&self, stored: &Bytes) -> Result<(TimestampMs, V), TaskError> {
+        let wrong = |source| TaskError::StoredValue { store: self.name.to_string(), source };
+        let (timestamp, bytes) =
+            keys::split_value(stored).ok_or_else(|| wrong(SerdeError::new("shorter than a timestamp")))?;
+        let value = self.serde.deserialize(&self.name, &bytes).map_err(wrong)?;
+        Ok((timestamp, value))
+    }
+
+    /// `timestamp | value`.
+    fn encode(&self, (timestamp, value): &(TimestampMs, V)) -> Result<Bytes, TaskError> {
+        let bytes = self.serde.serialize(&self.name, value).map_err(|source| TaskError::Serialize {
+            node: self.name.to_string(),
+            what: "value",
+            target: self.name.to_string(),
+            source,
+        })?;
+        Ok(keys::stored_value(*timestamp, &bytes))
+    }
 }
 
 impl<V: Payload> TypedStore<V> {
@@ -96,8 +128,10 @@ impl<V: Payload> TypedStore<V> {
             ahead: BTreeSet::new(),
             ahead_of: (0, 0),
             fresh: BTreeSet::new(),
+            flushed: BTreeSet::new(),
             pending: Vec::new(),
-            live_from: 0,
+            expiry: Expiry::default(),
+            longest: Longest::default(),
         }
     }
 
@@ -105,33 +139,28 @@ impl<V: Payload> TypedStore<V> {
         self.parts.layout
     }
 
-    fn failed(&self, source: StoreError) -> TaskError {
-        TaskError::Store { store: self.parts.name.to_string(), source }
-    }
-
-    fn decode(&self, stored: &Bytes) -> Result<(TimestampMs, V), TaskError> {
-        let wrong = |source| TaskError::StoredValue { store: self.parts.name.to_string(), source };
-        let (timestamp, bytes) = keys::split_value(stored)
-            .ok_or_else(|| wrong(crate::serdes::SerdeError::new("shorter than a timestamp")))?;
-        let value = self.parts.serde.deserialize(&self.parts.name, &bytes).map_err(wrong)?;
-        Ok((timestamp, value))
-    }
-
     /// The value of a store key with its timestamp.
     pub fn get(&mut self, key: &Bytes) -> Result<Option<&(TimestampMs, V)>, TaskError> {
-        if self.overlay.peek(key).is_some() {
-            return Ok(self.overlay.get(key).and_then(|row| row.value.as_ref()));
-        }
-        let stored = self.backend.get(key).map_err(|e| self.failed(e))?;
-        let value = stored.as_ref().map(|stored| self.decode(stored)).transpose()?;
-        let encoded = stored.map_or(0, |stored| stored.len());
-        Ok(self.overlay.keep(key.clone(), value, encoded).value.as_ref())
+        let Self { parts, backend, overlay, expiry, .. } = self;
+        let row = overlay.get(key, || {
+            if expiry.hides(key) {
+                return Ok((None, 0));
+            }
+            let stored = backend.get(key).map_err(|e| parts.failed(e))?;
+            let value = stored.as_ref().map(|stored| parts.decode(stored)).transpose()?;
+            Ok((value, stored.map_or(0, |stored| stored.len())))
+        })?;
+        Ok(row.value.as_ref())
     }
 
     /// Writes or (`None`) deletes.
     pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) {
-        if self.overlay.put(key.clone(), value) {
+        if self.overlay.put(&key, value) {
             self.fresh.extend(self.parts.layout.index_key_of(&key));
+            if self.parts.layout.is_timed() {
+                self.expiry.wrote(&key);
+                self.longest.wrote(self.parts.layout, &key);
+            }
             self.dirty.push(key);
         }
     }
@@ -144,9 +173,10 @@ impl<V: Payload> TypedStore<V> {
         if keys::is_empty_range(bounds.0, bounds.1) {
             return Ok(Vec::new());
         }
-        let kept = self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))?;
+        let kept = self.backend.range(bounds.0, bounds.1).map_err(|e| self.parts.failed(e))?;
         let mut found: BTreeSet<Bytes> = kept.into_iter().map(|(key, _)| key).collect();
-        found.extend(self.fresh.range::<[u8], _>(bounds).cloned());
+        let ahead = [&self.flushed, &self.fresh];
+        found.extend(ahead.into_iter().flat_map(|keys| keys.range::<[u8], _>(bounds)).cloned());
         Ok(found.iter().filter_map(|key| self.parts.layout.indexed_key(key)).collect())
     }
 
@@ -161,9 +191,9 @@ impl<V: Payload> TypedStore<V> {
         }
         self.look_ahead();
         let mut merged: BTreeMap<Bytes, (TimestampMs, V)> = BTreeMap::new();
-        for (key, stored) in self.backend.range(from, to).map_err(|e| self.failed(e))? {
-            if !self.ahead.contains(&key) {
-                let value = self.decode(&stored)?;
+        for (key, stored) in self.backend.range(from, to).map_err(|e| self.parts.failed(e))? {
+            if !self.ahead.contains(&key) && !self.expiry.hides(&key) {
+                let value = self.parts.decode(&stored)?;
                 merged.insert(key, value);
             }
         }
@@ -192,7 +222,7 @@ impl<V: Payload> TypedStore<V> {
     ) -> Result<Vec<(Bytes, TimestampMs, V)>, TaskError> {
         let layout = self.parts.layout;
         let mut found = Vec::new();
-        let first = layout.segment(from).max(self.live_from);
+        let first = layout.segment(from).max(self.expiry.live_from());
         for segment in first..=layout.segment(to) {
             let (low, high) = layout.key_range(segment, key, from, to);
             found.extend(self.range(Bound::Included(&low), Bound::Included(&high))?);
@@ -200,41 +230,72 @@ impl<V: Payload> TypedStore<V> {
         Ok(found)
     }
 
-    /// As [`TypedStore::fetch`], entry by entry, a segment at a time, until `take` wants no more.
-    pub fn fetch_while(
+    /// Sessions of `key` that end at `from` or later and start at `latest_start` or earlier, in the order of their end; none
+    /// ends after `latest`. Those of a key lie apart, so the first one that starts later ends the search, and where there is
+    /// none, the longest session of all does.
+    pub fn sessions(
         &mut self,
         key: &[u8],
-        (from, to): (TimestampMs, TimestampMs),
-        mut take: impl FnMut(Bytes, V) -> bool,
-    ) -> Result<(), TaskError> {
+        (from, latest_start): (TimestampMs, TimestampMs),
+        latest: TimestampMs,
+    ) -> Result<Vec<(Bytes, Timed, V)>, TaskError> {
         let layout = self.parts.layout;
-        let first = layout.segment(from).max(self.live_from);
-        for segment in first..=layout.segment(to) {
+        let longest = self.longest.get(layout, &*self.backend).map_err(|e| self.parts.failed(e))?;
+        let to = latest.max(latest_start).min(latest_start.saturating_add(longest));
+        let mut found = Vec::new();
+        for segment in layout.segment(from).max(self.expiry.live_from())..=layout.segment(to) {
             let (low, high) = layout.key_range(segment, key, from, to);
             for (store_key, _, value) in self.range(Bound::Included(&low), Bound::Included(&high))? {
-                if !take(store_key, value) {
-                    return Ok(());
+                let Some(entry) = layout.parse(&store_key) else { continue };
+                let is_last = entry.time > latest_start;
+                if entry.second <= latest_start {
+                    found.push((store_key, entry, value));
+                }
+                if is_last {
+                    return Ok(found);
                 }
             }
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Forgets segments that end before `oldest`. Nothing is logged: the changelog has a retention of its own.
     pub fn expire_before(&mut self, oldest: TimestampMs) -> Result<(), TaskError> {
-        let first_live = self.parts.layout.segment(oldest);
-        if first_live <= self.live_from {
-            return Ok(());
+        let Some((low, end)) = self.expiry.advance(self.parts.layout.segment(oldest)) else { return Ok(()) };
+        let bounds = (Bound::Included(&low[..]), Bound::Excluded(&end[..]));
+        for (key, _) in self.backend.range(bounds.0, bounds.1).map_err(|e| self.parts.failed(e))? {
+            self.expiry.delete(self.parts.layout, key);
         }
-        self.live_from = first_live;
-        let end = Layout::segment_start(first_live);
-        let bounds = (Bound::Unbounded, Bound::Excluded(&end[..]));
-        for (key, _) in self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))? {
-            self.overlay.keep(key.clone(), None, 0);
-            self.pending.extend(self.parts.layout.index_key_of(&key).map(|index| (index, None)));
-            self.pending.push((key, None));
+        // What is encoded may reach the backend yet.
+        for (key, _) in self.pending.iter().filter(|(key, value)| value.is_some() && key[..] < end[..]) {
+            self.expiry.delete(self.parts.layout, key.clone());
         }
-        self.overlay.expire_before(&end);
+        self.overlay.remove_before(&end);
+        Ok(())
+    }
+
+    /// Encodes a row that was written: a changelog record and entries for the backend.
+    fn flush_row(&mut self, key: Bytes, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
+        let Self { parts, overlay, pending, .. } = self;
+        let encoded = overlay.encode(&key, |row| {
+            let stored = row.map(|row| parts.encode(row)).transpose()?;
+            let length = stored.as_ref().map_or(0, Bytes::len);
+            Ok(((stored, row.map_or(0, |(timestamp, _)| *timestamp)), length))
+        })?;
+        let Some((stored, timestamp)) = encoded else { return Ok(()) };
+        if let Some(topic) = &parts.changelog {
+            out.push(Output {
+                topic: topic.clone(),
+                partition: Some(partition),
+                timestamp,
+                key: parts.layout.changelog_key_of(&key),
+                value: stored.as_ref().map(|stored| stored.slice(8..)),
+                headers: Vec::new(),
+            });
+        }
+        let index = parts.layout.index_key_of(&key);
+        pending.extend(index.map(|index| (index, stored.as_ref().map(|_| Bytes::new()))));
+        pending.push((key, stored));
         Ok(())
     }
 }
@@ -250,44 +311,22 @@ impl<V: Payload> AnyStore for TypedStore<V> {
             self.overlay.evict(self.limits);
         }
         self.ahead_of.0 = 0;
+        // First, as something may have been written again after it had expired.
+        self.pending.append(&mut self.expiry.take_deletes());
         for key in std::mem::take(&mut self.dirty) {
-            let Some(row) = self.overlay.peek(&key).filter(|row| row.dirty) else { continue };
-            let (stored, timestamp) = match &row.value {
-                None => (None, 0),
-                Some((timestamp, value)) => {
-                    let bytes = self.parts.serde.serialize(&self.parts.name, value).map_err(|source| {
-                        TaskError::Serialize {
-                            node: self.parts.name.to_string(),
-                            what: "value",
-                            target: self.parts.name.to_string(),
-                            source,
-                        }
-                    })?;
-                    (Some(keys::stored_value(*timestamp, &bytes)), *timestamp)
-                }
-            };
-            self.overlay.encoded(&key, stored.as_ref().map_or(0, Bytes::len));
-            if let Some(topic) = &self.parts.changelog {
-                out.push(Output {
-                    topic: topic.clone(),
-                    partition: Some(partition),
-                    timestamp,
-                    key: self.parts.layout.changelog_key_of(&key),
-                    value: stored.as_ref().map(|stored| stored.slice(8..)),
-                    headers: Vec::new(),
-                });
-            }
-            let index = self.parts.layout.index_key_of(&key);
-            self.pending.extend(index.map(|index| (index, stored.as_ref().map(|_| Bytes::new()))));
-            self.pending.push((key, stored));
+            self.flush_row(key, partition, out)?;
         }
-        self.fresh.clear();
+        self.flushed.append(&mut self.fresh);
+        let longest = self.longest.flush(self.parts.layout, &*self.backend);
+        self.pending.extend(longest.map_err(|e| self.parts.failed(e))?);
         Ok(())
     }
 
     fn take_pending(&mut self) -> Batch {
         self.ahead.clear();
         self.ahead_of = (0, 0);
+        self.flushed.clear();
+        self.expiry.handed_over();
         std::mem::take(&mut self.pending)
     }
 
@@ -295,7 +334,7 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         self.limits.bytes = bytes;
     }
 
-    fn restore_batch(&self, records: &[Record]) -> Batch {
+    fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError> {
         let entry = |record: &Record| match &self.parts.normalize {
             Some(normalize) => normalize(record),
             None => {
@@ -312,15 +351,15 @@ impl<V: Payload> AnyStore for TypedStore<V> {
             let indexed: Batch = batch.iter().filter_map(index).collect();
             batch.extend(indexed);
         }
-        batch
+        let longest = Longest::restored(self.parts.layout, &batch, &*self.backend);
+        batch.extend(longest.map_err(|e| self.parts.failed(e))?);
+        Ok(batch)
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError> {
         for (key, _) in &batch {
             self.overlay.remove(key);
         }
-        self.backend
-            .apply(batch)
-            .map_err(|e| TaskError::Store { store: self.parts.name.to_string(), source: e })
+        self.backend.apply(batch).map_err(|e| self.parts.failed(e))
     }
 }

@@ -1,16 +1,8 @@
 //! A store that keeps the versions of each key: what its value was, and from when (KIP-889).
 //!
-//! ```text
-//! store:      escaped key | 00 00 | not(valid from) u64        → valid from i64 | 00           a deletion
-//!                                                              → valid from i64 | 01 | value
-//!             FF × 8 | valid from u64 | key                    → nothing: the key changed then
-//!             FF × 16                                          → where the history begins i64
-//! changelog:  key → value, at the time from which it holds     (as Kafka Streams writes it)
-//! ```
-//!
-//! The time is inverted, so the latest version of a key comes first. A version holds until the next one of its key; versions
-//! that held before the history begins are removed, and deletions with them. Compaction keeps a key's last record and not its
-//! latest version, so a commit that logs an earlier version logs the latest one again after it.
+//! `version_keys.rs` says how they are laid out. A version holds until the next one of its key; versions that held before the
+//! history begins are removed, and deletions with them. Compaction keeps a key's last record and not its latest version, so a
+//! commit that logs an earlier version logs the latest one again after it.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -19,8 +11,12 @@ use std::sync::Arc;
 
 use headwater_model::{Bytes, Record, TimestampMs};
 
-use super::keys::{self, INDEX};
-use super::typed::{AnyStore, Batch};
+use super::keys::{INDEX, META};
+use super::overlay::{Limits, OVERHEAD};
+use super::typed::{AnyStore, Batch, CACHE_BYTES};
+use super::version_keys::{
+    index_key, split_version, split_version_key, stored_version, version_key, version_range,
+};
 use super::{StoreBackend, StoreError};
 use crate::error::TaskError;
 use crate::node::Payload;
@@ -74,6 +70,8 @@ struct Slot<V> {
     /// `None` where the version is removed.
     version: Option<Version<V>>,
     dirty: bool,
+    /// Once it is encoded.
+    bytes: usize,
 }
 
 /// The overlay of one store in one task.
@@ -81,6 +79,9 @@ pub(crate) struct VersionedStore<V> {
     parts: VersionedParts<V>,
     backend: Box<dyn StoreBackend>,
     entries: BTreeMap<Bytes, Slot<V>>,
+    /// Of all entries that are encoded.
+    bytes: usize,
+    limits: Limits,
     pending: Batch,
     /// Where the history begins.
     horizon: TimestampMs,
@@ -88,65 +89,11 @@ pub(crate) struct VersionedStore<V> {
     shortened: TimestampMs,
 }
 
-fn prefix(key: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len() + 10);
-    keys::push_escaped(&mut out, key);
-    out
-}
-
-/// The store key of a version.
-pub(crate) fn version_key(key: &[u8], from: TimestampMs) -> Bytes {
-    let mut out = prefix(key);
-    out.extend_from_slice(&(!from.max(0)).to_be_bytes());
-    Bytes::from(out)
-}
-
-/// Bounds, both included, of the versions of `key` that begin in `from..=to`.
-pub(crate) fn version_range(key: &[u8], from: TimestampMs, to: TimestampMs) -> (Bytes, Bytes) {
-    (version_key(key, to), version_key(key, from))
-}
-
-/// Reads a store key; `None` if it is none.
-pub(crate) fn split_version_key(store_key: &[u8]) -> Option<(Bytes, TimestampMs)> {
-    let (key, rest) = keys::read_escaped(store_key)?;
-    let from = !i64::from_be_bytes(rest.try_into().ok()?);
-    Some((Bytes::from(key), from))
-}
-
-/// Splits a stored version into its time and value.
-pub(crate) fn split_version(stored: &Bytes) -> Option<(TimestampMs, Option<Bytes>)> {
-    let (from, rest) = stored.split_first_chunk::<8>()?;
-    let value = match rest.first()? {
-        0 => None,
-        _ => Some(stored.slice(9..)),
-    };
-    Some((i64::from_be_bytes(*from), value))
-}
-
-fn stored_version(from: TimestampMs, value: Option<&Bytes>) -> Bytes {
-    let mut out = from.to_be_bytes().to_vec();
-    out.push(u8::from(value.is_some()));
-    out.extend_from_slice(value.map(|value| &value[..]).unwrap_or_default());
-    Bytes::from(out)
-}
-
-/// Under which a store keeps where its history begins, for queries.
-const HORIZON: [u8; 16] = [0xff; 16];
-
-/// Where the history of a store begins, as of its last commit; `None` if that wrote nothing.
-pub(crate) fn kept_horizon(backend: &dyn StoreBackend) -> Result<Option<TimestampMs>, StoreError> {
-    let kept = backend.get(&HORIZON)?;
-    Ok(kept.and_then(|kept| Some(i64::from_be_bytes(*kept.first_chunk::<8>()?))))
-}
-
-fn index_key(key: &[u8], from: TimestampMs) -> Bytes {
-    Bytes::from([&INDEX[..], &from.max(0).to_be_bytes(), key].concat())
-}
-
 impl<V: Payload> VersionedStore<V> {
     pub fn new(parts: VersionedParts<V>, backend: Box<dyn StoreBackend>) -> Self {
+        let limits = Limits { rows: parts.cache_entries, bytes: CACHE_BYTES };
         let (entries, pending) = (BTreeMap::new(), Vec::new());
-        Self { parts, backend, entries, pending, horizon: i64::MIN, shortened: 0 }
+        Self { parts, backend, entries, bytes: 0, limits, pending, horizon: i64::MIN, shortened: 0 }
     }
 
     fn failed(&self, source: StoreError) -> TaskError {
@@ -220,9 +167,24 @@ impl<V: Payload> VersionedStore<V> {
         }
         let (low, high) = version_range(key, from.saturating_add(1), i64::MAX);
         let later = self.first(&low, &high)?.is_some();
-        let version = Some(Version { from, value });
-        self.entries.insert(version_key(key, from), Slot { version, dirty: true });
+        self.insert(version_key(key, from), Some(Version { from, value }), true);
         Ok(if later { Written::Older } else { Written::Latest })
+    }
+
+    fn insert(&mut self, store_key: Bytes, version: Option<Version<V>>, dirty: bool) {
+        let bytes = if dirty { 0 } else { store_key.len() + OVERHEAD };
+        self.bytes += bytes;
+        let before = self.entries.insert(store_key, Slot { version, dirty, bytes });
+        self.bytes -= before.map_or(0, |before| before.bytes);
+    }
+
+    /// Lets go of versions that the backend has, if there are too many of them.
+    fn evict(&mut self) {
+        if self.entries.len() <= self.limits.rows && self.bytes <= self.limits.bytes {
+            return;
+        }
+        self.entries.retain(|_, slot| slot.dirty);
+        self.bytes = self.entries.values().map(|slot| slot.bytes).sum();
     }
 
     fn encode(&self, version: &Version<V>) -> Result<Option<Bytes>, TaskError> {
@@ -278,6 +240,15 @@ impl<V: Payload> VersionedStore<V> {
         Ok(listed)
     }
 
+    /// What was written is encoded now.
+    fn count(&mut self, batch: &BTreeMap<Bytes, Option<Bytes>>) {
+        for (key, slot) in self.entries.iter_mut().filter(|(_, slot)| slot.dirty) {
+            slot.dirty = false;
+            slot.bytes = key.len() + batch.get(key).and_then(Option::as_ref).map_or(0, Bytes::len) + OVERHEAD;
+            self.bytes += slot.bytes;
+        }
+    }
+
     /// Removes what held only before the history begins.
     fn shorten(&mut self, batch: &mut BTreeMap<Bytes, Option<Bytes>>) -> Result<(), TaskError> {
         let step = (self.parts.history_ms / STEPS).max(SMALLEST_STEP);
@@ -294,7 +265,7 @@ impl<V: Payload> VersionedStore<V> {
             for (place, (version, deletion)) in self.listed(&low, &high)?.into_iter().enumerate() {
                 // The first one still holds when the history begins; a deletion need not be remembered.
                 if place > 0 || deletion {
-                    self.entries.insert(version.clone(), Slot { version: None, dirty: false });
+                    self.insert(version.clone(), None, false);
                     batch.insert(version, None);
                 }
             }
@@ -310,8 +281,8 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
 
     fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
         // An empty batch means that the last one has reached the backend, so clean versions may go.
-        if self.pending.is_empty() && self.entries.len() > self.parts.cache_entries {
-            self.entries.retain(|_, slot| slot.dirty);
+        if self.pending.is_empty() {
+            self.evict();
         }
         let mut batch = BTreeMap::new();
         let mut changed: BTreeMap<Bytes, Vec<(TimestampMs, Option<Bytes>)>> = BTreeMap::new();
@@ -327,11 +298,11 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
         for (key, versions) in changed {
             self.log(&key, versions, partition, out)?;
         }
-        self.entries.values_mut().for_each(|slot| slot.dirty = false);
+        self.count(&batch);
         self.shorten(&mut batch)?;
         if !batch.is_empty() && self.horizon > 0 {
             let horizon = Bytes::copy_from_slice(&self.horizon.to_be_bytes());
-            batch.insert(Bytes::from_static(&HORIZON), Some(horizon));
+            batch.insert(Bytes::from_static(&META), Some(horizon));
         }
         self.pending.extend(batch);
         Ok(())
@@ -341,7 +312,11 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
         std::mem::take(&mut self.pending)
     }
 
-    fn restore_batch(&self, records: &[Record]) -> Batch {
+    fn limit(&mut self, bytes: usize) {
+        self.limits.bytes = bytes;
+    }
+
+    fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError> {
         let mut batch = Vec::with_capacity(records.len() * 2);
         for record in records {
             let Some(key) = &record.key else { continue };
@@ -349,13 +324,65 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
             batch.push((version_key(key, record.timestamp), Some(stored)));
             batch.push((index_key(key, record.timestamp), Some(Bytes::new())));
         }
-        batch
+        Ok(batch)
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError> {
         for (key, _) in &batch {
-            self.entries.remove(key);
+            self.bytes -= self.entries.remove(key).map_or(0, |slot| slot.bytes);
         }
         self.backend.apply(batch).map_err(|e| self.failed(e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serdes;
+    use crate::store::MemoryStore;
+
+    fn store(history_ms: i64) -> (VersionedStore<i64>, MemoryStore) {
+        let (name, backend) = (Arc::from("s"), MemoryStore::new());
+        let parts =
+            VersionedParts { name, serde: serdes::i64(), changelog: None, history_ms, cache_entries: 1_000 };
+        (VersionedStore::new(parts, Box::new(backend.clone())), backend)
+    }
+
+    fn commit(store: &mut VersionedStore<i64>, backend: &MemoryStore) {
+        store.flush(0, &mut Vec::new()).unwrap();
+        backend.clone().apply(store.take_pending()).unwrap();
+    }
+
+    #[test]
+    fn versions_are_let_go_of_by_bytes() {
+        let (mut store, backend) = store(1_000_000);
+        store.limit(1_000);
+        for time in 0..100 {
+            store.put(b"k", Some(time), time, time).unwrap();
+            commit(&mut store, &backend);
+            assert!(store.entries.len() <= 1_000 / OVERHEAD + 1, "{} at {time}", store.entries.len());
+        }
+        assert_eq!(store.as_of(b"k", 41).unwrap().map(|version| version.value), Some(Some(41)));
+        store.put(b"k", Some(7), 41, 100).unwrap();
+        commit(&mut store, &backend);
+        let counted: usize = store.entries.values().map(|slot| slot.bytes).sum();
+        assert_eq!(store.bytes, counted);
+    }
+
+    /// Such a key's versions were taken for what the store keeps for itself, and the other way round.
+    #[test]
+    fn a_key_may_have_any_bytes() {
+        let (mut store, backend) = store(1_000);
+        let key = [&INDEX[..], &0_i64.to_be_bytes(), b"k"].concat();
+        let keys: [&[u8]; 4] = [&INDEX, &META, &key, b"k"];
+        for (key, time) in keys.iter().flat_map(|key| [(key, 0), (key, 5_000), (key, 9_000)]) {
+            store.observe(time);
+            store.put(key, Some(time), time, time).unwrap();
+            commit(&mut store, &backend);
+        }
+        for key in keys {
+            assert_eq!(store.latest(key).unwrap().map(|version| version.from), Some(9_000), "{key:?}");
+            assert_eq!(store.as_of(key, 8_500).unwrap().map(|version| version.from), Some(5_000), "{key:?}");
+        }
     }
 }

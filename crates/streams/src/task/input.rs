@@ -10,7 +10,7 @@ use headwater_model::{Bytes, Header, Offset, Record, TimestampMs, TopicPartition
 use crate::error::TaskError;
 use crate::failure::push_errors;
 use crate::graph::DeserializationHandler;
-use crate::lanes::{LaneClocks, Stamp, topic_id};
+use crate::lanes::{LaneClocks, Stamp};
 use crate::node::{Core, Cx, Payload, Rec};
 use crate::serdes::{SerdeError, SerdeRef};
 use crate::task::Output;
@@ -87,6 +87,8 @@ impl<K: Payload, V: Payload> Source for TypedSource<K, V> {
 pub(crate) struct Input {
     pub at: TopicPartition,
     pub topic: Arc<str>,
+    /// How the topic is named within a lane.
+    pub topic_id: u32,
     pub node: usize,
     pub source: Box<dyn Source>,
     pub handler: DeserializationHandler,
@@ -117,8 +119,7 @@ impl Input {
     /// of a repartition topic without a stamp (another program wrote it) is judged by the partition's own time.
     pub fn stamp(&mut self, timestamp: TimestampMs, headers: &mut Vec<Header>) -> Stamp {
         self.partition_time = self.partition_time.max(timestamp);
-        let own =
-            Stamp { topic: topic_id(&self.topic), partition: self.at.partition, time: self.partition_time };
+        let own = Stamp { topic: self.topic_id, partition: self.at.partition, time: self.partition_time };
         let Some(lanes) = &mut self.lanes else { return own };
         let Some(stamp) = Stamp::take(headers) else { return own };
         lanes.advance(stamp);

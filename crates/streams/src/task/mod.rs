@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TaskError;
 use crate::failure;
-use crate::lanes::LaneClocks;
 use crate::node::{Core, RecordContext};
 use crate::processor::PunctuationType;
 use crate::store::StoreKind;
 
+mod clocks;
 pub(crate) mod input;
 
 use input::Input;
@@ -84,6 +84,8 @@ pub struct Task {
     pub(crate) inputs: Vec<Input>,
     /// Per clock the inputs (by place) that its watermark follows.
     pub(crate) clock_inputs: Vec<Vec<usize>>,
+    /// Under which each clock is committed: its name's hash.
+    pub(crate) clock_ids: Vec<u32>,
     /// This task's nodes with a clock, and which.
     pub(crate) clocked: Vec<(usize, usize)>,
     /// The watermarks before the record at hand; kept to spare an allocation per record.
@@ -92,6 +94,13 @@ pub struct Task {
     pub(crate) max_task_idle_ms: i64,
     pub(crate) idle_since: Option<TimestampMs>,
     pub(crate) initialized: bool,
+}
+
+/// The first moment of a schedule after `time`; `None` if it would be past the end of time.
+fn after(due: Option<TimestampMs>, interval: i64, time: TimestampMs) -> Option<TimestampMs> {
+    let due = due?;
+    let intervals = time.checked_sub(due)?.checked_div(interval)?.checked_add(1)?;
+    due.checked_add(intervals.checked_mul(interval)?)
 }
 
 impl Task {
@@ -238,13 +247,6 @@ impl Task {
         Ok(())
     }
 
-    fn settle_watermarks(&mut self) {
-        for (watermark, inputs) in self.core.watermarks.iter_mut().zip(&self.clock_inputs) {
-            let lowest = inputs.iter().map(|&input| self.inputs[input].watermark()).min().unwrap_or(-1);
-            *watermark = lowest.max(*watermark);
-        }
-    }
-
     /// What becomes final by the record at hand comes before it, without its headers.
     fn advance_watermarks(&mut self) -> Result<(), TaskError> {
         if self.clocked.is_empty() {
@@ -273,17 +275,17 @@ impl Task {
     /// When the next wall-clock punctuation is due.
     pub fn next_punctuation(&self) -> Option<TimestampMs> {
         let wall_clock = |p: &&crate::node::Punctuation| p.kind == PunctuationType::WallClock;
-        self.core.punctuations.iter().filter(wall_clock).map(|p| p.next).min()
+        self.core.punctuations.iter().filter(wall_clock).filter_map(|p| p.next).min()
     }
 
     fn punctuate_due(&mut self, kind: PunctuationType, time: TimestampMs) -> Result<usize, TaskError> {
         let mut ran = 0;
         for place in 0..self.core.punctuations.len() {
             let due = &mut self.core.punctuations[place];
-            if due.kind != kind || due.next > time {
+            if due.kind != kind || due.next.is_none_or(|next| next > time) {
                 continue;
             }
-            due.next += ((time - due.next) / due.interval + 1) * due.interval;
+            due.next = after(due.next, due.interval, time);
             let (node, id) = (due.node, due.id);
             self.core.context.headers.clear();
             self.core.context.raw = (None, None);
@@ -298,51 +300,6 @@ impl Task {
     /// Everything written since the last call: sinks, repartition topics, dead letters and, after `pre_commit`, changelogs.
     pub fn take_output(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.core.out)
-    }
-
-    /// What to commit per input: the next offset, and metadata from which `set_stream_time` restores the clocks.
-    pub fn positions(&self) -> Vec<(TopicPartition, Offset, String)> {
-        let clocks = self.core.clocks.iter().enumerate().filter(|(_, time)| **time >= 0);
-        let clocks: Vec<String> = clocks.map(|(index, time)| format!("{index}:{time}")).collect();
-        let clocks = clocks.join(",");
-        self.inputs
-            .iter()
-            .filter_map(|input| {
-                let lanes = input.lanes.as_ref().map(LaneClocks::to_text).unwrap_or_default();
-                let times =
-                    format!("hw2;{};{};{clocks};{lanes}", input.partition_time, self.core.stream_time);
-                Some((input.at.clone(), input.next_offset()?, times))
-            })
-            .collect()
-    }
-
-    /// Takes back the clocks from a committed position's metadata; anything else is ignored.
-    pub fn set_stream_time(&mut self, input: &TopicPartition, metadata: &str) {
-        let mut parts = metadata.split(';');
-        if parts.next() != Some("hw2") {
-            return;
-        }
-        let times =
-            (parts.next().and_then(|t| t.parse().ok()), parts.next().and_then(|t| t.parse::<i64>().ok()));
-        let (Some(partition_time), Some(stream_time)) = times else { return };
-        for pair in parts.next().unwrap_or_default().split(',') {
-            let clock = pair
-                .split_once(':')
-                .and_then(|(i, t)| Some((i.parse::<usize>().ok()?, t.parse::<i64>().ok()?)));
-            if let Some((index, time)) = clock
-                && let Some(clock) = self.core.clocks.get_mut(index)
-            {
-                *clock = (*clock).max(time);
-            }
-        }
-        self.core.stream_time = self.core.stream_time.max(stream_time);
-        if let Ok(input) = self.input(input) {
-            input.partition_time = input.partition_time.max(partition_time);
-            if let Some(lanes) = &mut input.lanes {
-                lanes.restore(parts.next().unwrap_or_default());
-            }
-        }
-        self.settle_watermarks();
     }
 
     /// The highest timestamp processed; -1 before the first.
@@ -367,7 +324,7 @@ impl Task {
     }
 
     /// What `pre_commit` encoded, per store, now that outputs and positions are committed. The shell writes it to the
-    /// backends before it calls `process` again.
+    /// backends before it calls anything else. What was processed since `pre_commit` is of the next commit.
     pub fn committed(&mut self, _now: TimestampMs) -> HashMap<String, Vec<(Bytes, Option<Bytes>)>> {
         let mut batches = HashMap::new();
         for (index, info) in &self.stores {
@@ -391,7 +348,7 @@ impl Task {
         let index = self.store_index(store)?;
         match &mut self.core.stores[index] {
             Some(store) => {
-                let batch = store.restore_batch(records);
+                let batch = store.restore_batch(records)?;
                 store.apply(batch)
             }
             None => Ok(()),
@@ -405,7 +362,7 @@ impl Task {
         records: &[Record],
     ) -> Result<Vec<(Bytes, Option<Bytes>)>, TaskError> {
         let index = self.store_index(store)?;
-        Ok(self.core.stores[index].as_ref().map(|store| store.restore_batch(records)).unwrap_or_default())
+        self.core.stores[index].as_ref().map_or(Ok(Vec::new()), |store| store.restore_batch(records))
     }
 
     pub fn metrics(&self) -> TaskMetrics {

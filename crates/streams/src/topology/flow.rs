@@ -24,7 +24,8 @@ impl Flow {
             }
         }
         let mut flow = Self { parents, clock_sources: Vec::new(), timed: Vec::new() };
-        flow.clock_sources = (0..graph.clocks).map(|clock| flow.sources_of_clock(graph, clock)).collect();
+        flow.clock_sources =
+            (0..graph.clocks.len()).map(|clock| flow.sources_of_clock(graph, clock)).collect();
         flow.timed = flow.timed_nodes(graph);
         flow
     }
@@ -96,6 +97,19 @@ pub(super) fn check_lanes(graph: &Graph) -> Result<(), TopologyError> {
             let reason =
                 "its murmur2 hash equals that of another topic the application reads; rename one of them";
             return Err(TopologyError::InvalidName { given: topic.to_string(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Clocks are committed under the hash of their name.
+pub(super) fn check_clocks(graph: &Graph) -> Result<(), TopologyError> {
+    let mut seen = BTreeMap::new();
+    for name in &graph.clocks {
+        if seen.insert(topic_id(name), name).is_some_and(|other| other != name) {
+            let reason =
+                "its murmur2 hash equals that of another windowed operator or its store; rename one of them";
+            return Err(TopologyError::InvalidName { given: name.clone(), reason });
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::error::{TaskError, TopologyError};
 use crate::failure::ProcessingHandler;
 use crate::global::GlobalStores;
 use crate::graph::{Changelog, DeserializationHandler, Graph, Role, StoreSpec};
-use crate::lanes::LaneClocks;
+use crate::lanes::{LaneClocks, topic_id};
 use crate::node::{Core, RecordContext, Slot};
 use crate::query::QueryableStore;
 use crate::store::{StoreBackend, StoreKind};
@@ -76,6 +76,7 @@ impl Topology {
             return Err(TopologyError::NoSource { application_id: graph.application_id });
         }
         flow::check_lanes(&graph)?;
+        flow::check_clocks(&graph)?;
         let subtopologies = partitions::connected_parts(&graph);
         let flow = Flow::new(&graph);
         Ok(Self { graph: Arc::new(graph), subtopologies: Arc::new(subtopologies), flow: Arc::new(flow) })
@@ -273,8 +274,8 @@ impl Topology {
                 stores: made,
                 globals,
                 out: Vec::new(),
-                clocks: vec![-1; self.graph.clocks],
-                watermarks: vec![-1; self.graph.clocks],
+                clocks: vec![-1; self.graph.clocks.len()],
+                watermarks: vec![-1; self.graph.clocks.len()],
                 one_lane,
                 stream_time: -1,
                 now: 0,
@@ -286,6 +287,7 @@ impl Topology {
                 punctuations: Vec::new(),
             },
             clock_inputs,
+            clock_ids: self.graph.clocks.iter().map(|name| topic_id(name)).collect(),
             clocked: own.iter().filter_map(|&node| Some((node, self.graph.nodes[node].clock?))).collect(),
             before: Vec::new(),
             inputs,
@@ -332,6 +334,7 @@ impl Topology {
         Some(Input {
             at: TopicPartition::new(topic.to_string(), partition),
             topic: topic.clone(),
+            topic_id: topic_id(topic),
             node,
             source: make(),
             handler: handler.clone().unwrap_or_else(|| self.graph.handler.clone()),

@@ -189,6 +189,12 @@ impl Server {
         Ok(())
     }
 
+    /// The sum of a group's committed offsets in a topic.
+    pub fn committed(&self, group: &str, topic: &str, partitions: u32) -> Result<u64> {
+        let committed = Client::connect(&self.bootstrap)?.committed(group, topic, partitions);
+        committed.with_context(|| format!("asking {} for the offsets of {group}", self.side.name()))
+    }
+
     /// Waits until what the last run left is written and the server rests, so that the next run does not pay for it.
     pub fn settle(&self) -> Result<()> {
         std::thread::sleep(Duration::from_millis(300));

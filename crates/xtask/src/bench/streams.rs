@@ -16,9 +16,29 @@ use super::server::Side;
 use crate::kafka;
 
 const PROGRAMS: &str = include_str!("Programs.java");
-const HEAP: [&str; 2] = ["-Xms2g", "-Xmx2g"];
 const STEP: Duration = Duration::from_millis(5);
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// Either library's session lasts 10 s or longer: one who stands still for longer comes back as another member, and reads its
+/// state again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// How much memory the JVM may take for its objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heap {
+    /// 2 GiB from the start: what is measured is not how often it is collected.
+    Ample,
+    /// It grows to 256 MiB at most, by which the whole process is measured.
+    Needed,
+}
+
+impl Heap {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Ample => &["-Xms2g", "-Xmx2g"],
+            Self::Needed => &["-Xms64m", "-Xmx256m"],
+        }
+    }
+}
 
 /// How each of the two is started.
 pub struct Libraries {
@@ -54,14 +74,14 @@ impl Libraries {
         Ok(Self { ours: target.join("release/headwater-streams-bench"), jars, classes })
     }
 
-    fn command(&self, side: Side) -> Command {
+    fn command(&self, side: Side, heap: Heap) -> Command {
         if side == Side::Ours {
             return process::tied(&self.ours.to_string_lossy());
         }
         let mut java = process::tied("java");
         let logging = format!("-Dlog4j2.configurationFile={}", self.jars.join("log4j2.properties").display());
         let classpath = format!("{}:{}", self.classes.display(), self.jars.join("*").display());
-        java.args(HEAP).args([&logging, "-cp", &classpath, "Programs"]);
+        java.args(heap.options()).args([&logging, "-cp", &classpath, "Programs"]);
         java
     }
 }
@@ -78,6 +98,7 @@ pub struct Job<'a> {
     pub threads: u32,
     pub guarantee: &'a str,
     pub verify: bool,
+    pub heap: Heap,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,6 +114,7 @@ pub struct Application {
     pub shown: String,
     said: Arc<Mutex<Said>>,
     log: PathBuf,
+    paused: Option<Instant>,
 }
 
 fn locked(said: &Mutex<Said>) -> MutexGuard<'_, Said> {
@@ -104,7 +126,7 @@ impl Application {
     pub fn start(libraries: &Libraries, side: Side, job: &Job<'_>) -> Result<Self> {
         fs::create_dir_all(job.dir)?;
         let log = job.dir.join(format!("{}.log", job.application_id));
-        let mut command = libraries.command(side);
+        let mut command = libraries.command(side, job.heap);
         command.args([job.program, job.bootstrap, job.application_id, job.input, job.table, job.output]);
         command.arg(job.dir.join(job.application_id)).arg(job.threads.to_string());
         command.args([job.guarantee, if job.verify { "verify" } else { "measure" }]);
@@ -114,7 +136,7 @@ impl Application {
         let said = Arc::new(Mutex::new(Said::default()));
         let heard = Arc::clone(&said);
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| hear(&heard, &line)));
-        let mut application = Self { process, shown: process::shown(&command), said, log };
+        let mut application = Self { process, shown: process::shown(&command), said, log, paused: None };
         application.until(START_LIMIT, |said| said.running)?;
         Ok(application)
     }
@@ -150,19 +172,35 @@ impl Application {
         }
     }
 
-    /// Stands still, for less than any time-out of its own.
-    pub fn pause(&self) -> Result<()> {
+    /// Stands still.
+    pub fn pause(&mut self) -> Result<()> {
+        self.paused = Some(Instant::now());
         process::signal(self.pid(), "STOP")
     }
 
-    pub fn go_on(&self) -> Result<()> {
-        process::signal(self.pid(), "CONT")
+    /// Refuses a pause after which a member that the group has given up would be measured.
+    pub fn go_on(&mut self) -> Result<()> {
+        process::signal(self.pid(), "CONT")?;
+        let paused = self.paused.take().map_or(Duration::ZERO, |begun| begun.elapsed());
+        allowed(paused).with_context(|| format!("measuring {}", self.shown))
     }
 
     pub fn stop(mut self) -> Result<()> {
         process::signal(self.pid(), "TERM")?;
         self.process.finish(Duration::from_secs(60)).map(drop)
     }
+}
+
+fn allowed(pause: Duration) -> Result<()> {
+    if pause > LONGEST_PAUSE {
+        bail!(
+            "it stood still for {:.1} s while its input was filled, and after {} s the group may have given it up: use a machine \
+             that fills faster, or --quick",
+            pause.as_secs_f64(),
+            LONGEST_PAUSE.as_secs()
+        );
+    }
+    Ok(())
 }
 
 fn hear(said: &Mutex<Said>, line: &str) {
@@ -186,6 +224,13 @@ fn hear(said: &Mutex<Said>, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_that_a_session_does_not_outlast_is_refused() {
+        assert!(allowed(Duration::from_secs(3)).is_ok());
+        let error = allowed(Duration::from_millis(8_100)).unwrap_err().to_string();
+        assert!(error.contains("8.1 s"), "{error}");
+    }
 
     #[test]
     fn what_an_application_says_is_understood() {

@@ -125,6 +125,16 @@ impl Client {
         reader.i16()
     }
 
+    /// OffsetFetch v5: the sum of a group's committed offsets in a topic's first partitions; what is not committed counts
+    /// nothing.
+    pub fn committed(&mut self, group: &str, topic: &str, partitions: u32) -> Result<u64> {
+        let mut body = Writer::default().string(group).i32(1).string(topic).i32(partitions as i32);
+        for partition in 0..partitions {
+            body = body.i32(partition as i32);
+        }
+        committed_sum(&self.call(9, 5, body)?)
+    }
+
     /// Produce v7 of one record: the error code and its offset.
     pub fn produce(&mut self, topic: &str, partition: i32, value: &[u8]) -> Result<(i16, i64)> {
         let records = batch_of(value);
@@ -151,6 +161,25 @@ impl Client {
         reader.take(aborted * 16)?;
         Ok((error, reader.i32()?.max(0) as usize))
     }
+}
+
+fn committed_sum(response: &[u8]) -> Result<u64> {
+    let mut reader = Reader(response);
+    let (_throttle, topics) = (reader.i32()?, reader.i32()?);
+    let mut sum = 0;
+    for _ in 0..topics {
+        let (_name, partitions) = (reader.string()?, reader.i32()?);
+        for _ in 0..partitions {
+            let (_index, offset, _epoch, _metadata) =
+                (reader.i32()?, reader.i64()?, reader.i32()?, reader.string()?);
+            let error = reader.i16()?;
+            ensure!(error == 0, "the committed offset of a partition: error {error}");
+            sum += u64::try_from(offset).unwrap_or(0);
+        }
+    }
+    let error = reader.i16()?;
+    ensure!(error == 0, "the committed offsets of a group: error {error}");
+    Ok(sum)
 }
 
 /// A record batch v2 that holds one record without a key.
@@ -195,6 +224,21 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::{Writer, committed_sum};
+
+    #[test]
+    fn committed_offsets_are_added_and_errors_are_told() {
+        let answer = |second: i64, error: i16| {
+            let one = Writer::default().i32(0).i32(1).string("in").i32(2);
+            let one = one.i32(0).i64(40).i32(-1).string("hw3;…").i16(0);
+            one.i32(1).i64(second).i32(-1).string("").i16(error).i16(0).0
+        };
+        assert_eq!(committed_sum(&answer(2, 0)).unwrap(), 42);
+        assert_eq!(committed_sum(&answer(-1, 0)).unwrap(), 40);
+        assert!(committed_sum(&answer(2, 3)).unwrap_err().to_string().contains("error 3"));
+        assert!(committed_sum(&answer(2, 0)[..30]).is_err());
+    }
+
     #[test]
     fn the_checksum_is_castagnolis() {
         assert_eq!(super::crc32c(b"123456789"), 0xe306_9283);

@@ -1,6 +1,7 @@
 //! bench-11: four small programs on our library and on Kafka Streams, each on its own broker, both on Apache Kafka, and
 //! Kafka Streams on both brokers.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,21 +12,26 @@ use crate::bench::outcome::{Metric, Outcome, Sample, Target};
 use crate::bench::pairs::{Case, Entry};
 use crate::bench::process;
 use crate::bench::server::{Server, Side};
-use crate::bench::streams::{Application, Job, Libraries};
+use crate::bench::streams::{Application, Heap, Job, Libraries};
 
 pub const METHOD: &str = "Four programs: filter and map; a count by key; a sum by key in tumbling windows of 10 s with 5 s of \
     grace; a join with a table. Records of 100 B on a million keys, 4 partitions, exactly-once, a commit every 100 ms, \
     state on disk with its changelog, one thread; Kafka Streams with its default cache and a heap of 2 GiB. Both \
     applications stay up for a case, Kafka Streams after two minutes of work. For each run one of them is stopped \
-    (SIGSTOP) while its input is filled by librdkafka, and the clock runs from its going on until the last record has \
-    passed its source. Before the first run both read the same topic, and the last output of each key is compared. Topics \
+    (SIGSTOP, for 8 s at most) while its input is filled by librdkafka, and the clock runs from its going on until its group \
+    has committed the last record. Memory is a case of its own, in which Kafka Streams has a heap that grows to 256 MiB at \
+    most: with 2 GiB, RSS would say how much it was given. Before the first run both read the same topic, and the last output of each key is compared. Topics \
     are in each broker's default durability class (Headwater synced, Apache Kafka unsynced).";
 
 const PARTITIONS: u32 = 4;
 const KEYS: u64 = 1_000_000;
 /// What the records of one run take at most.
 const SLOWEST: Duration = Duration::from_secs(600);
+/// How often the committed offsets are asked for.
+const ASKED_EVERY: Duration = Duration::from_millis(5);
 const WARM: Duration = Duration::from_secs(120);
+/// Until caches and buffers are full.
+const MEMORY_RUNS: u32 = 4;
 const LOAD: [(&str, &str); 3] = [("acks", "all"), ("linger.ms", "5"), ("batch.size", "65536")];
 
 struct Program {
@@ -58,7 +64,9 @@ pub fn run(context: &Context, done: &mut dyn FnMut(Outcome)) -> Result<()> {
     let name = |program: &Program, what: &str| format!("{}: {what}", program.name);
     let wanted: Vec<_> =
         cases.filter(|(program, (what, ..))| context.options.wants(&name(program, what))).collect();
-    if wanted.is_empty() {
+    let memories = PROGRAMS.iter().map(|program| (name(program, "memory"), program));
+    let measured: Vec<_> = memories.filter(|(name, _)| context.options.wants(name)).collect();
+    if wanted.is_empty() && measured.is_empty() {
         return Ok(());
     }
     let libraries = Libraries::build(&context.work)?;
@@ -72,6 +80,10 @@ pub fn run(context: &Context, done: &mut dyn FnMut(Outcome)) -> Result<()> {
         let outcome = measure(context, &libraries, &name, program, (*ours, *peer));
         done(outcome.unwrap_or_else(|error| Outcome::failed(&name, format!("{error:#}"))));
     }
+    for (name, program) in measured {
+        let outcome = memory(context, &libraries, &name, program);
+        done(outcome.unwrap_or_else(|error| Outcome::failed(&name, format!("{error:#}"))));
+    }
     Ok(())
 }
 
@@ -83,6 +95,8 @@ struct Stage<'a> {
     table: String,
     output: String,
     id: String,
+    /// How many records the input has been filled with.
+    filled: Cell<u64>,
 }
 
 impl<'a> Stage<'a> {
@@ -97,6 +111,7 @@ impl<'a> Stage<'a> {
             table: name("table"),
             output: name("out"),
             id: topic.clone(),
+            filled: Cell::new(0),
         };
         for topic in [&stage.input, &stage.output] {
             server.create_topic(topic, PARTITIONS, &[])?;
@@ -123,15 +138,20 @@ impl<'a> Stage<'a> {
         load.start(&self.context.drivers.open_loop, &self.server.bootstrap)?.finish().map(drop)
     }
 
+    /// The application's id, which is its group's.
+    fn application(&self, side: Side) -> String {
+        format!("{}-{}", self.id, if side == Side::Ours { "headwater" } else { "kafka-streams" })
+    }
+
     fn start(
         &self,
         libraries: &Libraries,
         side: Side,
         program: &Program,
-        verify: bool,
+        (verify, heap): (bool, Heap),
     ) -> Result<Application> {
         let dir = self.context.work.join("streams");
-        let id = format!("{}-{}", self.id, if side == Side::Ours { "headwater" } else { "kafka-streams" });
+        let id = self.application(side);
         let job = Job {
             program: program.name,
             bootstrap: &self.server.bootstrap,
@@ -143,23 +163,29 @@ impl<'a> Stage<'a> {
             threads: 1,
             guarantee: "exactly_once_v2",
             verify,
+            heap,
         };
         Application::start(libraries, side, &job)
     }
 
-    /// The records of one run, from the moment when they are all there.
-    fn turn(&self, application: &mut Application, program: &Program, seed: u64) -> Result<Sample> {
+    /// The records of one run, from the moment when they are all there until they are all committed.
+    fn turn(
+        &self,
+        (application, side): (&mut Application, Side),
+        program: &Program,
+        seed: u64,
+    ) -> Result<Sample> {
         let records = self.context.quick_or(program.records / 20, program.records);
         application.pause()?;
         let filled = self.fill(&self.input, records, seed);
-        let before = application.said().processed;
+        self.filled.set(self.filled.get() + records);
         let cpu =
             || -> Result<(f64, f64)> { Ok((process::cpu_seconds(application.pid())?, self.server.cpu()?)) };
         let (ours, broker) = cpu()?;
         let begun = Instant::now();
         application.go_on()?;
         filled?;
-        application.until(SLOWEST, |said| said.processed >= before + records)?;
+        self.until_committed(application, side)?;
         let took = begun.elapsed().as_secs_f64();
         let (ours_after, broker_after) = (process::cpu_seconds(application.pid())?, self.server.cpu()?);
         let records = records as f64;
@@ -168,6 +194,25 @@ impl<'a> Stage<'a> {
             .set("library CPU", (ours_after - ours) * 1e6 / records)
             .set("broker CPU", (broker_after - broker) * 1e6 / records)
             .set("RSS", process::rss_mib(application.pid())?))
+    }
+
+    /// Waits until the group has committed all that the input was filled with.
+    fn until_committed(&self, application: &mut Application, side: Side) -> Result<()> {
+        let (group, begun) = (self.application(side), Instant::now());
+        let mut committed = 0;
+        while committed < self.filled.get() {
+            ensure!(
+                begun.elapsed() < SLOWEST,
+                "{} has committed {committed} of {} records after {} s",
+                application.shown,
+                self.filled.get(),
+                SLOWEST.as_secs()
+            );
+            application.until(SLOWEST, |_| true)?;
+            std::thread::sleep(ASKED_EVERY);
+            committed = self.server.committed(&group, &self.input, PARTITIONS)?;
+        }
+        Ok(())
     }
 
     fn delete(&self) -> Result<()> {
@@ -183,12 +228,13 @@ fn verify(context: &Context, libraries: &Libraries, program: &Program) -> Result
     let stage = Stage::new(context, Side::Peer, program)?;
     let records = context.quick_or(20_000, 200_000);
     stage.fill(&stage.input, records, context.options.seed)?;
+    stage.filled.set(records);
     let mut digests = Vec::new();
     for side in Side::BOTH {
-        let mut application = stage.start(libraries, side, program, true)?;
-        application.until(SLOWEST, |said| said.processed >= records)?;
-        // A commit later nothing is held back by a cache.
-        std::thread::sleep(Duration::from_secs(2));
+        let mut application = stage.start(libraries, side, program, (true, Heap::Ample))?;
+        stage.until_committed(&mut application, side)?;
+        // Nothing is held back by a cache any more; what came last is said within a moment.
+        std::thread::sleep(Duration::from_secs(1));
         let said = application.said();
         ensure!(said.processed == records, "{} processed {} of {records}", application.shown, said.processed);
         digests
@@ -218,14 +264,13 @@ fn measure(
     if libraries_alone {
         wall.target = None;
     }
-    let mut rss = Metric::lower("RSS", "MiB");
-    rss.target = (ours.0 != peer.0).then_some(Target::Ratio(1.0 / 8.0));
-    let metrics = [wall, cpu, Metric::lower("broker CPU", "µs a record"), rss];
+    let metrics = [wall, cpu, Metric::lower("broker CPU", "µs a record")];
     let stages = [Stage::new(context, ours.1, program)?, Stage::new(context, peer.1, program)?];
     let mut applications = [
-        stages[0].start(libraries, ours.0, program, false)?,
-        stages[1].start(libraries, peer.0, program, false)?,
+        stages[0].start(libraries, ours.0, program, (false, Heap::Ample))?,
+        stages[1].start(libraries, peer.0, program, (false, Heap::Ample))?,
     ];
+    let sides = [ours.0, peer.0];
     let mut seed = context.options.seed;
     for (at, (library, _)) in [ours, peer].into_iter().enumerate() {
         let warm =
@@ -233,7 +278,7 @@ fn measure(
         let begun = Instant::now();
         loop {
             seed += 1;
-            stages[at].turn(&mut applications[at], program, seed)?;
+            stages[at].turn((&mut applications[at], sides[at]), program, seed)?;
             if begun.elapsed() >= warm {
                 break;
             }
@@ -246,11 +291,33 @@ fn measure(
     let outcome = case.run(context, |entry| {
         let at = usize::from(entry.side == Side::Peer);
         seed += 1;
-        let sample = stages[at].turn(&mut applications[at], program, seed)?;
+        let sample = stages[at].turn((&mut applications[at], sides[at]), program, seed)?;
         stages[at].server.settle()?;
         Ok((sample, stages[at].server.command.clone()))
     });
     applications.into_iter().try_for_each(Application::stop)?;
     stages.iter().try_for_each(Stage::delete)?;
     outcome
+}
+
+/// What the two processes take after some runs, each on Apache Kafka.
+fn memory(context: &Context, libraries: &Libraries, name: &str, program: &Program) -> Result<Outcome> {
+    let metrics = [Metric::lower("RSS", "MiB").target(Target::Ratio(1.0 / 8.0))];
+    let (entry, other) = (Entry::plain(Side::Ours), Entry::plain(Side::Peer));
+    let case =
+        Case { bench: "streams", name, ours: entry, peer: other, metrics: &metrics, pairs: context.pairs(3) };
+    let mut seed = context.options.seed;
+    case.run(context, |entry| {
+        let stage = Stage::new(context, Side::Peer, program)?;
+        let mut application = stage.start(libraries, entry.side, program, (false, Heap::Needed))?;
+        let mut sample = Sample::default();
+        for _ in 0..context.quick_or(1, MEMORY_RUNS) {
+            seed += 1;
+            sample = stage.turn((&mut application, entry.side), program, seed)?;
+        }
+        application.stop()?;
+        stage.delete()?;
+        stage.server.settle()?;
+        Ok((sample, stage.server.command.clone()))
+    })
 }

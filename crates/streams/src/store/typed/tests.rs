@@ -1,0 +1,243 @@
+//! What is read before a commit and after it, what stays in memory, and what a backend is asked for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::*;
+use crate::serdes;
+use crate::store::{MemoryStore, StoreKind};
+
+const SEGMENT: i64 = 60_000;
+
+type Asked = Arc<Mutex<Vec<Bound<Bytes>>>>;
+
+/// Takes note of where each range began.
+struct Watched {
+    inner: MemoryStore,
+    asked: Asked,
+}
+
+impl StoreBackend for Watched {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.inner.get(key)
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let from_bytes = from.map(Bytes::copy_from_slice);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(from_bytes);
+        self.inner.range(from, to)
+    }
+
+    fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
+        self.inner.apply(batch)
+    }
+}
+
+struct Bench {
+    store: TypedStore<i64>,
+    backend: MemoryStore,
+    asked: Asked,
+}
+
+impl Bench {
+    fn new(layout: Layout) -> Self {
+        Self::over(layout, MemoryStore::new())
+    }
+
+    fn over(layout: Layout, backend: MemoryStore) -> Self {
+        let parts = StoreParts {
+            name: Arc::from("s"),
+            layout,
+            serde: serdes::i64(),
+            changelog: None,
+            normalize: None,
+            cache_entries: 4,
+        };
+        let asked = Asked::default();
+        let watched = Watched { inner: backend.clone(), asked: asked.clone() };
+        Self { store: TypedStore::new(parts, Box::new(watched)), backend, asked }
+    }
+
+    fn windows() -> Self {
+        Self::new(Layout { indexed: true, ..Layout::timed(StoreKind::Window, 2 * SEGMENT) })
+    }
+
+    fn put(&mut self, key: &str, time: i64, value: i64) {
+        let store_key = self.store.layout().store_key(key.as_bytes(), time, 0);
+        self.store.put(store_key, Some((time, value)));
+    }
+
+    fn get(&mut self, key: &str, time: i64) -> Option<i64> {
+        let store_key = self.store.layout().store_key(key.as_bytes(), time, 0);
+        self.store.get(&store_key).unwrap().map(|(_, value)| *value)
+    }
+
+    fn flush(&mut self) {
+        self.store.flush(0, &mut Vec::new()).unwrap();
+    }
+
+    fn commit(&mut self) {
+        self.flush();
+        let batch = self.store.take_pending();
+        self.backend.apply(batch).unwrap();
+    }
+
+    fn asked(&self) -> Vec<Bound<Bytes>> {
+        std::mem::take(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[test]
+fn windows_that_expire_in_every_commit_do_not_keep_rows_in_memory() {
+    let mut bench = Bench::windows();
+    for round in 0..50 {
+        for key in 0..10 {
+            bench.put(&format!("k{key}"), round * SEGMENT, round);
+        }
+        bench.store.expire_before((round - 2) * SEGMENT).unwrap();
+        bench.commit();
+        assert!(bench.store.overlay.len() <= 20, "{} rows in round {round}", bench.store.overlay.len());
+    }
+    // Three segments are alive, and each entry has a key in the index.
+    assert_eq!(bench.backend.len(), 3 * 10 * 2);
+}
+
+#[test]
+fn what_has_expired_is_looked_for_where_the_last_time_ended() {
+    let mut bench = Bench::windows();
+    for round in 0..4 {
+        bench.put("k", round * SEGMENT, round);
+        bench.commit();
+    }
+    bench.asked();
+    for segment in [1, 3] {
+        bench.store.expire_before(segment * SEGMENT).unwrap();
+    }
+    let segment = |segment| Bound::Included(Bytes::copy_from_slice(&Layout::segment_start(segment)));
+    assert_eq!(bench.asked(), [segment(0), segment(1)]);
+    bench.commit();
+    assert_eq!(bench.backend.len(), 2);
+    // What is written to an expired segment goes with the next ones.
+    bench.put("late", SEGMENT, 7);
+    bench.commit();
+    assert_eq!((bench.get("late", SEGMENT), bench.backend.len()), (Some(7), 4));
+    bench.store.expire_before(4 * SEGMENT).unwrap();
+    assert_eq!(bench.asked(), [segment(1)]);
+    assert_eq!(bench.get("late", SEGMENT), None);
+    bench.commit();
+    assert!(bench.backend.is_empty());
+}
+
+#[test]
+fn what_has_expired_is_not_read_again_before_its_deletion_is_written() {
+    let mut bench = Bench::windows();
+    bench.put("written", 0, 1);
+    bench.commit();
+    bench.put("encoded", 0, 2);
+    bench.flush();
+    bench.put("fresh", 0, 3);
+    bench.store.expire_before(SEGMENT).unwrap();
+    for key in ["written", "encoded", "fresh"] {
+        assert_eq!(bench.get(key, 0), None, "{key}");
+    }
+    assert!(bench.store.range(Bound::Unbounded, Bound::Excluded(&keys::INDEX)).unwrap().is_empty());
+    bench.put("written", 0, 9);
+    bench.commit();
+    assert_eq!((bench.get("written", 0), bench.get("encoded", 0)), (Some(9), None));
+    assert_eq!(bench.backend.len(), 2, "an entry and its key in the index");
+}
+
+#[test]
+fn the_index_also_has_what_is_encoded_and_not_written() {
+    let mut bench = Bench::windows();
+    let times = |bench: &Bench| {
+        let layout = bench.store.layout();
+        let keys = bench.store.by_time(0, i64::MAX).unwrap();
+        keys.iter().map(|key| layout.parse(key).unwrap().time).collect::<Vec<_>>()
+    };
+    bench.put("k", 5, 1);
+    bench.flush();
+    assert_eq!(times(&bench), [5]);
+    bench.put("k", 3, 1);
+    assert_eq!(times(&bench), [3, 5]);
+    bench.commit();
+    assert_eq!(times(&bench), [3, 5]);
+}
+
+fn session(bench: &mut Bench, key: &str, start: i64, end: i64) {
+    let store_key = bench.store.layout().store_key(key.as_bytes(), end, start);
+    bench.store.put(store_key, Some((end, 0)));
+}
+
+#[test]
+fn sessions_are_looked_for_no_further_than_the_longest_one_reaches() {
+    const LATEST: i64 = 1_000_000 * SEGMENT;
+    let layout = Layout::timed(StoreKind::Session, 2 * SEGMENT);
+    let mut bench = Bench::new(layout);
+    session(&mut bench, "a", 0, 3 * SEGMENT);
+    session(&mut bench, "b", LATEST, LATEST);
+    let found = |bench: &mut Bench| {
+        let found = bench.store.sessions(b"a", (10, 30), LATEST).unwrap();
+        found.into_iter().map(|(_, at, _)| (at.second, at.time)).collect::<Vec<_>>()
+    };
+    let checks = |bench: &mut Bench| {
+        bench.asked();
+        assert_eq!(found(bench), [(0, 3 * SEGMENT)]);
+        let asked = bench.asked().len();
+        assert!(asked <= 5, "{asked} ranges");
+    };
+    checks(&mut bench);
+    bench.commit();
+    checks(&mut bench);
+    // A restart, and a store that was written before this was noted.
+    checks(&mut Bench::over(layout, bench.backend.clone()));
+    bench.backend.apply(vec![(Bytes::from_static(&keys::META), None)]).unwrap();
+    let mut old = Bench::over(layout, bench.backend.clone());
+    checks(&mut old);
+    session(&mut old, "c", 0, 0);
+    old.commit();
+    assert!(bench.backend.get(&keys::META).unwrap().is_some());
+}
+
+#[test]
+fn a_restored_store_knows_its_longest_session() {
+    let layout = Layout::timed(StoreKind::Session, 2 * SEGMENT);
+    let mut bench = Bench::new(layout);
+    for (key, start, end) in [(b"a", 0, 9 * SEGMENT), (b"b", SEGMENT, SEGMENT)] {
+        let key = layout.changelog_key_of(&layout.store_key(key, end, start));
+        let value = Some(Bytes::copy_from_slice(&7_i64.to_be_bytes()));
+        let batch = bench.store.restore_batch(&[Record { key, value, ..Record::default() }]).unwrap();
+        bench.store.apply(batch).unwrap();
+    }
+    let found = bench.store.sessions(b"a", (0, 5), 1_000_000 * SEGMENT).unwrap();
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn what_is_written_while_a_commit_is_under_way_is_of_the_next_one() {
+    let mut bench = Bench::windows();
+    bench.put("old", 0, 1);
+    bench.commit();
+    bench.put("a", SEGMENT, 1);
+    bench.flush();
+    bench.put("a", SEGMENT, 2);
+    bench.put("b", SEGMENT, 3);
+    bench.store.expire_before(SEGMENT).unwrap();
+    let batch = bench.store.take_pending();
+    bench.backend.apply(batch).unwrap();
+    let stored = |bench: &Bench, key: &str| {
+        let store_key = bench.store.layout().store_key(key.as_bytes(), SEGMENT, 0);
+        let stored = bench.backend.get(&store_key).unwrap()?;
+        Some(i64::from_be_bytes(*stored.last_chunk().unwrap()))
+    };
+    assert_eq!((stored(&bench, "a"), stored(&bench, "b")), (Some(1), None));
+    assert_eq!(
+        (bench.get("a", SEGMENT), bench.get("b", SEGMENT), bench.get("old", 0)),
+        (Some(2), Some(3), None)
+    );
+    let found = bench.store.range(Bound::Unbounded, Bound::Excluded(&keys::INDEX)).unwrap();
+    assert_eq!(found.iter().map(|(_, _, value)| *value).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(bench.store.by_time(SEGMENT, SEGMENT).unwrap().len(), 2);
+    bench.commit();
+    assert_eq!((stored(&bench, "a"), stored(&bench, "b")), (Some(2), Some(3)));
+    assert_eq!(bench.backend.len(), 4);
+}

@@ -1,0 +1,72 @@
+//! The clocks of a task: they are committed with its positions, and taken back from there.
+
+use headwater_model::{Offset, TimestampMs, TopicPartition};
+
+use super::Task;
+use crate::lanes::LaneClocks;
+
+impl Task {
+    /// What to commit per input: the next offset, and metadata from which [`Task::set_stream_time`] restores the clocks.
+    ///
+    /// `hw3;partition's time;stream time;clocks;lanes`, where a clock is `hash of its name in hex:time`, with commas between.
+    pub fn positions(&self) -> Vec<(TopicPartition, Offset, String)> {
+        let clocks = self.clock_ids.iter().zip(&self.core.clocks).filter(|(_, time)| **time >= 0);
+        let clocks: Vec<String> = clocks.map(|(id, time)| format!("{id:x}:{time}")).collect();
+        let clocks = clocks.join(",");
+        self.inputs
+            .iter()
+            .filter_map(|input| {
+                let lanes = input.lanes.as_ref().map(LaneClocks::to_text).unwrap_or_default();
+                let times =
+                    format!("hw3;{};{};{clocks};{lanes}", input.partition_time, self.core.stream_time);
+                Some((input.at.clone(), input.next_offset()?, times))
+            })
+            .collect()
+    }
+
+    /// Takes back the clocks from a committed position's metadata; anything else is ignored.
+    pub fn set_stream_time(&mut self, input: &TopicPartition, metadata: &str) {
+        let mut parts = metadata.split(';');
+        // Earlier versions named clocks by their place, which is another one's when the topology changes.
+        let named = match parts.next() {
+            Some("hw3") => true,
+            Some("hw2") => false,
+            _ => return,
+        };
+        let times =
+            (parts.next().and_then(|t| t.parse().ok()), parts.next().and_then(|t| t.parse::<i64>().ok()));
+        let (Some(partition_time), Some(stream_time)) = times else { return };
+        let clocks = parts.next().unwrap_or_default();
+        if named {
+            self.restore_clocks(clocks);
+        }
+        self.core.stream_time = self.core.stream_time.max(stream_time);
+        if let Ok(input) = self.input(input) {
+            input.partition_time = input.partition_time.max(partition_time);
+            if let Some(lanes) = &mut input.lanes {
+                lanes.restore(parts.next().unwrap_or_default());
+            }
+        }
+        self.settle_watermarks();
+    }
+
+    fn restore_clocks(&mut self, text: &str) {
+        for (id, time) in text.split(',').filter_map(|pair| pair.split_once(':')) {
+            let (Ok(id), Ok(time)) = (u32::from_str_radix(id, 16), time.parse::<TimestampMs>()) else {
+                continue;
+            };
+            for (_, clock) in
+                self.clock_ids.iter().zip(&mut self.core.clocks).filter(|(known, _)| **known == id)
+            {
+                *clock = time.max(*clock);
+            }
+        }
+    }
+
+    pub(super) fn settle_watermarks(&mut self) {
+        for (watermark, inputs) in self.core.watermarks.iter_mut().zip(&self.clock_inputs) {
+            let lowest = inputs.iter().map(|&input| self.inputs[input].watermark()).min().unwrap_or(-1);
+            *watermark = lowest.max(*watermark);
+        }
+    }
+}
