@@ -53,11 +53,11 @@ pub fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn kept(build: &Build) -> Materialized<Text, String> {
+pub fn kept(build: &Build) -> Materialized<Text, String> {
     Materialized::with(build.name("s"), texts(), string())
 }
 
-fn counts(build: &Build) -> Materialized<Text, i64> {
+pub fn counts(build: &Build) -> Materialized<Text, i64> {
     Materialized::with(build.name("s"), texts(), integers())
 }
 
@@ -78,7 +78,7 @@ fn by<V: Clone + Send + 'static>(
     }
 }
 
-fn without_nulls(build: &Build, of: At, key: Option<KeyFunction>) -> KGroupedStream<Text, String> {
+pub fn without_nulls(build: &Build, of: At, key: Option<KeyFunction>) -> KGroupedStream<Text, String> {
     let text: fn(&String) -> Option<&str> = |value| Some(value);
     by(build, build.stream(of).without_tombstones(), key, text, Grouped::with(texts(), string()))
 }
@@ -89,7 +89,7 @@ fn with_nulls(build: &Build, of: At, key: Option<KeyFunction>) -> KGroupedStream
 }
 
 /// Only the last result of each window, if that is wanted.
-fn last<V: Clone + Send + 'static>(
+pub fn last<V: Clone + Send + 'static>(
     wanted: bool,
     table: KTable<Windowed<Text>, V>,
 ) -> KTable<Windowed<Text>, V> {

@@ -1,0 +1,49 @@
+//! Sliding windows, and windows of all kinds that are told when they close.
+
+use super::plan::Plan;
+use super::windows::through;
+use crate::case::{KeyFunction, Step, Tell, Windows};
+use crate::input::{Input, Topic};
+
+const GRACES: [u64; 5] = [0, 0, 4, 12, 60];
+
+pub fn fixed(plan: &mut Plan<'_>) -> Windows {
+    let size = plan.draw.of(&[1, 7, 10, 20, 40]);
+    let advance = if plan.draw.coin() { size } else { (size / 3).max(1) };
+    Windows::Fixed { size, advance, grace: plan.draw.of(&GRACES) }
+}
+
+pub fn slides(plan: &mut Plan<'_>) -> Windows {
+    let difference = plan.draw.of(&[1, 5, 10, 20, 40]);
+    Windows::Sliding { difference, grace: plan.draw.of(&GRACES) }
+}
+
+pub fn session(plan: &mut Plan<'_>) -> Windows {
+    let gap = plan.draw.of(&[1, 5, 10, 20]);
+    Windows::Sessions { gap, grace: plan.draw.of(&GRACES) }
+}
+
+fn told(plan: &mut Plan<'_>, windows: Windows, tell: Tell) {
+    let stream = plan.stream("a");
+    let of = through(plan, stream);
+    let key = plan.draw.of(&[None, Some(KeyFunction::Bucket), Some(KeyFunction::Primed)]);
+    let how = plan.how();
+    let table = plan.add(Step::Windowed { of, key, how, windows, tell });
+    plan.sink_windows(table);
+    plan.input(&Input::of(&[Topic::new("a").full()]));
+}
+
+pub fn sliding(plan: &mut Plan<'_>) {
+    let windows = slides(plan);
+    let tell = plan.draw.of(&[Tell::Updates, Tell::Updates, Tell::Last]);
+    told(plan, windows, tell);
+}
+
+pub fn closing(plan: &mut Plan<'_>) {
+    let windows = match plan.draw.below(3) {
+        0 => fixed(plan),
+        1 => slides(plan),
+        _ => session(plan),
+    };
+    told(plan, windows, Tell::Closed);
+}
