@@ -6,8 +6,6 @@ use headwater_stage::{Event, ends, topic};
 use nexmark::EventGenerator;
 use nexmark::config::NexmarkConfig;
 use nexmark::event;
-use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
 /// Events per second of their own time.
@@ -16,14 +14,9 @@ const RATE: usize = 100;
 pub const DISORDER: i64 = 1_000;
 /// After so long every window and session is over.
 const OVER: i64 = 60_000;
-/// Persons and auctions are numbered from here on.
-const FIRST: i64 = 1_000;
-/// Of four auctions three are of a seller of whom there are few.
-const HOT_SELLERS: i64 = 4;
-/// Sellers are among so many of the last persons, or of the next ones.
-const ACTIVE: i64 = 1_000;
-const LEAD: i64 = 10;
 const EVENTS_PER_PERSON: usize = 50;
+/// So many keys leave no partition out.
+const BIDDERS_PER_PARTITION: i64 = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
@@ -94,38 +87,33 @@ fn signed(number: usize) -> i64 {
 
 /// The first `count` events, in the order in which they arrive.
 pub fn draw(seed: u64, begin: i64, count: usize) -> Vec<Happened> {
-    // An event's number decides what is in it. Persons are one in fifty, so this many were before.
-    let before = (seed % 1_000_000) as usize * 1_000;
+    // An event's number decides what is in it: every seed has numbers of its own, from where a person is the first.
+    let before = (seed % 1_000_000) as usize * 1_000 * EVENTS_PER_PERSON;
     let config = NexmarkConfig {
         base_time: begin.unsigned_abs(),
         first_rate: RATE,
         next_rate: RATE,
         out_of_order_group_size: RATE * DISORDER as usize / 1_000,
-        first_event_id: before * EVENTS_PER_PERSON,
+        first_event_id: before,
         ..NexmarkConfig::default()
     };
-    let mut sellers =
-        Sellers { first: FIRST + signed(before), persons: 1, random: SmallRng::seed_from_u64(seed) };
-    EventGenerator::new(config).take(count).map(|event| happened(event, &mut sellers)).collect()
+    EventGenerator::new(config).take(count).map(happened).collect()
 }
 
-fn happened(event: event::Event, sellers: &mut Sellers) -> Happened {
+fn happened(event: event::Event) -> Happened {
     match event {
-        event::Event::Person(person) => {
-            sellers.came(signed(person.id));
-            Happened::Person(Person {
-                id: signed(person.id),
-                name: person.name,
-                city: person.city,
-                state: person.state,
-                at: person.date_time.cast_signed(),
-                extra: person.extra,
-            })
-        }
+        event::Event::Person(person) => Happened::Person(Person {
+            id: signed(person.id),
+            name: person.name,
+            city: person.city,
+            state: person.state,
+            at: person.date_time.cast_signed(),
+            extra: person.extra,
+        }),
         event::Event::Auction(auction) => Happened::Auction(Auction {
             id: signed(auction.id),
             item: auction.item_name,
-            seller: sellers.draw(),
+            seller: signed(auction.seller),
             category: signed(auction.category),
             at: auction.date_time.cast_signed(),
             expires: auction.expires.cast_signed(),
@@ -142,50 +130,19 @@ fn happened(event: event::Event, sellers: &mut Sellers) -> Happened {
     }
 }
 
-/// Sellers as NEXMark draws them. The crate draws them by the auction's number in place of the event's, so that all would be
-/// among the very first persons, and q8 would be empty.
-struct Sellers {
-    first: i64,
-    /// How many have come.
-    persons: i64,
-    random: SmallRng,
-}
-
-impl Sellers {
-    fn came(&mut self, person: i64) {
-        self.persons = self.persons.max(person - self.first + 1);
-    }
-
-    fn draw(&mut self) -> i64 {
-        let persons = self.persons;
-        let place = if self.random.random_range(0..HOT_SELLERS) > 0 {
-            (persons - 1) / HOT_SELLERS * HOT_SELLERS
-        } else {
-            let active = persons.min(ACTIVE);
-            persons - active + self.random.random_range(0..active + LEAD)
-        };
-        self.first + place
-    }
-}
-
-/// Tells every partition that everything is over. These events are of persons, auctions and bids that no query finds.
+/// Tells every partition that everything is over, by bids of many bidders, so that topics which are partitioned by the bidder
+/// hear of it in all their partitions, too. These events are of persons, auctions and bids that no query finds: all their
+/// numbers are negative.
 pub fn over(application_id: &str, happened: &[Happened], partitions: i32) -> Vec<Event> {
     let at = happened.iter().map(Happened::at).max().unwrap_or_default() + OVER;
-    let (text, nobody) = (String::new, -1);
-    let person = Person { id: nobody, name: text(), city: text(), state: text(), at, extra: text() };
-    let auction = Auction {
-        id: nobody,
-        item: text(),
-        seller: nobody,
-        category: nobody,
-        at,
-        expires: at,
-        extra: text(),
-    };
-    let bid = Bid { auction: nobody, bidder: nobody, price: 0, channel: text(), at, extra: text() };
+    let text = String::new;
+    let person = Person { id: -1, name: text(), city: text(), state: text(), at, extra: text() };
+    let auction = Auction { id: -1, item: text(), seller: -1, category: -1, at, expires: at, extra: text() };
+    let bid = |bidder| Bid { auction: -1, bidder, price: 0, channel: text(), at, extra: text() };
     let topic = |name| topic(application_id, name);
     let mut all = ends(&topic("person"), partitions, &person, at);
     all.extend(ends(&topic("auction"), partitions, &auction, at));
-    all.extend(ends(&topic("bid"), partitions, &bid, at));
+    let bidders = i64::from(partitions) * BIDDERS_PER_PARTITION;
+    all.extend((1..=bidders).flat_map(|bidder| ends(&topic("bid"), partitions, &bid(-bidder), at)));
     all
 }

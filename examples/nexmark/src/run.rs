@@ -28,7 +28,7 @@ pub struct Ran {
 
 /// The rows that hold in the end, sorted.
 pub fn rows(kind: Kind, records: &[Row<Rows>]) -> Vec<String> {
-    let told = records.iter().filter(|(key, ..)| !key.starts_with("end-") && !key.starts_with("-1"));
+    let told = records.iter().filter(|(key, ..)| !key.starts_with("end-") && !key.starts_with('-'));
     match kind {
         Kind::Every => sorted(told.filter_map(|(_, rows, _)| rows.as_ref()).flatten()),
         Kind::Last => {
