@@ -3,7 +3,9 @@ import java.util.Map;
 import org.apache.kafka.streams.kstream.CogroupedKStream;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KTable;
+import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Windowed;
+import org.apache.kafka.streams.processor.StateStore;
 
 /** Two streams in one aggregate. */
 final class Cogroups {
@@ -30,15 +32,19 @@ final class Cogroups {
         switch (windows.get("cut").asText()) {
             case "fixed":
                 return cogrouped.windowedBy(WindowedAggregations.fixed(windows))
-                    .aggregate(() -> "", Aggregations.texts(build));
+                    .aggregate(() -> "", kept(build));
             case "sliding":
                 return cogrouped.windowedBy(WindowedAggregations.sliding(windows))
-                    .aggregate(() -> "", Aggregations.texts(build));
+                    .aggregate(() -> "", kept(build));
             default:
                 return cogrouped.windowedBy(WindowedAggregations.sessions(windows)).aggregate(
                     () -> "",
                     (key, earlier, later) -> WindowedAggregations.merged(earlier, later),
                     Aggregations.texts(build));
         }
+    }
+
+    private static <S extends StateStore> Materialized<String, String, S> kept(final Build build) {
+        return Aggregations.<S>texts(build).withRetention(WindowedAggregations.KEPT);
     }
 }

@@ -21,8 +21,8 @@ import org.apache.kafka.common.utils.Bytes;
 
 /** Windows of all kinds, told at every update, or once. */
 final class WindowedAggregations {
-    /** Longer than any case lasts: a window that the store has forgotten would never be told. */
-    private static final Duration KEPT = Duration.ofHours(1);
+    /** Longer than any case lasts: windows that the store has forgotten are begun anew, or never told. */
+    static final Duration KEPT = Duration.ofHours(1);
 
     private WindowedAggregations() {
     }
@@ -65,7 +65,7 @@ final class WindowedAggregations {
     ) {
         return tells(step, "closed")
             ? store.withRetention(KEPT).withStoreType(new BuiltInDslStoreSuppliers.RocksDBDslStoreSuppliers())
-            : store;
+            : store.withRetention(KEPT);
     }
 
     private static KTable<Windowed<String>, String> windowed(final Build build, final JsonNode step) {

@@ -2,7 +2,7 @@
 
 use headwater_streams::CogroupedKStream;
 
-use super::aggregations::{kept, without_nulls};
+use super::aggregations::{kept, named_without_nulls};
 use super::windowed::{fixed_windows, session_windows, sliding_windows};
 use super::{Build, Handle, WindowedTable};
 use crate::case::{At, Step, Windows};
@@ -23,7 +23,8 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
 }
 
 fn cogrouped(build: &Build, left: At, right: At) -> CogroupedKStream<Text, String> {
-    let (left, right) = (without_nulls(build, left, None), without_nulls(build, right, None));
+    let left = named_without_nulls(build, "l", left, None);
+    let right = named_without_nulls(build, "r", right, None);
     left.cogroup(|_, value: String, sum: String| functions::add(Some(&value), &sum))
         .cogroup(&right, |_, value: String, sum| functions::reduce(&sum, &value))
 }

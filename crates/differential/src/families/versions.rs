@@ -27,6 +27,7 @@ pub fn versions(plan: &mut Plan<'_>) {
     }
     plan.sink_table(table);
     plan.input(&Input::of(&[Topic::new("a").keyed()]));
+    plan.without_instant_tombstones();
 }
 
 pub fn joined(plan: &mut Plan<'_>) {
@@ -36,6 +37,7 @@ pub fn joined(plan: &mut Plan<'_>) {
         of_a_stream(plan)
     }
     plan.input(&Input::of(&[Topic::new("a").keyed(), Topic::new("b").keyed()]));
+    plan.without_instant_tombstones();
 }
 
 fn of_a_stream(plan: &mut Plan<'_>) {
