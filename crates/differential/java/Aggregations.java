@@ -37,11 +37,11 @@ final class Aggregations {
         return window.key() + "@" + window.window().start() + "/" + window.window().end();
     }
 
-    private static Duration millis(final JsonNode step, final String field) {
+    static Duration millis(final JsonNode step, final String field) {
         return Duration.ofMillis(step.get(field).asLong());
     }
 
-    private static KGroupedStream<String, String> grouped(final Build build, final JsonNode step) {
+    static KGroupedStream<String, String> grouped(final Build build, final JsonNode step) {
         final KStream<String, String> stream = build.stream(step, "of");
         final Grouped<String, String> options = Grouped.as(build.name("g"));
         if (step.get("key").isNull()) {
@@ -51,11 +51,11 @@ final class Aggregations {
         return stream.groupBy((key, value) -> Functions.key(function, key, value), options);
     }
 
-    private static <S extends StateStore> Materialized<String, String, S> texts(final Build build) {
+    static <S extends StateStore> Materialized<String, String, S> texts(final Build build) {
         return Materialized.<String, String, S>as(build.name("s")).withKeySerde(Serdes.String()).withValueSerde(Serdes.String());
     }
 
-    private static <S extends StateStore> Materialized<String, Long, S> counts(final Build build) {
+    static <S extends StateStore> Materialized<String, Long, S> counts(final Build build) {
         return Materialized.<String, Long, S>as(build.name("s")).withKeySerde(Serdes.String()).withValueSerde(Serdes.Long());
     }
 
@@ -77,7 +77,7 @@ final class Aggregations {
     }
 
     /** Only the last result of each window, if that is wanted. */
-    private static <V> KTable<Windowed<String>, V> last(final JsonNode step, final KTable<Windowed<String>, V> table) {
+    static <V> KTable<Windowed<String>, V> last(final JsonNode step, final KTable<Windowed<String>, V> table) {
         return step.get("last").asBoolean()
             ? table.suppress(Suppressed.untilWindowCloses(BufferConfig.unbounded()))
             : table;

@@ -21,7 +21,10 @@ final class Build {
     static {
         Stateless.register(OPERATORS);
         Aggregations.register(OPERATORS);
+        WindowedAggregations.register(OPERATORS);
+        Cogroups.register(OPERATORS);
         Tables.register(OPERATORS);
+        Versions.register(OPERATORS);
         Joins.register(OPERATORS);
         Processors.register(OPERATORS);
     }

@@ -23,6 +23,26 @@ pub enum Kind {
     Outer,
 }
 
+/// How records are cut into windows; milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "cut", rename_all = "snake_case")]
+pub enum Windows {
+    Fixed { size: u64, advance: u64, grace: u64 },
+    Sliding { difference: u64, grace: u64 },
+    Sessions { gap: u64, grace: u64 },
+}
+
+/// When a window's results are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tell {
+    Updates,
+    /// The last one alone, by suppression.
+    Last,
+    /// The last one alone, by the operator itself.
+    Closed,
+}
+
 /// New values; see `functions.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -136,8 +156,38 @@ pub enum Step {
         grace: u64,
         last: bool,
     },
+    /// Streams without nulls.
+    Windowed {
+        of: At,
+        key: Option<KeyFunction>,
+        how: How,
+        windows: Windows,
+        tell: Tell,
+    },
+    /// Two streams in one aggregate, each with a function of its own.
+    Cogroup {
+        left: At,
+        right: At,
+    },
+    CogroupWindows {
+        left: At,
+        right: At,
+        windows: Windows,
+    },
     FromWindows {
         of: At,
+    },
+    /// A table that keeps its versions for so long.
+    VersionedTable {
+        topic: &'static str,
+        history: u64,
+    },
+    /// A stream and a table with versions.
+    JoinVersions {
+        left: At,
+        right: At,
+        kind: Kind,
+        grace: Option<u64>,
     },
     Table {
         topic: &'static str,

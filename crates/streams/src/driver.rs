@@ -161,6 +161,13 @@ impl TopologyTestDriver {
         self.run()
     }
 
+    /// As [`TopologyTestDriver::pipe_record`], in a partition that the test chooses, as a producer with a partitioner of its
+    /// own would.
+    pub fn pipe_to(&mut self, topic: &str, partition: i32, record: Record) -> Result<(), TaskError> {
+        self.append(topic, Some(partition), record);
+        self.run()
+    }
+
     /// Appends many records before the tasks work, as after a pause; much faster than one by one.
     pub fn pipe_all(
         &mut self,

@@ -97,6 +97,8 @@ pub use error::{TaskError, TopologyError};
 pub use failure::{ProcessingFailure, ProcessingHandler, ProcessingResponse};
 pub use global::GlobalStores;
 pub use graph::DeserializationHandler;
+/// The words of the model that appear in this crate's functions.
+pub use headwater_model::{Bytes, Header, Record, TimestampMs, TopicPartition};
 pub use node::{Change, Payload};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};

@@ -53,23 +53,21 @@ pub fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn kept(build: &Build) -> Materialized<Text, String> {
+pub fn kept(build: &Build) -> Materialized<Text, String> {
     Materialized::with(build.name("s"), texts(), string())
 }
 
-fn counts(build: &Build) -> Materialized<Text, i64> {
+pub fn counts(build: &Build) -> Materialized<Text, i64> {
     Materialized::with(build.name("s"), texts(), integers())
 }
 
 /// By a new key, or by the one there is.
 fn by<V: Clone + Send + 'static>(
-    build: &Build,
     stream: KStream<Text, V>,
     key: Option<KeyFunction>,
     text: fn(&V) -> Option<&str>,
     grouped: Grouped<Text, V>,
 ) -> KGroupedStream<Text, V> {
-    let grouped = grouped.named(build.name("g"));
     match key {
         None => stream.group_by_key(grouped),
         Some(function) => {
@@ -78,18 +76,30 @@ fn by<V: Clone + Send + 'static>(
     }
 }
 
-fn without_nulls(build: &Build, of: At, key: Option<KeyFunction>) -> KGroupedStream<Text, String> {
+pub fn without_nulls(build: &Build, of: At, key: Option<KeyFunction>) -> KGroupedStream<Text, String> {
+    named_without_nulls(build, "g", of, key)
+}
+
+/// With a name of its own beside others of one step.
+pub fn named_without_nulls(
+    build: &Build,
+    name: &str,
+    of: At,
+    key: Option<KeyFunction>,
+) -> KGroupedStream<Text, String> {
     let text: fn(&String) -> Option<&str> = |value| Some(value);
-    by(build, build.stream(of).without_tombstones(), key, text, Grouped::with(texts(), string()))
+    let grouped = Grouped::with(texts(), string()).named(build.name(name));
+    by(build.stream(of).without_tombstones(), key, text, grouped)
 }
 
 fn with_nulls(build: &Build, of: At, key: Option<KeyFunction>) -> KGroupedStream<Text, Text> {
     let stream: Stream = build.stream(of);
-    by(build, stream, key, |value| value.as_deref(), Grouped::with(texts(), texts()))
+    let grouped = Grouped::with(texts(), texts()).named(build.name("g"));
+    by(stream, key, |value| value.as_deref(), grouped)
 }
 
 /// Only the last result of each window, if that is wanted.
-fn last<V: Clone + Send + 'static>(
+pub fn last<V: Clone + Send + 'static>(
     wanted: bool,
     table: KTable<Windowed<Text>, V>,
 ) -> KTable<Windowed<Text>, V> {

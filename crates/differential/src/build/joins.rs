@@ -38,7 +38,7 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
     }
 }
 
-fn pair(left: &str, right: Option<&String>) -> String {
+pub fn pair(left: &str, right: Option<&String>) -> String {
     functions::join(Some(left), right.map(String::as_str))
 }
 

@@ -4,10 +4,13 @@
 //! (aggregations without windows, joins), a topology of ours says so: `without_tombstones`.
 
 mod aggregations;
+mod cogroup;
 mod joins;
 mod processors;
 mod stateless;
 mod tables;
+mod versions;
+mod windowed;
 
 use headwater_streams::serdes::{nullable, string};
 use headwater_streams::{
@@ -53,7 +56,10 @@ impl Build {
     fn add(&mut self, step: &Step) {
         let added = stateless::add(self, step)
             || aggregations::add(self, step)
+            || windowed::add(self, step)
+            || cogroup::add(self, step)
             || tables::add(self, step)
+            || versions::add(self, step)
             || joins::add(self, step)
             || processors::add(self, step);
         assert!(added, "no operator is built for {step:?}");

@@ -2,6 +2,7 @@
 
 mod aggregations;
 mod chains;
+mod cogroup;
 mod global;
 mod lanes;
 mod plan;
@@ -10,6 +11,8 @@ mod stateless;
 mod stream_joins;
 mod table_joins;
 mod tables;
+mod versions;
+mod windowed;
 mod windows;
 
 use crate::case::Case;
@@ -36,6 +39,11 @@ const FAMILIES: &[Family] = &[
     ("process", processors::process),
     ("chains", chains::chains),
     ("lanes", lanes::lanes),
+    ("sliding", windowed::sliding),
+    ("closing", windowed::closing),
+    ("cogroup", cogroup::cogroup),
+    ("versions", versions::versions),
+    ("joined-versions", versions::joined),
 ];
 
 /// The names, for the command line.

@@ -1,6 +1,8 @@
 //! A topology while it is drawn.
 
-use crate::case::{At, How, KeyFunction, Kind, Program, Step, ValueFunction};
+use std::collections::HashSet;
+
+use crate::case::{At, Event, How, KeyFunction, Kind, Program, Step, ValueFunction};
 use crate::draw::Draw;
 use crate::input::Input;
 
@@ -54,6 +56,33 @@ impl<'a> Plan<'a> {
 
     pub fn input(&mut self, input: &Input) {
         self.program.events = input.draw(self.draw);
+    }
+
+    /// Without tombstones of a time at which their key had a row: Kafka Streams' tables with versions forget those.
+    pub fn without_instant_tombstones(&mut self) {
+        let mut rows = HashSet::new();
+        self.program.events.retain(|event| match event {
+            Event::Record { topic, key, value, at, .. } => {
+                let place = (*topic, key.clone(), *at);
+                if value.is_none() {
+                    return !rows.contains(&place);
+                }
+                rows.insert(place);
+                true
+            }
+            Event::Clock { .. } => true,
+        });
+    }
+
+    /// Only even times, none of them before another.
+    pub fn with_even_times_in_order(&mut self) {
+        let mut latest = 0;
+        for event in &mut self.program.events {
+            if let Event::Record { at, .. } = event {
+                latest = latest.max(*at * 2);
+                *at = latest;
+            }
+        }
     }
 
     pub fn how(&mut self) -> How {

@@ -1,0 +1,37 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import java.time.Duration;
+import java.util.Map;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.streams.kstream.Joined;
+import org.apache.kafka.streams.kstream.KStream;
+import org.apache.kafka.streams.kstream.KTable;
+import org.apache.kafka.streams.kstream.Materialized;
+import org.apache.kafka.streams.state.Stores;
+
+/** Tables that keep their versions, and streams that are joined with them. */
+final class Versions {
+    private Versions() {
+    }
+
+    static void register(final Map<String, Build.Operator> operators) {
+        operators.put("versioned_table", (build, step) -> build.made(build.builder.table(
+            step.get("topic").asText(),
+            Materialized.<String, String>as(Stores.persistentVersionedKeyValueStore(
+                build.name("s"), Duration.ofMillis(step.get("history").asLong())))
+                .withKeySerde(Serdes.String()).withValueSerde(Serdes.String()))));
+        operators.put("join_versions", (build, step) -> build.made(joined(build, step)));
+    }
+
+    private static KStream<String, String> joined(final Build build, final JsonNode step) {
+        final KStream<String, String> stream = build.stream(step, "left");
+        final KTable<String, String> table = build.table(step, "right");
+        final Joined<String, String, String> named =
+            Joined.with(Serdes.String(), Serdes.String(), Serdes.String(), build.name("j"));
+        final Joined<String, String, String> options = step.hasNonNull("grace")
+            ? named.withGracePeriod(Duration.ofMillis(step.get("grace").asLong()))
+            : named;
+        return step.get("kind").asText().equals("inner")
+            ? stream.join(table, Functions::join, options)
+            : stream.leftJoin(table, Functions::join, options);
+    }
+}

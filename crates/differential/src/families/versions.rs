@@ -1,0 +1,58 @@
+//! Tables with versions: what is derived from them, and joins that see the row as of a time.
+
+use super::plan::Plan;
+use crate::case::{At, Step, ValueFunction};
+use crate::input::{Input, Topic};
+
+/// Longer than any case lasts. Ours ends the history by stream time, Kafka Streams' by the latest write to the store, so they
+/// agree on a shorter one only where every record is such a write.
+const LONG: u64 = 1_000_000;
+
+fn derived(plan: &mut Plan<'_>, of: At) -> At {
+    let (modulus, rest) = plan.modulus();
+    match plan.draw.below(3) {
+        0 => plan.add(Step::TableFilter { of, modulus, rest, kept: false }),
+        1 => plan.add(Step::TableMapValues { of, function: ValueFunction::Mark, kept: false }),
+        _ => of,
+    }
+}
+
+pub fn versions(plan: &mut Plan<'_>) {
+    let history = plan.draw.of(&[0, 10, 40, LONG]);
+    let table = plan.add(Step::VersionedTable { topic: "a", history });
+    let mut table = derived(plan, table);
+    if plan.draw.coin() {
+        let (key, how) = (plan.key(), plan.how());
+        table = plan.add(Step::TableGroup { of: table, key, how });
+    }
+    plan.sink_table(table);
+    plan.input(&Input::of(&[Topic::new("a").keyed()]));
+    plan.without_instant_tombstones();
+}
+
+pub fn joined(plan: &mut Plan<'_>) {
+    if plan.draw.one_in(3) {
+        of_tables(plan)
+    } else {
+        of_a_stream(plan)
+    }
+    plan.input(&Input::of(&[Topic::new("a").keyed(), Topic::new("b").keyed()]));
+    plan.without_instant_tombstones();
+}
+
+fn of_a_stream(plan: &mut Plan<'_>) {
+    let left = plan.stream("a");
+    let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
+    let right = derived(plan, right);
+    let kind = plan.inner_or_left();
+    let joined = plan.add(Step::JoinVersions { left, right, kind, grace: None });
+    plan.sink(joined);
+}
+
+fn of_tables(plan: &mut Plan<'_>) {
+    let left = plan.add(Step::VersionedTable { topic: "a", history: LONG });
+    let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
+    let kind = plan.kind();
+    let joined = plan.add(Step::JoinTables { left, right, kind, kept: false });
+    plan.sink_table(joined);
+}

@@ -1,0 +1,1 @@
+SELECT auction, bidder, printf('%.3f', 0.908 * price), at FROM bid
