@@ -141,7 +141,7 @@ struct Task {
     generation: i32,
     /// The last assignment, told to the leader at the next join.
     owned: Vec<TopicPartition>,
-    /// Over which connection this member's id has come.
+    /// The connection to a coordinator that knows this member's id.
     named_by: Option<Arc<Connection>>,
 }
 
@@ -321,9 +321,7 @@ impl Task {
             self.set_member_id(answer.member_id.to_string());
         }
         refused?;
-        if self.member_id != answer.member_id.to_string() {
-            self.named_by = Some(connection);
-        }
+        self.named_by = Some(connection);
         self.set_member_id(answer.member_id.to_string());
         self.generation = answer.generation_id;
         self.sync(answer).await
