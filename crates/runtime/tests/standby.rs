@@ -235,14 +235,14 @@ async fn a_rolling_restart_moves_no_state() {
     for app in &apps {
         counting.copied(app, app.standbys().len()).await;
     }
-    for place in 0..3 {
+    for (place, config) in configs.iter().enumerate() {
         let app = apps.remove(place);
         let (tasks, standbys): (Vec<_>, Vec<_>) =
             (app.tasks().into_keys().collect(), app.standbys().into_keys().collect());
         let others: Vec<u64> = apps.iter().map(|app| app.metrics().rebalances).collect();
         app.stop().await.unwrap();
         counting.write(500).await;
-        let app = counting.start(configs[place].clone()).await;
+        let app = counting.start(config.clone()).await;
         eventually("it runs again", async || app.ready()).await;
         assert_eq!(app.tasks().into_keys().collect::<Vec<_>>(), tasks);
         eventually("it keeps its copies again", async || app.standbys().len() == standbys.len()).await;
