@@ -1,6 +1,8 @@
 //! Who reads what: assignors are pure, and run in the member that leads the group.
 
 use std::collections::BTreeMap;
+use std::future::{Future, ready};
+use std::pin::Pin;
 
 use bytes::Bytes;
 use headwater_model::TopicPartition;
@@ -30,6 +32,11 @@ pub trait Assignor: Send + Sync {
     /// What this member tells the leader; asked at each join.
     fn user_data(&self) -> Option<Bytes> {
         None
+    }
+
+    /// Looks up, in the member that leads, what the decision needs beside what the members said; then `assign` follows.
+    fn prepare(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ready(()))
     }
 
     /// Decides for all members, by their ids; `partitions` counts those of each subscribed topic that

@@ -186,6 +186,14 @@ impl GroupConsumer {
         self.manage_positions.store(yes, Ordering::Relaxed);
     }
 
+    /// Lets the group rebalance (KIP-568): the next polls bring `Revoked` and `Assigned`. A static member's user data has to
+    /// have changed since it joined, or the coordinator leaves everything as it is. Nothing under the consumer protocol.
+    pub fn enforce_rebalance(&self) {
+        if let Some(membership) = &self.membership {
+            membership.enforce();
+        }
+    }
+
     pub fn consumer(&mut self) -> &mut Consumer {
         &mut self.consumer
     }

@@ -98,6 +98,8 @@ pub struct RuntimeSettings {
     pub guarantee: Option<Guarantee>,
     pub commit_interval_ms: Option<u64>,
     pub threads: Option<usize>,
+    /// Copies of each task's stores on other instances.
+    pub num_standby_replicas: Option<usize>,
 }
 
 const TOP: [&str; 6] = ["service", "inputs", "outputs", "internal", "streams", "runtime"];
@@ -105,7 +107,7 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 8] = [
+const RUNTIME: [&str; 9] = [
     "bootstrap",
     "command_config",
     "registry",
@@ -114,6 +116,7 @@ const RUNTIME: [&str; 8] = [
     "guarantee",
     "commit_interval_ms",
     "threads",
+    "num_standby_replicas",
 ];
 
 /// Kafka's limit on topic names is 249; internal topics append to the service's name.
@@ -255,5 +258,6 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
         guarantee,
         commit_interval_ms: section.number("commit_interval_ms", 1)?,
         threads: section.number("threads", 1)?,
+        num_standby_replicas: section.number("num_standby_replicas", 0)?,
     })
 }

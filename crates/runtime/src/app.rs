@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::assignor::TaskInputs;
-use crate::board::{Board, Phase, TaskStatus};
+use crate::board::{Board, Phase, StandbyStatus, TaskStatus};
 use crate::claims::Claims;
 use crate::config::{AppConfig, StateStore};
 use crate::error::AppError;
@@ -149,6 +149,11 @@ impl StreamsApp {
     /// The tasks assigned to this process.
     pub fn tasks(&self) -> BTreeMap<TaskId, TaskStatus> {
         self.shared.board.tasks()
+    }
+
+    /// The tasks of which this process keeps a copy, standbys and warm-ups.
+    pub fn standbys(&self) -> BTreeMap<TaskId, StandbyStatus> {
+        self.shared.board.standbys()
     }
 
     /// Whether every assigned task runs.

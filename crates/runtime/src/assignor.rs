@@ -1,20 +1,30 @@
-//! The group's assignor: whole tasks, balanced and sticky.
+//! The group's assignor: members say in their user data what they ran and how far their stores are, the leader looks up
+//! how far the changelogs are, and `headwater_streams::assignment` decides.
 //!
-//! Members say in their user data which tasks they ran and of which they have state; `balance.rs` decides. A partition
-//! belongs to exactly one task, so the assigned partitions name the tasks and no user data travels back.
+//! A partition belongs to exactly one task, so the assigned partitions name the tasks that run; standbys travel as user data.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use headwater_client::{Assignment, Assignor, MemberSubscription};
-use headwater_model::{Bytes, TopicPartition};
+use headwater_client::{
+    Assignment, Assignor, Client, ClientError, Isolation, MemberSubscription, OffsetSpec,
+};
+use headwater_model::{Bytes, Offset, TopicPartition};
 use headwater_streams::TaskId;
+use headwater_streams::assignment::{AssignmentConfigs, ClientState, MemberPlan, MemberState, Tasks, assign};
 
 use crate::app::Shared;
-use crate::balance::{MemberState, balance};
+use crate::balance::{AssignmentInfo, LATEST_OFFSET, SubscriptionInfo, names, tasks};
+use crate::state::{StoreId, parse_task};
+use crate::thread::wall_clock;
 
 /// The protocol's name in JoinGroup.
 const PROTOCOL: &str = "headwater-streams";
+
+/// What a task restores from nothing when nobody knows how much it is.
+const UNKNOWN: u64 = u64::MAX >> 1;
 
 /// Every task with the partitions it reads.
 pub(crate) type TaskInputs = BTreeMap<TaskId, Vec<TopicPartition>>;
@@ -26,40 +36,175 @@ pub(crate) fn tasks_of(tasks: &TaskInputs, partitions: &[TopicPartition]) -> Vec
     assigned.map(|(task, _)| *task).collect()
 }
 
-/// The tasks that one member ran last; its thread writes, its assignor reads.
+/// What one member had last; its thread writes, its assignor reads.
 #[derive(Clone, Default)]
-pub(crate) struct Owned(Arc<Mutex<Vec<TaskId>>>);
+pub(crate) struct Owned(Arc<Mutex<Had>>);
+
+#[derive(Clone, Default)]
+struct Had {
+    active: Vec<TaskId>,
+    /// Those of them whose stores lack nothing.
+    running: Vec<TaskId>,
+    standby: Vec<TaskId>,
+    nonce: u64,
+}
 
 impl Owned {
-    pub fn set(&self, tasks: Vec<TaskId>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    /// A panic elsewhere leaves it whole.
+    fn had(&self) -> MutexGuard<'_, Had> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self) -> Vec<TaskId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn set(&self, active: Vec<TaskId>, standby: Vec<TaskId>) {
+        let mut had = self.had();
+        (had.active, had.standby) = (active, standby);
+        had.running.clear();
+    }
+
+    pub fn set_running(&self, running: Vec<TaskId>) {
+        self.had().running = running;
+    }
+
+    /// What it says next is not what it said before.
+    pub fn change(&self) {
+        self.had().nonce += 1;
     }
 }
 
+/// A store's changelog, and whether it is the source topic itself.
+type Changelog = (TopicPartition, bool);
+
 /// Assigns tasks for the group's leader, and describes this member to it.
 pub(crate) struct StreamsAssignor {
+    client: Client,
+    group: String,
     tasks: Arc<TaskInputs>,
+    changelogs: BTreeMap<TaskId, Vec<Changelog>>,
     owned: Owned,
+    configs: AssignmentConfigs,
+    probing_interval_ms: i64,
+    /// Ends of changelogs, as looked up for the assignment at hand.
+    ends: Mutex<Option<HashMap<TopicPartition, Offset>>>,
     /// The group's background task outlives the thread a little; it must not keep the stores open.
     shared: Weak<Shared>,
 }
 
 impl StreamsAssignor {
-    pub fn new(shared: &Arc<Shared>, owned: Owned) -> Self {
-        Self { tasks: shared.tasks.clone(), owned, shared: Arc::downgrade(shared) }
+    pub fn new(shared: &Arc<Shared>, client: &Client, owned: Owned) -> Self {
+        let config = &shared.config;
+        Self {
+            client: client.clone(),
+            group: config.application_id.clone(),
+            tasks: shared.tasks.clone(),
+            changelogs: changelogs(shared),
+            owned,
+            configs: AssignmentConfigs {
+                acceptable_recovery_lag: config.acceptable_recovery_lag,
+                max_warmup_replicas: config.max_warmup_replicas,
+                num_standby_replicas: config.num_standby_replicas,
+            },
+            probing_interval_ms: i64::try_from(config.probing_rebalance_interval.as_millis())
+                .unwrap_or(i64::MAX),
+            ends: Mutex::new(None),
+            shared: Arc::downgrade(shared),
+        }
     }
 
-    fn stored(&self) -> Vec<TaskId> {
-        let Some(shared) = self.shared.upgrade() else { return Vec::new() };
-        shared.stores.held().unwrap_or_else(|error| {
+    /// How far the stores of this process are.
+    fn offsets(&self) -> BTreeMap<String, i64> {
+        let Some(shared) = self.shared.upgrade() else { return BTreeMap::new() };
+        let read = || {
+            let mut sums = BTreeMap::new();
+            for task in shared.stores.held()?.into_iter().filter(|task| self.changelogs.contains_key(task)) {
+                let mut sum = 0;
+                for info in shared.topology.stores(task.subtopology) {
+                    if info.changelog.is_some() {
+                        sum += shared.stores.position(&StoreId::new(task, info.name))?.unwrap_or(0);
+                    }
+                }
+                sums.insert(task.to_string(), sum);
+            }
+            Ok::<_, headwater_streams::StoreError>(sums)
+        };
+        read().unwrap_or_else(|error| {
             tracing::warn!(%error, "list local state; the assignment may move tasks away from it");
-            Vec::new()
+            BTreeMap::new()
         })
     }
+
+    async fn look_up(&self) -> Result<HashMap<TopicPartition, Offset>, ClientError> {
+        let all: Vec<&Changelog> = self.changelogs.values().flatten().collect();
+        let of = |sources: bool| -> Vec<TopicPartition> {
+            all.iter().filter(|(_, source)| *source == sources).map(|(at, _)| at.clone()).collect()
+        };
+        let asked: Vec<_> = of(false).into_iter().map(|at| (at, OffsetSpec::Latest)).collect();
+        let mut ends = self.client.list_offsets(&asked, Isolation::Uncommitted).await?;
+        let sources = of(true);
+        if !sources.is_empty() {
+            let committed = self.client.committed(&self.group, Some(&sources)).await?;
+            ends.extend(committed.into_iter().map(|(at, position)| (at, position.offset)));
+        }
+        Ok(ends)
+    }
+
+    fn stateful(&self, ends: Option<&HashMap<TopicPartition, Offset>>) -> BTreeMap<TaskId, u64> {
+        let sum = |logs: &Vec<Changelog>| match ends {
+            Some(ends) => {
+                let all = logs.iter().map(|(at, _)| ends.get(at).copied().unwrap_or(0));
+                u64::try_from(all.sum::<i64>()).unwrap_or(0)
+            }
+            None => UNKNOWN,
+        };
+        self.changelogs.iter().map(|(task, logs)| (*task, sum(logs))).collect()
+    }
+
+    /// The members by their processes.
+    fn clients(
+        stateful: &BTreeMap<TaskId, u64>,
+        members: &[MemberSubscription],
+    ) -> BTreeMap<String, ClientState> {
+        let mut clients: BTreeMap<String, ClientState> = BTreeMap::new();
+        for member in members {
+            let info = SubscriptionInfo::decode(member.user_data.as_ref());
+            let process = if info.process.is_empty() { member.member_id.clone() } else { info.process };
+            let client = clients.entry(process).or_default();
+            for (task, sum) in info.offsets.iter().filter_map(|(name, sum)| Some((parse_task(name)?, *sum))) {
+                let Some(end) = stateful.get(&task) else { continue };
+                let lag = match u64::try_from(sum) {
+                    Ok(sum) => end.saturating_sub(sum),
+                    Err(_) if sum == LATEST_OFFSET => 0,
+                    Err(_) => *end,
+                };
+                let known = client.lags.entry(task).or_insert(lag);
+                *known = lag.min(*known);
+            }
+            let had = MemberState {
+                active: tasks(&info.owned).into_iter().collect(),
+                standby: tasks(&info.standby).into_iter().collect(),
+            };
+            client.members.insert(member.member_id.clone(), had);
+        }
+        clients
+    }
+
+    fn told(&self, plan: &MemberPlan, probing_at: Option<i64>) -> Assignment {
+        let inputs = plan.active.iter().filter_map(|task| self.tasks.get(task));
+        let info = AssignmentInfo { standby: names(&plan.standby), probing_at };
+        Assignment { partitions: inputs.flatten().cloned().collect(), user_data: Some(info.encode()) }
+    }
+}
+
+/// The changelogs of each task that has any.
+fn changelogs(shared: &Shared) -> BTreeMap<TaskId, Vec<Changelog>> {
+    let of = |task: &TaskId| -> Vec<Changelog> {
+        let stores = shared.topology.stores(task.subtopology).into_iter();
+        stores
+            .filter_map(|info| {
+                Some((TopicPartition::new(info.changelog?, task.partition), info.source_topic))
+            })
+            .collect()
+    };
+    shared.tasks.keys().map(|task| (*task, of(task))).filter(|(_, logs)| !logs.is_empty()).collect()
 }
 
 impl Assignor for StreamsAssignor {
@@ -68,7 +213,31 @@ impl Assignor for StreamsAssignor {
     }
 
     fn user_data(&self) -> Option<Bytes> {
-        Some(MemberState::new(&self.owned.get(), &self.stored()).encode())
+        let had = self.owned.had().clone();
+        let mut offsets = self.offsets();
+        let complete = had.running.iter().filter(|task| self.changelogs.contains_key(task));
+        offsets.extend(complete.map(|task| (task.to_string(), LATEST_OFFSET)));
+        let info = SubscriptionInfo {
+            process: self.shared.upgrade().map(|shared| shared.instance.clone()).unwrap_or_default(),
+            owned: names(&had.active),
+            standby: names(&had.standby),
+            offsets,
+            nonce: had.nonce,
+        };
+        Some(info.encode())
+    }
+
+    fn prepare(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let ends = match self.look_up().await {
+                Ok(ends) => Some(ends),
+                Err(error) => {
+                    tracing::warn!(%error, "the changelogs' ends are not known: tasks stay where they run, and a probing rebalance follows");
+                    None
+                }
+            };
+            *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+        })
     }
 
     fn assign(
@@ -76,53 +245,19 @@ impl Assignor for StreamsAssignor {
         _partitions: &BTreeMap<String, i32>,
         members: &[MemberSubscription],
     ) -> BTreeMap<String, Assignment> {
-        let states = members
-            .iter()
-            .map(|member| (member.member_id.clone(), MemberState::decode(member.user_data.as_ref())))
-            .collect();
-        let tasks: Vec<TaskId> = self.tasks.keys().copied().collect();
-        let assigned = balance(&tasks, &states).into_iter();
-        assigned
-            .map(|(member, tasks)| {
-                let partitions =
-                    tasks.iter().filter_map(|task| self.tasks.get(task)).flatten().cloned().collect();
-                (member, Assignment { partitions, user_data: None })
-            })
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn task(subtopology: i32, partition: i32) -> TaskId {
-        TaskId { subtopology, partition }
-    }
-
-    #[test]
-    fn all_inputs_of_a_task_go_to_one_member() {
-        let inputs =
-            |names: &[&str], partition| names.iter().map(|n| TopicPartition::new(*n, partition)).collect();
-        let tasks: TaskInputs = (0..3)
-            .flat_map(|p| [(task(0, p), inputs(&["a", "b"], p)), (task(1, p), inputs(&["c"], p))])
-            .collect();
-        let assignor =
-            StreamsAssignor { tasks: Arc::new(tasks), owned: Owned::default(), shared: Weak::new() };
-        let member = |id: &str, owned: &[TaskId]| MemberSubscription {
-            member_id: id.to_owned(),
-            instance_id: None,
-            topics: Vec::new(),
-            owned: Vec::new(),
-            user_data: Some(MemberState::new(owned, &[]).encode()),
-        };
-        let owned = [task(0, 0), task(0, 1), task(1, 2)];
-        let assigned = assignor.assign(&BTreeMap::new(), &[member("x", &[]), member("y", &owned)]);
-        assert_eq!(tasks_of(&assignor.tasks, &assigned["y"].partitions), owned);
-        let sizes: usize = assigned.values().map(|assignment| assignment.partitions.len()).sum();
-        assert_eq!(sizes, 9);
-        for partition in &assigned["x"].partitions {
-            assert!(!assigned["y"].partitions.contains(partition));
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stateful = self.stateful(ends.as_ref());
+        let clients = Self::clients(&stateful, members);
+        let stateless = self.tasks.keys().copied().filter(|task| !stateful.contains_key(task)).collect();
+        let plan = assign(&Tasks { stateful, stateless }, &clients, &self.configs);
+        let unknown = ends.is_none() && !self.changelogs.is_empty();
+        let mut probing_at =
+            (plan.probing || unknown).then(|| wall_clock().saturating_add(self.probing_interval_ms));
+        let given: BTreeMap<&String, &MemberPlan> = plan.members.values().flatten().collect();
+        if plan.probing {
+            tracing::info!(warmups = ?plan.warmups, "tasks wait for their state before they move");
         }
+        // One member is enough to let the group rebalance.
+        given.into_iter().map(|(id, plan)| (id.clone(), self.told(plan, probing_at.take()))).collect()
     }
 }

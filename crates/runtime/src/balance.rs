@@ -1,8 +1,6 @@
-//! Which member runs which task: balanced, sticky, and the same answer whoever computes it.
-//!
-//! Pure. Tasks stay where they run, then go where their state is, then to whoever has least.
+//! What members tell the leader and what it tells them, as JSON in their user data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use headwater_model::Bytes;
 use headwater_streams::TaskId;
@@ -10,141 +8,86 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::parse_task;
 
-/// What a member tells the leader in its subscription's user data (JSON).
+/// The offset sum of a task that runs, as Kafka Streams' `Task.LATEST_OFFSET`: its stores lack nothing.
+pub(crate) const LATEST_OFFSET: i64 = -2;
+
+/// What a member tells the leader. One of an older version says only `owned`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MemberState {
+pub(crate) struct SubscriptionInfo {
+    /// Its process; its threads share their stores. A member that does not say is a process of its own.
+    #[serde(default)]
+    pub process: String,
     /// Tasks it ran until now, printed `0_1`.
     #[serde(default)]
     pub owned: Vec<String>,
-    /// Tasks of which it has state.
+    /// Tasks of which it kept copies.
     #[serde(default)]
-    pub stored: Vec<String>,
+    pub standby: Vec<String>,
+    /// By task the sum of the changelog positions of its stores on this machine, or `LATEST_OFFSET`.
+    #[serde(default)]
+    pub offsets: BTreeMap<String, i64>,
+    /// Changes when the member wants the group to rebalance: a static one would be told what it knows otherwise.
+    #[serde(default)]
+    pub nonce: u64,
 }
 
-impl MemberState {
-    pub fn new(owned: &[TaskId], stored: &[TaskId]) -> Self {
-        let names = |tasks: &[TaskId]| tasks.iter().map(TaskId::to_string).collect();
-        Self { owned: names(owned), stored: names(stored) }
-    }
-
+impl SubscriptionInfo {
     pub fn encode(&self) -> Bytes {
         Bytes::from(serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// Anything unreadable counts as a member without state: a balance is better than none.
+    /// Anything unreadable counts as a member without state: an assignment is better than none.
     pub fn decode(bytes: Option<&Bytes>) -> Self {
         bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default()
     }
 }
 
-/// Distributes `tasks` over members by their ids; no member gets two more than another.
-pub(crate) fn balance(
-    tasks: &[TaskId],
-    members: &BTreeMap<String, MemberState>,
-) -> BTreeMap<String, Vec<TaskId>> {
-    let mut result: BTreeMap<String, Vec<TaskId>> =
-        members.keys().map(|id| (id.clone(), Vec::new())).collect();
-    if members.is_empty() {
-        return result;
+/// What the leader tells a member beside the partitions of the tasks that it is to run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AssignmentInfo {
+    /// Tasks of which it is to keep copies.
+    #[serde(default)]
+    pub standby: Vec<String>,
+    /// When it is to let the group rebalance, in milliseconds since 1970.
+    #[serde(default)]
+    pub probing_at: Option<i64>,
+}
+
+impl AssignmentInfo {
+    pub fn encode(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec(self).unwrap_or_default())
     }
-    let floor = tasks.len() / members.len();
-    let mut open: BTreeSet<TaskId> = tasks.iter().copied().collect();
-    let mut extras = tasks.len() % members.len();
-    let wishes: [fn(&MemberState) -> &Vec<String>; 2] = [|member| &member.owned, |member| &member.stored];
-    for wish in wishes {
-        let mut order: Vec<(&String, Vec<TaskId>)> = members
-            .iter()
-            .map(|(id, member)| (id, wish(member).iter().filter_map(|name| parse_task(name)).collect()))
-            .collect();
-        order.sort_by_key(|(id, wanted): &(&String, Vec<TaskId>)| {
-            (std::cmp::Reverse(wanted.len()), (*id).clone())
-        });
-        for (id, wanted) in order {
-            let Some(given) = result.get_mut(id) else { continue };
-            for task in wanted {
-                let fits = given.len() < floor || (given.len() == floor && extras > 0);
-                if fits && open.remove(&task) {
-                    extras -= usize::from(given.len() == floor);
-                    given.push(task);
-                }
-            }
-        }
+
+    /// A leader of an older version says nothing.
+    pub fn decode(bytes: Option<&Bytes>) -> Self {
+        bytes.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default()
     }
-    for task in open {
-        if let Some(given) = result.values_mut().min_by_key(|given| given.len()) {
-            given.push(task);
-        }
-    }
-    result.values_mut().for_each(|given| given.sort());
-    result
+}
+
+pub(crate) fn names<'a>(tasks: impl IntoIterator<Item = &'a TaskId>) -> Vec<String> {
+    tasks.into_iter().map(TaskId::to_string).collect()
+}
+
+/// Names that are no tasks are left out.
+pub(crate) fn tasks(names: &[String]) -> Vec<TaskId> {
+    names.iter().filter_map(|name| parse_task(name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tasks(count: i32) -> Vec<TaskId> {
-        (0..count).map(|partition| TaskId { subtopology: partition % 2, partition: partition / 2 }).collect()
-    }
-
-    fn members(states: &[(&str, MemberState)]) -> BTreeMap<String, MemberState> {
-        states.iter().map(|(id, state)| ((*id).to_owned(), state.clone())).collect()
-    }
-
     #[test]
-    fn every_task_goes_to_one_member_and_shares_are_even() {
-        for count in 0..12 {
-            for size in 1..5 {
-                let ids: Vec<String> = (0..size).map(|i| format!("m{i}")).collect();
-                let all = ids.iter().map(|id| (id.clone(), MemberState::default())).collect();
-                let result = balance(&tasks(count), &all);
-                let mut given: Vec<TaskId> = result.values().flatten().copied().collect();
-                given.sort();
-                let mut expected = tasks(count);
-                expected.sort();
-                assert_eq!(given, expected);
-                let sizes: Vec<usize> = result.values().map(Vec::len).collect();
-                assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_new_member_takes_only_its_share() {
-        let all = tasks(6);
-        let a = MemberState::new(&all[..3], &[]);
-        let b = MemberState::new(&all[3..], &[]);
-        let result =
-            balance(&all, &members(&[("a", a.clone()), ("b", b.clone()), ("c", MemberState::default())]));
-        assert!(result["a"].iter().all(|task| all[..3].contains(task)) && result["a"].len() == 2);
-        assert!(result["b"].iter().all(|task| all[3..].contains(task)) && result["b"].len() == 2);
-        assert_eq!(balance(&all, &members(&[("a", a), ("b", b)]))["a"], {
-            let mut own = all[..3].to_vec();
-            own.sort();
-            own
-        });
-    }
-
-    #[test]
-    fn tasks_go_where_their_state_is() {
-        let all = tasks(4);
-        let a = MemberState::new(&[], &all[..2]);
-        let b = MemberState::new(&[], &all[2..]);
-        let result = balance(&all, &members(&[("z-has-first", a), ("a-has-last", b)]));
-        let mut first = all[..2].to_vec();
-        first.sort();
-        assert_eq!(result["z-has-first"], first);
-    }
-
-    #[test]
-    fn two_claims_of_one_task_are_settled_and_unknown_tasks_ignored() {
-        let all = tasks(2);
-        let gone = TaskId { subtopology: 9, partition: 9 };
-        let both = MemberState::new(&[all[0], all[1], gone], &[]);
-        let result = balance(&all, &members(&[("a", both.clone()), ("b", both)]));
-        assert_eq!(result["a"].len() + result["b"].len(), 2);
-        assert_ne!(result["a"], result["b"]);
-        let state = MemberState::decode(Some(&Bytes::from("not json")));
-        assert_eq!(state, MemberState::default());
+    fn members_of_other_versions_and_nonsense_are_read_as_far_as_they_go() {
+        let old = Bytes::from(r#"{"owned":["0_1"],"stored":["0_2"]}"#);
+        let read = SubscriptionInfo::decode(Some(&old));
+        assert_eq!(
+            (tasks(&read.owned), read.process),
+            (vec![TaskId { subtopology: 0, partition: 1 }], String::new())
+        );
+        assert_eq!(SubscriptionInfo::decode(Some(&Bytes::from("not json"))), SubscriptionInfo::default());
+        assert_eq!(AssignmentInfo::decode(None), AssignmentInfo::default());
+        let told = AssignmentInfo { standby: vec!["1_0".to_owned()], probing_at: Some(7) };
+        assert_eq!(AssignmentInfo::decode(Some(&told.encode())), told);
     }
 }

@@ -26,9 +26,17 @@ pub struct TaskStatus {
     pub node_counts: BTreeMap<String, u64>,
 }
 
+/// One copy of another instance's task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct StandbyStatus {
+    /// Changelog records that it lacks, by offset distance.
+    pub lag: u64,
+}
+
 struct State {
     phase: Phase,
     tasks: BTreeMap<TaskId, TaskStatus>,
+    standbys: BTreeMap<TaskId, StandbyStatus>,
 }
 
 /// Shared between processing threads and the HTTP side.
@@ -38,7 +46,13 @@ pub(crate) struct Board {
 
 impl Board {
     pub fn new() -> Self {
-        Self { state: RwLock::new(State { phase: Phase::Starting, tasks: BTreeMap::new() }) }
+        Self {
+            state: RwLock::new(State {
+                phase: Phase::Starting,
+                tasks: BTreeMap::new(),
+                standbys: BTreeMap::new(),
+            }),
+        }
     }
 
     /// Every change is one assignment, so a panic elsewhere leaves it whole.
@@ -68,6 +82,18 @@ impl Board {
 
     pub fn remove_task(&self, task: TaskId) {
         self.write().tasks.remove(&task);
+    }
+
+    pub fn standbys(&self) -> BTreeMap<TaskId, StandbyStatus> {
+        self.read().standbys.clone()
+    }
+
+    pub fn set_standby(&self, task: TaskId, status: StandbyStatus) {
+        self.write().standbys.insert(task, status);
+    }
+
+    pub fn remove_standby(&self, task: TaskId) {
+        self.write().standbys.remove(&task);
     }
 
     /// Ready: an assignment has come and nothing is being restored.

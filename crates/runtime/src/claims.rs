@@ -7,30 +7,37 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use headwater_streams::TaskId;
 
-/// Tasks by the thread that has them.
+/// Who has a task's stores open: a thread, to run it or to keep a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Active(usize),
+    Standby(usize),
+}
+
+/// Tasks by who has them.
 #[derive(Default)]
 pub(crate) struct Claims {
-    held: Mutex<HashMap<TaskId, usize>>,
+    held: Mutex<HashMap<TaskId, Owner>>,
 }
 
 impl Claims {
     /// Every change is whole, so a panic elsewhere leaves the map usable.
-    fn held(&self) -> MutexGuard<'_, HashMap<TaskId, usize>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<TaskId, Owner>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims all of `tasks`, or none and names one that another thread still has.
-    pub fn claim(&self, tasks: &[TaskId], thread: usize) -> Result<(), TaskId> {
+    /// Claims all of `tasks`, or none and names one that another owner still has.
+    pub fn claim(&self, tasks: &[TaskId], owner: Owner) -> Result<(), TaskId> {
         let mut held = self.held();
-        if let Some(taken) = tasks.iter().find(|task| held.get(task).is_some_and(|owner| *owner != thread)) {
+        if let Some(taken) = tasks.iter().find(|task| held.get(task).is_some_and(|other| *other != owner)) {
             return Err(*taken);
         }
-        held.extend(tasks.iter().map(|task| (*task, thread)));
+        held.extend(tasks.iter().map(|task| (*task, owner)));
         Ok(())
     }
 
-    pub fn release(&self, thread: usize) {
-        self.held().retain(|_, owner| *owner != thread);
+    pub fn release(&self, owner: Owner) {
+        self.held().retain(|_, other| *other != owner);
     }
 }
 
@@ -42,10 +49,13 @@ mod tests {
     fn a_task_has_one_thread_until_it_is_released() {
         let claims = Claims::default();
         let task = |partition| TaskId { subtopology: 0, partition };
-        assert_eq!(claims.claim(&[task(0), task(1)], 0), Ok(()));
-        assert_eq!(claims.claim(&[task(0)], 0), Ok(()));
-        assert_eq!(claims.claim(&[task(2), task(1)], 1), Err(task(1)));
-        claims.release(0);
-        assert_eq!(claims.claim(&[task(2), task(1)], 1), Ok(()));
+        let (first, second, copy) = (Owner::Active(0), Owner::Active(1), Owner::Standby(0));
+        assert_eq!(claims.claim(&[task(0), task(1)], first), Ok(()));
+        assert_eq!(claims.claim(&[task(0)], first), Ok(()));
+        assert_eq!(claims.claim(&[task(2), task(1)], second), Err(task(1)));
+        assert_eq!(claims.claim(&[task(0)], copy), Err(task(0)));
+        claims.release(first);
+        assert_eq!(claims.claim(&[task(2), task(1)], second), Ok(()));
+        assert_eq!(claims.claim(&[task(0)], copy), Ok(()));
     }
 }

@@ -64,6 +64,17 @@ pub struct AppConfig {
     pub rebalance_timeout: Duration,
     /// After this an open transaction of a vanished process is aborted by the broker.
     pub transaction_timeout: Duration,
+    /// Kafka Streams' `num.standby.replicas`: so many other instances keep a copy of the stores of each task, and take it
+    /// over without restoring all of it (default 0).
+    pub num_standby_replicas: usize,
+    /// `acceptable.recovery.lag`: an instance that lacks at most so many changelog records of a task may take it over at once
+    /// (default 10 000).
+    pub acceptable_recovery_lag: u64,
+    /// `max.warmup.replicas`: how many tasks at once, in the whole group, get a copy where they are to move (default 2).
+    pub max_warmup_replicas: usize,
+    /// `probing.rebalance.interval.ms`: how long after a rebalance that left tasks where they were, for want of state
+    /// elsewhere, the group looks again (default 10 min).
+    pub probing_rebalance_interval: Duration,
     /// Records buffered per input partition before its fetching pauses.
     pub max_buffered: usize,
     /// Names this process across restarts (static membership, transactional id); by default kept in the state directory.
@@ -107,6 +118,10 @@ impl AppConfig {
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(60),
             transaction_timeout: Duration::from_secs(10),
+            num_standby_replicas: 0,
+            acceptable_recovery_lag: 10_000,
+            max_warmup_replicas: 2,
+            probing_rebalance_interval: Duration::from_secs(600),
             max_buffered: 1000,
             instance: None,
             manifest: None,
@@ -116,6 +131,13 @@ impl AppConfig {
 
     /// Refuses settings that cannot work together.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.max_warmup_replicas == 0 {
+            return Err(ConfigError {
+                value: "0".to_owned(),
+                origin: "max_warmup_replicas".to_owned(),
+                reason: "tasks could never move to an instance without state; use 1 or more".to_owned(),
+            });
+        }
         let (interval, timeout) = (self.commit_interval, self.transaction_timeout);
         if self.guarantee == Guarantee::ExactlyOnce && interval >= timeout {
             return Err(ConfigError {
@@ -178,6 +200,9 @@ impl AppConfig {
             config.commit_interval = Duration::from_millis(ms);
         }
         config.threads = settings.threads.unwrap_or(1);
+        if let Some(replicas) = settings.num_standby_replicas {
+            config.num_standby_replicas = replicas;
+        }
         config.manifest = Some(manifest.clone());
         Ok(config)
     }

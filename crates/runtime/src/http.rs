@@ -136,8 +136,12 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
     let tasks = shared.board.tasks();
     let running = tasks.values().filter(|task| task.running).count() as u64;
     let restoring: u64 = tasks.values().map(|task| task.restoring).sum();
+    let standbys = shared.board.standbys();
+    let lag: u64 = standbys.values().map(|standby| standby.lag).sum();
     for (name, value, help) in [
         ("tasks", tasks.len() as u64, "Tasks assigned to this instance."),
+        ("standby_tasks", standbys.len() as u64, "Tasks of which this instance keeps a copy."),
+        ("standby_lag", lag, "Changelog records that these copies lack."),
         ("tasks_running", running, "Tasks that are restored and run."),
         ("restore_remaining", restoring, "Changelog records still to restore."),
         ("store_disk_bytes", disk, "Bytes that the stores use on disk."),
@@ -166,12 +170,19 @@ async fn topology(State(shared): Context) -> Json<Value> {
             (task.to_string(), json!({ "running": status.running, "restoring": status.restoring }))
         })
         .collect();
+    let standbys: serde_json::Map<String, Value> = shared
+        .board
+        .standbys()
+        .iter()
+        .map(|(task, status)| (task.to_string(), json!({ "lag": status.lag })))
+        .collect();
     Json(json!({
         "application_id": shared.config.application_id,
         "instance": shared.instance,
         "topology": shared.topology.describe(),
         "counts": counts,
         "tasks": tasks,
+        "standbys": standbys,
         "metrics": shared.metrics.snapshot(),
     }))
 }

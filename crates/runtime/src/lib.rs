@@ -8,7 +8,7 @@
 //! and has a transactional producer; all network I/O runs on the tokio runtime that [`StreamsApp::start`] was called in, so
 //! that processing never starves it.
 //!
-//! Absent: standby tasks, queries of other instances' stores, cooperative rebalancing (a rebalance stops all tasks).
+//! Absent: queries of other instances' stores, cooperative rebalancing (a rebalance stops all tasks).
 
 // An error here ends an attempt or the application, so its size costs nothing.
 #![allow(clippy::result_large_err)]
@@ -33,7 +33,7 @@ mod topics;
 
 pub use app::{StreamsApp, existing_topics};
 pub use avro::{AvroSerde, AvroSerdes};
-pub use board::{Phase, TaskStatus};
+pub use board::{Phase, StandbyStatus, TaskStatus};
 pub use catalog::TOPIC as CATALOG_TOPIC;
 pub use config::{AppConfig, ConfigError, Guarantee, StateStore};
 pub use error::AppError;

@@ -59,6 +59,8 @@ counters! {
     processing_errors,
     #[doc = "Changelog records applied to stores."]
     restored,
+    #[doc = "Changelog records applied to the stores of standby tasks and warm-ups."]
+    standby_records,
     #[doc = "Stores thrown away because their position did not fit their changelog."]
     wiped_stores,
     #[doc = "Transactions or commits done."]

@@ -76,6 +76,13 @@ impl Membership {
         }
     }
 
+    /// The group is to rebalance. The consumer protocol needs no such word: there the broker sees what changes.
+    pub(super) fn enforce(&self) {
+        if let Self::Classic(membership) = self {
+            membership.enforce();
+        }
+    }
+
     /// May be cancelled without losing anything.
     pub(super) async fn news(&mut self) -> News {
         match self {

@@ -25,6 +25,7 @@ use crate::admin::text;
 use crate::assignor::{Assignment, MemberSubscription};
 use crate::call::Call;
 use crate::cluster::{CoordinatorOf, Lane, Pause};
+use crate::connection::Connection;
 use crate::{Client, ClientError, Position};
 
 /// How long joining is tried against failures that may heal.
@@ -52,6 +53,7 @@ pub(super) struct Assigned {
 pub(super) struct Membership {
     news: mpsc::UnboundedReceiver<News>,
     rejoin: Arc<Notify>,
+    enforced: Arc<Notify>,
     /// The member id, as soon as the coordinator has given one.
     member_id: Arc<Mutex<String>>,
     client: Client,
@@ -64,6 +66,7 @@ impl Membership {
     pub(super) fn start(client: Client, config: GroupConfig, manage_positions: Arc<AtomicBool>) -> Self {
         let (sender, news) = mpsc::unbounded_channel();
         let (rejoin, member_id) = (Arc::new(Notify::new()), Arc::new(Mutex::new(String::new())));
+        let enforced = Arc::new(Notify::new());
         let lanes = [client.new_lane(), client.new_lane()];
         let task = Task {
             client: client.clone(),
@@ -73,18 +76,25 @@ impl Membership {
             manage_positions,
             news: sender,
             rejoin: Arc::clone(&rejoin),
+            enforced: Arc::clone(&enforced),
             shared_id: Arc::clone(&member_id),
             member_id: String::new(),
             generation: -1,
             owned: Vec::new(),
+            named_by: None,
         };
         let task = tokio::spawn(task.run());
-        Self { news, rejoin, member_id, client, config, lanes, task }
+        Self { news, rejoin, enforced, member_id, client, config, lanes, task }
     }
 
     /// The caller has finished with the old generation.
     pub(super) fn release(&self) {
         self.rejoin.notify_one();
+    }
+
+    /// The group is to rebalance.
+    pub(super) fn enforce(&self) {
+        self.enforced.notify_one();
     }
 
     /// May be cancelled without losing anything.
@@ -125,11 +135,14 @@ struct Task {
     manage_positions: Arc<AtomicBool>,
     news: mpsc::UnboundedSender<News>,
     rejoin: Arc<Notify>,
+    enforced: Arc<Notify>,
     shared_id: Arc<Mutex<String>>,
     member_id: String,
     generation: i32,
     /// The last assignment, told to the leader at the next join.
     owned: Vec<TopicPartition>,
+    /// The connection to a coordinator that knows this member's id.
+    named_by: Option<Arc<Connection>>,
 }
 
 /// Why a generation has ended for this member.
@@ -188,7 +201,11 @@ impl Task {
 
     /// Heartbeats until the generation ends, then until the caller has let go of it.
     async fn until_rejoin(&mut self) -> Result<(), ClientError> {
-        let lost = match self.heartbeats(false).await {
+        let ended = tokio::select! {
+            ended = self.heartbeats(false) => ended,
+            () = self.enforced.notified() => Ended::Rebalance,
+        };
+        let lost = match ended {
             Ended::Rebalance => false,
             Ended::Lost => true,
             Ended::Fatal(error) => return Err(error),
@@ -221,13 +238,15 @@ impl Task {
     fn forget(&mut self) {
         self.set_member_id(String::new());
         self.generation = -1;
+        self.named_by = None;
         self.owned.clear();
     }
 
     async fn join_and_sync(&mut self) -> Result<Assignment, ClientError> {
         let mut pause = Pause::new(JOIN_PATIENCE);
         // A coordinator that dies before the generation is complete forgets the id that it gave for this instance, and its
-        // successor knows only the one from before: nobody has taken over. Who really has is met again.
+        // successor knows only the one from before: nobody has taken over. Who really has is met again. The coordinator that
+        // gave the id knows it, so its word counts.
         let mut may_be_forgotten = self.member_id.is_empty();
         loop {
             let error = match self.join_once().await {
@@ -235,7 +254,9 @@ impl Task {
                 Err(error) => error,
             };
             match error.code() {
-                Some(ErrorCode::FencedInstanceId) if may_be_forgotten => {
+                Some(ErrorCode::FencedInstanceId)
+                    if may_be_forgotten && self.is_answered_by_another().await =>
+                {
                     may_be_forgotten = false;
                     self.forget();
                 }
@@ -257,8 +278,22 @@ impl Task {
         request: &C,
         timeout: Duration,
     ) -> Result<C::Response, ClientError> {
+        self.connection(lane).await?.call(request, timeout).await
+    }
+
+    async fn connection(&self, lane: Lane) -> Result<Arc<Connection>, ClientError> {
         let address = self.client.coordinator(CoordinatorOf::Group, &self.config.group_id).await?;
-        self.client.connection(lane, &address).await?.call(request, timeout).await
+        self.client.connection(lane, &address).await
+    }
+
+    /// Whether the last answer may be of another coordinator than the one that gave this member its id: it came over
+    /// another connection. Without an id, nothing could have been forgotten.
+    async fn is_answered_by_another(&self) -> bool {
+        match (&self.named_by, self.connection(self.join_lane).await) {
+            (Some(named_by), Ok(connection)) => !Arc::ptr_eq(named_by, &connection),
+            (Some(_), Err(_)) => true,
+            (None, _) => false,
+        }
     }
 
     async fn join_once(&mut self) -> Result<Assignment, ClientError> {
@@ -279,12 +314,14 @@ impl Task {
             .with_protocol_type(text(protocol::PROTOCOL_TYPE))
             .with_protocols(vec![offered]);
         let timeout = config.rebalance_timeout + JOIN_GRACE;
-        let answer = self.call(self.join_lane, &request, timeout).await?;
+        let connection = self.connection(self.join_lane).await?;
+        let answer = connection.call(&request, timeout).await?;
         let refused = ClientError::check(answer.error_code, None, what);
         if ErrorCode::from(answer.error_code) == ErrorCode::MemberIdRequired {
             self.set_member_id(answer.member_id.to_string());
         }
         refused?;
+        self.named_by = Some(connection);
         self.set_member_id(answer.member_id.to_string());
         self.generation = answer.generation_id;
         self.sync(answer).await
@@ -292,7 +329,7 @@ impl Task {
 
     async fn sync(&self, joined: JoinGroupResponseData) -> Result<Assignment, ClientError> {
         let config = &self.config;
-        let assignments = match joined.leader == joined.member_id {
+        let assignments = match joined.leader == joined.member_id && !joined.skip_assignment {
             true => self.lead(&joined).await?,
             false => Vec::new(),
         };
@@ -337,6 +374,7 @@ impl Task {
         topics.sort();
         topics.dedup();
         let partitions = self.partition_counts(&topics).await?;
+        self.config.assignor.prepare().await;
         let assigned = self.config.assignor.assign(&partitions, &members);
         let bytes = |(id, assignment): (&String, &Assignment)| {
             SyncGroupRequestAssignment::default()

@@ -23,8 +23,8 @@ struct Coordinator {
     /// The member ids that asked to join.
     joins: Vec<String>,
     syncs: usize,
-    /// So many syncs are refused.
-    fenced: usize,
+    /// It dies at the first sync, and its successor does not know the id that it gave.
+    dies: bool,
 }
 
 impl Coordinator {
@@ -34,6 +34,12 @@ impl Coordinator {
                 let join = JoinGroupRequestData::read(&mut asked.body, asked.version).unwrap();
                 assert_eq!(join.group_instance_id.map(|id| id.to_string()).as_deref(), Some("one"));
                 self.joins.push(join.member_id.to_string());
+                if self.dies && self.joins.last().is_some_and(|id| !id.is_empty()) {
+                    let refused =
+                        JoinGroupResponseData::default().with_error_code(ErrorCode::FencedInstanceId.code());
+                    refused.write(asked.answer, asked.version).unwrap();
+                    return Some(());
+                }
                 let answer = JoinGroupResponseData::default()
                     .with_generation_id(1)
                     .with_protocol_type(Some("consumer".to_owned().into()))
@@ -46,7 +52,11 @@ impl Coordinator {
                 let sync = SyncGroupRequestData::read(&mut asked.body, asked.version).unwrap();
                 assert_eq!(sync.member_id.to_string(), format!("one-{}", self.joins.len()));
                 self.syncs += 1;
-                let code = if self.syncs <= self.fenced { ErrorCode::FencedInstanceId.code() } else { 0 };
+                let code = match self.dies {
+                    true if self.syncs == 1 => return None,
+                    true => 0,
+                    false => ErrorCode::FencedInstanceId.code(),
+                };
                 let answer = SyncGroupResponseData::default()
                     .with_error_code(code)
                     .with_assignment(bytes::Bytes::from_static(NOTHING));
@@ -63,8 +73,8 @@ impl Coordinator {
 }
 
 /// What the member hears first, and the ids that it joined with.
-async fn joined(fenced: usize) -> (Result<Option<GroupEvent>, ClientError>, Vec<String>) {
-    let coordinator = Arc::new(Mutex::new(Coordinator { fenced, ..Coordinator::default() }));
+async fn joined(dies: bool) -> (Result<Option<GroupEvent>, ClientError>, Vec<String>) {
+    let coordinator = Arc::new(Mutex::new(Coordinator { dies, ..Coordinator::default() }));
     let shared = Arc::clone(&coordinator);
     let script = move |asked: Asked<'_>| shared.lock().unwrap().answer(asked);
     let address = scripted::start(&VERSIONS, || vec![0], script).await;
@@ -80,15 +90,16 @@ async fn joined(fenced: usize) -> (Result<Option<GroupEvent>, ClientError>, Vec<
 /// Its coordinator died between the join and the end of the generation, and the next one knows the id from before.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_was_forgotten_is_asked_for_again() {
-    let (first, joins) = joined(1).await;
+    let (first, joins) = joined(true).await;
     assert!(matches!(first, Ok(Some(GroupEvent::Assigned { .. }))), "{first:?}");
-    assert_eq!(joins, ["", ""]);
+    assert_eq!(joins, ["", "one-1", ""]);
 }
 
+/// The coordinator that gave the id says that another has taken it: this member must not throw that one out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_was_replaced_gives_way() {
-    let (first, joins) = joined(usize::MAX).await;
+    let (first, joins) = joined(false).await;
     let error = first.err().unwrap();
     assert_eq!(error.code(), Some(ErrorCode::FencedInstanceId), "{error}");
-    assert_eq!(joins, ["", ""]);
+    assert_eq!(joins, [""]);
 }

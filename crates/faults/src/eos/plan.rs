@@ -112,6 +112,28 @@ pub struct Plan {
     pub commit_ms: u64,
     pub session_ms: u64,
     pub transaction_ms: u64,
+    #[serde(default)]
+    pub copies: Copies,
+}
+
+/// Copies of state on other instances, and when tasks move to them.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Copies {
+    pub standbys: usize,
+    /// With less to restore than this a task moves at once. 0 warms up whenever anything is lacking.
+    pub acceptable_lag: u64,
+    pub probing_ms: u64,
+}
+
+impl Copies {
+    /// Of the rounds three in five have standbys.
+    fn random(random: &mut StdRng) -> Self {
+        Self {
+            standbys: [0, 0, 1, 1, 2][random.random_range(0..5)],
+            acceptable_lag: [0, 20, 10_000][random.random_range(0..3)],
+            probing_ms: random.random_range(700..3000),
+        }
+    }
 }
 
 impl Plan {
@@ -147,6 +169,7 @@ impl Plan {
             session_ms: 6000,
             // A stopped process wakes up before its transaction has timed out, or after.
             transaction_ms: [5000, 15_000][random.random_range(0..2)],
+            copies: Copies::random(random),
         }
     }
 

@@ -41,6 +41,9 @@ pub fn run(options: &Options) -> Result<bool> {
     config.session_timeout = Duration::from_millis(plan.session_ms);
     config.rebalance_timeout = Duration::from_secs(15);
     config.transaction_timeout = Duration::from_millis(plan.transaction_ms);
+    config.num_standby_replicas = plan.copies.standbys;
+    config.acceptable_recovery_lag = plan.copies.acceptable_lag;
+    config.probing_rebalance_interval = Duration::from_millis(plan.copies.probing_ms.max(1));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let app = StreamsApp::start(topology::build(&plan)?, config).await?;

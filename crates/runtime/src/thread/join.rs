@@ -62,7 +62,7 @@ impl Worker {
             return Ok(None);
         };
         let group = patiently(&shared, &runtime, async || {
-            member(&client, group_config(&shared, index, &owned)).await
+            member(&client, group_config(&shared, &client, index, &owned)).await
         });
         let Some(group) = group.map_err(AppError::client("join the group"))? else { return Ok(None) };
         Ok(Some(Self {
@@ -83,6 +83,8 @@ impl Worker {
             paused: Default::default(),
             restoring: Default::default(),
             restorer: None,
+            standbys: None,
+            probing_at: None,
             restored_at: Instant::now(),
             transaction: Transaction::default(),
             last_commit: Instant::now(),
@@ -105,9 +107,10 @@ impl Worker {
         if self.membership_ended {
             self.unlist();
             self.assigned.clear();
-            self.owned.set(Vec::new());
+            self.owned.set(Vec::new(), Vec::new());
             self.open_at = None;
-            let config = group_config(&self.shared, self.index, &self.owned);
+            (self.standbys, self.probing_at) = (None, None);
+            let config = group_config(&self.shared, &self.client, self.index, &self.owned);
             let joined = self.runtime.block_on(member(&self.client, config));
             self.group = joined.map_err(Trouble::client("join the group again"))?;
             self.membership_ended = false;
@@ -141,14 +144,14 @@ fn producer_config(shared: &Shared, index: usize) -> ProducerConfig {
     }
 }
 
-fn group_config(shared: &Arc<Shared>, index: usize, owned: &Owned) -> GroupConfig {
+fn group_config(shared: &Arc<Shared>, client: &Client, index: usize, owned: &Owned) -> GroupConfig {
     let config = &shared.config;
     let topics: BTreeSet<String> = shared.tasks.values().flatten().map(|input| input.topic.clone()).collect();
     let mut group = GroupConfig::new(config.application_id.clone(), topics.into_iter().collect());
     group.instance_id = Some(format!("{}-{index}", shared.instance));
     group.session_timeout = config.session_timeout;
     group.rebalance_timeout = config.rebalance_timeout;
-    group.assignor = Arc::new(StreamsAssignor::new(shared, owned.clone()));
+    group.assignor = Arc::new(StreamsAssignor::new(shared, client, owned.clone()));
     group.consumer = ConsumerConfig {
         isolation: Isolation::Committed,
         auto_offset_reset: AutoOffsetReset::Earliest,

@@ -12,13 +12,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_client::{Client, Consumer, Fetched, GroupConsumer, GroupEvent, Producer};
-use headwater_model::{TimestampMs, TopicPartition};
+use headwater_model::{Bytes, TimestampMs, TopicPartition};
 use headwater_streams::TaskId;
 use tokio::runtime::Handle;
 
 use crate::app::Shared;
 use crate::assignor::{Owned, tasks_of};
+use crate::balance::{AssignmentInfo, names, tasks};
 use crate::board::TaskStatus;
+use crate::claims::Owner;
 use crate::error::AppError;
 use crate::fault::FaultPoint;
 use crate::metrics::Metrics;
@@ -30,12 +32,14 @@ mod join;
 mod open;
 mod purge;
 mod restore;
+mod standby;
 mod trouble;
 
 use active::ActiveTask;
 use commit::Transaction;
 use purge::Purge;
 use restore::RestoringTask;
+use standby::Standbys;
 use trouble::{Failures, Trouble};
 
 /// The longest wait for records: how soon a stop is noticed.
@@ -58,7 +62,7 @@ pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::i
                 None => Ok(()),
             }
         }));
-        shared.claims.release(index);
+        shared.claims.release(Owner::Active(index));
         shared.thread_ended(worked.unwrap_or_else(|panic| Err(AppError::Panic(message(panic.as_ref())))));
     };
     std::thread::Builder::new().name(name).spawn(work)
@@ -70,7 +74,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Milliseconds since 1970.
-fn wall_clock() -> TimestampMs {
+pub(crate) fn wall_clock() -> TimestampMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -96,6 +100,10 @@ struct Worker {
     paused: HashSet<TopicPartition>,
     restoring: BTreeMap<TaskId, RestoringTask>,
     restorer: Option<Consumer>,
+    /// The copies that this thread keeps.
+    standbys: Option<Standbys>,
+    /// When this member is to let the group rebalance.
+    probing_at: Option<Instant>,
     /// When changelog records came last.
     restored_at: Instant,
     transaction: Transaction,
@@ -115,6 +123,7 @@ impl Worker {
     }
 
     fn turn(&mut self) -> Result<(), Trouble> {
+        self.watch_standbys()?;
         self.poll()?;
         self.open_tasks()?;
         self.restore()?;
@@ -133,6 +142,7 @@ impl Worker {
         }
         self.unlist();
         self.drop_tasks();
+        self.standbys = None;
         if let Err(error) = self.runtime.block_on(self.group.leave()) {
             tracing::warn!(%error, "leave the group; its tasks wait for the session timeout");
         }
@@ -150,9 +160,8 @@ impl Worker {
             None => Ok(()),
             Some(GroupEvent::Records(fetched)) => fetched.into_iter().try_for_each(|part| self.take(part)),
             Some(GroupEvent::Revoked { lost, .. }) => self.revoked(lost),
-            Some(GroupEvent::Assigned { partitions, .. }) => {
-                self.assigned_tasks(&partitions);
-                Ok(())
+            Some(GroupEvent::Assigned { partitions, user_data }) => {
+                self.assigned_tasks(&partitions, user_data.as_ref())
             }
         }
     }
@@ -223,21 +232,53 @@ impl Worker {
         Ok(())
     }
 
-    fn assigned_tasks(&mut self, partitions: &[TopicPartition]) {
+    fn assigned_tasks(
+        &mut self,
+        partitions: &[TopicPartition],
+        user_data: Option<&Bytes>,
+    ) -> Result<(), Trouble> {
         self.unlist();
         self.drop_tasks();
+        self.standbys = None;
         self.assigned = tasks_of(&self.shared.tasks, partitions);
-        self.owned.set(self.assigned.clone());
+        let info = AssignmentInfo::decode(user_data);
+        let standby = tasks(&info.standby);
+        self.owned.set(self.assigned.clone(), standby.clone());
         for task in &self.assigned {
             self.shared.board.set_task(*task, TaskStatus::default());
         }
-        let names: Vec<String> = self.assigned.iter().map(TaskId::to_string).collect();
-        tracing::info!(thread = self.index, tasks = names.join(" "), "assigned");
+        let (active, copies) = (names(&self.assigned).join(" "), names(&standby).join(" "));
+        tracing::info!(thread = self.index, tasks = active, standby = copies, "assigned");
         Metrics::add(&self.shared.metrics.rebalances, 1);
         self.open_at = Some(Instant::now());
+        self.probing_at = info.probing_at.map(|at| {
+            let wait = u64::try_from(at - wall_clock()).unwrap_or(0);
+            // Whatever the other's clock says.
+            let longest = self.shared.config.probing_rebalance_interval;
+            Instant::now() + Duration::from_millis(wait).min(longest)
+        });
+        if !standby.is_empty() {
+            let begun = Standbys::begin(&self.shared, &self.client, &self.runtime, self.index, standby);
+            self.standbys = Some(begun.map_err(|error| Trouble::Fatal(AppError::Thread(error)))?);
+        }
         if !std::mem::replace(&mut self.had_assignment, true) {
             self.shared.first_assignment();
         }
+        Ok(())
+    }
+
+    /// Looks after the copies' thread, and lets the group rebalance when tasks may have become able to move.
+    fn watch_standbys(&mut self) -> Result<(), Trouble> {
+        if let Some(error) = self.standbys.as_ref().and_then(Standbys::failure) {
+            return Err(Trouble::Fatal(error));
+        }
+        if self.probing_at.is_some_and(|at| Instant::now() >= at) {
+            self.probing_at = None;
+            tracing::info!(thread = self.index, "a probing rebalance: tasks may be able to move");
+            self.owned.change();
+            self.group.enforce_rebalance();
+        }
+        Ok(())
     }
 
     /// What can still be committed is; then the tasks belong to others.
@@ -246,10 +287,14 @@ impl Worker {
         let committed = if lost { Ok(()) } else { self.commit() };
         self.unlist();
         self.assigned.clear();
-        if lost {
-            self.owned.set(Vec::new());
+        match lost {
+            true => self.owned.set(Vec::new(), Vec::new()),
+            // Without the commit its stores may be behind what was promised here; the offsets tell.
+            false if committed.is_ok() => self.owned.set_running(self.active.keys().copied().collect()),
+            false => {}
         }
         self.drop_tasks();
+        (self.standbys, self.probing_at) = (None, None);
         if self.transaction.is_open() {
             self.abandon_transaction();
         }
@@ -265,7 +310,7 @@ impl Worker {
         self.readers.clear();
         self.paused.clear();
         self.open_at = None;
-        self.shared.claims.release(self.index);
+        self.shared.claims.release(Owner::Active(self.index));
     }
 
     fn unlist(&self) {

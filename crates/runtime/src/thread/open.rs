@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
-use headwater_client::{ClientError, Committed, Isolation, OffsetSpec, Position};
+use headwater_client::{Client, ClientError, Committed, Isolation, OffsetSpec, Position};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{StoreBackend, StoreInfo, StoreKind, TaskId};
 
@@ -16,6 +16,8 @@ use super::Worker;
 use super::active::ActiveTask;
 use super::restore::{Part, RestoringTask};
 use super::trouble::Trouble;
+use crate::app::Shared;
+use crate::claims::Owner;
 use crate::error::AppError;
 use crate::metrics::Metrics;
 use crate::state::{StoreId, StoreWrite};
@@ -28,8 +30,8 @@ const PLANTED_GAP: Offset = 20;
 
 type Offsets = HashMap<TopicPartition, Offset>;
 
-/// What the broker says about the assigned tasks' topics.
-struct Facts {
+/// What the broker says about the topics of some tasks.
+pub(super) struct Facts {
     committed: HashMap<TopicPartition, Committed>,
     input_starts: Offsets,
     input_ends: Offsets,
@@ -38,13 +40,38 @@ struct Facts {
 }
 
 impl Facts {
+    pub(super) async fn of(client: &Client, shared: &Shared, tasks: &[TaskId]) -> Result<Self, ClientError> {
+        let inputs: Vec<TopicPartition> =
+            tasks.iter().filter_map(|task| shared.tasks.get(task)).flatten().cloned().collect();
+        let mut changelogs = Vec::new();
+        for task in tasks {
+            for info in shared.topology.stores(task.subtopology) {
+                if let (Some(topic), false) = (info.changelog, info.source_topic) {
+                    changelogs.push(TopicPartition::new(topic, task.partition));
+                }
+            }
+        }
+        let ask = async |of: &[TopicPartition], spec: OffsetSpec, isolation: Isolation| {
+            let asked: Vec<_> = of.iter().map(|at| (at.clone(), spec)).collect();
+            client.list_offsets(&asked, isolation).await
+        };
+        let committed = client.committed(&shared.config.application_id, Some(&inputs)).await?;
+        let (input_starts, input_ends, changelog_starts, changelog_ends) = tokio::try_join!(
+            ask(&inputs, OffsetSpec::Earliest, Isolation::Committed),
+            ask(&inputs, OffsetSpec::Latest, Isolation::Committed),
+            ask(&changelogs, OffsetSpec::Earliest, Isolation::Uncommitted),
+            ask(&changelogs, OffsetSpec::Latest, Isolation::Uncommitted),
+        )?;
+        Ok(Self { committed, input_starts, input_ends, changelog_starts, changelog_ends })
+    }
+
     fn start(&self, input: &TopicPartition) -> Position {
         let earliest = || Position::from(self.input_starts.get(input).copied().unwrap_or(0));
         self.committed.get(input).map_or_else(earliest, Committed::position)
     }
 
     /// The range of the changelog that makes up the store.
-    fn log(&self, changelog: &TopicPartition, source_topic: bool) -> (Offset, Offset) {
+    pub(super) fn log(&self, changelog: &TopicPartition, source_topic: bool) -> (Offset, Offset) {
         if source_topic {
             let earliest = self.input_starts.get(changelog).copied().unwrap_or(0);
             let end = self.committed.get(changelog).map_or(earliest, |position| position.offset);
@@ -81,13 +108,14 @@ impl Worker {
         if self.open_at.is_none_or(|moment| Instant::now() < moment) {
             return Ok(());
         }
-        if let Err(taken) = self.shared.claims.claim(&self.assigned, self.index) {
+        if let Err(taken) = self.shared.claims.claim(&self.assigned, Owner::Active(self.index)) {
             tracing::debug!(task = %taken, "another thread of this process still has it");
             self.open_at = Some(Instant::now() + CLAIM_PAUSE);
             return Ok(());
         }
         self.ensure_producer()?;
-        let facts = self.facts().map_err(Trouble::client("look up committed offsets and changelogs"))?;
+        let facts = self.runtime.block_on(Facts::of(&self.client, &self.shared, &self.assigned));
+        let facts = facts.map_err(Trouble::client("look up committed offsets and changelogs"))?;
         for id in self.assigned.clone() {
             let opened = self.open_task(id, &facts)?;
             self.restoring.insert(id, opened);
@@ -98,38 +126,11 @@ impl Worker {
         Ok(())
     }
 
-    fn facts(&self) -> Result<Facts, ClientError> {
-        let inputs = self.assigned_inputs();
-        let mut changelogs = Vec::new();
-        for task in &self.assigned {
-            for info in self.shared.topology.stores(task.subtopology) {
-                if let (Some(topic), false) = (info.changelog, info.source_topic) {
-                    changelogs.push(TopicPartition::new(topic, task.partition));
-                }
-            }
-        }
-        let client = &self.client;
-        let ask = async |of: &[TopicPartition], spec: OffsetSpec, isolation: Isolation| {
-            let asked: Vec<_> = of.iter().map(|at| (at.clone(), spec)).collect();
-            client.list_offsets(&asked, isolation).await
-        };
-        self.runtime.block_on(async {
-            let committed = client.committed(&self.shared.config.application_id, Some(&inputs)).await?;
-            let (input_starts, input_ends, changelog_starts, changelog_ends) = tokio::try_join!(
-                ask(&inputs, OffsetSpec::Earliest, Isolation::Committed),
-                ask(&inputs, OffsetSpec::Latest, Isolation::Committed),
-                ask(&changelogs, OffsetSpec::Earliest, Isolation::Uncommitted),
-                ask(&changelogs, OffsetSpec::Latest, Isolation::Uncommitted),
-            )?;
-            Ok(Facts { committed, input_starts, input_ends, changelog_starts, changelog_ends })
-        })
-    }
-
     fn open_task(&self, id: TaskId, facts: &Facts) -> Result<RestoringTask, Trouble> {
         let mut backends: HashMap<String, Box<dyn StoreBackend>> = HashMap::new();
         let mut parts = Vec::new();
         for info in self.shared.topology.stores(id.subtopology) {
-            parts.extend(self.fit_store(id, &info, facts)?);
+            parts.extend(fit_store(&self.shared, id, &info, facts)?);
             let opened = self.shared.stores.open(&StoreId::new(id, info.name.as_str()));
             backends.insert(info.name, opened.map_err(store_failed(id))?);
         }
@@ -153,42 +154,47 @@ impl Worker {
         }
         Ok(RestoringTask { active: ActiveTask::new(task, starts, committed), parts })
     }
+}
 
-    /// Empties a store that does not fit its changelog, and says what is to be restored.
-    fn fit_store(&self, task: TaskId, info: &StoreInfo, facts: &Facts) -> Result<Option<Part>, Trouble> {
-        // A store that is not logged keeps what the last process on this machine left in it.
-        let Some(topic) = &info.changelog else { return Ok(None) };
-        let changelog = TopicPartition::new(topic.as_str(), task.partition);
-        let (start, mut end) = facts.log(&changelog, info.source_topic);
-        if planted::is(Bug::RestoreTooLittle) {
-            end = (end - PLANTED_GAP).max(start);
-        }
-        let id = StoreId::new(task, info.name.as_str());
-        let stores = &self.shared.stores;
-        let mut position = stores.position(&id).map_err(store_failed(task))?;
-        if planted::is(Bug::TrustWipedStore) {
-            position = position.or(Some(end));
-        }
-        let plan = plan(position, start, end, matches!(info.kind, StoreKind::Window | StoreKind::Session));
-        if plan.wipe {
-            if let Some(position) = position {
-                Metrics::add(&self.shared.metrics.wiped_stores, 1);
-                tracing::warn!(
-                    %task, store = info.name, position, %changelog, start, end,
-                    "the store's position is not in its changelog: restoring all of it"
-                );
-            }
-            stores.wipe(&id).map_err(store_failed(task))?;
-        }
-        if plan.from < end {
-            return Ok(Some(Part { changelog, store: id, next: plan.from, end }));
-        }
-        if position != Some(end) {
-            let write = StoreWrite { id, entries: Vec::new(), position: Some(end) };
-            stores.write(vec![write]).map_err(store_failed(task))?;
-        }
-        Ok(None)
+/// Empties a store that does not fit its changelog, and says what is to be restored.
+pub(super) fn fit_store(
+    shared: &Shared,
+    task: TaskId,
+    info: &StoreInfo,
+    facts: &Facts,
+) -> Result<Option<Part>, Trouble> {
+    // A store that is not logged keeps what the last process on this machine left in it.
+    let Some(topic) = &info.changelog else { return Ok(None) };
+    let changelog = TopicPartition::new(topic.as_str(), task.partition);
+    let (start, mut end) = facts.log(&changelog, info.source_topic);
+    if planted::is(Bug::RestoreTooLittle) {
+        end = (end - PLANTED_GAP).max(start);
     }
+    let id = StoreId::new(task, info.name.as_str());
+    let stores = &shared.stores;
+    let mut position = stores.position(&id).map_err(store_failed(task))?;
+    if planted::is(Bug::TrustWipedStore) {
+        position = position.or(Some(end));
+    }
+    let plan = plan(position, start, end, matches!(info.kind, StoreKind::Window | StoreKind::Session));
+    if plan.wipe {
+        if let Some(position) = position {
+            Metrics::add(&shared.metrics.wiped_stores, 1);
+            tracing::warn!(
+                %task, store = info.name, position, %changelog, start, end,
+                "the store's position is not in its changelog: restoring all of it"
+            );
+        }
+        stores.wipe(&id).map_err(store_failed(task))?;
+    }
+    if plan.from < end {
+        return Ok(Some(Part { changelog, store: id, next: plan.from, end }));
+    }
+    if position != Some(end) {
+        let write = StoreWrite { id, entries: Vec::new(), position: Some(end) };
+        stores.write(vec![write]).map_err(store_failed(task))?;
+    }
+    Ok(None)
 }
 
 /// A store that cannot be read or written stops the application: its operator must look at the disk.
