@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    acl, backup, demo, doctor, group, produce, restore, schema, tail, topic, transaction, up, user,
+    acl, backup, demo, doctor, group, produce, restore, schema, tail, topic, topology, transaction, up, user,
 };
 use headwater_client::Security;
 use headwater_registry::RegistryClient;
