@@ -182,7 +182,7 @@ fn a_new_version_is_compared_before_it_runs() {
     let diff = run(&["topology", "diff", &old, &new]);
     let said = String::from_utf8_lossy(&diff.stdout);
     assert_eq!(diff.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("rebuild: store KSTREAM-AGGREGATE-STATE-STORE-"), "{said}");
+    assert!(said.starts_with("rebuild: store KSTREAM-AGGREGATE-0000000001-STORE becomes"), "{said}");
     let allowed = run(&["--json", "topology", "diff", &old, &new, "--allow", "rebuild"]);
     assert_eq!(allowed.status.code(), Some(0));
     let json: Value = serde_json::from_slice(&allowed.stdout).expect("JSON");
