@@ -65,3 +65,16 @@ async fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_may_follow_the_example_as_the_documentation_has_it() {
+        let words = "headwater-book advertising --bootstrap-server kafka:9092 --partitions 6";
+        let arguments = Arguments::try_parse_from(words.split(' ')).unwrap();
+        assert_eq!(arguments.options.bootstrap_server, "kafka:9092");
+        assert_eq!(arguments.options.partitions, 6);
+    }
+}

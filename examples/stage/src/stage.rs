@@ -35,7 +35,9 @@ impl Stage {
         let config = ClientConfig::new(&options.bootstrap_server, example).security(security.clone());
         let client = Client::connect(config).await.with_context(|| {
             let at = &options.bootstrap_server;
-            format!("connecting to {at} (start a broker: cargo run --release -- broker; or say --bootstrap-server)")
+            format!(
+                "connecting to {at} (start a broker: cargo run --release -- up; or say --bootstrap-server)"
+            )
         })?;
         let application_id = format!("{example}-{:x}", since_1970().as_micros());
         let state = tempfile::tempdir().context("making a directory for the state")?;
