@@ -32,7 +32,7 @@ pub use error::ClientError;
 pub use group::{GroupConfig, GroupConsumer, GroupEvent, GroupProtocol, Remote};
 pub use headwater_security::Secret;
 pub use headwater_wire::{Compression, ErrorCode};
-pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig};
+pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig, RecordRef};
 pub use security::{HttpSecurity, Proof, Security, SecurityError, TokenError};
 pub use transaction::GroupMetadata;
 

@@ -100,6 +100,9 @@ pub struct RuntimeSettings {
     pub threads: Option<usize>,
     /// Copies of each task's stores on other instances.
     pub num_standby_replicas: Option<usize>,
+    /// Where snapshots of the stores lie: `file:///directory` or `s3://bucket/prefix`.
+    pub snapshots: Option<String>,
+    pub snapshot_interval_ms: Option<u64>,
 }
 
 const TOP: [&str; 6] = ["service", "inputs", "outputs", "internal", "streams", "runtime"];
@@ -107,7 +110,7 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 9] = [
+const RUNTIME: [&str; 11] = [
     "bootstrap",
     "command_config",
     "registry",
@@ -117,6 +120,8 @@ const RUNTIME: [&str; 9] = [
     "commit_interval_ms",
     "threads",
     "num_standby_replicas",
+    "snapshots",
+    "snapshot_interval_ms",
 ];
 
 /// Kafka's limit on topic names is 249; internal topics append to the service's name.
@@ -259,5 +264,7 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
         commit_interval_ms: section.number("commit_interval_ms", 1)?,
         threads: section.number("threads", 1)?,
         num_standby_replicas: section.number("num_standby_replicas", 0)?,
+        snapshots: section.text("snapshots")?,
+        snapshot_interval_ms: section.number("snapshot_interval_ms", 1)?,
     })
 }

@@ -65,7 +65,7 @@ pub use headwater_streams as streams;
 pub use headwater_control::{Manifest, ManifestError};
 pub use headwater_runtime::{
     AppConfig, AppError, AvroSerde, AvroSerdes, ConfigError, Guarantee, MetricsSnapshot, Phase,
-    RegistryClient, RegistryError, StateStore, StreamsApp, TaskStatus, existing_topics,
+    RegistryClient, RegistryError, SnapshotConfig, StateStore, StreamsApp, TaskStatus, existing_topics,
 };
 
 /// The guide's snippets are tests.

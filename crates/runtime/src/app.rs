@@ -17,9 +17,10 @@ use crate::claims::Claims;
 use crate::config::{AppConfig, StateStore};
 use crate::error::AppError;
 use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::snapshot::Snapshots;
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
-use crate::{catalog, globals, serve, thread, topics};
+use crate::{catalog, globals, serve, snapshot, thread, topics};
 
 /// How long a broker that does not answer is tried at the start: it may be starting, too.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub stores: Stores,
     pub globals: GlobalStores,
     pub claims: Claims,
+    pub snapshots: Option<Arc<Snapshots>>,
     /// Names this process across restarts.
     pub instance: String,
     /// Threads that have not had an assignment yet.
@@ -116,6 +118,7 @@ impl StreamsApp {
             Self { shared, threads: Vec::new(), http, close_http, http_task, background: Vec::new() };
         app.background.extend(globals::load(&client, &app.shared, &counts).await?);
         app.start_threads(&client)?;
+        app.background.push(tokio::spawn(snapshot::run(client.clone(), app.shared.clone())));
         app.background.push(tokio::spawn(announce(client, app.shared.clone(), http)));
         Ok(app)
     }
@@ -262,6 +265,7 @@ fn share(
     let budget = Budget {
         cache_bytes: config.cache_bytes,
         write_buffer_bytes: config.write_buffer_bytes,
+        table_from: config.store_table_from,
         stores: tasks.keys().map(|id| topology.stores(id.subtopology).len()).sum(),
     };
     let stores = match &directory {
@@ -277,6 +281,7 @@ fn share(
         board: Board::new(),
         metrics: Metrics::default(),
         claims: Claims::default(),
+        snapshots: Snapshots::open(&config)?.map(Arc::new),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),
         failure: Mutex::new(None),

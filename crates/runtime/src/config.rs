@@ -11,6 +11,7 @@ pub use headwater_control::Guarantee;
 use headwater_control::Manifest;
 
 use crate::fault::FaultHook;
+use crate::snapshot::SnapshotConfig;
 
 /// The address a broker listens on unless told otherwise.
 const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
@@ -47,8 +48,18 @@ pub struct AppConfig {
     pub record_cache_bytes: u64,
     /// Block cache of all stores together, in bytes.
     pub cache_bytes: u64,
-    /// Unflushed writes of all stores together, in bytes.
+    /// Changes of all stores together that are not on disk yet, in bytes.
     pub write_buffer_bytes: u64,
+    /// How long committed changes of a busy store may wait in memory to be written to disk together, within
+    /// `write_buffer_bytes` (default 1 s). A process that is killed restores so much more from the changelog; queries see
+    /// what is written. A store that changes little is written with every commit.
+    pub store_write_delay: Duration,
+    /// Fewer changes than this, of all stores together, do not wait.
+    #[doc(hidden)]
+    pub store_write_at_once: usize,
+    /// From so many changes of a store on, a write makes a table of its own.
+    #[doc(hidden)]
+    pub store_table_from: usize,
     /// Time between commits (default 100 ms).
     pub commit_interval: Duration,
     /// Processing threads, each with its own group member and producer (default 1).
@@ -75,6 +86,8 @@ pub struct AppConfig {
     /// `probing.rebalance.interval.ms`: how long after a rebalance that left tasks where they were, for want of state
     /// elsewhere, the group looks again (default 10 min).
     pub probing_rebalance_interval: Duration,
+    /// Where snapshots of the stores are put and found (default: nowhere).
+    pub snapshots: Option<SnapshotConfig>,
     /// Records buffered per input partition before its fetching pauses.
     pub max_buffered: usize,
     /// Names this process across restarts (static membership, transactional id); by default kept in the state directory.
@@ -110,6 +123,9 @@ impl AppConfig {
             record_cache_bytes: 128 << 20,
             cache_bytes: 16 << 20,
             write_buffer_bytes: 32 << 20,
+            store_write_delay: Duration::from_secs(1),
+            store_write_at_once: 2_000,
+            store_table_from: 5_000,
             commit_interval: Duration::from_millis(100),
             threads: 1,
             http: None,
@@ -122,6 +138,7 @@ impl AppConfig {
             acceptable_recovery_lag: 10_000,
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
+            snapshots: None,
             max_buffered: 1000,
             instance: None,
             manifest: None,
@@ -152,7 +169,7 @@ impl AppConfig {
     }
 
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
-    /// `HEADWATER_HTTP` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
+    /// `HEADWATER_HTTP`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
     /// `[runtime] command_config` names.
     pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {
         Self::from_manifest_and(manifest, &|name| std::env::var(name).ok())
@@ -193,6 +210,13 @@ impl AppConfig {
         }
         if let Some((address, origin)) = pick("HEADWATER_HTTP", "http", &settings.http) {
             config.http = Some(socket_address(address, origin)?);
+        }
+        if let Some((place, _)) = pick("HEADWATER_SNAPSHOTS", "snapshots", &settings.snapshots) {
+            let mut snapshots = SnapshotConfig::new(place);
+            if let Some(ms) = settings.snapshot_interval_ms {
+                snapshots.interval = Duration::from_millis(ms);
+            }
+            config.snapshots = Some(snapshots);
         }
         config.instance = pick("HEADWATER_INSTANCE", "instance", &None).map(|(value, _)| value);
         config.guarantee = settings.guarantee.unwrap_or_default();

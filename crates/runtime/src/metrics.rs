@@ -61,6 +61,12 @@ counters! {
     restored,
     #[doc = "Changelog records applied to the stores of standby tasks and warm-ups."]
     standby_records,
+    #[doc = "Entries of stores restored from snapshots."]
+    restored_from_snapshots,
+    #[doc = "Snapshots of stores taken."]
+    snapshots,
+    #[doc = "Snapshots of stores that could not be taken, or not be used."]
+    snapshot_failures,
     #[doc = "Stores thrown away because their position did not fit their changelog."]
     wiped_stores,
     #[doc = "Transactions or commits done."]

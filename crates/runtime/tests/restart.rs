@@ -107,6 +107,8 @@ async fn a_killed_process_that_starts_again_waits_for_nobody() {
     cluster.produce(&input, &records).await;
     eventually("all is counted", async || cluster.read(&output).await.len() as i64 >= KEYS).await;
 
+    // What was committed is on disk.
+    tokio::time::sleep(2 * AppConfig::new("", "").store_write_delay).await;
     let before = witness.metrics().rebalances;
     for round in 1..=3_u32 {
         // It dies with work begun and not committed.

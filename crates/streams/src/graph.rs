@@ -107,6 +107,8 @@ pub(crate) struct Graph {
     pub dead_letter_topics: Vec<String>,
     pub existing_topics: BTreeSet<String>,
     pub max_task_idle_ms: i64,
+    /// How often tasks say the time to repartition topics; `None` if not at all.
+    pub watermark_interval_ms: Option<i64>,
     pub errors: Vec<TopologyError>,
     next_index: usize,
     names: HashSet<String>,
@@ -128,6 +130,7 @@ impl Graph {
             dead_letter_topics: Vec::new(),
             existing_topics: BTreeSet::new(),
             max_task_idle_ms: 0,
+            watermark_interval_ms: None,
             errors: Vec::new(),
             next_index: 0,
             names: HashSet::new(),

@@ -13,6 +13,8 @@ use std::fmt::Write;
 use headwater_model::{Bytes, Header, TimestampMs, partition};
 
 pub(crate) const TIME_HEADER: &str = "__headwater.time";
+/// Of a record that only says the time: `task/watermarks.rs`.
+pub(crate) const WATERMARK_HEADER: &str = "__headwater.watermark";
 
 /// Committed metadata has at most 4,096 bytes; what is left is for the other clocks.
 const TEXT_LIMIT: usize = 3_000;
@@ -32,16 +34,32 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub fn header(&self) -> Header {
+        self.named(TIME_HEADER)
+    }
+
+    pub fn watermark(&self) -> Header {
+        self.named(WATERMARK_HEADER)
+    }
+
+    fn named(&self, name: &str) -> Header {
         let mut value = Vec::with_capacity(16);
         value.extend_from_slice(&self.topic.to_be_bytes());
         value.extend_from_slice(&self.partition.to_be_bytes());
         value.extend_from_slice(&self.time.to_be_bytes());
-        Header { key: TIME_HEADER.to_owned(), value: Some(Bytes::from(value)) }
+        Header { key: name.to_owned(), value: Some(Bytes::from(value)) }
     }
 
     /// Takes the stamp off a record; `None` if there is none that can be read.
     pub fn take(headers: &mut Vec<Header>) -> Option<Self> {
-        let at = headers.iter().rposition(|header| header.key == TIME_HEADER)?;
+        Self::take_named(headers, TIME_HEADER)
+    }
+
+    pub fn take_watermark(headers: &mut Vec<Header>) -> Option<Self> {
+        Self::take_named(headers, WATERMARK_HEADER)
+    }
+
+    fn take_named(headers: &mut Vec<Header>, name: &str) -> Option<Self> {
+        let at = headers.iter().rposition(|header| header.key == name)?;
         let value = headers.remove(at).value?;
         let (topic, rest) = value.split_first_chunk::<4>()?;
         let (partition, rest) = rest.split_first_chunk::<4>()?;
@@ -76,6 +94,14 @@ impl LaneClocks {
     /// The time that no lane is behind.
     pub fn minimum(&self) -> TimestampMs {
         self.minimum
+    }
+
+    /// Each lane that has been heard of.
+    pub fn stamps(&self) -> impl Iterator<Item = Stamp> + '_ {
+        self.topics.iter().flat_map(|(topic, clocks)| {
+            let known = clocks.iter().enumerate().filter(|(_, time)| **time >= 0);
+            known.map(|(partition, time)| Stamp { topic: *topic, partition: partition as i32, time: *time })
+        })
     }
 
     /// Takes note of a record's time. A lane that this topology does not know (its partition was added while the

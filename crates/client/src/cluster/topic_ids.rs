@@ -8,6 +8,16 @@ use headwater_wire::{ErrorCode, KafkaUuid};
 use crate::{Client, ClientError};
 
 impl Client {
+    /// The id of a topic, by which it differs from one of the same name that was deleted; `None` where there is no such
+    /// topic, or the broker has no ids (Kafka before 2.8).
+    pub async fn topic_id(&self, name: &str) -> Result<Option<[u8; 16]>, ClientError> {
+        let answer = self.refresh_patiently(Some(&[name.to_owned()])).await?;
+        let found = answer.topics.iter().find(|topic| {
+            topic.error_code == 0 && topic.name.as_ref().is_some_and(|found| found.as_str() == name)
+        });
+        Ok(found.map(|topic| topic.topic_id.to_bytes()).filter(|id| *id != [0; 16]))
+    }
+
     /// Asks a broker. A topic that it does not know, yet or any more, is absent.
     pub(crate) async fn topic_names(
         &self,

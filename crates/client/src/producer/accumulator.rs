@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Delivery, Outcome};
 use super::queue::{Batch, Identity, Membership, Number, Open, Queue, Taken, Topic, Waiting, size_of};
-use super::{ProduceRecord, ProducerConfig};
+use super::{ProducerConfig, RecordRef};
 use crate::ClientError;
 use crate::transaction::{Protocol, Transaction};
 
@@ -94,17 +94,17 @@ impl Accumulator {
         known.partitions.resize_with(count, Queue::default);
     }
 
-    pub(super) fn push(&mut self, record: &ProduceRecord, now: TimestampMs) -> Result<Pushed, ClientError> {
+    pub(super) fn push(&mut self, record: RecordRef<'_>, now: TimestampMs) -> Result<Pushed, ClientError> {
         self.transaction.check_send()?;
         let size = size_of(record);
         if HEADER_LEN + size > self.config.buffer_bytes {
-            let (topic, limit) = (record.topic.clone(), self.config.buffer_bytes);
+            let (topic, limit) = (record.topic.to_owned(), self.config.buffer_bytes);
             return Err(ClientError::RecordTooLarge { topic, size, limit });
         }
         if self.buffered + size > self.config.buffer_bytes {
             return Ok(Pushed::NoSpace);
         }
-        let Some(topic) = self.topics.get_mut(record.topic.as_str()) else { return Ok(Pushed::UnknownTopic) };
+        let Some(topic) = self.topics.get_mut(record.topic) else { return Ok(Pushed::UnknownTopic) };
         if let Some(reason) = topic.kind.refuses(record.key.is_some(), record.value.is_some()) {
             let (what, code) = (format!("produce to {}", record.topic), ErrorCode::InvalidRecord.code());
             return Err(ClientError::kafka(what, code, Some(reason)));
@@ -133,7 +133,7 @@ impl Accumulator {
         let before = if open.builder.is_empty() { 0 } else { open.builder.size() };
         let delivery = Delivery::new(Arc::clone(&open.outcome), open.builder.count());
         let timestamp = record.timestamp.unwrap_or(now);
-        open.builder.push(timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers);
+        open.builder.push(timestamp, record.key, record.value, record.headers);
         self.buffered += open.builder.size() - before;
         wake |= open.builder.size() >= self.config.batch_bytes;
         Ok(Pushed::Done { delivery, wake })

@@ -11,7 +11,7 @@ use headwater_wire::{BatchBuilder, BatchHeader, Producer as Stamp};
 use tokio::time::Instant;
 
 use super::delivery::Outcome;
-use super::{ProduceRecord, ProducerConfig};
+use super::{ProducerConfig, RecordRef};
 use crate::ClientError;
 use crate::planted::{self, Bug};
 
@@ -224,12 +224,12 @@ impl Topic {
     /// The partition of a record, with a batch that has room for it; and whether one was closed for that.
     pub(super) fn choose(
         &mut self,
-        record: &ProduceRecord,
+        record: RecordRef<'_>,
         size: usize,
         batch_bytes: usize,
     ) -> Option<(usize, bool)> {
         let count = self.partitions.len();
-        let index = match (record.partition, &record.key) {
+        let index = match (record.partition, record.key) {
             (Some(partition), _) => usize::try_from(partition).ok()?,
             (None, Some(key)) => usize::try_from(partition::for_key(key, count as i32)).ok()?,
             (None, None) => {
@@ -366,11 +366,11 @@ fn queue_stamp(identity: Identity, next: &mut i32, count: i32) -> Stamp {
     Stamp { id: identity.id, epoch: identity.epoch, base_sequence }
 }
 
-pub(super) fn size_of(record: &ProduceRecord) -> usize {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+pub(super) fn size_of(record: RecordRef<'_>) -> usize {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
     let headers = record.headers.iter();
-    let headers: usize = headers.map(|h| h.key.len() + length(&h.value) + HEADER_OVERHEAD).sum();
-    RECORD_OVERHEAD + length(&record.key) + length(&record.value) + headers
+    let headers: usize = headers.map(|h| h.key.len() + length(h.value.as_deref()) + HEADER_OVERHEAD).sum();
+    RECORD_OVERHEAD + length(record.key) + length(record.value) + headers
 }
 
 #[cfg(test)]

@@ -114,6 +114,29 @@ pub struct Plan {
     pub transaction_ms: u64,
     #[serde(default)]
     pub copies: Copies,
+    #[serde(default)]
+    pub writes: Writes,
+}
+
+/// When what is committed is written to the stores.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Writes {
+    /// Fewer changes do not wait.
+    pub at_once: usize,
+    pub delay_ms: u64,
+    /// From so many on, changes of a store become a table of their own.
+    pub table_from: usize,
+}
+
+impl Writes {
+    /// Plans have few keys: half of them write as if there were many.
+    fn random(random: &mut StdRng) -> Self {
+        Self {
+            at_once: [0, 2_000][random.random_range(0..2)],
+            delay_ms: [200, 1_000][random.random_range(0..2)],
+            table_from: [1, 5_000][random.random_range(0..2)],
+        }
+    }
 }
 
 /// Copies of state on other instances, and when tasks move to them.
@@ -123,15 +146,19 @@ pub struct Copies {
     /// With less to restore than this a task moves at once. 0 warms up whenever anything is lacking.
     pub acceptable_lag: u64,
     pub probing_ms: u64,
+    /// How often snapshots are taken; 0 takes none.
+    #[serde(default)]
+    pub snapshot_ms: u64,
 }
 
 impl Copies {
-    /// Of the rounds three in five have standbys.
+    /// Of the rounds three in five have standbys, and two in three snapshots.
     fn random(random: &mut StdRng) -> Self {
         Self {
             standbys: [0, 0, 1, 1, 2][random.random_range(0..5)],
             acceptable_lag: [0, 20, 10_000][random.random_range(0..3)],
             probing_ms: random.random_range(700..3000),
+            snapshot_ms: [0, 150, 600][random.random_range(0..3)],
         }
     }
 }
@@ -170,6 +197,7 @@ impl Plan {
             // A stopped process wakes up before its transaction has timed out, or after.
             transaction_ms: [5000, 15_000][random.random_range(0..2)],
             copies: Copies::random(random),
+            writes: Writes::random(random),
         }
     }
 

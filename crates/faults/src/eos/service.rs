@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headwater::{AppConfig, StreamsApp};
+use headwater::{AppConfig, SnapshotConfig, StreamsApp};
 
 use super::bugs;
 use super::plan::Plan;
@@ -44,6 +44,16 @@ pub fn run(options: &Options) -> Result<bool> {
     config.num_standby_replicas = plan.copies.standbys;
     config.acceptable_recovery_lag = plan.copies.acceptable_lag;
     config.probing_rebalance_interval = Duration::from_millis(plan.copies.probing_ms.max(1));
+    config.store_write_at_once = plan.writes.at_once;
+    config.store_write_delay = Duration::from_millis(plan.writes.delay_ms);
+    config.store_table_from = plan.writes.table_from;
+    if plan.copies.snapshot_ms > 0 {
+        // Of all instances, beside their directories.
+        let place = options.state.parent().context("the state has a directory")?.join("snapshots");
+        let interval = Duration::from_millis(plan.copies.snapshot_ms);
+        let place = format!("file://{}", std::path::absolute(place)?.display());
+        config.snapshots = Some(SnapshotConfig { interval, ..SnapshotConfig::new(place) });
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let app = StreamsApp::start(topology::build(&plan)?, config).await?;

@@ -6,7 +6,7 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use headwater_model::{Bytes, Offset};
 use headwater_streams::{StoreBackend, StoreError};
 
@@ -22,6 +22,7 @@ pub struct DiskStores {
     database: Database,
     positions: Keyspace,
     memtable_bytes: u64,
+    table_from: usize,
     damage: Damage,
 }
 
@@ -87,7 +88,8 @@ impl DiskStores {
         };
         let share = budget.write_buffer_bytes / budget.stores.max(1) as u64;
         let memtable_bytes = share.clamp(SMALLEST_MEMTABLE, LARGEST_MEMTABLE);
-        Ok(Self { database, positions, memtable_bytes, damage: Damage(marker.to_owned()) })
+        let (table_from, damage) = (budget.table_from.max(1), Damage(marker.to_owned()));
+        Ok(Self { database, positions, memtable_bytes, table_from, damage })
     }
 
     fn database(path: &Path, budget: Budget) -> Result<(Database, Keyspace), fjall::Error> {
@@ -119,9 +121,7 @@ impl DiskStores {
         else {
             return Ok(None);
         };
-        <[u8; 8]>::try_from(&stored[..]).map(|bytes| Some(Offset::from_be_bytes(bytes))).map_err(|_| {
-            StoreError::new(format!("read the position of store {name}: it has {} bytes", stored.len()))
-        })
+        parse_position(name, &stored).map(Some)
     }
 
     pub(super) fn positioned(&self) -> Result<Vec<String>, StoreError> {
@@ -152,6 +152,47 @@ impl DiskStores {
         batch.commit().map_err(self.damage.failed("write", "batch"))
     }
 
+    pub(super) fn view(&self, name: &str) -> Result<Option<(Offset, DiskView)>, StoreError> {
+        let keyspace = self.keyspace(name)?.keyspace;
+        let snapshot = self.database.snapshot();
+        let stored = snapshot.get(&self.positions, name).map_err(self.damage.failed("read", name))?;
+        let Some(position) = stored.map(|stored| parse_position(name, &stored)).transpose()? else {
+            return Ok(None);
+        };
+        let (name, damage) = (name.to_owned(), self.damage.clone());
+        Ok(Some((position, DiskView { snapshot, keyspace, name, damage })))
+    }
+
+    /// Many entries of a store become a sorted table at once, past journal and memtable.
+    pub(super) fn load(&self, mut writes: Vec<StoreWrite>) -> Result<(), StoreError> {
+        for write in writes.iter_mut().filter(|write| write.entries.len() >= self.table_from) {
+            self.make_table(write)?;
+        }
+        self.write(writes)
+    }
+
+    /// The entries go; the position stays to be written.
+    fn make_table(&self, write: &mut StoreWrite) -> Result<(), StoreError> {
+        let name = write.id.name();
+        let failed = || self.damage.failed("load", &name);
+        let keyspace = self.keyspace(&name)?.keyspace;
+        // Stable: the last of a key's entries stays the last.
+        write.entries.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut table = keyspace.start_ingestion().map_err(failed())?;
+        let mut entries = std::mem::take(&mut write.entries).into_iter().peekable();
+        while let Some((key, value)) = entries.next() {
+            if entries.peek().is_some_and(|(next, _)| *next == key) {
+                continue;
+            }
+            match value {
+                Some(value) => table.write(&key[..], &value[..]),
+                None => table.write_tombstone(&key[..]),
+            }
+            .map_err(failed())?;
+        }
+        table.finish().map_err(failed())
+    }
+
     /// The position goes first: entries without one are wiped again by the next start.
     pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
         self.positions.remove(name).map_err(self.damage.failed("forget the position of", name))?;
@@ -160,6 +201,32 @@ impl DiskStores {
 
     pub(super) fn disk_bytes(&self) -> u64 {
         self.database.disk_space().unwrap_or(0)
+    }
+}
+
+fn parse_position(name: &str, stored: &[u8]) -> Result<Offset, StoreError> {
+    <[u8; 8]>::try_from(stored).map(Offset::from_be_bytes).map_err(|_| {
+        StoreError::new(format!("read the position of store {name}: it has {} bytes", stored.len()))
+    })
+}
+
+/// What a store held when this was made.
+pub struct DiskView {
+    snapshot: Snapshot,
+    keyspace: Keyspace,
+    name: String,
+    damage: Damage,
+}
+
+impl DiskView {
+    pub(super) fn each(
+        &self,
+        with: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.snapshot.iter(&self.keyspace).try_for_each(|guard| {
+            let (key, value) = guard.into_inner().map_err(self.damage.failed("read", &self.name))?;
+            with(&key, &value)
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Stores in memory: they outlive their tasks but not the process.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use headwater_model::Offset;
+use headwater_model::{Bytes, Offset};
 use headwater_streams::{MemoryStore, StoreBackend, StoreError};
 
 use super::StoreWrite;
@@ -52,7 +53,19 @@ impl MemoryStores {
         Ok(())
     }
 
-    pub(super) fn wipe(&self, name: &str) {
-        self.stores().remove(name);
+    pub(super) fn view(&self, name: &str) -> Result<Option<(Offset, Vec<(Bytes, Bytes)>)>, StoreError> {
+        let stores = self.stores();
+        let Some(held) = stores.get(name) else { return Ok(None) };
+        let Some(position) = held.position else { return Ok(None) };
+        Ok(Some((position, held.entries.range(Bound::Unbounded, Bound::Unbounded)?)))
+    }
+
+    /// A task may have its entries open.
+    pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
+        let mut stores = self.stores();
+        let Some(held) = stores.get_mut(name) else { return Ok(()) };
+        held.position = None;
+        let entries = held.entries.range(Bound::Unbounded, Bound::Unbounded)?;
+        held.entries.apply(entries.into_iter().map(|(key, _)| (key, None)).collect())
     }
 }

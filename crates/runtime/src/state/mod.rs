@@ -1,7 +1,8 @@
 //! The state of one process: a locked directory, and stores that change together with their changelog positions.
 //!
-//! Invariant: a store's entries are exactly its changelog up to its position; both change in one atomic write. A store
-//! without a position is empty.
+//! Invariant: a store holds its changelog up to its position, entries and position changing in one atomic write, and what it
+//! may hold beyond, after a kill within a large write, is what its changelog has next. A store without a position is empty, or
+//! emptied before it is used.
 
 mod directory;
 mod disk;
@@ -52,6 +53,31 @@ impl StoreId {
     }
 }
 
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// A key and its value as a store keeps them; `None` deletes.
+pub(crate) type Entry = (Bytes, Option<Bytes>);
+
+/// What a store held at one moment, whatever is written meanwhile.
+pub(crate) enum View {
+    Disk(disk::DiskView),
+    Memory(Vec<(Bytes, Bytes)>),
+}
+
+impl View {
+    /// Calls `with` for each entry, in the order of their keys.
+    pub fn each(&self, with: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        match self {
+            Self::Disk(view) => view.each(with),
+            Self::Memory(entries) => entries.iter().try_for_each(|(key, value)| with(key, value)),
+        }
+    }
+}
+
 /// Changes of one store and the changelog position they lead to.
 #[derive(Clone)]
 pub struct StoreWrite {
@@ -75,6 +101,8 @@ pub struct Budget {
     pub write_buffer_bytes: u64,
     /// How many stores share it.
     pub stores: usize,
+    /// From so many entries on, what is written at once becomes a table of its own.
+    pub table_from: usize,
 }
 
 impl Stores {
@@ -116,6 +144,14 @@ impl Stores {
         }
     }
 
+    /// A store as it is, and its position; `None` if it has none.
+    pub(crate) fn view(&self, id: &StoreId) -> Result<Option<(Offset, View)>, StoreError> {
+        match self {
+            Self::Disk(stores) => Ok(stores.view(&id.name())?.map(|(at, view)| (at, View::Disk(view)))),
+            Self::Memory(stores) => Ok(stores.view(&id.name())?.map(|(at, view)| (at, View::Memory(view)))),
+        }
+    }
+
     /// Applies all changes and positions, or none.
     pub fn write(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
         match self {
@@ -124,14 +160,20 @@ impl Stores {
         }
     }
 
+    /// As [`Stores::write`], store by store: of many entries a sorted table is made, which is quicker. A process that is killed
+    /// within may leave entries behind that are ahead of their position; the same entries come again from there.
+    pub(crate) fn load(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
+        match self {
+            Self::Disk(stores) => stores.load(writes),
+            Self::Memory(stores) => stores.write(writes),
+        }
+    }
+
     /// Empties a store and forgets its position.
     pub fn wipe(&self, id: &StoreId) -> Result<(), StoreError> {
         match self {
             Self::Disk(stores) => stores.wipe(&id.name()),
-            Self::Memory(stores) => {
-                stores.wipe(&id.name());
-                Ok(())
-            }
+            Self::Memory(stores) => stores.wipe(&id.name()),
         }
     }
 
@@ -167,7 +209,8 @@ pub(crate) fn parse_task(text: &str) -> Option<TaskId> {
 mod tests {
     use super::*;
 
-    const BUDGET: Budget = Budget { cache_bytes: 1 << 20, write_buffer_bytes: 4 << 20, stores: 4 };
+    const BUDGET: Budget =
+        Budget { cache_bytes: 1 << 20, write_buffer_bytes: 4 << 20, stores: 4, table_from: 100 };
 
     fn entry(key: &str, value: &str) -> (Bytes, Option<Bytes>) {
         (Bytes::from(key.to_owned()), Some(Bytes::from(value.to_owned())))

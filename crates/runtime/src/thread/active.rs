@@ -57,6 +57,11 @@ impl ActiveTask {
         Ok(worked)
     }
 
+    /// Whether all of its stores can be restored.
+    pub fn is_logged(&self) -> bool {
+        self.stores.iter().all(|info| info.changelog.is_some())
+    }
+
     pub fn holds_records(&self) -> bool {
         self.starts.iter().any(|(at, _)| self.task.buffered(at) > 0)
     }
@@ -79,7 +84,6 @@ impl ActiveTask {
             }
         }
         self.committed.extend(positions);
-        self.dirty = false;
     }
 
     pub fn committed(&self, at: &TopicPartition) -> Option<Offset> {

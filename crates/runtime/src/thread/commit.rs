@@ -1,25 +1,32 @@
 //! Commits: what tasks wrote, their changelogs and their input positions become visible at once; stores follow.
 //!
 //! Stores are written last, so they never hold more than their changelogs: a crash before that is made good by restoring
-//! the changelog's tail.
+//! the changelog's tail. Where much changes they are written once for several commits.
+//!
+//! While the coordinator ends a transaction, tasks process what is buffered already. They see their own state as it will be, and
+//! what they write is held back for the next transaction: if this one fails, tasks and what is held are dropped together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
-use headwater_client::{ClientError, Committed, Delivery, GroupMetadata, ProduceRecord};
+use headwater_client::{ClientError, Committed, Delivery, GroupMetadata, RecordRef};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{Output, TaskId};
 
-use super::Worker;
 use super::open::store_failed;
 use super::trouble::Trouble;
 use super::wall_clock;
+use super::{Worker, fault};
 use crate::config::Guarantee;
+use crate::error::AppError;
 use crate::fault::FaultPoint;
 use crate::metrics::Metrics;
 use crate::state::{StoreId, StoreWrite};
+
+/// So many records are held back at most while a transaction ends.
+const HELD: usize = 50_000;
 
 /// Between two writes that ought to be one.
 const PLANTED_PAUSE: Duration = Duration::from_millis(40);
@@ -29,13 +36,23 @@ const PLANTED_PAUSE: Duration = Duration::from_millis(40);
 pub(super) struct Transaction {
     open: bool,
     /// The last record sent to each changelog partition: its offset is the store's next position.
-    changelogs: HashMap<(Arc<str>, i32), Delivery>,
+    changelogs: Changelogs,
 }
+
+type Changelogs = HashMap<(Arc<str>, i32), Delivery>;
 
 impl Transaction {
     pub fn is_open(&self) -> bool {
         self.open
     }
+}
+
+/// What is committed and waits to be written to the stores: the entries are with the tasks.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    /// Of the changelogs.
+    ends: HashMap<(Arc<str>, i32), Offset>,
+    since: Option<Instant>,
 }
 
 /// Positions to commit, per task.
@@ -52,15 +69,25 @@ impl Worker {
         if self.last_commit.elapsed() < self.shared.config.commit_interval {
             return Ok(());
         }
-        self.commit()
+        if self.write_at().is_some_and(|at| at <= Instant::now()) {
+            self.write_unwritten()?;
+        }
+        self.commit_and(true)
     }
 
-    /// Commits all tasks that processed anything; without one it does nothing.
+    /// Commits all tasks that processed anything, and leaves nothing unwritten.
     pub(super) fn commit(&mut self) -> Result<(), Trouble> {
+        self.commit_and(false)?;
+        self.write_unwritten()
+    }
+
+    /// Commits; `work` says whether to process more meanwhile.
+    fn commit_and(&mut self, work: bool) -> Result<(), Trouble> {
         if !self.active.values().any(|active| active.dirty) {
             return Ok(());
         }
         let begun = Instant::now();
+        self.send_held()?;
         let (outputs, positions) = self.pre_commit()?;
         let offsets: HashMap<TopicPartition, Committed> =
             positions.iter().flat_map(|(_, advanced)| advanced.iter().cloned()).collect();
@@ -69,22 +96,23 @@ impl Worker {
         }
         self.send(outputs, true)?;
         if planted::is(Bug::StoreBeforeCommit) {
-            self.write_stores(positions.clone(), &HashMap::new())?;
+            self.write_stores(positions.clone(), HashMap::new())?;
+            self.write_unwritten()?;
         }
-        match self.shared.config.guarantee {
-            Guarantee::ExactlyOnce => self.commit_transaction(&offsets)?,
-            Guarantee::AtLeastOnce => self.commit_offsets(&offsets)?,
-        }
+        let worked = match self.shared.config.guarantee {
+            Guarantee::ExactlyOnce => self.commit_transaction(&offsets, work)?,
+            Guarantee::AtLeastOnce => self.commit_offsets(&offsets).map(Ok)?,
+        };
         self.fault(FaultPoint::BeforeStores)?;
         let ends = self.changelog_ends().map_err(Trouble::client("learn the changelogs' offsets"))?;
-        self.write_stores(positions, &ends)?;
+        self.write_stores(positions, ends)?;
         self.fault(FaultPoint::AfterStores)?;
         self.purge.committed(&self.client, &offsets);
         self.failures.healed();
         self.last_commit = Instant::now();
         Metrics::add(&self.shared.metrics.commits, 1);
         Metrics::took(&self.shared.metrics.commit_micros, begun.elapsed());
-        Ok(())
+        worked
     }
 
     fn pre_commit(&mut self) -> Result<(Vec<Output>, Positions), Trouble> {
@@ -94,6 +122,7 @@ impl Worker {
             active.task.pre_commit().map_err(Trouble::task(*id))?;
             outputs.append(&mut active.task.take_output());
             positions.push((*id, active.positions()));
+            active.dirty = false;
         }
         Ok((outputs, positions))
     }
@@ -106,18 +135,13 @@ impl Worker {
         self.fault(FaultPoint::BeforeSend)?;
         self.begin()?;
         let Some(producer) = &self.producer else { return Err(no_producer()) };
-        let noted = &mut self.transaction.changelogs;
-        let sent = self.runtime.block_on(async {
-            for output in outputs {
-                let changelog = output.partition.filter(|_| changelogs);
-                let place = changelog.map(|partition| (output.topic.clone(), partition));
-                let delivery = producer.send(record(output)).await?;
-                if let Some(place) = place {
-                    noted.insert(place, delivery);
-                }
+        let mut last = Last { outputs: &outputs, noted: &mut self.transaction.changelogs, of: None };
+        let sent = self.runtime.block_on(producer.send_all(outputs.iter().map(record), |place, delivery| {
+            if changelogs {
+                last.note(place, delivery);
             }
-            Ok(())
-        });
+        }));
+        last.end();
         sent.map_err(Trouble::client("send records"))?;
         self.fault(FaultPoint::AfterSend)
     }
@@ -132,19 +156,34 @@ impl Worker {
         Ok(())
     }
 
-    fn commit_transaction(&mut self, offsets: &HashMap<TopicPartition, Committed>) -> Result<(), Trouble> {
+    /// What went wrong with tasks meanwhile is returned apart: the transaction is committed all the same.
+    fn commit_transaction(
+        &mut self,
+        offsets: &HashMap<TopicPartition, Committed>,
+        work: bool,
+    ) -> Result<Result<(), Trouble>, Trouble> {
         self.begin()?;
-        let Some(producer) = &self.producer else { return Err(no_producer()) };
+        let Some(producer) = self.producer.clone() else { return Err(no_producer()) };
         let mut member = self.group.metadata();
         if planted::is(Bug::CommitOfAnyMember) {
             member = GroupMetadata::simple(member.group_id);
         }
-        let added = self.runtime.block_on(producer.send_offsets(&member, offsets));
-        added.map_err(Trouble::client("add offsets to the transaction"))?;
-        self.fault(FaultPoint::BeforeCommit)?;
-        let committed = self.runtime.block_on(producer.commit_transaction());
-        committed.map_err(Trouble::client("commit the transaction"))?;
+        let (shared, offsets) = (Arc::clone(&self.shared), offsets.clone());
+        let commit = self.runtime.spawn(async move {
+            let added = producer.send_offsets(&member, &offsets).await;
+            added.map_err(Trouble::client("add offsets to the transaction"))?;
+            fault(&shared, FaultPoint::BeforeCommit)?;
+            producer.commit_transaction().await.map_err(Trouble::client("commit the transaction"))
+        });
+        let worked = if work { self.work_until(|| commit.is_finished()) } else { Ok(()) };
+        let committed = self.runtime.block_on(commit);
+        committed.map_err(|ended| Trouble::Fatal(AppError::Panic(ended.to_string())))??;
         self.transaction.open = false;
+        Ok(worked)
+    }
+
+    fn work_until(&mut self, done: impl Fn() -> bool) -> Result<(), Trouble> {
+        while !done() && self.held.len() < HELD && self.work()? {}
         Ok(())
     }
 
@@ -172,18 +211,53 @@ impl Worker {
         })
     }
 
-    /// One batch for all stores of all tasks, with their positions.
+    /// What is committed goes to the stores, now or with what is committed next.
     fn write_stores(
         &mut self,
         positions: Positions,
-        ends: &HashMap<(Arc<str>, i32), Offset>,
+        ends: HashMap<(Arc<str>, i32), Offset>,
     ) -> Result<(), Trouble> {
-        let now = wall_clock();
-        let mut writes = Vec::new();
-        let Some(first) = positions.first().map(|(id, _)| *id) else { return Ok(()) };
         for (id, advanced) in positions {
             let Some(active) = self.active.get_mut(&id) else { continue };
             active.commit_positions(advanced);
+            let counted = active.task.metrics();
+            self.shared.metrics.advance(&active.counted, &counted);
+            active.counted = counted;
+            self.shared.board.set_task(id, active.status());
+        }
+        self.unwritten.ends.extend(ends);
+        let since = *self.unwritten.since.get_or_insert_with(Instant::now);
+        match self.may_wait(since) {
+            true => Ok(()),
+            false => self.write_unwritten(),
+        }
+    }
+
+    /// Whether what is not written yet may stay in memory for a while.
+    fn may_wait(&self, since: Instant) -> bool {
+        let config = &self.shared.config;
+        if since.elapsed() >= config.store_write_delay || !self.active.values().all(ActiveTask::is_logged) {
+            return false;
+        }
+        let pending = self.active.values().map(|active| active.task.pending());
+        let (entries, bytes) = pending.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        // The threads share what the process may take.
+        let share = config.write_buffer_bytes / config.threads.max(1) as u64;
+        entries >= config.store_write_at_once && (bytes as u64) < share
+    }
+
+    /// When what is not written yet must be.
+    pub(super) fn write_at(&self) -> Option<Instant> {
+        self.unwritten.since.map(|since| since + self.shared.config.store_write_delay)
+    }
+
+    /// All stores of all tasks, with their positions. Only while nothing is between `pre_commit` and the end of its commit.
+    pub(super) fn write_unwritten(&mut self) -> Result<(), Trouble> {
+        let Unwritten { ends, since: Some(_) } = std::mem::take(&mut self.unwritten) else { return Ok(()) };
+        let Some(first) = self.active.keys().next().copied() else { return Ok(()) };
+        let now = wall_clock();
+        let mut writes = Vec::new();
+        for (id, active) in &mut self.active {
             let mut batches = active.task.committed(now);
             for info in &active.stores {
                 let entries = batches.remove(&info.name).unwrap_or_default();
@@ -195,23 +269,16 @@ impl Worker {
                     }
                 });
                 if !entries.is_empty() || position.is_some() {
-                    writes.push(StoreWrite { id: StoreId::new(id, info.name.as_str()), entries, position });
+                    writes.push(StoreWrite { id: StoreId::new(*id, info.name.as_str()), entries, position });
                 }
             }
-            let counted = active.task.metrics();
-            self.shared.metrics.advance(&active.counted, &counted);
-            active.counted = counted;
-            self.shared.board.set_task(id, active.status());
-        }
-        if writes.is_empty() {
-            return Ok(());
         }
         if planted::is(Bug::PositionBeforeEntries) {
             let positions = writes.iter().map(|write| StoreWrite { entries: Vec::new(), ..write.clone() });
             self.shared.stores.write(positions.collect()).map_err(store_failed(first))?;
             std::thread::sleep(PLANTED_PAUSE);
         }
-        self.shared.stores.write(writes).map_err(store_failed(first))
+        self.shared.stores.load(writes).map_err(store_failed(first))
     }
 }
 
@@ -219,13 +286,41 @@ fn no_producer() -> Trouble {
     Trouble::client("send records")(ClientError::State("the thread has no producer"))
 }
 
-fn record(output: Output) -> ProduceRecord {
-    ProduceRecord {
-        topic: output.topic.to_string(),
+fn record(output: &Output) -> RecordRef<'_> {
+    RecordRef {
+        topic: &output.topic,
         partition: output.partition,
         timestamp: Some(output.timestamp),
-        key: output.key,
-        value: output.value,
-        headers: output.headers,
+        key: output.key.as_deref(),
+        value: output.value.as_deref(),
+        headers: &output.headers,
+    }
+}
+
+/// Finds the last record of each changelog partition; those of one come together.
+struct Last<'a> {
+    outputs: &'a [Output],
+    noted: &'a mut Changelogs,
+    of: Option<(&'a Output, Delivery)>,
+}
+
+impl<'a> Last<'a> {
+    fn note(&mut self, place: usize, delivery: Delivery) {
+        let Some(output) = self.outputs.get(place).filter(|output| output.partition.is_some()) else {
+            return;
+        };
+        let same = |(before, _): &(&Output, _)| {
+            Arc::ptr_eq(&before.topic, &output.topic) && before.partition == output.partition
+        };
+        if !self.of.as_ref().is_some_and(same) {
+            self.end();
+        }
+        self.of = Some((output, delivery));
+    }
+
+    fn end(&mut self) {
+        if let Some((Output { topic, partition: Some(partition), .. }, delivery)) = self.of.take() {
+            self.noted.insert((topic.clone(), *partition), delivery);
+        }
     }
 }

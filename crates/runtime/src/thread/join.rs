@@ -12,7 +12,7 @@ use headwater_model::TopicPartition;
 use tokio::runtime::Handle;
 
 use super::Worker;
-use super::commit::Transaction;
+use super::commit::{Transaction, Unwritten};
 use super::purge::Purge;
 use super::trouble::{Failures, Trouble, heals};
 use crate::app::Shared;
@@ -87,6 +87,8 @@ impl Worker {
             probing_at: None,
             restored_at: Instant::now(),
             transaction: Transaction::default(),
+            unwritten: Unwritten::default(),
+            held: Vec::new(),
             last_commit: Instant::now(),
             failures: Failures::default(),
         }))

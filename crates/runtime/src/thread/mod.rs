@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_client::{Client, Consumer, Fetched, GroupConsumer, GroupEvent, Producer};
 use headwater_model::{Bytes, TimestampMs, TopicPartition};
-use headwater_streams::TaskId;
+use headwater_streams::{Output, TaskId};
 use tokio::runtime::Handle;
 
 use crate::app::Shared;
@@ -36,7 +36,7 @@ mod standby;
 mod trouble;
 
 use active::ActiveTask;
-use commit::Transaction;
+use commit::{Transaction, Unwritten};
 use purge::Purge;
 use restore::RestoringTask;
 use standby::Standbys;
@@ -107,6 +107,9 @@ struct Worker {
     /// When changelog records came last.
     restored_at: Instant,
     transaction: Transaction,
+    unwritten: Unwritten,
+    /// Written while the last transaction was being committed: of the next one.
+    held: Vec<Output>,
     last_commit: Instant,
     purge: Purge,
     failures: Failures,
@@ -176,6 +179,9 @@ impl Worker {
         if self.active.values().any(|active| active.dirty) {
             wait = wait.min(self.shared.config.commit_interval.saturating_sub(self.last_commit.elapsed()));
         }
+        if let Some(write_at) = self.write_at() {
+            wait = wait.min(write_at.saturating_duration_since(Instant::now()));
+        }
         if let Some(open_at) = self.open_at {
             wait = wait.min(open_at.saturating_duration_since(Instant::now()));
         }
@@ -216,20 +222,30 @@ impl Worker {
 
     /// One turn of every task, and sending what they wrote.
     fn process(&mut self) -> Result<(), Trouble> {
+        self.work()?;
+        self.send_held()?;
+        self.resume();
+        Ok(())
+    }
+
+    /// One turn of every task; what they wrote is held back. Whether there was anything to do.
+    fn work(&mut self) -> Result<bool, Trouble> {
         let begun = Instant::now();
         let now = wall_clock();
-        let mut outputs = Vec::new();
         let mut worked = false;
         for (id, active) in &mut self.active {
             worked |= active.work(TURN, now).map_err(Trouble::task(*id))?;
-            outputs.append(&mut active.task.take_output());
+            self.held.append(&mut active.task.take_output());
         }
         if worked {
             Metrics::took(&self.shared.metrics.process_micros, begun.elapsed());
         }
-        self.send(outputs, false)?;
-        self.resume();
-        Ok(())
+        Ok(worked)
+    }
+
+    fn send_held(&mut self) -> Result<(), Trouble> {
+        let outputs = std::mem::take(&mut self.held);
+        self.send(outputs, false)
     }
 
     fn assigned_tasks(
@@ -307,6 +323,8 @@ impl Worker {
         self.restorer = None;
         self.restoring.clear();
         self.active.clear();
+        self.held.clear();
+        self.unwritten = Unwritten::default();
         self.readers.clear();
         self.paused.clear();
         self.open_at = None;
@@ -318,9 +336,13 @@ impl Worker {
     }
 
     fn fault(&self, point: FaultPoint) -> Result<(), Trouble> {
-        match &self.shared.config.fault {
-            Some(hook) if hook.dies(point) => Err(Trouble::Fatal(AppError::Killed(point))),
-            _ => Ok(()),
-        }
+        fault(&self.shared, point)
+    }
+}
+
+fn fault(shared: &Shared, point: FaultPoint) -> Result<(), Trouble> {
+    match &shared.config.fault {
+        Some(hook) if hook.dies(point) => Err(Trouble::Fatal(AppError::Killed(point))),
+        _ => Ok(()),
     }
 }

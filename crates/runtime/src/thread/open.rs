@@ -20,6 +20,7 @@ use crate::app::Shared;
 use crate::claims::Owner;
 use crate::error::AppError;
 use crate::metrics::Metrics;
+use crate::snapshot::{self, Fetch, Found, Snapshots, Subject};
 use crate::state::{StoreId, StoreWrite};
 
 /// Before another thread of this process is asked for its task again.
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     input_ends: Offsets,
     changelog_starts: Offsets,
     changelog_ends: Offsets,
+    /// For stores that are not here.
+    snapshots: HashMap<StoreId, (Subject, Found)>,
 }
 
 impl Facts {
@@ -62,7 +65,55 @@ impl Facts {
             ask(&changelogs, OffsetSpec::Earliest, Isolation::Uncommitted),
             ask(&changelogs, OffsetSpec::Latest, Isolation::Uncommitted),
         )?;
-        Ok(Self { committed, input_starts, input_ends, changelog_starts, changelog_ends })
+        let snapshots = HashMap::new();
+        let mut facts =
+            Self { committed, input_starts, input_ends, changelog_starts, changelog_ends, snapshots };
+        if let Some(snapshots) = &shared.snapshots {
+            facts.snapshots = facts.look_for(client, shared, snapshots, tasks).await?;
+        }
+        Ok(facts)
+    }
+
+    /// Snapshots that fit what the changelogs hold, of the stores that have no position here.
+    async fn look_for(
+        &self,
+        client: &Client,
+        shared: &Shared,
+        snapshots: &Snapshots,
+        tasks: &[TaskId],
+    ) -> Result<HashMap<StoreId, (Subject, Found)>, ClientError> {
+        let mut wanted = Vec::new();
+        for task in tasks {
+            for info in shared.topology.stores(task.subtopology) {
+                let Some(topic) = &info.changelog else { continue };
+                let changelog = TopicPartition::new(topic.as_str(), task.partition);
+                let store = StoreId::new(*task, info.name.as_str());
+                let (start, end) = self.log(&changelog, info.source_topic);
+                // One that cannot be read is for who opens it to report.
+                if start < end && shared.stores.position(&store).is_ok_and(|position| position.is_none()) {
+                    let from = if expires(&info) { 0 } else { start };
+                    wanted.push((store, changelog, (from, end)));
+                }
+            }
+        }
+        let mut topics: Vec<String> = wanted.iter().map(|(_, at, _)| at.topic.to_string()).collect();
+        topics.sort();
+        topics.dedup();
+        let ids = snapshot::topic_ids(client, topics).await?;
+        let mut found = HashMap::new();
+        for (store, changelog, range) in wanted {
+            let Some(topic_id) = ids.get(changelog.topic.as_str()).copied() else { continue };
+            let subject = Subject { store: store.clone(), changelog, topic_id };
+            match snapshots.newest(&subject, range).await {
+                Ok(Some(snapshot)) => drop(found.insert(store, (subject, snapshot))),
+                Ok(None) => {}
+                Err(error) => {
+                    Metrics::add(&shared.metrics.snapshot_failures, 1);
+                    tracing::warn!(%store, error, "no snapshot was found: restoring from the changelog");
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn start(&self, input: &TopicPartition) -> Position {
@@ -102,6 +153,10 @@ fn plan(position: Option<Offset>, start: Offset, end: Offset, expires: bool) -> 
     }
 }
 
+fn expires(info: &StoreInfo) -> bool {
+    matches!(info.kind, StoreKind::Window | StoreKind::Session)
+}
+
 impl Worker {
     /// Opens the assigned tasks if that is still to be done. Those without anything to restore run at once.
     pub(super) fn open_tasks(&mut self) -> Result<(), Trouble> {
@@ -122,8 +177,7 @@ impl Worker {
         }
         self.open_at = None;
         self.last_commit = Instant::now();
-        self.begin_restore();
-        Ok(())
+        self.begin_restore()
     }
 
     fn open_task(&self, id: TaskId, facts: &Facts) -> Result<RestoringTask, Trouble> {
@@ -176,7 +230,7 @@ pub(super) fn fit_store(
     if planted::is(Bug::TrustWipedStore) {
         position = position.or(Some(end));
     }
-    let plan = plan(position, start, end, matches!(info.kind, StoreKind::Window | StoreKind::Session));
+    let plan = plan(position, start, end, expires(info));
     if plan.wipe {
         if let Some(position) = position {
             Metrics::add(&shared.metrics.wiped_stores, 1);
@@ -188,7 +242,14 @@ pub(super) fn fit_store(
         stores.wipe(&id).map_err(store_failed(task))?;
     }
     if plan.from < end {
-        return Ok(Some(Part { changelog, store: id, next: plan.from, end }));
+        let snapshot = match (&shared.snapshots, facts.snapshots.get(&id).filter(|_| plan.wipe)) {
+            (Some(snapshots), Some((of, found))) => {
+                tracing::info!(store = %id, position = found.position, end, "restoring from a snapshot");
+                Some(Fetch::begin(snapshots, of.clone(), found.clone()))
+            }
+            _ => None,
+        };
+        return Ok(Some(Part::new(changelog, id, (plan.from, end), snapshot)));
     }
     if position != Some(end) {
         let write = StoreWrite { id, entries: Vec::new(), position: Some(end) };

@@ -1,26 +1,34 @@
 //! Restoring: changelogs are read up to the end they had when the task was opened, and written to the stores.
 //!
-//! Entries and the changelog position reached go into one write, so an interrupted restore goes on where it was.
+//! What has come is held back and written much at once, with the changelog position reached, so an interrupted restore goes on
+//! about where it was.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
 use headwater_client::{Consumer, ConsumerConfig, Fetched, Isolation};
-use headwater_model::{Offset, TopicPartition};
-use headwater_streams::TaskId;
+use headwater_model::{Bytes, Offset, Record, TopicPartition};
+use headwater_streams::{StoreError, Task, TaskId};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::Worker;
 use super::active::ActiveTask;
 use super::open::store_failed;
 use super::trouble::Trouble;
+use crate::app::Shared;
 use crate::board::TaskStatus;
 use crate::metrics::Metrics;
-use crate::state::{StoreId, StoreWrite};
+use crate::snapshot::{Chunk, Fetch};
+use crate::state::{Entry, StoreId, StoreWrite};
 
 /// Waits for changelog records while nothing else is to be done, and while other tasks run.
 const ALONE: Duration = Duration::from_millis(20);
 const BESIDE: Duration = Duration::from_millis(1);
+
+/// Blocks of a snapshot that are written in one turn.
+const CHUNKS: usize = 8;
 
 /// Without progress for so long, someone's open transaction is in the way, or the broker: worth a warning.
 const STALLED: Duration = Duration::from_secs(10);
@@ -31,12 +39,133 @@ pub(super) struct Part {
     pub store: StoreId,
     pub next: Offset,
     pub end: Offset,
+    /// Comes first; until it is there nothing of the changelog is taken.
+    snapshot: Option<Fetch>,
+    /// What has come and is not written yet, and about how many bytes of it: of the snapshot, or else of the changelog up to `next`.
+    entries: Vec<Entry>,
+    records: Vec<Record>,
+    held: usize,
 }
 
 impl Part {
+    pub fn new(
+        changelog: TopicPartition,
+        store: StoreId,
+        (next, end): (Offset, Offset),
+        snapshot: Option<Fetch>,
+    ) -> Self {
+        Self { changelog, store, next, end, snapshot, entries: Vec::new(), records: Vec::new(), held: 0 }
+    }
+
     fn remaining(&self) -> u64 {
         u64::try_from(self.end - self.next).unwrap_or(0)
     }
+
+    fn is_complete(&self) -> bool {
+        self.snapshot.is_none() && self.next >= self.end
+    }
+
+    fn takes(&self, fetched: &Fetched) -> bool {
+        self.snapshot.is_none() && self.changelog == fetched.topic_partition
+    }
+
+    /// Takes what it lacks of `fetched`.
+    fn take(&mut self, fetched: &Fetched) {
+        let first = fetched.records.partition_point(|record| record.offset < self.next);
+        let last = fetched.records.partition_point(|record| record.offset < self.end);
+        let records = fetched.records.get(first..last).unwrap_or_default();
+        self.held += records.iter().map(held_by).sum::<usize>();
+        self.records.extend_from_slice(records);
+        self.next = fetched.next_offset.clamp(self.next, self.end);
+    }
+
+    /// Writes what is held of the changelog, with the position that it leads to.
+    fn write_records(&mut self, id: TaskId, task: &Task, shared: &Shared) -> Result<(), Trouble> {
+        let records = std::mem::take(&mut self.records);
+        self.held = 0;
+        let entries = task.restore_batch(&self.store.store, &records).map_err(Trouble::task(id))?;
+        let write = StoreWrite { id: self.store.clone(), entries, position: Some(self.next) };
+        shared.stores.load(vec![write]).map_err(store_failed(id))?;
+        Metrics::add(&shared.metrics.restored, records.len() as u64);
+        Ok(())
+    }
+
+    /// Takes a piece of the snapshot. The last one brings the position; a bad one empties the store again.
+    fn take_chunk(&mut self, chunk: Chunk, most: usize, shared: &Shared) -> Result<(), StoreError> {
+        let Some(fetch) = &self.snapshot else { return Ok(()) };
+        match chunk {
+            Chunk::Entries(entries) => {
+                self.held += entries.iter().map(size_of_entry).sum::<usize>();
+                self.entries.extend(entries);
+                if self.held >= most { self.write_entries(None, shared) } else { Ok(()) }
+            }
+            Chunk::End => {
+                self.next = fetch.found.position.clamp(self.next, self.end);
+                self.snapshot = None;
+                self.write_entries(Some(self.next), shared)
+            }
+            Chunk::Failed(error) => {
+                (self.snapshot, self.entries, self.held) = (None, Vec::new(), 0);
+                Metrics::add(&shared.metrics.snapshot_failures, 1);
+                tracing::warn!(
+                    store = %self.store, error,
+                    "the snapshot cannot be used: restoring from the changelog"
+                );
+                shared.stores.wipe(&self.store)
+            }
+        }
+    }
+
+    fn write_entries(&mut self, position: Option<Offset>, shared: &Shared) -> Result<(), StoreError> {
+        let entries = std::mem::take(&mut self.entries);
+        self.held = 0;
+        Metrics::add(&shared.metrics.restored_from_snapshots, entries.len() as u64);
+        shared.stores.load(vec![StoreWrite { id: self.store.clone(), entries, position }])
+    }
+
+    /// Takes what has come of the snapshot; whether that was the last of it.
+    fn take_chunks(&mut self, most: usize, shared: &Shared) -> Result<bool, StoreError> {
+        for _ in 0..CHUNKS {
+            let Some(chunk) = self.snapshot.as_mut().and_then(Fetch::take) else { break };
+            self.take_chunk(chunk, most, shared)?;
+            if self.snapshot.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits for all of the snapshot, unless `stopped`.
+    pub fn load_snapshot(
+        &mut self,
+        shared: &Shared,
+        runtime: &Handle,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        let most = shared.config.write_buffer_bytes as usize;
+        while let Some(fetch) = &mut self.snapshot {
+            let chunk = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = stopped.wait_for(|stop| *stop) => None,
+                    chunk = fetch.next() => Some(chunk),
+                }
+            });
+            // What is there has no position: the next one to open it begins anew.
+            let Some(chunk) = chunk else { return Ok(()) };
+            self.take_chunk(chunk, most, shared)?;
+        }
+        Ok(())
+    }
+}
+
+fn held_by(record: &Record) -> usize {
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    size_of::<Record>() + length(&record.key) + length(&record.value)
+}
+
+fn size_of_entry((key, value): &Entry) -> usize {
+    size_of::<Entry>() + key.len() + value.as_ref().map_or(0, Bytes::len)
 }
 
 /// A task whose stores are not complete.
@@ -47,13 +176,14 @@ pub(super) struct RestoringTask {
 
 impl Worker {
     /// Starts reading what the newly opened tasks lack.
-    pub(super) fn begin_restore(&mut self) {
+    pub(super) fn begin_restore(&mut self) -> Result<(), Trouble> {
         let mut from: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
-        for part in self.restoring.values().flat_map(|restoring| &restoring.parts) {
+        let parts = || self.restoring.values().flat_map(|restoring| &restoring.parts);
+        for part in parts().filter(|part| part.snapshot.is_none()) {
             let next = from.entry(part.changelog.clone()).or_insert(part.next);
             *next = part.next.min(*next);
         }
-        if !from.is_empty() {
+        if parts().next().is_some() {
             let isolation = match planted::is(Bug::RestoreAborted) {
                 true => Isolation::Uncommitted,
                 false => Isolation::Committed,
@@ -64,8 +194,9 @@ impl Worker {
             self.restorer = Some(restorer);
             self.restored_at = Instant::now();
         }
-        self.activate_restored();
+        self.activate_restored()?;
         self.report_restore();
+        Ok(())
     }
 
     pub(super) fn restore(&mut self) -> Result<(), Trouble> {
@@ -76,34 +207,64 @@ impl Worker {
         for part in &fetched {
             self.restore_from(part)?;
         }
-        if fetched.is_empty() {
-            self.warn_if_stalled();
-        } else {
+        if self.load_snapshots()? || !fetched.is_empty() {
             self.restored_at = Instant::now();
+        } else {
+            self.warn_if_stalled();
         }
         // A fetch that held nothing but control records or aborted ones moves the position only.
         self.follow_positions();
-        self.activate_restored();
+        self.activate_restored()?;
         self.report_restore();
         Ok(())
     }
 
+    /// Whether anything of a snapshot came.
+    fn load_snapshots(&mut self) -> Result<bool, Trouble> {
+        let (mut any, mut ready) = (false, BTreeMap::new());
+        let most = self.most_held();
+        for (id, restoring) in &mut self.restoring {
+            for part in restoring.parts.iter_mut().filter(|part| part.snapshot.is_some()) {
+                any = true;
+                if part.take_chunks(most, &self.shared).map_err(store_failed(*id))? {
+                    ready.insert(part.changelog.clone(), part.next);
+                }
+            }
+        }
+        // Another store may be made of the same changelog.
+        for part in self.restoring.values().flat_map(|restoring| &restoring.parts) {
+            if let Some(next) = ready.get_mut(&part.changelog)
+                && part.snapshot.is_none()
+            {
+                *next = part.next.min(*next);
+            }
+        }
+        if let Some(restorer) = &mut self.restorer
+            && !ready.is_empty()
+        {
+            restorer.add(ready.into_iter().collect());
+        }
+        Ok(any)
+    }
+
     fn restore_from(&mut self, fetched: &Fetched) -> Result<(), Trouble> {
+        let most = self.most_held();
         for (id, restoring) in &mut self.restoring {
             let RestoringTask { active, parts } = restoring;
-            for part in parts.iter_mut().filter(|part| part.changelog == fetched.topic_partition) {
-                let first = fetched.records.partition_point(|record| record.offset < part.next);
-                let last = fetched.records.partition_point(|record| record.offset < part.end);
-                let records = fetched.records.get(first..last).unwrap_or_default();
-                let entries =
-                    active.task.restore_batch(&part.store.store, records).map_err(Trouble::task(*id))?;
-                part.next = fetched.next_offset.clamp(part.next, part.end);
-                let write = StoreWrite { id: part.store.clone(), entries, position: Some(part.next) };
-                self.shared.stores.write(vec![write]).map_err(store_failed(*id))?;
-                Metrics::add(&self.shared.metrics.restored, records.len() as u64);
+            for part in parts.iter_mut().filter(|part| part.takes(fetched)) {
+                part.take(fetched);
+                if part.held >= most {
+                    part.write_records(*id, &active.task, &self.shared)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// How many bytes each store that is being restored may hold back, so that they are written at once.
+    fn most_held(&self) -> usize {
+        let parts = self.restoring.values().map(|restoring| restoring.parts.len()).sum::<usize>();
+        usize::try_from(self.shared.config.write_buffer_bytes).unwrap_or(usize::MAX) / parts.max(1)
     }
 
     fn warn_if_stalled(&mut self) {
@@ -121,7 +282,8 @@ impl Worker {
 
     fn follow_positions(&mut self) {
         let Some(restorer) = &self.restorer else { return };
-        for part in self.restoring.values_mut().flat_map(|restoring| &mut restoring.parts) {
+        let parts = self.restoring.values_mut().flat_map(|restoring| &mut restoring.parts);
+        for part in parts.filter(|part| part.snapshot.is_none()) {
             if let Some(position) = restorer.position(&part.changelog) {
                 part.next = position.clamp(part.next, part.end);
             }
@@ -129,12 +291,14 @@ impl Worker {
     }
 
     /// Tasks whose stores are complete begin to run.
-    fn activate_restored(&mut self) {
+    fn activate_restored(&mut self) -> Result<(), Trouble> {
         let mut done: Vec<TopicPartition> = Vec::new();
-        for restoring in self.restoring.values_mut() {
-            done.extend(
-                restoring.parts.extract_if(.., |part| part.next >= part.end).map(|part| part.changelog),
-            );
+        for (id, restoring) in &mut self.restoring {
+            let RestoringTask { active, parts } = restoring;
+            for mut part in parts.extract_if(.., |part| part.is_complete()) {
+                part.write_records(*id, &active.task, &self.shared)?;
+                done.push(part.changelog);
+            }
         }
         let complete: Vec<(TaskId, RestoringTask)> =
             self.restoring.extract_if(.., |_, restoring| restoring.parts.is_empty()).collect();
@@ -144,6 +308,9 @@ impl Worker {
             self.group.consumer().add_positions(active.starts.clone());
             self.active.insert(id, active);
         }
+        // Another store may be made of the same changelog, and not be complete.
+        let lacking: Vec<&Part> = self.restoring.values().flat_map(|restoring| &restoring.parts).collect();
+        done.retain(|changelog| !lacking.iter().any(|part| part.changelog == *changelog));
         if self.restoring.is_empty() {
             self.restorer = None;
         } else if let Some(restorer) = &mut self.restorer
@@ -151,6 +318,7 @@ impl Worker {
         {
             restorer.remove(&done);
         }
+        Ok(())
     }
 
     fn report_restore(&self) {

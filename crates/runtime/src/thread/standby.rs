@@ -201,7 +201,11 @@ impl Updater {
         for info in self.shared.topology.stores(id.subtopology) {
             let Some(topic) = &info.changelog else { continue };
             let changelog = TopicPartition::new(topic.as_str(), id.partition);
-            let lacks = fit_store(&self.shared, id, &info, facts)?;
+            let mut lacks = fit_store(&self.shared, id, &info, facts)?;
+            if let Some(part) = &mut lacks {
+                let loaded = part.load_snapshot(&self.shared, &self.runtime, &mut self.stopped.clone());
+                loaded.map_err(store_failed(id))?;
+            }
             let (_, end) = facts.log(&changelog, info.source_topic);
             let next = lacks.map_or(end, |part| part.next);
             let limit = if info.source_topic { end } else { Offset::MAX };

@@ -63,6 +63,15 @@ impl StreamsBuilder {
         self
     }
 
+    /// Tasks say what time it is to all partitions of the repartition topics they write to, at most so often (default: never, and
+    /// a partition hears of a source partition's time by its records alone). Without it a window that is told when it
+    /// closes, or a store that expires, waits for a record of each source partition in *each* partition behind a repartition
+    /// topic. A source partition that gets no records holds them back in any case.
+    pub fn watermark_interval(&mut self, interval: Duration) -> &mut Self {
+        self.graph.borrow_mut().watermark_interval_ms = Some(duration_ms(interval).max(1));
+        self
+    }
+
     /// Reads a topic. Records with a null key or value are skipped and counted; a [`nullable`] serde lets them through.
     pub fn stream<K: Payload, V: Payload>(&self, topic: &str, consumed: Consumed<K, V>) -> KStream<K, V> {
         let mut graph = self.graph.borrow_mut();

@@ -13,7 +13,7 @@ use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::expiry::Expiry;
 use super::keys::{self, Layout, Timed};
-use super::overlay::{Limits, Overlay};
+use super::overlay::{Limits, OVERHEAD, Overlay};
 use super::sessions::Longest;
 use super::{StoreBackend, StoreError};
 use crate::error::TaskError;
@@ -39,6 +39,8 @@ pub(crate) trait AnyStore: Send {
     /// Encodes what changed: changelog records into `out`, entries into the pending batch.
     fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError>;
     fn take_pending(&mut self) -> Batch;
+    /// What `take_pending` would take: entries, and about how many bytes.
+    fn pending(&self) -> (usize, usize);
     /// How many bytes of rows may be kept between commits.
     fn limit(&mut self, _bytes: usize) {}
     fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError>;
@@ -87,6 +89,7 @@ pub(crate) struct TypedStore<V> {
     fresh: BTreeSet<Bytes>,
     flushed: BTreeSet<Bytes>,
     pending: Batch,
+    pending_bytes: usize,
     expiry: Expiry,
     longest: Longest,
 }
@@ -130,6 +133,7 @@ impl<V: Payload> TypedStore<V> {
             fresh: BTreeSet::new(),
             flushed: BTreeSet::new(),
             pending: Vec::new(),
+            pending_bytes: 0,
             expiry: Expiry::default(),
             longest: Longest::default(),
         }
@@ -276,7 +280,7 @@ impl<V: Payload> TypedStore<V> {
 
     /// Encodes a row that was written: a changelog record and entries for the backend.
     fn flush_row(&mut self, key: Bytes, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
-        let Self { parts, overlay, pending, .. } = self;
+        let Self { parts, overlay, pending, pending_bytes, .. } = self;
         let encoded = overlay.encode(&key, |row| {
             let stored = row.map(|row| parts.encode(row)).transpose()?;
             let length = stored.as_ref().map_or(0, Bytes::len);
@@ -293,6 +297,7 @@ impl<V: Payload> TypedStore<V> {
                 headers: Vec::new(),
             });
         }
+        *pending_bytes += key.len() + stored.as_ref().map_or(0, Bytes::len) + OVERHEAD;
         let index = parts.layout.index_key_of(&key);
         pending.extend(index.map(|index| (index, stored.as_ref().map(|_| Bytes::new()))));
         pending.push((key, stored));
@@ -327,7 +332,12 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         self.ahead_of = (0, 0);
         self.flushed.clear();
         self.expiry.handed_over();
+        self.pending_bytes = 0;
         std::mem::take(&mut self.pending)
+    }
+
+    fn pending(&self) -> (usize, usize) {
+        (self.pending.len(), self.pending_bytes)
     }
 
     fn limit(&mut self, bytes: usize) {

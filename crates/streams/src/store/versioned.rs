@@ -312,6 +312,12 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
         std::mem::take(&mut self.pending)
     }
 
+    fn pending(&self) -> (usize, usize) {
+        let length = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        let bytes = self.pending.iter().map(|(key, value)| key.len() + length(value) + OVERHEAD).sum();
+        (self.pending.len(), bytes)
+    }
+
     fn limit(&mut self, bytes: usize) {
         self.limits.bytes = bytes;
     }

@@ -14,6 +14,7 @@ use crate::lanes::{LaneClocks, Stamp};
 use crate::node::{Core, Cx, Payload, Rec};
 use crate::serdes::{SerdeError, SerdeRef};
 use crate::task::Output;
+use crate::task::watermarks::is_watermark;
 
 /// What became of a record when it was decoded.
 pub(crate) enum Staged {
@@ -95,6 +96,8 @@ pub(crate) struct Input {
     pub buffer: VecDeque<Record>,
     /// The timestamp of the decoded record at the front of the buffer.
     pub head: Option<TimestampMs>,
+    /// The head only says what time it is.
+    pub says_time: bool,
     /// Highest timestamp processed; -1 before the first.
     pub partition_time: TimestampMs,
     /// For repartition topics: the clocks of the lanes that feed it.
@@ -126,6 +129,13 @@ impl Input {
         stamp
     }
 
+    /// The times of the lanes that it reads, as far as they have been heard of.
+    pub fn stamps(&self) -> impl Iterator<Item = Stamp> + '_ {
+        let own = Stamp { topic: self.topic_id, partition: self.at.partition, time: self.partition_time };
+        let own = (self.lanes.is_none() && own.time >= 0).then_some(own);
+        own.into_iter().chain(self.lanes.iter().flat_map(LaneClocks::stamps))
+    }
+
     /// Whether the broker is known to hold more than was handed over.
     pub fn lags(&self) -> bool {
         match (self.end_offset, self.position.max(self.fetched_to)) {
@@ -139,6 +149,10 @@ impl Input {
         let mut consumed = 0;
         while self.head.is_none() {
             let Some(record) = self.buffer.front() else { break };
+            if self.lanes.is_some() && is_watermark(record) {
+                (self.head, self.says_time) = (Some(record.timestamp), true);
+                break;
+            }
             let metrics = &mut core.metrics;
             match self.source.stage(&self.topic, record) {
                 Staged::Ready(timestamp) => {

@@ -19,8 +19,10 @@ use crate::store::StoreKind;
 
 mod clocks;
 pub(crate) mod input;
+pub(crate) mod watermarks;
 
 use input::Input;
+use watermarks::Teller;
 
 /// A task's name: sub-topology and partition, printed `0_1` as Kafka Streams does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,6 +96,8 @@ pub struct Task {
     pub(crate) max_task_idle_ms: i64,
     pub(crate) idle_since: Option<TimestampMs>,
     pub(crate) initialized: bool,
+    /// Whether, where and how often it says the time.
+    pub(crate) teller: Option<Teller>,
 }
 
 /// The first moment of a schedule after `time`; `None` if it would be past the end of time.
@@ -221,6 +225,9 @@ impl Task {
     fn process_head(&mut self, index: usize, timestamp: TimestampMs) -> Result<(), TaskError> {
         let input = &mut self.inputs[index];
         let Some(mut record) = input.pop() else { return Ok(()) };
+        if std::mem::take(&mut input.says_time) {
+            return self.hear_time(index, record);
+        }
         let before = input.watermark();
         let stamp = input.stamp(timestamp, &mut record.headers);
         let advanced = input.watermark() > before;
@@ -266,16 +273,17 @@ impl Task {
         Ok(())
     }
 
-    /// Runs due wall-clock punctuations; returns how many ran.
+    /// Runs due wall-clock punctuations, and says the time where that is due; returns how many ran, and records it took.
     pub fn punctuate(&mut self, now: TimestampMs) -> Result<usize, TaskError> {
         self.initialize(now)?;
-        self.punctuate_due(PunctuationType::WallClock, now)
+        Ok(self.punctuate_due(PunctuationType::WallClock, now)? + self.tell_time(now))
     }
 
-    /// When the next wall-clock punctuation is due.
+    /// When `punctuate` is due next.
     pub fn next_punctuation(&self) -> Option<TimestampMs> {
         let wall_clock = |p: &&crate::node::Punctuation| p.kind == PunctuationType::WallClock;
-        self.core.punctuations.iter().filter(wall_clock).filter_map(|p| p.next).min()
+        let due = self.core.punctuations.iter().filter(wall_clock).filter_map(|p| p.next).min();
+        due.into_iter().chain(self.next_telling()).min()
     }
 
     fn punctuate_due(&mut self, kind: PunctuationType, time: TimestampMs) -> Result<usize, TaskError> {
@@ -336,6 +344,13 @@ impl Task {
             }
         }
         batches
+    }
+
+    /// What `committed` would hand out, of all stores: entries, and about how many bytes. A shell may let it gather over some
+    /// commits: until it is handed out it is kept in memory, and read from there.
+    pub fn pending(&self) -> (usize, usize) {
+        let stores = self.stores.iter().filter_map(|(index, _)| self.core.stores[*index].as_ref());
+        stores.map(|store| store.pending()).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
     }
 
     fn store_index(&self, store: &str) -> Result<usize, TaskError> {

@@ -30,7 +30,8 @@ impl Flow {
         flow
     }
 
-    fn above(&self, node: usize) -> BTreeSet<usize> {
+    /// The node, and all that leads to it within its sub-topology.
+    pub fn above(&self, node: usize) -> BTreeSet<usize> {
         let mut seen = BTreeSet::from([node]);
         let mut open = vec![node];
         while let Some(node) = open.pop() {

@@ -18,6 +18,7 @@ use crate::node::{Core, RecordContext, Slot};
 use crate::query::QueryableStore;
 use crate::store::{StoreBackend, StoreKind};
 use crate::task::input::Input;
+use crate::task::watermarks::{Teller, Told};
 use crate::task::{StoreInfo, Task, TaskId, TaskMetrics};
 
 mod describe;
@@ -264,6 +265,7 @@ impl Topology {
         let inputs: Vec<Input> =
             own.iter().filter_map(|&node| self.new_input(node, id.partition, &counts)).collect();
         let clock_inputs = self.clock_inputs(&inputs);
+        let teller = self.teller(&own, &inputs, &counts);
         let lanes = |at: &usize| inputs[*at].lanes.as_ref().map_or(1, LaneClocks::len);
         let one_lane =
             clock_inputs.iter().map(|places| places.iter().map(lanes).sum::<usize>() <= 1).collect();
@@ -295,7 +297,21 @@ impl Topology {
             max_task_idle_ms: self.graph.max_task_idle_ms,
             idle_since: None,
             initialized: false,
+            teller,
         })
+    }
+
+    /// Who says the time to the repartition topics that a task with these nodes writes to.
+    fn teller(&self, own: &BTreeSet<usize>, inputs: &[Input], counts: &BTreeMap<String, i32>) -> Option<Teller> {
+        let interval = self.graph.watermark_interval_ms?;
+        let told = own.iter().filter(|&&node| self.flow.timed[node]).filter_map(|&node| {
+            let Role::Sink { topic, .. } = &self.graph.nodes[node].role else { return None };
+            let partitions = counts.get(&**topic).copied().filter(|_| self.graph.is_internal(topic))?;
+            let above = self.flow.above(node);
+            let reaches = |(place, input): (usize, &Input)| above.contains(&input.node).then_some(place);
+            Some(Told::new(topic.clone(), partitions, inputs.iter().enumerate().filter_map(reaches).collect()))
+        });
+        Some(Teller::new(interval, told.collect()))
     }
 
     fn slots(&self, own: &BTreeSet<usize>) -> Vec<Slot> {
@@ -340,6 +356,7 @@ impl Topology {
             handler: handler.clone().unwrap_or_else(|| self.graph.handler.clone()),
             buffer: Default::default(),
             head: None,
+            says_time: false,
             partition_time: -1,
             lanes: lanes.as_ref().map(LaneClocks::new),
             position: None,

@@ -185,6 +185,12 @@ impl Application {
         allowed(paused).with_context(|| format!("measuring {}", self.shown))
     }
 
+    /// As nobody expects it.
+    pub fn kill(mut self) -> Result<()> {
+        process::signal(self.pid(), "KILL")?;
+        self.process.0.wait().map(drop).context("waiting for a process that was killed")
+    }
+
     pub fn stop(mut self) -> Result<()> {
         process::signal(self.pid(), "TERM")?;
         self.process.finish(Duration::from_secs(60)).map(drop)

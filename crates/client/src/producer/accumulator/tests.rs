@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::ProduceRecord;
 
 const FIRST: Identity = Identity { id: 7, epoch: 0 };
 
@@ -23,7 +24,7 @@ fn begin(protocol: Protocol) -> Accumulator {
 fn push(state: &mut Accumulator) {
     let value = vec![b'v'; 90];
     let record = ProduceRecord { topic: "t".into(), value: Some(value.into()), ..ProduceRecord::default() };
-    assert!(matches!(state.push(&record, 0), Ok(Pushed::Done { .. })));
+    assert!(matches!(state.push(RecordRef::from(&record), 0), Ok(Pushed::Done { .. })));
 }
 
 /// What can be sent now, as epoch and base sequence.

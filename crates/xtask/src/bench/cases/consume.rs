@@ -121,7 +121,7 @@ fn read_in_groups(context: &Context, server: &Server, groups: u32, records: u64)
         .set("driver CPU", driver_cpu * 1e6 / records))
 }
 
-fn drop_caches() -> Result<()> {
+pub(super) fn drop_caches() -> Result<()> {
     std::process::Command::new("sync").status()?;
     fs::write("/proc/sys/vm/drop_caches", "3").context("dropping the page cache (a cold read needs root)")
 }

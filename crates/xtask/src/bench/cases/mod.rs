@@ -8,6 +8,7 @@ pub mod many;
 pub mod produce;
 pub mod rebalance;
 pub mod start;
+pub mod state;
 pub mod streams;
 pub mod transactions;
 
@@ -104,5 +105,12 @@ pub const ALL: &[Benchmark] = &[
         title: "Stream library: four small programs",
         method: streams::METHOD,
         run: streams::run,
+    },
+    Benchmark {
+        name: "state",
+        number: 12,
+        title: "State: a wiped store, a killed instance",
+        method: state::METHOD,
+        run: state::run,
     },
 ];

@@ -2,6 +2,7 @@
 //! Kafka Streams on both brokers.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -34,7 +35,7 @@ const WARM: Duration = Duration::from_secs(120);
 const MEMORY_RUNS: u32 = 4;
 const LOAD: [(&str, &str); 3] = [("acks", "all"), ("linger.ms", "5"), ("batch.size", "65536")];
 
-struct Program {
+pub(super) struct Program {
     name: &'static str,
     records: u64,
     /// Records a second and CPU of both against Kafka Streams on Apache Kafka.
@@ -50,7 +51,7 @@ const PROGRAMS: [Program; 4] = [
 ];
 
 /// Library and broker of one who is measured.
-type Stack = (Side, Side);
+pub(super) type Stack = (Side, Side);
 
 /// What is told apart by each.
 const STACKS: [(&str, Stack, Stack); 3] = [
@@ -88,19 +89,24 @@ pub fn run(context: &Context, done: &mut dyn FnMut(Outcome)) -> Result<()> {
 }
 
 /// One application with its topics.
-struct Stage<'a> {
+pub(super) struct Stage<'a> {
     context: &'a Context,
-    server: &'a Server,
-    input: String,
+    pub server: &'a Server,
+    pub input: String,
     table: String,
     output: String,
     id: String,
     /// How many records the input has been filled with.
-    filled: Cell<u64>,
+    pub filled: Cell<u64>,
+}
+
+/// The program that keeps a row for each key.
+pub(super) fn count_program() -> &'static Program {
+    &PROGRAMS[1]
 }
 
 impl<'a> Stage<'a> {
-    fn new(context: &'a Context, broker: Side, program: &Program) -> Result<Self> {
+    pub fn new(context: &'a Context, broker: Side, program: &Program) -> Result<Self> {
         let server = context.server(broker)?;
         let topic = context.new_topic();
         let name = |of: &str| format!("{topic}-{of}");
@@ -125,12 +131,16 @@ impl<'a> Stage<'a> {
     }
 
     fn fill(&self, topic: &str, count: u64, seed: u64) -> Result<()> {
+        self.fill_keys(topic, count, self.context.quick_or(10_000, KEYS), seed)
+    }
+
+    pub fn fill_keys(&self, topic: &str, count: u64, keys: u64, seed: u64) -> Result<()> {
         let payloads = self.context.payloads(100)?;
         let load = OpenLoop {
             topic,
             payloads: &payloads.path,
             count,
-            keys: self.context.quick_or(10_000, KEYS),
+            keys,
             seed,
             properties: &LOAD,
             ..OpenLoop::default()
@@ -143,14 +153,23 @@ impl<'a> Stage<'a> {
         format!("{}-{}", self.id, if side == Side::Ours { "headwater" } else { "kafka-streams" })
     }
 
-    fn start(
+    /// Where an application of the library has its state.
+    pub fn state_dir(&self, side: Side) -> PathBuf {
+        self.dir().join(self.application(side))
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.context.work.join("streams")
+    }
+
+    pub fn start(
         &self,
         libraries: &Libraries,
         side: Side,
         program: &Program,
         (verify, heap): (bool, Heap),
     ) -> Result<Application> {
-        let dir = self.context.work.join("streams");
+        let dir = self.dir();
         let id = self.application(side);
         let job = Job {
             program: program.name,
@@ -197,7 +216,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until the group has committed all that the input was filled with.
-    fn until_committed(&self, application: &mut Application, side: Side) -> Result<()> {
+    pub fn until_committed(&self, application: &mut Application, side: Side) -> Result<()> {
         let (group, begun) = (self.application(side), Instant::now());
         let mut committed = 0;
         while committed < self.filled.get() {
@@ -215,7 +234,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn delete(&self) -> Result<()> {
+    pub fn delete(&self) -> Result<()> {
         [&self.input, &self.table, &self.output]
             .into_iter()
             .try_for_each(|topic| self.server.delete_topic(topic))

@@ -1,0 +1,118 @@
+//! Telling repartition topics what time it is: `StreamsBuilder::watermark_interval`.
+//!
+//! Time travels with records, so a partition that gets no records of a lane does not hear of its time. A task that was asked to
+//! says its lanes' times to every partition of the repartition topics it writes to, in records that have neither key nor value
+//! but the header `__headwater.watermark`, laid out as `__headwater.time`. They come behind all records that the task has written
+//! for that time, and are nobody's input but the clocks'.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use headwater_model::{Record, TimestampMs};
+
+use super::{Output, Task};
+use crate::error::TaskError;
+use crate::lanes::{self, Stamp};
+use crate::node::RecordContext;
+
+/// What a task has told, and when it tells more.
+pub(crate) struct Teller {
+    pub interval: i64,
+    pub sinks: Vec<Told>,
+    next: TimestampMs,
+}
+
+/// One repartition topic of a task.
+pub(crate) struct Told {
+    pub topic: Arc<str>,
+    pub partitions: i32,
+    /// By place, the inputs whose records reach it.
+    pub inputs: Vec<usize>,
+    /// By lane.
+    times: HashMap<(u32, i32), TimestampMs>,
+}
+
+impl Told {
+    pub fn new(topic: Arc<str>, partitions: i32, inputs: Vec<usize>) -> Self {
+        Self { topic, partitions, inputs, times: HashMap::new() }
+    }
+
+    fn knows(&self, stamp: &Stamp) -> bool {
+        self.times.get(&(stamp.topic, stamp.partition)).is_some_and(|told| *told >= stamp.time)
+    }
+}
+
+impl Teller {
+    pub fn new(interval: i64, sinks: Vec<Told>) -> Self {
+        Self { interval, sinks, next: TimestampMs::MIN }
+    }
+}
+
+pub(crate) fn is_watermark(record: &Record) -> bool {
+    record.key.is_none()
+        && record.value.is_none()
+        && record.headers.iter().any(|header| header.key == lanes::WATERMARK_HEADER)
+}
+
+impl Task {
+    /// Says the time where it has not been said, if it is due; returns how many records that took.
+    pub(super) fn tell_time(&mut self, now: TimestampMs) -> usize {
+        let Self { teller: Some(teller), inputs, core, .. } = self else { return 0 };
+        if now < teller.next {
+            return 0;
+        }
+        teller.next = now.saturating_add(teller.interval);
+        let before = core.out.len();
+        for sink in &mut teller.sinks {
+            let stamps: Vec<Stamp> = sink.inputs.iter().flat_map(|place| inputs[*place].stamps()).collect();
+            for stamp in stamps {
+                if sink.knows(&stamp) {
+                    continue;
+                }
+                sink.times.insert((stamp.topic, stamp.partition), stamp.time);
+                core.out.extend((0..sink.partitions).map(|partition| Output {
+                    topic: sink.topic.clone(),
+                    partition: Some(partition),
+                    timestamp: stamp.time,
+                    key: None,
+                    value: None,
+                    headers: vec![stamp.watermark()],
+                }));
+            }
+        }
+        core.out.len() - before
+    }
+
+    /// When it is due to say the time, if there is anything to say.
+    pub(super) fn next_telling(&self) -> Option<TimestampMs> {
+        let teller = self.teller.as_ref()?;
+        let untold = teller.sinks.iter().any(|sink| {
+            let mut stamps = sink.inputs.iter().flat_map(|place| self.inputs[*place].stamps());
+            stamps.any(|stamp| !sink.knows(&stamp))
+        });
+        untold.then_some(teller.next)
+    }
+
+    /// Another task has said the time.
+    pub(super) fn hear_time(&mut self, index: usize, mut record: Record) -> Result<(), TaskError> {
+        let input = &mut self.inputs[index];
+        let before = input.watermark();
+        let Some(stamp) = Stamp::take_watermark(&mut record.headers) else { return Ok(()) };
+        if let Some(lanes) = &mut input.lanes {
+            lanes.advance(stamp);
+        }
+        if input.watermark() == before {
+            return Ok(());
+        }
+        self.core.context = RecordContext {
+            topic: input.topic.clone(),
+            partition: input.at.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            raw: (None, None),
+            headers: record.headers,
+            stamp,
+        };
+        self.advance_watermarks()
+    }
+}
