@@ -31,7 +31,7 @@ fn topology(application_id: &str) -> Topology {
         .count(Materialized::named("counts").json())
         .to(&format!("{application_id}-out"), Produced::with(string(), i64()));
     grouped
-        .windowed_by_session(SessionWindows::with_no_grace(Duration::from_secs(3600)))
+        .windowed_by_session(SessionWindows::with_gap(Duration::from_secs(3600)))
         .count(Materialized::named("sessions").json())
         .to_stream()
         .map(|key, count: i64| (key.key, count))

@@ -51,6 +51,62 @@ async fn state_in_memory_comes_back_from_the_changelogs() {
     cluster.stop().await;
 }
 
+/// After so many commits.
+fn dies_at_commit(number: usize) -> FaultHook {
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    FaultHook::new(move |point| {
+        point == FaultPoint::AfterStores
+            && done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == number
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_written_is_written_in_time_and_by_a_stop_and_restored_after_a_crash() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    let config = |delay: Duration, fault: Option<FaultHook>| {
+        let mut config = words.config(&cluster, state.path());
+        config.instance = Some("one".to_owned());
+        (config.store_write_delay, config.store_write_at_once, config.store_table_from) = (delay, 0, 1);
+        config.fault = fault;
+        config
+    };
+    let (late, soon, again, crashing) = (
+        config(Duration::from_secs(60), None),
+        config(Duration::from_millis(200), None),
+        config(Duration::from_secs(60), None),
+        config(Duration::from_secs(60), Some(dies_at_commit(10))),
+    );
+    words.write(&cluster, 200).await;
+    let app = StreamsApp::start(words.topology(), late).await.unwrap();
+    words.check(&cluster).await;
+    let word = words.model.keys().next().unwrap();
+    let (status, _) = support::get(&app, &format!("/stores/counts/{word}")).await;
+    assert_eq!(status, 404, "it is committed, and waits");
+    app.stop().await.unwrap();
+
+    let app = StreamsApp::start(words.topology(), soon).await.unwrap();
+    words.check_store(&app).await;
+    assert_eq!(app.metrics().restored, 0, "the stop has written all of it");
+    words.write(&cluster, 50).await;
+    words.check_store(&app).await;
+    app.stop().await.unwrap();
+
+    let app = StreamsApp::start(words.topology(), crashing).await.unwrap();
+    for _ in 0..40 {
+        words.write(&cluster, 5).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    app.wait().await.unwrap_err();
+    drop(app);
+    let app = StreamsApp::start(words.topology(), again).await.unwrap();
+    words.check(&cluster).await;
+    assert!(app.metrics().restored > 0, "what had waited was lost, and is in the changelog");
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_state_directory_is_restored() {
     let cluster = Cluster::start().await;

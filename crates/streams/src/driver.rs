@@ -227,7 +227,7 @@ impl TopologyTestDriver {
                 moved += running.task.process(usize::MAX, self.now)?;
             }
             if self.auto_commit {
-                self.commit_tasks()?;
+                moved += self.commit_tasks()?;
             }
             if moved == 0 {
                 return Ok(());
@@ -241,7 +241,8 @@ impl TopologyTestDriver {
         self.run()
     }
 
-    fn commit_tasks(&mut self) -> Result<(), TaskError> {
+    /// How many records that wrote.
+    fn commit_tasks(&mut self) -> Result<usize, TaskError> {
         let mut outputs: Vec<Output> = Vec::new();
         for (id, running) in &mut self.tasks {
             running.task.pre_commit()?;
@@ -257,10 +258,11 @@ impl TopologyTestDriver {
                 }
             }
         }
+        let written = outputs.len();
         for Output { topic, partition, timestamp, key, value, headers } in outputs {
             self.append(&topic, partition, Record { offset: 0, timestamp, key, value, headers });
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Moves the wall clock; punctuations that are due run once.

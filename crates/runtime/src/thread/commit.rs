@@ -15,6 +15,7 @@ use headwater_client::{ClientError, Committed, Delivery, GroupMetadata, RecordRe
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{Output, TaskId};
 
+use super::active::ActiveTask;
 use super::open::store_failed;
 use super::trouble::Trouble;
 use super::wall_clock;
