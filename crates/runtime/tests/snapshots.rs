@@ -10,7 +10,7 @@ use std::time::Duration;
 use headwater_runtime::{AppConfig, MetricsSnapshot, SnapshotConfig, StateStore, StreamsApp};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Grouped, Materialized, Produced, SessionWindows, StreamsBuilder, Topology,
+    Consumed, Grouped, Materialized, Produced, SessionWindows, StreamsBuilder, Topology, Windowed,
 };
 use support::{Cluster, eventually, unique};
 
@@ -34,7 +34,7 @@ fn topology(application_id: &str) -> Topology {
         .windowed_by_session(SessionWindows::with_gap(Duration::from_secs(3600)))
         .count(Materialized::named("sessions").json())
         .to_stream()
-        .map(|key, count: i64| (key.key, count))
+        .map(|key: Windowed<String>, count: Option<i64>| (key.key, count.unwrap_or_default()))
         .to(&format!("{application_id}-sessions"), Produced::with(string(), i64()));
     builder.build().unwrap()
 }
