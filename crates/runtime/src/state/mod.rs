@@ -247,6 +247,53 @@ mod tests {
         check(&Stores::on_disk(&directory, BUDGET).unwrap());
     }
 
+    /// What is read of `0..count`, where a third was written last, and every seventh deleted.
+    fn check_loaded(stores: &Stores, id: &StoreId, count: usize) {
+        let backend = stores.open(id).unwrap();
+        for number in 0..count {
+            let expected = match number {
+                _ if number % 7 == 0 => None,
+                _ if number % 3 == 0 => Some(Bytes::from("new")),
+                _ => Some(Bytes::from(format!("{number}"))),
+            };
+            assert_eq!(backend.get(format!("key-{number}").as_bytes()).unwrap(), expected, "key-{number}");
+        }
+        let all = backend.range(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded).unwrap();
+        assert_eq!(all.len(), (0..count).filter(|number| number % 7 != 0).count());
+        assert_eq!(stores.position(id).unwrap(), Some(3));
+    }
+
+    #[test]
+    fn what_is_loaded_is_read_beside_what_was_written_before_and_after_and_when_it_is_opened_again() {
+        for (table_from, count) in [(1, 1), (1, 40), (100, 5_000), (usize::MAX, 500)] {
+            let folder = tempfile::tempdir().unwrap();
+            let id = StoreId::new(TaskId { subtopology: 0, partition: 1 }, "s");
+            let budget = Budget { table_from, ..BUDGET };
+            let load = |numbers: &dyn Fn(usize) -> bool, value: &dyn Fn(usize) -> Option<String>, position| {
+                let entries = (0..count).filter(|number| numbers(*number)).map(|number| {
+                    (Bytes::from(format!("key-{number}")), value(number).map(Bytes::from))
+                });
+                StoreWrite { id: id.clone(), entries: entries.collect(), position: Some(position) }
+            };
+            let all = load(&|_| true, &|number| Some(number.to_string()), 1);
+            let mut twice = all.clone();
+            twice.entries.iter_mut().for_each(|entry| entry.1 = Some(Bytes::from("old")));
+            twice.entries.extend(all.entries);
+            let third = load(&|number| number % 3 == 0, &|_| Some("new".to_owned()), 2);
+            let deleted = load(&|number| number % 7 == 0, &|_| None, 3);
+            {
+                let directory = StateDir::open(folder.path(), "app").unwrap();
+                let stores = Stores::on_disk(&directory, budget).unwrap();
+                stores.load(vec![twice]).unwrap();
+                stores.write(vec![third]).unwrap();
+                stores.load(vec![deleted]).unwrap();
+                check_loaded(&stores, &id, count);
+            }
+            let directory = StateDir::open(folder.path(), "app").unwrap();
+            check_loaded(&Stores::on_disk(&directory, budget).unwrap(), &id, count);
+        }
+    }
+
     #[test]
     fn disk_stores_come_back_with_their_positions() {
         let folder = tempfile::tempdir().unwrap();
