@@ -13,6 +13,7 @@ use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{Output, TaskId};
 
 use super::Worker;
+use super::active::ActiveTask;
 use super::open::store_failed;
 use super::trouble::Trouble;
 use super::wall_clock;
@@ -78,6 +79,8 @@ impl Worker {
         self.fault(FaultPoint::BeforeStores)?;
         let ends = self.changelog_ends().map_err(Trouble::client("learn the changelogs' offsets"))?;
         self.write_stores(positions, &ends)?;
+        // What others may rely on is noted here, behind the write, and published at the end of the turn.
+        self.active.values_mut().for_each(ActiveTask::note_written);
         self.fault(FaultPoint::AfterStores)?;
         self.purge.committed(&self.client, &offsets);
         self.failures.healed();
