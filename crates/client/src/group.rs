@@ -6,6 +6,7 @@
 
 mod choice;
 mod consumer_protocol;
+mod lease;
 mod membership;
 mod positions;
 pub(crate) mod protocol;
@@ -28,6 +29,7 @@ use crate::consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched};
 use crate::{Client, ClientError, Committed, GroupMetadata};
 use choice::Membership;
 pub use choice::{GroupProtocol, Remote};
+pub use lease::Lease;
 use membership::News;
 
 #[derive(Clone)]
@@ -99,6 +101,7 @@ pub struct GroupConsumer {
     /// The caller was told of a revocation: the next poll says that it has let go.
     release: bool,
     failure: Option<ClientError>,
+    lease: Lease,
 }
 
 impl GroupConsumer {
@@ -129,6 +132,7 @@ impl GroupConsumer {
             metadata,
             release: false,
             failure: None,
+            lease: Lease::default(),
         })
     }
 
@@ -142,7 +146,7 @@ impl GroupConsumer {
         let deadline = Instant::now() + timeout;
         let membership = self.membership.get_or_insert_with(|| {
             let positions = Arc::clone(&self.manage_positions);
-            Membership::start(self.client.clone(), self.config.clone(), positions)
+            Membership::start(self.client.clone(), self.config.clone(), positions, self.lease.clone())
         });
         if std::mem::take(&mut self.release) {
             membership.release();
@@ -192,6 +196,11 @@ impl GroupConsumer {
         if let Some(membership) = &self.membership {
             membership.enforce();
         }
+    }
+
+    /// Until when nobody else is given what this member has.
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
     }
 
     pub fn consumer(&mut self) -> &mut Consumer {

@@ -93,8 +93,10 @@ pub struct RuntimeSettings {
     /// URL of the schema registry.
     pub registry: Option<String>,
     pub state_dir: Option<String>,
-    /// `host:port` on which queries are answered.
+    /// `host:port` on which queries are answered; a port alone is one of this machine.
     pub http: Option<String>,
+    /// `host:port` at which other instances reach it.
+    pub application_server: Option<String>,
     pub guarantee: Option<Guarantee>,
     pub commit_interval_ms: Option<u64>,
     pub threads: Option<usize>,
@@ -110,12 +112,13 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 11] = [
+const RUNTIME: [&str; 12] = [
     "bootstrap",
     "command_config",
     "registry",
     "state_dir",
     "http",
+    "application_server",
     "guarantee",
     "commit_interval_ms",
     "threads",
@@ -260,6 +263,7 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
         registry: section.text("registry")?,
         state_dir: section.text("state_dir")?,
         http: section.text("http")?,
+        application_server: section.text("application_server")?,
         guarantee,
         commit_interval_ms: section.number("commit_interval_ms", 1)?,
         threads: section.number("threads", 1)?,

@@ -50,7 +50,7 @@
 //! stores = ["departures-by-hour"]
 //!
 //! [runtime]
-//! http = "127.0.0.1:7070"      # GET /stores/departures-by-hour/JFK
+//! http = "127.0.0.1:7070"      # GET /stores/departures-by-hour/key/JFK
 //! ```
 //!
 //! The same topology runs in a test without a broker: see [`streams::TopologyTestDriver`].
@@ -64,11 +64,17 @@ pub use headwater_streams as streams;
 
 pub use headwater_control::{Manifest, ManifestError};
 pub use headwater_runtime::{
-    AppConfig, AppError, AvroSerde, AvroSerdes, ConfigError, Guarantee, MetricsSnapshot, Phase,
-    RegistryClient, RegistryError, SnapshotConfig, StateStore, StreamsApp, TaskStatus, existing_topics,
+    AppConfig, AppError, AvroSerde, AvroSerdes, ConfigError, Guarantee, KeyQueryMetadata, MetricsSnapshot,
+    Phase, Place, Position, PositionError, Queries, QueryResultInfo, RegistryClient, RegistryError, Role,
+    Row, SnapshotConfig, Staleness, StateQueryError, StateQueryResult, StateStore, StoreQueries, StreamsApp, TaskStatus,
+    existing_topics,
 };
 
 /// The guide's snippets are tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/streams.md")]
 struct StreamsGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams-queries.md")]
+struct QueriesGuide;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use headwater_client::{Client, ClientConfig, ClientError};
@@ -18,6 +18,7 @@ use crate::config::{AppConfig, StateStore};
 use crate::error::AppError;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::snapshot::Snapshots;
+use crate::queries::{Flows, Hosts, Queries, Serving, remote};
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
 use crate::{catalog, globals, serve, snapshot, thread, topics};
@@ -41,6 +42,17 @@ pub(crate) struct Shared {
     pub globals: GlobalStores,
     pub claims: Claims,
     pub snapshots: Option<Arc<Snapshots>>,
+    /// What may be read here.
+    pub serving: Serving,
+    /// Who has which task in the whole group.
+    pub hosts: Hosts,
+    pub flows: Flows,
+    pub client: Client,
+    pub http_client: reqwest::Client,
+    /// Where other instances reach this one, once that is known.
+    endpoint: OnceLock<String>,
+    /// The program itself asks.
+    asks: AtomicBool,
     /// Names this process across restarts.
     pub instance: String,
     /// Threads that have not had an assignment yet.
@@ -61,6 +73,16 @@ impl Shared {
     pub fn cache_share(&self) -> usize {
         let stores: usize = self.tasks.keys().map(|id| self.topology.stores(id.subtopology).len()).sum();
         usize::try_from(self.config.record_cache_bytes).unwrap_or(usize::MAX) / stores.max(1)
+    }
+
+    /// `host:port` at which other instances reach this one.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.get().map(String::as_str)
+    }
+
+    /// Whether anybody may ask what copies hold, and how far they are.
+    pub fn is_asked(&self) -> bool {
+        self.config.http.is_some() || self.asks.load(Ordering::Relaxed)
     }
 
     /// Returns when the application is to stop.
@@ -111,15 +133,19 @@ impl StreamsApp {
         };
         let client = connect(&config).await?;
         let counts = topics::prepare(&client, &topology, &config).await?;
-        let shared = Arc::new(share(topology, config, counts.clone(), directory)?);
+        let shared = Arc::new(share(topology, config, &client, counts.clone(), directory)?);
         let close_http = watch::Sender::new(false);
         let (http, http_task) = serve::serve(&shared, close_http.subscribe()).await?.unzip();
+        if let Some(endpoint) = http.and_then(|bound| serve::endpoint(&shared.config, bound)) {
+            // It is set nowhere else.
+            let _ = shared.endpoint.set(endpoint);
+        }
         let mut app =
             Self { shared, threads: Vec::new(), http, close_http, http_task, background: Vec::new() };
         app.background.extend(globals::load(&client, &app.shared, &counts).await?);
         app.start_threads(&client)?;
         app.background.push(tokio::spawn(snapshot::run(client.clone(), app.shared.clone())));
-        app.background.push(tokio::spawn(announce(client, app.shared.clone(), http)));
+        app.background.push(tokio::spawn(announce(client, app.shared.clone())));
         Ok(app)
     }
 
@@ -162,6 +188,18 @@ impl StreamsApp {
     /// Whether every assigned task runs.
     pub fn ready(&self) -> bool {
         self.shared.board.ready()
+    }
+
+    /// Asks what the stores hold, here or on whichever instance of the group that is.
+    pub fn queries(&self) -> Queries {
+        self.shared.asks.store(true, Ordering::Relaxed);
+        Queries::inside(&self.shared)
+    }
+
+    /// `host:port` at which other instances ask this one; `None` if it answers nothing, or listens on all addresses and was
+    /// not told which one is its own (`AppConfig::application_server`).
+    pub fn application_server(&self) -> Option<&str> {
+        self.shared.endpoint()
     }
 
     /// Names this process across restarts.
@@ -256,6 +294,7 @@ async fn connect(config: &AppConfig) -> Result<Client, AppError> {
 fn share(
     topology: Topology,
     config: AppConfig,
+    client: &Client,
     counts: Counts,
     directory: Option<StateDir>,
 ) -> Result<Shared, AppError> {
@@ -282,6 +321,13 @@ fn share(
         metrics: Metrics::default(),
         claims: Claims::default(),
         snapshots: Snapshots::open(&config)?.map(Arc::new),
+        serving: Serving::default(),
+        hosts: Hosts::default(),
+        flows: Flows::new(&topology.describe()),
+        client: client.clone(),
+        http_client: remote::http_client().map_err(AppError::HttpClient)?,
+        endpoint: OnceLock::new(),
+        asks: AtomicBool::new(false),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),
         failure: Mutex::new(None),
@@ -295,8 +341,8 @@ fn share(
 }
 
 /// The catalog is for people: an application that cannot be listed runs all the same.
-async fn announce(client: Client, shared: Arc<Shared>, http: Option<SocketAddr>) {
-    let result: Result<(), ClientError> = catalog::publish(&client, &shared, http).await;
+async fn announce(client: Client, shared: Arc<Shared>) {
+    let result: Result<(), ClientError> = catalog::publish(&client, &shared).await;
     if let Err(error) = result {
         tracing::warn!(topic = catalog::TOPIC, %error, "the catalog does not list this service; it runs");
     }

@@ -13,10 +13,13 @@ use headwater_client::{
 };
 use headwater_model::{Bytes, Offset, TopicPartition};
 use headwater_streams::TaskId;
-use headwater_streams::assignment::{AssignmentConfigs, ClientState, MemberPlan, MemberState, Tasks, assign};
+use headwater_streams::assignment::{
+    AssignmentConfigs, AssignmentPlan, ClientState, MemberPlan, MemberState, Tasks, assign,
+};
 
 use crate::app::Shared;
 use crate::balance::{AssignmentInfo, LATEST_OFFSET, SubscriptionInfo, names, tasks};
+use crate::queries::{HostMap, HostTasks};
 use crate::state::{StoreId, parse_task};
 use crate::thread::wall_clock;
 
@@ -47,6 +50,8 @@ struct Had {
     running: Vec<TaskId>,
     standby: Vec<TaskId>,
     nonce: u64,
+    /// The group was made to learn this process's address.
+    announced: bool,
 }
 
 impl Owned {
@@ -63,6 +68,15 @@ impl Owned {
 
     pub fn set_running(&self, running: Vec<TaskId>) {
         self.had().running = running;
+    }
+
+    /// Whether the group is to rebalance so that it learns this process's address: once, as a leader that does not listen
+    /// would be told for ever.
+    pub fn announce(&self) -> bool {
+        let mut had = self.had();
+        let first = !std::mem::replace(&mut had.announced, true);
+        had.nonce += u64::from(first);
+        first
     }
 
     /// What it says next is not what it said before.
@@ -187,11 +201,26 @@ impl StreamsAssignor {
         clients
     }
 
-    fn told(&self, plan: &MemberPlan, probing_at: Option<i64>) -> Assignment {
+    fn told(&self, plan: &MemberPlan, probing_at: Option<i64>, hosts: &HostMap) -> Assignment {
         let inputs = plan.active.iter().filter_map(|task| self.tasks.get(task));
-        let info = AssignmentInfo { standby: names(&plan.standby), probing_at };
+        let info = AssignmentInfo { standby: names(&plan.standby), probing_at, hosts: Some(hosts.clone()) };
         Assignment { partitions: inputs.flatten().cloned().collect(), user_data: Some(info.encode()) }
     }
+}
+
+/// Who answers for what.
+fn hosts(plan: &AssignmentPlan, members: &[MemberSubscription]) -> HostMap {
+    let mut hosts = HostMap::new();
+    for (id, given) in plan.members.values().flatten() {
+        let said = members.iter().find(|member| member.member_id == *id);
+        let info = SubscriptionInfo::decode(said.and_then(|member| member.user_data.as_ref()));
+        if !info.endpoint.is_empty() {
+            let host: &mut HostTasks = hosts.entry(info.endpoint).or_default();
+            host.active.extend(names(&given.active));
+            host.standby.extend(names(&given.standby));
+        }
+    }
+    hosts
 }
 
 /// The changelogs of each task that has any.
@@ -217,11 +246,13 @@ impl Assignor for StreamsAssignor {
         let mut offsets = self.offsets();
         let complete = had.running.iter().filter(|task| self.changelogs.contains_key(task));
         offsets.extend(complete.map(|task| (task.to_string(), LATEST_OFFSET)));
+        let shared = self.shared.upgrade();
         let info = SubscriptionInfo {
-            process: self.shared.upgrade().map(|shared| shared.instance.clone()).unwrap_or_default(),
+            process: shared.as_ref().map(|shared| shared.instance.clone()).unwrap_or_default(),
             owned: names(&had.active),
             standby: names(&had.standby),
             offsets,
+            endpoint: shared.as_deref().and_then(Shared::endpoint).unwrap_or_default().to_owned(),
             nonce: had.nonce,
         };
         Some(info.encode())
@@ -253,11 +284,12 @@ impl Assignor for StreamsAssignor {
         let unknown = ends.is_none() && !self.changelogs.is_empty();
         let mut probing_at =
             (plan.probing || unknown).then(|| wall_clock().saturating_add(self.probing_interval_ms));
+        let hosts = hosts(&plan, members);
         let given: BTreeMap<&String, &MemberPlan> = plan.members.values().flatten().collect();
         if plan.probing {
             tracing::info!(warmups = ?plan.warmups, "tasks wait for their state before they move");
         }
         // One member is enough to let the group rebalance.
-        given.into_iter().map(|(id, plan)| (id.clone(), self.told(plan, probing_at.take()))).collect()
+        given.into_iter().map(|(id, plan)| (id.clone(), self.told(plan, probing_at.take(), &hosts))).collect()
     }
 }

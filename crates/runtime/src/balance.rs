@@ -6,6 +6,7 @@ use headwater_model::Bytes;
 use headwater_streams::TaskId;
 use serde::{Deserialize, Serialize};
 
+use crate::queries::HostMap;
 use crate::state::parse_task;
 
 /// The offset sum of a task that runs, as Kafka Streams' `Task.LATEST_OFFSET`: its stores lack nothing.
@@ -26,6 +27,9 @@ pub(crate) struct SubscriptionInfo {
     /// By task the sum of the changelog positions of its stores on this machine, or `LATEST_OFFSET`.
     #[serde(default)]
     pub offsets: BTreeMap<String, i64>,
+    /// `host:port` at which its process answers questions (Kafka Streams' `application.server`); empty if it does not.
+    #[serde(default)]
+    pub endpoint: String,
     /// Changes when the member wants the group to rebalance: a static one would be told what it knows otherwise.
     #[serde(default)]
     pub nonce: u64,
@@ -51,6 +55,9 @@ pub(crate) struct AssignmentInfo {
     /// When it is to let the group rebalance, in milliseconds since 1970.
     #[serde(default)]
     pub probing_at: Option<i64>,
+    /// Who has what in the whole group, by `host:port`; a leader of an older version does not say.
+    #[serde(default)]
+    pub hosts: Option<HostMap>,
 }
 
 impl AssignmentInfo {
@@ -87,7 +94,7 @@ mod tests {
         );
         assert_eq!(SubscriptionInfo::decode(Some(&Bytes::from("not json"))), SubscriptionInfo::default());
         assert_eq!(AssignmentInfo::decode(None), AssignmentInfo::default());
-        let told = AssignmentInfo { standby: vec!["1_0".to_owned()], probing_at: Some(7) };
+        let told = AssignmentInfo { standby: vec!["1_0".to_owned()], probing_at: Some(7), hosts: None };
         assert_eq!(AssignmentInfo::decode(Some(&told.encode())), told);
     }
 }

@@ -1,7 +1,5 @@
 //! What a running service says of itself in the compacted topic `_headwater.catalog`, under `service/<name>`.
 
-use std::net::SocketAddr;
-
 use headwater_client::{Client, ClientError, NewTopic, ProduceRecord, Producer, ProducerConfig};
 use headwater_model::Bytes;
 use serde_json::json;
@@ -12,11 +10,7 @@ use crate::app::Shared;
 pub const TOPIC: &str = "_headwater.catalog";
 
 /// Publishes manifest, topology, addresses and instance of this service, replacing what it said before.
-pub(crate) async fn publish(
-    client: &Client,
-    shared: &Shared,
-    http: Option<SocketAddr>,
-) -> Result<(), ClientError> {
+pub(crate) async fn publish(client: &Client, shared: &Shared) -> Result<(), ClientError> {
     client.ensure_topic(NewTopic::new(TOPIC, 1).config("cleanup.policy", "compact")).await?;
     let config = &shared.config;
     let name =
@@ -27,7 +21,7 @@ pub(crate) async fn publish(
         "group_id": config.application_id,
         "client_id": config.client_id,
         "instance": shared.instance,
-        "http": http.map(|address| format!("http://{address}")),
+        "http": shared.endpoint().map(|address| format!("http://{address}")),
         "reads": shared.topology.source_topics(),
         "writes": shared.topology.sink_topics(),
     });

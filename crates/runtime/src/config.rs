@@ -2,7 +2,7 @@
 //!
 //! Values come from the manifest's `[runtime]` table; environment variables win over it.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,8 +64,12 @@ pub struct AppConfig {
     pub commit_interval: Duration,
     /// Processing threads, each with its own group member and producer (default 1).
     pub threads: usize,
-    /// Where queries, health and metrics are answered; nothing is served without it. Port 0 takes a free one.
+    /// Where queries, health and metrics are answered; nothing is served without it. Port 0 takes a free one. Nobody is asked
+    /// who they are there.
     pub http: Option<SocketAddr>,
+    /// Kafka Streams' `application.server`: `host:port` at which the other instances reach `http`; by default the address that
+    /// it listens on, if that is one.
+    pub application_server: Option<String>,
     pub guarantee: Guarantee,
     /// Of internal topics; -1 takes the broker's default.
     pub replication: i16,
@@ -129,6 +133,7 @@ impl AppConfig {
             commit_interval: Duration::from_millis(100),
             threads: 1,
             http: None,
+            application_server: None,
             guarantee: Guarantee::ExactlyOnce,
             replication: -1,
             session_timeout: Duration::from_secs(10),
@@ -165,11 +170,27 @@ impl AppConfig {
                 ),
             });
         }
-        Ok(())
+        self.check_application_server()
+    }
+
+    fn check_application_server(&self) -> Result<(), ConfigError> {
+        let Some(server) = &self.application_server else { return Ok(()) };
+        let port =
+            server.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+        let reason = match port {
+            Some(Ok(port)) if port > 0 && self.http.is_some() => return Ok(()),
+            Some(Ok(port)) if port > 0 => "nothing is answered there: set http, too",
+            _ => "it is not an address that other instances can ask; use host:port",
+        };
+        Err(ConfigError {
+            value: server.clone(),
+            origin: "application_server".to_owned(),
+            reason: reason.to_owned(),
+        })
     }
 
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
-    /// `HEADWATER_HTTP`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
+    /// `HEADWATER_HTTP`, `HEADWATER_APPLICATION_SERVER`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
     /// `[runtime] command_config` names.
     pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {
         Self::from_manifest_and(manifest, &|name| std::env::var(name).ok())
@@ -218,6 +239,8 @@ impl AppConfig {
             }
             config.snapshots = Some(snapshots);
         }
+        let server = pick("HEADWATER_APPLICATION_SERVER", "application_server", &settings.application_server);
+        config.application_server = server.map(|(value, _)| value);
         config.instance = pick("HEADWATER_INSTANCE", "instance", &None).map(|(value, _)| value);
         config.guarantee = settings.guarantee.unwrap_or_default();
         if let Some(ms) = settings.commit_interval_ms {
@@ -232,7 +255,11 @@ impl AppConfig {
     }
 }
 
+/// `host:port`; a port alone is one of this machine.
 fn socket_address(value: String, origin: String) -> Result<SocketAddr, ConfigError> {
+    if let Ok(port) = value.strip_prefix(':').unwrap_or(&value).parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
     let found = value.to_socket_addrs().map(|mut addresses| addresses.next());
     match found {
         Ok(Some(address)) => Ok(address),
@@ -264,6 +291,31 @@ mod tests {
         };
         let config = AppConfig::from_manifest_and(&manifest, &environment).unwrap();
         assert_eq!((config.bootstrap.as_str(), config.state_dir.to_str()), ("other:1", Some("/data")));
+    }
+
+    #[test]
+    fn a_port_alone_is_one_of_this_machine() {
+        let manifest = Manifest::parse(MANIFEST, "headwater.toml").unwrap();
+        for text in ["7070", ":7070"] {
+            let config = AppConfig::from_manifest_and(&manifest, &|name| {
+                (name == "HEADWATER_HTTP").then(|| text.to_owned())
+            });
+            assert_eq!(config.unwrap().http, Some("127.0.0.1:7070".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_application_server_is_an_address_where_something_answers() {
+        let mut config = AppConfig::new("kafka:9092", "app");
+        let refused = |config: &AppConfig| config.check().unwrap_err().to_string();
+        config.application_server = Some("host:7070".to_owned());
+        assert!(refused(&config).contains("set http"));
+        config.http = Some("0.0.0.0:7070".parse().unwrap());
+        assert_eq!(config.check(), Ok(()));
+        for wrong in ["host", "host:", ":7070", "host:0", "host:http"] {
+            config.application_server = Some(wrong.to_owned());
+            assert!(refused(&config).contains("host:port"), "{wrong}");
+        }
     }
 
     #[test]

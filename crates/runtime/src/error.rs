@@ -36,6 +36,8 @@ pub enum AppError {
     State(#[from] StateError),
     #[error("serve HTTP on {address}: {source}; free the port, or choose another with HEADWATER_HTTP")]
     Http { address: SocketAddr, source: std::io::Error },
+    #[error("make a client of HTTP, by which other instances are asked: {0}")]
+    HttpClient(reqwest::Error),
     #[error("{what}: {source}")]
     Client { what: &'static str, source: ClientError },
     #[error(

@@ -1,7 +1,7 @@
 //! Global tables: read to their end before any task starts, then kept current in the background.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Fetched, Isolation, OffsetSpec};
@@ -58,26 +58,32 @@ pub(crate) async fn load(
                 waiting.remove(&part.topic_partition);
             }
         }
-        apply(&shared.globals, &stores, fetched).await;
+        apply(shared, &stores, fetched).await;
         waiting.retain(|at, end| consumer.position(at).is_none_or(|position| position < *end));
     }
     for store in stores.values().flatten() {
         let (rows, skipped) = (shared.globals.len(store), shared.globals.skipped(store));
         tracing::info!(store, rows, skipped, "global table loaded");
     }
-    let globals = shared.globals.clone();
-    Ok(Some(tokio::spawn(follow(client.clone(), consumer, globals, stores))))
+    for at in &partitions {
+        shared.serving.read_global(at, consumer.position(at).unwrap_or(0));
+    }
+    let weak = Arc::downgrade(shared);
+    Ok(Some(tokio::spawn(follow(client.clone(), consumer, weak, stores))))
 }
 
 async fn follow(
     client: Client,
     mut consumer: Consumer,
-    globals: GlobalStores,
+    shared: Weak<Shared>,
     stores: HashMap<String, Vec<String>>,
 ) {
     loop {
         match consumer.poll(POLL).await {
-            Ok(fetched) => apply(&globals, &stores, fetched).await,
+            Ok(fetched) => {
+                let Some(shared) = shared.upgrade() else { return };
+                apply(&shared, &stores, fetched).await;
+            }
             Err(
                 ref error @ (ClientError::Truncated { ref at, .. }
                 | ClientError::OffsetOutOfRange { ref at, .. }),
@@ -104,8 +110,16 @@ async fn begin_again(client: &Client, consumer: &mut Consumer, at: &TopicPartiti
     }
 }
 
+/// What is applied is said to be read.
+async fn apply(shared: &Shared, stores: &HashMap<String, Vec<String>>, fetched: Vec<Fetched>) {
+    let read: Vec<(TopicPartition, Offset)> =
+        fetched.iter().map(|part| (part.topic_partition.clone(), part.next_offset)).collect();
+    apply_records(&shared.globals, stores, fetched).await;
+    read.iter().for_each(|(at, next)| shared.serving.read_global(at, *next));
+}
+
 /// Decoding may wait for a schema, so it does not run on the reactor.
-async fn apply(globals: &GlobalStores, stores: &HashMap<String, Vec<String>>, fetched: Vec<Fetched>) {
+async fn apply_records(globals: &GlobalStores, stores: &HashMap<String, Vec<String>>, fetched: Vec<Fetched>) {
     let mut work = Vec::new();
     for part in fetched {
         let records = Arc::new(part.records);

@@ -8,7 +8,7 @@
 //! and has a transactional producer; all network I/O runs on the tokio runtime that [`StreamsApp::start`] was called in, so
 //! that processing never starves it.
 //!
-//! Absent: queries of other instances' stores, cooperative rebalancing (a rebalance stops all tasks).
+//! Absent: identities of those who ask over HTTP, cooperative rebalancing (a rebalance stops all tasks).
 
 // An error here ends an attempt or the application, so its size costs nothing.
 #![allow(clippy::result_large_err)]
@@ -26,6 +26,7 @@ mod fault;
 mod globals;
 mod http;
 mod metrics;
+mod queries;
 mod serve;
 mod snapshot;
 mod state;
@@ -43,4 +44,8 @@ pub use fault::{FaultHook, FaultPoint};
 pub use headwater_registry::{RegistryClient, RegistryError};
 pub use metrics::MetricsSnapshot;
 pub use snapshot::SnapshotConfig;
+pub use queries::{
+    KeyQueryMetadata, Place, Position, PositionError, Queries, QueryResultInfo, Role, Row, Staleness,
+    StateQueryError, StateQueryResult, StoreQueries,
+};
 pub use state::StateError;

@@ -8,8 +8,27 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::Shared;
+use crate::config::AppConfig;
 use crate::error::AppError;
 use crate::http::router;
+
+/// Where other instances reach what listens on `bound`.
+pub(crate) fn endpoint(config: &AppConfig, bound: SocketAddr) -> Option<String> {
+    if !bound.ip().is_loopback() {
+        tracing::warn!(
+            %bound,
+            "whoever reaches this address may read all stores that can be queried: keep it within a network of services"
+        );
+    }
+    if config.application_server.is_none() && bound.ip().is_unspecified() {
+        tracing::warn!(
+            %bound,
+            "other instances do not know where this one answers: say host:port in application_server, or HEADWATER_APPLICATION_SERVER"
+        );
+        return None;
+    }
+    Some(config.application_server.clone().unwrap_or_else(|| bound.to_string()))
+}
 
 /// Serves questions until `close` says so, then ends connections; nothing if no address is configured.
 pub(crate) async fn serve(

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::error::{TaskError, TopologyError};
 use crate::global::GlobalStores;
-use crate::query::{Query, QueryError};
+use crate::query::{Query, QueryError, QueryableStore};
 use crate::serdes::{SerdeRef, to_wire};
 use crate::store::{MemoryStore, StoreBackend};
 use crate::task::{Output, Task, TaskId, TaskMetrics};
@@ -314,6 +314,11 @@ impl TopologyTestDriver {
         }
         let subtopology = self.topology.subtopology_of(store)?;
         self.backends.get(&TaskId { subtopology, partition })?.get(store).cloned()
+    }
+
+    /// The query side of a store that was made with `.json()`; with `backend`, one partition is asked.
+    pub fn queryable(&self, store: &str) -> Option<QueryableStore> {
+        self.topology.queryable(store)
     }
 
     /// Answers a query from all partitions of a store that was made with `.json()`; `None` if there is no such store.

@@ -104,7 +104,7 @@ pub use node::{Change, Payload};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
 pub use query::{
-    KeyQuery, MultiVersionedKeyQuery, Query, QueryError, QueryableStore, RangeQuery, SessionQuery,
+    KeyQuery, MultiVersionedKeyQuery, Page, Query, QueryError, QueryableStore, RangeQuery, SessionQuery,
     VersionedKeyQuery, WindowRangeQuery,
 };
 pub use serdes::{

@@ -2,30 +2,32 @@
 //!
 //! A store takes part if its `Materialized` was given `.json()`; keys are given as text: JSON, or a bare string.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use headwater_model::{Bytes, TimestampMs};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::serdes::SerdeRef;
 use crate::store::keys::{self, Layout};
 use crate::store::{StoreBackend, StoreError, StoreKind};
 
+mod page;
+mod timed;
 mod versioned;
 
+pub use page::Page;
 pub use versioned::{MultiVersionedKeyQuery, VersionedKeyQuery};
 
 /// The current value of one key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyQuery {
     pub key: String,
 }
 
 /// Keys between two bounds (both included), in the order of their serialized form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeQuery {
     pub from: Option<String>,
     pub to: Option<String>,
@@ -33,7 +35,7 @@ pub struct RangeQuery {
 }
 
 /// Windows that start in `from..=to`, of one key or of all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowRangeQuery {
     pub key: Option<String>,
     pub from: TimestampMs,
@@ -42,7 +44,7 @@ pub struct WindowRangeQuery {
 }
 
 /// Sessions that overlap `from..=to`, of one key or of all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionQuery {
     pub key: Option<String>,
     pub from: TimestampMs,
@@ -51,7 +53,8 @@ pub struct SessionQuery {
 }
 
 /// Any of the queries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Query {
     Key(KeyQuery),
     Range(RangeQuery),
@@ -68,6 +71,8 @@ pub enum QueryError {
     Key { text: String, reason: String },
     #[error("query store {store:?}: it is a {kind:?} store, and this query asks for {asked}")]
     Kind { store: String, kind: StoreKind, asked: &'static str },
+    #[error("go on in store {store:?}: {reason}; use `next` of the page before as it was given")]
+    Place { store: String, reason: &'static str },
     #[error("read store {store:?}")]
     Store { store: String, source: StoreError },
     #[error("decode an entry of store {store:?}: {reason}")]
@@ -145,19 +150,30 @@ impl QueryableStore {
     /// Rows `{key, value, timestamp}`, with `start` and `end` (milliseconds) for windows and sessions, in the order of
     /// key and time; with `valid_to` from stores that keep versions.
     pub fn query(&self, backend: &dyn StoreBackend, query: &Query) -> Result<Vec<Value>, QueryError> {
+        Ok(self.page(backend, query, None)?.rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The rows of [`QueryableStore::query`] that come behind a place, at most as many as the query's limit, each with its
+    /// own. Places of different partitions can be compared: what is sorted by them is in the order of all rows.
+    pub fn page(
+        &self,
+        backend: &dyn StoreBackend,
+        query: &Query,
+        after: Option<&[u8]>,
+    ) -> Result<Page, QueryError> {
         match query {
-            Query::Key(query) => self.by_key(backend, query),
-            Query::Range(query) => self.by_range(backend, query),
+            Query::Key(query) => self.by_key(backend, query, after),
+            Query::Range(query) => self.by_range(backend, query, after),
             Query::WindowRange(WindowRangeQuery { key, from, to, limit }) => {
                 self.expect(StoreKind::Window, "windows")?;
-                self.timed(backend, key.as_deref(), (*from, *to), *limit)
+                self.timed(backend, key.as_deref(), (*from, *to), *limit, after)
             }
             Query::Session(SessionQuery { key, from, to, limit }) => {
                 self.expect(StoreKind::Session, "sessions")?;
-                self.timed(backend, key.as_deref(), (*from, *to), *limit)
+                self.timed(backend, key.as_deref(), (*from, *to), *limit, after)
             }
             Query::VersionedKey(query) => self.as_of(backend, query),
-            Query::MultiVersionedKey(query) => self.versions(backend, query),
+            Query::MultiVersionedKey(query) => self.versions(backend, query, after),
         }
     }
 
@@ -184,68 +200,49 @@ impl QueryableStore {
         Ok(json!({ "key": key, "value": value, "timestamp": timestamp }))
     }
 
-    fn by_key(&self, backend: &dyn StoreBackend, query: &KeyQuery) -> Result<Vec<Value>, QueryError> {
+    fn by_key(
+        &self,
+        backend: &dyn StoreBackend,
+        query: &KeyQuery,
+        after: Option<&[u8]>,
+    ) -> Result<Page, QueryError> {
         match self.layout.kind {
             StoreKind::KeyValue => {}
             StoreKind::Versioned => {
                 return self.as_of(backend, &VersionedKeyQuery { key: query.key.clone(), as_of: None });
             }
-            _ => return self.timed(backend, Some(&query.key), (0, i64::MAX), usize::MAX),
+            _ => return self.timed(backend, Some(&query.key), (0, i64::MAX), usize::MAX, after),
         }
         let key = self.key_bytes(&query.key)?;
         let stored = backend.get(&key).map_err(|e| self.failed(e))?;
-        stored.map(|stored| self.row(&key, &stored)).into_iter().collect()
+        let rows = stored.map(|stored| Ok((page::place(&key, &[]), self.row(&key, &stored)?)));
+        Ok(Page { rows: rows.into_iter().collect::<Result<_, QueryError>>()?, more: false })
     }
 
-    fn by_range(&self, backend: &dyn StoreBackend, query: &RangeQuery) -> Result<Vec<Value>, QueryError> {
-        if self.layout.kind == StoreKind::Versioned {
-            return self.latest_in_range(backend, query);
-        }
-        self.expect(StoreKind::KeyValue, "a range of keys")?;
-        let bytes = |text: &Option<String>| text.as_ref().map(|text| self.key_bytes(text)).transpose();
-        let (from, to) = (bytes(&query.from)?, bytes(&query.to)?);
-        let bound = |key: &'_ Option<Bytes>| {
-            key.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(key.clone()))
-        };
-        let (from, to) = (bound(&from), bound(&to));
-        let rows = backend
-            .range(from.as_ref().map(|b| &b[..]), to.as_ref().map(|b| &b[..]))
-            .map_err(|e| self.failed(e))?;
-        rows.iter().take(query.limit).map(|(key, stored)| self.row(key, stored)).collect()
-    }
-
-    fn timed(
+    fn by_range(
         &self,
         backend: &dyn StoreBackend,
-        key: Option<&str>,
-        (from, to): (TimestampMs, TimestampMs),
-        limit: usize,
-    ) -> Result<Vec<Value>, QueryError> {
-        let key = key.map(|key| self.key_bytes(key)).transpose()?;
-        let first = Layout::segment_start(self.layout.segment(from));
-        let mut found = Vec::new();
-        for (store_key, stored) in backend
-            .range(Bound::Included(&first), Bound::Excluded(&keys::INDEX))
-            .map_err(|e| self.failed(e))?
-        {
-            let entry =
-                self.layout.parse(&store_key).ok_or_else(|| self.wrong("not a key of a windowed store"))?;
-            let starts_by = if self.layout.kind == StoreKind::Session { entry.second } else { entry.time };
-            if entry.time >= from && starts_by <= to && key.as_ref().is_none_or(|key| *key == entry.key) {
-                found.push((entry, stored));
-            }
+        query: &RangeQuery,
+        after: Option<&[u8]>,
+    ) -> Result<Page, QueryError> {
+        let after = after.map(|after| self.key_of(after)).transpose()?;
+        let bytes = |text: &Option<String>| text.as_ref().map(|text| self.key_bytes(text)).transpose();
+        let (from, to) = (bytes(&query.from)?, bytes(&query.to)?);
+        if self.layout.kind == StoreKind::Versioned {
+            return self.latest_in_range(backend, (from, to), query.limit, after);
         }
-        found.sort_by(|(a, _), (b, _)| (&a.key, a.time).cmp(&(&b.key, b.time)));
-        let rows = found.into_iter().take(limit).map(|(entry, stored)| {
-            let mut row = self.row(&entry.key, &stored)?;
-            let (start, end) = match self.layout.kind {
-                StoreKind::Session => (entry.second, entry.time),
-                _ => (entry.time, entry.time.saturating_add(self.window_size_ms.unwrap_or(0))),
-            };
-            row["start"] = start.into();
-            row["end"] = end.into();
-            Ok(row)
-        });
-        rows.collect()
+        self.expect(StoreKind::KeyValue, "a range of keys")?;
+        let (low, high) = (page::low(from.as_ref(), after.as_ref()), page::high(to.as_ref()));
+        let mut found = Vec::new();
+        backend
+            .scan(low, high, &mut |key, stored| {
+                found.push((key, stored));
+                found.len() <= query.limit
+            })
+            .map_err(|e| self.failed(e))?;
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let row = |(key, stored): &(Bytes, Bytes)| Ok((page::place(key, &[]), self.row(key, stored)?));
+        Ok(Page { rows: found.iter().map(row).collect::<Result<_, QueryError>>()?, more })
     }
 }

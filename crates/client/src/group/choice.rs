@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::membership::News;
-use super::{GroupConfig, consumer_protocol, membership};
+use super::{GroupConfig, Lease, consumer_protocol, membership};
 use crate::{Client, ClientError};
 
 /// Who assigns partitions (Kafka's `group.protocol`).
@@ -57,10 +57,15 @@ pub(super) enum Membership {
 }
 
 impl Membership {
-    pub(super) fn start(client: Client, config: GroupConfig, manage_positions: Arc<AtomicBool>) -> Self {
+    pub(super) fn start(
+        client: Client,
+        config: GroupConfig,
+        manage_positions: Arc<AtomicBool>,
+        lease: Lease,
+    ) -> Self {
         match config.protocol.clone() {
             GroupProtocol::Classic => {
-                Self::Classic(membership::Membership::start(client, config, manage_positions))
+                Self::Classic(membership::Membership::start(client, config, manage_positions, lease))
             }
             GroupProtocol::Consumer(remote) => {
                 Self::Consumer(consumer_protocol::Membership::start(client, config, remote, manage_positions))

@@ -18,9 +18,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::GroupConfig;
 use super::positions::positions_in_the_end;
 use super::protocol;
+use super::{GroupConfig, Lease};
 use crate::admin::text;
 use crate::assignor::{Assignment, MemberSubscription};
 use crate::call::Call;
@@ -63,7 +63,12 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) fn start(client: Client, config: GroupConfig, manage_positions: Arc<AtomicBool>) -> Self {
+    pub(super) fn start(
+        client: Client,
+        config: GroupConfig,
+        manage_positions: Arc<AtomicBool>,
+        lease: Lease,
+    ) -> Self {
         let (sender, news) = mpsc::unbounded_channel();
         let (rejoin, member_id) = (Arc::new(Notify::new()), Arc::new(Mutex::new(String::new())));
         let enforced = Arc::new(Notify::new());
@@ -82,6 +87,7 @@ impl Membership {
             generation: -1,
             owned: Vec::new(),
             named_by: None,
+            lease,
         };
         let task = tokio::spawn(task.run());
         Self { news, rejoin, enforced, member_id, client, config, lanes, task }
@@ -143,6 +149,7 @@ struct Task {
     owned: Vec<TopicPartition>,
     /// The connection to a coordinator that knows this member's id.
     named_by: Option<Arc<Connection>>,
+    lease: Lease,
 }
 
 /// Why a generation has ended for this member.
@@ -157,6 +164,7 @@ impl Task {
         loop {
             if let Err(error) = self.one_generation().await {
                 // Nobody listens when the consumer is gone, and then nobody needs to.
+                self.lease.end();
                 let _ = self.news.send(News::Failed(error));
                 return;
             }
@@ -240,6 +248,7 @@ impl Task {
         self.generation = -1;
         self.named_by = None;
         self.owned.clear();
+        self.lease.end();
     }
 
     async fn join_and_sync(&mut self) -> Result<Assignment, ClientError> {
@@ -342,8 +351,10 @@ impl Task {
             .with_protocol_name(Some(text(config.assignor.name())))
             .with_assignments(assignments);
         let timeout = config.rebalance_timeout + JOIN_GRACE;
+        let sent = std::time::Instant::now();
         let answer = self.call(self.join_lane, &request, timeout).await?;
         ClientError::check(answer.error_code, None, || format!("sync with group {}", config.group_id))?;
+        self.lease.renew(sent, self.term());
         protocol::decode_assignment(&answer.assignment).map_err(|error| self.unreadable(&error))
     }
 
@@ -433,8 +444,17 @@ impl Task {
             .with_group_instance_id(config.instance_id.as_deref().map(text));
         // A coordinator that stands still must not cost the session: there is time for another one.
         let timeout = (config.session_timeout / 3).min(self.client.request_timeout()).max(every);
+        let sent = std::time::Instant::now();
         let answer = self.call(self.beat_lane, &request, timeout).await?;
-        ClientError::check(answer.error_code, None, || format!("heartbeat in group {}", config.group_id))
+        ClientError::check(answer.error_code, None, || format!("heartbeat in group {}", config.group_id))?;
+        self.lease.renew(sent, self.term());
+        Ok(())
+    }
+
+    /// For how long after a heartbeat others are given nothing of this member's: until its session ends, or a rebalance
+    /// that began right after it went on without this member.
+    fn term(&self) -> Duration {
+        self.config.session_timeout.min(self.config.rebalance_timeout)
     }
 }
 

@@ -10,6 +10,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Sn
 use headwater_model::{Bytes, Offset};
 use headwater_streams::{StoreBackend, StoreError};
 
+use super::view::DiskView;
 use super::{Budget, StateError, StoreWrite};
 
 /// The smallest limit that fjall accepts. An opening database reads its journal, so it is kept small.
@@ -42,10 +43,10 @@ impl OpenError {
 
 /// Leaves word of damage for the next start, which begins with empty stores.
 #[derive(Clone)]
-struct Damage(PathBuf);
+pub(super) struct Damage(PathBuf);
 
 impl Damage {
-    fn failed(&self, what: &str, name: &str) -> impl FnOnce(fjall::Error) -> StoreError {
+    pub(super) fn failed(&self, what: &str, name: &str) -> impl FnOnce(fjall::Error) -> StoreError {
         let (context, marker) = (format!("{what} store {name}"), self.0.clone());
         move |error| {
             if !is_damage(&error) {
@@ -113,6 +114,12 @@ impl DiskStores {
         let keyspace = self.database.keyspace(name, options).map_err(self.damage.failed("open", name))?;
         let (database, damage) = (self.database.clone(), self.damage.clone());
         Ok(DiskStore { database, keyspace, name: name.to_owned(), damage })
+    }
+
+    /// The store as it is now, whatever is written to it afterwards.
+    pub(super) fn view(&self, name: &str) -> Result<DiskView, StoreError> {
+        let DiskStore { database, keyspace, name, damage } = self.keyspace(name)?;
+        Ok(DiskView { snapshot: database.snapshot(), keyspace, name, damage })
     }
 
     pub(super) fn position(&self, name: &str) -> Result<Option<Offset>, StoreError> {
@@ -277,7 +284,7 @@ impl StoreBackend for DiskStore {
 }
 
 /// Ordered maps panic on inverted bounds; here they contain nothing.
-fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+pub(super) fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
     match (from, to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
         (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {

@@ -7,6 +7,7 @@
 mod directory;
 mod disk;
 mod memory;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -136,6 +137,14 @@ impl Stores {
         }
     }
 
+    /// The committed entries of a store as they are now; in memory they go on changing.
+    pub fn view(&self, id: &StoreId) -> Result<Box<dyn StoreBackend>, StoreError> {
+        match self {
+            Self::Disk(stores) => Ok(Box::new(stores.view(&id.name())?)),
+            Self::Memory(stores) => Ok(Box::new(stores.entries(&id.name()))),
+        }
+    }
+
     /// The changelog offset up to which a store is complete.
     pub fn position(&self, id: &StoreId) -> Result<Option<Offset>, StoreError> {
         match self {
@@ -237,6 +246,32 @@ mod tests {
         stores.wipe(&id).unwrap();
         assert_eq!(stores.position(&id).unwrap(), None);
         assert_eq!(stores.open(&id).unwrap().get(b"a").unwrap(), None);
+    }
+
+    #[test]
+    fn a_view_of_a_store_on_disk_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = StateDir::open(folder.path(), "app").unwrap();
+        let stores = Stores::on_disk(&directory, BUDGET).unwrap();
+        let id = StoreId::new(TaskId { subtopology: 0, partition: 0 }, "s");
+        let write = |entries| {
+            stores.write(vec![StoreWrite { id: id.clone(), entries, position: None }]).unwrap();
+        };
+        write(vec![entry("a", "1"), entry("b", "2")]);
+        let mut view = stores.view(&id).unwrap();
+        write(vec![entry("a", "3"), (Bytes::from("b"), None), entry("c", "4")]);
+        let all = |backend: &dyn StoreBackend| {
+            let rows = backend.range(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded).unwrap();
+            rows.into_iter().map(|(key, value)| [key, value].concat()).collect::<Vec<_>>()
+        };
+        assert_eq!(all(view.as_ref()), [b"a1", b"b2"]);
+        assert_eq!(view.get(b"b").unwrap(), Some(Bytes::from("2")));
+        assert_eq!(
+            view.first(std::ops::Bound::Included(b"b"), std::ops::Bound::Unbounded).unwrap().unwrap().0,
+            "b"
+        );
+        assert!(view.apply(vec![entry("d", "5")]).is_err());
+        assert_eq!(all(stores.view(&id).unwrap().as_ref()), [b"a3", b"c4"]);
     }
 
     #[test]

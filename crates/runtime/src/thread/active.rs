@@ -8,6 +8,7 @@ use headwater_streams::{StoreInfo, Task, TaskError, TaskMetrics};
 
 use super::epochs::Epochs;
 use crate::board::TaskStatus;
+use crate::queries::Seen;
 
 pub(super) struct ActiveTask {
     pub task: Task,
@@ -21,6 +22,10 @@ pub(super) struct ActiveTask {
     pub dirty: bool,
     /// What the application's metrics already contain.
     pub counted: TaskMetrics,
+    /// Up to where its inputs are in its stores, where that is not what they started from: no further than committed.
+    written: HashMap<TopicPartition, Offset>,
+    /// How far its inputs were when that was told last.
+    told: Option<Vec<Offset>>,
 }
 
 impl ActiveTask {
@@ -31,7 +36,17 @@ impl ActiveTask {
     ) -> Self {
         let stores = task.stores();
         let epochs = starts.iter().map(|(at, start)| (at.clone(), Epochs::new(*start))).collect();
-        Self { task, stores, starts, epochs, committed, dirty: false, counted: TaskMetrics::default() }
+        Self {
+            task,
+            stores,
+            starts,
+            epochs,
+            committed,
+            dirty: false,
+            written: HashMap::new(),
+            counted: TaskMetrics::default(),
+            told: None,
+        }
     }
 
     /// Buffers fetched records; returns how many wait at that input.
@@ -88,6 +103,30 @@ impl ActiveTask {
 
     pub fn committed(&self, at: &TopicPartition) -> Option<Offset> {
         self.committed.get(at).map(|position| position.offset)
+    }
+
+    /// How far its stores have seen its inputs, if that is news. What was read without anything to process counts, too, as
+    /// long as nothing is processed and not in the stores.
+    pub fn seen_anew(&mut self) -> Option<Seen> {
+        let seen = |(at, start): &(TopicPartition, Position)| {
+            let written = self.written.get(at).copied().unwrap_or(start.offset);
+            match self.task.processed_to(at) {
+                Some(processed) if processed > written => written,
+                _ => self.task.next_offset(at).unwrap_or(written).max(written),
+            }
+        };
+        let seen: Vec<Offset> = self.starts.iter().map(seen).collect();
+        if self.told.as_ref() == Some(&seen) {
+            return None;
+        }
+        let by_input = self.starts.iter().zip(&seen).map(|((at, _), next)| (at.clone(), *next)).collect();
+        self.told = Some(seen);
+        Some(by_input)
+    }
+
+    /// What is committed is in the stores.
+    pub fn note_written(&mut self) {
+        self.written = self.committed.iter().map(|(at, position)| (at.clone(), position.offset)).collect();
     }
 
     pub fn status(&self) -> TaskStatus {

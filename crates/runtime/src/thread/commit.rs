@@ -279,7 +279,10 @@ impl Worker {
             self.shared.stores.write(positions.collect()).map_err(store_failed(first))?;
             std::thread::sleep(PLANTED_PAUSE);
         }
-        self.shared.stores.load(writes).map_err(store_failed(first))
+        self.shared.stores.load(writes).map_err(store_failed(first))?;
+        // What others may rely on is noted here, behind the write, and published at the end of the turn.
+        self.active.values_mut().for_each(ActiveTask::note_written);
+        Ok(())
     }
 }
 

@@ -30,6 +30,7 @@ mod commit;
 mod epochs;
 mod join;
 mod open;
+mod publish;
 mod purge;
 mod restore;
 mod standby;
@@ -62,6 +63,7 @@ pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::i
                 None => Ok(()),
             }
         }));
+        shared.serving.end(index);
         shared.claims.release(Owner::Active(index));
         shared.thread_ended(worked.unwrap_or_else(|panic| Err(AppError::Panic(message(panic.as_ref())))));
     };
@@ -131,7 +133,9 @@ impl Worker {
         self.open_tasks()?;
         self.restore()?;
         self.process()?;
-        self.commit_if_due()
+        self.commit_if_due()?;
+        self.publish();
+        Ok(())
     }
 
     /// A clean end. What cannot be committed is done again by the next start.
@@ -259,6 +263,7 @@ impl Worker {
         self.assigned = tasks_of(&self.shared.tasks, partitions);
         let info = AssignmentInfo::decode(user_data);
         let standby = tasks(&info.standby);
+        self.learn_hosts(info.hosts);
         self.owned.set(self.assigned.clone(), standby.clone());
         for task in &self.assigned {
             self.shared.board.set_task(*task, TaskStatus::default());
@@ -319,6 +324,7 @@ impl Worker {
 
     /// Forgets all tasks without committing anything.
     fn drop_tasks(&mut self) {
+        self.shared.serving.end(self.index);
         self.group.consumer().assign(Vec::new());
         self.restorer = None;
         self.restoring.clear();

@@ -4,6 +4,8 @@
 //! restores only what came after. Only committed records are read, and of a source topic that is its own changelog only
 //! what its task has committed. Trouble here never stops the tasks that run.
 
+mod freshness;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +17,7 @@ use headwater_streams::{StoreBackend, StoreInfo, Task, TaskId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use self::freshness::Freshness;
 use super::open::{Facts, fit_store, store_failed};
 use super::trouble::Trouble;
 use crate::app::Shared;
@@ -100,6 +103,7 @@ struct Copy {
     limit: Offset,
     /// The changelog's end as last seen.
     end: Offset,
+    freshness: Freshness,
 }
 
 impl Copy {
@@ -114,6 +118,7 @@ struct Following {
     copies: Vec<Copy>,
     consumer: Consumer,
     limits_at: Instant,
+    ends_at: Instant,
 }
 
 impl Updater {
@@ -132,12 +137,15 @@ impl Updater {
                 }
             }
         }
+        self.shared.serving.end_copies(self.index);
         self.tasks.iter().for_each(|task| self.shared.board.remove_standby(*task));
         self.shared.claims.release(Owner::Standby(self.index));
     }
 
     /// Until it is told to stop, or something fails.
     fn follow(&mut self) -> Result<(), Trouble> {
+        // Stores may be emptied before they are followed again.
+        self.shared.serving.end_copies(self.index);
         while let Err(taken) = self.shared.claims.claim(&self.tasks, Owner::Standby(self.index)) {
             tracing::debug!(task = %taken, "another thread of this process still has it");
             if self.pause(CLAIM_PAUSE) {
@@ -146,7 +154,7 @@ impl Updater {
         }
         let Some(mut following) = self.open()? else { return Ok(()) };
         loop {
-            self.publish(&following.copies);
+            self.publish(&mut following.copies);
             let mut stopped = self.stopped.clone();
             let polled = self.runtime.block_on(async {
                 tokio::select! {
@@ -160,6 +168,7 @@ impl Updater {
                 self.apply(&mut following, &part)?;
             }
             self.raise_limits(&mut following)?;
+            self.look_up_ends(&mut following)?;
         }
     }
 
@@ -171,6 +180,7 @@ impl Updater {
     }
 
     fn open(&self) -> Result<Option<Following>, Trouble> {
+        let asked_at = Instant::now();
         let mut stopped = self.stopped.clone();
         let facts = self.runtime.block_on(async {
             tokio::select! {
@@ -182,7 +192,7 @@ impl Updater {
         let facts = facts.map_err(Trouble::client("look up changelogs of standby tasks"))?;
         let (mut tasks, mut copies) = (HashMap::new(), Vec::new());
         for id in &self.tasks {
-            copies.extend(self.copies(*id, &facts)?);
+            copies.extend(self.copies(*id, &facts, asked_at)?);
             tasks.insert(*id, self.task(*id)?);
         }
         let mut starts: HashMap<TopicPartition, Offset> = HashMap::new();
@@ -193,10 +203,11 @@ impl Updater {
         let config = ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() };
         let mut consumer = Consumer::new(&self.client, config);
         consumer.assign(starts.into_iter().collect());
-        Ok(Some(Following { tasks, copies, consumer, limits_at: Instant::now() }))
+        let (limits_at, ends_at) = (asked_at, asked_at);
+        Ok(Some(Following { tasks, copies, consumer, limits_at, ends_at }))
     }
 
-    fn copies(&self, id: TaskId, facts: &Facts) -> Result<Vec<Copy>, Trouble> {
+    fn copies(&self, id: TaskId, facts: &Facts, asked_at: Instant) -> Result<Vec<Copy>, Trouble> {
         let mut copies = Vec::new();
         for info in self.shared.topology.stores(id.subtopology) {
             let Some(topic) = &info.changelog else { continue };
@@ -209,7 +220,8 @@ impl Updater {
             let (_, end) = facts.log(&changelog, info.source_topic);
             let next = lacks.map_or(end, |part| part.next);
             let limit = if info.source_topic { end } else { Offset::MAX };
-            copies.push(Copy { task: id, info, changelog, next, limit, end });
+            let freshness = Freshness::new(end, asked_at);
+            copies.push(Copy { task: id, info, changelog, next, limit, end, freshness });
         }
         Ok(copies)
     }
@@ -264,6 +276,7 @@ impl Updater {
             return Ok(());
         }
         *limits_at = Instant::now();
+        let asked_at = *limits_at;
         let mut stopped = self.stopped.clone();
         let committed = self.runtime.block_on(async {
             tokio::select! {
@@ -277,20 +290,26 @@ impl Updater {
         let committed =
             committed.map_err(Trouble::client("look up what source topics' tasks have committed"))?;
         for copy in copies.iter_mut().filter(|copy| copy.info.source_topic) {
-            let Some(position) = committed.get(&copy.changelog) else { continue };
-            if position.offset > copy.limit {
-                copy.limit = position.offset;
+            let committed = committed.get(&copy.changelog).map_or(copy.limit, |position| position.offset);
+            if committed > copy.limit {
+                copy.limit = committed;
                 consumer.resume(std::slice::from_ref(&copy.changelog));
             }
             copy.end = copy.end.max(copy.limit);
+            copy.freshness.looked_up(copy.limit, asked_at);
         }
         Ok(())
     }
 
-    fn publish(&self, copies: &[Copy]) {
+    fn publish(&self, copies: &mut [Copy]) {
+        copies.iter_mut().for_each(|copy| copy.freshness.reached(copy.next));
         for task in &self.tasks {
-            let lag = copies.iter().filter(|copy| copy.task == *task).map(Copy::lag).sum();
+            let own = || copies.iter().filter(|copy| copy.task == *task);
+            let lag = own().map(Copy::lag).sum();
             self.shared.board.set_standby(*task, StandbyStatus { lag });
+            let Some(looked_at) = own().map(|copy| copy.freshness.looked_at()).min() else { continue };
+            let current_at = own().map(|copy| copy.freshness.current_at()).min().flatten();
+            self.shared.serving.copy(self.index, *task, lag, looked_at, current_at);
         }
     }
 }
@@ -316,6 +335,7 @@ mod tests {
             next,
             limit,
             end,
+            freshness: Freshness::new(end, Instant::now()),
         };
         assert_eq!(copy(4, 7, 9).lag(), 3);
         assert_eq!(copy(4, Offset::MAX, 9).lag(), 5);

@@ -3,6 +3,8 @@
 //! The cluster is the embedded broker, or the Apache Kafka at HEADWATER_TEST_BOOTSTRAP; names are new for each test.
 #![allow(dead_code)] // Each test binary uses some of it.
 
+pub mod asking;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

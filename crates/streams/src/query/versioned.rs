@@ -3,9 +3,11 @@
 use std::ops::Bound;
 
 use headwater_model::{Bytes, TimestampMs};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{QueryError, QueryableStore, RangeQuery};
+use super::page::{Page, high, low, place};
+use super::{QueryError, QueryableStore};
 use crate::store::keys::{INDEX, META};
 use crate::store::version_keys::{
     BEHIND_INDEX, kept_horizon, split_version, split_version_key, version_range,
@@ -13,7 +15,7 @@ use crate::store::version_keys::{
 use crate::store::{StoreBackend, StoreKind};
 
 /// The value of one key: the latest, or the one that held at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionedKeyQuery {
     pub key: String,
     /// `None` asks for the latest. Before the store's history there is nothing, unless the latest held already.
@@ -21,7 +23,7 @@ pub struct VersionedKeyQuery {
 }
 
 /// All values of one key that held at any time in `from..=to`, the latest first. Deletions end a value and are no values.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiVersionedKeyQuery {
     pub key: String,
     pub from: TimestampMs,
@@ -57,19 +59,22 @@ impl QueryableStore {
         &self,
         backend: &dyn StoreBackend,
         query: &VersionedKeyQuery,
-    ) -> Result<Vec<Value>, QueryError> {
+    ) -> Result<Page, QueryError> {
         let (from, to) = (query.as_of.unwrap_or(i64::MAX), query.as_of.unwrap_or(i64::MAX));
-        self.versions(backend, &MultiVersionedKeyQuery { key: query.key.clone(), from, to, limit: 1 })
+        let key = query.key.clone();
+        let page = self.versions(backend, &MultiVersionedKeyQuery { key, from, to, limit: 1 }, None)?;
+        Ok(Page { more: false, ..page })
     }
 
     pub(super) fn versions(
         &self,
         backend: &dyn StoreBackend,
         query: &MultiVersionedKeyQuery,
-    ) -> Result<Vec<Value>, QueryError> {
+        after: Option<&[u8]>,
+    ) -> Result<Page, QueryError> {
         self.expect(StoreKind::Versioned, "versions")?;
         if query.to < 0 || query.from > query.to {
-            return Ok(Vec::new());
+            return Ok(Page::default());
         }
         let key = self.key_bytes(&query.key)?;
         let horizon = kept_horizon(backend).map_err(|e| self.failed(e))?.unwrap_or(0);
@@ -79,61 +84,97 @@ impl QueryableStore {
         let found =
             backend.range(Bound::Included(&low), Bound::Included(&high)).map_err(|e| self.failed(e))?;
         let mut valid_to: Option<TimestampMs> = None;
-        let mut rows = Vec::new();
+        let mut page = Page::default();
         for entry in &found {
             let Stored { from, value } = self.stored(entry)?;
             // What ended before the history began is not told even where it is still there.
             let in_reach = from <= query.to && (valid_to.is_none() || query.to >= horizon);
-            if let Some(value) = value.filter(|_| in_reach) {
-                rows.push(self.version(&key, (from, &value), valid_to)?);
+            let at = place(&key, &[!from]);
+            let is_new = after.is_none_or(|after| at[..] > *after);
+            if let Some(value) = value.filter(|_| in_reach && is_new) {
+                if page.rows.len() >= query.limit {
+                    page.more = true;
+                    break;
+                }
+                page.rows.push((at, self.version(&key, (from, &value), valid_to)?));
             }
-            if from <= since || rows.len() >= query.limit {
+            if from <= since {
                 break;
             }
             valid_to = Some(from);
         }
-        Ok(rows)
+        Ok(page)
     }
 
-    /// The latest version of each key in the range.
+    /// The latest version of each key in the range, in the order of keys.
     pub(super) fn latest_in_range(
         &self,
         backend: &dyn StoreBackend,
-        query: &RangeQuery,
-    ) -> Result<Vec<Value>, QueryError> {
-        let bytes = |text: &Option<String>| text.as_ref().map(|text| self.key_bytes(text)).transpose();
-        let first = bytes(&query.from)?.map(|key| version_range(&key, 0, i64::MAX).0);
-        let last = bytes(&query.to)?.map(|key| version_range(&key, 0, i64::MAX).1);
+        (from, to): (Option<Bytes>, Option<Bytes>),
+        limit: usize,
+        after: Option<Bytes>,
+    ) -> Result<Page, QueryError> {
+        let first = from.map(|key| version_range(&key, 0, i64::MAX).0);
+        let last = to.map(|key| version_range(&key, 0, i64::MAX).1);
+        let after = after.map(|key| version_range(&key, 0, i64::MAX).1);
+        let (low, high) = (low(first.as_ref(), after.as_ref()), high(last.as_ref()));
+        let mut found = Latest { limit, before: None, rows: Vec::new(), unread: false };
         // On either side of what the store keeps for itself.
-        let high = last.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(&key[..]));
-        let low = first.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(&key[..]));
-        let before_index = match &last {
-            Some(last) if last[..] < INDEX[..] => high,
-            _ => Bound::Excluded(&INDEX[..]),
+        let behind = match low {
+            Bound::Included(low) | Bound::Excluded(low) => low > &BEHIND_INDEX[..],
+            Bound::Unbounded => false,
         };
-        let behind_index = match &first {
-            Some(first) if first[..] > BEHIND_INDEX[..] => low,
-            _ => Bound::Included(&BEHIND_INDEX[..]),
-        };
-        let mut entries = backend.range(low, before_index).map_err(|e| self.failed(e))?;
-        entries.extend(backend.range(behind_index, high).map_err(|e| self.failed(e))?);
-        entries.retain(|(key, _)| key[..] != META);
-        let mut rows = Vec::new();
-        let mut before = None;
-        for entry in entries {
-            let (key, _) = split_version_key(&entry.0).ok_or_else(|| self.wrong("not a key of a version"))?;
-            if before.as_ref() == Some(&key) {
-                continue;
-            }
-            let Stored { from, value } = self.stored(&entry)?;
-            if let Some(value) = value {
-                rows.push(self.version(&key, (from, &value), None)?);
-            }
-            if rows.len() >= query.limit {
-                break;
-            }
-            before = Some(key);
+        let reaches = !matches!(&last, Some(last) if last[..] < INDEX[..]);
+        if !behind {
+            let until = if reaches { Bound::Excluded(&INDEX[..]) } else { high };
+            let read = backend.scan(low, until, &mut |key, stored| found.see(&key, stored));
+            read.map_err(|e| self.failed(e))?;
         }
-        Ok(rows)
+        if reaches && !found.is_full() {
+            let since = if behind { low } else { Bound::Included(&BEHIND_INDEX[..]) };
+            let read = backend.scan(since, high, &mut |key, stored| found.see(&key, stored));
+            read.map_err(|e| self.failed(e))?;
+        }
+        if found.unread {
+            return Err(self.wrong("not a key of a version"));
+        }
+        let more = found.is_full();
+        let rows = found
+            .rows
+            .iter()
+            .take(limit)
+            .map(|(key, from, value)| Ok((place(key, &[]), self.version(key, (*from, value), None)?)));
+        Ok(Page { rows: rows.collect::<Result<_, QueryError>>()?, more })
+    }
+}
+
+/// The first entry of each key, which is its latest version.
+struct Latest {
+    limit: usize,
+    before: Option<Bytes>,
+    rows: Vec<(Bytes, TimestampMs, Bytes)>,
+    unread: bool,
+}
+
+impl Latest {
+    fn is_full(&self) -> bool {
+        self.rows.len() > self.limit
+    }
+
+    /// Whether to go on.
+    fn see(&mut self, store_key: &[u8], stored: Bytes) -> bool {
+        if store_key == META {
+            return true;
+        }
+        let (Some((key, _)), Some((from, value))) = (split_version_key(store_key), split_version(&stored))
+        else {
+            self.unread = true;
+            return false;
+        };
+        if self.before.as_ref() != Some(&key) {
+            self.rows.extend(value.map(|value| (key.clone(), from, value)));
+            self.before = Some(key);
+        }
+        !self.is_full()
     }
 }

@@ -41,6 +41,22 @@ pub trait StoreBackend: Send {
         Ok(self.range(from, to)?.into_iter().next())
     }
 
+    /// Hands the entries between the bounds to `visit`, in key order, until it returns false. Backends override it where
+    /// they need not hold all of them at once.
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), StoreError> {
+        for (key, value) in self.range(from, to)? {
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes (`Some`) and deletes (`None`) atomically.
     fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError>;
 }
@@ -89,6 +105,23 @@ impl StoreBackend for MemoryStore {
         }
         let entries = self.entries();
         Ok(entries.range::<[u8], _>((from, to)).next().map(|(k, v)| (k.clone(), v.clone())))
+    }
+
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), StoreError> {
+        if keys::is_empty_range(from, to) {
+            return Ok(());
+        }
+        for (key, value) in self.entries().range::<[u8], _>((from, to)) {
+            if !visit(key.clone(), value.clone()) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {

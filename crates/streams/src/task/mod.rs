@@ -147,6 +147,16 @@ impl Task {
         self.inputs.iter().find(|known| known.at == *input).map_or(0, |input| input.buffer.len())
     }
 
+    /// The next record of an input that is not processed; `None` before there was one.
+    pub fn processed_to(&self, input: &TopicPartition) -> Option<Offset> {
+        self.inputs.iter().find(|known| known.at == *input)?.position
+    }
+
+    /// The next offset to commit of an input: behind what was fetched, if all of that is processed.
+    pub fn next_offset(&self, input: &TopicPartition) -> Option<Offset> {
+        self.inputs.iter().find(|known| known.at == *input)?.next_offset()
+    }
+
     /// The input's end as the broker last told it. An empty input that has not reached it is waited for; one that has
     /// is waited for `max.task.idle` only (KIP-695).
     pub fn set_end_offset(&mut self, input: &TopicPartition, end: Offset) {
