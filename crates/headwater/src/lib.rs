@@ -72,3 +72,7 @@ pub use headwater_runtime::{
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/streams.md")]
 struct StreamsGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams-failures.md")]
+struct FailuresGuide;

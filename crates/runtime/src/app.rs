@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use headwater_client::{Client, ClientConfig, ClientError};
-use headwater_streams::{GlobalStores, TaskId, Topology};
+use headwater_streams::{GlobalStores, HeldKey, TaskId, Topology};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,6 +17,7 @@ use crate::claims::Claims;
 use crate::config::{AppConfig, StateStore};
 use crate::error::AppError;
 use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::quarantine::{self, Releases};
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
 use crate::{catalog, globals, serve, thread, topics};
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub stores: Stores,
     pub globals: GlobalStores,
     pub claims: Claims,
+    pub releases: Releases,
     /// Names this process across restarts.
     pub instance: String,
     /// Threads that have not had an assignment yet.
@@ -161,6 +163,17 @@ impl StreamsApp {
         self.shared.board.ready()
     }
 
+    /// The keys that are held in quarantine in the tasks of this process, by what was committed last.
+    pub fn quarantined(&self) -> Vec<(TaskId, HeldKey)> {
+        quarantine::held(&self.shared)
+    }
+
+    /// Lets a key that is held here go on, or all of them: its records are processed in order, before others. What fails
+    /// again stays. Returns what is held of it; the release itself comes with the next commit.
+    pub fn release_quarantined(&self, key: Option<&[u8]>) -> Vec<(TaskId, HeldKey)> {
+        quarantine::release(&self.shared, key)
+    }
+
     /// Names this process across restarts.
     pub fn instance(&self) -> &str {
         &self.shared.instance
@@ -277,6 +290,7 @@ fn share(
         board: Board::new(),
         metrics: Metrics::default(),
         claims: Claims::default(),
+        releases: Releases::default(),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),
         failure: Mutex::new(None),

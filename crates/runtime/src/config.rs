@@ -55,6 +55,8 @@ pub struct AppConfig {
     pub threads: usize,
     /// Where queries, health and metrics are answered; nothing is served without it. Port 0 takes a free one.
     pub http: Option<SocketAddr>,
+    /// Whether whoever reaches that address may also release what is in quarantine (default: no).
+    pub http_commands: bool,
     pub guarantee: Guarantee,
     /// Of internal topics; -1 takes the broker's default.
     pub replication: i16,
@@ -113,6 +115,7 @@ impl AppConfig {
             commit_interval: Duration::from_millis(100),
             threads: 1,
             http: None,
+            http_commands: false,
             guarantee: Guarantee::ExactlyOnce,
             replication: -1,
             session_timeout: Duration::from_secs(10),

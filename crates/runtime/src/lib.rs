@@ -26,6 +26,7 @@ mod fault;
 mod globals;
 mod http;
 mod metrics;
+mod quarantine;
 mod serve;
 mod state;
 mod thread;

@@ -6,6 +6,7 @@ use headwater_client::{Committed, Fetched, Position};
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 use headwater_streams::{StoreInfo, Task, TaskError, TaskMetrics};
 
+use super::calls::Calls;
 use super::epochs::Epochs;
 use crate::board::TaskStatus;
 
@@ -19,6 +20,10 @@ pub(super) struct ActiveTask {
     /// Records or punctuations were processed since the last commit. Control records that only move a position do
     /// not count: committing them would write new ones, without end.
     pub dirty: bool,
+    /// What it asked services for.
+    pub calls: Calls,
+    /// It has not worked yet.
+    pub fresh: bool,
     /// What the application's metrics already contain.
     pub counted: TaskMetrics,
 }
@@ -31,7 +36,17 @@ impl ActiveTask {
     ) -> Self {
         let stores = task.stores();
         let epochs = starts.iter().map(|(at, start)| (at.clone(), Epochs::new(*start))).collect();
-        Self { task, stores, starts, epochs, committed, dirty: false, counted: TaskMetrics::default() }
+        Self {
+            task,
+            stores,
+            starts,
+            epochs,
+            committed,
+            dirty: false,
+            calls: Calls::default(),
+            fresh: true,
+            counted: TaskMetrics::default(),
+        }
     }
 
     /// Buffers fetched records; returns how many wait at that input.
@@ -50,9 +65,11 @@ impl ActiveTask {
 
     /// Processes up to `turn` records and due punctuations; returns whether there were any.
     pub fn work(&mut self, turn: usize, now: TimestampMs) -> Result<bool, TaskError> {
+        let answers = self.calls.answer(&mut self.task, now)?;
         let records = self.task.process(turn, now)?;
         let punctuations = self.task.punctuate(now)?;
-        let worked = records + punctuations > 0;
+        self.calls.start(&mut self.task, now);
+        let worked = answers + records + punctuations > 0;
         self.dirty |= worked;
         Ok(worked)
     }
@@ -87,6 +104,12 @@ impl ActiveTask {
     }
 
     pub fn status(&self) -> TaskStatus {
-        TaskStatus { restoring: 0, running: true, node_counts: self.task.node_counts().into_iter().collect() }
+        TaskStatus {
+            restoring: 0,
+            running: true,
+            node_counts: self.task.node_counts().into_iter().collect(),
+            reprocessing: self.task.is_reprocessing(),
+            held: self.task.quarantined(),
+        }
     }
 }

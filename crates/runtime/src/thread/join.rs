@@ -89,6 +89,7 @@ impl Worker {
             transaction: Transaction::default(),
             last_commit: Instant::now(),
             failures: Failures::default(),
+            unsettled: Default::default(),
         }))
     }
 
