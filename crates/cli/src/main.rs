@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
-    acl, backup, demo, doctor, group, produce, restore, schema, tail, topic, topology, transaction, up, user,
+    acl, backup, dead_letters, demo, doctor, group, produce, quarantine, restore, schema, tail, topic,
+    topology, transaction, up, user,
 };
 use headwater_client::Security;
 use headwater_registry::RegistryClient;
@@ -101,9 +102,15 @@ enum Command {
     /// Access rules: list, add, remove
     #[command(subcommand)]
     Acl(acl::Acl),
-    /// What a service does, and what replacing it by a new version asks for: describe, diff
+    /// What a service does, what replacing it by a new version asks for, and doing its work again: describe, diff, reprocess
     #[command(subcommand)]
     Topology(topology::Topology),
+    /// Records that services failed on: list, show, redrive, discard
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
+    /// What a service holds back of keys that it failed on: list, release
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
     /// Write events, one a line of standard input
     Produce(produce::Produce),
     /// Look at events
@@ -154,6 +161,8 @@ fn main() -> ExitCode {
             Command::Schema(schema) => schema.run(&common).await,
             Command::Acl(acl) => acl.run(&common).await,
             Command::Topology(topology) => topology.run(&common).await,
+            Command::DeadLetters(letters) => letters.run(&common).await,
+            Command::Quarantine(quarantine) => quarantine.run(&common).await,
             Command::Produce(produce) => produce.run(&common).await,
             Command::Tail(tail) => tail.run(&common).await,
             Command::User(user) => user.run(&common).await,

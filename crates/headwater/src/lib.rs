@@ -78,3 +78,7 @@ struct StreamsGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/streams-queries.md")]
 struct QueriesGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams-failures.md")]
+struct FailuresGuide;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use headwater_client::{Client, ClientConfig, ClientError};
-use headwater_streams::{GlobalStores, TaskId, Topology};
+use headwater_streams::{GlobalStores, HeldKey, TaskId, Topology};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -19,6 +19,7 @@ use crate::error::AppError;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::snapshot::Snapshots;
 use crate::queries::{Flows, Hosts, Queries, Serving, remote};
+use crate::quarantine::{self, Releases};
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
 use crate::{catalog, globals, serve, snapshot, thread, topics};
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     endpoint: OnceLock<String>,
     /// The program itself asks.
     asks: AtomicBool,
+    pub releases: Releases,
     /// Names this process across restarts.
     pub instance: String,
     /// Threads that have not had an assignment yet.
@@ -202,6 +204,17 @@ impl StreamsApp {
         self.shared.endpoint()
     }
 
+    /// The keys that are held in quarantine in the tasks of this process, by what was committed last.
+    pub fn quarantined(&self) -> Vec<(TaskId, HeldKey)> {
+        quarantine::held(&self.shared)
+    }
+
+    /// Lets a key that is held here go on, or all of them: its records are processed in order, before others. What fails
+    /// again stays. Returns what is held of it; the release itself comes with the next commit.
+    pub fn release_quarantined(&self, key: Option<&[u8]>) -> Vec<(TaskId, HeldKey)> {
+        quarantine::release(&self.shared, key)
+    }
+
     /// Names this process across restarts.
     pub fn instance(&self) -> &str {
         &self.shared.instance
@@ -328,6 +341,7 @@ fn share(
         http_client: remote::http_client().map_err(AppError::HttpClient)?,
         endpoint: OnceLock::new(),
         asks: AtomicBool::new(false),
+        releases: Releases::default(),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),
         failure: Mutex::new(None),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use headwater_streams::TaskId;
+use headwater_streams::{HeldKey, TaskId};
 use serde::Serialize;
 
 /// How far the application is.
@@ -24,6 +24,11 @@ pub struct TaskStatus {
     pub running: bool,
     /// Committed records per node since the task was assigned.
     pub node_counts: BTreeMap<String, u64>,
+    /// It is still before where its input ended when the application was reset.
+    pub reprocessing: bool,
+    /// The keys that its quarantine holds.
+    #[serde(skip)]
+    pub held: Vec<HeldKey>,
 }
 
 /// One copy of another instance's task.

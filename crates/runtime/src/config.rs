@@ -70,6 +70,8 @@ pub struct AppConfig {
     /// Kafka Streams' `application.server`: `host:port` at which the other instances reach `http`; by default the address that
     /// it listens on, if that is one.
     pub application_server: Option<String>,
+    /// Whether whoever reaches that address may also release what is in quarantine (default: no).
+    pub http_commands: bool,
     pub guarantee: Guarantee,
     /// Of internal topics; -1 takes the broker's default.
     pub replication: i16,
@@ -134,6 +136,7 @@ impl AppConfig {
             threads: 1,
             http: None,
             application_server: None,
+            http_commands: false,
             guarantee: Guarantee::ExactlyOnce,
             replication: -1,
             session_timeout: Duration::from_secs(10),

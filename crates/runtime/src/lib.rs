@@ -27,6 +27,7 @@ mod globals;
 mod http;
 mod metrics;
 mod queries;
+mod quarantine;
 mod serve;
 mod snapshot;
 mod state;

@@ -57,6 +57,12 @@ counters! {
     dropped_duplicates,
     #[doc = "Records left out because a function or a processor failed on them."]
     processing_errors,
+    #[doc = "Records held in quarantine."]
+    quarantined,
+    #[doc = "Records released from quarantine."]
+    released,
+    #[doc = "Calls of services that were made, retries included."]
+    calls,
     #[doc = "Changelog records applied to stores."]
     restored,
     #[doc = "Changelog records applied to the stores of standby tasks and warm-ups."]
@@ -106,6 +112,9 @@ impl Metrics {
             (&self.deserialization_errors, before.deserialization_errors, after.deserialization_errors),
             (&self.dropped_duplicates, before.dropped_duplicates, after.dropped_duplicates),
             (&self.processing_errors, before.processing_errors, after.processing_errors),
+            (&self.quarantined, before.quarantined, after.quarantined),
+            (&self.released, before.released, after.released),
+            (&self.calls, before.calls, after.calls),
         ] {
             Self::add(counter, after.saturating_sub(before));
         }

@@ -8,16 +8,21 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use headwater_model::{Bytes, Record, TimestampMs, TopicPartition, partition};
-use serde_json::Value;
 
 use crate::error::{TaskError, TopologyError};
 use crate::global::GlobalStores;
 use crate::query::{Query, QueryError, QueryableStore};
+use crate::reprocessing::reprocess_until;
 use crate::serdes::{SerdeRef, to_wire};
 use crate::store::{MemoryStore, StoreBackend};
-use crate::task::{Output, Task, TaskId, TaskMetrics};
+use crate::task::{Output, Task, TaskId};
 use crate::topology::{InternalTopic, Topology};
 use crate::windows::duration_ms;
+
+mod held;
+mod seen;
+
+use held::Calling;
 
 struct Running {
     task: Task,
@@ -38,7 +43,14 @@ pub struct TopologyTestDriver {
     globals: GlobalStores,
     now: TimestampMs,
     auto_commit: bool,
+    /// Records that failed after they had had effects: for the tasks that are started next.
+    aside: Vec<Aside>,
+    /// Calls of services that have not answered.
+    calls: Vec<Calling>,
 }
+
+/// The task, the input, the offset, and what the record failed with where.
+type Aside = (TaskId, TopicPartition, i64, String, String);
 
 impl TopologyTestDriver {
     /// Every topic has one partition.
@@ -69,6 +81,8 @@ impl TopologyTestDriver {
             globals,
             now: 0,
             auto_commit: true,
+            aside: Vec::new(),
+            calls: Vec::new(),
         };
         // Without records there is nothing to restore, so nothing to fail.
         if let Err(error) = driver.start_tasks() {
@@ -89,6 +103,7 @@ impl TopologyTestDriver {
     }
 
     fn start_tasks(&mut self) -> Result<(), TaskError> {
+        self.calls.clear();
         let counts = self.counts.clone();
         let count = |topic: &str| counts.get(topic).copied();
         for id in self.topology.tasks(&count) {
@@ -106,6 +121,9 @@ impl TopologyTestDriver {
                 task.set_stream_time(&input, &metadata);
                 task.set_fetched_to(&input, offset);
                 fetched.insert(input, offset as usize);
+            }
+            for (_, input, offset, node, message) in self.aside.iter().filter(|aside| aside.0 == id) {
+                task.set_aside(input, *offset, node, message);
             }
             self.tasks.insert(id, Running { task, fetched });
         }
@@ -142,6 +160,45 @@ impl TopologyTestDriver {
         self.backends.clear();
         self.start_tasks()?;
         self.restore()
+    }
+
+    /// Resets the application as `headwater topology reprocess` does: no state, and the inputs from their beginning; what was in
+    /// them until now is processed again.
+    pub fn reprocess(&mut self) -> Result<(), TaskError> {
+        self.committed.clear();
+        self.backends.clear();
+        let internal: Vec<String> = self.internal.iter().map(|topic| topic.name.clone()).collect();
+        for (at, log) in &mut self.logs {
+            if internal.contains(&at.topic) {
+                // What is in repartition topics comes again, and changelogs are made anew.
+                self.unread.remove(&at.topic);
+                log.clear();
+            } else {
+                self.committed.insert(at.clone(), (0, reprocess_until(log.len() as i64)));
+            }
+        }
+        self.crash()?;
+        self.run()
+    }
+
+    /// Kills all tasks and starts those of another version of the program on what was committed.
+    pub fn upgrade(&mut self, topology: Topology) -> Result<(), TaskError> {
+        let wrong = |source| TaskError::Partitions { task: "of the new version".to_owned(), source };
+        let counts = self.counts.clone();
+        let count = |topic: &str| Some(counts.get(topic).copied().unwrap_or(1));
+        self.internal = topology.internal_topics(&count).map_err(wrong)?;
+        for topic in topology.source_topics().into_iter().chain(topology.sink_topics()) {
+            self.counts.entry(topic).or_insert(1);
+        }
+        self.counts.extend(self.internal.iter().map(|topic| (topic.name.clone(), topic.partitions)));
+        self.globals = topology.new_globals();
+        for global in topology.global_stores() {
+            for (_, log) in self.logs.iter().filter(|(at, _)| at.topic == global.topic) {
+                self.globals.apply(&global.store, log)?;
+            }
+        }
+        self.topology = topology;
+        self.crash()
     }
 
     /// Appends a record to a topic, in the partition of its key, and lets the tasks work.
@@ -215,19 +272,47 @@ impl TopologyTestDriver {
 
     /// Lets all tasks work until nothing moves.
     fn run(&mut self) -> Result<(), TaskError> {
+        self.undoing(Self::work)
+    }
+
+    /// Does it again with new tasks, as long as records have to be set aside.
+    fn undoing<T>(
+        &mut self,
+        work: impl Fn(&mut Self) -> Result<T, (TaskId, TaskError)>,
+    ) -> Result<T, TaskError> {
+        loop {
+            match work(self) {
+                Ok(done) => return Ok(done),
+                Err((id, TaskError::SetAside { topic, partition, offset, node, message })) => {
+                    let input = TopicPartition::new(topic, partition);
+                    assert!(
+                        !self.aside.iter().any(|known| known.1 == input && known.2 == offset),
+                        "{input} offset {offset} was set aside, and fails again: {message}"
+                    );
+                    self.aside.push((id, input, offset, node, message));
+                    self.crash()?;
+                }
+                Err((_, error)) => return Err(error),
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<(), (TaskId, TaskError)> {
+        let none = TaskId { subtopology: 0, partition: 0 };
         loop {
             let mut moved = 0;
-            for running in self.tasks.values_mut() {
+            for (id, running) in &mut self.tasks {
                 for (input, fetched) in &mut running.fetched {
                     let log = self.logs.get(input).map(Vec::as_slice).unwrap_or_default();
-                    running.task.enqueue(input, log[*fetched..].to_vec())?;
+                    running.task.enqueue(input, log[*fetched..].to_vec()).map_err(|error| (*id, error))?;
                     running.task.set_end_offset(input, log.len() as i64);
                     *fetched = log.len();
                 }
-                moved += running.task.process(usize::MAX, self.now)?;
+                moved += running.task.process(usize::MAX, self.now).map_err(|error| (*id, error))?;
             }
+            moved += self.call()?;
             if self.auto_commit {
-                moved += self.commit_tasks()?;
+                moved += self.commit_tasks().map_err(|error| (none, error))?;
             }
             if moved == 0 {
                 return Ok(());
@@ -259,6 +344,7 @@ impl TopologyTestDriver {
             }
         }
         let written = outputs.len();
+        self.aside.clear();
         for Output { topic, partition, timestamp, key, value, headers } in outputs {
             self.append(&topic, partition, Record { offset: 0, timestamp, key, value, headers });
         }
@@ -269,86 +355,13 @@ impl TopologyTestDriver {
     pub fn advance_time(&mut self, by: Duration) -> Result<(), TaskError> {
         let before = self.now;
         self.now += duration_ms(by);
-        for running in self.tasks.values_mut() {
-            // What a processor schedules when it starts counts from then.
-            running.task.process(0, before)?;
-            running.task.punctuate(self.now)?;
-        }
-        self.run()
-    }
-
-    /// Records of a topic since the last call.
-    pub fn read_output(&mut self, topic: &str) -> Vec<Record> {
-        self.unread.remove(topic).map(Vec::from).unwrap_or_default()
-    }
-
-    /// Decoded records of a topic since the last call: key, value (`None` is a tombstone) and timestamp.
-    ///
-    /// # Panics
-    /// When a record has no key or does not decode: a test should fail then.
-    pub fn read<K, V>(
-        &mut self,
-        topic: &str,
-        serdes: (&SerdeRef<K>, &SerdeRef<V>),
-    ) -> Vec<(K, Option<V>, TimestampMs)> {
-        let decode = |record: Record| {
-            let key = record.key.unwrap_or_else(|| panic!("a record of {topic} has no key"));
-            let key = serdes.0.deserialize(topic, &key).unwrap_or_else(|e| panic!("key in {topic}: {e}"));
-            let value = record.value.map(|value| {
-                serdes.1.deserialize(topic, &value).unwrap_or_else(|e| panic!("value in {topic}: {e}"))
-            });
-            (key, value, record.timestamp)
-        };
-        self.read_output(topic).into_iter().map(decode).collect()
-    }
-
-    /// Everything ever appended to a partition.
-    pub fn log(&self, at: &TopicPartition) -> &[Record] {
-        self.logs.get(at).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// The committed entries of a store in one partition.
-    pub fn backend(&self, store: &str, partition: i32) -> Option<MemoryStore> {
-        if let Some(global) = self.globals.backend(store) {
-            return Some(global);
-        }
-        let subtopology = self.topology.subtopology_of(store)?;
-        self.backends.get(&TaskId { subtopology, partition })?.get(store).cloned()
-    }
-
-    /// The query side of a store that was made with `.json()`; with `backend`, one partition is asked.
-    pub fn queryable(&self, store: &str) -> Option<QueryableStore> {
-        self.topology.queryable(store)
-    }
-
-    /// Answers a query from all partitions of a store that was made with `.json()`; `None` if there is no such store.
-    pub fn query(&self, store: &str, query: &Query) -> Option<Result<Vec<Value>, QueryError>> {
-        let queryable = self.topology.queryable(store)?;
-        let partitions: Vec<MemoryStore> = match self.globals.backend(store) {
-            Some(global) => vec![global],
-            None => self.backends.values().filter_map(|stores| stores.get(store).cloned()).collect(),
-        };
-        let answers: Result<Vec<_>, _> =
-            partitions.iter().map(|backend| queryable.query(backend, query)).collect();
-        Some(answers.map(|rows| rows.into_iter().flatten().collect()))
-    }
-
-    /// The sum over all tasks since they were last started.
-    pub fn metrics(&self) -> TaskMetrics {
-        let mut sum = TaskMetrics::default();
-        for running in self.tasks.values() {
-            let metrics = running.task.metrics();
-            sum.records_in += metrics.records_in;
-            sum.records_out += metrics.records_out;
-            sum.dropped_late += metrics.dropped_late;
-            sum.skipped_null_key += metrics.skipped_null_key;
-            sum.skipped_null_value += metrics.skipped_null_value;
-            sum.skipped_invalid_timestamp += metrics.skipped_invalid_timestamp;
-            sum.deserialization_errors += metrics.deserialization_errors;
-            sum.out_of_order_table_updates += metrics.out_of_order_table_updates;
-            sum.dropped_duplicates += metrics.dropped_duplicates;
-            sum.processing_errors += metrics.processing_errors;
-        }
-        sum
+        self.undoing(|driver| {
+            for (id, running) in &mut driver.tasks {
+                // What a processor schedules when it starts counts from then.
+                running.task.process(0, before).map_err(|error| (*id, error))?;
+                running.task.punctuate(driver.now).map_err(|error| (*id, error))?;
+            }
+            driver.work()
+        })
     }
 }

@@ -37,8 +37,9 @@ pub enum TopologyError {
     #[error("set up {node:?}: {reason}")]
     InvalidWindow { node: String, reason: String },
     #[error(
-        "join in {node:?}: topics {first:?} ({first_partitions} partitions) and {second:?} ({second_partitions} partitions) \
-         are not copartitioned; give both the same number, or repartition() one of them"
+        "join or group in {node:?}: topics {first:?} ({first_partitions} partitions) and {second:?} ({second_partitions} \
+         partitions) are not copartitioned, so that one key is in several tasks; give both the same number, or repartition() \
+         one of them before they meet"
     )]
     NotCopartitioned {
         node: String,
@@ -87,4 +88,14 @@ pub enum TaskError {
     UnknownSubtopology { subtopology: i32, count: usize },
     #[error("run processor {node:?}: {message}")]
     Processor { node: String, message: String },
+    /// Not a failure: the shell drops the task, opens it again and calls `Task::set_aside`.
+    #[error(
+        "set {topic}/{partition} offset {offset} aside, on which {node:?} failed after it had written to a store: {message}"
+    )]
+    SetAside { topic: String, partition: i32, offset: Offset, node: String, message: String },
+    #[error(
+        "hold {topic}/{partition} offset {offset} in quarantine: it has {max_keys} keys or {max_bytes} bytes; release what is in \
+         it, raise Quarantine::max_keys or max_bytes, or let it go on with WhenFull::DeadLetter"
+    )]
+    QuarantineFull { topic: String, partition: i32, offset: Offset, max_keys: usize, max_bytes: u64 },
 }

@@ -9,6 +9,7 @@ use headwater_model::{Bytes, Header, Offset};
 use crate::error::TaskError;
 use crate::lanes::TIME_HEADER;
 use crate::node::Core;
+use crate::quarantine::Failure;
 use crate::task::Output;
 
 /// A failure, and the record that the task had read when it happened.
@@ -36,6 +37,9 @@ pub enum ProcessingResponse {
     /// As `Continue`; the record that the task had read goes to this topic. Name it with
     /// `StreamsBuilder::dead_letter_topic`, so that it exists.
     DeadLetter(String),
+    /// The record that the task had read is held, and so are all later ones of its key, until they are released: see
+    /// `StreamsBuilder::quarantine`. It has had no effect: what it had caused before is undone.
+    Quarantine,
 }
 
 /// Decides about a failure.
@@ -54,6 +58,8 @@ pub enum ProcessingHandler {
     Continue,
     /// As `Continue`; the bytes of the record that the task had read go to this topic, with headers `__streams.errors.*`.
     DeadLetter(String),
+    /// The record and all later ones of its key are held, and the others flow: see `StreamsBuilder::quarantine`.
+    Quarantine,
     /// As the function says.
     Choose(Decide),
 }
@@ -73,6 +79,7 @@ impl fmt::Debug for ProcessingHandler {
             Self::Fail => write!(f, "Fail"),
             Self::Continue => write!(f, "Continue"),
             Self::DeadLetter(topic) => write!(f, "DeadLetter({topic:?})"),
+            Self::Quarantine => write!(f, "Quarantine"),
             Self::Choose(_) => write!(f, "Choose"),
         }
     }
@@ -89,6 +96,7 @@ pub(crate) fn handle(core: &mut Core, ran: usize, error: TaskError) -> Result<()
         ProcessingHandler::Fail => ProcessingResponse::Fail,
         ProcessingHandler::Continue => ProcessingResponse::Continue,
         ProcessingHandler::DeadLetter(topic) => ProcessingResponse::DeadLetter(topic.clone()),
+        ProcessingHandler::Quarantine => ProcessingResponse::Quarantine,
         ProcessingHandler::Choose(decide) => {
             let context = &core.context;
             decide(&ProcessingFailure {
@@ -104,6 +112,13 @@ pub(crate) fn handle(core: &mut Core, ran: usize, error: TaskError) -> Result<()
         }
     };
     if response == ProcessingResponse::Fail {
+        return Err(error);
+    }
+    if response == ProcessingResponse::Quarantine {
+        // What is no record's fault (a punctuation, a window that closes) stops the task.
+        if core.may_hold && core.to_hold.is_none() {
+            core.to_hold = Some(Failure { node: node.clone(), message: message.clone() });
+        }
         return Err(error);
     }
     core.metrics.processing_errors += 1;

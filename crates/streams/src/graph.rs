@@ -11,6 +11,7 @@ use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
 use crate::global::AnyGlobal;
 use crate::node::Node;
+use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
 use crate::store::typed::AnyStore;
 use crate::store::{StoreBackend, StoreKind};
@@ -28,6 +29,9 @@ pub enum DeserializationHandler {
     Fail,
     /// The original bytes go to this topic with headers `__streams.errors.*`, and the task goes on.
     DeadLetter(String),
+    /// It is held in quarantine, with all later records that have the same bytes as their key: see
+    /// `StreamsBuilder::quarantine`.
+    Quarantine,
 }
 
 pub(crate) enum Role {
@@ -104,6 +108,7 @@ pub(crate) struct Graph {
     pub session_closes: HashMap<usize, i64>,
     pub handler: DeserializationHandler,
     pub processing_handler: ProcessingHandler,
+    pub quarantine: Option<Quarantine>,
     pub dead_letter_topics: Vec<String>,
     pub existing_topics: BTreeSet<String>,
     pub max_task_idle_ms: i64,
@@ -127,6 +132,7 @@ impl Graph {
             session_closes: HashMap::new(),
             handler: DeserializationHandler::Fail,
             processing_handler: ProcessingHandler::Fail,
+            quarantine: None,
             dead_letter_topics: Vec::new(),
             existing_topics: BTreeSet::new(),
             max_task_idle_ms: 0,

@@ -104,6 +104,11 @@ impl LaneClocks {
         })
     }
 
+    /// The time of a record's lane; `None` of one that is not known here.
+    pub fn time(&self, stamp: Stamp) -> Option<TimestampMs> {
+        self.topics.get(&stamp.topic)?.get(usize::try_from(stamp.partition).ok()?).copied()
+    }
+
     /// Takes note of a record's time. A lane that this topology does not know (its partition was added while the
     /// application ran) holds nothing back.
     pub fn advance(&mut self, stamp: Stamp) {

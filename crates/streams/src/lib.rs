@@ -62,6 +62,7 @@
 //! ```
 
 pub mod assignment;
+mod calls;
 mod driver;
 mod dsl;
 mod error;
@@ -69,17 +70,22 @@ mod failure;
 mod global;
 mod graph;
 mod lanes;
+mod letters;
 mod node;
 mod processor;
+mod quarantine;
 mod query;
+mod reprocessing;
 pub mod serdes;
 mod store;
 mod task;
 mod topology;
 mod windows;
 
+pub use calls::{Call, CallFuture, CallId, CallOutcome};
 pub use driver::TopologyTestDriver;
 pub use dsl::builder::StreamsBuilder;
+pub use dsl::called::Called;
 pub use dsl::cogroup::{
     CogroupedKStream, SessionWindowedCogroupedKStream, SlidingWindowedCogroupedKStream,
     TimeWindowedCogroupedKStream,
@@ -100,13 +106,16 @@ pub use global::GlobalStores;
 pub use graph::DeserializationHandler;
 /// The words of the model that appear in this crate's functions.
 pub use headwater_model::{Bytes, Header, Record, TimestampMs, TopicPartition};
+pub use letters::{DeadLetter, LetterError, REDRIVES_HEADER};
 pub use node::{Change, Payload};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
+pub use quarantine::{HeldKey, Quarantine, WhenFull};
 pub use query::{
     KeyQuery, MultiVersionedKeyQuery, Page, Query, QueryError, QueryableStore, RangeQuery, SessionQuery,
     VersionedKeyQuery, WindowRangeQuery,
 };
+pub use reprocessing::reprocess_until;
 pub use serdes::{
     BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde,
 };

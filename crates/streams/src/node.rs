@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use headwater_model::{Bytes, Header, Offset, TimestampMs};
 
+use crate::calls::{Call, CallId, CallOutcome};
 use crate::error::TaskError;
 use crate::failure::{self, ProcessingHandler};
 use crate::global::GlobalStores;
 use crate::lanes::Stamp;
 use crate::processor::PunctuationType;
+use crate::quarantine::Failure;
+use crate::reprocessing;
 use crate::serdes::{SerdeRef, to_wire};
 use crate::store::typed::{AnyStore, TypedStore};
 use crate::store::versioned::VersionedStore;
@@ -53,6 +56,34 @@ pub(crate) trait Node: Send {
     }
 
     fn punctuate(&mut self, _id: usize, _time: TimestampMs, _cx: &mut Cx<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Calls of services that are to be made now.
+    fn calls(&mut self, _now: TimestampMs, _cx: &mut Cx<'_>) -> Vec<Call> {
+        Vec::new()
+    }
+
+    fn next_call(&self) -> Option<TimestampMs> {
+        None
+    }
+
+    /// Calls that are not over.
+    fn under_way(&self) -> usize {
+        0
+    }
+
+    /// The record that a call is made for.
+    fn origin(&self, _id: CallId) -> Option<&RecordContext> {
+        None
+    }
+
+    fn complete(&mut self, _id: CallId, _outcome: CallOutcome, _cx: &mut Cx<'_>) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Writes to its store what is to survive.
+    fn before_commit(&mut self, _cx: &mut Cx<'_>) -> Result<(), TaskError> {
         Ok(())
     }
 }
@@ -104,6 +135,8 @@ pub(crate) struct RecordContext {
     pub headers: Vec<Header>,
     /// The record's lane and its stream time there.
     pub stamp: Stamp,
+    /// It is processed again.
+    pub reprocessing: bool,
 }
 
 pub(crate) struct Slot {
@@ -114,6 +147,8 @@ pub(crate) struct Slot {
     pub late: Option<usize>,
     /// What this node writes to a repartition topic carries its stream time.
     pub timed: bool,
+    /// It writes to a repartition topic.
+    pub internal: bool,
     pub records: u64,
 }
 
@@ -147,6 +182,17 @@ pub(crate) struct Core {
     /// The change on its way is a version that a later one had replaced before it came.
     pub out_of_order: bool,
     pub handler: ProcessingHandler,
+    /// The record at hand may be held if it fails.
+    pub may_hold: bool,
+    /// It failed, and is to be held.
+    pub to_hold: Option<Failure>,
+    /// Nodes that call services, and how many of them have as many calls waiting as may.
+    pub callers: Vec<usize>,
+    pub full_calls: usize,
+    /// What a record that goes on after a call carries.
+    pub resumed: Stamp,
+    /// What records have caused that is in no store yet.
+    pub effects: u64,
     pub metrics: TaskMetrics,
     pub punctuations: Vec<Punctuation>,
 }
@@ -213,6 +259,11 @@ impl Cx<'_> {
             Err(error) => failure::handle(self.core, child, error),
             done => done,
         }
+    }
+
+    /// Goes on with a record that waited for a call.
+    pub fn resume(&mut self, context: RecordContext) {
+        self.core.context = RecordContext { stamp: self.core.resumed, ..context };
     }
 
     pub fn store<V: Payload>(&mut self, index: usize) -> &mut TypedStore<V> {
@@ -307,6 +358,9 @@ impl Cx<'_> {
     pub fn emit(&mut self, mut output: Output) {
         if self.core.slots[self.node].timed {
             output.headers.push(self.core.context.stamp.header());
+        }
+        if self.core.context.reprocessing && self.core.slots[self.node].internal {
+            reprocessing::mark(&mut output.headers);
         }
         self.core.metrics.records_out += 1;
         self.core.out.push(output);

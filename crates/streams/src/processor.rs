@@ -126,6 +126,12 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         self.cx.core.now
     }
 
+    /// Whether the record at hand was processed before the application was reset: what it causes outside has happened once
+    /// (a notification, a mail). Within a punctuation, whether an input of the task is still before where it was reset.
+    pub fn is_reprocessing(&self) -> bool {
+        self.cx.core.context.reprocessing
+    }
+
     /// The partition of the task.
     pub fn partition(&self) -> i32 {
         self.cx.core.partition

@@ -2,11 +2,14 @@
 
 pub mod acl;
 pub mod backup;
+pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod group;
 pub mod kind;
 pub mod produce;
+pub mod quarantine;
+pub mod reprocess;
 pub mod restore;
 pub mod schema;
 pub mod tail;

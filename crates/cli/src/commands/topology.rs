@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use headwater_streams::{ChangeSafety, TopologyDescription};
 use serde_json::{Value, json};
 
+use super::reprocess::Reprocess;
 use crate::Common;
 use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
 
@@ -26,6 +27,8 @@ pub enum Topology {
         #[arg(long, value_enum, default_value_t = Allowed::Safe)]
         allow: Allowed,
     },
+    /// What processing its input again would take: offsets, data, time; and, with --execute, the reset for it
+    Reprocess(Reprocess),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -50,6 +53,7 @@ impl From<Allowed> for ChangeSafety {
 impl Topology {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         match self {
+            Topology::Reprocess(reprocess) => reprocess.run(common).await,
             Topology::Describe { source } => {
                 let description = load(&source).await?;
                 match common.json {

@@ -238,7 +238,7 @@ fn step(steps: usize, random: &mut StdRng) -> Step {
 }
 
 /// Whether the records of a key may be in several partitions, as when streams of differently many partitions are merged.
-/// What groups such a stream as it is counts each key in several places, here as in Kafka Streams.
+/// What groups such a stream as it is is refused; Kafka Streams counts each key in several places.
 fn split(streams: &[Source], steps: &[Step]) -> Vec<bool> {
     // Partitions, if all of the stream is partitioned alike, and whether its key has changed since.
     let mut places: Vec<(Option<i32>, bool)> = Vec::new();

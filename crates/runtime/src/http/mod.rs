@@ -39,6 +39,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/stores/{store}/key/{key}", get(stores::by_key))
         .route("/stores/{store}/metadata/{key}", get(stores::metadata))
         .route(PATH, post(stores::question))
+        .merge(crate::quarantine::routes())
         .fallback(|| async {
             let paths = "use /health, /ready, /metrics, /topology, /stores, /stores/{store}, \
                          /stores/{store}/key/{key} or /stores/{store}/metadata/{key}";
@@ -122,11 +123,14 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
     let restoring: u64 = tasks.values().map(|task| task.restoring).sum();
     let standbys = shared.board.standbys();
     let lag: u64 = standbys.values().map(|standby| standby.lag).sum();
+    let held = || tasks.values().flat_map(|task| &task.held);
     for (name, value, help) in [
         ("tasks", tasks.len() as u64, "Tasks assigned to this instance."),
         ("standby_tasks", standbys.len() as u64, "Tasks of which this instance keeps a copy."),
         ("standby_lag", lag, "Changelog records that these copies lack."),
         ("tasks_running", running, "Tasks that are restored and run."),
+        ("quarantined_keys", held().count() as u64, "Keys held in quarantine."),
+        ("quarantined_records", held().map(|held| held.records).sum(), "Records held in quarantine."),
         ("restore_remaining", restoring, "Changelog records still to restore."),
         ("store_disk_bytes", disk, "Bytes that the stores use on disk."),
     ] {
@@ -151,7 +155,7 @@ async fn topology(State(shared): Context) -> Json<Value> {
     let tasks: serde_json::Map<String, Value> = tasks
         .iter()
         .map(|(task, status)| {
-            (task.to_string(), json!({ "running": status.running, "restoring": status.restoring }))
+            (task.to_string(), json!({ "running": status.running, "restoring": status.restoring, "reprocessing": status.reprocessing }))
         })
         .collect();
     let standbys: serde_json::Map<String, Value> = shared

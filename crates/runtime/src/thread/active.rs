@@ -6,6 +6,7 @@ use headwater_client::{Committed, Fetched, Position};
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 use headwater_streams::{StoreInfo, Task, TaskError, TaskMetrics};
 
+use super::calls::Calls;
 use super::epochs::Epochs;
 use crate::board::TaskStatus;
 use crate::queries::Seen;
@@ -20,6 +21,10 @@ pub(super) struct ActiveTask {
     /// Records or punctuations were processed since the last commit. Control records that only move a position do
     /// not count: committing them would write new ones, without end.
     pub dirty: bool,
+    /// What it asked services for.
+    pub calls: Calls,
+    /// It has not worked yet.
+    pub fresh: bool,
     /// What the application's metrics already contain.
     pub counted: TaskMetrics,
     /// Up to where its inputs are in its stores, where that is not what they started from: no further than committed.
@@ -43,8 +48,10 @@ impl ActiveTask {
             epochs,
             committed,
             dirty: false,
-            written: HashMap::new(),
+            calls: Calls::default(),
+            fresh: true,
             counted: TaskMetrics::default(),
+            written: HashMap::new(),
             told: None,
         }
     }
@@ -65,9 +72,11 @@ impl ActiveTask {
 
     /// Processes up to `turn` records and due punctuations; returns whether there were any.
     pub fn work(&mut self, turn: usize, now: TimestampMs) -> Result<bool, TaskError> {
+        let answers = self.calls.answer(&mut self.task, now)?;
         let records = self.task.process(turn, now)?;
         let punctuations = self.task.punctuate(now)?;
-        let worked = records + punctuations > 0;
+        self.calls.start(&mut self.task, now);
+        let worked = answers + records + punctuations > 0;
         self.dirty |= worked;
         Ok(worked)
     }
@@ -130,6 +139,12 @@ impl ActiveTask {
     }
 
     pub fn status(&self) -> TaskStatus {
-        TaskStatus { restoring: 0, running: true, node_counts: self.task.node_counts().into_iter().collect() }
+        TaskStatus {
+            restoring: 0,
+            running: true,
+            node_counts: self.task.node_counts().into_iter().collect(),
+            reprocessing: self.task.is_reprocessing(),
+            held: self.task.quarantined(),
+        }
     }
 }

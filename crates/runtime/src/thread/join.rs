@@ -91,6 +91,7 @@ impl Worker {
             held: Vec::new(),
             last_commit: Instant::now(),
             failures: Failures::default(),
+            unsettled: Default::default(),
         }))
     }
 

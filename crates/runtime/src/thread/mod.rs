@@ -26,12 +26,14 @@ use crate::fault::FaultPoint;
 use crate::metrics::Metrics;
 
 mod active;
+mod calls;
 mod commit;
 mod epochs;
 mod join;
 mod open;
 mod publish;
 mod purge;
+mod quarantine;
 mod restore;
 mod standby;
 mod trouble;
@@ -39,6 +41,7 @@ mod trouble;
 use active::ActiveTask;
 use commit::{Transaction, Unwritten};
 use purge::Purge;
+use quarantine::Unsettled;
 use restore::RestoringTask;
 use standby::Standbys;
 use trouble::{Failures, Trouble};
@@ -47,6 +50,8 @@ use trouble::{Failures, Trouble};
 const IDLE: Duration = Duration::from_millis(200);
 /// Waits while records are held back for an input that is behind.
 const HELD_BACK: Duration = Duration::from_millis(5);
+/// Waits while services are to answer.
+const ANSWERS: Duration = Duration::from_millis(2);
 /// Records that a task takes before the next one has its turn.
 const TURN: usize = 1000;
 
@@ -115,6 +120,7 @@ struct Worker {
     last_commit: Instant,
     purge: Purge,
     failures: Failures,
+    unsettled: Unsettled,
 }
 
 impl Worker {
@@ -135,6 +141,7 @@ impl Worker {
         self.process()?;
         self.commit_if_due()?;
         self.publish();
+        self.settle();
         Ok(())
     }
 
@@ -192,6 +199,12 @@ impl Worker {
         if let Some(due) = self.active.values().filter_map(|active| active.task.next_punctuation()).min() {
             wait = wait.min(Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
         }
+        if self.active.values().any(|active| active.calls.any()) {
+            wait = wait.min(ANSWERS);
+        }
+        if let Some(due) = self.active.values().filter_map(|active| active.task.next_call()).min() {
+            wait = wait.min(Duration::from_millis(u64::try_from(due.saturating_sub(now)).unwrap_or(0)));
+        }
         if self.active.values().any(ActiveTask::holds_records) {
             wait = wait.min(HELD_BACK);
         }
@@ -226,6 +239,7 @@ impl Worker {
 
     /// One turn of every task, and sending what they wrote.
     fn process(&mut self) -> Result<(), Trouble> {
+        self.release_held()?;
         self.work()?;
         self.send_held()?;
         self.resume();
@@ -240,6 +254,9 @@ impl Worker {
         for (id, active) in &mut self.active {
             worked |= active.work(TURN, now).map_err(Trouble::task(*id))?;
             self.held.append(&mut active.task.take_output());
+            if std::mem::take(&mut active.fresh) {
+                self.shared.board.set_task(*id, active.status());
+            }
         }
         if worked {
             Metrics::took(&self.shared.metrics.process_micros, begun.elapsed());

@@ -192,6 +192,7 @@ impl Worker {
         let count = |topic: &str| self.shared.counts.get(topic).copied();
         let mut task = self.shared.topology.task(id, backends, globals, &count).map_err(Trouble::task(id))?;
         task.limit_caches(self.shared.cache_share());
+        self.tell_aside(id, &mut task);
         let mut starts = Vec::new();
         let mut committed = HashMap::new();
         for input in task.inputs() {

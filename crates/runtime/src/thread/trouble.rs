@@ -139,6 +139,9 @@ impl Worker {
             Trouble::Client { source, .. } if instance_is_fenced(&source) => return Err(self.fenced(source)),
             other => other,
         };
+        if self.sets_aside(&trouble) {
+            return Ok(());
+        }
         let kind = kind(&trouble);
         if planted::is(Bug::GoOnWhenFenced) && kind == Kind::Fenced {
             self.abandon_transaction();

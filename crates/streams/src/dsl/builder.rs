@@ -13,6 +13,7 @@ use crate::graph::{DeserializationHandler, GlobalSpec, Graph};
 use crate::node::Payload;
 use crate::processor::StateStore;
 use crate::processor::versions::VersionedStateStore;
+use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
 use crate::serdes::nullable;
 use crate::store::keys::Layout;
@@ -40,13 +41,46 @@ impl StreamsBuilder {
 
     /// What happens to records that do not decode (default: the task fails).
     pub fn deserialization_handler(&mut self, handler: DeserializationHandler) -> &mut Self {
+        if handler == DeserializationHandler::Quarantine {
+            self.graph.borrow_mut().quarantine.get_or_insert_default();
+        }
         self.graph.borrow_mut().handler = handler;
         self
     }
 
     /// What happens when a function of a `try_` operator, or a processor, fails on a record (default: the task fails).
     pub fn processing_handler(&mut self, handler: ProcessingHandler) -> &mut Self {
+        if matches!(handler, ProcessingHandler::Quarantine) {
+            self.graph.borrow_mut().quarantine.get_or_insert_default();
+        }
         self.graph.borrow_mut().processing_handler = handler;
+        self
+    }
+
+    /// What fails is held with all that follows under its key, where [`ProcessingHandler::Quarantine`] or
+    /// [`ProcessingResponse::Quarantine`](crate::ProcessingResponse::Quarantine) says so. Call it before tables are read: their
+    /// source topics cannot be their changelogs then, as they also have what is held.
+    ///
+    /// ```
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{Consumed, ProcessingHandler, Produced, Quarantine, StreamsBuilder, TopologyTestDriver};
+    /// let mut builder = StreamsBuilder::new("readings");
+    /// builder.quarantine(Quarantine::new().max_keys(10)).processing_handler(ProcessingHandler::Quarantine);
+    /// builder
+    ///     .stream("readings", Consumed::with(string(), string()))
+    ///     .try_map_values(|text: String| text.parse::<i64>())
+    ///     .to("numbers", Produced::with(string(), i64()));
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// for (key, text) in [("a", "1"), ("a", "two"), ("a", "3"), ("b", "4")] {
+    ///     driver.pipe("readings", (&string(), &string()), (&key.to_owned(), &text.to_owned()), 0)?;
+    /// }
+    /// let numbers: Vec<_> = driver.read("numbers", (&string(), &i64())).into_iter().map(|(_, n, _)| n).collect();
+    /// assert_eq!(numbers, [Some(1), Some(4)]);
+    /// assert_eq!(driver.quarantined()[0].records, 2); // "two" and "3" of a
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn quarantine(&mut self, quarantine: Quarantine) -> &mut Self {
+        self.graph.borrow_mut().quarantine = Some(quarantine);
         self
     }
 
@@ -100,7 +134,7 @@ impl StreamsBuilder {
         consumed: Consumed<K, V>,
         materialized: Materialized<K, V>,
     ) -> KTable<K, V> {
-        let by_record_time = consumed.extractor.is_none();
+        let by_record_time = consumed.extractor.is_none() && self.graph.borrow().quarantine.is_none();
         let (key, value) = (consumed.key.clone(), consumed.value.clone());
         let extractor = consumed.extractor.map(|extract| -> Extractor<K, Option<V>> {
             Arc::new(move |key, value: &Option<V>, record| match value {

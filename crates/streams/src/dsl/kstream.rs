@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater_model::TimestampMs;
 
 use crate::error::TaskError;
-use crate::graph::MakeNode;
+use crate::graph::{Copartition, MakeNode};
 use crate::node::{Cx, Payload, Rec, node};
 use crate::processor::{Processor, ProcessorNode};
 use crate::serdes::SerdeRef;
@@ -189,6 +189,15 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         self.filter(move |key, value| !drop(key, value))
     }
 
+    /// Without the records that are processed again after the application was reset (`headwater topology reprocess`): what goes to
+    /// people, or into the world, is for new ones only.
+    pub fn skip_reprocessed(&self) -> Self {
+        let node = self.each("KSTREAM-SKIP-REPROCESSED", "skip reprocessed", |record, cx| {
+            if cx.core.context.reprocessing { Ok(()) } else { cx.forward(record) }
+        });
+        self.at(node)
+    }
+
     /// Looks at each record; may run again for the same record after a crash.
     pub fn peek(&self, look: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
         let node = self.each("KSTREAM-PEEK", "peek", move |record, cx| {
@@ -241,7 +250,8 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             .collect()
     }
 
-    /// Both streams as one; their order is that of processing.
+    /// Both streams as one; their order is that of processing. What groups or joins the result by its key needs topics of
+    /// equal partition counts on both sides; [`KStream::repartition`] makes them so.
     pub fn merge(&self, other: &Self) -> Self {
         let mut graph = self.graph.borrow_mut();
         let name = graph.generate("KSTREAM-MERGE");
@@ -294,6 +304,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
     pub(crate) fn by_key(&self, name: &str, key: Option<SerdeRef<K>>, value: Option<SerdeRef<V>>) -> Self {
         let (key, value) = (key.or(self.key_serde.clone()), value.or(self.value_serde.clone()));
         if !self.needs_repartition {
+            self.demand_copartition(name);
             return Self { key_serde: key, value_serde: value, ..self.clone() };
         }
         let mut graph = self.graph.borrow_mut();
@@ -303,6 +314,14 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         let node = repartition(&mut graph, self.node, name, None, (key.clone(), value.clone()));
         drop(graph);
         self.partitioned(node, key, value)
+    }
+
+    /// Records of one key come to one task only if the topics of a merged stream have equal partition counts.
+    fn demand_copartition(&self, name: &str) {
+        if self.sources.len() > 1 {
+            let (node, sources) = (Arc::from(name), self.sources.clone());
+            self.graph.borrow_mut().copartitions.push(Copartition { node, sources });
+        }
     }
 
     /// Groups by the present key.

@@ -45,6 +45,8 @@ pub(crate) trait AnyStore: Send {
     fn limit(&mut self, _bytes: usize) {}
     fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError>;
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError>;
+    /// How often it was written to.
+    fn writes(&self) -> u64;
 }
 
 /// What is known of a store before its backend is.
@@ -92,6 +94,7 @@ pub(crate) struct TypedStore<V> {
     pending_bytes: usize,
     expiry: Expiry,
     longest: Longest,
+    writes: u64,
 }
 
 impl<V> StoreParts<V> {
@@ -136,6 +139,7 @@ impl<V: Payload> TypedStore<V> {
             pending_bytes: 0,
             expiry: Expiry::default(),
             longest: Longest::default(),
+            writes: 0,
         }
     }
 
@@ -159,6 +163,7 @@ impl<V: Payload> TypedStore<V> {
 
     /// Writes or (`None`) deletes.
     pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) {
+        self.writes += 1;
         if self.overlay.put(&key, value) {
             self.fresh.extend(self.parts.layout.index_key_of(&key));
             if self.parts.layout.is_timed() {
@@ -342,6 +347,10 @@ impl<V: Payload> AnyStore for TypedStore<V> {
 
     fn limit(&mut self, bytes: usize) {
         self.limits.bytes = bytes;
+    }
+
+    fn writes(&self) -> u64 {
+        self.writes
     }
 
     fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError> {

@@ -87,13 +87,24 @@ pub(crate) struct VersionedStore<V> {
     horizon: TimestampMs,
     /// Up to which horizon versions have been removed.
     shortened: TimestampMs,
+    writes: u64,
 }
 
 impl<V: Payload> VersionedStore<V> {
     pub fn new(parts: VersionedParts<V>, backend: Box<dyn StoreBackend>) -> Self {
         let limits = Limits { rows: parts.cache_entries, bytes: CACHE_BYTES };
         let (entries, pending) = (BTreeMap::new(), Vec::new());
-        Self { parts, backend, entries, bytes: 0, limits, pending, horizon: i64::MIN, shortened: 0 }
+        Self {
+            parts,
+            backend,
+            entries,
+            bytes: 0,
+            limits,
+            pending,
+            horizon: i64::MIN,
+            shortened: 0,
+            writes: 0,
+        }
     }
 
     fn failed(&self, source: StoreError) -> TaskError {
@@ -167,6 +178,7 @@ impl<V: Payload> VersionedStore<V> {
         }
         let (low, high) = version_range(key, from.saturating_add(1), i64::MAX);
         let later = self.first(&low, &high)?.is_some();
+        self.writes += 1;
         self.insert(version_key(key, from), Some(Version { from, value }), true);
         Ok(if later { Written::Older } else { Written::Latest })
     }
@@ -320,6 +332,10 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
 
     fn limit(&mut self, bytes: usize) {
         self.limits.bytes = bytes;
+    }
+
+    fn writes(&self) -> u64 {
+        self.writes
     }
 
     fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError> {

@@ -8,7 +8,7 @@ use crate::lanes::LaneClocks;
 impl Task {
     /// What to commit per input: the next offset, and metadata from which [`Task::set_stream_time`] restores the clocks.
     ///
-    /// `hw3;partition's time;stream time;clocks;lanes`, where a clock is `hash of its name in hex:time`, with commas between.
+    /// `hw3;partition's time;stream time;clocks;lanes`, and `;end` while it reprocesses what lies before that offset, where a clock is `hash of its name in hex:time`, with commas between.
     pub fn positions(&self) -> Vec<(TopicPartition, Offset, String)> {
         let clocks = self.clock_ids.iter().zip(&self.core.clocks).filter(|(_, time)| **time >= 0);
         let clocks: Vec<String> = clocks.map(|(id, time)| format!("{id:x}:{time}")).collect();
@@ -17,9 +17,13 @@ impl Task {
             .iter()
             .filter_map(|input| {
                 let lanes = input.lanes.as_ref().map(LaneClocks::to_text).unwrap_or_default();
-                let times =
+                let mut times =
                     format!("hw3;{};{};{clocks};{lanes}", input.partition_time, self.core.stream_time);
-                Some((input.at.clone(), input.next_offset()?, times))
+                let next = input.next_offset()?;
+                if let Some(end) = input.reprocess_until.filter(|end| next < *end) {
+                    times.push_str(&format!(";{end}"));
+                }
+                Some((input.at.clone(), next, times))
             })
             .collect()
     }
@@ -41,11 +45,13 @@ impl Task {
             self.restore_clocks(clocks);
         }
         self.core.stream_time = self.core.stream_time.max(stream_time);
+        let (lanes, end) = (parts.next().unwrap_or_default(), parts.next());
         if let Ok(input) = self.input(input) {
             input.partition_time = input.partition_time.max(partition_time);
-            if let Some(lanes) = &mut input.lanes {
-                lanes.restore(parts.next().unwrap_or_default());
+            if let Some(clocks) = &mut input.lanes {
+                clocks.restore(lanes);
             }
+            input.reprocess_until = end.and_then(|end| end.parse().ok());
         }
         self.settle_watermarks();
     }

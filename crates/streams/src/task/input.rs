@@ -10,8 +10,12 @@ use headwater_model::{Bytes, Header, Offset, Record, TimestampMs, TopicPartition
 use crate::error::TaskError;
 use crate::failure::push_errors;
 use crate::graph::DeserializationHandler;
-use crate::lanes::{LaneClocks, Stamp};
+use crate::lanes::{LaneClocks, Stamp, TIME_HEADER};
 use crate::node::{Core, Cx, Payload, Rec};
+use crate::quarantine::Failure;
+use crate::quarantine::entry::Held;
+use crate::quarantine::keeper::Keeper;
+use crate::reprocessing;
 use crate::serdes::{SerdeError, SerdeRef};
 use crate::task::Output;
 use crate::task::watermarks::is_watermark;
@@ -105,6 +109,8 @@ pub(crate) struct Input {
     pub position: Option<Offset>,
     pub fetched_to: Option<Offset>,
     pub end_offset: Option<Offset>,
+    /// What lies before it is processed again.
+    pub reprocess_until: Option<Offset>,
 }
 
 impl Input {
@@ -136,6 +142,12 @@ impl Input {
         own.into_iter().chain(self.lanes.iter().flat_map(LaneClocks::stamps))
     }
 
+    /// Whether the record at `offset` is processed again. What comes through a repartition topic says so itself.
+    pub fn reprocesses(&self, offset: Offset, headers: &mut Vec<Header>) -> bool {
+        let again = self.reprocess_until.is_some_and(|end| offset < end);
+        if self.lanes.is_some() { reprocessing::take(headers) || again } else { again }
+    }
+
     /// Whether the broker is known to hold more than was handed over.
     pub fn lags(&self) -> bool {
         match (self.end_offset, self.position.max(self.fetched_to)) {
@@ -145,7 +157,7 @@ impl Input {
     }
 
     /// Decodes the head; records that cannot be processed are consumed and counted. Returns how many were.
-    pub fn stage(&mut self, core: &mut Core) -> Result<usize, TaskError> {
+    pub fn stage(&mut self, core: &mut Core, mut keeper: Option<&mut Keeper>) -> Result<usize, TaskError> {
         let mut consumed = 0;
         while self.head.is_none() {
             let Some(record) = self.buffer.front() else { break };
@@ -164,8 +176,14 @@ impl Input {
                 Staged::NegativeTimestamp => metrics.skipped_invalid_timestamp += 1,
                 Staged::Malformed { what, error } => {
                     metrics.deserialization_errors += 1;
-                    match &self.handler {
-                        DeserializationHandler::Fail => {
+                    match (&self.handler, &mut keeper) {
+                        (DeserializationHandler::Quarantine, Some(keeper)) => {
+                            let node = core.slots[self.node].name.to_string();
+                            let message = format!("the {what} does not decode: {error}");
+                            let failure = Some(Failure { node, message });
+                            keeper.admit(self.held(record, failure), core)?;
+                        }
+                        (DeserializationHandler::Fail | DeserializationHandler::Quarantine, _) => {
                             return Err(TaskError::Deserialize {
                                 node: core.slots[self.node].name.to_string(),
                                 what,
@@ -175,7 +193,7 @@ impl Input {
                                 source: error,
                             });
                         }
-                        DeserializationHandler::DeadLetter(topic) => {
+                        (DeserializationHandler::DeadLetter(topic), _) => {
                             metrics.records_out += 1;
                             core.out.push(dead_letter(topic, &self.at, record, what, &error));
                         }
@@ -187,6 +205,16 @@ impl Input {
             consumed += 1;
         }
         Ok(consumed)
+    }
+
+    fn held(&self, record: &Record, failure: Option<Failure>) -> Held {
+        let (topic, partition) = (self.at.topic.clone(), self.at.partition);
+        let mut record = record.clone();
+        record.headers.retain(|header| header.key != TIME_HEADER);
+        if self.reprocess_until.is_some_and(|end| record.offset < end) {
+            reprocessing::mark(&mut record.headers);
+        }
+        Held { topic, partition, record, failure }
     }
 
     /// Takes the head off the buffer and advances the position.

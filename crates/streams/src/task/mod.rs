@@ -15,13 +15,18 @@ use crate::error::TaskError;
 use crate::failure;
 use crate::node::{Core, RecordContext};
 use crate::processor::PunctuationType;
+use crate::quarantine::keeper::Keeper;
 use crate::store::StoreKind;
 
+mod calls;
 mod clocks;
 pub(crate) mod input;
+mod metrics;
+mod quarantine;
 pub(crate) mod watermarks;
 
 use input::Input;
+pub use metrics::TaskMetrics;
 use watermarks::Teller;
 
 /// A task's name: sub-topology and partition, printed `0_1` as Kafka Streams does.
@@ -59,26 +64,6 @@ pub struct StoreInfo {
     pub source_topic: bool,
 }
 
-/// What a task counted since it was created.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskMetrics {
-    pub records_in: u64,
-    /// Records for sinks, repartition topics and dead letters; changelogs are not counted.
-    pub records_out: u64,
-    /// Records whose window had closed.
-    pub dropped_late: u64,
-    pub skipped_null_key: u64,
-    pub skipped_null_value: u64,
-    pub skipped_invalid_timestamp: u64,
-    pub deserialization_errors: u64,
-    /// Table updates older than the value they replaced (they are applied: offset order rules).
-    pub out_of_order_table_updates: u64,
-    /// Records whose id had been seen.
-    pub dropped_duplicates: u64,
-    /// Records that a function or a processor failed on, and that were left out.
-    pub processing_errors: u64,
-}
-
 /// One partition of one sub-topology at work.
 pub struct Task {
     pub(crate) id: TaskId,
@@ -98,6 +83,10 @@ pub struct Task {
     pub(crate) initialized: bool,
     /// Whether, where and how often it says the time.
     pub(crate) teller: Option<Teller>,
+    /// What is held back, where the topology has a quarantine.
+    pub(crate) quarantine: Option<Box<Keeper>>,
+    /// Records released at the start that `process` has not counted yet.
+    pub(crate) replayed: usize,
 }
 
 /// The first moment of a schedule after `time`; `None` if it would be past the end of time.
@@ -181,6 +170,9 @@ impl Task {
 
     /// Whether there is a record that may be processed now.
     pub fn ready(&mut self, now: TimestampMs) -> bool {
+        if self.core.full_calls > 0 {
+            return false;
+        }
         if self.inputs.iter().all(|input| !input.buffer.is_empty()) {
             self.idle_since = None;
             return !self.inputs.is_empty();
@@ -201,11 +193,11 @@ impl Task {
     /// Processes up to `max_records`, smallest timestamp first, and due punctuations; returns how many records it took.
     pub fn process(&mut self, max_records: usize, now: TimestampMs) -> Result<usize, TaskError> {
         self.initialize(now)?;
-        let mut done = 0;
+        let mut done = std::mem::take(&mut self.replayed);
         while done < max_records && self.ready(now) {
             for input in &mut self.inputs {
                 if input.head.is_none() && !input.buffer.is_empty() {
-                    done += input.stage(&mut self.core)?;
+                    done += input.stage(&mut self.core, self.quarantine.as_deref_mut())?;
                 }
             }
             if !self.ready(now) {
@@ -228,6 +220,9 @@ impl Task {
                     self.core.run(index, |node, cx| node.init(cx))?;
                 }
             }
+            if self.quarantine.is_some() {
+                self.open_quarantine()?;
+            }
         }
         Ok(())
     }
@@ -239,6 +234,7 @@ impl Task {
             return self.hear_time(index, record);
         }
         let before = input.watermark();
+        let reprocessing = input.reprocesses(record.offset, &mut record.headers);
         let stamp = input.stamp(timestamp, &mut record.headers);
         let advanced = input.watermark() > before;
         self.core.context = RecordContext {
@@ -249,6 +245,7 @@ impl Task {
             raw: (record.key, record.value),
             headers: record.headers,
             stamp,
+            reprocessing,
         };
         self.core.metrics.records_in += 1;
         self.core.slots[input.node].records += 1;
@@ -256,8 +253,12 @@ impl Task {
         if advanced {
             self.advance_watermarks()?;
         }
-        let input = &mut self.inputs[index];
-        input.source.emit(&mut crate::node::Cx { core: &mut self.core, node: input.node })?;
+        if self.quarantine.is_some() {
+            self.process_or_hold(index)?;
+        } else {
+            let input = &mut self.inputs[index];
+            input.source.emit(&mut crate::node::Cx { core: &mut self.core, node: input.node })?;
+        }
         if !self.core.punctuations.is_empty() {
             self.punctuate_due(PunctuationType::StreamTime, self.core.stream_time)?;
         }
@@ -307,6 +308,7 @@ impl Task {
             let (node, id) = (due.node, due.id);
             self.core.context.headers.clear();
             self.core.context.raw = (None, None);
+            self.core.context.reprocessing = self.is_reprocessing();
             if let Err(error) = self.core.run(node, |node, cx| node.punctuate(id, time, cx)) {
                 failure::handle(&mut self.core, node, error)?;
             }
@@ -320,6 +322,12 @@ impl Task {
         std::mem::take(&mut self.core.out)
     }
 
+    /// Whether an input has not come to the offset at which the application was reset.
+    pub fn is_reprocessing(&self) -> bool {
+        let again = |input: &Input| input.reprocess_until.is_some_and(|end| input.next_offset() < Some(end));
+        self.inputs.iter().any(again)
+    }
+
     /// The highest timestamp processed; -1 before the first.
     pub fn stream_time(&self) -> TimestampMs {
         self.core.stream_time
@@ -327,6 +335,7 @@ impl Task {
 
     /// Encodes what changed in the stores: changelog records join the output.
     pub fn pre_commit(&mut self) -> Result<(), TaskError> {
+        self.keep_before_commit()?;
         for (index, _) in &self.stores {
             if let Some(store) = &mut self.core.stores[*index] {
                 store.flush(self.id.partition, &mut self.core.out)?;
@@ -344,6 +353,7 @@ impl Task {
     /// What `pre_commit` encoded, per store, now that outputs and positions are committed. The shell writes it to the
     /// backends before it calls anything else. What was processed since `pre_commit` is of the next commit.
     pub fn committed(&mut self, _now: TimestampMs) -> HashMap<String, Vec<(Bytes, Option<Bytes>)>> {
+        self.settle_quarantine();
         let mut batches = HashMap::new();
         for (index, info) in &self.stores {
             if let Some(store) = &mut self.core.stores[*index] {

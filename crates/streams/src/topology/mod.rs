@@ -13,7 +13,7 @@ use crate::error::{TaskError, TopologyError};
 use crate::failure::ProcessingHandler;
 use crate::global::GlobalStores;
 use crate::graph::{Changelog, DeserializationHandler, Graph, Role, StoreSpec};
-use crate::lanes::{LaneClocks, topic_id};
+use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, RecordContext, Slot};
 use crate::query::QueryableStore;
 use crate::store::{StoreBackend, StoreKind};
@@ -25,6 +25,7 @@ mod describe;
 mod diff;
 mod flow;
 mod partitions;
+mod quarantine;
 
 use flow::Flow;
 
@@ -79,6 +80,10 @@ impl Topology {
         flow::check_lanes(&graph)?;
         flow::check_clocks(&graph)?;
         let subtopologies = partitions::connected_parts(&graph);
+        quarantine::add_stores(&mut graph, &subtopologies);
+        if !graph.errors.is_empty() {
+            return Err(graph.errors.remove(0));
+        }
         let flow = Flow::new(&graph);
         Ok(Self { graph: Arc::new(graph), subtopologies: Arc::new(subtopologies), flow: Arc::new(flow) })
     }
@@ -179,6 +184,7 @@ impl Topology {
             }
         }
         topics.extend(self.graph.dead_letter_topics.iter().cloned());
+        topics.extend(quarantine::overflow_topic(&self.graph));
         if let ProcessingHandler::DeadLetter(topic) = &self.graph.processing_handler {
             topics.insert(topic.clone());
         }
@@ -285,6 +291,12 @@ impl Topology {
                 context: RecordContext::default(),
                 out_of_order: false,
                 handler: self.graph.processing_handler.clone(),
+                may_hold: false,
+                to_hold: None,
+                callers: Vec::new(),
+                full_calls: 0,
+                resumed: Stamp::default(),
+                effects: 0,
                 metrics: TaskMetrics::default(),
                 punctuations: Vec::new(),
             },
@@ -293,6 +305,8 @@ impl Topology {
             clocked: own.iter().filter_map(|&node| Some((node, self.graph.nodes[node].clock?))).collect(),
             before: Vec::new(),
             inputs,
+            quarantine: quarantine::keeper(&self.graph, &infos),
+            replayed: 0,
             stores: infos,
             max_task_idle_ms: self.graph.max_task_idle_ms,
             idle_since: None,
@@ -326,6 +340,7 @@ impl Topology {
                 children: spec.children.clone().into_boxed_slice(),
                 late: spec.late,
                 timed: self.flow.timed[index],
+                internal: matches!(&spec.role, Role::Sink { topic, .. } if self.graph.is_internal(topic)),
                 records: 0,
             }
         };
@@ -362,6 +377,7 @@ impl Topology {
             position: None,
             fetched_to: None,
             end_offset: None,
+            reprocess_until: None,
         })
     }
 

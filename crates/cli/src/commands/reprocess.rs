@@ -1,0 +1,284 @@
+//! `headwater topology reprocess`: what processing everything again would take, and then, if it is told to, doing it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use headwater_client::{Client, Committed, Consumer, ConsumerConfig, Isolation, OffsetSpec};
+use headwater_model::{Offset, TimestampMs, TopicPartition};
+use headwater_streams::reprocess_until;
+use serde_json::{Value, json};
+
+use super::connect;
+use crate::Common;
+use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
+
+#[derive(clap::Args)]
+pub struct Reprocess {
+    /// The application id
+    application: String,
+    /// Only these of the topics it reads; the others stay where they are
+    #[arg(long, value_name = "TOPIC")]
+    topic: Vec<String>,
+    /// From this time on (2013-06-01T00:00:00Z, or milliseconds since 1970) instead of from the beginning
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<TimestampMs>,
+    /// An instance whose measured speed the estimate goes by: http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    instance: Option<String>,
+    /// The speed that the estimate goes by, of all instances together
+    #[arg(long, value_name = "NUMBER", conflicts_with = "instance")]
+    records_per_second: Option<f64>,
+    /// Seconds to read for, to learn how large records are
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    sample: u64,
+    /// Do it: no instance may run. Without this the plan is printed, and nothing is changed
+    #[arg(long)]
+    execute: bool,
+}
+
+fn time(text: &str) -> Result<TimestampMs, String> {
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let moment: Result<jiff::Timestamp, _> = text.parse();
+    moment.map(|moment| moment.as_millisecond()).map_err(|error| error.to_string())
+}
+
+/// One partition that is read again.
+struct Part {
+    committed: Option<Offset>,
+    from: Offset,
+    end: Offset,
+}
+
+struct Plan {
+    parts: BTreeMap<TopicPartition, Part>,
+    /// Repartition topics, with their ends: what is in them comes again.
+    skipped: BTreeMap<TopicPartition, Offset>,
+    /// Changelogs that are deleted, and made anew by the application.
+    deleted: Vec<String>,
+}
+
+/// What reading for a while taught.
+#[derive(Default)]
+struct Sample {
+    offsets: i64,
+    records: u64,
+    bytes: u64,
+    seconds: f64,
+}
+
+impl Reprocess {
+    pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
+        let client = connect(common).await?;
+        let plan = self.plan(&client).await?;
+        let sample = self.sample(&client, &plan).await?;
+        let (speed, by) = self.speed(&sample).await?;
+        self.tell(&plan, &sample, (speed, by), common);
+        if !self.execute {
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.carry_out(&client, &plan).await?;
+        let next = format!(
+            "now remove <state_dir>/{} of every instance before it starts: its stores are those of before",
+            self.application
+        );
+        match common.json {
+            true => output::json(&json!({ "reset": true, "next": next })),
+            false => output::line(&format!("\nreset; {next}")),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn plan(&self, client: &Client) -> Result<Plan, Failure> {
+        let committed = client.committed(&self.application, None).await?;
+        if committed.is_empty() {
+            let what =
+                format!("group {} has committed nothing: there is nothing to do again", self.application);
+            return Err(Failure::new(NO_INPUT, what, "headwater group list".to_owned()));
+        }
+        let own = format!("{}-", self.application);
+        let internal = |topic: &str, end: &str| topic.starts_with(&own) && topic.ends_with(end);
+        let chosen = |topic: &str| self.topic.is_empty() || self.topic.iter().any(|known| known == topic);
+        if let Some(topic) = self.topic.iter().find(|topic| committed.keys().all(|at| at.topic != **topic)) {
+            let what = format!("group {} has committed nothing of topic {topic}", self.application);
+            return Err(Failure::new(
+                NO_INPUT,
+                what,
+                format!("headwater group describe {}", self.application),
+            ));
+        }
+        let ask = |spec: OffsetSpec| committed.keys().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
+        let from = self.from.map_or(OffsetSpec::Earliest, OffsetSpec::Timestamp);
+        let starts = client.list_offsets(&ask(from), Isolation::Committed).await?;
+        let ends = client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Committed).await?;
+        let (mut parts, mut skipped) = (BTreeMap::new(), BTreeMap::new());
+        for (at, end) in ends {
+            if internal(&at.topic, "-repartition") {
+                skipped.insert(at, end);
+            } else if chosen(&at.topic) {
+                // Without a record of that time or later there is nothing to read.
+                let from = starts.get(&at).copied().unwrap_or(end);
+                let committed = committed.get(&at).map(|committed| committed.offset);
+                parts.insert(at, Part { committed, from, end });
+            }
+        }
+        let topics = client.topics().await?.into_iter().map(|topic| topic.name);
+        let mut deleted: Vec<String> = topics.filter(|topic| internal(topic, "-changelog")).collect();
+        deleted.sort();
+        Ok(Plan { parts, skipped, deleted })
+    }
+
+    /// Reads from where it would begin, for a while.
+    async fn sample(&self, client: &Client, plan: &Plan) -> Result<Sample, Failure> {
+        let mut sample = Sample::default();
+        let mut left: HashMap<&TopicPartition, &Part> =
+            plan.parts.iter().filter(|(_, part)| part.from < part.end).collect();
+        let mut consumer = Consumer::new(client, ConsumerConfig::default());
+        consumer.assign(left.iter().map(|(at, part)| ((*at).clone(), part.from)).collect());
+        let mut places: HashMap<TopicPartition, Offset> =
+            left.iter().map(|(at, part)| ((*at).clone(), part.from)).collect();
+        let begun = Instant::now();
+        let patience = Duration::from_secs(self.sample);
+        while !left.is_empty() && begun.elapsed() < patience {
+            for fetched in consumer.poll(patience.saturating_sub(begun.elapsed())).await? {
+                let at = &fetched.topic_partition;
+                let place = places.insert(at.clone(), fetched.next_offset);
+                sample.offsets += fetched.next_offset - place.unwrap_or(fetched.next_offset);
+                sample.records += fetched.records.len() as u64;
+                for record in &fetched.records {
+                    let of =
+                        |bytes: &Option<headwater_model::Bytes>| bytes.as_ref().map_or(0, |b| b.len() as u64);
+                    let headers =
+                        record.headers.iter().map(|h| h.key.len() as u64 + of(&h.value)).sum::<u64>();
+                    sample.bytes += of(&record.key) + of(&record.value) + headers;
+                }
+                if left.get(at).is_some_and(|part| fetched.next_offset >= part.end) {
+                    left.remove(at);
+                }
+            }
+        }
+        sample.seconds = begun.elapsed().as_secs_f64();
+        Ok(sample)
+    }
+
+    /// Records in a second, and how that is known.
+    async fn speed(&self, sample: &Sample) -> Result<(f64, String), Failure> {
+        if let Some(given) = self.records_per_second {
+            return Ok((given, "as given".to_owned()));
+        }
+        let Some(instance) = &self.instance else {
+            let speed = if sample.seconds > 0.0 { sample.records as f64 / sample.seconds } else { 0.0 };
+            return Ok((speed, "of reading here, so at most; --instance measures processing".to_owned()));
+        };
+        let url = format!("{}/topology", instance.trim_end_matches('/'));
+        let failed = |error: reqwest::Error| {
+            Failure::new(
+                UNAVAILABLE,
+                format_args!("asking {url}: {error}"),
+                "name an instance that runs".to_owned(),
+            )
+        };
+        let answer: Value = reqwest::get(&url).await.map_err(failed)?.json().await.map_err(failed)?;
+        if answer["application_id"].as_str() != Some(&self.application) {
+            let what = format!(
+                "{instance} is an instance of {}, not of {}",
+                answer["application_id"], self.application
+            );
+            return Err(Failure::new(DATA, what, None));
+        }
+        let counter = |name: &str| answer["metrics"][name].as_f64().unwrap_or(0.0);
+        let busy = (counter("process_micros") + counter("commit_micros")) / 1e6;
+        if busy <= 0.0 || counter("records_in") <= 0.0 {
+            let what = format!("{instance} has processed nothing yet, so that its speed is not known");
+            return Err(Failure::new(DATA, what, "give --records-per-second".to_owned()));
+        }
+        let by = "that a thread of the instance had while it was busy, alone".to_owned();
+        Ok((counter("records_in") / busy, by))
+    }
+
+    fn tell(&self, plan: &Plan, sample: &Sample, (speed, by): (f64, String), common: &Common) {
+        let offsets: i64 = plan.parts.values().map(|part| (part.end - part.from).max(0)).sum();
+        // Offsets of markers and of what compaction removed are no records.
+        let per = |count: u64| if sample.offsets > 0 { count as f64 / sample.offsets as f64 } else { 0.0 };
+        let records = (offsets as f64 * per(sample.records)).round();
+        let bytes = (offsets as f64 * per(sample.bytes)).round();
+        let seconds = (speed > 0.0).then(|| (records / speed).ceil());
+        if common.json {
+            let part = |(at, part): (&TopicPartition, &Part)| {
+                json!({
+                    "topic": at.topic, "partition": at.partition, "committed": part.committed, "from": part.from, "end": part.end,
+                })
+            };
+            output::json(&json!({
+                "application_id": self.application, "partitions": plan.parts.iter().map(part).collect::<Vec<_>>(),
+                "offsets": offsets, "records": records, "bytes": bytes, "records_per_second": speed, "speed": by,
+                "seconds": seconds, "deleted": plan.deleted,
+                "skipped": plan.skipped.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            }));
+            return;
+        }
+        let row = |(at, part): (&TopicPartition, &Part)| {
+            let number = output::number;
+            let committed = part.committed.map_or_else(|| "-".to_owned(), number);
+            vec![at.to_string(), committed, number(part.from), number(part.end), number(part.end - part.from)]
+        };
+        let header = ["PARTITION", "COMMITTED#", "FROM#", "END#", "OFFSETS#"];
+        output::table(&header, plan.parts.iter().map(row).collect());
+        let how_long = seconds.map_or_else(
+            || "for a time that is not known".to_owned(),
+            |seconds| format!("for about {}", plain(Duration::from_secs_f64(seconds))),
+        );
+        output::line(&format!(
+            "\nabout {} records, {} bytes, {how_long} at {} records a second ({by})",
+            output::number(records as i64),
+            output::number(bytes as i64),
+            output::number(speed as i64)
+        ));
+        let deleted = if plan.deleted.is_empty() { "none".to_owned() } else { plan.deleted.join(", ") };
+        output::line(&format!("changelogs that are deleted: {deleted}"));
+        if !plan.skipped.is_empty() {
+            let topics: Vec<String> = plan.skipped.keys().map(ToString::to_string).collect();
+            output::line(&format!("what is in these is skipped, as it comes again: {}", topics.join(", ")));
+        }
+        if !self.execute {
+            output::line("a plan: nothing is changed without --execute");
+        }
+    }
+
+    async fn carry_out(&self, client: &Client, plan: &Plan) -> Result<(), Failure> {
+        let members = client.describe_group(&self.application).await?.members;
+        if !members.is_empty() {
+            let what = format!(
+                "group {} has {} members: they would go on where they are",
+                self.application,
+                members.len()
+            );
+            let next = "stop every instance first; one that was killed is a member until its session ends"
+                .to_owned();
+            return Err(Failure::new(DATA, what, next));
+        }
+        for topic in &plan.deleted {
+            client.delete_topic(topic).await?;
+        }
+        let again = plan.parts.iter().map(|(at, part)| (at, part.from, reprocess_until(part.end)));
+        let skipped = plan.skipped.iter().map(|(at, end)| (at, *end, String::new()));
+        let offsets: HashMap<TopicPartition, Committed> = again
+            .chain(skipped)
+            .map(|(at, offset, metadata)| (at.clone(), Committed { offset, metadata, leader_epoch: None }))
+            .collect();
+        client.commit_offsets(&self.application, &offsets).await?;
+        Ok(())
+    }
+}
+
+/// `2h 05m`, `3m 20s`, `12s`.
+fn plain(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
