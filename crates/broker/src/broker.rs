@@ -220,6 +220,7 @@ pub fn open(
         None => None,
     };
     let activity = Arc::new(CleanerActivity::with(asked));
+    let memory = Arc::new(Memory::new(config.memory()));
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
             cold_local_bytes: tiered.then_some(config.cold_local_bytes),
@@ -232,9 +233,10 @@ pub fn open(
         clock: started.clock,
         activity: Arc::clone(&activity),
         clock_jump: started.clock_jump,
+        memory: Arc::clone(&memory),
+        runtime: runtime.clone(),
     })?;
     let (audit, entries) = Audit::new(config.audits());
-    let memory = Arc::new(Memory::new(config.memory()));
     let shared = Shared {
         audit: Arc::new(audit),
         sightings: Arc::default(),

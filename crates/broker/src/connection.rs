@@ -18,7 +18,7 @@ use headwater_wire::messages::RequestHeaderData;
 use headwater_wire::{ApiKey, request_header_version};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::api::{self, Api, Call, CallError, Serving};
@@ -27,7 +27,7 @@ use crate::frame::{Frame, FrameError, FrameReader, Limit};
 use crate::memory::{FREE, Memory, Share};
 use crate::outgoing::Outgoing;
 use crate::quota::Mute;
-use crate::security::{FAILED, Listener, Session};
+use crate::security::{FAILED, Listener, Session, Stranger};
 use crate::sending::{self, SendError};
 use crate::usage::Memo;
 
@@ -59,6 +59,8 @@ enum Ended {
     Stranger(i16),
     #[error("the client did not say who it is in time")]
     Late,
+    #[error("too many clients have not said who they are, and this one has not for the longest")]
+    Displaced,
     #[error("{FAILED}")]
     Denied,
     #[error("the client went on after the time in which it had to authenticate again")]
@@ -102,7 +104,7 @@ pub struct Arrived {
     pub stream: TcpStream,
     pub peer: SocketAddr,
     pub listener: Arc<Listener>,
-    pub stranger: Option<OwnedSemaphorePermit>,
+    pub stranger: Option<Stranger>,
 }
 
 pub async fn serve(arrived: Arrived, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
@@ -136,6 +138,7 @@ async fn converse(
         secured = timeout_at(deadline, listener.secure(stream)) => {
             secured.map_err(|_| Ended::Late)?.map_err(Ended::Handshake)?
         }
+        () = Stranger::displaced(stranger.as_ref()) => return Err(Ended::Displaced),
         _ = stop.changed() => return Err(Ended::Stopped),
     };
     let (read, writer) = stream.into_split();
@@ -158,7 +161,10 @@ async fn converse(
         stop,
     };
     if has_sasl {
-        timeout_at(deadline, connection.authenticate()).await.map_err(|_| Ended::Late)??;
+        tokio::select! {
+            proved = timeout_at(deadline, connection.authenticate()) => proved.map_err(|_| Ended::Late)??,
+            () = Stranger::displaced(stranger.as_ref()) => return Err(Ended::Displaced),
+        }
     }
     drop(stranger);
     let shared = Arc::clone(&connection.shared);

@@ -65,10 +65,15 @@ impl Directory {
         Ok(Self { log, cluster_id, path: path.to_owned(), format, _lock: lock })
     }
 
+    /// Whether [`Self::mark`] has something to say.
+    pub fn is_older(&self) -> bool {
+        self.format < FORMAT
+    }
+
     /// Durably says that the directory may hold what this build writes. An older build refuses it from then
     /// on, instead of taking new frames for a torn end.
     pub fn mark(&mut self) -> Result<(), StartError> {
-        if self.format < FORMAT {
+        if self.is_older() {
             let marker = Marker { format: FORMAT, cluster_id: self.cluster_id.clone() };
             self.format = write_marker(&self.path, marker)?.format;
         }

@@ -58,7 +58,7 @@ pub use observe::{
     Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families,
 };
 pub use quota::{QuotaConfig, WindowConfig};
-pub use security::{InternalUser, ListenerError, SecurityConfig, SecurityError};
+pub use security::{InternalUser, ListenerError, SecurityConfig, SecurityError, Stranger};
 pub use settings::{BROKER_SETTINGS, BrokerSetting, SettingError};
 
 /// The id of the only node.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::broker::Shared;
 use crate::connection::{self, Arrived};
-use crate::security::Listener;
+use crate::security::{Listener, Stranger};
 
 /// After an error that concerns the process (no more file descriptors), not the client.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +58,7 @@ fn admit(
     listener: &Listener,
     shared: &Shared,
     peer: SocketAddr,
-) -> Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)> {
+) -> Option<(OwnedSemaphorePermit, Option<Stranger>)> {
     let Ok(slot) = Arc::clone(&shared.connections).try_acquire_owned() else {
         tracing::warn!(%peer, limit = shared.config.max_connections, "refused: too many connections");
         return None;
@@ -66,7 +66,7 @@ fn admit(
     if listener.is_open() {
         return Some((slot, None));
     }
-    let Ok(stranger) = Arc::clone(&shared.authority.strangers).try_acquire_owned() else {
+    let Some(stranger) = shared.authority.strangers.admit() else {
         let limit = shared.config.security.max_unauthenticated;
         tracing::warn!(%peer, limit, "refused: too many clients that have not said who they are");
         return None;

@@ -223,7 +223,7 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.coordinator.internal_topics, |c, v| c.coordinator.internal_topics = v;
     "headwater.log.segment.bytes" whole (64 << 10, 1 << 30) "A journal of the log is finished at this size; a start reads at most one."
         |c| c.log.segment_bytes as i64, |c, v| c.log.segment_bytes = v as u64;
-    "headwater.max.unauthenticated.connections" whole (1, INT) "Connections of clients that have not yet said who they are; further ones are closed."
+    "headwater.max.unauthenticated.connections" whole (1, INT) "Connections of clients that have not yet said who they are; for further ones the oldest makes room, or they are closed."
         |c| whole(c.security.max_unauthenticated), |c, v| c.security.max_unauthenticated = bytes(v);
     "headwater.memory.bytes" whole (1 << 20, i64::MAX) "What the requests and answers of all connections may take together; who comes later waits, and who is slow is cut. At least socket.request.max.bytes."
         |c| whole(c.memory_bytes), |c, v| c.memory_bytes = bytes(v);

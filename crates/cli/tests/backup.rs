@@ -209,6 +209,28 @@ fn what_is_refused_says_why_and_what_to_do() {
 }
 
 #[test]
+fn old_backups_go_when_they_are_told_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| text(&dir.path().join(name));
+    let (data, to) = (path("data"), path("backups"));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        start(dir.path().join("data").as_path()).terminate();
+        let taken = json(&["backup", "--data-dir", &data, "--to", &to]);
+        ids.push(taken["backup"].as_str().expect("an id").to_owned());
+    }
+    let (code, said) = refused(&["backup", "prune", "--from", &to, "--keep", "0"]);
+    assert_eq!(code, 2, "{said}");
+    let pruned = json(&["backup", "prune", "--from", &to, "--keep", "1"]);
+    assert_eq!(pruned["removed"], serde_json::json!(ids[..2]));
+    assert!(pruned["files"].as_u64().expect("a number") > 0, "{pruned}");
+    let checked = json(&["restore", "--from", &to, "--verify-only"]);
+    assert_eq!((&checked["backup"], &checked["whole"]), (&serde_json::json!(ids[2]), &true.into()));
+    let (_, said) = refused(&["restore", "--from", &to, "--at", &ids[0], "--verify-only"]);
+    assert!(said.contains(&ids[2]), "{said}");
+}
+
+#[test]
 fn a_damaged_backup_is_named_by_its_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| text(&dir.path().join(name));

@@ -68,11 +68,17 @@ fn text(path: &Path) -> &str {
 impl Volume {
     /// Makes and mounts it inside `directory`.
     pub fn create(directory: &Path, file_system: FileSystem) -> Result<Self> {
+        Self::of_size(directory, file_system, BYTES)
+    }
+
+    /// As [`Self::create`], of so many bytes.
+    pub fn of_size(directory: &Path, file_system: FileSystem, bytes: u64) -> Result<Self> {
         let (image, mount) = (directory.join("image"), directory.join("mount"));
         fs::create_dir_all(&mount)?;
-        fs::File::create(&image)?.set_len(BYTES)?;
+        fs::File::create(&image)?.set_len(bytes)?;
         match file_system {
-            FileSystem::Ext4 => run("mkfs.ext4", &["-q", "-F", text(&image)])?,
+            // Nothing is set aside for root, who the broker may be.
+            FileSystem::Ext4 => run("mkfs.ext4", &["-q", "-F", "-m", "0", text(&image)])?,
             FileSystem::Xfs => run("mkfs.xfs", &["-q", "-f", text(&image)])?,
         };
         let volume = Self { image, mount, file_system };

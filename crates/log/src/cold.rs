@@ -20,9 +20,16 @@ use crate::place::FileId;
 use crate::planted::{self, Bug};
 use crate::recovery::FETCHED;
 
+/// Gives an object piece by piece, each of [`PIECE`] but for the last; `None` behind that.
+pub type Pieces<'a> = &'a mut dyn FnMut() -> io::Result<Option<Vec<u8>>>;
+
 /// Objects by name, as S3 and its like keep them; a name is written once.
 pub trait ColdStore: Send + Sync + 'static {
-    fn put(&self, name: &str, bytes: Vec<u8>) -> io::Result<()>;
+    /// Puts an object of which no more than two pieces are in memory at once. It is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// The store's and those of `pieces`.
+    fn put(&self, name: &str, pieces: Pieces<'_>) -> io::Result<()>;
     /// Puts it where nothing is by that name; false when there is. A store that cannot do both at once may let
     /// the last of several that try have it.
     fn put_new(&self, name: &str, bytes: Vec<u8>) -> io::Result<bool>;
@@ -106,12 +113,25 @@ fn other_than_put(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Copies a finished file to the store and reads it back.
+/// Copies a finished file to the store and reads it back, a piece at a time.
 pub(crate) fn upload<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<ColdFile> {
     ownership::check(shared)?;
-    let bytes = crate::recovery::read_file(&shared.disk.open(&file.name())?)?;
-    let cold = ColdFile { file, length: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
-    shared.cold.store(file)?.put(&file.name(), bytes)?;
+    let open = shared.disk.open(&file.name())?;
+    let length = open.len()?;
+    let (mut at, mut crc) = (0, 0);
+    let mut pieces = || -> io::Result<Option<Vec<u8>>> {
+        let wanted = (length - at).min(PIECE as u64) as usize;
+        let mut piece = vec![0; wanted];
+        open.read_exact_at(&mut piece, at)?;
+        crc = crc32c::crc32c_append(crc, &piece);
+        at += wanted as u64;
+        Ok((wanted > 0).then_some(piece))
+    };
+    shared.cold.store(file)?.put(&file.name(), &mut pieces)?;
+    if at < length {
+        return Err(io::Error::other(format!("the cold store has not taken all of {}", file.name())));
+    }
+    let cold = ColdFile { file, length, crc };
     if !planted::is(Bug::SkipColdCheck) {
         shared.cold.each_piece(&cold, |_, _| Ok(()))?;
     }

@@ -75,6 +75,11 @@ impl<D: Disk> CommitTicket<D> {
     }
 }
 
+/// Whether there was no space for it.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The first frame of a journal. Its commit number is that of the commit that follows.
 pub(crate) fn checkpoint_frame(of: FrameOf, checkpoint: &[u8], out: &mut Vec<u8>) {
     let mut directory = Directory::default();
@@ -86,7 +91,7 @@ impl<D: Disk> CommitJob<D> {
     /// Whether a failure leaves the file as it was known, so that trying again is safe: a write that found
     /// no space, but never a sync.
     pub fn may_retry(error: &io::Error) -> bool {
-        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_full(error)
     }
 
     /// Whether it is done sooner than another thread is woken: few bytes, into a journal that is open. What need not

@@ -7,7 +7,7 @@
 //! run       = 0:u8 topic_id:[u8;16] partition:i32 count:u32 (base_offset:i64 last_offset_delta:i32 size:u32 crc32c:u32)*
 //! change    = 1:u8 length:u32 postcard(Change)
 //! checkpoint= 2:u8 length:u32 postcard(Checkpoint)
-//! previous  = 3:u8 length:u32 body_at:u32 directory
+//! previous  = 3:u8 length:u32 body_at:u32 directory previous?
 //! copy      = 4:u8 length:u32 a control batch of the run before it
 //! vital     = 5:u8 length:u32 end:i64
 //! body      = the batches of the runs, one after the other, as clients get them
@@ -20,8 +20,8 @@
 //! that is not whole is damaged when a later one says that it was on disk, and torn otherwise.
 //!
 //! What damage must not cost more than itself is there twice: a frame repeats the directory of the frame
-//! before it in the file (without what that one repeats), and a directory repeats its control batches, for
-//! who loses a marker does not know how a transaction ended. [`crate::redundancy`] finds them. `vital` is
+//! before it in the file, and of two before that when they are small, for small frames share a sector of the
+//! disk; and a directory repeats its control batches, for who loses a marker does not know how a transaction ended. [`crate::redundancy`] finds them. `vital` is
 //! where a partition ended before the frame in which nothing may be lost unseen.
 //!
 //! `salt` is the log's own number, which nobody outside knows: records hold what clients like, and bytes of
@@ -43,8 +43,9 @@ const HEADER_2: usize = 40;
 /// "HWL3"; format 2 has another digit.
 const MAGIC: u32 = 0x4857_4c33;
 const MAGIC_2: u32 = 0x4857_4c32;
-const MAGIC_BEGINS: &[u8] = b"HWL";
-const CHECKED_FROM: usize = 8;
+pub const MAGIC_BEGINS: &[u8] = b"HWL";
+/// From here on header and directory are covered by the checksum.
+pub const CHECKED_FROM: usize = 8;
 const RUN: u8 = 0;
 const CHANGE: u8 = 1;
 const CHECKPOINT: u8 = 2;
@@ -53,6 +54,11 @@ const COPY: u8 = 4;
 const VITAL: u8 = 5;
 /// Only in memory: what a frame repeated whose head was put together again.
 const PADDING: u8 = 6;
+/// So many frames before it a frame repeats at most: a sector holds parts of no more heads than that.
+const REPEATED: usize = 3;
+/// Those before the last one are repeated when their directory is so small. With a larger one there is more than a
+/// sector of batches between two heads.
+const SMALL: usize = 512;
 /// Kind and length of an entry that is not a run.
 const SIZED: usize = 5;
 const RUN_HEADER: usize = 1 + 16 + 4 + 4;
@@ -67,11 +73,32 @@ pub struct Directory {
     repeated: usize,
 }
 
-/// What the next frame of the file repeats of one.
+/// What the next frame of the file repeats: of the last one, and of small ones before it.
 #[derive(Debug, Default)]
 pub struct Previous {
+    /// The last one first.
+    heads: [Head; REPEATED],
+}
+
+/// A directory without what it repeats, and where its body begins; 0 where there is no such frame in the file.
+#[derive(Debug, Default)]
+struct Head {
     directory: Vec<u8>,
     body_at: u32,
+}
+
+impl Previous {
+    /// The next frame is the first of its file.
+    pub fn forget(&mut self) {
+        self.heads.iter_mut().for_each(|head| head.body_at = 0);
+    }
+
+    fn repeated(&self) -> &[Head] {
+        let is_repeated =
+            |(at, head): (usize, &Head)| head.body_at > 0 && (at == 0 || head.directory.len() <= SMALL);
+        let count = self.heads.iter().enumerate().take_while(|head| is_repeated(*head)).count();
+        &self.heads[..count]
+    }
 }
 
 impl Directory {
@@ -96,12 +123,17 @@ impl Directory {
         put_batch(&mut self.bytes, batch, base_offset);
     }
 
-    /// Repeats the frame before this one in the file; the last entry.
+    /// Repeats what was before this frame in the file, if anything was, one in the other; the last entry.
     pub fn repeat(&mut self, previous: &Previous) {
         let before = self.bytes.len();
-        self.sized_head(PREVIOUS, 4 + previous.directory.len());
-        self.bytes.extend_from_slice(&previous.body_at.to_be_bytes());
-        self.bytes.extend_from_slice(&previous.directory);
+        let heads = previous.repeated();
+        let mut left: usize = heads.iter().map(|head| SIZED + 4 + head.directory.len()).sum();
+        for head in heads {
+            self.sized_head(PREVIOUS, left - SIZED);
+            self.bytes.extend_from_slice(&head.body_at.to_be_bytes());
+            self.bytes.extend_from_slice(&head.directory);
+            left -= SIZED + 4 + head.directory.len();
+        }
         self.repeated = self.bytes.len() - before;
     }
 
@@ -112,9 +144,11 @@ impl Directory {
 
     /// What the next frame repeats.
     pub fn to_repeat(&self, previous: &mut Previous) {
-        previous.directory.clear();
-        previous.directory.extend_from_slice(&self.bytes[..self.bytes.len() - self.repeated]);
-        previous.body_at = self.body_at() as u32;
+        previous.heads.rotate_right(1);
+        let last = &mut previous.heads[0];
+        last.directory.clear();
+        last.directory.extend_from_slice(&self.bytes[..self.bytes.len() - self.repeated]);
+        last.body_at = self.body_at() as u32;
     }
 
     pub fn change(&mut self, bytes: &[u8]) {
@@ -159,9 +193,26 @@ impl Directory {
 /// Of what is behind it in header and directory; from format 3 on of the magic, too, so that one format is
 /// not taken for the other.
 fn checksum(magic: u32, checked: &[u8]) -> u32 {
-    match magic {
-        MAGIC_2 => crc32c::crc32c(checked),
-        _ => crc32c::crc32c_append(crc32c::crc32c(&magic.to_be_bytes()), checked),
+    crc32c::crc32c_append(checksum_begins(magic), checked)
+}
+
+fn checksum_begins(magic: u32) -> u32 {
+    if magic == MAGIC_2 { 0 } else { crc32c::crc32c(&magic.to_be_bytes()) }
+}
+
+/// A header's checksum, made piece by piece of what is behind [`CHECKED_FROM`].
+pub struct Check {
+    expected: u32,
+    found: u32,
+}
+
+impl Check {
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.found = crc32c::crc32c_append(self.found, bytes);
+    }
+
+    pub fn is_right(&self) -> bool {
+        self.found == self.expected
     }
 }
 
@@ -246,6 +297,11 @@ impl FrameHeader {
 
     pub fn len(&self) -> usize {
         self.body_at() + self.body
+    }
+
+    /// [`Self::verify`] of bytes that are not there all at once.
+    pub fn check(&self) -> Check {
+        Check { expected: self.crc, found: checksum_begins(self.magic) }
     }
 
     /// Whether header and directory are what was written; `bytes` begin where the frame does.
@@ -366,7 +422,7 @@ impl Line {
     }
 }
 
-/// The entries of a directory whose checksum was right; `None` when their lengths do not add up.
+/// The entries of a directory whose checksum was right; the body need not be there. `None` when their lengths do not add up.
 pub fn entries<'a>(frame: &'a [u8], header: &FrameHeader) -> Option<Vec<Entry<'a>>> {
     let body_at = header.body_at();
     let (entries, end) = parse(frame.get(header.directory_at()..body_at)?, body_at)?;

@@ -165,6 +165,8 @@ struct Cached {
 #[derive(Default)]
 pub struct Indexes {
     cached: Mutex<Cached>,
+    /// Held by who builds one from its file.
+    pub building: Mutex<()>,
 }
 
 impl Indexes {

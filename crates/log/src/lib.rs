@@ -23,6 +23,7 @@ mod files;
 mod flights;
 mod followed;
 mod frame;
+mod heads;
 mod index;
 mod log;
 mod mirror;
@@ -48,7 +49,7 @@ use thiserror::Error;
 
 pub use change::{Cleaned, Move};
 pub use chore::Chore;
-pub use cold::{ColdFile, ColdStore, PIECE as COLD_PIECE};
+pub use cold::{ColdFile, ColdStore, PIECE as COLD_PIECE, Pieces};
 pub use commit::{CommitJob, CommitTicket};
 pub use disk::{Disk, DiskFile, Faults, RealDisk, SimDisk, allow_many_files};
 pub use flights::AT_ONCE as FETCHES_AT_ONCE;

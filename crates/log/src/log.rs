@@ -119,9 +119,8 @@ pub struct Log<D: Disk> {
     roll_wanted: bool,
     spares: Vec<String>,
     next_spare: u64,
-    /// What the next frame repeats of the last one of this journal, if there is one.
+    /// What the next frame repeats of the last ones of this journal.
     previous: Previous,
-    has_previous: bool,
     /// Journals and runs on disk, but for the one being written.
     on_disk: BTreeSet<FileId>,
     chores: Vec<Chore<D>>,
@@ -360,17 +359,15 @@ impl<D: Disk> Log<D> {
         if let Some(end) = self.vital_end() {
             directory.vital(end);
         }
-        if self.has_previous {
-            directory.repeat(&self.previous);
-        }
+        directory.repeat(&self.previous);
         let full =
             self.position + directory.frame_len() as u64 > self.settings.journal_bytes(self.checkpoint);
         let roll = (full || self.roll_wanted).then(|| self.begin_roll());
         if roll.is_some() {
             directory.forget_repeated();
+            self.previous.forget();
         }
         directory.to_repeat(&mut self.previous);
-        self.has_previous = true;
         let journal = roll.as_ref().map_or(self.journal, |roll| roll.journal);
         let job = CommitJob {
             shared: Arc::clone(&self.shared),

@@ -395,7 +395,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             if header.sequence > self.next_commit {
                 tracing::error!(
                     file = %journal.name(), from = self.next_commit, to = header.sequence,
-                    "commits are damaged beyond reading; offsets that were in them are refused"
+                    "commits are damaged beyond reading: offsets that later commits show to be missing are refused, and a partition of which none speaks may end earlier than it did"
                 );
                 self.name_lost(journal, &entries);
             }

@@ -1,8 +1,8 @@
 //! What a file has twice, found where one of the two is damaged. No I/O: bytes go in, patches come out.
 //!
-//! A frame whose header or directory is damaged can be read by what the frame behind it repeats, and a
-//! control batch by the copy in its directory. Two damaged frames in a row, and the last frame of a file,
-//! have no second copy.
+//! A frame whose header or directory is damaged can be read by what the frame behind it repeats, and so can two
+//! small ones before that, and a control batch by the copy in its directory. The last frame of a file has no
+//! second copy, nor has the first of four damaged ones in a row.
 
 use std::borrow::Cow;
 
@@ -48,10 +48,14 @@ pub fn with_all(bytes: &[u8], file: FileId, salt: u64) -> Cow<'_, [u8]> {
     bytes
 }
 
-/// The control batch that belongs at `position` and is not there as it was, if there is a copy.
-pub fn marker_at(bytes: &[u8], position: usize, file: FileId, salt: u64) -> Option<Patch> {
-    let bytes = with_heads(bytes, file, salt);
-    markers(&bytes, 0, file, salt).into_iter().find(|marker| marker.at == position)
+/// The copy of the control batch that belongs at `at` of a frame; `head` is the frame's, the body need not be there.
+pub fn marker_in(head: &[u8], file: FileId, at: usize) -> Option<Vec<u8>> {
+    if planted::is(Bug::LoseDirectories) {
+        return None;
+    }
+    let header = FrameHeader::parse(head, file)?;
+    let copies = copies(frame::entries(head, &header)?);
+    copies.into_iter().find(|(line, _)| line.at == at).map(|(_, copy)| copy.to_vec())
 }
 
 /// As [`with_heads`], in place, from `from` on. Returns what it changed.
@@ -77,23 +81,59 @@ fn heads(bytes: &[u8], from: usize, file: FileId, salt: u64) -> Vec<Patch> {
     let mut heads = Vec::new();
     for (at, header) in frames(bytes, from, file, salt) {
         if at > end {
-            heads.extend(before(bytes, end, at, &header, file));
+            let behind = Found { at: at as u64, head: Cow::Borrowed(&bytes[at..at + header.len()]) };
+            let found = before(behind, end as u64, file);
+            heads.extend(found.map(|found| Patch { at: found.at as usize, bytes: found.head.into_owned() }));
         }
         end = at + header.len();
     }
     heads
 }
 
-/// The head of the frame before the one at `at`, if it fits behind `end`.
-fn before(bytes: &[u8], end: usize, at: usize, header: &FrameHeader, file: FileId) -> Option<Patch> {
-    let entries = frame::entries(&bytes[at..at + header.len()], header)?;
+/// A frame's head, and where it begins in its file. What is behind the head need not be there.
+pub struct Found<'a> {
+    pub at: u64,
+    pub head: Cow<'a, [u8]>,
+}
+
+/// The heads of the frames before one, as far as it repeats them and they fit behind `end`; the last one first.
+pub fn before(behind: Found<'_>, end: u64, file: FileId) -> impl Iterator<Item = Found<'static>> {
+    let first = one_before(&behind, end, file);
+    std::iter::successors(first, move |behind| one_before(behind, end, file))
+}
+
+fn one_before(behind: &Found<'_>, end: u64, file: FileId) -> Option<Found<'static>> {
+    let header = FrameHeader::parse(&behind.head, file)?;
+    let entries = frame::entries(&behind.head, &header)?;
     let Some(Entry::Previous(previous)) = entries.last() else { return None };
-    let start = at.checked_sub(previous.frame_len()?).filter(|start| *start >= end)?;
+    let at = behind.at.checked_sub(previous.frame_len()? as u64).filter(|at| *at >= end)?;
     let sequence = header.sequence.checked_sub(1)?;
     // What it knew to be on disk is not repeated; the frame behind it knows no less.
     let synced = header.synced.min(sequence.saturating_sub(1));
     let head = previous.head(FrameOf { file, salt: header.salt, sequence, synced })?;
-    Some(Patch { at: start, bytes: head })
+    Some(Found { at, head: Cow::Owned(head) })
+}
+
+/// The control batches that a directory repeats, with their lines.
+fn copies(entries: Vec<Entry<'_>>) -> Vec<(Line, &[u8])> {
+    let mut found = Vec::new();
+    // Copies follow their run in the order of its batches.
+    let mut of_run = Vec::new().into_iter();
+    for entry in entries {
+        match entry {
+            Entry::Run { lines, .. } => of_run = lines.into_iter(),
+            Entry::Copy(copy) => {
+                let Ok(marker) = BatchHeader::read(copy) else { continue };
+                let line = of_run.find(|line: &Line| line.base_offset == marker.base_offset);
+                let is_whole = |line: &Line| {
+                    line.size as usize == copy.len() && line.crc == marker.crc && marker.verify(copy).is_ok()
+                };
+                found.extend(line.filter(is_whole).map(|line| (line, copy)));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn markers(bytes: &[u8], from: usize, file: FileId, salt: u64) -> Vec<Patch> {
@@ -103,25 +143,9 @@ fn markers(bytes: &[u8], from: usize, file: FileId, salt: u64) -> Vec<Patch> {
     let mut patches = Vec::new();
     for (at, header) in frames(bytes, from, file, salt) {
         let frame = &bytes[at..at + header.len()];
-        // Copies follow their run in the order of its batches.
-        let mut of_run = Vec::new().into_iter();
-        for entry in frame::entries(frame, &header).unwrap_or_default() {
-            match entry {
-                Entry::Run { lines, .. } => of_run = lines.into_iter(),
-                Entry::Copy(copy) => {
-                    let Ok(marker) = BatchHeader::read(copy) else { continue };
-                    let line = of_run.find(|line: &Line| line.base_offset == marker.base_offset);
-                    let damaged = line.filter(|line| {
-                        line.check(frame, 0).is_none()
-                            && line.size as usize == copy.len()
-                            && line.crc == marker.crc
-                            && marker.verify(copy).is_ok()
-                    });
-                    patches.extend(damaged.map(|line| Patch { at: at + line.at, bytes: copy.to_vec() }));
-                }
-                _ => {}
-            }
-        }
+        let copies = copies(frame::entries(frame, &header).unwrap_or_default()).into_iter();
+        let damaged = copies.filter(|(line, _)| line.check(frame, 0).is_none());
+        patches.extend(damaged.map(|(line, copy)| Patch { at: at + line.at, bytes: copy.to_vec() }));
     }
     patches
 }

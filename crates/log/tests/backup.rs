@@ -3,13 +3,15 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{SETTINGS, Store, Visible, World, id, markers, read_all};
 use headwater_log::backup::{
-    Backup, BackupError, Manifest, NamedDamage, Outcome, Source, back_up, copy_back, open_restored, verify,
+    Backup, BackupError, Manifest, NamedDamage, Outcome, Pruned, Source, back_up, copy_back, open_restored,
+    prune, verify,
 };
 use headwater_log::disk::SimFile;
 use headwater_log::{BROKER_STATE, ColdStore, Disk, DiskFile, Durability, FileId, Log, Origin, SimDisk};
@@ -214,6 +216,58 @@ fn what_is_there_is_not_copied_again() {
                 assert_eq!(before.stored, file.stored, "one copy of a file serves all");
             }
         }
+    }
+}
+
+/// However early it ends, the backups that stay are whole; and in the end nothing is there that they do not need.
+#[test]
+fn old_backups_go_and_those_that_stay_are_whole() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, false);
+        let store = world.store.clone();
+        let mut to = empty();
+        let mut taken = Vec::new();
+        for _ in 0..5 {
+            world.live(80);
+            world.settle();
+            let manifest = take(&world.disk, Some(&store), &to).expect("taken").manifest;
+            taken.push((manifest, world.observe()));
+        }
+        let kept = &taken[3..];
+        for operations in 0.. {
+            let left = Arc::new(AtomicI64::new(operations));
+            let failing = |disk: &SimDisk| Failing { disk: disk.clone(), left: Arc::clone(&left) };
+            let cut = Backup { files: failing(&to.files), manifests: failing(&to.manifests) };
+            let outcome = prune(&cut, 2);
+            // What was not synced may be there again, or not.
+            to = Backup {
+                files: to.files.crash(|| (operations + seed as i64) % 3 == 0),
+                manifests: to.manifests.crash(|| operations % 2 == 0),
+            };
+            for (manifest, before) in kept {
+                assert_eq!(
+                    &World::observe_log(&restored(&to, manifest)),
+                    before,
+                    "seed {seed}, {operations}"
+                );
+            }
+            for id in to.ids().expect("listed") {
+                let manifest = to.manifest(&id).expect("it is read");
+                let checked = verify(&to, &manifest, &mut |_| {}).expect("looked at");
+                assert_eq!(checked.problems, [], "seed {seed}, {operations}: {id} is there and not whole");
+            }
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        assert_eq!(to.ids().expect("listed").len(), 2);
+        let needed: HashSet<&str> =
+            kept.iter().flat_map(|(manifest, _)| &manifest.files).map(|file| file.stored.as_str()).collect();
+        let files = to.files.list().expect("listed");
+        assert_eq!(files.iter().map(String::as_str).collect::<HashSet<_>>(), needed, "seed {seed}");
+        assert_eq!(prune(&to, 2).expect("nothing to do"), Pruned::default());
+        // The next one finds what is there.
+        assert_eq!(take(&world.disk, Some(&store), &to).expect("taken").copied_files, 0);
     }
 }
 
@@ -444,7 +498,7 @@ fn a_marker_that_has_a_copy_is_not_named() {
 #[test]
 fn what_is_lost_of_the_brokers_own_state_is_named() {
     let disk = SimDisk::new();
-    common::lose_commits(&disk, BROKER_STATE, 2);
+    common::lose_commits(&disk, BROKER_STATE, 4);
     let to = empty();
     let manifest = take(&disk, None, &to).expect("taken").manifest;
     let of_state = BROKER_STATE.to_string();

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::{Store, World, read_all};
+use common::{SETTINGS, Store, World, read_all};
 use headwater_log::{
-    ColdStore, Disk, DiskFile, Durability, FileId, Isolation, Log, LogError, MirroredDisk, Origin, Orphans,
-    Ownership, SimDisk, Swept,
+    COLD_PIECE, ColdStore, Disk, DiskFile, Durability, FileId, Isolation, Log, LogError, MirroredDisk,
+    Origin, Orphans, Ownership, Settings, SimDisk, Swept,
 };
 use headwater_wire::{BatchBuilder, BatchHeader, Compression};
 
@@ -66,6 +66,31 @@ fn a_file_is_fetched_once_however_many_want_it() {
         all += fetched;
     }
     assert!(all > 5, "{all} fetches");
+}
+
+/// The store refuses pieces that are larger than it is told they are.
+#[test]
+fn a_large_file_goes_there_in_pieces() {
+    let (disk, store, id) = (SimDisk::new(), Store::default(), common::id(1));
+    let settings = Settings { segment_bytes: 64 << 20, ..SETTINGS };
+    let log = Log::open_with(Arc::new(disk.clone()), settings, Some(Arc::new(store.clone())));
+    let mut log = log.expect("it opens");
+    log.create_partition(id).expect("created");
+    for letter in ["a", "b", "c", "d", "e"] {
+        common::append_one(&mut log, id, &letter.repeat(4 << 20));
+    }
+    log.roll();
+    common::append_one(&mut log, id, "behind it");
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("tidied up")));
+    let reader = log.reader();
+    let file = reader.usage(id).expect("it exists").extents[0].file;
+    assert_eq!(reader.claim_cold_store(7).expect("it answers"), Ownership::Ours);
+    let cold = reader.upload(file).expect("it goes there");
+    assert!(cold.length > 2 * COLD_PIECE as u64);
+    let local = disk.open(&file.name()).expect("it is here");
+    let mut bytes = vec![0; local.len().expect("a length") as usize];
+    local.read_exact_at(&mut bytes, 0).expect("read");
+    assert!(store.get(&file.name()).expect("it is there") == bytes);
 }
 
 /// Who does not wait is told which file it is that he needs.
@@ -321,7 +346,7 @@ fn a_restored_log_moves_its_files_again_to_a_place_of_its_own() {
 fn a_place_with_files_that_nobody_knows_is_not_taken() {
     let (world, _) = far(1);
     let place = Store::default();
-    place.put("00000000000000009999.run", vec![1]).expect("put");
+    place.put_new("00000000000000009999.run", vec![1]).expect("put");
     let mut copy = restored(&world, &place);
     assert_eq!(copy.reader().claim_cold_store(2).expect("asked"), Ownership::Unknown);
     let file = finish_a_file(&mut copy);

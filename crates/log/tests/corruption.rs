@@ -6,7 +6,7 @@ mod common;
 use common::{SETTINGS, World, damage_one_bit, markers, read_all};
 use headwater_log::{Cause, Disk, DiskFile, Extent, FileId, Log, PartitionId, Settings, SimDisk};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A disk with several journals, runs and indexes, and what can be read from it.
@@ -55,6 +55,53 @@ fn an_index_is_built_again_when_it_is_missing_or_nonsense() {
     }
 }
 
+/// More batches than one part of an index holds, of which a later part is damaged: what the parts before told of is not
+/// told of twice, to readers or to whoever copies the batches.
+#[test]
+fn an_index_that_is_damaged_in_the_middle_doubles_nothing() {
+    const BATCHES: i64 = 3000;
+    let settings = Settings { segment_bytes: 8 << 20, ..SETTINGS };
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    log.create_partition(id).expect("created");
+    for _ in 0..BATCHES {
+        common::append_one(&mut log, id, "value");
+    }
+    log.roll();
+    common::append_one(&mut log, id, "behind it");
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("tidied up")));
+    drop(log);
+    let index = names(&disk, ".index").into_iter().next().expect("an index");
+    let length = disk.open(&index).and_then(|file| file.len()).expect("a length");
+    for part in [2, 3, 4] {
+        let disk = disk.crash(|| true);
+        disk.flip_bit(&index, length / 5 * part * 8);
+        let log = Log::open(Arc::new(disk), settings).expect("it opens");
+        let reader = log.reader();
+        let extent = reader.usage(id).expect("it exists").extents[0];
+        let mut offsets = Vec::new();
+        let copied = reader.each_batch(id, &extent, |batch| {
+            offsets.push(headwater_wire::BatchHeader::read(&batch)?.base_offset);
+            Ok(())
+        });
+        copied.expect("nothing is damaged");
+        assert_eq!(offsets, (extent.first..=extent.last).collect::<Vec<_>>(), "part {part}");
+    }
+    for part in [2, 3, 4] {
+        let disk = disk.crash(|| true);
+        disk.flip_bit(&index, length / 5 * part * 8);
+        let log = Log::open(Arc::new(disk), settings).expect("it opens");
+        let read = log.reader().read(id, 0, 8 << 20, headwater_log::Isolation::Uncommitted).expect("read");
+        let (mut rest, mut offsets) = (read.records, Vec::new());
+        while !rest.is_empty() {
+            let header = headwater_wire::BatchHeader::read(&rest).expect("a batch");
+            offsets.push(header.base_offset);
+            let _ = rest.split_to(header.size);
+        }
+        assert_eq!(offsets, (0..=BATCHES).collect::<Vec<_>>(), "part {part}");
+    }
+}
+
 #[test]
 fn indexes_that_changed_places_are_built_again() {
     (0..60).for_each(common::misplace_indexes);
@@ -80,7 +127,7 @@ fn a_damaged_checkpoint_is_made_up_for_by_the_journal_before() {
 /// anything unseen, that is damage.
 #[test]
 fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
-    for (damaged, named) in [(1, false), (2, true)] {
+    for (damaged, named) in [(1, false), (3, false), (4, true)] {
         let vital = common::id(1);
         let disk = SimDisk::new();
         common::lose_commits(&disk, vital, damaged);
@@ -92,6 +139,98 @@ fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
         drop(log);
         let log = Log::open(Arc::new(disk.clone()), settings).expect("it opens again");
         assert_eq!(log.damage().iter().any(|(id, _)| *id == vital), named);
+    }
+}
+
+/// Which offsets are left, and which are named.
+type Left = (Vec<(PartitionId, Vec<i64>)>, Vec<(PartitionId, i64, i64, Cause)>);
+
+/// Commits of one record each, by partition; the heads of so many are damaged, from the second on.
+fn without(damaged: usize, partitions: &[u8]) -> Left {
+    let disk = SimDisk::new();
+    let settings = Settings { segment_bytes: 1 << 20, ..SETTINGS };
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    let ids: BTreeSet<PartitionId> = partitions.iter().map(|partition| common::id(*partition)).collect();
+    ids.iter().for_each(|id| log.create_partition(*id).expect("created"));
+    for partition in partitions {
+        common::append_one(&mut log, common::id(*partition), "value");
+    }
+    drop(log);
+    let (journal, heads) = common::heads_of_newest(&disk);
+    // Before the commits is the checkpoint.
+    for head in heads.iter().skip(2).take(damaged) {
+        disk.flip_bit(&journal, (head + 20) as u64 * 8);
+    }
+    let mut known: Option<Left> = None;
+    for restart in 0..3 {
+        let log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+        let (records, damage) = read_all(&log);
+        let left = ids.iter().map(|id| {
+            let offsets =
+                records.get(id).map(|records| records.keys().copied().collect()).unwrap_or_default();
+            (*id, offsets)
+        });
+        let named = damage.into_iter().map(|(id, d)| (id, d.first, d.last, d.cause));
+        let found: Left = (left.collect(), named.collect());
+        assert_eq!(*known.get_or_insert_with(|| found.clone()), found, "after restart {restart}");
+    }
+    known.expect("it was opened")
+}
+
+#[test]
+fn three_damaged_commits_in_a_row_cost_nothing() {
+    let [a, b, c] = [1, 2, 3].map(common::id);
+    let whole = vec![(a, vec![0, 1, 2]), (b, vec![0, 1]), (c, vec![0, 1])];
+    for damaged in 0..=3 {
+        assert_eq!(without(damaged, &[1, 1, 2, 3, 1, 2, 3]), (whole.clone(), vec![]), "{damaged} damaged");
+    }
+}
+
+/// Of four in a row the first has no copy. It costs the records of that commit, which the next commit of the partition
+/// names, and nothing else.
+#[test]
+fn four_damaged_commits_in_a_row_cost_the_first_and_what_is_lost_is_named() {
+    let [a, b, c] = [1, 2, 3].map(common::id);
+    let (left, named) = without(4, &[1, 1, 2, 3, 2, 1, 2]);
+    assert_eq!(left, [(a, vec![0, 2]), (b, vec![0, 1, 2]), (c, vec![0])]);
+    assert_eq!(named, [(a, 1, 1, Cause::LostCommit)]);
+    // Of a partition without a later commit nobody knows that it had one more record; all others are whole.
+    let (left, named) = without(4, &[1, 2, 1, 3, 1, 3, 1]);
+    assert_eq!(left, [(a, vec![0, 1, 2, 3]), (b, vec![]), (c, vec![0, 1])]);
+    assert_eq!(named, []);
+}
+
+/// What a disk loses at once: any sector of a journal of small commits.
+#[test]
+fn a_lost_sector_costs_the_batches_in_it_and_no_commit() {
+    const SECTOR: u64 = 512;
+    let disk = SimDisk::new();
+    let settings = Settings { segment_bytes: 1 << 20, ..SETTINGS };
+    let ids = [1, 2, 3].map(common::id);
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    ids.iter().for_each(|id| log.create_partition(*id).expect("created"));
+    for number in 0..60 {
+        common::append_one(&mut log, ids[number % 3], &"v".repeat(number));
+    }
+    drop(log);
+    let (journal, heads) = common::heads_of_newest(&disk);
+    let (first, last) = (heads[1] as u64 / SECTOR + 1, heads[heads.len() - 1] as u64 / SECTOR);
+    for sector in first..last {
+        let disk = disk.crash(|| true);
+        let zeros =
+            disk.open(&journal).and_then(|file| file.write_all_at(&[0; SECTOR as usize], sector * SECTOR));
+        zeros.expect("written");
+        let log = Log::open(Arc::new(disk), settings).expect("it opens");
+        let (records, damage) = read_all(&log);
+        for id in ids {
+            let there = records[&id].len();
+            let named = damage.iter().filter(|(of, _)| *of == id).map(|(_, d)| d.last - d.first + 1);
+            assert_eq!(there as i64 + named.sum::<i64>(), 20, "sector {sector}: {damage:?}");
+        }
+        assert!(
+            damage.iter().all(|(_, damage)| damage.cause == Cause::Checksum),
+            "sector {sector}: {damage:?}"
+        );
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use headwater_log::{LogError, Orphans, PartitionId, Reader};
 use headwater_model::TimestampMs;
 use thiserror::Error;
+use tokio::runtime::Handle;
 
 use crate::StartError;
 use crate::catalog::{Catalog, Topic};
@@ -29,6 +30,7 @@ use crate::clock::Clock;
 use crate::cold::ColdActivity;
 use crate::engine::disk::DiskActivity;
 use crate::engine::{Engine, Unavailable};
+use crate::memory::Memory;
 use crate::mirror::LogDisk;
 use manners::Manners;
 
@@ -210,6 +212,9 @@ pub struct Cleaning {
     pub activity: Arc<CleanerActivity>,
     /// How far the system's clock is ahead of the broker's, when it is not believed.
     pub clock_jump: TimestampMs,
+    /// That of requests and answers, of which uploads take a part.
+    pub memory: Arc<Memory>,
+    pub runtime: Handle,
 }
 
 struct Cleaner {

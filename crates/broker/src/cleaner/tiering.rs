@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use headwater_log::FileUse;
 
 use super::{CleanError, Cleaner};
+use crate::cold::TRANSFER_BYTES;
 use crate::engine::STATE_PARTITION;
+use crate::memory::Share;
 
 /// How often the store is looked through, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -37,7 +39,9 @@ impl Cleaner {
             let is_there = file.cold && self.cleaning.reader.evict(file.file)?;
             if !is_there && file.live > 0 && !self.holds_state(&file) {
                 self.pace(file.length as usize)?;
+                let share = self.take_memory();
                 let cold = self.cleaning.reader.upload(file.file)?;
+                drop(share);
                 self.cleaning.engine.cool(cold)?;
                 self.cleaning.activity.files_cooled.fetch_add(1, Ordering::Relaxed);
                 self.cleaning.activity.bytes_cooled.fetch_add(file.length, Ordering::Relaxed);
@@ -45,6 +49,13 @@ impl Cleaner {
             total = total.saturating_sub(file.length);
         }
         Ok(())
+    }
+
+    /// What an upload has in memory, of what requests and answers share; waits until there is so much.
+    fn take_memory(&self) -> Share {
+        let mut share = Share::default();
+        self.cleaning.runtime.block_on(self.cleaning.memory.extend(&mut share, TRANSFER_BYTES));
+        share
     }
 
     /// Objects that nobody knows of, since a move was killed or a removal failed, go after a while.

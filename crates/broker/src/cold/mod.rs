@@ -13,16 +13,16 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use headwater_log::ColdStore;
+use headwater_log::{COLD_PIECE, ColdStore, Pieces};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::runtime::Handle;
 
 pub use activity::ColdActivity;
-pub use reading::ColdReads;
+pub use reading::{ColdReads, TRANSFER_BYTES};
 
 /// What one request carries at most, so that its time says something of the server.
-const PART: usize = 8 << 20;
+const PART: usize = COLD_PIECE;
 
 const CREDENTIALS: &str = "the store refuses these credentials: look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and whether they may get, put, delete and list there";
 
@@ -44,7 +44,7 @@ fn lacks_conditions(error: &object_store::Error) -> bool {
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    /// Larger objects go in parts, which a directory has no use for.
+    /// Larger objects come in parts, which a directory has no use for.
     parts: bool,
     url: String,
     runtime: Handle,
@@ -85,28 +85,43 @@ impl Objects {
         let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         let next = match error {
             _ if text.contains("NoSuchBucket") => {
-                "the bucket does not exist: make it, or correct headwater.cold.store"
+                "the bucket does not exist: make it, or correct the URL (headwater.cold.store)"
             }
             NotFound { .. } => return io::Error::new(ErrorKind::NotFound, text),
             _ if is_refusal(&text) => CREDENTIALS,
             PermissionDenied { .. } | Unauthenticated { .. } => CREDENTIALS,
             _ => "see whether the store is there (AWS_ENDPOINT_URL) and answers: it is asked again",
         };
-        io::Error::other(format!("the cold store {}: {text}; {next}", self.url))
+        io::Error::other(format!("the store {}: {text}; {next}", self.url))
     }
 
-    async fn put_in_parts(&self, path: &Path, bytes: bytes::Bytes) -> object_store::Result<()> {
-        let mut upload = self.store.put_multipart(path).await?;
-        match send_parts(&mut *upload, bytes).await {
+    /// Each piece is a request of its own, and none is held longer than that takes.
+    fn put_in_parts(&self, path: &Path, first: Vec<u8>, pieces: Pieces<'_>) -> io::Result<()> {
+        let mut upload = self.ask(self.store.put_multipart(path))?;
+        match self.send_parts(&mut *upload, first, pieces) {
             Ok(()) => Ok(()),
             Err(error) => {
                 // What came is kept, and paid for, until it is told to go.
-                if let Err(left) = upload.abort().await {
+                if let Err(left) = self.ask(upload.abort()) {
                     tracing::warn!(%path, error = %left, "parts of an upload that failed are left in the cold store");
                 }
                 Err(error)
             }
         }
+    }
+
+    fn send_parts(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        first: Vec<u8>,
+        pieces: Pieces<'_>,
+    ) -> io::Result<()> {
+        let mut next = Some(first);
+        while let Some(piece) = next.take() {
+            self.ask(upload.put_part(piece.into()))?;
+            next = pieces()?;
+        }
+        self.ask(upload.complete()).map(drop)
     }
 
     async fn get_in_parts(&self, path: &Path) -> object_store::Result<Vec<u8>> {
@@ -126,20 +141,13 @@ impl Objects {
     }
 }
 
-async fn send_parts(upload: &mut dyn MultipartUpload, mut bytes: bytes::Bytes) -> object_store::Result<()> {
-    while !bytes.is_empty() {
-        let part = bytes.split_to(PART.min(bytes.len()));
-        upload.put_part(part.into()).await?;
-    }
-    upload.complete().await.map(drop)
-}
-
 impl ColdStore for Objects {
-    fn put(&self, name: &str, bytes: Vec<u8>) -> io::Result<()> {
+    fn put(&self, name: &str, pieces: Pieces<'_>) -> io::Result<()> {
         let path = self.path(name);
-        match self.parts && bytes.len() > PART {
-            true => self.ask(self.put_in_parts(&path, bytes.into())),
-            false => self.ask(self.store.put(&path, bytes.into())).map(drop),
+        let first = pieces()?.unwrap_or_default();
+        match first.len() < PART {
+            true => self.ask(self.store.put(&path, first.into())).map(drop),
+            false => self.put_in_parts(&path, first, pieces),
         }
     }
 
@@ -198,3 +206,6 @@ impl ColdStore for Objects {
         Ok(objects.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

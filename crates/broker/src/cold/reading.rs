@@ -19,7 +19,7 @@ use crate::mirror::LogDisk;
 const ROUNDS: usize = 3;
 
 /// A piece of a file, and what the store's client has of it.
-const FETCH_BYTES: usize = 2 * COLD_PIECE;
+pub const TRANSFER_BYTES: usize = 2 * COLD_PIECE;
 
 type Fetch = dyn Fn(FileId) -> io::Result<()> + Send + Sync;
 /// Whether a file has come, once that is known.
@@ -62,7 +62,7 @@ impl ColdReads {
         self.runtime.spawn(async move {
             let _slot = slots.acquire_owned().await;
             let mut share = Share::default();
-            memory.extend(&mut share, FETCH_BYTES).await;
+            memory.extend(&mut share, TRANSFER_BYTES).await;
             let fetched = tokio::task::spawn_blocking(move || fetch(file)).await;
             let fetched = fetched.unwrap_or_else(|panic| Err(io::Error::other(panic)));
             if let Err(error) = &fetched {
@@ -187,7 +187,7 @@ mod tests {
             let other = tokio::task::spawn_blocking(|| "others go on");
             let other = tokio::time::timeout(Duration::from_secs(20), other).await;
             assert_eq!(other.expect("a thread is free").unwrap(), "others go on");
-            assert_eq!(memory.used(), FETCHES_AT_ONCE * FETCH_BYTES, "what is fetched is accounted for");
+            assert_eq!(memory.used(), FETCHES_AT_ONCE * TRANSFER_BYTES, "what is fetched is accounted for");
             store.open();
             let found = readers.join_all().await;
             assert_eq!(found.iter().filter(|found| **found).count(), 900, "all but those of the lost file");

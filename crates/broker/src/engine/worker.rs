@@ -71,7 +71,7 @@ pub struct Wiring {
 impl Worker {
     pub fn open(config: &Config, home: &Home, clock: Clock, wiring: Wiring) -> Result<Self, StartError> {
         let Wiring { catalog, credentials, rules, waiters, jobs, chores, activity, store, fenced } = wiring;
-        let found = look(home, config, store)?;
+        let mut found = look(home, config, store)?;
         let jump = if found.time() > 0 { clock.now() - found.time() } else { 0 };
         let held = jump > BELIEVED_JUMP_MS && !config.cleaner.accept_clock_jump;
         if held {
@@ -97,7 +97,10 @@ impl Worker {
                 .map_err(|reason| StartError::State { directory: home.log.clone(), reason })?;
         let publishes = config.coordinator.internal_topics;
         let odd = if publishes { published::odd(&coordinator, &reader, home)? } else { Vec::new() };
-        // Nothing of what is there refuses the start any more.
+        // Nothing of what is there refuses the start any more, and nothing that is not: the space that it takes.
+        if home.is_older() {
+            found.prepare().map_err(|error| StartError::log(&home.log, error))?;
+        }
         home.mark()?;
         let log = begin(home, found)?;
         let inherited = Change::Broker(Box::new(coordinator.broker_configs().clone()));

@@ -26,7 +26,9 @@ use crate::authorizer::Authorizer;
 use crate::broker::Shared;
 use crate::catalog::Catalog;
 use crate::rules::Rules;
-use crate::security::{Authority, Credentials, Listener, ListenerConfig, SecurityError, configured};
+use crate::security::{
+    Authority, Credentials, Listener, ListenerConfig, SecurityError, Stranger, configured,
+};
 use crate::{Config, StartError, clock, security};
 
 use authorization::Authorization;
@@ -63,7 +65,7 @@ pub struct Known {
 pub struct Places {
     _connection: OwnedSemaphorePermit,
     /// Given back when the client has said who it is.
-    pub stranger: Option<OwnedSemaphorePermit>,
+    pub stranger: Option<Stranger>,
 }
 
 /// How the HTTP address is protected: as its key says, else as the first listener is.
@@ -169,7 +171,7 @@ impl Gate {
         if self.is_open() {
             return Some(Places { _connection: connection, stranger: None });
         }
-        let stranger = Arc::clone(&self.authority.strangers).try_acquire_owned().ok()?;
+        let stranger = self.authority.strangers.admit_for_good()?;
         Some(Places { _connection: connection, stranger: Some(stranger) })
     }
 

@@ -60,6 +60,11 @@ impl Home {
         Ok(Self { log, cluster_id, disk, claims: Arc::new(Claims::new(sides.map(Result::ok))) })
     }
 
+    /// Whether a directory has a format that an older build reads.
+    pub fn is_older(&self) -> bool {
+        (0..2).any(|side| self.claims.is_older(side))
+    }
+
     /// Durably says that this build writes here; to be called before it does, and when nothing is left that
     /// may refuse the start ([`Directory::mark`]).
     pub fn mark(&self) -> Result<(), StartError> {

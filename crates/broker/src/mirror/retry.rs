@@ -26,6 +26,11 @@ impl Claims {
         *locked(&self.0[side]) = directory;
     }
 
+    /// [`Directory::is_older`] of one that is held.
+    pub fn is_older(&self, side: usize) -> bool {
+        locked(&self.0[side]).as_ref().is_some_and(Directory::is_older)
+    }
+
     /// [`Directory::mark`] of one that is held.
     pub fn mark(&self, side: usize) -> Result<(), StartError> {
         locked(&self.0[side]).as_mut().map_or(Ok(()), Directory::mark)

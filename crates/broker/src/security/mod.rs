@@ -13,6 +13,7 @@ mod mapping;
 mod name;
 mod oauth;
 mod session;
+mod strangers;
 mod tls;
 mod users;
 mod watched;
@@ -33,6 +34,7 @@ pub use config::SecurityConfig;
 pub use credentials::{CredentialChange, Credentials};
 pub use listeners::{INTERNAL, ListenerConfig, ListenerError, configured};
 pub use session::{Denied, FAILED, Session};
+pub use strangers::{Stranger, Strangers};
 
 use crate::advertised::Advertised;
 use mapping::{Mapping, MappingError};
@@ -112,8 +114,8 @@ pub struct Authority {
     secret: [u8; 32],
     /// Derivations of passwords at once: strangers must not keep all processors busy.
     deriving: Arc<Semaphore>,
-    /// One permit for each client that has not said who it is.
-    pub strangers: Arc<Semaphore>,
+    /// One place for each client that has not said who it is.
+    pub strangers: Arc<Strangers>,
 }
 
 impl Authority {
@@ -126,7 +128,7 @@ impl Authority {
             internal: Credentials::default(),
             secret: random_bytes()?,
             deriving: Arc::new(Semaphore::new(AT_ONCE)),
-            strangers: Arc::new(Semaphore::new(config.max_unauthenticated)),
+            strangers: Arc::new(Strangers::new(config.max_unauthenticated)),
         })
     }
 

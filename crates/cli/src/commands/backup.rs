@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use headwater_log::ColdStore;
-use headwater_log::backup::{self, BackupError, ColdFiles, NamedDamage, OpenCold, Outcome, Progress, Stage};
+use headwater_log::backup::{
+    self, BackupError, ColdFiles, Kept, NamedDamage, OpenCold, Outcome, Progress, Stage,
+};
 use headwater_node::ColdObjects;
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -28,15 +30,19 @@ pub struct Backup {
     /// What to copy; a broker may be running on it
     #[arg(long, value_name = "DIR", required = true)]
     data_dir: Option<PathBuf>,
-    /// Where backups are kept: a new directory, or one with backups, of which what is there is not copied again
+    /// Where backups are kept: a directory or s3://BUCKET/PREFIX, new or with backups, of which what is there is not
+    /// copied again
     #[arg(long, value_name = "BACKUP", required = true)]
-    to: Option<PathBuf>,
+    to: Option<String>,
     /// The broker's headwater.cold.store, when old files are there only; credentials as the broker's
     #[arg(long, value_name = "URL")]
     cold_store: Option<String>,
     /// Take what there is when the cold store has lost files, and name what is missing (exit code 1)
     #[arg(long, requires = "cold_store")]
     without_lost: bool,
+    /// Go on where a backup to object storage was killed and has left its lock
+    #[arg(long)]
+    unlock: bool,
 }
 
 #[derive(clap::Subcommand)]
@@ -44,24 +50,38 @@ enum Existing {
     /// The backups in a directory
     List {
         #[arg(long, value_name = "BACKUP")]
-        from: PathBuf,
+        from: String,
+    },
+    /// Removes old backups, and the files that only they need
+    Prune {
+        #[arg(long, value_name = "BACKUP")]
+        from: String,
+        /// How many of the last ones stay
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: u32,
+        /// Go on where a backup to object storage was killed and has left its lock
+        #[arg(long)]
+        unlock: bool,
     },
 }
 
 impl Backup {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
-        let Self { existing, data_dir, to, cold_store, without_lost } = self;
+        let Self { existing, data_dir, to, cold_store, without_lost, unlock } = self;
         match (existing, data_dir, to) {
-            (Some(Existing::List { from }), _, _) => list(common, &from),
+            (Some(Existing::List { from }), _, _) => list(common, from).await,
+            (Some(Existing::Prune { from, keep, unlock }), _, _) => prune(common, from, keep, unlock).await,
             (None, Some(data_dir), Some(to)) => {
-                let created = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let created = now();
                 let outcome = with_progress(common, {
                     let to = to.clone();
                     move |watch| {
                         let open = cold_store.as_deref().map(opening);
                         let open = open.as_ref().map(|open| open as OpenCold<'_>);
                         let cold = ColdFiles { open, without_lost };
-                        backup::back_up_directory(&data_dir, &to, &created, &cold, watch)
+                        keeping(&to, |to| {
+                            backup::back_up_directory(&data_dir, to, &created, unlock, &cold, watch)
+                        })
                     }
                 })
                 .await?;
@@ -72,6 +92,43 @@ impl Backup {
     }
 }
 
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+async fn prune(common: &Common, from: String, keep: u32, unlock: bool) -> Result<ExitCode, Failure> {
+    let pruning = tokio::task::spawn_blocking(move || {
+        keeping(&from, |from| backup::prune_backups(from, keep as usize, &now(), unlock))
+    });
+    let pruned = pruning.await.map_err(Failure::internal)??;
+    if common.json {
+        output::json(&json!({ "removed": pruned.backups, "files": pruned.files, "bytes": pruned.bytes }));
+    } else {
+        output::line(&format!(
+            "removed {} backups and {} files, {}",
+            pruned.backups.len(),
+            pruned.files,
+            BinaryBytes(pruned.bytes)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A directory, or a place in object storage when it is a URL.
+pub fn keeping<T>(
+    place: &str,
+    work: impl FnOnce(&Kept<'_>) -> Result<T, BackupError>,
+) -> Result<T, BackupError> {
+    if !place.contains("://") {
+        return work(&Kept::Directory(PathBuf::from(place)));
+    }
+    let open = |part: &str| match ColdObjects::open(place, part, Handle::current(), Arc::default()) {
+        Ok(objects) => Ok(Box::new(objects) as Box<dyn ColdStore>),
+        Err(reason) => Err(BackupError::ObjectStore { url: place.to_owned(), reason }),
+    };
+    work(&Kept::Objects { url: place.to_owned(), open: &open })
+}
+
 /// The way to a cluster's place in a cold store.
 fn opening(url: &str) -> impl Fn(&str) -> Result<Box<dyn ColdStore>, BackupError> + use<'_> {
     move |cluster_id| match ColdObjects::open(url, cluster_id, Handle::current(), Arc::default()) {
@@ -80,7 +137,7 @@ fn opening(url: &str) -> impl Fn(&str) -> Result<Box<dyn ColdStore>, BackupError
     }
 }
 
-fn report(common: &Common, outcome: &Outcome, to: &std::path::Path) -> ExitCode {
+fn report(common: &Common, outcome: &Outcome, to: &str) -> ExitCode {
     let Outcome { manifest, copied_files, copied_bytes } = outcome;
     if common.json {
         output::json(&json!({
@@ -101,19 +158,16 @@ fn report(common: &Common, outcome: &Outcome, to: &std::path::Path) -> ExitCode 
             BinaryBytes(*copied_bytes),
         ));
         print_damage("the log is damaged, and so is its copy", &manifest.damage);
-        output::line(&format!(
-            "restore: headwater restore --from {} --at {} --data-dir NEW",
-            to.display(),
-            manifest.id
-        ));
+        output::line(&format!("restore: headwater restore --from {to} --at {} --data-dir NEW", manifest.id));
     }
     if manifest.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn list(common: &Common, from: &std::path::Path) -> Result<ExitCode, Failure> {
+async fn list(common: &Common, from: String) -> Result<ExitCode, Failure> {
     let mut rows = Vec::new();
     let mut code = ExitCode::SUCCESS;
-    for manifest in backup::list_directory(from)? {
+    let listed = tokio::task::spawn_blocking(move || keeping(&from, backup::list_backups));
+    for manifest in listed.await.map_err(Failure::internal)?? {
         let manifest = match manifest {
             Ok(manifest) => manifest,
             Err(error) => {
@@ -220,8 +274,9 @@ impl From<BackupError> for Failure {
             | BackupError::Manifest { .. }
             | BackupError::Cold { .. }
             | BackupError::ColdStore { .. }
+            | BackupError::ObjectStore { .. }
             | BackupError::ColdLost { .. } => DATA,
-            BackupError::Busy(_) | BackupError::Moving(_) => UNAVAILABLE,
+            BackupError::Busy(_) | BackupError::Locked { .. } | BackupError::Moving(_) => UNAVAILABLE,
             BackupError::NotEmpty(_) | BackupError::Unfinished(_) => CANNOT_CREATE,
             BackupError::NoSpace { .. } | BackupError::Log(_) | BackupError::Io { .. } => IO,
         };

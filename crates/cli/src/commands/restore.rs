@@ -7,15 +7,15 @@ use headwater_log::backup::{self, Checked, Manifest};
 use indicatif::BinaryBytes;
 use serde_json::json;
 
-use super::backup::{damage_json, print_damage, with_progress};
+use super::backup::{damage_json, keeping, print_damage, with_progress};
 use crate::Common;
 use crate::output::{self, Failure};
 
 #[derive(clap::Args)]
 pub struct Restore {
-    /// Where backups are kept
+    /// Where backups are kept: a directory or s3://BUCKET/PREFIX
     #[arg(long, value_name = "BACKUP")]
-    from: PathBuf,
+    from: String,
     /// The new data directory; it must be empty or not there
     #[arg(long, value_name = "NEW", required_unless_present = "verify_only", conflicts_with = "verify_only")]
     data_dir: Option<PathBuf>,
@@ -31,13 +31,15 @@ impl Restore {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let Self { from, data_dir, at, .. } = self;
         let Some(data_dir) = data_dir else {
-            let work = move |watch: &mut dyn FnMut(_)| backup::verify_directory(&from, at.as_deref(), watch);
+            let work = move |watch: &mut dyn FnMut(_)| {
+                keeping(&from, |from| backup::verify_backup(from, at.as_deref(), watch))
+            };
             let (manifest, checked) = with_progress(common, work).await?;
             return Ok(verified(common, &manifest, &checked));
         };
         let target = data_dir.clone();
         let (manifest, restored) = with_progress(common, move |watch| {
-            backup::restore_directory(&from, at.as_deref(), &target, watch)
+            keeping(&from, |from| backup::restore_directory(from, at.as_deref(), &target, watch))
         })
         .await?;
         if common.json {

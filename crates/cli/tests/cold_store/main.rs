@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod object_backup;
+mod proxy;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -232,6 +234,32 @@ async fn a_server_that_fails_or_is_slow_is_asked_again_and_not_for_ever() {
     server.tell("ok");
     assert_eq!(numbers(&node), (0..RECORDS).collect::<Vec<_>>(), "it is there again");
     until_found(&node, false).await;
+}
+
+/// What an upload has in memory is taken from what clients share, and is no whole file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_on_its_way_takes_two_pieces_of_the_memory() {
+    const TWO_PIECES: f64 = (16 << 20) as f64;
+    let Some(mut server) = Server::start() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(&server, dir.path());
+    node.done(&["topic", "create", "history", "--config", "retention.ms=-1"], "");
+    produce(&node, 0..RECORDS).await;
+    server.tell("slow 0.5");
+    let begun = Instant::now();
+    let used = "headwater_memory_used_bytes";
+    while metric(&node, used).await != TWO_PIECES {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no upload takes its share");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.tell("ok");
+    moved(&mut server, dir.path());
+    server.until("room on the disk", |_| bytes_in(&dir.path().join("log")) < 6 * SEGMENT);
+    let begun = Instant::now();
+    while metric(&node, used).await != 0.0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not given back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn headwater(server: &Server, arguments: &[&str]) -> Output {

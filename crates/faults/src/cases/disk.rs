@@ -51,13 +51,13 @@ pub const FULL: Case = Case {
 
 const POSITIONED: &str = "pwrite64,pwritev,pwritev2,fallocate,ftruncate";
 const SHARED: &str = "write,writev";
-const FAULT_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const FAULT_PATIENCE: Duration = Duration::from_secs(10);
 const AFTER: Duration = Duration::from_millis(300);
 /// How long producing may take to go on by itself.
 const RECOVERY: Duration = Duration::from_millis(1500);
 const FULL_MEBIBYTES: u32 = 96;
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     Plan { persistent: true, answer_within: Duration::from_secs(5), ..Plan::default() }
 }
 
@@ -107,7 +107,7 @@ fn attach(run: &Run, broker: &Broker, fault: &str) -> Result<Attached> {
 }
 
 /// Whether producing goes on without a restart is counted, and no promise.
-fn resumes(run: &Run, world: &World, broker: &mut Broker) {
+pub(super) fn resumes(run: &Run, world: &World, broker: &mut Broker) {
     let more = world.wait_acknowledged(1, RECOVERY);
     match (broker.is_running(), more > 0) {
         (false, _) => run.tally("stopped", 1),
@@ -117,7 +117,7 @@ fn resumes(run: &Run, world: &World, broker: &mut Broker) {
 }
 
 /// `met`: the fault was; then somebody must have been told.
-fn finish(
+pub(super) fn finish(
     mut world: World,
     running: crate::workload::Running,
     broker: Broker,
@@ -205,7 +205,7 @@ fn full(run: &Run) -> Result<Option<Vec<Violation>>> {
 }
 
 /// Takes all space but so many bytes.
-fn fill(ballast: &Path, leave: u64, mount: &Path) -> Result<()> {
+pub(super) fn fill(ballast: &Path, leave: u64, mount: &Path) -> Result<()> {
     let said = volume::run("df", &["--output=avail", "-B1", mount.to_str().unwrap_or_default()])?;
     let free: u64 = said.lines().last().unwrap_or_default().trim().parse()?;
     // The broker takes space too; what of the ballast does not fit is left out.

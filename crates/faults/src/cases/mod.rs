@@ -5,6 +5,7 @@ mod directory;
 mod disk;
 mod flip;
 mod fsync;
+mod full;
 mod heartbeats;
 mod histories;
 mod kill;
@@ -32,6 +33,8 @@ pub const LOG: &[Case] = &[
     disk::ERRORS,
     disk::SHORT,
     disk::FULL,
+    full::DIRECT,
+    full::UPGRADE,
     flip::STOPPED,
     flip::LIVE,
     tail::EDITED,

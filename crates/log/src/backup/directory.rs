@@ -1,9 +1,10 @@
-//! Backups between directories of the file system.
+//! Backups of directories of the file system, in others or in object storage.
 //!
 //! ```text
 //! DIR/headwater.json, DIR/log/           a data directory, as crates/broker/src/directory.rs has it
 //! BACKUP/files/, BACKUP/manifests/       backups
 //! BACKUP/backup.lock                     held with flock(2) while one is written
+//! URL/lock/backup.lock                   the same in object storage: there while one is written
 //! ```
 //! A restore is called `log.restoring` until it is complete, which no broker takes for its own.
 
@@ -16,9 +17,10 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 use serde::{Deserialize, Serialize};
 
 use super::error::doing;
+use super::objects::{ObjectDisk, Writing};
 use super::{
-    Backup, BackupError, Checked, Manifest, Outcome, Restored, Source, Watch, back_up, copy_back,
-    open_restored, verify,
+    Backup, BackupError, Checked, Manifest, Outcome, Pruned, Restored, Source, Watch, back_up, copy_back,
+    open_restored, prune, verify,
 };
 use crate::real_file::RealFile;
 use crate::{ColdStore, Disk, FORMAT, OLDEST_FORMAT, RealDisk};
@@ -30,6 +32,7 @@ const UNFINISHED_LOG: &str = "log.restoring";
 const FILES: &str = "files";
 const MANIFESTS: &str = "manifests";
 const LOCK: &str = "backup.lock";
+const OBJECTS_LOCK: &str = "lock";
 /// What a file system puts into its root.
 const LOST: &str = "lost+found";
 
@@ -89,11 +92,40 @@ pub struct ColdFiles<'a> {
     pub without_lost: bool,
 }
 
-/// Takes a backup of a data directory, whether a broker runs on it or not. `created` is RFC 3339.
+/// Where backups are kept.
+pub enum Kept<'a> {
+    Directory(PathBuf),
+    /// `open` opens a part of the place that the URL names, by the part's name.
+    Objects {
+        url: String,
+        open: OpenCold<'a>,
+    },
+}
+
+impl Kept<'_> {
+    fn shown(&self) -> PathBuf {
+        match self {
+            Self::Directory(path) => path.clone(),
+            Self::Objects { url, .. } => PathBuf::from(url),
+        }
+    }
+}
+
+fn in_directory(path: &Path) -> Backup<RealDisk> {
+    Backup { files: RealDisk::new(path.join(FILES)), manifests: RealDisk::new(path.join(MANIFESTS)) }
+}
+
+fn of_objects(open: OpenCold<'_>) -> Result<Backup<ObjectDisk>, BackupError> {
+    Ok(Backup { files: ObjectDisk::new(open(FILES)?), manifests: ObjectDisk::new(open(MANIFESTS)?) })
+}
+
+/// Takes a backup of a data directory, whether a broker runs on it or not. `created` is RFC 3339. `unlock` goes on where
+/// one that was killed has left its lock in object storage.
 pub fn back_up_directory(
     data_dir: &Path,
-    to: &Path,
+    to: &Kept<'_>,
     created: &str,
+    unlock: bool,
     cold: &ColdFiles<'_>,
     watch: Watch<'_>,
 ) -> Result<Outcome, BackupError> {
@@ -103,8 +135,6 @@ pub fn back_up_directory(
         let reason = format!("it has no {LOG}");
         return Err(BackupError::NotHeadwater { directory: data_dir.to_owned(), reason });
     }
-    make_backup_directory(to)?;
-    let _lock = lock(to)?;
     crate::disk::allow_many_files();
     let disk = ReadOnly(log);
     let store = cold.open.map(|open| open(&marker.cluster_id)).transpose()?;
@@ -115,38 +145,94 @@ pub fn back_up_directory(
         cold: store.as_deref(),
         without_lost: cold.without_lost,
     };
-    let backup =
-        Backup { files: RealDisk::new(to.join(FILES)), manifests: RealDisk::new(to.join(MANIFESTS)) };
-    back_up(&source, &backup, created, &|| free(to), watch)
+    match to {
+        Kept::Directory(to) => {
+            make_backup_directory(to)?;
+            let _lock = lock(to)?;
+            back_up(&source, &in_directory(to), created, &|| free(to), watch)
+        }
+        Kept::Objects { url, open } => {
+            let _writing = Writing::begin(open(OBJECTS_LOCK)?, url, created, unlock)?;
+            back_up(&source, &of_objects(*open)?, created, &|| None, watch)
+        }
+    }
 }
 
-/// The manifests of a directory, oldest first; one that is damaged as its error.
-pub fn list_directory(from: &Path) -> Result<Vec<Result<Manifest, BackupError>>, BackupError> {
-    let backup = existing(from)?;
-    Ok(backup.ids()?.iter().map(|id| backup.manifest(id)).collect())
+type Manifests = Vec<Result<Manifest, BackupError>>;
+
+/// The manifests of all backups, oldest first; one that is damaged as its error.
+pub fn list_backups(from: &Kept<'_>) -> Result<Manifests, BackupError> {
+    fn all<B: Disk>(backup: &Backup<B>) -> Result<Manifests, BackupError> {
+        Ok(backup.ids()?.iter().map(|id| backup.manifest(id)).collect())
+    }
+    match from {
+        Kept::Directory(path) => all(&existing(path)?),
+        Kept::Objects { open, .. } => all(&of_objects(*open)?),
+    }
+}
+
+/// Removes all backups but the last `keep`. `created` and `unlock` as for [`back_up_directory`].
+pub fn prune_backups(
+    from: &Kept<'_>,
+    keep: usize,
+    created: &str,
+    unlock: bool,
+) -> Result<Pruned, BackupError> {
+    match from {
+        Kept::Directory(path) => {
+            existing(path)?;
+            let _lock = lock(path)?;
+            prune(&in_directory(path), keep)
+        }
+        Kept::Objects { url, open } => {
+            let _writing = Writing::begin(open(OBJECTS_LOCK)?, url, created, unlock)?;
+            prune(&of_objects(*open)?, keep)
+        }
+    }
 }
 
 /// Looks at all of a backup and changes nothing.
-pub fn verify_directory(
-    from: &Path,
+pub fn verify_backup(
+    from: &Kept<'_>,
     id: Option<&str>,
     watch: Watch<'_>,
 ) -> Result<(Manifest, Checked), BackupError> {
-    let backup = existing(from)?;
-    let manifest = backup.find(id)?;
+    fn look<B: Disk>(
+        backup: &Backup<B>,
+        id: Option<&str>,
+        watch: Watch<'_>,
+    ) -> Result<(Manifest, Checked), BackupError> {
+        let manifest = backup.find(id)?;
+        let checked = verify(backup, &manifest, watch)?;
+        Ok((manifest, checked))
+    }
     crate::disk::allow_many_files();
-    let checked = verify(&backup, &manifest, watch)?;
-    Ok((manifest, checked))
+    match from {
+        Kept::Directory(path) => look(&existing(path)?, id, watch),
+        Kept::Objects { open, .. } => look(&of_objects(*open)?, id, watch),
+    }
 }
 
 /// Makes a data directory of a backup.
 pub fn restore_directory(
+    from: &Kept<'_>,
+    id: Option<&str>,
+    data_dir: &Path,
+    watch: Watch<'_>,
+) -> Result<(Manifest, Restored), BackupError> {
+    match from {
+        Kept::Directory(path) => restore(&existing(path)?, &from.shown(), id, data_dir, watch),
+        Kept::Objects { open, .. } => restore(&of_objects(*open)?, &from.shown(), id, data_dir, watch),
+    }
+}
+
+fn restore<B: Disk>(
+    backup: &Backup<B>,
     from: &Path,
     id: Option<&str>,
     data_dir: &Path,
     watch: Watch<'_>,
 ) -> Result<(Manifest, Restored), BackupError> {
-    let backup = existing(from)?;
     let manifest = backup.find(id)?;
     if !is_readable(manifest.log_format) {
         let (found, directory) = (manifest.log_format, from.to_owned());
@@ -155,7 +241,7 @@ pub fn restore_directory(
     refuse_used(data_dir)?;
     let log = data_dir.join(UNFINISHED_LOG);
     fs::create_dir_all(&log).map_err(at(&log))?;
-    let restored = restore_log(&backup, &manifest, &log, free(data_dir), watch);
+    let restored = restore_log(backup, &manifest, &log, free(data_dir), watch);
     match restored.and_then(|restored| finish(data_dir, &manifest).map(|()| restored)) {
         Ok(restored) => Ok((manifest, restored)),
         Err(error) => {

@@ -19,6 +19,11 @@ pub enum BackupError {
     OtherCluster { theirs: String, ours: String },
     #[error("another backup is being written to {}; wait for its end", .0.display())]
     Busy(PathBuf),
+    #[error(
+        "another backup is being written to {} ({who}); wait for its end, or, when it was killed, go on with --unlock",
+        .place.display()
+    )]
+    Locked { place: PathBuf, who: String },
     #[error("{} is not empty; restore into a new directory", .0.display())]
     NotEmpty(PathBuf),
     #[error("{} holds a restore that was cut short; remove the directory and restore again", .0.display())]
@@ -47,6 +52,10 @@ pub enum BackupError {
         "the cold store '{url}' cannot be used: {reason}; name it as the broker does (headwater.cold.store)"
     )]
     ColdStore { url: String, reason: String },
+    #[error(
+        "'{url}' cannot be used: {reason}; name a directory, or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for another than Amazon's, AWS_ENDPOINT_URL in the environment"
+    )]
+    ObjectStore { url: String, reason: String },
     #[error(
         "{file} should be in the cold store, and {reason}; see that --cold-store names the broker's own, bring the object back, or take what there is with --without-lost"
     )]

@@ -185,6 +185,12 @@ impl<D: Disk> Backup<D> {
         manifest.map_err(|reason| BackupError::Manifest { file: name, reason })
     }
 
+    /// What only it names goes with [`super::prune`].
+    pub(super) fn remove_manifest(&self, id: &str) -> Result<(), BackupError> {
+        let name = format!("{id}{ENDING}");
+        self.manifests.remove(&name).map_err(doing(format!("removing {name}")))
+    }
+
     /// The backup that `at` names by its id, the beginning of it or its number; without, the latest.
     pub fn find(&self, at: Option<&str>) -> Result<Manifest, BackupError> {
         let ids = self.ids()?;

@@ -12,13 +12,15 @@
 //! Invariant: what an older manifest names stays byte for byte what it was. A file with the same name and
 //! other contents (of a log that went another way since a restore) is stored beside it.
 //!
-//! Deliberately absent: removing old backups, encryption, other targets than directories.
+//! Deliberately absent: encryption.
 
 mod check;
 mod cut;
 mod directory;
 mod error;
 mod manifest;
+mod objects;
+mod prune;
 mod restore;
 mod store;
 mod take;
@@ -28,10 +30,12 @@ use crate::Disk;
 
 pub use check::{Checked, verify};
 pub use directory::{
-    ColdFiles, OpenCold, back_up_directory, list_directory, restore_directory, verify_directory,
+    ColdFiles, Kept, OpenCold, back_up_directory, list_backups, prune_backups, restore_directory,
+    verify_backup,
 };
 pub use error::BackupError;
 pub use manifest::{Entry, Manifest, NamedDamage, Totals};
+pub use prune::{Pruned, prune};
 pub use restore::{Restored, copy_back, open_restored};
 pub use take::{Outcome, Source, back_up};
 

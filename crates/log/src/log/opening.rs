@@ -10,7 +10,7 @@ use super::{Log, Shared, Staged};
 use crate::change::{Checkpoint, encode};
 use crate::chore::Chore;
 use crate::cold::{Cold, ColdStore};
-use crate::commit::checkpoint_frame;
+use crate::commit::{checkpoint_frame, is_full};
 use crate::disk::{Disk, DiskFile};
 use crate::files::Files;
 use crate::followed::Followed;
@@ -27,6 +27,8 @@ pub struct Opening<D: Disk> {
     settings: Settings,
     shared: Arc<Shared<D>>,
     found: Found,
+    /// A file that has all that the next journal begins with, under another name.
+    prepared: Option<String>,
 }
 
 /// The journal that a start writes to.
@@ -61,7 +63,7 @@ impl<D: Disk> Opening<D> {
         for (file, index) in &found.unsaved {
             shared.indexes.pin(*file, index);
         }
-        Ok(Self { settings, shared, found })
+        Ok(Self { settings, shared, found, prepared: None })
     }
 
     /// What was committed.
@@ -74,16 +76,38 @@ impl<D: Disk> Opening<D> {
         self.found.time
     }
 
+    /// Takes the space that [`Self::begin`] needs, as a spare journal, which any build has a use for: a start that
+    /// finds none has changed nothing.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn prepare(&mut self) -> Result<(), LogError> {
+        let disk = &*self.shared.disk;
+        let (_, highest) = spares(&disk.list()?);
+        let name = recovery::spare_name(highest + 1);
+        let written = disk.create(&name).and_then(|file| {
+            allocate(&file, self.settings.segment_bytes)?;
+            write_checkpoint(&self.shared, &self.found, &file).map(drop)
+        });
+        if let Err(error) = written {
+            // An empty spare is no worse than none.
+            let _ = disk.remove(&name);
+            return Err(error.into());
+        }
+        self.prepared = Some(name);
+        Ok(())
+    }
+
     /// Begins a journal behind what was found: from here on the directory is in this build's format.
     ///
     /// # Errors
     /// Of the disk.
     pub fn begin(self) -> Result<Log<D>, LogError> {
-        let Self { settings, shared, found } = self;
+        let Self { settings, shared, found, prepared } = self;
         shared.disk.go_on()?;
         cut_off(&*shared.disk, &found.ends)?;
-        let (spares, next_spare) = spares(&*shared.disk, settings.spares)?;
-        let Begun { journal, file, position } = begin_journal(&shared, &found, settings)?;
+        let Begun { journal, file, position } = begin_journal(&shared, &found, prepared, settings)?;
+        let (spares, next_spare) = keep_spares(&*shared.disk, settings.spares)?;
         shared.files.put(journal, Arc::clone(&file));
         let mut log = Log {
             settings,
@@ -107,7 +131,6 @@ impl<D: Disk> Opening<D> {
             spares,
             next_spare,
             previous: Previous::default(),
-            has_previous: false,
             on_disk: found.on_disk,
             chores: Vec::new(),
             scanned_bytes: found.scanned_bytes,
@@ -133,27 +156,39 @@ fn cut_off<D: Disk>(disk: &D, ends: &[(FileId, u64)]) -> io::Result<()> {
     Ok(())
 }
 
-/// Spare journals that are left, and the highest number of one; surplus ones go.
-fn spares<D: Disk>(disk: &D, wanted: usize) -> io::Result<(Vec<String>, u64)> {
-    let mut kept = Vec::new();
-    for name in disk.list()?.into_iter().filter(|name| name.starts_with(SPARE)) {
-        match kept.len() < wanted {
-            true => kept.push(name),
-            false => disk.remove(&name)?,
-        }
-    }
-    let numbers = kept.iter().filter_map(|name| name.strip_prefix(SPARE)?.parse().ok());
+/// Spare journals, and the highest number of one.
+fn spares(names: &[String]) -> (Vec<&String>, u64) {
+    let spares: Vec<&String> = names.iter().filter(|name| name.starts_with(SPARE)).collect();
+    let numbers = spares.iter().filter_map(|name| name.strip_prefix(SPARE)?.parse().ok());
     let highest = numbers.max().unwrap_or(0);
-    Ok((kept, highest))
+    (spares, highest)
 }
 
-fn begin_journal<D: Disk>(
-    shared: &Shared<D>,
-    found: &Found,
-    settings: Settings,
-) -> io::Result<Begun<D::File>> {
-    let last = found.on_disk.iter().rfind(|file| !file.is_run()).map_or(0, |journal| journal.number());
-    let journal = FileId::journal(last + 1);
+/// Spare journals that are kept, and the highest number of one; surplus ones go.
+fn keep_spares<D: Disk>(disk: &D, wanted: usize) -> io::Result<(Vec<String>, u64)> {
+    let names = disk.list()?;
+    let (spares, highest) = spares(&names);
+    let (kept, surplus) = spares.split_at(spares.len().min(wanted));
+    surplus.iter().try_for_each(|name| disk.remove(name))?;
+    Ok((kept.iter().map(|name| (*name).clone()).collect(), highest))
+}
+
+/// Takes a journal's space, as far as there is some: with less the file grows as it is written, and a commit that
+/// finds none waits, while what is there is served.
+fn allocate(file: &impl DiskFile, length: u64) -> io::Result<()> {
+    match file.allocate(length) {
+        Err(error) if is_full(&error) => {
+            tracing::warn!(
+                bytes = length,
+                "less than a journal's space is free: commits wait when it is used up"
+            );
+            Ok(())
+        }
+        allocated => allocated,
+    }
+}
+
+fn write_checkpoint<D: Disk>(shared: &Shared<D>, found: &Found, file: &D::File) -> io::Result<u64> {
     let checkpoint = Checkpoint {
         time: found.time,
         next_run: found.next_run,
@@ -161,17 +196,39 @@ fn begin_journal<D: Disk>(
         cold: found.cold.clone(),
     };
     let of = FrameOf {
-        file: journal,
+        file: next_journal(found),
         salt: found.salt,
         sequence: found.next_commit,
         synced: found.next_commit - 1,
     };
-    let file = shared.disk.create(&journal.name())?;
-    file.allocate(settings.segment_bytes)?;
     let mut bytes = Vec::new();
     checkpoint_frame(of, &encode(&checkpoint), &mut bytes);
     file.write_all_at(&bytes, 0)?;
     file.sync()?;
-    shared.disk.sync_directory()?;
-    Ok(Begun { journal, file: Arc::new(file), position: bytes.len() as u64 })
+    Ok(bytes.len() as u64)
+}
+
+fn next_journal(found: &Found) -> FileId {
+    let last = found.on_disk.iter().rfind(|file| !file.is_run()).map_or(0, |journal| journal.number());
+    FileId::journal(last + 1)
+}
+
+fn begin_journal<D: Disk>(
+    shared: &Shared<D>,
+    found: &Found,
+    prepared: Option<String>,
+    settings: Settings,
+) -> io::Result<Begun<D::File>> {
+    let disk = &*shared.disk;
+    let journal = next_journal(found);
+    let name = journal.name();
+    let file = match prepared {
+        Some(prepared) => disk.rename(&prepared, &name).and_then(|()| disk.open(&name))?,
+        None => disk.create(&name)?,
+    };
+    allocate(&file, settings.segment_bytes)?;
+    // Once more, where it was prepared: one side of a mirror may have come back since.
+    let position = write_checkpoint(shared, found, &file)?;
+    disk.sync_directory()?;
+    Ok(Begun { journal, file: Arc::new(file), position })
 }

@@ -4,10 +4,10 @@ use std::io;
 
 use super::Reader;
 use crate::disk::{Disk, DiskFile};
+use crate::heads::Heads;
 use crate::log::{Shared, lock, read};
 use crate::place::{BatchPlace, Cause, Damage, Extent, FileId};
 use crate::planted::{self, Bug};
-use crate::recovery::read_file;
 use crate::redundancy;
 use crate::{LogError, PartitionId};
 
@@ -150,16 +150,16 @@ fn restore_marker<D: Disk>(
         return Ok(false);
     }
     // Where that cannot be read, there is no copy.
-    let Ok(bytes) = read_file(file) else { return Ok(false) };
-    let position = place.position as usize;
-    let copy = redundancy::marker_at(&bytes, position, id, shared.salt);
-    let Some(copy) = copy.filter(|copy| place.holds(&copy.bytes)) else { return Ok(false) };
+    let around = Heads::new(file, id, shared.salt).and_then(|heads| heads.around(place.position));
+    let Ok(Some((at, head))) = around else { return Ok(false) };
+    let copy = redundancy::marker_in(&head, id, (place.position - at) as usize);
+    let Some(copy) = copy.filter(|copy| place.holds(copy)) else { return Ok(false) };
     // A handle of its own: an error that a sync of the writer's finds is the writer's to be told of.
     let own = shared.disk.open(&id.name())?;
-    own.write_all_at(&copy.bytes, place.position)?;
+    own.write_all_at(&copy, place.position)?;
     own.sync()?;
     tracing::warn!(
-        file = %id.name(), position, bytes = copy.bytes.len(),
+        file = %id.name(), position = place.position, bytes = copy.len(),
         "part of a commit is damaged; the log has it twice, so nothing is lost"
     );
     Ok(true)

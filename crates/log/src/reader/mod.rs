@@ -297,18 +297,33 @@ impl<D: Disk> Reader<D> {
                     .iter()
                     .all(|place| place.base_offset >= extent.first && place.last_offset <= extent.last)
         };
-        let (mut good, mut seen) = (true, false);
-        let read = indexes.places(&*self.shared.disk, key, extent.batches, offset, |places| {
-            seen = true;
-            good = trusted(places);
-            !good || enough(places)
-        });
-        if read.is_ok() && good && seen {
+        // What was told of before an index turned out to be wrong is not told of again.
+        let mut next = Offset::MIN;
+        let mut tell = |places: &[BatchPlace]| {
+            let told = places.partition_point(|place| place.base_offset < next);
+            next = places.last().map_or(next, |last| next.max(last.last_offset + 1));
+            enough(&places[told..])
+        };
+        let mut by_index = || {
+            let (mut good, mut seen) = (true, false);
+            let read = indexes.places(&*self.shared.disk, key, extent.batches, offset, |places| {
+                seen = true;
+                good = trusted(places);
+                !good || tell(places)
+            });
+            read.is_ok() && good && seen
+        };
+        if by_index() {
+            return Ok(());
+        }
+        // Whoever holds the file keeps it from being used for anything else.
+        let _held = open(&self.shared, extent.file, self.waits)?;
+        // The whole file is in memory meanwhile, so one is built at a time; who waited finds what was built.
+        let _building = lock(&indexes.building);
+        if by_index() {
             return Ok(());
         }
         let disk = &*self.shared.disk;
-        // Whoever holds the file keeps it from being used for anything else.
-        let _held = open(&self.shared, extent.file, self.waits)?;
         if disk.copies() > 1 {
             disk.heal(extent.file)?;
         }
@@ -323,7 +338,7 @@ impl<D: Disk> Reader<D> {
         if places.len() < extent.batches as usize {
             self.name_holes(id, extent, places)?;
         }
-        enough(places);
+        tell(places);
         Ok(())
     }
 

@@ -125,36 +125,42 @@ pub fn damage_the_middle(seed: u64) {
     }
 }
 
-/// A log in which the heads of so many commits are damaged, of two that follow each other: the first of them was
-/// the last one of `vital`, and nothing of it can be read when both are.
+fn commit<D: Disk>(log: &mut Log<D>) {
+    let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+    log.end_commit(ticket, outcome).expect("committed");
+}
+
+/// A record in a commit of its own.
+pub fn append_one<D: Disk>(log: &mut Log<D>, id: PartitionId, value: &str) {
+    let mut builder = headwater_wire::BatchBuilder::new();
+    builder.push(0, None, Some(value.as_bytes()), &[]);
+    let batch = builder.build(headwater_wire::Compression::None, None, false).expect("it builds");
+    log.append(id, &batch, Origin::Client, Durability::Synced, 0).expect("appended");
+    commit(log);
+}
+
+/// A log in which the heads of so many commits are damaged, of four that follow each other, the last first: the first
+/// of them was the last one of `vital`, and nothing of it can be read when all are.
 pub fn lose_commits(disk: &SimDisk, vital: PartitionId, damaged: usize) {
     let other = id(2);
     let mut log =
         Log::open(Arc::new(disk.clone()), Settings { vital: Some(vital), ..SETTINGS }).expect("it opens");
-    let commit = |log: &mut Log<SimDisk>| {
-        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
-        log.end_commit(ticket, outcome).expect("committed");
-    };
     for id in [vital, other] {
         log.create_partition(id).expect("created");
     }
     commit(&mut log);
-    for id in [vital, vital, vital, other, other] {
-        let mut builder = headwater_wire::BatchBuilder::new();
-        builder.push(0, None, Some(b"value"), &[]);
-        let batch = builder.build(headwater_wire::Compression::None, None, false).expect("it builds");
-        log.append(id, &batch, Origin::Client, Durability::Synced, 0).expect("appended");
-        commit(&mut log);
+    for id in [vital, vital, vital, other, other, other, other] {
+        append_one(&mut log, id, "value");
     }
     let heads = heads_of_newest(disk);
-    // The last two are of the other partition.
-    let [.., of_vital, of_other, _] = heads.1[..] else { panic!("{heads:?}") };
-    for at in [of_other, of_vital].iter().take(damaged) {
+    // The last four are of the other partition.
+    let [.., of_vital, first, second, third, _] = heads.1[..] else { panic!("{heads:?}") };
+    for at in [third, second, first, of_vital].iter().take(damaged) {
         disk.flip_bit(&heads.0, (at + 20) as u64 * 8);
     }
 }
 
-fn heads_of_newest(disk: &SimDisk) -> (String, Vec<usize>) {
+pub fn heads_of_newest(disk: &SimDisk) -> (String, Vec<usize>) {
     let mut names = disk.list().expect("listed");
     names.retain(|name| name.ends_with(".wal"));
     let name = names.into_iter().max().expect("there is one");

@@ -11,7 +11,9 @@ mod store;
 mod work;
 mod world;
 
-pub use damage::{damage_one_bit, damage_the_middle, lose_commits, markers, misplace_indexes};
+pub use damage::{
+    append_one, damage_one_bit, damage_the_middle, heads_of_newest, lose_commits, markers, misplace_indexes,
+};
 use headwater_log::{PartitionId, Settings};
 pub use look::{Visible, assert_named, read_all};
 pub use model::{Model, ModelPartition, Sent};

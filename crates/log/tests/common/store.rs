@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use headwater_log::{ColdStore, FileId};
+use headwater_log::{COLD_PIECE, ColdStore, FileId, Pieces};
 
 /// A cold store that outlives crashes; it may spoil what is put there.
 #[derive(Clone, Default)]
@@ -18,7 +18,12 @@ pub struct Store {
 }
 
 impl ColdStore for Store {
-    fn put(&self, name: &str, mut bytes: Vec<u8>) -> std::io::Result<()> {
+    fn put(&self, name: &str, pieces: Pieces<'_>) -> std::io::Result<()> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces()? {
+            assert!(piece.len() <= COLD_PIECE);
+            bytes.extend(piece);
+        }
         if self.spoils.load(Ordering::Relaxed)
             && FileId::parse(name).is_some()
             && let Some(middle) = bytes.len().checked_sub(1).map(|last| last / 2)

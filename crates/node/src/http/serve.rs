@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use headwater_broker::{Gate, Places};
+use headwater_broker::{Gate, Places, Stranger};
 use headwater_model::Principal;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -32,7 +32,7 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Whom the client's certificate names.
     pub certified: Arc<Principal>,
-    stranger: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    stranger: Arc<Mutex<Option<Stranger>>>,
     /// Of whose share it is: the user's who came last by it.
     held: Arc<Mutex<Option<(Sender, OwnedSemaphorePermit)>>>,
 }

@@ -18,6 +18,8 @@ pub enum Odd {
     Empty(PublishedTopic),
     /// It is the broker's own, and its cleanup policy has been changed.
     Policy(PublishedTopic),
+    /// Whose it is lies where nobody can look: it stays as it is until a start can.
+    Unread(PublishedTopic),
 }
 
 /// The topics of these names that are not as the broker makes them.
@@ -31,19 +33,33 @@ pub fn odd(coordinator: &Coordinator, reader: &Reader<LogDisk>, home: &Home) -> 
         if PublishedTopic::is_as_made(record) {
             continue;
         }
-        odd.push(match holds(reader, topic, record).map_err(|error| StartError::log(&home.log, error))? {
-            Holds::Nothing => Odd::Empty(topic),
-            Holds::Ours => Odd::Policy(topic),
-            Holds::Others => return Err(foreign(topic, record, home)),
+        odd.push(match holds(reader, topic, record) {
+            Ok(Holds::Nothing) => Odd::Empty(topic),
+            Ok(Holds::Ours) => Odd::Policy(topic),
+            Ok(Holds::Others) => return Err(foreign(topic, record, home)),
+            Err(error) => unread(topic, record, &error),
         });
     }
     Ok(odd)
 }
 
 fn foreign(topic: PublishedTopic, record: &TopicRecord, home: &Home) -> StartError {
-    let policy = record.configs.get("cleanup.policy").map_or("delete", String::as_str).to_owned();
-    let (directory, partitions) = (home.log.clone(), record.partitions);
+    let (directory, partitions, policy) = (home.log.clone(), record.partitions, policy(record).to_owned());
     StartError::ForeignTopic { directory, name: topic.name(), partitions, policy }
+}
+
+/// A cold store that is away, or a disk that does not answer, keeps nobody else from being served. Nothing is lost
+/// of what is not told meanwhile: the start that can look tells all of it.
+fn unread(topic: PublishedTopic, record: &TopicRecord, reason: &LogError) -> Odd {
+    tracing::error!(
+        topic = topic.name(), policy = policy(record), %reason,
+        "the topic is not as the broker makes it, and what would show whose it is cannot be read: it stays as it is, and groups and transactions are not told there, until the broker is started when that can be read"
+    );
+    Odd::Unread(topic)
+}
+
+fn policy(record: &TopicRecord) -> &str {
+    record.configs.get("cleanup.policy").map_or("delete", String::as_str)
 }
 
 /// Whose records there are.

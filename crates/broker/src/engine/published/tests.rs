@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use headwater_coordinator::{Coordinator, Settings, TopicRecord};
-use headwater_log::{Isolation, Log};
+use headwater_log::{ColdFile, Isolation, Log, Move};
 use headwater_wire::BatchHeader;
 
 use super::*;
@@ -215,4 +215,80 @@ async fn one_that_is_compacted_serves_as_it_is() {
     leave(directory.path(), &[("cleanup.policy", "compact")], false);
     Broker::start(config(directory.path())).await.unwrap().shutdown().await;
     assert_eq!(left(directory.path()).unwrap().id, FOREIGN);
+}
+
+/// The topic's file is in a cold store that the start is not told of: the broker serves, says so, and touches nothing.
+#[tokio::test]
+async fn one_that_nobody_can_look_into_does_not_keep_the_broker_from_serving() {
+    let directory = tempfile::tempdir().unwrap();
+    let far = tempfile::tempdir().unwrap();
+    leave(directory.path(), &[], true);
+    let moved = cool(directory.path(), far.path());
+    let broker = Broker::start(config(directory.path())).await.expect("it serves");
+    let told = broker.observer().diagnose().await.unwrap().findings;
+    let told = told.iter().find(|finding| finding.kind == "internal_topic_unread").expect("it is said");
+    assert!(told.what.contains(NAME) && told.next.contains("headwater.cold.store"), "{told:?}");
+    broker.shutdown().await;
+    assert_eq!(left(directory.path()).unwrap().id, FOREIGN, "nothing was touched");
+    // When it can be looked into, it is judged as ever.
+    let log = crate::directory::log_of(directory.path());
+    std::fs::copy(far.path().join(&moved), log.join(&moved)).unwrap();
+    let refused = Broker::start(config(directory.path())).await.err().expect("it does not start").to_string();
+    assert!(refused.contains(NAME), "{refused}");
+}
+
+/// Nothing is told there meanwhile; the start that can look makes up for it.
+#[tokio::test]
+async fn what_was_not_told_meanwhile_is_told_by_the_start_that_can_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let far = tempfile::tempdir().unwrap();
+    let before = changed(directory.path(), "delete").await;
+    let moved = cool(directory.path(), far.path());
+    Broker::start(config(directory.path())).await.expect("it serves").shutdown().await;
+    assert_eq!(left(directory.path()).unwrap(), before, "it stays as it was");
+    let log = crate::directory::log_of(directory.path());
+    std::fs::copy(far.path().join(&moved), log.join(&moved)).unwrap();
+    Broker::start(config(directory.path())).await.unwrap().shutdown().await;
+    let after = left(directory.path()).unwrap();
+    assert_eq!((after.id, PublishedTopic::is_as_made(&after)), (before.id, true), "{after:?}");
+    let (partition, _) = told("billing");
+    let (_home, log) = opened(directory.path());
+    let offsets = log.reader().offsets(PartitionId { topic_id: before.id, partition }).unwrap();
+    assert!(offsets.high_watermark >= 2, "told at first, and again: {offsets:?}");
+}
+
+/// Copies the records of the topic to a file of their own, which the log is told to be in a cold store only. Returns its
+/// name.
+fn cool(directory: &Path, far: &Path) -> String {
+    let topic = left(directory).unwrap();
+    let (_home, mut log) = opened(directory);
+    let reader = log.reader();
+    let id = (0..topic.partitions)
+        .map(|partition| PartitionId { topic_id: topic.id, partition })
+        .find(|id| reader.offsets(*id).unwrap().high_watermark > 0)
+        .expect("records");
+    let commit = |log: &mut Log<LogDisk>| {
+        let (ticket, outcome) = log.begin_commit().unwrap().run();
+        outcome.unwrap();
+        log.end_commit(ticket, Ok(())).unwrap();
+    };
+    let extents = reader.usage(id).unwrap().extents;
+    let mut run = reader.begin_run(log.take_run_number()).unwrap();
+    for extent in &extents {
+        reader.each_batch(id, extent, |bytes| run.push(id, &bytes)).unwrap();
+    }
+    let replaces = extents.iter().map(|extent| extent.file).collect();
+    let extents: Vec<_> = run.finish().unwrap().into_iter().map(|(_, extent)| extent).collect();
+    let file = extents[0].file;
+    log.install(Move { id, replaces, extents, cleaned: None, aborted: Vec::new() }).unwrap();
+    commit(&mut log);
+    let path = crate::directory::log_of(directory).join(file.name());
+    let length = std::fs::metadata(&path).unwrap().len();
+    // Nothing is compared that does not come from a store.
+    log.cool(ColdFile { file, length, crc: 0 }).unwrap();
+    commit(&mut log);
+    drop(log);
+    std::fs::copy(&path, far.join(file.name())).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file.name()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use headwater_coordinator::PublishedTopic;
 use headwater_log::Cause;
 
 use super::facts::Facts;
@@ -24,6 +25,7 @@ pub fn look(facts: &Facts, findings: &mut Vec<Finding>) {
     failures(facts, findings);
     keyless(facts, findings);
     drift(facts, findings);
+    unread_topics(facts, findings);
 }
 
 fn damage(facts: &Facts, findings: &mut Vec<Finding>) {
@@ -153,4 +155,28 @@ fn drift(facts: &Facts, findings: &mut Vec<Finding>) {
         .why("ages are measured by a clock that does not jump, so retention still follows the old time; producers on this machine stamp the new one")
         .next("restart the node if the new time is right; else set the clock right: timedatectl"),
     );
+}
+
+/// A start makes them right, or ends, unless it could not see whose they are.
+fn unread_topics(facts: &Facts, findings: &mut Vec<Finding>) {
+    if !facts.shared.config.coordinator.internal_topics {
+        return;
+    }
+    for topic in PublishedTopic::ALL {
+        let found = facts.shared.catalog.by_name(topic.name());
+        if found.is_none_or(|found| PublishedTopic::is_as_made(&found.record)) {
+            continue;
+        }
+        let name = topic.name();
+        findings.push(
+            Finding::new(
+                Severity::Warning,
+                "internal_topic_unread",
+                format!("{name} is not as the broker makes it, and whose it is could not be read at the start"),
+            )
+            .at(Place { topic: Some(name.to_owned()), ..Place::default() })
+            .why("an older version let clients make or change it; until that is seen, groups and transactions are not told there. They are kept all the same")
+            .next("bring back what holds its records (headwater.cold.store and its credentials, the disk; the output of the start names it), then restart; or restart once with --config headwater.internal.topics.enable=false, which deletes the topic"),
+        );
+    }
 }
