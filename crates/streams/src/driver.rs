@@ -11,7 +11,6 @@ use headwater_model::{Bytes, Record, TimestampMs, TopicPartition, partition};
 
 use crate::error::{TaskError, TopologyError};
 use crate::global::GlobalStores;
-use crate::query::{Query, QueryError, QueryableStore};
 use crate::reprocessing::reprocess_until;
 use crate::serdes::{SerdeRef, to_wire};
 use crate::store::{MemoryStore, StoreBackend};

@@ -15,7 +15,7 @@ use super::place::{Place, hex};
 use super::{Snapshots, Subject, topic_ids};
 use crate::app::Shared;
 use crate::metrics::Metrics;
-use crate::state::{StoreId, View};
+use crate::state::{Captured, StoreId};
 use crate::thread::wall_clock;
 
 /// Blocks that wait to be sent.
@@ -89,7 +89,7 @@ async fn take(
     of: &Subject,
     taken: &mut HashMap<StoreId, Offset>,
 ) -> Result<Option<(Offset, u64)>, String> {
-    let view = shared.stores.view(&of.store).map_err(|error| error.to_string())?;
+    let view = shared.stores.capture(&of.store).map_err(|error| error.to_string())?;
     let Some((position, view)) = view.filter(|(position, _)| taken.get(&of.store) != Some(position)) else {
         return Ok(None);
     };
@@ -136,7 +136,7 @@ async fn take(
     Ok(Some((position, entries)))
 }
 
-fn write(view: &View, header: &Header, to: &mpsc::Sender<Bytes>) -> Result<u64, String> {
+fn write(view: &Captured, header: &Header, to: &mpsc::Sender<Bytes>) -> Result<u64, String> {
     let send = |block: Bytes| to.blocking_send(block).map_err(|_| "it could not be written".to_owned());
     let (mut writer, begins) = Writer::begin(header).map_err(|error| error.to_string())?;
     send(begins)?;

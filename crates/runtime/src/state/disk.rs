@@ -6,7 +6,7 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use headwater_model::{Bytes, Offset};
 use headwater_streams::{StoreBackend, StoreError};
 
@@ -159,15 +159,12 @@ impl DiskStores {
         batch.commit().map_err(self.damage.failed("write", "batch"))
     }
 
-    pub(super) fn view(&self, name: &str) -> Result<Option<(Offset, DiskView)>, StoreError> {
-        let keyspace = self.keyspace(name)?.keyspace;
-        let snapshot = self.database.snapshot();
-        let stored = snapshot.get(&self.positions, name).map_err(self.damage.failed("read", name))?;
-        let Some(position) = stored.map(|stored| parse_position(name, &stored)).transpose()? else {
-            return Ok(None);
-        };
-        let (name, damage) = (name.to_owned(), self.damage.clone());
-        Ok(Some((position, DiskView { snapshot, keyspace, name, damage })))
+    /// A store as it is, and its position; `None` if it has none.
+    pub(super) fn capture(&self, name: &str) -> Result<Option<(Offset, DiskView)>, StoreError> {
+        let view = self.view(name)?;
+        let stored = view.snapshot.get(&self.positions, name).map_err(self.damage.failed("read", name))?;
+        let position = stored.map(|stored| parse_position(name, &stored)).transpose()?;
+        Ok(position.map(|position| (position, view)))
     }
 
     /// Many entries of a store become a sorted table at once, past journal and memtable.
@@ -215,26 +212,6 @@ fn parse_position(name: &str, stored: &[u8]) -> Result<Offset, StoreError> {
     <[u8; 8]>::try_from(stored).map(Offset::from_be_bytes).map_err(|_| {
         StoreError::new(format!("read the position of store {name}: it has {} bytes", stored.len()))
     })
-}
-
-/// What a store held when this was made.
-pub struct DiskView {
-    snapshot: Snapshot,
-    keyspace: Keyspace,
-    name: String,
-    damage: Damage,
-}
-
-impl DiskView {
-    pub(super) fn each(
-        &self,
-        with: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.snapshot.iter(&self.keyspace).try_for_each(|guard| {
-            let (key, value) = guard.into_inner().map_err(self.damage.failed("read", &self.name))?;
-            with(&key, &value)
-        })
-    }
 }
 
 /// The committed entries of one store.

@@ -53,7 +53,7 @@ impl MemoryStores {
         Ok(())
     }
 
-    pub(super) fn view(&self, name: &str) -> Result<Option<(Offset, Vec<(Bytes, Bytes)>)>, StoreError> {
+    pub(super) fn capture(&self, name: &str) -> Result<Option<(Offset, Vec<(Bytes, Bytes)>)>, StoreError> {
         let stores = self.stores();
         let Some(held) = stores.get(name) else { return Ok(None) };
         let Some(position) = held.position else { return Ok(None) };

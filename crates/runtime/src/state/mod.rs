@@ -64,12 +64,12 @@ impl std::fmt::Display for StoreId {
 pub(crate) type Entry = (Bytes, Option<Bytes>);
 
 /// What a store held at one moment, whatever is written meanwhile.
-pub(crate) enum View {
-    Disk(disk::DiskView),
+pub(crate) enum Captured {
+    Disk(view::DiskView),
     Memory(Vec<(Bytes, Bytes)>),
 }
 
-impl View {
+impl Captured {
     /// Calls `with` for each entry, in the order of their keys.
     pub fn each(&self, with: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
         match self {
@@ -154,10 +154,10 @@ impl Stores {
     }
 
     /// A store as it is, and its position; `None` if it has none.
-    pub(crate) fn view(&self, id: &StoreId) -> Result<Option<(Offset, View)>, StoreError> {
+    pub(crate) fn capture(&self, id: &StoreId) -> Result<Option<(Offset, Captured)>, StoreError> {
         match self {
-            Self::Disk(stores) => Ok(stores.view(&id.name())?.map(|(at, view)| (at, View::Disk(view)))),
-            Self::Memory(stores) => Ok(stores.view(&id.name())?.map(|(at, view)| (at, View::Memory(view)))),
+            Self::Disk(stores) => Ok(stores.capture(&id.name())?.map(|(at, view)| (at, Captured::Disk(view)))),
+            Self::Memory(stores) => Ok(stores.capture(&id.name())?.map(|(at, entries)| (at, Captured::Memory(entries)))),
         }
     }
 

@@ -21,6 +21,17 @@ impl DiskView {
         let (key, value) = guard.into_inner().map_err(self.damage.failed("scan", &self.name))?;
         Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
     }
+
+    /// Calls `with` for each entry, in the order of their keys.
+    pub(super) fn each(
+        &self,
+        with: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.snapshot.iter(&self.keyspace).try_for_each(|guard| {
+            let (key, value) = guard.into_inner().map_err(self.damage.failed("read", &self.name))?;
+            with(&key, &value)
+        })
+    }
 }
 
 impl StoreBackend for DiskView {

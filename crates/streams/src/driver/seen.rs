@@ -4,7 +4,7 @@ use headwater_model::{Record, TimestampMs, TopicPartition};
 use serde_json::Value;
 
 use super::TopologyTestDriver;
-use crate::query::{Query, QueryError};
+use crate::query::{Query, QueryError, QueryableStore};
 use crate::serdes::SerdeRef;
 use crate::store::MemoryStore;
 use crate::task::{TaskId, TaskMetrics};
@@ -47,6 +47,11 @@ impl TopologyTestDriver {
         }
         let subtopology = self.topology.subtopology_of(store)?;
         self.backends.get(&TaskId { subtopology, partition })?.get(store).cloned()
+    }
+
+    /// The query side of a store that was made with `.json()`; with `backend`, one partition is asked.
+    pub fn queryable(&self, store: &str) -> Option<QueryableStore> {
+        self.topology.queryable(store)
     }
 
     /// Answers a query from all partitions of a store that was made with `.json()`; `None` if there is no such store.

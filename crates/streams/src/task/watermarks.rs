@@ -112,6 +112,7 @@ impl Task {
             raw: (None, None),
             headers: record.headers,
             stamp,
+            reprocessing: false,
         };
         self.advance_watermarks()
     }
