@@ -251,17 +251,26 @@ async fn a_process_that_stood_still_gives_no_old_answers() {
     counting.cluster.stop().await;
 }
 
-/// What a reader has seen.
-#[derive(Default)]
+/// What readers have seen.
 struct Seen {
+    /// Every key had been counted by then.
+    since: Instant,
     answers: AtomicU64,
     stale: AtomicU64,
     unavailable: AtomicU64,
     done: AtomicBool,
 }
 
-/// Asks one instance after the other for one key after the other, until it is told to end. A count never goes down, and one
-/// that was there is never missing.
+impl Seen {
+    fn new() -> Self {
+        let none = || AtomicU64::new(0);
+        let (answers, stale, unavailable) = (none(), none(), none());
+        Self { since: Instant::now(), answers, stale, unavailable, done: AtomicBool::new(false) }
+    }
+}
+
+/// Asks one instance after the other for one key after the other, until it is told to end. A count never goes down, and no key
+/// is missing, but from a copy that says that it is as of before they were counted.
 async fn read(hosts: Arc<std::sync::Mutex<Vec<String>>>, seen: Arc<Seen>, bound: &str) {
     let mut counts: HashMap<String, i64> = HashMap::new();
     let mut turn = 0;
@@ -270,6 +279,7 @@ async fn read(hosts: Arc<std::sync::Mutex<Vec<String>>>, seen: Arc<Seen>, bound:
         let (host, key) = (&hosts[turn % hosts.len()], name(turn / 3 % KEYS));
         turn += 1;
         let path = format!("/stores/counts/key/{key}{bound}");
+        let since = u64::try_from(seen.since.elapsed().as_millis()).unwrap();
         let Some(told) = try_ask(host, &path).await else { continue };
         match told.status {
             200 => {
@@ -288,7 +298,10 @@ async fn read(hosts: Arc<std::sync::Mutex<Vec<String>>>, seen: Arc<Seen>, bound:
                 assert!(unavailable(&told), "{told:?}");
                 seen.unavailable.fetch_add(1, Ordering::Relaxed);
             }
-            404 => assert!(!counts.contains_key(&key), "{key} is missing: {told:?}"),
+            404 => {
+                let staleness = told.number("headwater-staleness-ms");
+                assert!(staleness.is_some_and(|ms| ms + 1 >= since), "{key} is missing: {told:?}");
+            }
             _ => panic!("{told:?}"),
         }
     }
@@ -313,7 +326,7 @@ async fn a_rolling_restart_shows_no_wrong_count() {
 
     let address = |app: &StreamsApp| app.application_server().unwrap().to_owned();
     let hosts = Arc::new(std::sync::Mutex::new(apps.iter().map(address).collect::<Vec<_>>()));
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(Seen::new());
     let readers = ["", "?max_staleness=30s", "?timeout=2s"]
         .map(|bound| tokio::spawn(read(hosts.clone(), seen.clone(), bound)));
     for (place, state) in states.iter().enumerate() {
