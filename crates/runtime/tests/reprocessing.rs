@@ -35,6 +35,7 @@ async fn start(cluster: &Cluster, id: &str, state: &Path) -> StreamsApp {
     config.state_dir = state.to_owned();
     config.instance = Some("one".to_owned());
     config.commit_interval = Duration::from_millis(50);
+    config.session_timeout = Duration::from_secs(6);
     StreamsApp::start(topology(id), config).await.unwrap()
 }
 
@@ -62,6 +63,9 @@ async fn what_was_counted_before_the_reset_is_counted_again_and_not_notified_aga
     assert!(app.tasks().values().all(|task| !task.reprocessing));
     app.stop().await.unwrap();
 
+    // A stopped instance keeps its place until its session ends, for when it is started again.
+    let left = async || cluster.client.describe_group(&id).await.unwrap().members.is_empty();
+    eventually("the group has no members", left).await;
     // As the command does it: without the changelog, without what is in the repartition topic, from the beginning.
     let again = TopicPartition::new(&input, 0);
     let between = TopicPartition::new(format!("{id}-by-value-repartition"), 0);

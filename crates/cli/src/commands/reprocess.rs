@@ -255,7 +255,7 @@ impl Reprocess {
                 self.application,
                 members.len()
             );
-            let next = "stop every instance first; one that was killed is a member until its session ends"
+            let next = "stop every instance first, and wait until their sessions end (session_timeout, 10 s)"
                 .to_owned();
             return Err(Failure::new(DATA, what, next));
         }

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn the_entries_of_a_key_are_together_in_their_order() {
         let (a, ab) = (Bytes::from_static(b"a"), Bytes::from_static(b"ab"));
-        let mut keys = vec![
+        let mut keys = [
             store_key(Some(&ab), 0),
             store_key(Some(&a), 300),
             store_key(None, 9),
