@@ -92,10 +92,8 @@ async fn silent_strangers_hold_their_places_for_a_while_and_hold_up_nobody_who_i
     }
     assert!(begun.elapsed() < TIMEOUT, "this machine is too slow for the test");
     let made_room = closed_of(&silent).await - (SILENT - PLACES);
-    assert!(
-        made_room > before_her && made_room < before_her + 10,
-        "{before_her}, then {made_room} made room"
-    );
+    // One place that was made for her is free again when she is known, and serves the next time.
+    assert!((1..10).contains(&made_room), "{made_room} made room");
     let late = begun + 2 * TIMEOUT;
     while closed_of(&silent).await < SILENT {
         assert!(Instant::now() < late, "somebody silent is still there");
