@@ -81,7 +81,9 @@ async fn silent_strangers_hold_their_places_for_a_while_and_hold_up_nobody_who_i
         };
         producer.send(record).await.expect("a place in the queue").await.expect("acknowledged");
     }
-    assert_eq!(closed_of(&silent).await, SILENT - PLACES, "the others keep their places meanwhile");
+    // She has come by further connections since, for which the oldest make room.
+    let before_her = closed_of(&silent).await - (SILENT - PLACES);
+    assert!(before_her < 10, "the others keep their places meanwhile, but for {before_her}");
     assert!(begun.elapsed() < TIMEOUT, "this machine is too slow for the test");
     // Who comes when they have had their places for a while does not wait until their time is over.
     tokio::time::sleep_until((begun + Duration::from_millis(1500)).into()).await;
@@ -90,6 +92,7 @@ async fn silent_strangers_hold_their_places_for_a_while_and_hold_up_nobody_who_i
     }
     assert!(begun.elapsed() < TIMEOUT, "this machine is too slow for the test");
     let made_room = closed_of(&silent).await - (SILENT - PLACES);
+    // One place that was made for her is free again when she is known, and serves the next time.
     assert!((1..10).contains(&made_room), "{made_room} made room");
     let late = begun + 2 * TIMEOUT;
     while closed_of(&silent).await < SILENT {

@@ -37,9 +37,11 @@ fn start(data_dir: &Path, endpoint: &str, environment: &[(&str, &str)]) -> Node 
     let mut command = Command::new(HEADWATER);
     command.args(["up", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     command.arg("--data-dir").arg(data_dir);
-    for setting in
-        ["headwater.cold.store=s3://history/of", "headwater.cold.local.bytes=1", "log.cleaner.backoff.ms=100"]
-    {
+    for setting in [
+        "headwater.cold.store=s3://history/of",
+        "headwater.cold.local.bytes=1048576",
+        "log.cleaner.backoff.ms=100",
+    ] {
         command.args(["--config", setting]);
     }
     command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_ALLOW_HTTP", "true");
