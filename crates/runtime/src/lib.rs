@@ -26,8 +26,8 @@ mod fault;
 mod globals;
 mod http;
 mod metrics;
-mod queries;
 mod quarantine;
+mod queries;
 mod serve;
 mod snapshot;
 mod state;
@@ -44,9 +44,9 @@ pub use error::AppError;
 pub use fault::{FaultHook, FaultPoint};
 pub use headwater_registry::{RegistryClient, RegistryError};
 pub use metrics::MetricsSnapshot;
-pub use snapshot::SnapshotConfig;
 pub use queries::{
     KeyQueryMetadata, Place, Position, PositionError, Queries, QueryResultInfo, Role, Row, Staleness,
     StateQueryError, StateQueryResult, StoreQueries,
 };
+pub use snapshot::SnapshotConfig;
 pub use state::StateError;

@@ -52,8 +52,7 @@ pub(crate) async fn run(client: Client, shared: Arc<Shared>) {
 /// The stores of the tasks that run here, as far as they have changelogs that exist.
 async fn subjects(client: &Client, shared: &Shared) -> Vec<Subject> {
     let running = shared.board.tasks().into_iter().filter(|(_, status)| status.running);
-    let stores: Vec<(StoreId, TopicPartition)> =
-        running.flat_map(|(task, _)| logged(shared, task)).collect();
+    let stores: Vec<(StoreId, TopicPartition)> = running.flat_map(|(task, _)| logged(shared, task)).collect();
     let mut topics: Vec<String> = stores.iter().map(|(_, changelog)| changelog.topic.to_string()).collect();
     topics.sort();
     topics.dedup();

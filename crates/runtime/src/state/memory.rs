@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use headwater_model::{Bytes, Offset};
+use headwater_model::Offset;
 use headwater_streams::{MemoryStore, StoreBackend, StoreError};
 
-use super::StoreWrite;
+use super::{Rows, StoreWrite};
 
 #[derive(Default)]
 struct Held {
@@ -53,7 +53,7 @@ impl MemoryStores {
         Ok(())
     }
 
-    pub(super) fn capture(&self, name: &str) -> Result<Option<(Offset, Vec<(Bytes, Bytes)>)>, StoreError> {
+    pub(super) fn capture(&self, name: &str) -> Result<Option<(Offset, Rows)>, StoreError> {
         let stores = self.stores();
         let Some(held) = stores.get(name) else { return Ok(None) };
         let Some(position) = held.position else { return Ok(None) };

@@ -63,15 +63,19 @@ impl std::fmt::Display for StoreId {
 /// A key and its value as a store keeps them; `None` deletes.
 pub(crate) type Entry = (Bytes, Option<Bytes>);
 
+/// Keys and values, in the order of keys.
+type Rows = Vec<(Bytes, Bytes)>;
+type EachRow<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// What a store held at one moment, whatever is written meanwhile.
 pub(crate) enum Captured {
     Disk(view::DiskView),
-    Memory(Vec<(Bytes, Bytes)>),
+    Memory(Rows),
 }
 
 impl Captured {
     /// Calls `with` for each entry, in the order of their keys.
-    pub fn each(&self, with: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>) -> Result<(), StoreError> {
+    pub fn each(&self, with: &mut EachRow<'_>) -> Result<(), StoreError> {
         match self {
             Self::Disk(view) => view.each(with),
             Self::Memory(entries) => entries.iter().try_for_each(|(key, value)| with(key, value)),
@@ -156,8 +160,12 @@ impl Stores {
     /// A store as it is, and its position; `None` if it has none.
     pub(crate) fn capture(&self, id: &StoreId) -> Result<Option<(Offset, Captured)>, StoreError> {
         match self {
-            Self::Disk(stores) => Ok(stores.capture(&id.name())?.map(|(at, view)| (at, Captured::Disk(view)))),
-            Self::Memory(stores) => Ok(stores.capture(&id.name())?.map(|(at, entries)| (at, Captured::Memory(entries)))),
+            Self::Disk(stores) => {
+                Ok(stores.capture(&id.name())?.map(|(at, view)| (at, Captured::Disk(view))))
+            }
+            Self::Memory(stores) => {
+                Ok(stores.capture(&id.name())?.map(|(at, entries)| (at, Captured::Memory(entries))))
+            }
         }
     }
 
@@ -304,12 +312,13 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let id = StoreId::new(TaskId { subtopology: 0, partition: 1 }, "s");
             let budget = Budget { table_from, ..BUDGET };
-            let load = |numbers: &dyn Fn(usize) -> bool, value: &dyn Fn(usize) -> Option<String>, position| {
-                let entries = (0..count).filter(|number| numbers(*number)).map(|number| {
-                    (Bytes::from(format!("key-{number}")), value(number).map(Bytes::from))
-                });
-                StoreWrite { id: id.clone(), entries: entries.collect(), position: Some(position) }
-            };
+            let load =
+                |numbers: &dyn Fn(usize) -> bool, value: &dyn Fn(usize) -> Option<String>, position| {
+                    let entries = (0..count)
+                        .filter(|number| numbers(*number))
+                        .map(|number| (Bytes::from(format!("key-{number}")), value(number).map(Bytes::from)));
+                    StoreWrite { id: id.clone(), entries: entries.collect(), position: Some(position) }
+                };
             let all = load(&|_| true, &|number| Some(number.to_string()), 1);
             let mut twice = all.clone();
             twice.entries.iter_mut().for_each(|entry| entry.1 = Some(Bytes::from("old")));

@@ -6,6 +6,7 @@ use fjall::{Guard, Keyspace, Readable, Snapshot};
 use headwater_model::Bytes;
 use headwater_streams::{StoreBackend, StoreError};
 
+use super::EachRow;
 use super::disk::{Damage, is_empty};
 
 /// A store on disk, as of when this was made.
@@ -23,10 +24,7 @@ impl DiskView {
     }
 
     /// Calls `with` for each entry, in the order of their keys.
-    pub(super) fn each(
-        &self,
-        with: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn each(&self, with: &mut EachRow<'_>) -> Result<(), StoreError> {
         self.snapshot.iter(&self.keyspace).try_for_each(|guard| {
             let (key, value) = guard.into_inner().map_err(self.damage.failed("read", &self.name))?;
             with(&key, &value)

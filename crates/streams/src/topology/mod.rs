@@ -316,14 +316,23 @@ impl Topology {
     }
 
     /// Who says the time to the repartition topics that a task with these nodes writes to.
-    fn teller(&self, own: &BTreeSet<usize>, inputs: &[Input], counts: &BTreeMap<String, i32>) -> Option<Teller> {
+    fn teller(
+        &self,
+        own: &BTreeSet<usize>,
+        inputs: &[Input],
+        counts: &BTreeMap<String, i32>,
+    ) -> Option<Teller> {
         let interval = self.graph.watermark_interval_ms?;
         let told = own.iter().filter(|&&node| self.flow.timed[node]).filter_map(|&node| {
             let Role::Sink { topic, .. } = &self.graph.nodes[node].role else { return None };
             let partitions = counts.get(&**topic).copied().filter(|_| self.graph.is_internal(topic))?;
             let above = self.flow.above(node);
             let reaches = |(place, input): (usize, &Input)| above.contains(&input.node).then_some(place);
-            Some(Told::new(topic.clone(), partitions, inputs.iter().enumerate().filter_map(reaches).collect()))
+            Some(Told::new(
+                topic.clone(),
+                partitions,
+                inputs.iter().enumerate().filter_map(reaches).collect(),
+            ))
         });
         Some(Teller::new(interval, told.collect()))
     }

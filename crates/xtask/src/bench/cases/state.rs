@@ -33,10 +33,25 @@ enum Loss {
 }
 
 const CASES: [(&str, Loss, Stack, Stack); 4] = [
-    ("wiped store: ours on ours, theirs on theirs", Loss::Wiped, (Side::Ours, Side::Ours), (Side::Peer, Side::Peer)),
+    (
+        "wiped store: ours on ours, theirs on theirs",
+        Loss::Wiped,
+        (Side::Ours, Side::Ours),
+        (Side::Peer, Side::Peer),
+    ),
     ("wiped store: both on Apache Kafka", Loss::Wiped, (Side::Ours, Side::Peer), (Side::Peer, Side::Peer)),
-    ("killed, started at once: ours on ours, theirs on theirs", Loss::Killed, (Side::Ours, Side::Ours), (Side::Peer, Side::Peer)),
-    ("killed, started at once: both on Apache Kafka", Loss::Killed, (Side::Ours, Side::Peer), (Side::Peer, Side::Peer)),
+    (
+        "killed, started at once: ours on ours, theirs on theirs",
+        Loss::Killed,
+        (Side::Ours, Side::Ours),
+        (Side::Peer, Side::Peer),
+    ),
+    (
+        "killed, started at once: both on Apache Kafka",
+        Loss::Killed,
+        (Side::Ours, Side::Peer),
+        (Side::Peer, Side::Peer),
+    ),
 ];
 
 pub fn run(context: &Context, done: &mut dyn FnMut(Outcome)) -> Result<()> {
@@ -128,14 +143,17 @@ fn measure(
         Loss::Wiped => (Target::Ratio(1.0 / 2.5), 3),
         Loss::Killed => (Target::Ratio(1.0 / 40.0), 3),
     };
-    let metrics = [
-        Metric::lower("works again after", "s").target(target),
-        Metric::lower("library CPU", "s"),
-    ];
+    let metrics = [Metric::lower("works again after", "s").target(target), Metric::lower("library CPU", "s")];
     let subjects = [Subject::new(context, libraries, ours)?, Subject::new(context, libraries, peer)?];
     let (entry, other) = (Entry::plain(Side::Ours), Entry::plain(Side::Peer));
-    let case =
-        Case { bench: "state", name, ours: entry, peer: other, metrics: &metrics, pairs: context.pairs(pairs) };
+    let case = Case {
+        bench: "state",
+        name,
+        ours: entry,
+        peer: other,
+        metrics: &metrics,
+        pairs: context.pairs(pairs),
+    };
     let mut seed = context.options.seed;
     let outcome = case.run(context, |entry| {
         let subject = &subjects[usize::from(entry.side == Side::Peer)];
