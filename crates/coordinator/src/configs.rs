@@ -16,9 +16,11 @@ pub enum ConfigKind {
     Boolean,
     String,
     Int,
+    Short,
     Long,
     Double,
     List,
+    Class,
     /// Its value is never told.
     Password,
 }
@@ -30,9 +32,11 @@ impl ConfigKind {
             ConfigKind::Boolean => 1,
             ConfigKind::String => 2,
             ConfigKind::Int => 3,
+            ConfigKind::Short => 4,
             ConfigKind::Long => 5,
             ConfigKind::Double => 6,
             ConfigKind::List => 7,
+            ConfigKind::Class => 8,
             ConfigKind::Password => 9,
         }
     }

@@ -3,6 +3,7 @@
 //! Owns the list of what passes, which only grows: a test that passed once and fails now fails the command. What Apache
 //! Kafka makes of the same test stands beside it, so that a failure says whose it is.
 
+mod admin;
 mod go;
 mod ledger;
 mod librdkafka;
@@ -37,6 +38,8 @@ enum Suite {
     Librdkafka(Choice),
     /// The same tests with the consumer protocol of KIP-848 for every group
     LibrdkafkaConsumer(Choice),
+    /// Every method of Kafka's Java AdminClient
+    Admin(Choice),
     /// Apache Kafka's own command-line tools
     Tools(Choice),
     /// Apache Kafka's own smoke test of Kafka Streams
@@ -95,6 +98,7 @@ pub fn run(options: Options) -> Result<()> {
     let (suite, choice) = match options.suite {
         Suite::Page => return page::write(&Ledger::read()?),
         Suite::Librdkafka(choice) => ("librdkafka", choice),
+        Suite::Admin(choice) => ("admin", choice),
         Suite::Tools(choice) => ("tools", choice),
         Suite::Streams(choice) => ("streams", choice),
         Suite::Python(choice) => ("python", choice),
@@ -114,6 +118,7 @@ pub fn quick() -> Result<()> {
 
 fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
     match suite {
+        "admin" => admin::run(choice),
         "tools" => tools::run(choice),
         "streams" => streams::run(choice),
         "python" => python::run(choice),
