@@ -148,6 +148,21 @@ async fn the_quorum_is_the_only_node() {
 const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
 
+#[tokio::test]
+async fn no_broker_can_be_taken_out_of_the_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (id, expected) in
+        [(1, ErrorCode::InvalidRequest), (7, ErrorCode::BrokerIdNotRegistered), (-1, ErrorCode::BrokerIdNotRegistered)]
+    {
+        let answer = raw.call(&UnregisterBrokerRequestData::default().with_broker_id(id), 0).await;
+        assert_eq!(ErrorCode::from(answer.error_code), expected, "{id}");
+        assert!(answer.error_message.is_some_and(|message| message.as_str().contains("only")), "{id}");
+    }
+    raw.create_topic("t", 1).await;
+}
+
 fn setting(name: &str, level: i16, upgrade_type: i8) -> UpdateFeaturesRequestData {
     let update = FeatureUpdateKey::default()
         .with_feature(name.to_owned().into())

@@ -239,6 +239,8 @@ async fn cluster(stranger: &mut Stranger) {
     stranger.gets(dirs, 2, &[CLUSTER], |answer| vec![answer.results[0].partitions[0].error_code]).await;
     stranger.gets(DescribeQuorumRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
     stranger.gets(UpdateFeaturesRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
+    let unregister = UnregisterBrokerRequestData::default().with_broker_id(7);
+    stranger.gets(unregister, 0, &[CLUSTER], |a| vec![a.error_code]).await;
     stranger.gets(ListConfigResourcesRequestData::default(), 1, &[CLUSTER], |a| vec![a.error_code]).await;
     let describe = DescribeUserScramCredentialsRequestData::default().with_users(None);
     stranger.gets(describe, 0, &[CLUSTER], |a| vec![a.error_code]).await;
