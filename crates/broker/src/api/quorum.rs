@@ -72,7 +72,7 @@ fn node(call: &Call) -> Node {
     Node::default().with_node_id(NODE_ID).with_listeners(vec![listener])
 }
 
-/// KIP-919 takes a broker out that is gone for good; here is one, which is not.
+/// Takes a broker out that is gone for good (KIP-631); here is one, which is not.
 pub async fn unregister(
     call: &Call,
     request: UnregisterBrokerRequestData,
