@@ -18,7 +18,7 @@ public class AdminMethods {
         settings.put("client.id", "admin-methods");
         settings.put("request.timeout.ms", "2000");
         settings.put("default.api.timeout.ms", "3000");
-        List<Part> parts = List.of(new Topics(), new Offsets(), new Configs(), new BrokerConfigs(), new Groups(),
+        List<Part> parts = List.of(new Topics(), new Offsets(), new Configs(), new Bounds(), new BrokerConfigs(), new Groups(),
             new ShareGroups(), new StreamsGroups(arguments[1]), new Transactions(), new Access(), new Cluster());
         try (Admin admin = Admin.create(settings)) {
             Book book = new Book(admin, arguments[0]);
