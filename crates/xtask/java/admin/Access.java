@@ -37,8 +37,7 @@ final class Access implements AdminMethods.Part {
         asked.put("no principal", rule(ResourceType.TOPIC, "ruled", PatternType.LITERAL, "alice", AclOperation.READ));
         asked.put("an operation that is not the resource's", rule(ResourceType.GROUP, "g", PatternType.LITERAL, "User:a", AclOperation.WRITE));
         asked.put("no name", rule(ResourceType.TOPIC, "", PatternType.LITERAL, "User:alice", AclOperation.READ));
-        asked.put("any operation", rule(ResourceType.TOPIC, "ruled", PatternType.LITERAL, "User:alice", AclOperation.ANY));
-        asked.put("a pattern that matches", rule(ResourceType.TOPIC, "ruled", PatternType.MATCH, "User:alice", AclOperation.READ));
+        asked.put("an unknown operation", rule(ResourceType.TOPIC, "ruled", PatternType.LITERAL, "User:alice", AclOperation.UNKNOWN));
         asked.put("a user", rule(ResourceType.USER, "alice", PatternType.LITERAL, "User:bob", AclOperation.CREATE_TOKENS));
         asked.put("a transactional id", rule(ResourceType.TRANSACTIONAL_ID, "t", PatternType.PREFIXED, "User:bob", AclOperation.WRITE));
         asked.forEach((name, rule) -> book.tell("createAcls", name, () -> admin.createAcls(List.of(rule)).values().values()));
