@@ -8,6 +8,7 @@ mod go;
 mod ledger;
 mod librdkafka;
 mod node;
+mod old;
 mod page;
 mod programs;
 mod python;
@@ -46,6 +47,8 @@ enum Suite {
     Streams(Choice),
     /// Python's clients, each with a program of ours
     Python(Choice),
+    /// Clients of years ago: Java's 2.8, librdkafka 1.9, Python's
+    Old(Choice),
     /// Node's clients, each with a program of ours
     Node(Choice),
     /// Go's clients, each with a program of ours
@@ -103,6 +106,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Streams(choice) => ("streams", choice),
         Suite::Python(choice) => ("python", choice),
         Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
+        Suite::Old(choice) => ("old", choice),
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
         Suite::FranzGo(choice) => ("franz-go", choice),
@@ -122,6 +126,7 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
         "tools" => tools::run(choice),
         "streams" => streams::run(choice),
         "python" => python::run(choice),
+        "old" => old::run(choice),
         "node" => node::run(choice),
         "go" => go::run(choice),
         "franz-go" => go::own_tests(choice),
