@@ -4,6 +4,7 @@
 //! Kafka makes of the same test stands beside it, so that a failure says whose it is.
 
 mod admin;
+mod connect;
 mod go;
 mod ledger;
 mod librdkafka;
@@ -47,6 +48,8 @@ enum Suite {
     Streams(Choice),
     /// Python's clients, each with a program of ours
     Python(Choice),
+    /// Apache Kafka Connect with exactly-once, one worker killed
+    Connect(Choice),
     /// Clients of years ago: Java's 2.8, librdkafka 1.9, Python's
     Old(Choice),
     /// Node's clients, each with a program of ours
@@ -106,6 +109,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Streams(choice) => ("streams", choice),
         Suite::Python(choice) => ("python", choice),
         Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
+        Suite::Connect(choice) => ("connect", choice),
         Suite::Old(choice) => ("old", choice),
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
@@ -126,6 +130,7 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
         "tools" => tools::run(choice),
         "streams" => streams::run(choice),
         "python" => python::run(choice),
+        "connect" => connect::run(choice),
         "old" => old::run(choice),
         "node" => node::run(choice),
         "go" => go::run(choice),

@@ -24,6 +24,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites tools                     # Kafka's own command-line tools\n\
     cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
+    cargo xtask suites connect                   # Kafka Connect: exactly-once, one of two workers killed\n\
     cargo xtask suites old                       # clients of years ago: Java's 2.8.2, librdkafka 1.9.2, Python's\n\
     cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
     cargo xtask suites go                        # franz-go, Sarama and segmentio/kafka-go\n\
