@@ -76,6 +76,8 @@ pub(crate) const fn key(
 const FOREVER: &str = "9223372036854775807";
 const ALONE: &str = "Accepted for compatibility; without effect on a single-node broker.";
 
+const NO_TIERS: &str = "Of Kafka's tiered storage, which is not here: accepted for compatibility, without effect.";
+
 /// Every key a topic may set, in alphabetical order.
 #[rustfmt::skip]
 pub static TOPIC_CONFIGS: &[ConfigKey] = &[
@@ -112,6 +114,8 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("min.compaction.lag.ms", ConfigKind::Long, "0", Legal::AtLeast(0), "How long a record is safe from compaction, in milliseconds."),
     key("min.insync.replicas", ConfigKind::Int, "1", Legal::AtLeast(1), "How many replicas must have a record before acks=all is answered; above 1 every such write is refused, as there is one replica."),
     key("preallocate", ConfigKind::Boolean, "false", Legal::Boolean, "Whether segment files are allocated at their full size."),
+    key("remote.log.copy.disable", ConfigKind::Boolean, "false", Legal::Boolean, NO_TIERS),
+    key("remote.log.delete.on.disable", ConfigKind::Boolean, "false", Legal::Boolean, NO_TIERS),
     key("remote.storage.enable", ConfigKind::Boolean, "false", Legal::OneOf(&["false"]), "Tiered storage; not available, so only 'false' is legal."),
     key("retention.bytes", ConfigKind::Long, "-1", Legal::AtLeast(-1), "How many bytes a partition keeps before old segments go; -1 for no limit."),
     key("retention.ms", ConfigKind::Long, "604800000", Legal::AtLeast(-1), "How long records are kept, in milliseconds; -1 for ever."),
