@@ -153,9 +153,11 @@ async fn no_broker_can_be_taken_out_of_the_cluster() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    for (id, expected) in
-        [(1, ErrorCode::InvalidRequest), (7, ErrorCode::BrokerIdNotRegistered), (-1, ErrorCode::BrokerIdNotRegistered)]
-    {
+    for (id, expected) in [
+        (1, ErrorCode::InvalidRequest),
+        (7, ErrorCode::BrokerIdNotRegistered),
+        (-1, ErrorCode::BrokerIdNotRegistered),
+    ] {
         let answer = raw.call(&UnregisterBrokerRequestData::default().with_broker_id(id), 0).await;
         assert_eq!(ErrorCode::from(answer.error_code), expected, "{id}");
         assert!(answer.error_message.is_some_and(|message| message.as_str().contains("only")), "{id}");
@@ -308,9 +310,12 @@ async fn replicas_can_only_be_assigned_as_they_are_and_to_each_new_partition_onc
         let answer = raw.call(&request, 7).await;
         assert_eq!(ErrorCode::from(answer.topics[0].error_code), expected, "{name}");
     }
-    for (count, nodes, expected) in
-        [(4, &[1][..], misassigned), (3, &[9], misassigned), (2, &[], ErrorCode::InvalidPartitions), (3, &[1], fine)]
-    {
+    for (count, nodes, expected) in [
+        (4, &[1][..], misassigned),
+        (3, &[9], misassigned),
+        (2, &[], ErrorCode::InvalidPartitions),
+        (3, &[1], fine),
+    ] {
         let assigned =
             nodes.iter().map(|node| CreatePartitionsAssignment::default().with_broker_ids(vec![*node]));
         let topic = CreatePartitionsTopic::default()

@@ -76,7 +76,8 @@ pub(crate) const fn key(
 const FOREVER: &str = "9223372036854775807";
 const ALONE: &str = "Accepted for compatibility; without effect on a single-node broker.";
 
-const NO_TIERS: &str = "Of Kafka's tiered storage, which is not here: accepted for compatibility, without effect.";
+const NO_TIERS: &str =
+    "Of Kafka's tiered storage, which is not here: accepted for compatibility, without effect.";
 
 /// Every key a topic may set, in alphabetical order.
 #[rustfmt::skip]

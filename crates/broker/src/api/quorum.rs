@@ -82,9 +82,10 @@ pub async fn unregister(
         return Ok(response.with_error_code(code.code()));
     }
     let (code, message) = match request.broker_id {
-        NODE_ID => {
-            (ErrorCode::InvalidRequest, "the only broker cannot leave its cluster: stop it instead".to_owned())
-        }
+        NODE_ID => (
+            ErrorCode::InvalidRequest,
+            "the only broker cannot leave its cluster: stop it instead".to_owned(),
+        ),
         other => (
             ErrorCode::BrokerIdNotRegistered,
             format!("there is no broker {other}: the only one is {NODE_ID}"),

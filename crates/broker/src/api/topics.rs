@@ -23,7 +23,8 @@ use super::{Call, CallError, optional, text, uuid};
 use crate::NODE_ID;
 
 const ONE_REPLICA: &str = "every partition has one replica, on the only broker, which is 1";
-const TOLD_TWICE: &str = "who assigns replicas says neither how many partitions nor how many replicas: both are -1 then";
+const TOLD_TWICE: &str =
+    "who assigns replicas says neither how many partitions nor how many replicas: both are -1 then";
 const CONSECUTIVE: &str = "replicas must be assigned to partitions 0, 1, 2 … without a gap, to each once";
 const ONE_EACH: &str = "replicas must be assigned to each partition that is added, and to no others";
 /// From here on topics are deleted by name or id.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{
-    JoinGroupRequestData, JoinGroupRequestProtocol, JoinGroupResponseData,
-    SyncGroupRequestAssignment, SyncGroupRequestData,
+    JoinGroupRequestData, JoinGroupRequestProtocol, JoinGroupResponseData, SyncGroupRequestAssignment,
+    SyncGroupRequestData,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;

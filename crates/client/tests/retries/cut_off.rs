@@ -60,22 +60,28 @@ async fn told(silent: bool) {
     let script = move |asked: Asked<'_>| answer(asked, !beats.load(Ordering::Relaxed));
     let address = scripted::start_muted(&VERSIONS, || vec![0], script, Arc::clone(&muted)).await;
     let client = Client::connect(ClientConfig::new(address, "cut-off")).await.unwrap();
-    let config =
-        GroupConfig { session_timeout: SESSION, ..GroupConfig::new("g", vec![TOPIC.to_owned()]) };
+    let config = GroupConfig { session_timeout: SESSION, ..GroupConfig::new("g", vec![TOPIC.to_owned()]) };
     let mut member = GroupConsumer::join(&client, config).await.unwrap();
     member.manage_positions(false);
-    assert!(matches!(event(&mut member).await, GroupEvent::Assigned { partitions, .. } if partitions.len() == 1));
+    assert!(
+        matches!(event(&mut member).await, GroupEvent::Assigned { partitions, .. } if partitions.len() == 1)
+    );
     // A session passes in peace.
     assert!(member.poll(SESSION + LATE).await.unwrap().is_none());
     if silent { &muted } else { &cut }.store(true, Ordering::Relaxed);
     let begun = Instant::now();
     let lost = event(&mut member).await;
     let took = begun.elapsed();
-    assert!(matches!(&lost, GroupEvent::Revoked { partitions, lost: true } if partitions.len() == 1), "{lost:?}");
+    assert!(
+        matches!(&lost, GroupEvent::Revoked { partitions, lost: true } if partitions.len() == 1),
+        "{lost:?}"
+    );
     assert!((SESSION / 2..SESSION + LATE).contains(&took), "told after {took:?}");
     cut.store(false, Ordering::Relaxed);
     muted.store(false, Ordering::Relaxed);
-    assert!(matches!(event(&mut member).await, GroupEvent::Assigned { partitions, .. } if partitions.len() == 1));
+    assert!(
+        matches!(event(&mut member).await, GroupEvent::Assigned { partitions, .. } if partitions.len() == 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,9 @@ fn recorded() -> PathBuf {
 pub fn missing() -> Option<String> {
     let compiles = Command::new("javac").arg("-version").output().is_ok_and(|output| output.status.success());
     match kafka::missing() {
-        None if !compiles => Some("a Java compiler is needed (Debian: apt-get install default-jdk-headless)".to_owned()),
+        None if !compiles => {
+            Some("a Java compiler is needed (Debian: apt-get install default-jdk-headless)".to_owned())
+        }
         missing => missing.map(str::to_owned),
     }
 }
@@ -73,7 +75,8 @@ pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
 }
 
 fn judge(choice: &Choice, answers: &Answers, seconds: u64) -> Result<Vec<Ran>> {
-    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()));
+    let read =
+        |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()));
     let expected = Answers::parse(&read(recorded())?)?;
     // Apache Kafka must answer as it did.
     let meant = match choice.side() {

@@ -63,7 +63,9 @@ impl Cluster<'_> {
     fn play(&self) -> Result<()> {
         let (first, second) = (self.worker("first")?, self.worker("second")?);
         for worker in [&first, &second] {
-            wait("a worker does not serve", || Ok(worker.ask("GET", "/", "").is_ok_and(|(code, _)| code == 200)))?;
+            wait("a worker does not serve", || {
+                Ok(worker.ask("GET", "/", "").is_ok_and(|(code, _)| code == 200))
+            })?;
         }
         let tools = "org.apache.kafka.connect.tools";
         let source = format!(
@@ -105,7 +107,9 @@ impl Cluster<'_> {
             text += &format!("{side}.converter={converter}\n{side}.converter.schemas.enable=false\n");
         }
         for storage in ["offset", "config", "status"] {
-            text += &format!("{storage}.storage.topic=connect-{storage}\n{storage}.storage.replication.factor=1\n");
+            text += &format!(
+                "{storage}.storage.topic=connect-{storage}\n{storage}.storage.replication.factor=1\n"
+            );
         }
         let file = self.dir.join(format!("{name}.properties"));
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;

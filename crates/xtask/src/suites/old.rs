@@ -43,12 +43,7 @@ pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
     Ok(ran)
 }
 
-fn one(
-    choice: &Choice,
-    work: &Path,
-    test: String,
-    command: impl Fn(&str) -> Result<Command>,
-) -> Result<Ran> {
+fn one(choice: &Choice, work: &Path, test: String, command: impl Fn(&str) -> Result<Command>) -> Result<Ran> {
     let dir = work.join(&test);
     fs::create_dir_all(&dir)?;
     // Fetched before the broker is there, which then runs no longer than it must.
@@ -90,7 +85,8 @@ fn python(distribution: &str, version: &str, program: &str, address: &str) -> Re
         );
         fs::write(&stamp, "")?;
     }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("the workspace")?;
+    let workspace =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("the workspace")?;
     let mut command = process::tied(&python.to_string_lossy());
     command.arg(workspace.join(program)).arg(address);
     Ok(command)
@@ -107,5 +103,8 @@ fn interpreter() -> PathBuf {
     let managed = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv/versions"));
     let versions = managed.and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten();
     let found = versions.filter_map(Result::ok).map(|entry| entry.path().join("bin/python3.10"));
-    std::iter::once(named).chain(found).find(|program| quiet(program)).unwrap_or_else(|| PathBuf::from("python3"))
+    std::iter::once(named)
+        .chain(found)
+        .find(|program| quiet(program))
+        .unwrap_or_else(|| PathBuf::from("python3"))
 }

@@ -9,9 +9,7 @@ pub fn run() -> Result<()> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
     let choice = Choice { quick: true, ..Choice::default() };
     one("librdkafka", &choice)?;
-    for (suite, missing) in
-        [("admin", admin::missing()), ("node", node::missing()), ("go", go::missing())]
-    {
+    for (suite, missing) in [("admin", admin::missing()), ("node", node::missing()), ("go", go::missing())] {
         match missing {
             Some(missing) if ci => bail!("{suite}: {missing}"),
             Some(missing) => eprintln!("skipped: {suite}'s clients: {missing}"),

@@ -63,7 +63,12 @@ fn of_node(config: &Config) -> impl Iterator<Item = Entry> {
         ("broker.id", node.clone(), whole, "The id of the only broker."),
         ("log.dirs", config.log_dir(), ConfigKind::List, "Where all data is."),
         ("node.id", node, whole, "The id of the only node."),
-        ("offsets.topic.replication.factor", one.clone(), ConfigKind::Short, "Replicas of committed offsets."),
+        (
+            "offsets.topic.replication.factor",
+            one.clone(),
+            ConfigKind::Short,
+            "Replicas of committed offsets.",
+        ),
         ("process.roles", "broker,controller".to_owned(), ConfigKind::List, "What the only node is."),
         (
             "transaction.state.log.min.isr",

@@ -84,7 +84,10 @@ mod tests {
             assert!(is_there(name).is_some(), "{name}");
         }
         for (name, _) in DEFAULTS {
-            assert!(is_there(name).is_some_and(BrokerSetting::is_text), "{name} has its default in its own table");
+            assert!(
+                is_there(name).is_some_and(BrokerSetting::is_text),
+                "{name} has its default in its own table"
+            );
         }
     }
 

@@ -55,9 +55,12 @@ impl Answers {
                 (true, Some((reason, false))) => {
                     Some(format!("{method}: {}: is as Kafka's, but meant to differ: {reason}", key.1))
                 }
-                (false, None) => {
-                    Some(format!("{method}: {}:\n    ours   {}\n    Kafka's {}", key.1, word(ours), word(theirs)))
-                }
+                (false, None) => Some(format!(
+                    "{method}: {}:\n    ours   {}\n    Kafka's {}",
+                    key.1,
+                    word(ours),
+                    word(theirs)
+                )),
             }
         };
         cases.into_iter().filter_map(differs).collect()
