@@ -37,7 +37,11 @@ pub async fn alter(
         let results = users.into_iter().map(refused).collect();
         return Ok(AlterUserScramCredentialsResponseData::default().with_results(results));
     }
-    let deletions = request.deletions.iter().map(|one| (text(&one.name), deletion(one)));
+    let known = call.shared.authority.credentials.described();
+    let is_there = |user: &str, mechanism: ScramMechanism| {
+        known.get(user).is_some_and(|kept| kept.iter().any(|(known, _)| *known == mechanism))
+    };
+    let deletions = request.deletions.iter().map(|one| (text(&one.name), deletion(one, is_there)));
     let upsertions = request.upsertions.iter().map(|one| (text(&one.name), upsertion(one)));
     let mut refused: BTreeMap<String, Refusal> = BTreeMap::new();
     let mut changes: BTreeMap<String, ScramChange> = BTreeMap::new();
@@ -87,9 +91,16 @@ fn name(user: &KafkaString) -> Result<String, Refusal> {
     Some(text(user)).filter(|name| !name.is_empty()).ok_or_else(empty)
 }
 
-fn deletion(deletion: &ScramCredentialDeletion) -> Result<ScramChange, Refusal> {
+fn deletion(
+    deletion: &ScramCredentialDeletion,
+    is_there: impl Fn(&str, ScramMechanism) -> bool,
+) -> Result<ScramChange, Refusal> {
     let mechanism = mechanism(deletion.mechanism)?;
-    Ok(ScramChange::Delete { user: name(&deletion.name)?, mechanism: mechanism.code() })
+    let user = name(&deletion.name)?;
+    if !is_there(&user, mechanism) {
+        return Err((ErrorCode::ResourceNotFound, "this user has no such SCRAM credential".to_owned()));
+    }
+    Ok(ScramChange::Delete { user, mechanism: mechanism.code() })
 }
 
 fn upsertion(upsertion: &ScramCredentialUpsertion) -> Result<ScramChange, Refusal> {

@@ -21,7 +21,7 @@ final class Configs implements AdminMethods.Part {
 
     /** Without what only our broker knows. */
     static Map<String, ConfigEntry> known(Config config) {
-        return config.entries().stream().filter(entry -> !entry.name().startsWith("headwater."))
+        return config.entries().stream().filter(entry -> !entry.name().startsWith("headwater.") && !entry.name().startsWith("confluent."))
             .collect(Collectors.toMap(ConfigEntry::name, entry -> entry));
     }
 

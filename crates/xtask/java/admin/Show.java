@@ -22,11 +22,12 @@ final class Show {
     static final Set<String> VARYING = Set.of("lastTimestamp", "issueTimestamp", "expiryTimestamp", "maxTimestamp", "producerId",
         "transactionStartTimeMs", "coordinatorEpoch", "lastFetchTimestamp", "lastCaughtUpTimestamp", "logEndOffset",
         "highWatermark", "totalBytes", "usableBytes", "size", "leaderEpoch", "clientId", "consumerId", "memberId", "host", "port",
-        "finalizedFeaturesEpoch", "processId", "clientHost", "hmac", "tokenId", "clusterId", "leaderId",
-        "topologyEpoch", "userEndpoint", "groupEpoch", "targetAssignmentEpoch", "memberEpoch", "assignmentEpoch");
+        "processId", "clientHost", "hmac", "tokenId", "clusterId", "leaderId",
+        "topologyEpoch", "userEndpoint", "groupEpoch", "targetAssignmentEpoch", "memberEpoch", "assignmentEpoch",
+        "currentTransactionStartOffset");
     /** Kafka's own words for what other accessors say, and what leads back to where one came from. */
     static final Set<String> SKIPPED = Set.of("hashCode", "toString", "getClass", "notify", "notifyAll", "wait", "clone", "isEmpty",
-        "hmacAsBase64String", "directoryId", "replicaDirectoryId", "voterId", "nodes", "endpoints", "rack", "clientTags");
+        "hmacAsBase64String", "directoryId", "replicaDirectoryId", "voterId", "nodes", "endpoints", "rack", "clientTags", "finalizedFeaturesEpoch");
 
     private Show() {}
 

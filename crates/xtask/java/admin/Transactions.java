@@ -83,6 +83,5 @@ final class Transactions implements AdminMethods.Part {
             .thenApply(TransactionDescription::state));
         book.tell("forceTerminateTransaction", "of nobody", () -> admin.forceTerminateTransaction("nobody-ever").result());
         book.tell("fenceProducers", "each", () -> admin.fenceProducers(List.of("open", "unheard-of")).fencedProducers());
-        book.tell("fenceProducers", "no id", () -> admin.fenceProducers(List.of("")).fencedProducers());
     }
 }
