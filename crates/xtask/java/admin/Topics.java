@@ -10,6 +10,8 @@ final class Topics implements AdminMethods.Part {
     @Override
     public void tell(Book book) throws Exception {
         create(book);
+        // A broker of Kafka's hears of topics a moment after its controller has answered.
+        Thread.sleep(2000);
         describe(book);
         grow(book);
         delete(book);
@@ -108,8 +110,7 @@ final class Topics implements AdminMethods.Part {
     private static void delete(Book book) throws Exception {
         Admin admin = book.admin;
         admin.createTopics(List.of(topic("gone", 1, Map.of()), topic("gone-by-id", 1, Map.of()))).all().get();
-        // A broker of Kafka's hears of them a moment after its controller has answered.
-        Thread.sleep(1000);
+        Thread.sleep(2000);
         Uuid id = admin.describeTopics(List.of("gone-by-id")).topicNameValues().get("gone-by-id").get().topicId();
         book.tell("deleteTopics", "by name", () -> admin.deleteTopics(List.of("gone", "nobody")).topicNameValues());
         book.tell("deleteTopics", "by id", () -> admin.deleteTopics(

@@ -19,6 +19,8 @@ final class Transactions implements AdminMethods.Part {
             committed.commitTransaction();
             open.beginTransaction();
             open.send(new ProducerRecord<>(AT.topic(), 0, 1L, "k", "v")).get();
+            // The markers of the first are on their way.
+            Thread.sleep(2000);
             look(book);
             end(book);
             book.tell("fenceProducers", "what a fenced producer is told", () -> {

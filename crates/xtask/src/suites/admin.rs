@@ -44,7 +44,7 @@ fn recorded() -> PathBuf {
 }
 
 /// Why this machine cannot run the suite; `None` when it can.
-pub fn missing() -> Option<String> {
+fn missing() -> Option<String> {
     let compiles = Command::new("javac").arg("-version").output().is_ok_and(|output| output.status.success());
     match kafka::missing() {
         None if !compiles => {
@@ -55,6 +55,9 @@ pub fn missing() -> Option<String> {
 }
 
 pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
+    if let Some(missing) = missing() {
+        bail!("{missing}");
+    }
     let jars = kafka::streams()?;
     let classes = compiled(&jars)?;
     let dir = servers::work(SUITE, choice.side())?;
