@@ -142,6 +142,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.coordinator.initial_rebalance_delay_ms, |c, v| c.coordinator.initial_rebalance_delay_ms = v;
     "group.max.session.timeout.ms" whole (1, INT) "The longest session timeout a member may ask for."
         |c| i64::from(c.coordinator.max_session_timeout_ms), |c, v| c.coordinator.max_session_timeout_ms = v as i32;
+    "group.max.size" whole (1, INT) "The most members of a group of the classic protocol."
+        |c| whole(c.coordinator.max_group_size), |c, v| c.coordinator.max_group_size = bytes(v);
     "group.min.session.timeout.ms" whole (1, INT) "The shortest session timeout a member may ask for."
         |c| i64::from(c.coordinator.min_session_timeout_ms), |c, v| c.coordinator.min_session_timeout_ms = v as i32;
     "group.share.delivery.count.limit" whole (1, i16::MAX as i64) "How often a record is delivered in a share group that does not say."
@@ -264,6 +266,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| whole(c.fetch_session_slots), |c, v| c.fetch_session_slots = bytes(v);
     "num.partitions" whole (1, 10_000) "Partitions of a topic whose creator does not say."
         |c| i64::from(c.default_partitions), |c, v| c.default_partitions = v as i32;
+    "offset.metadata.max.bytes" whole (0, INT) "The longest metadata of a committed offset."
+        |c| whole(c.coordinator.max_offset_metadata_bytes), |c, v| c.coordinator.max_offset_metadata_bytes = bytes(v);
     "offsets.retention.minutes" whole (1, INT) "How long the offsets of an empty group are kept."
         |c| c.coordinator.offsets_retention_ms.map_or(i64::MAX, |ms| ms / 60_000), |c, v| c.coordinator.offsets_retention_ms = Some(v * 60_000);
     "offsets.topic.num.partitions" whole (1, 10_000) "Partitions of __consumer_offsets when it is created."
@@ -323,6 +327,11 @@ impl BrokerSetting {
         }
     }
 
+    /// Whether it is a text of the security's, which says nothing of its own default.
+    pub fn is_text(&self) -> bool {
+        matches!(self.kind, Kind::Security { .. })
+    }
+
     /// Whether the value is shown to nobody.
     pub fn is_secret(&self) -> bool {
         matches!(self.kind, Kind::Security { secret: true })
@@ -355,6 +364,7 @@ impl BrokerSetting {
     /// The type that clients show.
     pub fn config_kind(&self) -> ConfigKind {
         match self.kind {
+            Kind::Whole { most, .. } if most <= INT => ConfigKind::Int,
             Kind::Whole { .. } => ConfigKind::Long,
             Kind::Switch { .. } => ConfigKind::Boolean,
             Kind::Text { .. } | Kind::Form { .. } | Kind::Choice { .. } => ConfigKind::String,

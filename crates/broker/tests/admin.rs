@@ -148,6 +148,23 @@ async fn the_quorum_is_the_only_node() {
 const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
 
+#[tokio::test]
+async fn no_broker_can_be_taken_out_of_the_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (id, expected) in [
+        (1, ErrorCode::InvalidRequest),
+        (7, ErrorCode::BrokerIdNotRegistered),
+        (-1, ErrorCode::BrokerIdNotRegistered),
+    ] {
+        let answer = raw.call(&UnregisterBrokerRequestData::default().with_broker_id(id), 0).await;
+        assert_eq!(ErrorCode::from(answer.error_code), expected, "{id}");
+        assert!(answer.error_message.is_some_and(|message| message.as_str().contains("only")), "{id}");
+    }
+    raw.create_topic("t", 1).await;
+}
+
 fn setting(name: &str, level: i16, upgrade_type: i8) -> UpdateFeaturesRequestData {
     let update = FeatureUpdateKey::default()
         .with_feature(name.to_owned().into())
@@ -246,7 +263,8 @@ async fn delegation_tokens_are_disabled() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    let code = ErrorCode::DelegationTokenAuthDisabled.code();
+    // Nobody knows who asks; who has said so is told that they are disabled.
+    let code = ErrorCode::DelegationTokenRequestNotAllowed.code();
     assert_eq!(raw.call(&CreateDelegationTokenRequestData::default(), 3).await.error_code, code);
     assert_eq!(raw.call(&DescribeDelegationTokenRequestData::default(), 3).await.error_code, code);
 }
@@ -261,6 +279,54 @@ async fn more_than_one_replica_is_refused_with_the_number_of_brokers() {
     assert_eq!(response.topics[0].error_code, ErrorCode::InvalidReplicationFactor.code());
     let message = response.topics[0].error_message.as_ref().unwrap().as_str();
     assert!(message.contains("there is 1 broker"), "{message}");
+}
+
+#[tokio::test]
+async fn replicas_can_only_be_assigned_as_they_are_and_to_each_new_partition_once() {
+    use headwater_wire::messages::create_partitions_request::{
+        CreatePartitionsAssignment, CreatePartitionsTopic,
+    };
+    use headwater_wire::messages::create_topics_request::CreatableReplicaAssignment;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let (fine, misassigned) = (ErrorCode::None, ErrorCode::InvalidReplicaAssignment);
+    let told_twice = ErrorCode::InvalidRequest;
+    for (name, indexes, node, partitions, expected) in [
+        ("gap", &[1][..], 1, -1, misassigned),
+        ("doubled", &[0, 0], 1, -1, misassigned),
+        ("elsewhere", &[0], 9, -1, misassigned),
+        ("counted", &[0], 1, 1, told_twice),
+        ("right", &[1, 0], 1, -1, fine),
+    ] {
+        let assigned = indexes.iter().map(|index| {
+            CreatableReplicaAssignment::default().with_partition_index(*index).with_broker_ids(vec![node])
+        });
+        let topic = CreatableTopic::default()
+            .with_name(name.to_owned().into())
+            .with_num_partitions(partitions)
+            .with_replication_factor(-1)
+            .with_assignments(assigned.collect());
+        let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
+        let answer = raw.call(&request, 7).await;
+        assert_eq!(ErrorCode::from(answer.topics[0].error_code), expected, "{name}");
+    }
+    for (count, nodes, expected) in [
+        (4, &[1][..], misassigned),
+        (3, &[9], misassigned),
+        (2, &[], ErrorCode::InvalidPartitions),
+        (3, &[1], fine),
+    ] {
+        let assigned =
+            nodes.iter().map(|node| CreatePartitionsAssignment::default().with_broker_ids(vec![*node]));
+        let topic = CreatePartitionsTopic::default()
+            .with_name(KafkaString::from_static("right"))
+            .with_count(count)
+            .with_assignments(Some(assigned.collect()));
+        let request = CreatePartitionsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
+        let answer = raw.call(&request, 3).await;
+        assert_eq!(ErrorCode::from(answer.results[0].error_code), expected, "{count}");
+    }
 }
 
 #[tokio::test]
@@ -311,6 +377,18 @@ async fn the_brokers_configuration_has_types_sources_and_the_defaults_of_topics(
     let at_start = entry("auto.create.topics.enable");
     assert_eq!((at_start.config_type, at_start.read_only), (1, true));
     assert!(!entry("log.dirs").documentation.as_ref().unwrap().is_empty());
+    let shown = |name: &str| {
+        let entry = entry(name);
+        (entry.value.as_ref().map(|value| value.as_str().to_owned()), entry.config_type, entry.config_source)
+    };
+    assert_eq!(shown("num.partitions"), (Some("1".to_owned()), 3, 5));
+    assert_eq!(shown("ssl.keystore.location"), (None, 2, 5), "nothing is not the empty text");
+    assert_eq!(shown("ssl.keystore.password"), (None, 9, 5));
+    assert_eq!(shown("sasl.oauthbearer.jwks.endpoint.refresh.ms"), (Some("3600000".to_owned()), 5, 5));
+    assert_eq!(shown("listeners"), (Some("PLAINTEXT://127.0.0.1:0".to_owned()), 7, 4), "as it was started");
+    assert_eq!(shown("remote.log.storage.system.enable"), (Some("false".to_owned()), 1, 5));
+    assert_eq!(shown("create.topic.policy.class.name"), (None, 8, 5));
+    assert!(entry("group.consumer.assignors").read_only);
     let names: Vec<_> = of_broker.configs.iter().map(|entry| entry.name.as_str()).collect();
     assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
 

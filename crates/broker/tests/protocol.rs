@@ -215,6 +215,7 @@ async fn every_api_answers_in_every_version_it_offers() {
         DescribeQuorumRequestData, |_v| DescribeQuorumRequestData::default();
         UpdateFeaturesRequestData, |_v| UpdateFeaturesRequestData::default()
             .with_feature_updates(vec![FeatureUpdateKey::default().with_feature(t()).with_max_version_level(1)]);
+        UnregisterBrokerRequestData, |_v| UnregisterBrokerRequestData::default().with_broker_id(7);
         DescribeProducersRequestData, |_v| DescribeProducersRequestData::default().with_topics(vec![
             headwater_wire::messages::describe_producers_request::TopicRequest::default()
                 .with_name(t())

@@ -371,6 +371,8 @@ async fn credentials_that_are_too_weak_or_not_there_are_refused() {
         put("short", 2, 4096, 32),
         put("twice", 1, 4096, 32),
         put("twice", 1, 4096, 32),
+        put("both", 1, 4096, 32),
+        put("both", 2, 4096, 64),
         put("good", 1, 4096, 32),
     ];
     let gone = ScramCredentialDeletion::default().with_name("gone".to_owned().into()).with_mechanism(1);
@@ -382,6 +384,7 @@ async fn credentials_that_are_too_weak_or_not_there_are_refused() {
     results.sort();
     let expected = [
         ("", 93),
+        ("both", 92),
         ("gone", 91),
         ("good", 0),
         ("odd", 33),

@@ -16,9 +16,11 @@ pub enum ConfigKind {
     Boolean,
     String,
     Int,
+    Short,
     Long,
     Double,
     List,
+    Class,
     /// Its value is never told.
     Password,
 }
@@ -30,9 +32,11 @@ impl ConfigKind {
             ConfigKind::Boolean => 1,
             ConfigKind::String => 2,
             ConfigKind::Int => 3,
+            ConfigKind::Short => 4,
             ConfigKind::Long => 5,
             ConfigKind::Double => 6,
             ConfigKind::List => 7,
+            ConfigKind::Class => 8,
             ConfigKind::Password => 9,
         }
     }
@@ -72,14 +76,17 @@ pub(crate) const fn key(
 const FOREVER: &str = "9223372036854775807";
 const ALONE: &str = "Accepted for compatibility; without effect on a single-node broker.";
 
+const NO_TIERS: &str =
+    "Of Kafka's tiered storage, which is not here: accepted for compatibility, without effect.";
+
 /// Every key a topic may set, in alphabetical order.
 #[rustfmt::skip]
 pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("cleanup.policy", ConfigKind::List, "delete", Legal::SomeOf(&["compact", "delete"]), "How old records go: 'delete' by age and size, 'compact' keeps the last value of each key; both may be given."),
-    key("compression.gzip.level", ConfigKind::Int, "-1", Legal::AtLeast(-1), "Level when compression.type is gzip; -1 is the codec's own default."),
-    key("compression.lz4.level", ConfigKind::Int, "9", Legal::AtLeast(1), "Level when compression.type is lz4; accepted for Kafka's sake, as our LZ4 has one level only."),
+    key("compression.gzip.level", ConfigKind::Int, "-1", Legal::Checked(|value| is_level(value, 1..=9) || value.trim() == "-1", "-1, or 1 to 9"), "Level when compression.type is gzip; -1 is the codec's own default."),
+    key("compression.lz4.level", ConfigKind::Int, "9", Legal::Checked(|value| is_level(value, 1..=17), "1 to 17"), "Level when compression.type is lz4; accepted for Kafka's sake, as our LZ4 has one level only."),
     key("compression.type", ConfigKind::String, "producer", Legal::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), "The codec of stored batches; 'producer' keeps the producer's."),
-    key("compression.zstd.level", ConfigKind::Int, "3", Legal::AtLeast(-131_072), "Level when compression.type is zstd."),
+    key("compression.zstd.level", ConfigKind::Int, "3", Legal::Checked(|value| is_level(value, -131_072..=22), "-131072 to 22"), "Level when compression.type is zstd."),
     enforcement::KEY_SWITCH,
     enforcement::KEY_CLASS,
     enforcement::VALUE_SWITCH,
@@ -88,7 +95,7 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("file.delete.delay.ms", ConfigKind::Long, "60000", Legal::AtLeast(0), "How long a deleted segment's file is kept, in milliseconds."),
     key("flush.messages", ConfigKind::Long, FOREVER, Legal::AtLeast(1), "Records between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
     key("flush.ms", ConfigKind::Long, FOREVER, Legal::AtLeast(0), "Milliseconds between two fsyncs; the broker syncs before it acknowledges, so this has no effect."),
-    key("follower.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
+    key("follower.replication.throttled.replicas", ConfigKind::List, "", REPLICAS, ALONE),
     key("headwater.durability", ConfigKind::String, "synced", Legal::OneOf(&["synced", "unsynced"]), "When a record is acknowledged: 'synced' once it is on disk, 'unsynced' once it is written, so that a power failure may lose what was acknowledged last."),
     key(owners::INTERNAL, ConfigKind::Boolean, "false", Legal::Boolean, "Whether the stream is its owner's own (a changelog, a repartition topic): nobody else may read it, either, but super-users. Set when whoever is authenticated creates a topic of such a name."),
     key(owners::OWNER, ConfigKind::String, "", Legal::Checked(owners::is_one_principal, "one principal, TYPE:NAME as in User:orders, or nothing; a stream has one writer"), "The only principal that may write, in transactions and without, super-users included; nothing for whoever has the right."),
@@ -96,7 +103,7 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     enforcement::SUBJECTS,
     key(kinds::KIND, ConfigKind::String, "unspecified", Legal::OneOf(&["unspecified", "unkeyed", "keyed", "entity"]), "What a record is: 'unkeyed' a fact without a key, 'keyed' a fact about its key, 'entity' the latest state of its key (null is a tombstone; needs cleanup.policy compact). Records that are not so are refused; those written before are not looked at."),
     key("index.interval.bytes", ConfigKind::Int, "4096", Legal::AtLeast(0), "How many bytes of log lie between two index entries."),
-    key("leader.replication.throttled.replicas", ConfigKind::List, "", Legal::Any, ALONE),
+    key("leader.replication.throttled.replicas", ConfigKind::List, "", REPLICAS, ALONE),
     key("local.retention.bytes", ConfigKind::Long, "-2", Legal::AtLeast(-2), ALONE),
     key("local.retention.ms", ConfigKind::Long, "-2", Legal::AtLeast(-2), ALONE),
     key("max.compaction.lag.ms", ConfigKind::Long, FOREVER, Legal::AtLeast(1), "The longest time a record stays out of compaction, in milliseconds."),
@@ -108,6 +115,8 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("min.compaction.lag.ms", ConfigKind::Long, "0", Legal::AtLeast(0), "How long a record is safe from compaction, in milliseconds."),
     key("min.insync.replicas", ConfigKind::Int, "1", Legal::AtLeast(1), "How many replicas must have a record before acks=all is answered; above 1 every such write is refused, as there is one replica."),
     key("preallocate", ConfigKind::Boolean, "false", Legal::Boolean, "Whether segment files are allocated at their full size."),
+    key("remote.log.copy.disable", ConfigKind::Boolean, "false", Legal::Boolean, NO_TIERS),
+    key("remote.log.delete.on.disable", ConfigKind::Boolean, "false", Legal::Boolean, NO_TIERS),
     key("remote.storage.enable", ConfigKind::Boolean, "false", Legal::OneOf(&["false"]), "Tiered storage; not available, so only 'false' is legal."),
     key("retention.bytes", ConfigKind::Long, "-1", Legal::AtLeast(-1), "How many bytes a partition keeps before old segments go; -1 for no limit."),
     key("retention.ms", ConfigKind::Long, "604800000", Legal::AtLeast(-1), "How long records are kept, in milliseconds; -1 for ever."),
@@ -117,6 +126,21 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("segment.ms", ConfigKind::Long, "604800000", Legal::AtLeast(1), "The age at which a new segment begins, in milliseconds."),
     key("unclean.leader.election.enable", ConfigKind::Boolean, "false", Legal::Boolean, ALONE),
 ];
+
+const REPLICAS: Legal =
+    Legal::Checked(are_replicas, "PARTITION:BROKER with commas between several, * for all, or nothing");
+
+/// Partitions with brokers, as Kafka has them for throttled replicas.
+fn are_replicas(value: &str) -> bool {
+    let number = |part: &str| part.parse::<u32>().is_ok();
+    let one = |part: &str| part.trim().split_once(':').is_some_and(|(at, on)| number(at) && number(on));
+    matches!(value.trim(), "" | "*") || value.split(',').all(one)
+}
+
+/// A level of a codec, within Kafka's bounds.
+fn is_level(value: &str, levels: std::ops::RangeInclusive<i32>) -> bool {
+    value.trim().parse().is_ok_and(|level| levels.contains(&level))
+}
 
 impl ConfigKey {
     /// Checks one value; the message says what would be legal.

@@ -28,6 +28,12 @@ pub fn is_internal(name: &str) -> bool {
     name.starts_with("__")
 }
 
+/// Whether a topic may have the name.
+fn is_legal(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && name.len() <= 249 && !matches!(name, "." | "..") && name.chars().all(legal)
+}
+
 /// One of Kafka's own topics stays what tools take it for: the last record of each key.
 fn kept_as_made(record: TopicRecord) -> Result<TopicRecord, Failure> {
     if PublishedTopic::named(&record.name).is_none() || PublishedTopic::is_as_made(&record) {
@@ -166,8 +172,7 @@ impl Topics {
     }
 
     fn check_name(&self, name: &str) -> Result<(), Failure> {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > 249 || matches!(name, "." | "..") || !name.chars().all(legal) {
+        if !is_legal(name) {
             return Err(Error::InvalidTopic.into());
         }
         if self.get(name).is_some() {
@@ -269,7 +274,12 @@ impl Topics {
     ) -> Vec<DescribedConfigs> {
         let describe = |DescribeConfig { topic, keys }| {
             let entries = self.get(&topic).map(|record| record.config_entries(broker, keys.as_deref()));
-            DescribedConfigs { topic, result: entries.ok_or_else(|| Error::UnknownTopicOrPartition.into()) }
+            let missing = || match is_legal(&topic) {
+                true => Error::UnknownTopicOrPartition.into(),
+                false => Error::InvalidTopic.into(),
+            };
+            let result = entries.ok_or_else(missing);
+            DescribedConfigs { topic, result }
         };
         wanted.into_iter().map(describe).collect()
     }

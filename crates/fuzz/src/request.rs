@@ -83,6 +83,7 @@ requests! {
     ListPartitionReassignments ListPartitionReassignmentsRequestData;
     DescribeQuorum DescribeQuorumRequestData;
     UpdateFeatures UpdateFeaturesRequestData;
+    UnregisterBroker UnregisterBrokerRequestData;
     DescribeProducers DescribeProducersRequestData;
     GetTelemetrySubscriptions GetTelemetrySubscriptionsRequestData;
     PushTelemetry PushTelemetryRequestData;

@@ -3,6 +3,9 @@
 //! What it was started with is read-only. What may be set is what topics inherit, and keys of Kafka that change nothing
 //! here; on this broker, or with no name on every broker.
 
+mod fixed;
+mod started;
+
 use headwater_coordinator::{
     AlterBrokerConfig, AlterConfig, BrokerConfigs, BrokerKey, BrokerLayer, ConfigChange, ConfigKind, Error,
     Failure, Request, Response,
@@ -17,6 +20,8 @@ use super::config_resources::BROKER;
 use super::configs::DEFAULT;
 use super::{Call, CallError, rights, texts};
 use crate::{BROKER_SETTINGS, Config, NODE_ID};
+use fixed::fixed;
+use started::started;
 
 const SET_ON_BROKER: i8 = 2;
 const SET_ON_ALL: i8 = 3;
@@ -37,7 +42,7 @@ struct Entry {
     name: &'static str,
     /// What is set, what holds being first.
     values: Vec<(BrokerLayer, String)>,
-    /// What it is unless set.
+    /// What it is unless set; nothing where nothing is set.
     default: Option<String>,
     kind: ConfigKind,
     documentation: &'static str,
@@ -100,64 +105,11 @@ fn of_all(set: &BrokerConfigs) -> Vec<Entry> {
 }
 
 fn entries(config: &Config, set: &BrokerConfigs) -> Vec<Entry> {
-    let unset = Config::default();
-    let at_start = BROKER_SETTINGS.iter().map(|setting| {
-        let (value, default) = (setting.value(config), setting.value(&unset));
-        let values = if value == default { Vec::new() } else { vec![(BrokerLayer::Start, value)] };
-        Entry {
-            name: setting.name,
-            values,
-            default: Some(default),
-            kind: setting.config_kind(),
-            documentation: setting.documentation,
-            read_only: true,
-        }
-    });
     let while_running = BrokerKey::all().map(|key| Entry::of(key, set));
-    let mut entries: Vec<Entry> = while_running.chain(at_start).chain(fixed(config)).collect();
+    let mut entries: Vec<Entry> = while_running.chain(started(config)).chain(fixed(config)).collect();
     entries.sort_by_key(|entry| entry.name);
     entries.dedup_by_key(|entry| entry.name);
     entries
-}
-
-/// What one broker cannot have otherwise.
-fn fixed(config: &Config) -> impl Iterator<Item = Entry> {
-    let node = NODE_ID.to_string();
-    let whole = ConfigKind::Int;
-    let fixed = [
-        ("broker.id", node.clone(), whole, "The id of the only broker."),
-        (
-            "default.replication.factor",
-            "1".to_owned(),
-            whole,
-            "Replicas of a topic whose creator does not say.",
-        ),
-        ("delete.topic.enable", "true".to_owned(), ConfigKind::Boolean, "Whether topics can be deleted."),
-        ("log.dirs", config.log_dir(), ConfigKind::String, "Where all data is."),
-        ("node.id", node, whole, "The id of the only node."),
-        ("offsets.topic.replication.factor", "1".to_owned(), whole, "Replicas of committed offsets."),
-        ("process.roles", "broker,controller".to_owned(), ConfigKind::List, "What the only node is."),
-        (
-            "transaction.state.log.min.isr",
-            "1".to_owned(),
-            whole,
-            "Replicas that must have a transaction's state.",
-        ),
-        (
-            "transaction.state.log.replication.factor",
-            "1".to_owned(),
-            whole,
-            "Replicas of transactions' states.",
-        ),
-    ];
-    fixed.into_iter().map(|(name, value, kind, documentation)| Entry {
-        name,
-        values: vec![(BrokerLayer::Start, value)],
-        default: None,
-        kind,
-        documentation,
-        read_only: true,
-    })
 }
 
 impl Entry {
@@ -183,11 +135,12 @@ impl Entry {
                 .with_source(*source)
         };
         let told = if synonyms { all.iter().map(synonym).collect() } else { Vec::new() };
-        let (source, value) = all.into_iter().next().unwrap_or((DEFAULT, String::new()));
+        let holds = all.into_iter().next();
+        let (source, value) = holds.map_or((DEFAULT, None), |(source, value)| (source, Some(value)));
         let response = DescribeConfigsResourceResult::default()
             .with_name(KafkaString::from_static(self.name))
             .with_is_sensitive(secret)
-            .with_value((!secret).then(|| value.into()))
+            .with_value(value.filter(|_| !secret).map(KafkaString::from))
             .with_read_only(self.read_only)
             .with_config_source(source)
             .with_synonyms(told);

@@ -6,6 +6,7 @@ use headwater_coordinator::{
     AssignedTopic, ConsumerGroupBeat, ConsumerGroupDescription, ConsumerGroupHeartbeat,
     ConsumerMemberDescription, Request, Response, TopicId, TopicPartitionId,
 };
+use headwater_model::acl::ResourceType;
 use headwater_wire::messages::consumer_group_describe_response::{
     Assignment as DescribedAssignment, ConsumerGroupDescribeResponseData, DescribedGroup, Member,
     TopicPartitions as DescribedPartitions,
@@ -109,7 +110,15 @@ pub async fn describe(
         return Err(call.mismatch());
     };
     let groups = groups.into_iter().map(|group| match sees_topics(call, &group) {
-        true => described(group, call.version),
+        true => {
+            let asked = request.include_authorized_operations && group.error.is_none();
+            let operations = asked.then(|| call.operations(ResourceType::Group, &group.group_id));
+            let described = described(group, call.version);
+            match operations {
+                Some(operations) => described.with_authorized_operations(operations),
+                None => described,
+            }
+        }
         false => DescribedGroup::default()
             .with_group_id(group.group_id.into())
             .with_error_code(rights::DESCRIBE_TOPIC.refusal().code()),

@@ -1,5 +1,6 @@
 //! Delegation tokens (KIP-48), answered as a Kafka does that has none enabled.
 
+use headwater_model::Principal;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{
     CreateDelegationTokenRequestData, CreateDelegationTokenResponseData, DescribeDelegationTokenRequestData,
@@ -9,7 +10,13 @@ use headwater_wire::messages::{
 
 use super::{Call, CallError};
 
-const DISABLED: ErrorCode = ErrorCode::DelegationTokenAuthDisabled;
+/// Who has not said who they are may not even ask.
+fn refusal(call: &Call) -> i16 {
+    match *call.principal == Principal::anonymous() {
+        true => ErrorCode::DelegationTokenRequestNotAllowed.code(),
+        false => ErrorCode::DelegationTokenAuthDisabled.code(),
+    }
+}
 
 pub async fn create(
     call: &Call,
@@ -17,7 +24,7 @@ pub async fn create(
 ) -> Result<CreateDelegationTokenResponseData, CallError> {
     let principal = &call.principal;
     Ok(CreateDelegationTokenResponseData::default()
-        .with_error_code(DISABLED.code())
+        .with_error_code(refusal(call))
         .with_principal_type(principal.kind.clone().into())
         .with_principal_name(principal.name.clone().into())
         .with_issue_timestamp_ms(-1)
@@ -26,26 +33,26 @@ pub async fn create(
 }
 
 pub async fn renew(
-    _: &Call,
+    call: &Call,
     _: RenewDelegationTokenRequestData,
 ) -> Result<RenewDelegationTokenResponseData, CallError> {
     Ok(RenewDelegationTokenResponseData::default()
-        .with_error_code(DISABLED.code())
+        .with_error_code(refusal(call))
         .with_expiry_timestamp_ms(-1))
 }
 
 pub async fn expire(
-    _: &Call,
+    call: &Call,
     _: ExpireDelegationTokenRequestData,
 ) -> Result<ExpireDelegationTokenResponseData, CallError> {
     Ok(ExpireDelegationTokenResponseData::default()
-        .with_error_code(DISABLED.code())
+        .with_error_code(refusal(call))
         .with_expiry_timestamp_ms(-1))
 }
 
 pub async fn describe(
-    _: &Call,
+    call: &Call,
     _: DescribeDelegationTokenRequestData,
 ) -> Result<DescribeDelegationTokenResponseData, CallError> {
-    Ok(DescribeDelegationTokenResponseData::default().with_error_code(DISABLED.code()))
+    Ok(DescribeDelegationTokenResponseData::default().with_error_code(refusal(call)))
 }

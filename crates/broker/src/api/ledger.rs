@@ -21,7 +21,6 @@ pub static ABSENT: &[(ApiKey, &str)] = &[
     (ApiKey::FetchSnapshot, ONE_NODE),
     (ApiKey::BrokerRegistration, ONE_BROKER),
     (ApiKey::BrokerHeartbeat, ONE_BROKER),
-    (ApiKey::UnregisterBroker, "the only broker cannot leave its cluster"),
     (ApiKey::AllocateProducerIds, ONE_BROKER),
     (ApiKey::ControllerRegistration, ONE_NODE),
     (ApiKey::AssignReplicasToDirs, ONE_BROKER),

@@ -258,6 +258,7 @@ pub static APIS: &[Api] = table! {
     OffsetDelete 0..=0 OffsetDeleteRequestData => offsets::delete;
     DescribeQuorum 0..=2 DescribeQuorumRequestData => quorum::describe;
     UpdateFeatures 0..=2 UpdateFeaturesRequestData => quorum::update_features;
+    UnregisterBroker 0..=0 UnregisterBrokerRequestData => quorum::unregister;
     DescribeCluster 0..=2 DescribeClusterRequestData => metadata::cluster;
     ConsumerGroupHeartbeat 0..=1 ConsumerGroupHeartbeatRequestData => consumer_groups::heartbeat;
     ConsumerGroupDescribe 0..=1 ConsumerGroupDescribeRequestData => consumer_groups::describe;

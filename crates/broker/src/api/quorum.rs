@@ -9,7 +9,10 @@ use headwater_wire::messages::update_features_request::FeatureUpdateKey;
 use headwater_wire::messages::update_features_response::{
     UpdatableFeatureResult, UpdateFeaturesResponseData,
 };
-use headwater_wire::messages::{DescribeQuorumRequestData, UpdateFeaturesRequestData};
+use headwater_wire::messages::{
+    DescribeQuorumRequestData, UnregisterBrokerRequestData, UnregisterBrokerResponseData,
+    UpdateFeaturesRequestData,
+};
 use headwater_wire::{ErrorCode, KafkaString};
 
 use super::{Call, CallError, rights, text};
@@ -67,6 +70,28 @@ fn node(call: &Call) -> Node {
         .with_host(host)
         .with_port(u16::try_from(port).unwrap_or(0));
     Node::default().with_node_id(NODE_ID).with_listeners(vec![listener])
+}
+
+/// Takes a broker out that is gone for good (KIP-631); here is one, which is not.
+pub async fn unregister(
+    call: &Call,
+    request: UnregisterBrokerRequestData,
+) -> Result<UnregisterBrokerResponseData, CallError> {
+    let response = UnregisterBrokerResponseData::default();
+    if let Err(code) = call.check_cluster(rights::ALTER_CLUSTER) {
+        return Ok(response.with_error_code(code.code()));
+    }
+    let (code, message) = match request.broker_id {
+        NODE_ID => (
+            ErrorCode::InvalidRequest,
+            "the only broker cannot leave its cluster: stop it instead".to_owned(),
+        ),
+        other => (
+            ErrorCode::BrokerIdNotRegistered,
+            format!("there is no broker {other}: the only one is {NODE_ID}"),
+        ),
+    };
+    Ok(response.with_error_code(code.code()).with_error_message(Some(message.into())))
 }
 
 pub async fn update_features(

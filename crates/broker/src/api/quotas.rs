@@ -34,6 +34,12 @@ pub async fn describe(
     if let Err(code) = call.check_cluster(rights::DESCRIBE_CLUSTER_CONFIGS) {
         return Ok(refuse(code, NOT_ALLOWED.to_owned()));
     }
+    // As Kafka has it: others may know more types of entities.
+    let mut kinds = request.components.iter().map(|component| component.entity_type.as_str());
+    if let Some(custom) = kinds.find(|kind| !kind.is_empty() && !QuotaEntity::has_kind(kind)) {
+        let message = format!("entities of type '{custom}' are not known here: use user, client-id or ip");
+        return Ok(refuse(ErrorCode::UnsupportedVersion, message));
+    }
     let parts: Result<Vec<_>, _> = request.components.iter().map(part).collect();
     let filter = match parts.and_then(|parts| QuotaFilter::new(parts, request.strict)) {
         Ok(filter) => filter,

@@ -137,6 +137,7 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     AlterReplicaLogDirs: ALTER_CLUSTER;
     DescribeQuorum: DESCRIBE_CLUSTER;
     UpdateFeatures: ALTER_CLUSTER;
+    UnregisterBroker: ALTER_CLUSTER;
     ListConfigResources: DESCRIBE_CLUSTER_CONFIGS;
     // Credentials.
     DescribeUserScramCredentials: DESCRIBE_CLUSTER;

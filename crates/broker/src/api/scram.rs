@@ -37,22 +37,30 @@ pub async fn alter(
         let results = users.into_iter().map(refused).collect();
         return Ok(AlterUserScramCredentialsResponseData::default().with_results(results));
     }
-    let deletions = request.deletions.iter().map(|one| (text(&one.name), one.mechanism, deletion(one)));
-    let upsertions = request.upsertions.iter().map(|one| (text(&one.name), one.mechanism, upsertion(one)));
+    let known = call.shared.authority.credentials.described();
+    let is_there = |user: &str, mechanism: ScramMechanism| {
+        known.get(user).is_some_and(|kept| kept.iter().any(|(known, _)| *known == mechanism))
+    };
+    let deletions = request.deletions.iter().map(|one| (text(&one.name), deletion(one, is_there)));
+    let upsertions = request.upsertions.iter().map(|one| (text(&one.name), upsertion(one)));
     let mut refused: BTreeMap<String, Refusal> = BTreeMap::new();
-    let (mut named, mut changes) = (BTreeSet::new(), Vec::new());
-    for (user, mechanism, change) in deletions.chain(upsertions) {
-        if !named.insert((user.clone(), mechanism)) {
-            let message = "a user and mechanism may be named once in a request".to_owned();
-            refused.insert(user, (ErrorCode::DuplicateResource, message));
+    let mut changes: BTreeMap<String, ScramChange> = BTreeMap::new();
+    for (user, change) in deletions.chain(upsertions) {
+        if refused.contains_key(&user) {
             continue;
         }
+        // As in Kafka, two mechanisms of a user take two requests: results are by user.
+        let again = changes.remove(&user).is_some();
         match change {
-            Ok(change) => changes.push(change),
-            Err(refusal) => drop(refused.entry(user).or_insert(refusal)),
+            _ if again => {
+                let message = "a user may be named once in a request, whatever the mechanism".to_owned();
+                refused.insert(user, (ErrorCode::DuplicateResource, message));
+            }
+            Ok(change) => drop(changes.insert(user, change)),
+            Err(refusal) => drop(refused.insert(user, refusal)),
         }
     }
-    changes.retain(|change| !refused.contains_key(change.user()));
+    let changes: Vec<ScramChange> = changes.into_values().collect();
     let altered = call.ask(Request::AlterScramCredentials(changes)).await?;
     let Response::AlterScramCredentials(altered) = altered else { return Err(call.mismatch()) };
     let altered = altered.into_iter().map(|(user, error)| {
@@ -83,9 +91,16 @@ fn name(user: &KafkaString) -> Result<String, Refusal> {
     Some(text(user)).filter(|name| !name.is_empty()).ok_or_else(empty)
 }
 
-fn deletion(deletion: &ScramCredentialDeletion) -> Result<ScramChange, Refusal> {
+fn deletion(
+    deletion: &ScramCredentialDeletion,
+    is_there: impl Fn(&str, ScramMechanism) -> bool,
+) -> Result<ScramChange, Refusal> {
     let mechanism = mechanism(deletion.mechanism)?;
-    Ok(ScramChange::Delete { user: name(&deletion.name)?, mechanism: mechanism.code() })
+    let user = name(&deletion.name)?;
+    if !is_there(&user, mechanism) {
+        return Err((ErrorCode::ResourceNotFound, "this user has no such SCRAM credential".to_owned()));
+    }
+    Ok(ScramChange::Delete { user, mechanism: mechanism.code() })
 }
 
 fn upsertion(upsertion: &ScramCredentialUpsertion) -> Result<ScramChange, Refusal> {

@@ -23,6 +23,10 @@ use super::{Call, CallError, optional, text, uuid};
 use crate::NODE_ID;
 
 const ONE_REPLICA: &str = "every partition has one replica, on the only broker, which is 1";
+const TOLD_TWICE: &str =
+    "who assigns replicas says neither how many partitions nor how many replicas: both are -1 then";
+const CONSECUTIVE: &str = "replicas must be assigned to partitions 0, 1, 2 … without a gap, to each once";
+const ONE_EACH: &str = "replicas must be assigned to each partition that is added, and to no others";
 /// From here on topics are deleted by name or id.
 const BY_ID: i16 = 6;
 /// KIP-599: from these versions on a client knows THROTTLING_QUOTA_EXCEEDED.
@@ -38,7 +42,8 @@ pub async fn create(
         true => (request.topics, Vec::new()),
         false => call.part(rights::CREATE_TOPIC, request.topics, |topic| topic.name.as_str()),
     };
-    let (possible, impossible): (Vec<_>, Vec<_>) = allowed.into_iter().partition(assigns_to_us);
+    let (possible, impossible): (Vec<_>, Vec<_>) =
+        allowed.into_iter().partition(|topic| misassigned(topic).is_none());
     let topics = possible.iter().map(|topic| new_topic(call, topic)).collect();
     let default = call.shared.config.default_partitions;
     let cost = |topic: &NewTopic| match call.shared.catalog.by_name(&topic.name) {
@@ -51,10 +56,10 @@ pub async fn create(
     let create = Request::CreateTopics { topics, validate_only: request.validate_only };
     let Response::CreateTopics(results) = call.ask(create).await? else { return Err(call.mismatch()) };
     let impossible = impossible.into_iter().map(|topic| {
-        CreatableTopicResult::default()
-            .with_name(topic.name)
-            .with_error_code(ErrorCode::InvalidReplicaAssignment.code())
-            .with_error_message(Some(KafkaString::from_static(ONE_REPLICA)))
+        let (code, message) = misassigned(&topic).unwrap_or((ErrorCode::InvalidRequest, ONE_REPLICA));
+        unmade(text(&topic.name))
+            .with_error_code(code.code())
+            .with_error_message(Some(KafkaString::from_static(message)))
     });
     let refused = refused.into_iter().map(|topic| {
         let (code, message) = refusal(rights::CREATE_TOPIC);
@@ -74,12 +79,35 @@ pub async fn create(
     Ok(CreateTopicsResponseData::default().with_topics(topics))
 }
 
-fn grows_on_us(topic: &CreatePartitionsTopic) -> bool {
-    topic.assignments.iter().flatten().all(|assignment| assignment.broker_ids == [NODE_ID])
+/// What is wrong with the replicas that its creator wants for each partition, if anything is.
+fn misassigned(topic: &CreatableTopic) -> Option<(ErrorCode, &'static str)> {
+    if topic.assignments.is_empty() {
+        return None;
+    }
+    if topic.num_partitions != -1 || topic.replication_factor != -1 {
+        return Some((ErrorCode::InvalidRequest, TOLD_TWICE));
+    }
+    let mut indexes: Vec<i32> = topic.assignments.iter().map(|assigned| assigned.partition_index).collect();
+    indexes.sort_unstable();
+    if !(0..).zip(&indexes).all(|(expected, index)| expected == *index) {
+        return Some((ErrorCode::InvalidReplicaAssignment, CONSECUTIVE));
+    }
+    let to_us = topic.assignments.iter().all(|assigned| assigned.broker_ids == [NODE_ID]);
+    (!to_us).then_some((ErrorCode::InvalidReplicaAssignment, ONE_REPLICA))
 }
 
-fn assigns_to_us(topic: &CreatableTopic) -> bool {
-    topic.assignments.iter().all(|assignment| assignment.broker_ids == [NODE_ID])
+/// The same for partitions that are added; a topic that is not there has another error.
+fn misgrown(call: &Call, topic: &CreatePartitionsTopic) -> Option<&'static str> {
+    let assigned = topic.assignments.as_ref()?;
+    let there = call.shared.catalog.by_name(topic.name.as_str())?.record.partitions;
+    if topic.count <= there {
+        return None;
+    }
+    if i32::try_from(assigned.len()).ok() != topic.count.checked_sub(there) {
+        return Some(ONE_EACH);
+    }
+    let to_us = assigned.iter().all(|assignment| assignment.broker_ids == [NODE_ID]);
+    (!to_us).then_some(ONE_REPLICA)
 }
 
 fn new_topic(call: &Call, topic: &CreatableTopic) -> NewTopic {
@@ -183,7 +211,8 @@ pub async fn create_partitions(
     call: &Call,
     request: CreatePartitionsRequestData,
 ) -> Result<CreatePartitionsResponseData, CallError> {
-    let (possible, impossible): (Vec<_>, Vec<_>) = request.topics.into_iter().partition(grows_on_us);
+    let (possible, impossible): (Vec<_>, Vec<_>) =
+        request.topics.into_iter().partition(|topic| misgrown(call, topic).is_none());
     let new = |topic: &CreatePartitionsTopic| NewPartitions { name: text(&topic.name), count: topic.count };
     let topics = possible.iter().map(new).collect();
     let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic: &NewPartitions| &topic.name);
@@ -218,7 +247,10 @@ pub async fn create_partitions(
     let impossible = impossible.into_iter().map(|topic| {
         let response = CreatePartitionsTopicResult::default();
         let (code, message) = match call.check(rights::ALTER_TOPIC, topic.name.as_str()) {
-            Ok(()) => (ErrorCode::InvalidReplicaAssignment.code(), ONE_REPLICA.to_owned()),
+            Ok(()) => {
+                let why = misgrown(call, &topic).unwrap_or(ONE_REPLICA);
+                (ErrorCode::InvalidReplicaAssignment.code(), why.to_owned())
+            }
             Err(_) => refusal(rights::ALTER_TOPIC),
         };
         response.with_name(topic.name).with_error_code(code).with_error_message(Some(message.into()))

@@ -223,7 +223,7 @@ async fn offsets(stranger: &mut Stranger) {
 
 /// What there is but one of here, and what is disabled for everybody.
 async fn cluster(stranger: &mut Stranger) {
-    const DISABLED: i16 = 61;
+    const NOT_ALLOWED: i16 = 64;
     let elect = ElectLeadersRequestData::default().with_topic_partitions(None);
     stranger.gets(elect, 2, &[CLUSTER], |answer| vec![answer.error_code]).await;
     let reassign = AlterPartitionReassignmentsRequestData::default();
@@ -239,6 +239,8 @@ async fn cluster(stranger: &mut Stranger) {
     stranger.gets(dirs, 2, &[CLUSTER], |answer| vec![answer.results[0].partitions[0].error_code]).await;
     stranger.gets(DescribeQuorumRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
     stranger.gets(UpdateFeaturesRequestData::default(), 2, &[CLUSTER], |a| vec![a.error_code]).await;
+    let unregister = UnregisterBrokerRequestData::default().with_broker_id(7);
+    stranger.gets(unregister, 0, &[CLUSTER], |a| vec![a.error_code]).await;
     stranger.gets(ListConfigResourcesRequestData::default(), 1, &[CLUSTER], |a| vec![a.error_code]).await;
     let describe = DescribeUserScramCredentialsRequestData::default().with_users(None);
     stranger.gets(describe, 0, &[CLUSTER], |a| vec![a.error_code]).await;
@@ -248,7 +250,7 @@ async fn cluster(stranger: &mut Stranger) {
     stranger.gets(alter, 0, &[CLUSTER], |a| vec![a.results[0].error_code]).await;
     stranger.gets(GetTelemetrySubscriptionsRequestData::default(), 0, &[0], |a| vec![a.error_code]).await;
     stranger.gets(PushTelemetryRequestData::default(), 0, &[], |_| Vec::new()).await;
-    let disabled = &[DISABLED];
+    let disabled = &[NOT_ALLOWED];
     stranger.gets(CreateDelegationTokenRequestData::default(), 3, disabled, |a| vec![a.error_code]).await;
     stranger.gets(RenewDelegationTokenRequestData::default(), 2, disabled, |a| vec![a.error_code]).await;
     stranger.gets(ExpireDelegationTokenRequestData::default(), 2, disabled, |a| vec![a.error_code]).await;

@@ -96,6 +96,7 @@ messages! {
     ListPartitionReassignments ListPartitionReassignmentsRequestData ListPartitionReassignmentsResponseData;
     DescribeQuorum DescribeQuorumRequestData DescribeQuorumResponseData;
     UpdateFeatures UpdateFeaturesRequestData UpdateFeaturesResponseData;
+    UnregisterBroker UnregisterBrokerRequestData UnregisterBrokerResponseData;
     DescribeProducers DescribeProducersRequestData DescribeProducersResponseData;
     GetTelemetrySubscriptions GetTelemetrySubscriptionsRequestData GetTelemetrySubscriptionsResponseData;
     PushTelemetry PushTelemetryRequestData PushTelemetryResponseData;

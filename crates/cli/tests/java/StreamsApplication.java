@@ -1,4 +1,5 @@
 import java.io.BufferedReader;
+import java.io.FileReader;
 import java.io.InputStreamReader;
 import java.time.Duration;
 import java.util.*;
@@ -15,18 +16,32 @@ import org.apache.kafka.streams.kstream.*;
 /**
  * A word count over Kafka Streams with group.protocol=streams (KIP-1071), and its driver.
  *
- * app BOOTSTRAP STATE_DIR: counts until its standard input ends; tells its state and its tasks.
- * drive BOOTSTRAP LINES: writes lines, asks for trouble on the way, and ends when every count is exact.
+ * app BOOTSTRAP STATE_DIR [FILE]: counts until its standard input ends; tells its state and its tasks.
+ * drive BOOTSTRAP LINES [FILE]: writes lines, asks for trouble on the way, and ends when every count is exact.
+ *
+ * FILE has settings that go before these.
  */
 public class StreamsApplication {
     static final List<String> WORDS = List.of("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel");
 
     public static void main(String[] args) throws Exception {
         switch (args[0]) {
-            case "app" -> application(args[1], args[2]);
-            case "drive" -> drive(args[1], Integer.parseInt(args[2]));
+            case "app" -> application(args[1], args[2], more(args));
+            case "drive" -> drive(args[1], Integer.parseInt(args[2]), more(args));
             default -> throw new IllegalArgumentException(args[0]);
         }
+    }
+
+    static Map<String, Object> more(String[] args) throws Exception {
+        Properties file = new Properties();
+        if (args.length > 3) {
+            try (FileReader reader = new FileReader(args[3])) {
+                file.load(reader);
+            }
+        }
+        Map<String, Object> more = new HashMap<>();
+        file.forEach((key, value) -> more.put(key.toString(), value));
+        return more;
     }
 
     static synchronized void say(String line) {
@@ -34,7 +49,7 @@ public class StreamsApplication {
         System.out.flush();
     }
 
-    static void application(String bootstrap, String stateDir) throws Exception {
+    static void application(String bootstrap, String stateDir, Map<String, Object> more) throws Exception {
         Properties config = new Properties();
         config.put("bootstrap.servers", bootstrap);
         config.put("application.id", "wordcount");
@@ -48,6 +63,7 @@ public class StreamsApplication {
         config.put("default.key.serde", Serdes.StringSerde.class);
         config.put("default.value.serde", Serdes.StringSerde.class);
         config.put("auto.offset.reset", "earliest");
+        config.putAll(more);
         StreamsBuilder builder = new StreamsBuilder();
         builder.<String, String>stream("lines")
             .flatMapValues(line -> Arrays.asList(line.split(" ")))
@@ -86,9 +102,10 @@ public class StreamsApplication {
         }
     }
 
-    static void drive(String bootstrap, int lines) throws Exception {
+    static void drive(String bootstrap, int lines, Map<String, Object> more) throws Exception {
         Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "acks", "all",
             "enable.idempotence", "true", "delivery.timeout.ms", "120000", "linger.ms", "5"));
+        config.putAll(more);
         Map<String, Long> expected = new TreeMap<>();
         Random random = new Random(7);
         try (Producer<String, String> producer =
@@ -107,6 +124,7 @@ public class StreamsApplication {
         }
         say("written");
         config = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "isolation.level", "read_committed"));
+        config.putAll(more);
         Map<String, Long> counts = new TreeMap<>();
         Map<String, Long> records = new TreeMap<>();
         long end = System.nanoTime() + Duration.ofSeconds(120).toNanos();

@@ -22,37 +22,38 @@ pub struct UserListing {
 
 impl Client {
     /// Sets a user's password for both mechanisms; the broker gets keys made of it.
+    ///
+    /// Brokers change one mechanism of a user in a request. After an error the password may be set for one of them
+    /// already: setting it again is right.
     pub async fn set_password(&self, user: &str, password: &Secret) -> Result<(), ClientError> {
-        let mut upsertions = Vec::new();
         for mechanism in ScramMechanism::ALL {
             let salt =
                 random_bytes::<SALT>().map_err(|_| ClientError::State("the system gives no random bytes"))?;
             let iterations = std::num::NonZeroU32::new(LEAST_ITERATIONS).unwrap_or(std::num::NonZeroU32::MIN);
             let salted = mechanism.salted_password(password.reveal(), &salt, iterations);
-            upsertions.push(
-                ScramCredentialUpsertion::default()
-                    .with_name(text(user))
-                    .with_mechanism(mechanism.code())
-                    .with_iterations(iterations.get() as i32)
-                    .with_salt(salt.to_vec().into())
-                    .with_salted_password(salted.into()),
-            );
+            let upsertion = ScramCredentialUpsertion::default()
+                .with_name(text(user))
+                .with_mechanism(mechanism.code())
+                .with_iterations(iterations.get() as i32)
+                .with_salt(salt.to_vec().into())
+                .with_salted_password(salted.into());
+            let request = AlterUserScramCredentialsRequestData::default().with_upsertions(vec![upsertion]);
+            self.ask(&request, |answer| check(answer, "set the password of", user)).await?;
         }
-        let request = AlterUserScramCredentialsRequestData::default().with_upsertions(upsertions);
-        self.ask(&request, |answer| check(answer, "set the password of", user)).await
+        Ok(())
     }
 
-    /// Takes a user's credentials away; connections that are open stay open.
+    /// Takes a user's credentials away, one mechanism after the other; connections that are open stay open.
     pub async fn delete_user(&self, user: &str) -> Result<(), ClientError> {
         let known = self.users().await?.into_iter().find(|known| known.name == user);
         let mechanisms = known.map_or_else(|| vec![ScramMechanism::Sha256.name()], |known| known.mechanisms);
-        let named = |mechanism: &&ScramMechanism| mechanisms.contains(&mechanism.name());
-        let deletion = |mechanism: &ScramMechanism| {
-            ScramCredentialDeletion::default().with_name(text(user)).with_mechanism(mechanism.code())
-        };
-        let deletions = ScramMechanism::ALL.iter().filter(named).map(deletion).collect();
-        let request = AlterUserScramCredentialsRequestData::default().with_deletions(deletions);
-        self.ask(&request, |answer| check(answer, "delete", user)).await
+        for mechanism in ScramMechanism::ALL.iter().filter(|one| mechanisms.contains(&one.name())) {
+            let deletion =
+                ScramCredentialDeletion::default().with_name(text(user)).with_mechanism(mechanism.code());
+            let request = AlterUserScramCredentialsRequestData::default().with_deletions(vec![deletion]);
+            self.ask(&request, |answer| check(answer, "delete", user)).await?;
+        }
+        Ok(())
     }
 
     /// Users with SCRAM credentials, in the order of their names.

@@ -3,6 +3,8 @@
 //! It never joins again by itself after a rebalance: it waits for the word of `poll`, and keeps the
 //! session alive meanwhile. Dropping the `Membership` ends the task; the session then runs out.
 
+mod heartbeats;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +13,11 @@ use std::time::Duration;
 use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{
-    HeartbeatRequestData, JoinGroupRequestData, JoinGroupRequestProtocol, JoinGroupResponseData,
-    SyncGroupRequestAssignment, SyncGroupRequestData,
+    JoinGroupRequestData, JoinGroupRequestProtocol, JoinGroupResponseData, SyncGroupRequestAssignment,
+    SyncGroupRequestData,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::GroupConfig;
 use super::positions::positions_in_the_end;
@@ -32,8 +33,6 @@ use crate::{Client, ClientError, Position};
 const JOIN_PATIENCE: Duration = Duration::from_secs(120);
 /// A join is answered when all members have joined: at most the rebalance timeout, and this.
 const JOIN_GRACE: Duration = Duration::from_secs(10);
-/// Rebalances are learned of by heartbeats: often enough that hand-overs are quick.
-const LONGEST_BEAT: Duration = Duration::from_millis(500);
 
 pub(super) enum News {
     Assigned(Assigned),
@@ -392,49 +391,6 @@ impl Task {
             (!topic.partitions.is_empty()).then_some((name, topic.partitions.len() as i32))
         });
         Ok(known.collect())
-    }
-
-    /// Beats until the generation ends; with `leaving`, a rebalance is known and does not count.
-    async fn heartbeats(&self, leaving: bool) -> Ended {
-        let every = LONGEST_BEAT.min(self.config.session_timeout / 3);
-        let mut last = Instant::now();
-        loop {
-            tokio::time::sleep(every).await;
-            let error = match self.heartbeat(every).await {
-                Ok(()) => {
-                    last = Instant::now();
-                    continue;
-                }
-                Err(error) => error,
-            };
-            match error.code() {
-                Some(ErrorCode::RebalanceInProgress) if leaving => last = Instant::now(),
-                Some(ErrorCode::RebalanceInProgress) => return Ended::Rebalance,
-                Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => return Ended::Lost,
-                _ if error.is_retriable() => {
-                    self.client.forget_coordinator(CoordinatorOf::Group, &self.config.group_id);
-                    tracing::debug!(group = self.config.group_id, %error, "heartbeat failed; trying again");
-                    if last.elapsed() >= self.config.session_timeout {
-                        tracing::warn!(group = self.config.group_id, %error, "no heartbeat for a whole session");
-                        return Ended::Lost;
-                    }
-                }
-                _ => return Ended::Fatal(error),
-            }
-        }
-    }
-
-    async fn heartbeat(&self, every: Duration) -> Result<(), ClientError> {
-        let config = &self.config;
-        let request = HeartbeatRequestData::default()
-            .with_group_id(text(&config.group_id))
-            .with_generation_id(self.generation)
-            .with_member_id(text(&self.member_id))
-            .with_group_instance_id(config.instance_id.as_deref().map(text));
-        // A coordinator that stands still must not cost the session: there is time for another one.
-        let timeout = (config.session_timeout / 3).min(self.client.request_timeout()).max(every);
-        let answer = self.call(self.beat_lane, &request, timeout).await?;
-        ClientError::check(answer.error_code, None, || format!("heartbeat in group {}", config.group_id))
     }
 }
 

@@ -1,11 +1,12 @@
-//! The producer keeps to what the catalog says of a stream, where the broker does not know of kinds.
+//! Records that do not fit the kind of their stream are refused: by the broker where it knows of kinds, else by the
+//! producer, which keeps to what the catalog says.
 
 use headwater_client::{
     Client, ClientConfig, ErrorCode, Isolation, NewTopic, ProduceRecord, Producer, ProducerConfig,
 };
 use headwater_model::StreamKind;
 
-use crate::support::{bootstrap, client, producer, read_all, security, topic, values};
+use crate::support::{bootstrap, client, producer, read_all, security, topic, unique, values};
 
 fn record(topic: &str, key: Option<&str>, value: Option<&str>) -> ProduceRecord {
     let text = |text: &str| text.to_owned().into();
@@ -23,24 +24,32 @@ async fn again() -> Client {
     Client::connect(config).await.expect("the broker answers")
 }
 
+const KIND: &str = "headwater.stream.kind";
+
 /// Headwater's own broker goes by the topic's configuration, whatever the catalog says, and producers leave it to that.
 async fn decides_itself(client: &Client) -> bool {
     let name = topic(client, 1).await;
     let configs = client.topic_configs(&name).await.expect("described");
     client.delete_topic(&name).await.expect("deleted");
-    let knows = configs.iter().any(|entry| entry.name == "headwater.stream.kind");
-    if knows {
-        eprintln!("skipped: the broker knows kinds itself (crates/broker/tests/kinds.rs is about that)");
+    configs.iter().any(|entry| entry.name == KIND)
+}
+
+/// A topic of the kind, said where the broker's producers look for it.
+async fn of_kind(client: &Client, kind: StreamKind, by_configuration: bool) -> String {
+    let name = unique("kind");
+    let wanted = NewTopic::new(&name, 1);
+    let wanted = if by_configuration { wanted.config(KIND, kind.name()) } else { wanted };
+    client.create_topic(wanted).await.expect("created");
+    if !by_configuration {
+        client.announce_kind(&name, kind).await.expect("announced");
     }
-    knows
+    name
 }
 
 #[tokio::test]
 async fn records_that_do_not_fit_the_kind_of_their_stream_are_refused() {
     let Some(client) = client().await else { return };
-    if decides_itself(&client).await {
-        return;
-    }
+    let by_configuration = decides_itself(&client).await;
     let cases = [
         (
             StreamKind::Entity,
@@ -52,13 +61,15 @@ async fn records_that_do_not_fit_the_kind_of_their_stream_are_refused() {
         (StreamKind::Unkeyed, record("", Some("ada"), Some("fact")), "takes no keys"),
     ];
     for (kind, wrong, words) in cases {
-        let name = topic(&client, 1).await;
-        client.announce_kind(&name, kind).await.expect("announced");
+        let name = of_kind(&client, kind, by_configuration).await;
         // Whoever connects later knows it, too.
         let client = again().await;
         let producer = producer(&client).await;
-        let refused =
-            producer.send(ProduceRecord { topic: name.clone(), ..wrong }).await.expect_err("refused");
+        // The broker says so in its answer, the producer before it sends anything.
+        let refused = match producer.send(ProduceRecord { topic: name.clone(), ..wrong }).await {
+            Ok(delivery) => delivery.await.expect_err("refused by the broker"),
+            Err(refused) => refused,
+        };
         assert_eq!(refused.code(), Some(ErrorCode::InvalidRecord), "{refused}");
         let expected = format!("headwater.stream.kind={}", kind.name());
         assert!(refused.to_string().contains(words) && refused.to_string().contains(&expected), "{refused}");

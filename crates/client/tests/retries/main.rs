@@ -1,6 +1,7 @@
 //! What the producer does when answers are lost, refused or late, against a broker that fails on cue.
 
 mod coordinator;
+mod cut_off;
 mod epochs;
 mod fake;
 mod fenced;

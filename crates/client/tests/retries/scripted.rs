@@ -7,6 +7,7 @@ use headwater_wire::messages::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use headwater_wire::{ApiKey, KafkaString, KafkaUuid, request_header_version, response_header_version};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,16 @@ pub async fn start(
     leader_epochs: impl Fn() -> Vec<i32> + Send + Sync + 'static,
     script: impl FnMut(Asked<'_>) -> Option<()> + Send + 'static,
 ) -> String {
+    start_muted(versions, leader_epochs, script, Arc::default()).await
+}
+
+/// As [`start`]; while `muted`, it takes connections and requests and says nothing, as if the network were cut.
+pub async fn start_muted(
+    versions: &[(ApiKey, i16)],
+    leader_epochs: impl Fn() -> Vec<i32> + Send + Sync + 'static,
+    script: impl FnMut(Asked<'_>) -> Option<()> + Send + 'static,
+    muted: Arc<AtomicBool>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut spoken = vec![(ApiKey::ApiVersions, 0), (ApiKey::Metadata, 12), (ApiKey::FindCoordinator, 2)];
@@ -42,6 +53,7 @@ pub async fn start(
         versions: spoken,
         leader_epochs: Box::new(leader_epochs),
         script: Mutex::new(Box::new(script)),
+        muted,
     });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -56,6 +68,7 @@ struct Broker {
     versions: Vec<(ApiKey, i16)>,
     leader_epochs: Box<dyn Fn() -> Vec<i32> + Send + Sync>,
     script: Mutex<Script>,
+    muted: Arc<AtomicBool>,
 }
 
 impl Broker {
@@ -66,6 +79,9 @@ impl Broker {
             let length = stream.read_i32().await.ok()?;
             let mut frame = vec![0; usize::try_from(length).ok()?];
             stream.read_exact(&mut frame).await.ok()?;
+            if self.muted.load(Ordering::Relaxed) {
+                continue;
+            }
             let answer = self.answer(frame)?;
             stream.write_i32(answer.len() as i32).await.ok()?;
             stream.write_all(&answer).await.ok()?;

@@ -99,7 +99,8 @@ impl GroupConfigs {
     pub fn describe(&self, settings: &Settings, wanted: DescribeGroupConfig) -> DescribedGroupConfigs {
         let DescribeGroupConfig { group_id, keys } = wanted;
         if group_id.is_empty() {
-            return DescribedGroupConfigs { group_id, result: Err(Error::InvalidGroupId.into()) };
+            let unnamed = Failure::new(Error::InvalidRequest, "name the group");
+            return DescribedGroupConfigs { group_id, result: Err(unnamed) };
         }
         let of = self.of(settings, &group_id);
         let asked =

@@ -130,6 +130,11 @@ impl QuotaEntity {
         }
     }
 
+    /// Whether there are entities of this type.
+    pub fn has_kind(kind: &str) -> bool {
+        matches!(kind, USER | CLIENT_ID | IP)
+    }
+
     fn place(&mut self, kind: &str) -> Result<&mut Option<EntityName>, String> {
         match kind {
             USER => Ok(&mut self.user),

@@ -39,7 +39,8 @@ pub async fn start(bootstrap: &str, directory: &Path) -> Result<StreamsApp> {
     config.state_dir = directory.join("state");
     config.threads = 2;
     config.rebalance_timeout = Duration::from_secs(15);
-    config.transaction_timeout = Duration::from_secs(20);
+    // Shorter than a node is away: its transactions are aborted under it, and it must do their work again.
+    config.transaction_timeout = Duration::from_secs(3);
     Ok(StreamsApp::start(topology()?, config).await?)
 }
 

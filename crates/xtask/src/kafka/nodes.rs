@@ -216,6 +216,7 @@ fn properties(node: &Path, id: usize, [port, controller]: [u16; 2], voters: &str
          broker.session.timeout.ms=6000\n\
          broker.heartbeat.interval.ms=1000\n\
          leader.imbalance.check.interval.seconds=5\n\
+         transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
          num.network.threads=2\n\
          num.io.threads=4\n",
         node.join("data").display()

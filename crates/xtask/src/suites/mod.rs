@@ -3,10 +3,13 @@
 //! Owns the list of what passes, which only grows: a test that passed once and fails now fails the command. What Apache
 //! Kafka makes of the same test stands beside it, so that a failure says whose it is.
 
+mod admin;
+mod connect;
 mod go;
 mod ledger;
 mod librdkafka;
 mod node;
+mod old;
 mod page;
 mod programs;
 mod python;
@@ -37,12 +40,18 @@ enum Suite {
     Librdkafka(Choice),
     /// The same tests with the consumer protocol of KIP-848 for every group
     LibrdkafkaConsumer(Choice),
+    /// Every method of Kafka's Java AdminClient
+    Admin(Choice),
     /// Apache Kafka's own command-line tools
     Tools(Choice),
     /// Apache Kafka's own smoke test of Kafka Streams
     Streams(Choice),
     /// Python's clients, each with a program of ours
     Python(Choice),
+    /// Apache Kafka Connect with exactly-once, one worker killed
+    Connect(Choice),
+    /// Clients of years ago: Java's 2.8, librdkafka 1.9, Python's
+    Old(Choice),
     /// Node's clients, each with a program of ours
     Node(Choice),
     /// Go's clients, each with a program of ours
@@ -95,10 +104,13 @@ pub fn run(options: Options) -> Result<()> {
     let (suite, choice) = match options.suite {
         Suite::Page => return page::write(&Ledger::read()?),
         Suite::Librdkafka(choice) => ("librdkafka", choice),
+        Suite::Admin(choice) => ("admin", choice),
         Suite::Tools(choice) => ("tools", choice),
         Suite::Streams(choice) => ("streams", choice),
         Suite::Python(choice) => ("python", choice),
         Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
+        Suite::Connect(choice) => ("connect", choice),
+        Suite::Old(choice) => ("old", choice),
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
         Suite::FranzGo(choice) => ("franz-go", choice),
@@ -114,9 +126,12 @@ pub fn quick() -> Result<()> {
 
 fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
     match suite {
+        "admin" => admin::run(choice),
         "tools" => tools::run(choice),
         "streams" => streams::run(choice),
         "python" => python::run(choice),
+        "connect" => connect::run(choice),
+        "old" => old::run(choice),
         "node" => node::run(choice),
         "go" => go::run(choice),
         "franz-go" => go::own_tests(choice),

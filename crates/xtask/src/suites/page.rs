@@ -20,9 +20,12 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites librdkafka --test 0103    # one number\n\
     cargo xtask suites librdkafka --kafka        # the same on Apache Kafka\n\
     cargo xtask suites librdkafka-consumer       # the same tests, all groups by the protocol of KIP-848\n\
+    cargo xtask suites admin                     # every method of Kafka's Java AdminClient, rightly and wrongly called\n\
     cargo xtask suites tools                     # Kafka's own command-line tools\n\
     cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
+    cargo xtask suites connect                   # Kafka Connect: exactly-once, one of two workers killed\n\
+    cargo xtask suites old                       # clients of years ago: Java's 2.8.2, librdkafka 1.9.2, Python's\n\
     cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
     cargo xtask suites go                        # franz-go, Sarama and segmentio/kafka-go\n\
     cargo xtask suites franz-go                  # franz-go's own tests\n\
@@ -34,11 +37,18 @@ const HEAD: &str = "# Other people's test suites\n\n\
     not been run there. In the quick part a test that fails is run once more, as some measure time; failing twice is a failure.\n";
 
 /// What a reader of the failures would ask, by suite.
-const NOTES: [(&str, &str); 1] = [(
-    "librdkafka-consumer",
-    "Three tests of 0045 fail at the same lines on both: they await eager rebalances, where everything is given up and\n\
-     assigned anew, and members of KIP-848 are told only what comes and what goes.\n",
-)];
+const NOTES: [(&str, &str); 2] = [
+    (
+        "admin",
+        "A test is a method; it passes when each of its cases is answered as by Apache Kafka (`crates/xtask/suites/admin-kafka.txt`),\n\
+         but for those of `admin-differs.txt`, which says why each of them differs.\n",
+    ),
+    (
+        "librdkafka-consumer",
+        "Three tests of 0045 fail at the same lines on both: they await eager rebalances, where everything is given up and\n\
+         assigned anew, and members of KIP-848 are told only what comes and what goes.\n",
+    ),
+];
 
 fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/suites.md")

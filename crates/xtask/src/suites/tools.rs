@@ -30,7 +30,7 @@ const fn case(name: &'static str, steps: &'static [Step]) -> Case {
 }
 
 #[rustfmt::skip]
-const CASES: [Case; 19] = [
+const CASES: [Case; 20] = [
     case("topics", &[
         Step("kafka-topics --bootstrap-server {b} --create --topic records --partitions 1 --config retention.ms=86400000", "", &["Created topic records"]),
         Step("kafka-topics --bootstrap-server {b} --create --topic copies --partitions 2", "", &["Created topic copies"]),
@@ -60,6 +60,12 @@ const CASES: [Case; 19] = [
     case("transactional-message-copier", &[
         Step("kafka-transactional-copier --broker-list {b} --input-topic records --input-partition 0 --output-topic copies --consumer-group copier --transactional-id copier --transaction-size 100 --max-messages 1000 --enable-random-aborts --group-mode", "", &["\"remaining\":0", "ShutdownComplete"]),
         Step("kafka-console-consumer --bootstrap-server {b} --topic copies --from-beginning --isolation-level read_committed --max-messages 1000 --timeout-ms 30000", "", &["Processed a total of 1000 messages"]),
+    ]),
+    case("transactions-of-version-1", &[
+        Step("kafka-features --bootstrap-server {b} downgrade --feature transaction.version=1", "", &["downgraded to 1"]),
+        Step("kafka-transactional-copier --broker-list {b} --input-topic records --input-partition 0 --output-topic copies-of-1 --consumer-group copier-1 --transactional-id copier-1 --transaction-size 100 --max-messages 1000 --enable-random-aborts --group-mode", "", &["\"remaining\":0", "ShutdownComplete"]),
+        Step("kafka-console-consumer --bootstrap-server {b} --topic copies-of-1 --from-beginning --isolation-level read_committed --max-messages 1000 --timeout-ms 30000", "", &["Processed a total of 1000 messages"]),
+        Step("kafka-features --bootstrap-server {b} upgrade --feature transaction.version=2", "", &["upgraded to 2"]),
     ]),
     case("console", &[
         Step("kafka-console-producer --bootstrap-server {b} --topic lines --property parse.key=true --property key.separator=: --compression-codec lz4", "a:1\nb:2\n", &[]),

@@ -3,6 +3,7 @@
 use headwater_coordinator::{
     ShareGroupDescription, ShareHeartbeat, ShareMemberDescription, ShareRequest, ShareResponse, code,
 };
+use headwater_model::acl::ResourceType::Group;
 use headwater_wire::messages::share_group_describe_response::{
     Assignment as Described, DescribedGroup, Member, ShareGroupDescribeResponseData,
     TopicPartitions as DescribedPartitions,
@@ -71,7 +72,15 @@ pub async fn describe(
         DescribedGroup::default().with_group_id(group_id.into()).with_error_code(code.code())
     };
     let groups = groups.into_iter().map(|described| match sees_topics(call, &described) {
-        true => group(described),
+        true => {
+            let operations =
+                request.include_authorized_operations.then(|| call.operations(Group, &described.group_id));
+            let shown = group(described);
+            match operations.filter(|_| shown.error_code == 0) {
+                Some(operations) => shown.with_authorized_operations(operations),
+                None => shown,
+            }
+        }
         false => unseen(described.group_id, rights::DESCRIBE_TOPIC.refusal()),
     });
     let refused = refused.into_iter().map(|group_id| unseen(group_id, rights::DESCRIBE_GROUP.refusal()));
