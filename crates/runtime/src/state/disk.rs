@@ -11,10 +11,12 @@ use headwater_model::{Bytes, Offset};
 use headwater_streams::{StoreBackend, StoreError};
 
 use super::view::DiskView;
-use super::{Budget, StateError, StoreWrite};
+use super::{Budget, Entry, StateError, StoreWrite};
 
 /// The smallest limit that fjall accepts. An opening database reads its journal, so it is kept small.
 const JOURNAL_BYTES: u64 = 64 << 20;
+/// Keys that are deleted at once where a store is emptied.
+const WIPED_AT_ONCE: usize = 500_000;
 const SMALLEST_MEMTABLE: u64 = 256 << 10;
 const LARGEST_MEMTABLE: u64 = 8 << 20;
 
@@ -77,6 +79,13 @@ fn is_damage(error: &fjall::Error) -> bool {
 
 impl DiskStores {
     pub(super) fn open(path: &Path, marker: &Path, budget: Budget) -> Result<Self, OpenError> {
+        // A database of an earlier version may have a journal that clears tables, so it gets none.
+        let makes_tables = path.with_file_name("tables");
+        if !path.exists() {
+            std::fs::write(&makes_tables, "The database beside this has never been cleared.\n")
+                .map_err(|source| OpenError::Other(StateError::Io { path: makes_tables.clone(), source }))?;
+        }
+        let table_from = if makes_tables.exists() { budget.table_from.max(1) } else { usize::MAX };
         let opened = std::panic::catch_unwind(|| Self::database(path, budget));
         let state = |message| StateError::Open { path: path.to_owned(), message };
         let (database, positions) = match opened {
@@ -89,7 +98,7 @@ impl DiskStores {
         };
         let share = budget.write_buffer_bytes / budget.stores.max(1) as u64;
         let memtable_bytes = share.clamp(SMALLEST_MEMTABLE, LARGEST_MEMTABLE);
-        let (table_from, damage) = (budget.table_from.max(1), Damage(marker.to_owned()));
+        let damage = Damage(marker.to_owned());
         Ok(Self { database, positions, memtable_bytes, table_from, damage })
     }
 
@@ -170,20 +179,18 @@ impl DiskStores {
     /// Many entries of a store become a sorted table at once, past journal and memtable.
     pub(super) fn load(&self, mut writes: Vec<StoreWrite>) -> Result<(), StoreError> {
         for write in writes.iter_mut().filter(|write| write.entries.len() >= self.table_from) {
-            self.make_table(write)?;
+            self.make_table(&write.id.name(), std::mem::take(&mut write.entries))?;
         }
         self.write(writes)
     }
 
-    /// The entries go; the position stays to be written.
-    fn make_table(&self, write: &mut StoreWrite) -> Result<(), StoreError> {
-        let name = write.id.name();
-        let failed = || self.damage.failed("load", &name);
-        let keyspace = self.keyspace(&name)?.keyspace;
+    fn make_table(&self, name: &str, mut entries: Vec<Entry>) -> Result<(), StoreError> {
+        let failed = || self.damage.failed("load", name);
+        let keyspace = self.keyspace(name)?.keyspace;
         // Stable: the last of a key's entries stays the last.
-        write.entries.sort_by(|one, other| one.0.cmp(&other.0));
+        entries.sort_by(|one, other| one.0.cmp(&other.0));
         let mut table = keyspace.start_ingestion().map_err(failed())?;
-        let mut entries = std::mem::take(&mut write.entries).into_iter().peekable();
+        let mut entries = entries.into_iter().peekable();
         while let Some((key, value)) = entries.next() {
             if entries.peek().is_some_and(|(next, _)| *next == key) {
                 continue;
@@ -200,7 +207,20 @@ impl DiskStores {
     /// The position goes first: entries without one are wiped again by the next start.
     pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
         self.positions.remove(name).map_err(self.damage.failed("forget the position of", name))?;
-        self.keyspace(name)?.keyspace.clear().map_err(self.damage.failed("empty", name))
+        let keyspace = self.keyspace(name)?.keyspace;
+        if self.table_from == usize::MAX {
+            return keyspace.clear().map_err(self.damage.failed("empty", name));
+        }
+        // Clearing is journalled, and a journal that is read again clears what was made into tables since.
+        let mut from: Bound<Bytes> = Bound::Unbounded;
+        loop {
+            let bounds = (from.as_ref().map(|key| &key[..]), Bound::Unbounded);
+            let keys = keyspace.range::<&[u8], _>(bounds).take(WIPED_AT_ONCE).map(fjall::Guard::key);
+            let keys = keys.collect::<Result<Vec<_>, _>>().map_err(self.damage.failed("scan", name))?;
+            let Some(last) = keys.last() else { return Ok(()) };
+            from = Bound::Excluded(Bytes::copy_from_slice(last));
+            self.make_table(name, keys.iter().map(|key| (Bytes::copy_from_slice(key), None)).collect())?;
+        }
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {

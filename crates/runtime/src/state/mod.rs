@@ -328,6 +328,13 @@ mod tests {
             {
                 let directory = StateDir::open(folder.path(), "app").unwrap();
                 let stores = Stores::on_disk(&directory, budget).unwrap();
+                // Neither what is empty nor what is not comes back to empty what is written after.
+                stores.wipe(&id).unwrap();
+                stores.load(vec![load(&|_| true, &|_| Some("gone".to_owned()), 9)]).unwrap();
+                stores.wipe(&id).unwrap();
+                let left =
+                    stores.open(&id).unwrap().range(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+                assert_eq!((left.unwrap().len(), stores.position(&id).unwrap()), (0, None));
                 stores.load(vec![twice]).unwrap();
                 stores.write(vec![third]).unwrap();
                 stores.load(vec![deleted]).unwrap();

@@ -21,9 +21,10 @@ final class Topics implements AdminMethods.Part {
         return new NewTopic(name, partitions, ONE).configs(configs);
     }
 
-    /** Without the topics of the broker itself. */
+    /** Without the topics of the broker itself and of who started it. */
     private static List<String> ofOthers(Admin admin) throws Exception {
-        return admin.listTopics().names().get().stream().filter(name -> !name.startsWith("_")).toList();
+        return admin.listTopics().names().get().stream().filter(name -> !name.startsWith("_") && !name.equals("bench-ready"))
+            .toList();
     }
 
     private static void create(Book book) {

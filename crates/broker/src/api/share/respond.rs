@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use headwater_coordinator::{Acquired, TopicId, TopicPartitionId};
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::share_fetch_response::{
@@ -20,7 +21,9 @@ pub struct Answers {
 impl Answers {
     fn partition(&mut self, (topic, index): TopicPartitionId) -> &mut PartitionData {
         let partitions = self.topics.entry(topic).or_default();
-        partitions.entry(index).or_insert_with(|| PartitionData::default().with_partition_index(index))
+        // None is no records, and not nothing: Java's client refuses to read a null here.
+        let none = || PartitionData::default().with_partition_index(index).with_records(Some(Bytes::new()));
+        partitions.entry(index).or_insert_with(none)
     }
 
     pub fn acknowledged(&mut self, place: TopicPartitionId, code: i16) {
