@@ -415,7 +415,7 @@ mod tests {
             assert!(failure.message.contains("is 32767: make it shorter"), "{failure}");
             assert!(failure.message.len() < 300, "it is not sent back: {}", failure.message.len());
         };
-        let longest = "0".repeat(LONGEST_VALUE);
+        let longest = format!("0:{}", "0".repeat(LONGEST_VALUE - 2));
         let full = change(&none, ConfigChange::Set(longest.clone())).expect("the longest is legal");
         assert_eq!(set(LIST, &longest), Ok(full.clone()));
         let longer = format!("{longest}0");
