@@ -99,7 +99,8 @@ async fn what_waits_to_be_written_is_written_in_time_and_by_a_stop_and_restored_
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
     app.wait().await.unwrap_err();
-    drop(app);
+    // It died of it; what is left lets go of the directory.
+    let _ = app.stop().await;
     let app = StreamsApp::start(words.topology(), again).await.unwrap();
     words.check(&cluster).await;
     assert!(app.metrics().restored > 0, "what had waited was lost, and is in the changelog");
