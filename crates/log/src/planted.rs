@@ -79,6 +79,8 @@ pub enum Bug {
     ForgetWritePast,
     /// Handles that do not reach a side of a mirror that has come back are kept for readers.
     KeepOldHandles,
+    /// A file is copied to the other side of a mirror although it is only just being made on both.
+    FillUnfinished,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -258,6 +258,12 @@ fn a_side_that_comes_back_amid_writes_is_complete_when_it_is_believed_and_is_soo
     seeds(300).for_each(returning);
 }
 
+/// It would be written over with what the other side had of it a moment before.
+#[test]
+fn a_journal_is_not_copied_while_it_is_made() {
+    common::amid::filling_amid_creation(|| ());
+}
+
 /// What went on by itself, or holds another log, is not written over.
 #[test]
 fn a_side_that_is_not_known_to_be_behind_does_not_come_back() {

@@ -88,6 +88,11 @@ fn returning_sides(seed: u64) {
     common::mirror::returning(seed);
 }
 
+/// A side that is filled at the moment when a journal begins.
+fn filling_amid_creation(_: u64) {
+    common::amid::filling_amid_creation(|| plant(Some(Bug::FillUnfinished)));
+}
+
 /// Bits that flip on both sides, in different files.
 fn disjoint_damage(seed: u64) {
     common::mirror::disjoint_damage(seed);
@@ -158,4 +163,5 @@ found! {
     a_frame_that_a_client_made: TrustAnySalt by forged_frames;
     a_write_past_a_returning_side_that_is_forgotten: ForgetWritePast by returning_sides;
     a_handle_from_before_that_is_kept: KeepOldHandles by returning_sides;
+    a_file_that_is_copied_while_it_is_made: FillUnfinished by filling_amid_creation;
 }

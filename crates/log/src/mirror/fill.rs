@@ -33,6 +33,9 @@ pub enum Filled {
 impl<D: Disk> Pair<D> {
     /// Files that are to be copied, with the side that lacks them.
     fn lacking(&self) -> io::Result<Vec<(usize, FileId)>> {
+        // A file that is being made or renamed is listed before it is known to be on both sides. Whoever copied it then
+        // would write over what the log writes into it meanwhile.
+        let _entries = (!planted::is(Bug::FillUnfinished)).then(|| lock(&self.entries));
         let Some(to) = (0..2).find(|side| self.is_filling(*side)) else {
             let state = lock(&self.state);
             return Ok(state.missing.iter().filter(|(side, _)| !self.is_lost(*side)).copied().collect());

@@ -1,6 +1,7 @@
 //! The log beside a naive model of it, over a disk that crashes; what happens is drawn from a seed.
 #![allow(dead_code, unused_imports)]
 
+pub mod amid;
 mod course;
 mod damage;
 pub mod forged;
