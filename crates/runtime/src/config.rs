@@ -192,6 +192,11 @@ impl AppConfig {
         })
     }
 
+    /// What each thread may take of `write_buffer_bytes`: the process takes no more.
+    pub(crate) fn write_buffer_share(&self) -> u64 {
+        self.write_buffer_bytes / self.threads.max(1) as u64
+    }
+
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
     /// `HEADWATER_HTTP`, `HEADWATER_APPLICATION_SERVER`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
     /// `[runtime] command_config` names.

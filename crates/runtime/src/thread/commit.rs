@@ -242,9 +242,7 @@ impl Worker {
         }
         let pending = self.active.values().map(|active| active.task.pending());
         let (entries, bytes) = pending.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
-        // The threads share what the process may take.
-        let share = config.write_buffer_bytes / config.threads.max(1) as u64;
-        entries >= config.store_write_at_once && (bytes as u64) < share
+        entries >= config.store_write_at_once && (bytes as u64) < config.write_buffer_share()
     }
 
     /// When what is not written yet must be.

@@ -142,7 +142,7 @@ impl Part {
         runtime: &Handle,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
-        let most = shared.config.write_buffer_bytes as usize;
+        let most = usize::try_from(shared.config.write_buffer_share()).unwrap_or(usize::MAX);
         while let Some(fetch) = &mut self.snapshot {
             let chunk = runtime.block_on(async {
                 tokio::select! {
@@ -261,10 +261,11 @@ impl Worker {
         Ok(())
     }
 
-    /// How many bytes each store that is being restored may hold back, so that they are written at once.
+    /// How many bytes each store that is being restored may hold back, so that they are written at once. The
+    /// threads share what the process may take.
     fn most_held(&self) -> usize {
         let parts = self.restoring.values().map(|restoring| restoring.parts.len()).sum::<usize>();
-        usize::try_from(self.shared.config.write_buffer_bytes).unwrap_or(usize::MAX) / parts.max(1)
+        usize::try_from(self.shared.config.write_buffer_share()).unwrap_or(usize::MAX) / parts.max(1)
     }
 
     fn warn_if_stalled(&mut self) {
