@@ -123,7 +123,7 @@ pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
 pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics};
 pub use topology::{
     ChangeSafety, GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind, NodeDescription,
-    RepartitionDescription, StoreDescription, SubtopologyDescription, Topology, TopologyChange,
+    RepartitionDescription, StoreDescription, SubtopologyDescription, SubtopologyTopics, Topology, TopologyChange,
     TopologyDescription, TopologyDiff,
 };
 pub use windows::{
