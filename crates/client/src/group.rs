@@ -96,7 +96,10 @@ pub enum GroupEvent {
     /// adds to `consumer()` what they read.
     Tasks(StreamsTasks),
     /// As `Revoked`, by tasks. The caller takes from `consumer()` what they read.
-    TasksRevoked { tasks: StreamsTasks, lost: bool },
+    TasksRevoked {
+        tasks: StreamsTasks,
+        lost: bool,
+    },
     /// Which process answers for what, of those that said where they are asked.
     Endpoints(Vec<StreamsEndpoint>),
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headwater_client::Security;
-pub use headwater_control::{GroupProtocol, Guarantee};
 use headwater_control::Manifest;
+pub use headwater_control::{GroupProtocol, Guarantee};
 
 use crate::fault::FaultHook;
 use crate::snapshot::SnapshotConfig;

@@ -47,7 +47,13 @@ impl Membership {
                 let found = describe(client, group).await?;
                 let streams = client.finalized_level(FEATURE) > 0 && !is_other(&found);
                 let chosen = if streams { "streams" } else { "classic" };
-                tracing::info!(group, state = found.state, members = found.members.len(), chosen, "group.protocol");
+                tracing::info!(
+                    group,
+                    state = found.state,
+                    members = found.members.len(),
+                    chosen,
+                    "group.protocol"
+                );
                 streams
             }
         };
@@ -136,7 +142,11 @@ async fn wait_for_others(client: &Client, shared: &Shared) -> Result<(), AppErro
         let own = format!("{}-", shared.instance);
         let is_own = |name: &Option<String>| name.as_ref().is_some_and(|name| name.starts_with(&own));
         for member in found.members.iter().filter(|member| is_own(&member.instance_id)) {
-            tracing::info!(group, member = member.member_id, "this instance was in the group by the classic protocol");
+            tracing::info!(
+                group,
+                member = member.member_id,
+                "this instance was in the group by the classic protocol"
+            );
             // Whoever is gone already is gone.
             let _ = client.remove_member(group, &member.member_id).await;
         }
@@ -144,7 +154,8 @@ async fn wait_for_others(client: &Client, shared: &Shared) -> Result<(), AppErro
             return Err(AppError::OtherProtocol {
                 application_id: group.to_owned(),
                 wanted: "streams",
-                found: if found.protocol_type == "consumer" { "classic or consumer" } else { "other" }.to_owned(),
+                found: if found.protocol_type == "consumer" { "classic or consumer" } else { "other" }
+                    .to_owned(),
                 members: found.members.len().to_string(),
             });
         }
@@ -158,12 +169,14 @@ pub(crate) fn refused(shared: &Shared, error: &ClientError) -> Option<AppError> 
         ClientError::Streams { .. } => {
             Some(AppError::Client { what: "be in the group", source: error.clone() })
         }
-        error if error.code() == Some(ErrorCode::InconsistentGroupProtocol) => Some(AppError::OtherProtocol {
-            application_id: shared.config.application_id.clone(),
-            wanted: "classic",
-            found: "streams".to_owned(),
-            members: "other".to_owned(),
-        }),
+        error if error.code() == Some(ErrorCode::InconsistentGroupProtocol) => {
+            Some(AppError::OtherProtocol {
+                application_id: shared.config.application_id.clone(),
+                wanted: "classic",
+                found: "streams".to_owned(),
+                members: "other".to_owned(),
+            })
+        }
         error => {
             let is_final = matches!(
                 error.code(),
@@ -216,9 +229,13 @@ mod tests {
             active: vec![TopicPartition::new(active.0, active.1)],
             standby: vec![TopicPartition::new(standby.0, standby.1)],
         };
-        let hosts = hosts(&tasks, vec![thread(("in", 0), ("between", 1)), thread(("between", 0), ("gone", 1))]);
+        let hosts =
+            hosts(&tasks, vec![thread(("in", 0), ("between", 1)), thread(("between", 0), ("gone", 1))]);
         assert_eq!(hosts.len(), 1);
-        assert_eq!((hosts["a:7"].active.join(" "), hosts["a:7"].standby.join(" ")), ("0_0 1_0".into(), "1_1".into()));
+        assert_eq!(
+            (hosts["a:7"].active.join(" "), hosts["a:7"].standby.join(" ")),
+            ("0_0 1_0".into(), "1_1".into())
+        );
     }
 
     #[test]

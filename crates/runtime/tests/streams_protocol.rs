@@ -156,7 +156,10 @@ async fn the_holder_of_the_copies_takes_over_and_restores_a_tail() {
     let other = StreamsApp::start(words.topology(), dying).await.unwrap();
     eventually("each has tasks, and copies of the other's", async || {
         let (a, b) = (holder.tasks().len(), other.tasks().len());
-        (a, b) == (2, 2) && holder.ready() && other.ready() && holder.standbys().len() + other.standbys().len() == 2
+        (a, b) == (2, 2)
+            && holder.ready()
+            && other.ready()
+            && holder.standbys().len() + other.standbys().len() == 2
     })
     .await;
     words.write(&cluster, 2000).await;
@@ -299,13 +302,15 @@ async fn who_asks_goes_by_what_the_group_is() {
     let classic = words.start(&cluster, here.path()).await;
     eventually("it runs", async || classic.ready() && classic.tasks().len() == 4).await;
     let app = StreamsApp::start(words.topology(), beside).await.unwrap();
-    eventually("both are in the group", async || group(&words, &cluster).await == ("consumer".to_owned(), 2)).await;
+    eventually("both are in the group", async || group(&words, &cluster).await == ("consumer".to_owned(), 2))
+        .await;
     app.stop().await.unwrap();
     classic.stop().await.unwrap();
     // Static members are expected back until their sessions end.
     eventually("the group is empty", async || group(&words, &cluster).await.1 == 0).await;
     let app = StreamsApp::start(words.topology(), fresh).await.unwrap();
-    eventually("it is a streams group", async || group(&words, &cluster).await == ("streams".to_owned(), 1)).await;
+    eventually("it is a streams group", async || group(&words, &cluster).await == ("streams".to_owned(), 1))
+        .await;
     words.check(&cluster).await;
     app.stop().await.unwrap();
     cluster.stop().await;
@@ -350,7 +355,8 @@ async fn joined_and_repartitioned_topics_are_as_the_broker_finds_them_right() {
     cluster.topic(&format!("{application_id}-rows"), 3).await;
     cluster.topic(&format!("{application_id}-in"), 2).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
-    let rows: Vec<(String, String)> = (0..20).map(|key| (format!("k{key}"), format!("r{}", key % 3))).collect();
+    let rows: Vec<(String, String)> =
+        (0..20).map(|key| (format!("k{key}"), format!("r{}", key % 3))).collect();
     let rows: Vec<_> = rows.iter().map(|(key, row)| (key.as_str(), row.as_str(), now)).collect();
     cluster.produce(&format!("{application_id}-rows"), &rows).await;
     let states: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();

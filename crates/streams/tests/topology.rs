@@ -7,8 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use headwater_model::{Record, TopicPartition};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Grouped, InternalTopic, InternalTopicKind, Joined, Materialized, MemoryStore, Produced, Repartitioned,
-    StoreBackend, StreamsBuilder, Task, TaskId, TimeWindows, Topology, TopologyError,
+    Consumed, Grouped, InternalTopic, InternalTopicKind, Joined, Materialized, MemoryStore, Produced,
+    Repartitioned, StoreBackend, StreamsBuilder, Task, TaskId, TimeWindows, Topology, TopologyError,
 };
 use support::*;
 
@@ -92,7 +92,9 @@ fn each_subtopology_says_what_it_reads_writes_and_keeps() {
     let (reads, joins) = (reads[0], joins[0]);
     assert_eq!(reads.sources, BTreeSet::from(["in".to_owned()]));
     assert_eq!(reads.repartition_sinks, BTreeSet::from([again.clone()]));
-    assert!(reads.repartition_sources.is_empty() && reads.changelogs.is_empty() && reads.copartitions.is_empty());
+    assert!(
+        reads.repartition_sources.is_empty() && reads.changelogs.is_empty() && reads.copartitions.is_empty()
+    );
     assert_eq!(joins.sources, BTreeSet::from(["rows".to_owned()]));
     assert_eq!(names(&joins.repartition_sources), [(again.clone(), 3)]);
     assert_eq!(joins.copartitions, BTreeSet::from([BTreeSet::from([again, "rows".to_owned()])]));

@@ -36,10 +36,20 @@ const JOIN_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) enum News {
     Assigned(Assigned),
-    Revoked { partitions: Vec<TopicPartition>, lost: bool },
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        lost: bool,
+    },
     /// Of the streams protocol: what the member has, and no more than that.
-    Tasks { epoch: i32, member_id: String, tasks: StreamsTasks },
-    TasksRevoked { tasks: StreamsTasks, lost: bool },
+    Tasks {
+        epoch: i32,
+        member_id: String,
+        tasks: StreamsTasks,
+    },
+    TasksRevoked {
+        tasks: StreamsTasks,
+        lost: bool,
+    },
     Endpoints(Vec<StreamsEndpoint>),
     Failed(ClientError),
 }

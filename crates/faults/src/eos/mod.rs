@@ -183,7 +183,10 @@ impl Stage<'_> {
             round::play(&Round { number, seed, length, plant, directory: &directory }, server)
                 .with_context(context)?;
         let protocol = if played.broker_assigns { "streams" } else { "classic" };
-        eprintln!("eos: group.protocol={protocol}, {} records, processed {:?} after all was back", played.records, played.drained);
+        eprintln!(
+            "eos: group.protocol={protocol}, {} records, processed {:?} after all was back",
+            played.records, played.drained
+        );
         if played.verdict.passed() && played.ends.is_empty() {
             std::fs::remove_dir_all(&directory)?;
         } else {

@@ -35,20 +35,26 @@ impl Topology {
     fn topics_of(&self, index: usize, internal: &[InternalTopic]) -> SubtopologyTopics {
         let id = i32::try_from(index).unwrap_or(i32::MAX);
         let read: BTreeSet<&str> = self.sources_of(index).map(|(_, topic)| &**topic).collect();
-        let written = self.subtopologies[index].iter().filter_map(|&node| match &self.graph.nodes[node].role {
-            Role::Sink { topic, .. } if self.graph.is_internal(topic) => Some(topic.to_string()),
-            _ => None,
-        });
+        let written =
+            self.subtopologies[index].iter().filter_map(|&node| match &self.graph.nodes[node].role {
+                Role::Sink { topic, .. } if self.graph.is_internal(topic) => Some(topic.to_string()),
+                _ => None,
+            });
         let kept: BTreeSet<String> = self
             .stores(id)
             .into_iter()
             .filter(|store| !store.source_topic)
             .filter_map(|store| store.changelog)
             .collect();
-        let own = |is: &dyn Fn(&str) -> bool| internal.iter().filter(|topic| is(&topic.name)).cloned().collect();
+        let own =
+            |is: &dyn Fn(&str) -> bool| internal.iter().filter(|topic| is(&topic.name)).cloned().collect();
         SubtopologyTopics {
             id,
-            sources: read.iter().filter(|topic| !self.graph.is_internal(topic)).map(ToString::to_string).collect(),
+            sources: read
+                .iter()
+                .filter(|topic| !self.graph.is_internal(topic))
+                .map(ToString::to_string)
+                .collect(),
             repartition_sinks: written.collect(),
             repartition_sources: own(&|name| read.contains(name)),
             changelogs: own(&|name| kept.contains(name)),

@@ -138,7 +138,11 @@ pub(super) fn answer(group: &str, response: StreamsGroupHeartbeatResponseData) -
     };
     let endpoints = response.partitions_by_user_endpoint;
     Ok(Told {
-        answer: Answer { epoch: response.member_epoch, interval: interval.max(SHORTEST_INTERVAL), assignment },
+        answer: Answer {
+            epoch: response.member_epoch,
+            interval: interval.max(SHORTEST_INTERVAL),
+            assignment,
+        },
         obstacles: Obstacle::all(response.status),
         endpoint_epoch: response.endpoint_information_epoch,
         endpoints: endpoints.map(|all| all.into_iter().map(endpoint).collect()),
@@ -208,9 +212,10 @@ pub(super) fn explained(group: &str, error: ClientError) -> ClientError {
                     words(&error)
                 ),
             ),
-            Some(code @ ErrorCode::GroupMaxSizeReached) => {
-                said(code, "the group is full: group.streams.max.size of the broker says how many it takes".into())
-            }
+            Some(code @ ErrorCode::GroupMaxSizeReached) => said(
+                code,
+                "the group is full: group.streams.max.size of the broker says how many it takes".into(),
+            ),
             _ => error,
         },
     }
@@ -269,7 +274,9 @@ mod tests {
     fn later_heartbeats_say_all_roles_of_tasks_or_none() {
         let quiet = beat(4, None);
         assert!(quiet.topology.is_none() && quiet.process_id.is_none() && quiet.user_endpoint.is_none());
-        assert!(quiet.active_tasks.is_none() && quiet.standby_tasks.is_none() && quiet.warmup_tasks.is_none());
+        assert!(
+            quiet.active_tasks.is_none() && quiet.standby_tasks.is_none() && quiet.warmup_tasks.is_none()
+        );
         assert_eq!(quiet.endpoint_information_epoch, 5);
         let says = beat(4, Some(&[((Role::Active, 3), 1), ((Role::Active, 3), 0), ((Role::Warmup, 0), 2)]));
         let of = |tasks: Option<Vec<ask::TaskIds>>| -> Vec<(String, Vec<i32>)> {

@@ -379,11 +379,12 @@ impl Heartbeat {
     async fn send(self, request: StreamsGroupHeartbeatRequestData) -> Result<Told, ClientError> {
         let joins = request.member_epoch == JOIN;
         let told = self.send_once(&request).await;
-        // Apache Kafka does not let a member in that it still has: the one before this start, which was killed.
+        // The broker may not let a member in that it still has: the one before this start, which was killed.
         let Err(error) = &told else { return told };
         if !joins || error.code() != Some(ErrorCode::FencedMemberEpoch) {
             return told;
         }
+        tracing::info!(group = self.group, %error, "leaving in the name of the member before this start");
         leave(&self.client, self.lane, &self.group, request.member_id.as_str()).await?;
         self.send_once(&request).await
     }

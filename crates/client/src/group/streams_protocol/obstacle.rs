@@ -43,14 +43,19 @@ impl Obstacle {
 
     /// Whether tasks come as soon as it is gone.
     pub(super) fn delays(&self) -> bool {
-        matches!(self.name(), Some("MISSING_SOURCE_TOPICS" | "MISSING_INTERNAL_TOPICS" | "ASSIGNMENT_DELAYED"))
+        matches!(
+            self.name(),
+            Some("MISSING_SOURCE_TOPICS" | "MISSING_INTERNAL_TOPICS" | "ASSIGNMENT_DELAYED")
+        )
     }
 
     /// The error that it is after this time, if nothing but an operator helps.
     pub(super) fn error(&self, group: &str, since: Duration) -> Option<ClientError> {
         let status = self.name()?;
         let next = match status {
-            "STALE_TOPOLOGY" => "another version of the application runs in this group: start that one here, too",
+            "STALE_TOPOLOGY" => {
+                "another version of the application runs in this group: start that one here, too"
+            }
             "MISSING_SOURCE_TOPICS" if since >= TOPIC_PATIENCE => {
                 "create the topics (headwater topic create), or start what writes them, and start again"
             }
@@ -60,7 +65,9 @@ impl Obstacle {
             "INCORRECTLY_PARTITIONED_TOPICS" => {
                 "stop every instance, give the topics the partitions that they need (an internal one whose state may be rebuilt can be deleted), and start again"
             }
-            "SHUTDOWN_APPLICATION" => "look into the logs of that member, and start again when its trouble is gone",
+            "SHUTDOWN_APPLICATION" => {
+                "look into the logs of that member, and start again when its trouble is gone"
+            }
             _ => return None,
         };
         Some(ClientError::Streams { group: group.to_owned(), status, detail: self.detail.clone(), next })
@@ -93,7 +100,8 @@ mod tests {
     fn the_error_has_the_brokers_words_and_what_to_do() {
         let error = obstacle("INCORRECTLY_PARTITIONED_TOPICS").error("orders", Duration::ZERO).unwrap();
         let text = error.to_string();
-        for part in ["orders", "INCORRECTLY_PARTITIONED_TOPICS", "words of the broker", "stop every instance"] {
+        for part in ["orders", "INCORRECTLY_PARTITIONED_TOPICS", "words of the broker", "stop every instance"]
+        {
             assert!(text.contains(part), "{text}");
         }
     }
