@@ -90,6 +90,12 @@ pub(crate) fn instance_id(instance: &str, index: usize) -> String {
     format!("{instance}-{index}")
 }
 
+/// Whether a static member is a thread of this instance.
+fn is_own(instance: &str, name: Option<&str>) -> bool {
+    let thread = name.and_then(|name| name.strip_prefix(instance)?.strip_prefix('-'));
+    thread.is_some_and(|thread| thread.parse::<usize>().is_ok())
+}
+
 /// Whether a second process under the same name is noticed: by its producers, or by the lock of the state directory. The broker
 /// does not tell two members of one id apart.
 fn is_sole(config: &AppConfig) -> bool {
@@ -139,9 +145,9 @@ async fn wait_for_others(client: &Client, shared: &Shared) -> Result<(), AppErro
         if !is_other(&found) {
             return Ok(());
         }
-        let own = format!("{}-", shared.instance);
-        let is_own = |name: &Option<String>| name.as_ref().is_some_and(|name| name.starts_with(&own));
-        for member in found.members.iter().filter(|member| is_own(&member.instance_id)) {
+        for member in
+            found.members.iter().filter(|member| is_own(&shared.instance, member.instance_id.as_deref()))
+        {
             tracing::info!(
                 group,
                 member = member.member_id,
@@ -243,6 +249,15 @@ mod tests {
         assert_eq!(endpoint("host:7070"), Some(("host".to_owned(), 7070)));
         assert_eq!(endpoint("[::1]:7070"), Some(("[::1]".to_owned(), 7070)));
         assert_eq!(endpoint("host"), None);
+    }
+
+    #[test]
+    fn only_threads_of_this_instance_are_its_own() {
+        assert!(is_own("pod", Some(&instance_id("pod", 12))));
+        for other in ["pod-1-0", "pod2-0", "pod", "pod-"] {
+            assert!(!is_own("pod", Some(other)), "{other}");
+        }
+        assert!(!is_own("pod", None));
     }
 
     #[test]

@@ -248,6 +248,14 @@ async fn an_application_survives_a_broker_that_is_away() {
     cluster.stop().await;
 }
 
+/// Another topology of the same application.
+fn copying(words: &WordCount) -> Topology {
+    let builder = StreamsBuilder::new(&words.application_id);
+    let lines = builder.stream(&words.lines, Consumed::with(string(), string()));
+    lines.to(&format!("{}-copies", words.application_id), Produced::with(string(), string()));
+    builder.build().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_of_one_protocol_at_a_time_and_changes_when_it_is_empty() {
     let cluster = cluster().await;
@@ -277,6 +285,11 @@ async fn a_group_is_of_one_protocol_at_a_time_and_changes_when_it_is_empty() {
     assert!(matches!(error, AppError::OtherProtocol { .. }), "{error}");
     let _ = late.stop().await;
     streams.stop().await.unwrap();
+    let app = StreamsApp::start(copying(&words), config(&words, &cluster, there.path())).await.unwrap();
+    let error = tokio::time::timeout(PATIENCE, app.wait()).await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("Topology updates are not supported yet"), "{error}");
+    assert!(error.contains("docs/streams-groups.md"), "{error}");
+    let _ = app.stop().await;
 
     words.write(&cluster, 50).await;
     let classic = words.start(&cluster, here.path()).await;
@@ -284,6 +297,10 @@ async fn a_group_is_of_one_protocol_at_a_time_and_changes_when_it_is_empty() {
     words.check_store(&classic).await;
     assert_eq!(group(&words, &cluster).await.0, "consumer");
     classic.stop().await.unwrap();
+    // A group that was classic in between knows no topology.
+    let app = StreamsApp::start(copying(&words), config(&words, &cluster, here.path())).await.unwrap();
+    eventually("another topology runs", async || app.ready() && app.tasks().len() == 2).await;
+    app.stop().await.unwrap();
     cluster.stop().await;
 }
 
