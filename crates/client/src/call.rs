@@ -52,6 +52,7 @@ calls! {
     Heartbeat HeartbeatRequestData => HeartbeatResponseData, 1..=4;
     LeaveGroup LeaveGroupRequestData => LeaveGroupResponseData, 3..=4;
     ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequestData => ConsumerGroupHeartbeatResponseData, 0..=1;
+    StreamsGroupHeartbeat StreamsGroupHeartbeatRequestData => StreamsGroupHeartbeatResponseData, 0..=0;
     OffsetCommit OffsetCommitRequestData => OffsetCommitResponseData, 2..=9;
     OffsetFetch OffsetFetchRequestData => OffsetFetchResponseData, 2..=7;
     ListGroups ListGroupsRequestData => ListGroupsResponseData, 0..=4;

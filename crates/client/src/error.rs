@@ -31,6 +31,9 @@ pub enum ClientError {
     Timeout { what: &'static str, address: String, after: Duration },
     #[error("{what}: {message} ({code:?})")]
     Kafka { what: String, code: ErrorCode, message: String },
+    /// What a streams group is told to be in its way (KIP-1071), in the broker's words.
+    #[error("streams group {group} cannot go on: {status}: {detail}; {next}")]
+    Streams { group: String, status: &'static str, detail: String, next: &'static str },
     #[error("topic {0} exists already")]
     TopicExists(String),
     #[error("there is no topic {0}")]

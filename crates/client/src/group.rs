@@ -1,6 +1,7 @@
-//! A member of a consumer group, by the classic protocol with eager rebalances or by the consumer protocol (KIP-848).
+//! A member of a group, by the classic protocol with eager rebalances, by the consumer protocol (KIP-848), or, of a streams
+//! application, by the streams protocol (KIP-1071).
 //!
-//! A background task (`group/membership.rs`, `group/consumer_protocol/`) joins, keeps the session alive and learns of
+//! A background task (`group/membership.rs`, `group/consumer_protocol/`, `group/streams_protocol/`) joins, keeps the session alive and learns of
 //! rebalances; `poll` turns what it learns into events. The caller sees `Revoked` before others are given what goes, so
 //! whatever is committed until the next poll is still this member's to commit.
 
@@ -10,6 +11,7 @@ mod lease;
 mod membership;
 mod positions;
 pub(crate) mod protocol;
+mod streams_protocol;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +33,9 @@ use choice::Membership;
 pub use choice::{GroupProtocol, Remote};
 pub use lease::Lease;
 use membership::News;
+pub use streams_protocol::{
+    StreamsApplication, StreamsEndpoint, StreamsInternalTopic, StreamsSubtopology, StreamsTask, StreamsTasks,
+};
 
 #[derive(Clone)]
 pub struct GroupConfig {
@@ -87,6 +92,16 @@ pub enum GroupEvent {
         lost: bool,
     },
     Records(Vec<Fetched>),
+    /// Under the streams protocol: these tasks are this member's, and no others; those that were before go on. The caller
+    /// adds to `consumer()` what they read.
+    Tasks(StreamsTasks),
+    /// As `Revoked`, by tasks. The caller takes from `consumer()` what they read.
+    TasksRevoked {
+        tasks: StreamsTasks,
+        lost: bool,
+    },
+    /// Which process answers for what, of those that said where they are asked.
+    Endpoints(Vec<StreamsEndpoint>),
 }
 
 pub struct GroupConsumer {
@@ -176,6 +191,15 @@ impl GroupConsumer {
                 self.consumer.remove(&partitions);
                 Ok(GroupEvent::Revoked { partitions, lost })
             }
+            News::Tasks { epoch, member_id, tasks } => {
+                (self.metadata.generation, self.metadata.member_id) = (epoch, member_id);
+                Ok(GroupEvent::Tasks(tasks))
+            }
+            News::TasksRevoked { tasks, lost } => {
+                self.release = true;
+                Ok(GroupEvent::TasksRevoked { tasks, lost })
+            }
+            News::Endpoints(endpoints) => Ok(GroupEvent::Endpoints(endpoints)),
             News::Failed(error) => {
                 self.failure = Some(error.clone());
                 self.consumer.assign(Vec::new());
@@ -191,7 +215,7 @@ impl GroupConsumer {
     }
 
     /// Lets the group rebalance (KIP-568): the next polls bring `Revoked` and `Assigned`. A static member's user data has to
-    /// have changed since it joined, or the coordinator leaves everything as it is. Nothing under the consumer protocol.
+    /// have changed since it joined, or the coordinator leaves everything as it is. Nothing under the other protocols.
     pub fn enforce_rebalance(&self) {
         if let Some(membership) = &self.membership {
             membership.enforce();

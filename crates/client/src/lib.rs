@@ -29,7 +29,10 @@ pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
 pub use cluster::{Client, ClientConfig, TopicInfo};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation, Position};
 pub use error::ClientError;
-pub use group::{GroupConfig, GroupConsumer, GroupEvent, GroupProtocol, Lease, Remote};
+pub use group::{
+    GroupConfig, GroupConsumer, GroupEvent, GroupProtocol, Lease, Remote, StreamsApplication,
+    StreamsEndpoint, StreamsInternalTopic, StreamsSubtopology, StreamsTask, StreamsTasks,
+};
 pub use headwater_security::Secret;
 pub use headwater_wire::{Compression, ErrorCode};
 pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig, RecordRef};

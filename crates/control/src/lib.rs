@@ -8,4 +8,6 @@ mod error;
 mod manifest;
 
 pub use error::ManifestError;
-pub use manifest::{Guarantee, Input, Internal, Manifest, Output, RuntimeSettings, Service, Stream};
+pub use manifest::{
+    GroupProtocol, Guarantee, Input, Internal, Manifest, Output, RuntimeSettings, Service, Stream,
+};

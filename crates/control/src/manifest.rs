@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::Serialize;
 use toml::de::DeTable;
@@ -83,6 +84,32 @@ pub enum Guarantee {
     AtLeastOnce,
 }
 
+/// How an application joins its group (Kafka Streams' `group.protocol`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// The instances assign tasks themselves, and all of them stop for that.
+    #[default]
+    Classic,
+    /// The broker assigns tasks (KIP-1071); Apache Kafka 4.2 or later.
+    Streams,
+    /// As the group is already; a group without members goes by the streams protocol where the cluster offers it.
+    Auto,
+}
+
+impl FromStr for GroupProtocol {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "classic" => Ok(Self::Classic),
+            "streams" => Ok(Self::Streams),
+            "auto" => Ok(Self::Auto),
+            _ => Err("use \"classic\", \"streams\" or \"auto\""),
+        }
+    }
+}
+
 /// `[runtime]`: settings that environment variables may override.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub struct RuntimeSettings {
@@ -98,6 +125,7 @@ pub struct RuntimeSettings {
     /// `host:port` at which other instances reach it.
     pub application_server: Option<String>,
     pub guarantee: Option<Guarantee>,
+    pub group_protocol: Option<GroupProtocol>,
     pub commit_interval_ms: Option<u64>,
     pub threads: Option<usize>,
     /// Copies of each task's stores on other instances.
@@ -112,7 +140,7 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 12] = [
+const RUNTIME: [&str; 13] = [
     "bootstrap",
     "command_config",
     "registry",
@@ -120,6 +148,7 @@ const RUNTIME: [&str; 12] = [
     "http",
     "application_server",
     "guarantee",
+    "group_protocol",
     "commit_interval_ms",
     "threads",
     "num_standby_replicas",
@@ -257,6 +286,12 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
             return Err(section.invalid("guarantee", other, "use \"exactly-once\" or \"at-least-once\""));
         }
     };
+    let group_protocol = match section.text("group_protocol")? {
+        None => None,
+        Some(text) => {
+            Some(text.parse().map_err(|advice| section.invalid("group_protocol", text.as_str(), advice))?)
+        }
+    };
     Ok(RuntimeSettings {
         bootstrap: section.text("bootstrap")?,
         command_config: section.text("command_config")?,
@@ -265,6 +300,7 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
         http: section.text("http")?,
         application_server: section.text("application_server")?,
         guarantee,
+        group_protocol,
         commit_interval_ms: section.number("commit_interval_ms", 1)?,
         threads: section.number("threads", 1)?,
         num_standby_replicas: section.number("num_standby_replicas", 0)?,

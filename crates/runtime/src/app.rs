@@ -16,6 +16,7 @@ use crate::board::{Board, Phase, StandbyStatus, TaskStatus};
 use crate::claims::Claims;
 use crate::config::{AppConfig, StateStore};
 use crate::error::AppError;
+use crate::membership::Membership;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::quarantine::{self, Releases};
 use crate::queries::{Flows, Hosts, Queries, Serving, remote};
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     /// Partitions of the topics it reads and writes, as they were at the start.
     pub counts: Counts,
     pub tasks: Arc<TaskInputs>,
+    /// How its threads join the group.
+    pub membership: Membership,
     pub board: Board,
     pub metrics: Metrics,
     pub stores: Stores,
@@ -135,7 +138,9 @@ impl StreamsApp {
         };
         let client = connect(&config).await?;
         let counts = topics::prepare(&client, &topology, &config).await?;
-        let shared = Arc::new(share(topology, config, &client, counts.clone(), directory)?);
+        let mut shared = share(topology, config, &client, counts.clone(), directory)?;
+        shared.membership = Membership::choose(&client, &shared).await?;
+        let shared = Arc::new(shared);
         let close_http = watch::Sender::new(false);
         let (http, http_task) = serve::serve(&shared, close_http.subscribe()).await?.unzip();
         if let Some(endpoint) = http.and_then(|bound| serve::endpoint(&shared.config, bound)) {
@@ -333,6 +338,7 @@ fn share(
         board: Board::new(),
         metrics: Metrics::default(),
         claims: Claims::default(),
+        membership: Membership::Classic,
         snapshots: Snapshots::open(&config)?.map(Arc::new),
         serving: Serving::default(),
         hosts: Hosts::default(),

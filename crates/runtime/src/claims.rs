@@ -39,6 +39,11 @@ impl Claims {
     pub fn release(&self, owner: Owner) {
         self.held().retain(|_, other| *other != owner);
     }
+
+    /// Gives up these, and keeps the rest.
+    pub fn release_some(&self, tasks: &[TaskId], owner: Owner) {
+        self.held().retain(|task, other| *other != owner || !tasks.contains(task));
+    }
 }
 
 #[cfg(test)]
@@ -57,5 +62,9 @@ mod tests {
         claims.release(first);
         assert_eq!(claims.claim(&[task(2), task(1)], second), Ok(()));
         assert_eq!(claims.claim(&[task(0)], copy), Ok(()));
+        claims.release_some(&[task(2), task(0)], second);
+        assert_eq!(claims.claim(&[task(2)], first), Ok(()));
+        assert_eq!(claims.claim(&[task(0)], first), Err(task(0)), "it is another's");
+        assert_eq!(claims.claim(&[task(1)], first), Err(task(1)), "it was kept");
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headwater_client::Security;
-pub use headwater_control::Guarantee;
 use headwater_control::Manifest;
+pub use headwater_control::{GroupProtocol, Guarantee};
 
 use crate::fault::FaultHook;
 use crate::snapshot::SnapshotConfig;
@@ -73,6 +73,9 @@ pub struct AppConfig {
     /// Whether whoever reaches that address may also release what is in quarantine (default: no).
     pub http_commands: bool,
     pub guarantee: Guarantee,
+    /// Kafka Streams' `group.protocol` (default: classic). Under the streams protocol the broker decides about standby tasks and
+    /// sessions: `num_standby_replicas`, `session_timeout` and what is about warm-ups count for nothing.
+    pub group_protocol: GroupProtocol,
     /// Of internal topics; -1 takes the broker's default.
     pub replication: i16,
     /// How long a silent member keeps its tasks.
@@ -138,6 +141,7 @@ impl AppConfig {
             application_server: None,
             http_commands: false,
             guarantee: Guarantee::ExactlyOnce,
+            group_protocol: GroupProtocol::Classic,
             replication: -1,
             session_timeout: Duration::from_secs(10),
             rebalance_timeout: Duration::from_secs(60),
@@ -198,7 +202,7 @@ impl AppConfig {
     }
 
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
-    /// `HEADWATER_HTTP`, `HEADWATER_APPLICATION_SERVER`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
+    /// `HEADWATER_HTTP`, `HEADWATER_APPLICATION_SERVER`, `HEADWATER_GROUP_PROTOCOL`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
     /// `[runtime] command_config` names.
     pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {
         Self::from_manifest_and(manifest, &|name| std::env::var(name).ok())
@@ -251,6 +255,14 @@ impl AppConfig {
         config.application_server = server.map(|(value, _)| value);
         config.instance = pick("HEADWATER_INSTANCE", "instance", &None).map(|(value, _)| value);
         config.guarantee = settings.guarantee.unwrap_or_default();
+        config.group_protocol = match pick("HEADWATER_GROUP_PROTOCOL", "group_protocol", &None) {
+            None => settings.group_protocol.unwrap_or_default(),
+            Some((value, origin)) => value.parse().map_err(|advice: &str| ConfigError {
+                value: value.clone(),
+                origin,
+                reason: advice.to_owned(),
+            })?,
+        };
         if let Some(ms) = settings.commit_interval_ms {
             config.commit_interval = Duration::from_millis(ms);
         }
@@ -324,6 +336,24 @@ mod tests {
             config.application_server = Some(wrong.to_owned());
             assert!(refused(&config).contains("host:port"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_groups_protocol_has_kafkas_words() {
+        let manifest = Manifest::parse(MANIFEST, "headwater.toml").unwrap();
+        let of = |text: &str| {
+            AppConfig::from_manifest_and(&manifest, &|name| {
+                (name == "HEADWATER_GROUP_PROTOCOL").then(|| text.to_owned())
+            })
+        };
+        assert_eq!(of("").unwrap().group_protocol, GroupProtocol::Classic);
+        assert_eq!(of("STREAMS").unwrap().group_protocol, GroupProtocol::Streams);
+        let error = of("consumer").unwrap_err().to_string();
+        assert!(error.contains("HEADWATER_GROUP_PROTOCOL") && error.contains("\"auto\""), "{error}");
+        let text = format!("{MANIFEST}group_protocol = \"auto\"\n");
+        let manifest = Manifest::parse(&text, "headwater.toml").unwrap();
+        let config = AppConfig::from_manifest_and(&manifest, &|_| None).unwrap();
+        assert_eq!(config.group_protocol, GroupProtocol::Auto);
     }
 
     #[test]

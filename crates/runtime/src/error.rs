@@ -38,6 +38,10 @@ pub enum AppError {
     Http { address: SocketAddr, source: std::io::Error },
     #[error("make a client of HTTP, by which other instances are asked: {0}")]
     HttpClient(reqwest::Error),
+    #[error(
+        "join group {application_id:?} by the {wanted} protocol: {members} members are in it by the {found} protocol, and a group has one; stop all instances, wait until the group is empty (headwater group describe {application_id}; a killed one is in it until its session ends), and start them with the same group.protocol: there is no change while it runs"
+    )]
+    OtherProtocol { application_id: String, wanted: &'static str, found: String, members: String },
     #[error("{what}: {source}")]
     Client { what: &'static str, source: ClientError },
     #[error(

@@ -8,7 +8,8 @@
 //! and has a transactional producer; all network I/O runs on the tokio runtime that [`StreamsApp::start`] was called in, so
 //! that processing never starves it.
 //!
-//! Absent: identities of those who ask over HTTP, cooperative rebalancing (a rebalance stops all tasks).
+//! Absent: identities of those who ask over HTTP, cooperative rebalancing by the classic protocol (there a rebalance stops all
+//! tasks; under the streams protocol only those that move stop).
 
 // An error here ends an attempt or the application, so its size costs nothing.
 #![allow(clippy::result_large_err)]
@@ -25,6 +26,7 @@ mod error;
 mod fault;
 mod globals;
 mod http;
+mod membership;
 mod metrics;
 mod quarantine;
 mod queries;
@@ -38,7 +40,7 @@ pub use app::{StreamsApp, existing_topics};
 pub use avro::{AvroSerde, AvroSerdes};
 pub use board::{Phase, StandbyStatus, TaskStatus};
 pub use catalog::TOPIC as CATALOG_TOPIC;
-pub use config::{AppConfig, ConfigError, Guarantee, StateStore};
+pub use config::{AppConfig, ConfigError, GroupProtocol, Guarantee, StateStore};
 pub use error::AppError;
 #[doc(hidden)]
 pub use fault::{FaultHook, FaultPoint};

@@ -123,8 +123,8 @@ pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
 pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics};
 pub use topology::{
     ChangeSafety, GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind, NodeDescription,
-    RepartitionDescription, StoreDescription, SubtopologyDescription, Topology, TopologyChange,
-    TopologyDescription, TopologyDiff,
+    RepartitionDescription, StoreDescription, SubtopologyDescription, SubtopologyTopics, Topology,
+    TopologyChange, TopologyDescription, TopologyDiff,
 };
 pub use windows::{
     JoinWindows, SessionWindowedSerde, SessionWindows, SlidingWindows, TimeWindowedSerde, TimeWindows,

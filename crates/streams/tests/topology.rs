@@ -2,13 +2,13 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use headwater_model::{Record, TopicPartition};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Grouped, InternalTopicKind, Joined, Materialized, MemoryStore, Produced, Repartitioned,
-    StoreBackend, StreamsBuilder, Task, TaskId, TimeWindows, Topology, TopologyError,
+    Consumed, Grouped, InternalTopic, InternalTopicKind, Joined, Materialized, MemoryStore, Produced,
+    Repartitioned, StoreBackend, StreamsBuilder, Task, TaskId, TimeWindows, Topology, TopologyError,
 };
 use support::*;
 
@@ -77,6 +77,32 @@ fn joining(repartition: bool) -> Topology {
     let stream = if repartition { stream.repartition(options) } else { stream };
     stream.join(&table, |a, b| a + b, Joined::new().named("enrich"));
     builder.build().unwrap()
+}
+
+#[test]
+fn each_subtopology_says_what_it_reads_writes_and_keeps() {
+    let topology = joining(true);
+    let counts = |topic: &str| Some(if topic == "rows" { 3 } else { 2 });
+    let parts = topology.subtopology_topics(&counts).unwrap();
+    let names = |topics: &[InternalTopic]| -> Vec<(String, i32)> {
+        topics.iter().map(|topic| (topic.name.clone(), topic.partitions)).collect()
+    };
+    let again = "app-again-repartition".to_owned();
+    let (reads, joins): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.sources.contains("in"));
+    let (reads, joins) = (reads[0], joins[0]);
+    assert_eq!(reads.sources, BTreeSet::from(["in".to_owned()]));
+    assert_eq!(reads.repartition_sinks, BTreeSet::from([again.clone()]));
+    assert!(
+        reads.repartition_sources.is_empty() && reads.changelogs.is_empty() && reads.copartitions.is_empty()
+    );
+    assert_eq!(joins.sources, BTreeSet::from(["rows".to_owned()]));
+    assert_eq!(names(&joins.repartition_sources), [(again.clone(), 3)]);
+    assert_eq!(joins.copartitions, BTreeSet::from([BTreeSet::from([again, "rows".to_owned()])]));
+    // A table of a topic of users has no changelog of its own; what is counted has.
+    assert!(joins.changelogs.is_empty());
+    let counted = counting().build().unwrap().subtopology_topics(&|_| Some(3)).unwrap();
+    assert_eq!(names(&counted[1].changelogs), [("app-counts-changelog".to_owned(), 3)]);
+    assert!(counted[0].changelogs.is_empty());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which protocol a member speaks, and what both have in common.
+//! Which protocol a member speaks, and what all have in common.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::membership::News;
-use super::{GroupConfig, Lease, consumer_protocol, membership};
+use super::{GroupConfig, Lease, StreamsApplication, consumer_protocol, membership, streams_protocol};
 use crate::{Client, ClientError};
 
 /// Who assigns partitions (Kafka's `group.protocol`).
@@ -18,6 +18,8 @@ pub enum GroupProtocol {
     /// The broker (KIP-848): each member gives up and takes what it must, and goes on with the rest. Needs
     /// Apache Kafka 4.0 or later.
     Consumer(Remote),
+    /// The broker, by the tasks of a topology (KIP-1071). Needs Apache Kafka 4.2 or later.
+    Streams(Arc<StreamsApplication>),
 }
 
 /// What only the consumer protocol has; nothing of it unless set.
@@ -54,6 +56,7 @@ impl FromStr for GroupProtocol {
 pub(super) enum Membership {
     Classic(membership::Membership),
     Consumer(consumer_protocol::Membership),
+    Streams(streams_protocol::Membership),
 }
 
 impl Membership {
@@ -70,6 +73,9 @@ impl Membership {
             GroupProtocol::Consumer(remote) => {
                 Self::Consumer(consumer_protocol::Membership::start(client, config, remote, manage_positions))
             }
+            GroupProtocol::Streams(application) => {
+                Self::Streams(streams_protocol::Membership::start(client, config, application, lease))
+            }
         }
     }
 
@@ -78,10 +84,11 @@ impl Membership {
         match self {
             Self::Classic(membership) => membership.release(),
             Self::Consumer(membership) => membership.release(),
+            Self::Streams(membership) => membership.release(),
         }
     }
 
-    /// The group is to rebalance. The consumer protocol needs no such word: there the broker sees what changes.
+    /// The group is to rebalance. The others need no such word: there the broker sees what changes.
     pub(super) fn enforce(&self) {
         if let Self::Classic(membership) = self {
             membership.enforce();
@@ -93,6 +100,7 @@ impl Membership {
         match self {
             Self::Classic(membership) => membership.news().await,
             Self::Consumer(membership) => membership.news().await,
+            Self::Streams(membership) => membership.news().await,
         }
     }
 
@@ -103,6 +111,9 @@ impl Membership {
             Self::Consumer(membership) => {
                 membership.epoch().map(|epoch| (membership.member_id().to_owned(), epoch))
             }
+            Self::Streams(membership) => {
+                membership.epoch().map(|epoch| (membership.member_id().to_owned(), epoch))
+            }
         }
     }
 
@@ -111,6 +122,7 @@ impl Membership {
         match self {
             Self::Classic(_) => false,
             Self::Consumer(membership) => membership.passes(epoch, patience).await,
+            Self::Streams(membership) => membership.passes(epoch, patience).await,
         }
     }
 
@@ -118,6 +130,7 @@ impl Membership {
         match self {
             Self::Classic(membership) => membership.leave().await,
             Self::Consumer(membership) => membership.leave().await,
+            Self::Streams(membership) => membership.leave().await,
         }
     }
 }

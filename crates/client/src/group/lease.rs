@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 /// A member's word to others that its partitions are its own, renewed by each heartbeat that the coordinator has answered:
 /// nobody else is given them before the session ends, which began no earlier than the heartbeat was sent. Clones share it.
 ///
-/// Of the classic protocol; under the consumer protocol it never holds. It does not know of a second process under the
+/// Of the classic protocol, and of the streams protocol, whose broker does not tell how long sessions are: there it holds
+/// for three heartbeat intervals, a third of a session by the broker's defaults. Under the consumer protocol it never holds. It does not know of a second process under the
 /// same `group.instance.id`, which takes the place at once.
 #[derive(Debug, Clone, Default)]
 pub struct Lease(Arc<Mutex<Option<Instant>>>);

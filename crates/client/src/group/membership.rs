@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::positions::positions_in_the_end;
 use super::protocol;
-use super::{GroupConfig, Lease};
+use super::{GroupConfig, Lease, StreamsEndpoint, StreamsTasks};
 use crate::admin::text;
 use crate::assignor::{Assignment, MemberSubscription};
 use crate::call::Call;
@@ -36,7 +36,21 @@ const JOIN_GRACE: Duration = Duration::from_secs(10);
 
 pub(super) enum News {
     Assigned(Assigned),
-    Revoked { partitions: Vec<TopicPartition>, lost: bool },
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        lost: bool,
+    },
+    /// Of the streams protocol: what the member has, and no more than that.
+    Tasks {
+        epoch: i32,
+        member_id: String,
+        tasks: StreamsTasks,
+    },
+    TasksRevoked {
+        tasks: StreamsTasks,
+        lost: bool,
+    },
+    Endpoints(Vec<StreamsEndpoint>),
     Failed(ClientError),
 }
 

@@ -75,6 +75,8 @@ pub struct Options {
 #[derive(Default)]
 struct Tally {
     rounds: u64,
+    /// Those whose groups were joined by the streams protocol.
+    streams: u64,
     records: usize,
     done: Done,
     verdict: Verdict,
@@ -151,6 +153,7 @@ impl Stage<'_> {
             "{}",
             json!({
                 "suite": "eos", "seed": seed, "cluster": self.options.cluster, "rounds": tally.rounds,
+                "streams_rounds": tally.streams,
                 "kills": done.kills + done.broker_kills, "broker_kills": done.broker_kills, "pauses": done.pauses,
                 "wipes": done.wipes, "flips": done.flips, "older": done.older, "scalings": done.scalings, "damaged": done.damaged,
                 "ended": tally.ends, "records": tally.records, "lost": verdict.lost,
@@ -179,7 +182,11 @@ impl Stage<'_> {
         let (played, server) =
             round::play(&Round { number, seed, length, plant, directory: &directory }, server)
                 .with_context(context)?;
-        eprintln!("eos: {} records, processed {:?} after all was back", played.records, played.drained);
+        let protocol = if played.broker_assigns { "streams" } else { "classic" };
+        eprintln!(
+            "eos: group.protocol={protocol}, {} records, processed {:?} after all was back",
+            played.records, played.drained
+        );
         if played.verdict.passed() && played.ends.is_empty() {
             std::fs::remove_dir_all(&directory)?;
         } else {
@@ -187,6 +194,7 @@ impl Stage<'_> {
             eprintln!("eos: {}", context());
         }
         tally.rounds += 1;
+        tally.streams += u64::from(played.broker_assigns);
         tally.records += played.records;
         tally.done.add(played.done);
         tally.ends += played.ends.len();

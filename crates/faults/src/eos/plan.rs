@@ -116,6 +116,9 @@ pub struct Plan {
     pub copies: Copies,
     #[serde(default)]
     pub writes: Writes,
+    /// The group is joined by the streams protocol.
+    #[serde(default)]
+    pub broker_assigns: bool,
 }
 
 /// When what is committed is written to the stores.
@@ -198,6 +201,7 @@ impl Plan {
             transaction_ms: [5000, 15_000][random.random_range(0..2)],
             copies: Copies::random(random),
             writes: Writes::random(random),
+            broker_assigns: false,
         }
     }
 

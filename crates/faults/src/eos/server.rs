@@ -15,6 +15,14 @@ use crate::cluster::nodes::{COUNT, Nodes};
 /// How long the port of a killed broker may stay taken.
 const PORT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Members that are gone are found as soon as those of the classic protocol, and tasks have copies.
+const STREAMS_GROUPS: [(&str, &str); 4] = [
+    ("group.streams.session.timeout.ms", "6000"),
+    ("group.streams.heartbeat.interval.ms", "500"),
+    ("group.streams.initial.rebalance.delay.ms", "500"),
+    ("group.streams.num.standby.replicas", "1"),
+];
+
 pub enum Server {
     Ours { launch: Box<Launch>, port: u16, running: Option<Broker> },
     Cluster { nodes: Nodes, lost: Option<usize> },
@@ -32,7 +40,7 @@ impl Server {
             listen: format!("127.0.0.1:{port}"),
             data: directory.join("data"),
             words: directory.join("broker"),
-            configs: Vec::new(),
+            configs: STREAMS_GROUPS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
             strace: Vec::new(),
             ignore_file_size_signal: false,
             environment: Vec::new(),
@@ -50,6 +58,11 @@ impl Server {
             Self::Ours { port, .. } => format!("127.0.0.1:{port}"),
             Self::Cluster { nodes, .. } => nodes.bootstrap.clone(),
         }
+    }
+
+    /// Whether members of streams groups that are gone are found within a round.
+    pub fn has_short_sessions(&self) -> bool {
+        matches!(self, Self::Ours { .. })
     }
 
     pub fn is_whole(&self) -> bool {

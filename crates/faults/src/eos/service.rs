@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headwater::{AppConfig, SnapshotConfig, StreamsApp};
+use headwater::{AppConfig, GroupProtocol, SnapshotConfig, StreamsApp};
 
 use super::bugs;
 use super::plan::Plan;
@@ -41,6 +41,9 @@ pub fn run(options: &Options) -> Result<bool> {
     config.session_timeout = Duration::from_millis(plan.session_ms);
     config.rebalance_timeout = Duration::from_secs(15);
     config.transaction_timeout = Duration::from_millis(plan.transaction_ms);
+    if plan.broker_assigns {
+        config.group_protocol = GroupProtocol::Streams;
+    }
     config.num_standby_replicas = plan.copies.standbys;
     config.acceptable_recovery_lag = plan.copies.acceptable_lag;
     config.probing_rebalance_interval = Duration::from_millis(plan.copies.probing_ms.max(1));

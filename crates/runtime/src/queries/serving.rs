@@ -153,6 +153,12 @@ impl Serving {
         self.changes.send_replace(());
     }
 
+    /// A thread gives up these tasks and keeps the rest.
+    pub fn end_some(&self, thread: usize, tasks: &[TaskId]) {
+        self.write().active.retain(|task, active| active.thread != thread || !tasks.contains(task));
+        self.changes.send_replace(());
+    }
+
     /// The copy of a task lacks `lag` records of what was there at `looked_at`, and nothing of what was there at `current_at`.
     pub fn copy(
         &self,

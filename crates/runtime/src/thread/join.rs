@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_client::{
-    AutoOffsetReset, Client, ClientError, ConsumerConfig, GroupConfig, GroupConsumer, Isolation, Producer,
-    ProducerConfig,
+    AutoOffsetReset, Client, ClientError, ConsumerConfig, GroupConfig, GroupConsumer, GroupProtocol,
+    Isolation, Producer, ProducerConfig,
 };
 use headwater_model::TopicPartition;
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use crate::app::Shared;
 use crate::assignor::{Owned, StreamsAssignor};
 use crate::config::Guarantee;
 use crate::error::AppError;
+use crate::membership::instance_id;
 
 /// Between attempts that have taken their time already.
 const RETRY: Duration = Duration::from_millis(500);
@@ -151,10 +152,15 @@ fn group_config(shared: &Arc<Shared>, client: &Client, index: usize, owned: &Own
     let config = &shared.config;
     let topics: BTreeSet<String> = shared.tasks.values().flatten().map(|input| input.topic.clone()).collect();
     let mut group = GroupConfig::new(config.application_id.clone(), topics.into_iter().collect());
-    group.instance_id = Some(format!("{}-{index}", shared.instance));
-    group.session_timeout = config.session_timeout;
+    match shared.membership.application(shared, index) {
+        Some(application) => group.protocol = GroupProtocol::Streams(Arc::new(application)),
+        None => {
+            group.instance_id = Some(instance_id(&shared.instance, index));
+            group.session_timeout = config.session_timeout;
+            group.assignor = Arc::new(StreamsAssignor::new(shared, client, owned.clone()));
+        }
+    }
     group.rebalance_timeout = config.rebalance_timeout;
-    group.assignor = Arc::new(StreamsAssignor::new(shared, client, owned.clone()));
     group.consumer = ConsumerConfig {
         isolation: Isolation::Committed,
         auto_offset_reset: AutoOffsetReset::Earliest,

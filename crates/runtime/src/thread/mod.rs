@@ -23,6 +23,7 @@ use crate::board::TaskStatus;
 use crate::claims::Owner;
 use crate::error::AppError;
 use crate::fault::FaultPoint;
+use crate::membership;
 use crate::metrics::Metrics;
 
 mod active;
@@ -36,6 +37,7 @@ mod purge;
 mod quarantine;
 mod restore;
 mod standby;
+mod tasks;
 mod trouble;
 
 use active::ActiveTask;
@@ -168,7 +170,8 @@ impl Worker {
         let patience = self.patience();
         let event = self.runtime.block_on(self.group.poll(patience)).map_err(|source| {
             self.membership_ended = true;
-            Trouble::client("poll the group")(source)
+            membership::refused(&self.shared, &source)
+                .map_or_else(|| Trouble::client("poll the group")(source), Trouble::Fatal)
         })?;
         match event {
             None => Ok(()),
@@ -176,6 +179,12 @@ impl Worker {
             Some(GroupEvent::Revoked { lost, .. }) => self.revoked(lost),
             Some(GroupEvent::Assigned { partitions, user_data }) => {
                 self.assigned_tasks(&partitions, user_data.as_ref())
+            }
+            Some(GroupEvent::Tasks(tasks)) => self.given(&tasks),
+            Some(GroupEvent::TasksRevoked { tasks, lost }) => self.taken_away(&tasks, lost),
+            Some(GroupEvent::Endpoints(endpoints)) => {
+                self.shared.hosts.set(membership::hosts(&self.shared.tasks, endpoints));
+                Ok(())
             }
         }
     }
@@ -295,12 +304,20 @@ impl Worker {
             let longest = self.shared.config.probing_rebalance_interval;
             Instant::now() + Duration::from_millis(wait).min(longest)
         });
+        self.begin_copies(standby)?;
+        if !std::mem::replace(&mut self.had_assignment, true) {
+            self.shared.first_assignment();
+        }
+        Ok(())
+    }
+
+    /// Keeps copies of these tasks, and of no others.
+    fn begin_copies(&mut self, standby: Vec<TaskId>) -> Result<(), Trouble> {
+        // The thread before lets go of its copies first.
+        self.standbys = None;
         if !standby.is_empty() {
             let begun = Standbys::begin(&self.shared, &self.client, &self.runtime, self.index, standby);
             self.standbys = Some(begun.map_err(|error| Trouble::Fatal(AppError::Thread(error)))?);
-        }
-        if !std::mem::replace(&mut self.had_assignment, true) {
-            self.shared.first_assignment();
         }
         Ok(())
     }

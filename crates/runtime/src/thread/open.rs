@@ -163,15 +163,17 @@ impl Worker {
         if self.open_at.is_none_or(|moment| Instant::now() < moment) {
             return Ok(());
         }
-        if let Err(taken) = self.shared.claims.claim(&self.assigned, Owner::Active(self.index)) {
+        let is_open = |id: &TaskId| self.active.contains_key(id) || self.restoring.contains_key(id);
+        let due: Vec<TaskId> = self.assigned.iter().filter(|id| !is_open(id)).copied().collect();
+        if let Err(taken) = self.shared.claims.claim(&due, Owner::Active(self.index)) {
             tracing::debug!(task = %taken, "another thread of this process still has it");
             self.open_at = Some(Instant::now() + CLAIM_PAUSE);
             return Ok(());
         }
         self.ensure_producer()?;
-        let facts = self.runtime.block_on(Facts::of(&self.client, &self.shared, &self.assigned));
+        let facts = self.runtime.block_on(Facts::of(&self.client, &self.shared, &due));
         let facts = facts.map_err(Trouble::client("look up committed offsets and changelogs"))?;
-        for id in self.assigned.clone() {
+        for id in due {
             let opened = self.open_task(id, &facts)?;
             self.restoring.insert(id, opened);
         }

@@ -37,6 +37,7 @@ const LIMITS: Duration = Duration::from_millis(500);
 
 /// The copies of one processing thread; dropping it ends their thread.
 pub(super) struct Standbys {
+    tasks: Vec<TaskId>,
     stop: watch::Sender<bool>,
     failure: Arc<Mutex<Option<AppError>>>,
     thread: Option<JoinHandle<()>>,
@@ -57,13 +58,17 @@ impl Standbys {
             client: client.clone(),
             runtime: runtime.clone(),
             index,
-            tasks,
+            tasks: tasks.clone(),
             stopped,
             failure: failure.clone(),
         };
         let name = format!("{}-{index}-standby", shared.config.application_id);
         let thread = std::thread::Builder::new().name(name).spawn(move || updater.run())?;
-        Ok(Self { stop, failure, thread: Some(thread) })
+        Ok(Self { tasks, stop, failure, thread: Some(thread) })
+    }
+
+    pub fn tasks(&self) -> &[TaskId] {
+        &self.tasks
     }
 
     /// What no retry helps against, told once.

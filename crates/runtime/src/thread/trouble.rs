@@ -93,7 +93,13 @@ fn kind(trouble: &Trouble) -> Kind {
 pub(super) fn heals(error: &ClientError) -> bool {
     let membership = matches!(
         error.code(),
-        Some(ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId | ErrorCode::RebalanceInProgress)
+        Some(
+            ErrorCode::IllegalGeneration
+                | ErrorCode::UnknownMemberId
+                | ErrorCode::RebalanceInProgress
+                | ErrorCode::StaleMemberEpoch
+                | ErrorCode::FencedMemberEpoch
+        )
     );
     let gave_up = matches!(error, ClientError::GaveUp { last, .. } if heals(last));
     error.is_retriable() || error.is_abortable() || membership || gave_up

@@ -35,11 +35,17 @@ pub struct Cluster {
     pub client: Client,
     folder: TempDir,
     broker: Option<Broker>,
+    set: fn(&mut Config),
 }
 
 impl Cluster {
     /// With RUST_LOG, a failing test also tells what the application and the broker said.
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With settings of the embedded broker; Apache Kafka has its own.
+    pub async fn start_with(set: fn(&mut Config)) -> Self {
         let logged =
             tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer();
         // Only the first test of a binary can set it.
@@ -49,13 +55,15 @@ impl Cluster {
             Ok(bootstrap) => (bootstrap, None),
             Err(_) => {
                 let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let broker = Broker::start(config(folder.path(), listen)).await.unwrap();
+                let mut config = config(folder.path(), listen);
+                set(&mut config);
+                let broker = Broker::start(config).await.unwrap();
                 (broker.bootstrap(), Some(broker))
             }
         };
         let client =
             Client::connect(ClientConfig::new(&bootstrap, "test").security(security())).await.unwrap();
-        Self { bootstrap, client, folder, broker }
+        Self { bootstrap, client, folder, broker, set }
     }
 
     /// Whether the broker is the test's own.
@@ -69,7 +77,9 @@ impl Cluster {
         let listen = broker.bootstrap().parse().unwrap();
         broker.shutdown().await;
         tokio::time::sleep(away).await;
-        self.broker = Some(Broker::start(config(self.folder.path(), listen)).await.unwrap());
+        let mut config = config(self.folder.path(), listen);
+        (self.set)(&mut config);
+        self.broker = Some(Broker::start(config).await.unwrap());
     }
 
     pub async fn topic(&self, name: &str, partitions: i32) {

@@ -26,6 +26,7 @@ mod diff;
 mod flow;
 mod partitions;
 mod quarantine;
+mod topics;
 
 use flow::Flow;
 
@@ -34,6 +35,7 @@ pub use describe::{
     TopologyDescription,
 };
 pub use diff::{ChangeSafety, TopologyChange, TopologyDiff};
+pub use topics::SubtopologyTopics;
 
 /// A topic that the application owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

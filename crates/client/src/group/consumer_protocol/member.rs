@@ -1,4 +1,5 @@
-//! A member of the consumer protocol (KIP-848) as a state machine: facts and the time go in, acts come out.
+//! A member of the consumer protocol (KIP-848) as a state machine: facts and the time go in, acts come out. A member of the
+//! streams protocol (KIP-1071) is the same, with tasks where this one has partitions of topics.
 //!
 //! Owns the member's epoch, what the coordinator has assigned, and what the caller works on; refuses to know sockets and
 //! clocks. Invariant: the caller never works on a partition that a heartbeat under way or the last one answered did not
@@ -13,12 +14,13 @@ use headwater_wire::ErrorCode;
 
 use crate::ClientError;
 
-pub(super) type TopicId = [u8; 16];
-pub(super) type Place = (TopicId, i32);
-pub(super) type Places = BTreeSet<Place>;
+pub(in crate::group) type TopicId = [u8; 16];
+/// A partition of something: of a topic, or of a subtopology in a role.
+pub(in crate::group) type Place<K = TopicId> = (K, i32);
+pub(in crate::group) type Places<K = TopicId> = BTreeSet<Place<K>>;
 
 /// The member epoch with which a member joins.
-pub(super) const JOIN: i32 = 0;
+pub(in crate::group) const JOIN: i32 = 0;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the coordinator may fail to answer before the membership ends.
@@ -36,74 +38,74 @@ const LONGEST_SESSION: Duration = Duration::from_secs(45);
 
 /// One heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Beat {
-    pub(super) epoch: i32,
+pub(in crate::group) struct Beat<K: Ord = TopicId> {
+    pub(in crate::group) epoch: i32,
     /// It says everything: who joins, and who cannot know what the coordinator has heard.
-    pub(super) full: bool,
+    pub(in crate::group) full: bool,
     /// What the member has; `None` where the coordinator knows.
-    pub(super) owned: Option<Places>,
+    pub(in crate::group) owned: Option<Places<K>>,
 }
 
 /// What the coordinator says to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) epoch: i32,
-    pub(super) interval: Duration,
+pub(in crate::group) struct Answer<K: Ord = TopicId> {
+    pub(in crate::group) epoch: i32,
+    pub(in crate::group) interval: Duration,
     /// `None` where it is as before.
-    pub(super) assignment: Option<Places>,
+    pub(in crate::group) assignment: Option<Places<K>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Act {
+pub(in crate::group) enum Act<K: Ord = TopicId> {
     /// Send it, then call `answered` or `failed`.
-    Beat(Beat),
+    Beat(Beat<K>),
     /// Ask what these topics are called, then call `resolved`.
-    Look(BTreeSet<TopicId>),
+    Look(BTreeSet<K>),
     /// Find out where these are read from, then call `taken` with the round.
-    Take { round: u64, places: Places },
+    Take { round: u64, places: Places<K> },
     /// Tell the caller, and call `released` when it has let go; what is lost is another's already.
-    Revoke { places: Places, lost: bool },
+    Revoke { places: Places<K>, lost: bool },
 }
 
 /// What the caller has from here on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Handed {
-    pub(super) all: Places,
-    pub(super) new: Places,
+pub(in crate::group) struct Handed<K: Ord = TopicId> {
+    pub(in crate::group) all: Places<K>,
+    pub(in crate::group) new: Places<K>,
 }
 
 #[derive(Debug)]
-pub(super) struct Member {
+pub(in crate::group) struct Member<K: Ord = TopicId> {
     epoch: i32,
-    target: Places,
+    target: Places<K>,
     /// The caller works on these.
-    owned: Places,
+    owned: Places<K>,
     /// Claimed, and not handed to the caller yet; the round of the `Take` that is under way.
-    taking: Places,
+    taking: Places<K>,
     round: Option<u64>,
     rounds: u64,
     /// The caller was told to let go of these.
-    revoking: Option<Places>,
+    revoking: Option<Places<K>>,
     /// How many revocations the caller has not answered.
     outstanding: usize,
     /// The caller is to be told what it has, also where nothing is new.
     tell: bool,
     /// The caller has been told of an assignment of this membership.
     told: bool,
-    names: BTreeMap<TopicId, String>,
+    names: BTreeMap<K, String>,
     looking: bool,
     look: Retry,
-    beats: Beats,
-    acts: VecDeque<Act>,
+    beats: Beats<K>,
+    acts: VecDeque<Act<K>>,
 }
 
 /// When heartbeats are sent, and what the coordinator has heard.
 #[derive(Debug)]
-struct Beats {
+struct Beats<K: Ord> {
     /// What the heartbeat under way claims, and since when it is.
-    under_way: Option<(Places, Duration)>,
+    under_way: Option<(Places<K>, Duration)>,
     /// What the last one claimed that was answered.
-    said: Option<Places>,
+    said: Option<Places<K>>,
     /// The last one was not answered: it may have arrived or not, or arrive late.
     uncertain: bool,
     interval: Duration,
@@ -131,8 +133,8 @@ impl Retry {
     }
 }
 
-impl Member {
-    pub(super) fn new(now: Duration) -> Self {
+impl<K: Copy + Ord> Member<K> {
+    pub(in crate::group) fn new(now: Duration) -> Self {
         let beats = Beats {
             under_way: None,
             said: None,
@@ -161,17 +163,17 @@ impl Member {
     }
 
     /// 0 while the member is not in the group.
-    pub(super) fn epoch(&self) -> i32 {
+    pub(in crate::group) fn epoch(&self) -> i32 {
         self.epoch
     }
 
     /// The partition by its name, which whatever was handed out or revoked has.
-    pub(super) fn named(&self, place: &Place) -> Option<TopicPartition> {
+    pub(in crate::group) fn named(&self, place: &Place<K>) -> Option<TopicPartition> {
         self.names.get(&place.0).map(|name| TopicPartition::new(name.as_str(), place.1))
     }
 
     /// What is to be done now; to be asked again until there is nothing.
-    pub(super) fn next(&mut self, now: Duration) -> Option<Act> {
+    pub(in crate::group) fn next(&mut self, now: Duration) -> Option<Act<K>> {
         if let Some(act) = self.acts.pop_front() {
             return Some(act);
         }
@@ -187,7 +189,7 @@ impl Member {
     }
 
     /// When there is something to do although nothing happens.
-    pub(super) fn wake_at(&self) -> Option<Duration> {
+    pub(in crate::group) fn wake_at(&self) -> Option<Duration> {
         let beat = self.may_beat().then_some(self.beats.retry.due);
         let look = (!self.looking && !self.unknown().is_empty()).then_some(self.look.due);
         beat.into_iter().chain(look).min()
@@ -198,7 +200,7 @@ impl Member {
         self.beats.under_way.is_none() && (self.epoch != JOIN || self.outstanding == 0)
     }
 
-    fn beat(&mut self, now: Duration) -> Beat {
+    fn beat(&mut self, now: Duration) -> Beat<K> {
         let claimed = self.claimed();
         let full = self.epoch == JOIN || self.beats.uncertain;
         let news = full || self.beats.said.as_ref() != Some(&claimed);
@@ -207,23 +209,23 @@ impl Member {
         beat
     }
 
-    fn claimed(&self) -> Places {
+    fn claimed(&self) -> Places<K> {
         self.owned.union(&self.taking).copied().collect()
     }
 
     /// The assigned topics whose names are not known.
-    fn unknown(&self) -> BTreeSet<TopicId> {
+    fn unknown(&self) -> BTreeSet<K> {
         self.target.iter().map(|(id, _)| *id).filter(|id| !self.names.contains_key(id)).collect()
     }
 
     /// The next heartbeat is sent at once, unless the coordinator is given a pause.
-    pub(super) fn hurry(&mut self, now: Duration) {
+    pub(in crate::group) fn hurry(&mut self, now: Duration) {
         if !self.beats.uncertain {
             self.beats.retry.due = self.beats.retry.due.min(now);
         }
     }
 
-    pub(super) fn answered(&mut self, answer: Answer, now: Duration) {
+    pub(in crate::group) fn answered(&mut self, answer: Answer<K>, now: Duration) {
         let Some((claimed, sent)) = self.beats.under_way.take() else { return };
         self.epoch = answer.epoch;
         self.beats.said = Some(claimed);
@@ -242,7 +244,7 @@ impl Member {
     }
 
     /// The heartbeat was refused or not answered. Whether the membership goes on; `jitter` is between 0 and 1.
-    pub(super) fn failed(&mut self, error: &ClientError, now: Duration, jitter: f64) -> bool {
+    pub(in crate::group) fn failed(&mut self, error: &ClientError, now: Duration, jitter: f64) -> bool {
         self.beats.under_way = None;
         self.beats.uncertain = true;
         match error.code() {
@@ -270,7 +272,7 @@ impl Member {
     }
 
     /// How long the next heartbeat is waited for.
-    pub(super) fn beat_patience(&self) -> Duration {
+    pub(in crate::group) fn beat_patience(&self) -> Duration {
         match self.beats.interval {
             Duration::ZERO => BEAT_PATIENCE,
             interval => (interval * LATE_INTERVALS).clamp(LEAST_BEAT_PATIENCE, BEAT_PATIENCE),
@@ -284,14 +286,14 @@ impl Member {
     }
 
     /// How long the coordinator has not answered.
-    pub(super) fn silence(&self, now: Duration) -> Duration {
+    pub(in crate::group) fn silence(&self, now: Duration) -> Duration {
         now.saturating_sub(self.beats.heard)
     }
 
     /// The coordinator has this member no more, or as another.
     fn lose(&mut self) {
         let revoking = self.revoking.take().unwrap_or_default();
-        let places: Places = self.owned.difference(&revoking).copied().collect();
+        let places: Places<K> = self.owned.difference(&revoking).copied().collect();
         if std::mem::take(&mut self.told) {
             self.outstanding += 1;
             self.acts.push_back(Act::Revoke { places, lost: true });
@@ -304,7 +306,7 @@ impl Member {
     }
 
     /// The caller has let go of what it was told to.
-    pub(super) fn released(&mut self, now: Duration) {
+    pub(in crate::group) fn released(&mut self, now: Duration) {
         self.outstanding = self.outstanding.saturating_sub(1);
         match self.revoking.take() {
             Some(gone) => {
@@ -320,7 +322,7 @@ impl Member {
     }
 
     /// What the topics that were asked for are called; those that are missing are asked for again.
-    pub(super) fn resolved(&mut self, names: BTreeMap<TopicId, String>, now: Duration, jitter: f64) {
+    pub(in crate::group) fn resolved(&mut self, names: BTreeMap<K, String>, now: Duration, jitter: f64) {
         self.looking = false;
         self.names.extend(names);
         if !self.unknown().is_empty() {
@@ -331,12 +333,12 @@ impl Member {
     }
 
     /// What is still to be taken in this round; `None` where it is over.
-    pub(super) fn still_taking(&self, round: u64) -> Option<&Places> {
+    pub(in crate::group) fn still_taking(&self, round: u64) -> Option<&Places<K>> {
         (self.round == Some(round)).then_some(&self.taking)
     }
 
     /// Where the places of this round are read from is known: what of them is still this member's.
-    pub(super) fn taken(&mut self, round: u64, now: Duration) -> Option<Handed> {
+    pub(in crate::group) fn taken(&mut self, round: u64, now: Duration) -> Option<Handed<K>> {
         if self.round != Some(round) {
             return None;
         }
@@ -359,7 +361,7 @@ impl Member {
         if self.revoking.is_some() {
             return;
         }
-        let gone: Places = self.owned.difference(&self.target).copied().collect();
+        let gone: Places<K> = self.owned.difference(&self.target).copied().collect();
         if !gone.is_empty() {
             self.outstanding += 1;
             self.revoking = Some(gone.clone());
@@ -370,8 +372,8 @@ impl Member {
         if says_less || self.round.is_some() || self.beats.said.as_ref() != Some(&self.claimed()) {
             return;
         }
-        let is_new = |place: &&Place| !self.owned.contains(*place) && self.names.contains_key(&place.0);
-        let places: Places = self.target.iter().filter(is_new).copied().collect();
+        let is_new = |place: &&Place<K>| !self.owned.contains(*place) && self.names.contains_key(&place.0);
+        let places: Places<K> = self.target.iter().filter(is_new).copied().collect();
         // Nothing is told while names that make it something are on their way.
         if places.is_empty() && (!self.tell || !self.unknown().is_empty()) {
             return;

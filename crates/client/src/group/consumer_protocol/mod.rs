@@ -4,7 +4,7 @@
 //! the task; the coordinator then waits for the end of the session.
 
 mod beat;
-mod member;
+pub(super) mod member;
 #[cfg(test)]
 mod simulation;
 
@@ -30,15 +30,15 @@ use crate::{Client, ClientError, Position};
 use member::{Act, Answer, Member, Places, TopicId};
 
 /// The member epoch with which a member leaves for good, and that with which a static one leaves to come back.
-const LEAVE: i32 = -1;
+pub(super) const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
 
 /// What the member is to its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(in crate::group) struct Standing {
     /// `None` before it has joined; the last one when it is out.
-    pub(super) epoch: Option<i32>,
-    pub(super) is_member: bool,
+    pub(in crate::group) epoch: Option<i32>,
+    pub(in crate::group) is_member: bool,
 }
 
 pub(super) struct Membership {
@@ -141,7 +141,7 @@ impl Membership {
     }
 }
 
-fn is_out(error: &ClientError) -> bool {
+pub(super) fn is_out(error: &ClientError) -> bool {
     matches!(
         error.code(),
         Some(ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId | ErrorCode::GroupIdNotFound)
@@ -156,7 +156,7 @@ impl Drop for Membership {
 }
 
 /// As Kafka's own ids are written; nobody else has it (KIP-1082).
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     let [a, b] = [rand::random::<u64>(), rand::random::<u64>()];
     headwater_wire::KafkaUuid::from_parts(a, b).to_string()
 }
@@ -316,7 +316,7 @@ impl Task {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
+pub(super) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
