@@ -27,7 +27,7 @@ const EACH: u64 = 1000;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
-    let (jars, log4j) = (kafka::tools()?, kafka::fetch()?.join("log4j2.properties"));
+    let (jars, log4j) = (kafka::connect()?, kafka::connect()?.join("log4j2.properties"));
     let work = servers::work(SUITE, choice.side())?;
     servers::build(choice)?;
     let begun = Instant::now();
@@ -76,10 +76,13 @@ impl Cluster<'_> {
         );
         for (name, config) in [("source", source), ("sink", sink)] {
             // A group that is still forming answers with a conflict.
-            wait(name, || {
+            let mut last = String::new();
+            let made = wait("no worker takes a connector", || {
                 let answer = first.ask("PUT", &format!("/connectors/{name}/config"), &config);
+                last = format!("{answer:?}");
                 Ok(answer.is_ok_and(|(code, _)| code == 200 || code == 201))
-            })?;
+            });
+            made.with_context(|| format!("{name}: {last}"))?;
         }
         self.through(EACH)?;
         let before = self.committed();
