@@ -125,6 +125,10 @@ fn shown(waits: &[Duration]) -> String {
     format!("p50 {half:.1?}, p99 {most:.1?}, longest {longest:.1?}")
 }
 
+fn told(wait: Option<Duration>) -> String {
+    wait.map_or_else(|| "more time than there was".to_owned(), |wait| format!("{wait:.1?}"))
+}
+
 /// The most that the broker had in memory at any time.
 async fn watched<T>(broker: &Broker, work: impl Future<Output = T>) -> (T, u64) {
     let mut most = 0;
@@ -175,8 +179,10 @@ fn rolling(run: &Run) -> Result<Option<Vec<Violation>>> {
         let (assignments, lost) = owners.counts();
         let growth = most.saturating_sub(before);
         run.note(format!(
-            "{members} members in {groups} groups on {partitions} partitions: gathered in {gathered:.1?}, restarted in {:.1?}, the last wait {whole:.1?}; {} ticks of the broker's processor time, {assignments} assignments; memory {} MiB, at most {} MiB more",
+            "{members} members in {groups} group(s) on {partitions} partitions: gathered in {}, restarted in {:.1?} with {} of waiting at the end; {} ticks of the broker's processor time, {assignments} assignments; memory {} MiB, at most {} MiB more",
+            told(gathered),
             begun.elapsed(),
+            told(whole),
             broker.ticks() - ticks,
             before >> 10,
             growth >> 10,
