@@ -198,8 +198,7 @@ fn offsets_are_deleted_once_and_the_empty_name_is_refused() {
     };
     assert_eq!(refused.error, Error::InvalidGroupId);
     share(&mut bench, alter("workers"));
-    let delete =
-        || ShareRequest::DeleteOffsets { group_id: "workers".to_owned(), topics: vec![topic] };
+    let delete = || ShareRequest::DeleteOffsets { group_id: "workers".to_owned(), topics: vec![topic] };
     let deleted = |error| ShareResponse::DeleteOffsets(Ok(vec![(topic, error)]));
     assert_eq!(share(&mut bench, delete()), deleted(None));
     assert_eq!(share(&mut bench, delete()), deleted(Some(Error::UnknownTopicOrPartition)));

@@ -106,10 +106,7 @@ pub fn fetch_into(jars: PathBuf, pom_text: &str) -> Result<PathBuf> {
         .status()
         .context("running mvn")?;
     if !status.success() {
-        bail!(
-            "Maven could not fetch what {} names; can Maven reach Maven Central from here?",
-            pom.display()
-        );
+        bail!("Maven could not fetch what {} names; can Maven reach Maven Central from here?", pom.display());
     }
     fs::write(jars.join(".complete"), "")?;
     Ok(jars)

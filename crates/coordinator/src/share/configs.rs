@@ -3,8 +3,8 @@
 //! A key that is not set on the group has the broker's default, `group.share.…`.
 
 use crate::group_configs::{
-    Effective, SHARE_ASSIGNMENT, SHARE_DELIVERIES, SHARE_HEARTBEAT, SHARE_ISOLATION, SHARE_LOCK_DURATION, SHARE_LOCKS,
-    SHARE_RENEW, SHARE_RESET, SHARE_SESSION,
+    Effective, SHARE_ASSIGNMENT, SHARE_DELIVERIES, SHARE_HEARTBEAT, SHARE_ISOLATION, SHARE_LOCK_DURATION,
+    SHARE_LOCKS, SHARE_RENEW, SHARE_RESET, SHARE_SESSION,
 };
 
 /// The broker's defaults for share groups and the bounds of what groups may set, named after the properties they

@@ -216,8 +216,7 @@ async fn gather(broker: &Broker, members: u32, partitions: u32, groups: u32) -> 
     let first = clients.first().context("no client")?;
     first.create_topic(NewTopic::new(TOPIC, partitions as i32)).await?;
     let groups = (0..groups).map(|number| format!("g{number}")).collect();
-    let mut crowd =
-        Crowd { clients, groups, members: VecDeque::new(), owners: Owners::default(), next: 0 };
+    let mut crowd = Crowd { clients, groups, members: VecDeque::new(), owners: Owners::default(), next: 0 };
     (0..members).for_each(|_| crowd.join());
     Ok(crowd)
 }

@@ -41,7 +41,8 @@ impl Owners {
         for partition in partitions {
             let before = written.owners.insert((group.to_owned(), partition), member);
             if let Some(other) = before.filter(|other| *other != member) {
-                let text = format!("partition {partition} is given to {member} of {group} while {other} has it");
+                let text =
+                    format!("partition {partition} is given to {member} of {group} while {other} has it");
                 written.complaints.push(text);
             }
         }
@@ -49,9 +50,9 @@ impl Owners {
 
     fn gives_up(&self, member: u32, group: &str, partitions: &BTreeSet<i32>) {
         let mut written = self.lock();
-        written
-            .owners
-            .retain(|(of, partition), owner| *owner != member || of != group || !partitions.contains(partition));
+        written.owners.retain(|(of, partition), owner| {
+            *owner != member || of != group || !partitions.contains(partition)
+        });
     }
 
     fn is_gone(&self, member: u32) {
