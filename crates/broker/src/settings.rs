@@ -122,8 +122,12 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| c.quota.controller.seconds, |c, v| c.quota.controller.seconds = v;
     "fetch.max.bytes" whole (1024, INT) "The most that one Fetch returns, whatever it asks for."
         |c| whole(c.max_fetch_bytes), |c, v| c.max_fetch_bytes = bytes(v);
+    "group.consumer.assignment.interval.ms" whole (0, INT) "The least time between two assignments in a group of the consumer protocol that does not say."
+        |c| i64::from(c.coordinator.consumer_assignment_interval_ms), |c, v| c.coordinator.consumer_assignment_interval_ms = v as i32;
     "group.consumer.heartbeat.interval.ms" whole (1, INT) "How often members of the consumer protocol should send a heartbeat, unless their group has its own interval."
         |c| i64::from(c.coordinator.consumer_heartbeat_interval_ms), |c, v| c.coordinator.consumer_heartbeat_interval_ms = v as i32;
+    "group.consumer.max.assignment.interval.ms" whole (0, INT) "The longest time between two assignments that a group of the consumer protocol may set."
+        |c| i64::from(c.coordinator.consumer_max_assignment_interval_ms), |c, v| c.coordinator.consumer_max_assignment_interval_ms = v as i32;
     "group.consumer.max.heartbeat.interval.ms" whole (1, INT) "The longest heartbeat interval that a group may have."
         |c| i64::from(c.coordinator.consumer_max_heartbeat_interval_ms), |c, v| c.coordinator.consumer_max_heartbeat_interval_ms = v as i32;
     "group.consumer.max.session.timeout.ms" whole (1, INT) "The longest session timeout that a group of the consumer protocol may have."
@@ -132,6 +136,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| whole(c.coordinator.consumer_max_group_size), |c, v| c.coordinator.consumer_max_group_size = bytes(v);
     "group.consumer.migration.policy" choice (&MigrationPolicy::NAMES) "Which way groups may change between the classic and the consumer protocol with members in them: upgrade, downgrade, bidirectional, or disabled."
         |c| c.coordinator.migration_policy.name(), |c, v| c.coordinator.migration_policy = MigrationPolicy::parse(v).unwrap_or_default();
+    "group.consumer.min.assignment.interval.ms" whole (0, INT) "The shortest time between two assignments that a group of the consumer protocol may set."
+        |c| i64::from(c.coordinator.consumer_min_assignment_interval_ms), |c, v| c.coordinator.consumer_min_assignment_interval_ms = v as i32;
     "group.consumer.min.heartbeat.interval.ms" whole (1, INT) "The shortest heartbeat interval that a group may have."
         |c| i64::from(c.coordinator.consumer_min_heartbeat_interval_ms), |c, v| c.coordinator.consumer_min_heartbeat_interval_ms = v as i32;
     "group.consumer.min.session.timeout.ms" whole (1, INT) "The shortest session timeout that a group of the consumer protocol may have."
@@ -146,10 +152,14 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| whole(c.coordinator.max_group_size), |c, v| c.coordinator.max_group_size = bytes(v);
     "group.min.session.timeout.ms" whole (1, INT) "The shortest session timeout a member may ask for."
         |c| i64::from(c.coordinator.min_session_timeout_ms), |c, v| c.coordinator.min_session_timeout_ms = v as i32;
+    "group.share.assignment.interval.ms" whole (0, INT) "How long who joins a share group that does not say may wait after an assignment for the next one."
+        |c| i64::from(c.coordinator.share.assignment_interval_ms), |c, v| c.coordinator.share.assignment_interval_ms = v as i32;
     "group.share.delivery.count.limit" whole (1, i16::MAX as i64) "How often a record is delivered in a share group that does not say."
         |c| i64::from(c.coordinator.share.delivery_count_limit), |c, v| c.coordinator.share.delivery_count_limit = v as i32;
     "group.share.heartbeat.interval.ms" whole (1, INT) "How often members of a share group send heartbeats."
         |c| i64::from(c.coordinator.share.heartbeat_interval_ms), |c, v| c.coordinator.share.heartbeat_interval_ms = v as i32;
+    "group.share.max.assignment.interval.ms" whole (0, INT) "The longest time between two assignments that a share group may set."
+        |c| i64::from(c.coordinator.share.max_assignment_interval_ms), |c, v| c.coordinator.share.max_assignment_interval_ms = v as i32;
     "group.share.max.delivery.count.limit" whole (1, i16::MAX as i64) "The most that a share group may set as share.delivery.count.limit."
         |c| i64::from(c.coordinator.share.max_delivery_count_limit), |c, v| c.coordinator.share.max_delivery_count_limit = v as i32;
     "group.share.max.heartbeat.interval.ms" whole (1, INT) "The longest heartbeat interval that a share group may have."
@@ -162,6 +172,8 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| i64::from(c.coordinator.share.max_session_timeout_ms), |c, v| c.coordinator.share.max_session_timeout_ms = v as i32;
     "group.share.max.size" whole (1, INT) "Members of one share group."
         |c| whole(c.coordinator.share.max_group_size), |c, v| c.coordinator.share.max_group_size = bytes(v);
+    "group.share.min.assignment.interval.ms" whole (0, INT) "The shortest time between two assignments that a share group may set."
+        |c| i64::from(c.coordinator.share.min_assignment_interval_ms), |c, v| c.coordinator.share.min_assignment_interval_ms = v as i32;
     "group.share.min.delivery.count.limit" whole (1, i16::MAX as i64) "The least that a share group may set as share.delivery.count.limit."
         |c| i64::from(c.coordinator.share.min_delivery_count_limit), |c, v| c.coordinator.share.min_delivery_count_limit = v as i32;
     "group.share.min.heartbeat.interval.ms" whole (1, INT) "The shortest heartbeat interval that a share group may have."

@@ -118,7 +118,7 @@ pub static TOPIC_CONFIGS: &[ConfigKey] = &[
     key("remote.log.copy.disable", ConfigKind::Boolean, "false", Legal::Boolean, NO_TIERS),
     key("remote.log.delete.on.disable", ConfigKind::Boolean, "false", Legal::Boolean, NO_TIERS),
     key("remote.storage.enable", ConfigKind::Boolean, "false", Legal::OneOf(&["false"]), "Tiered storage; not available, so only 'false' is legal."),
-    key("retention.bytes", ConfigKind::Long, "-1", Legal::AtLeast(-1), "How many bytes a partition keeps before old segments go; -1 for no limit."),
+    key("retention.bytes", ConfigKind::Long, "-1", Legal::AtLeast(i64::MIN), "How many bytes a partition keeps before old segments go; a negative number for no limit."),
     key("retention.ms", ConfigKind::Long, "604800000", Legal::AtLeast(-1), "How long records are kept, in milliseconds; -1 for ever."),
     key("segment.bytes", ConfigKind::Int, "1073741824", Legal::AtLeast(14), "The size at which a new segment begins, in bytes."),
     key("segment.index.bytes", ConfigKind::Int, "10485760", Legal::AtLeast(4), "The largest size of a segment's index, in bytes."),
@@ -135,6 +135,16 @@ fn are_replicas(value: &str) -> bool {
     let number = |part: &str| part.parse::<u32>().is_ok();
     let one = |part: &str| part.trim().split_once(':').is_some_and(|(at, on)| number(at) && number(on));
     matches!(value.trim(), "" | "*") || value.split(',').all(one)
+}
+
+/// In any case, as Kafka takes it.
+fn is_boolean(value: &str) -> bool {
+    ["true", "false"].iter().any(|word| word.eq_ignore_ascii_case(value.trim()))
+}
+
+/// How a value is kept: true and false in small letters, so that whoever reads them need not ask for the others.
+pub(crate) fn kept(kind: ConfigKind, value: String) -> String {
+    if kind == ConfigKind::Boolean { value.trim().to_ascii_lowercase() } else { value }
 }
 
 /// A level of a codec, within Kafka's bounds.
@@ -165,7 +175,7 @@ impl ConfigKey {
                 Ok(number) if (0.0..=1.0).contains(&number) => Ok(()),
                 _ => refuse("a number from 0 to 1"),
             },
-            Legal::Boolean if matches!(value, "true" | "false") => Ok(()),
+            Legal::Boolean if is_boolean(value) => Ok(()),
             Legal::Boolean => refuse("true or false"),
             Legal::OneOf(known) if known.contains(&value) => Ok(()),
             Legal::OneOf(known) => refuse(&format!("one of {}", known.join(", "))),
@@ -242,7 +252,7 @@ pub(crate) fn initial(configs: &[(String, Option<String>)]) -> Result<BTreeMap<S
         let Some(value) = value else { continue };
         check_length(name, value)?;
         key.check(value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
-        if result.insert(name.clone(), value.clone()).is_some() {
+        if result.insert(name.clone(), kept(key.kind, value.clone())).is_some() {
             return Err(Failure::new(
                 Error::InvalidRequest,
                 format!("configuration '{name}' is given twice"),
@@ -291,7 +301,7 @@ pub(crate) fn changed(
         let current = result.get(name).map_or(key.default, String::as_str);
         let value = value_after(name, key.kind, current, change)?;
         key.check(&value).map_err(|message| Failure::new(Error::InvalidConfig, message))?;
-        result.insert(name.clone(), value);
+        result.insert(name.clone(), kept(key.kind, value));
     }
     Ok(result)
 }
@@ -371,6 +381,7 @@ mod tests {
             assert_eq!(set(name, value).unwrap_err().error, Error::InvalidConfig, "{name}={value}");
         }
         assert!(set("cleanup.policy", "compact, delete").is_ok());
+        assert_eq!(set("preallocate", "TRUE").unwrap()["preallocate"], "true", "kept in small letters");
     }
 
     fn kind_and_policy(kind: &str, policy: Option<&str>) -> Result<BTreeMap<String, String>, Failure> {

@@ -20,6 +20,11 @@ use crate::{Coordinator, Effect, OffsetRecord, StateRecord, TopicId, Transaction
 /// How long the expiry of a group's offsets waits while one of them is in an open transaction.
 const PENDING_RETRY_MS: i64 = 60_000;
 
+/// Nobody is a member of a group that is not there; the group of the empty name only keeps offsets.
+fn unknown_member(group_id: &str) -> Error {
+    if group_id.is_empty() { Error::InvalidGroupId } else { Error::UnknownMemberId }
+}
+
 fn txn_committer<'a>(member_id: &'a str, instance_id: Option<&'a str>, epoch: i32) -> Committer<'a> {
     Committer { member_id, instance_id, epoch, transactional: true, knows_epochs: true }
 }
@@ -72,17 +77,17 @@ impl Coordinator {
                     return self.watch_group(&id);
                 }
                 Response::SyncGroup(SyncedGroup {
-                    error: Some(Error::UnknownMemberId),
+                    error: Some(unknown_member(&id)),
                     ..SyncedGroup::default()
                 })
             }
             Request::Heartbeat(beat) => Response::Heartbeat(match self.groups.get_mut(&beat.group_id) {
                 Some(group) => group.heartbeat(cx, &beat).err(),
-                None => Some(Error::UnknownMemberId),
+                None => Some(unknown_member(&beat.group_id)),
             }),
             Request::LeaveGroup { group_id, members } => {
                 let Some(group) = self.groups.get_mut(&group_id) else {
-                    let error = Some(Error::UnknownMemberId);
+                    let error = Some(unknown_member(&group_id));
                     return self.cx.reply(ticket, Response::LeaveGroup { error, members: Vec::new() });
                 };
                 let members = members.into_iter().map(|member| group.leave(cx, member)).collect();
@@ -344,6 +349,9 @@ impl Coordinator {
 
     fn delete_offsets(&mut self, group_id: &str, partitions: Vec<TopicPartition>) -> Response {
         let refuse = |error| Response::OffsetDelete { error: Some(error), partitions: Vec::new() };
+        if group_id.is_empty() {
+            return refuse(Error::InvalidGroupId);
+        }
         if !self.has_group(group_id) && !self.offsets.knows(group_id) {
             return refuse(Error::GroupIdNotFound);
         }

@@ -154,6 +154,17 @@ impl Failure {
     pub fn new(error: Error, message: impl Into<String>) -> Self {
         Self { error, message: message.into() }
     }
+
+    /// There is no group of this kind by this name; nor can there be by the empty one.
+    pub(crate) fn no_such_group(group_id: &str, kind: &str) -> Self {
+        match group_id.is_empty() {
+            true => Self::new(Error::InvalidGroupId, format!("name the {kind} group")),
+            false => {
+                let message = format!("group {group_id} is not a {kind} group, or does not exist");
+                Self::new(Error::GroupIdNotFound, message)
+            }
+        }
+    }
 }
 
 impl From<Error> for Failure {

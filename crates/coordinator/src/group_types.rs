@@ -52,7 +52,8 @@ impl Coordinator {
     /// Whether offsets may be committed in this name; counts as a heartbeat of a classic member.
     pub(crate) fn check_commit(&mut self, group_id: &str, who: Committer<'_>) -> Result<(), Error> {
         let Committer { member_id, instance_id, epoch, transactional, .. } = who;
-        if group_id.is_empty() {
+        // As in Apache Kafka, old clients may keep offsets, and nothing else, in the group of the empty name.
+        if group_id.is_empty() && transactional {
             return Err(Error::InvalidGroupId);
         }
         if self.shares.has(group_id) {

@@ -235,10 +235,9 @@ pub struct ConsumerGroupDescription {
 
 impl ConsumerGroupDescription {
     pub(crate) fn unknown(group_id: String) -> Self {
-        let message = format!("group {group_id} is not a consumer group, or does not exist");
         Self {
+            error: Some(Failure::no_such_group(&group_id, "consumer")),
             group_id,
-            error: Some(Failure::new(Error::GroupIdNotFound, message)),
             state: "",
             epoch: 0,
             assignment_epoch: 0,

@@ -64,6 +64,11 @@ pub struct Settings {
     pub consumer_heartbeat_interval_ms: i32,
     pub consumer_min_heartbeat_interval_ms: i32,
     pub consumer_max_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`, unless the group has its own; with the least and the most. Apache Kafka's
+    /// default is a second; here an assignment is so quick that nobody has to wait a heartbeat for it.
+    pub consumer_assignment_interval_ms: i32,
+    pub consumer_min_assignment_interval_ms: i32,
+    pub consumer_max_assignment_interval_ms: i32,
     /// `group.consumer.max.size`
     pub consumer_max_group_size: usize,
     /// `group.consumer.migration.policy`
@@ -106,6 +111,9 @@ impl Default for Settings {
             consumer_heartbeat_interval_ms: 5_000,
             consumer_min_heartbeat_interval_ms: 5_000,
             consumer_max_heartbeat_interval_ms: 15_000,
+            consumer_assignment_interval_ms: 0,
+            consumer_min_assignment_interval_ms: 0,
+            consumer_max_assignment_interval_ms: 15_000,
             consumer_max_group_size: i32::MAX as usize,
             migration_policy: MigrationPolicy::Bidirectional,
             max_offset_metadata_bytes: 4_096,

@@ -183,6 +183,31 @@ fn offsets_of_an_empty_group_expire() {
 }
 
 #[test]
+fn the_group_of_the_empty_name_keeps_offsets_and_nothing_else() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.commit("", -1, "", vec![offset(0, 1)]), None);
+    bench.restart();
+    assert_eq!(bench.fetch("", 0, true), Ok(1));
+    let ticket = bench.join("", "", None);
+    assert_eq!(bench.joined(ticket).error, Some(Error::InvalidGroupId));
+    assert_eq!(bench.heartbeat("", 1, "m"), Some(Error::InvalidGroupId));
+    let producer = bench.init("t", None).unwrap();
+    assert_eq!(bench.txn_commit("t", producer, "", offset(0, 2)), Some(Error::InvalidGroupId));
+    let delete = Request::OffsetDelete { group_id: String::new(), partitions: vec![partition(0)] };
+    let refused = Response::OffsetDelete { error: Some(Error::InvalidGroupId), partitions: Vec::new() };
+    assert_eq!(bench.ask(delete), refused);
+    let Response::DescribeConsumerGroups(described) =
+        bench.ask(Request::DescribeConsumerGroups(vec![String::new()]))
+    else {
+        panic!("a description")
+    };
+    assert_eq!(described[0].error.as_ref().map(|failure| failure.error), Some(Error::InvalidGroupId));
+    let delete = Request::DeleteGroups(vec![String::new()]);
+    assert_eq!(bench.ask(delete), Response::DeleteGroups(vec![(String::new(), None)]));
+    assert_eq!(bench.fetch("", 0, true), Ok(-1));
+}
+
+#[test]
 fn pending_offsets_are_unstable_until_the_transaction_ends() {
     let mut bench = Bench::new();
     let producer = bench.init("t", None).unwrap();

@@ -186,6 +186,47 @@ fn an_empty_group_is_deleted_with_its_offsets_and_a_deleted_topic_takes_its_part
 }
 
 #[test]
+fn offsets_are_deleted_once_and_the_empty_name_is_refused() {
+    let mut bench = Bench::new();
+    let topic = bench.coordinator.topic("orders").expect("a topic").id;
+    let alter = |group_id: &str| ShareRequest::AlterOffsets {
+        group_id: group_id.to_owned(),
+        offsets: vec![((topic, 0), 2)],
+    };
+    let ShareResponse::AlterOffsets(Err(refused)) = share(&mut bench, alter("")) else {
+        panic!("the empty name is taken")
+    };
+    assert_eq!(refused.error, Error::InvalidGroupId);
+    share(&mut bench, alter("workers"));
+    let delete = || ShareRequest::DeleteOffsets { group_id: "workers".to_owned(), topics: vec![topic] };
+    let deleted = |error| ShareResponse::DeleteOffsets(Ok(vec![(topic, error)]));
+    assert_eq!(share(&mut bench, delete()), deleted(None));
+    assert_eq!(share(&mut bench, delete()), deleted(Some(Error::UnknownTopicOrPartition)));
+}
+
+#[test]
+fn who_joins_soon_after_an_assignment_waits_for_the_next_one() {
+    let share = ShareDefaults { assignment_interval_ms: 1_000, ..ShareDefaults::default() };
+    let mut bench = Bench::with(Settings { share, ..support::settings(7) });
+    assert_eq!(partitions(&join(&mut bench, "one")).len(), 4, "the first one is assigned at once");
+    let two = join(&mut bench, "two");
+    assert_eq!((two.member_epoch, partitions(&two).len()), (1, 0));
+    bench.pass(999);
+    assert_eq!(beat(&mut bench, "one", 1, None).expect("it stays").assignment, None);
+    bench.pass(1);
+    assert_eq!(partitions(&beat(&mut bench, "one", 1, None).expect("it stays")).len(), 2);
+    assert_eq!(partitions(&beat(&mut bench, "two", 1, None).expect("it stays")).len(), 2);
+    // Whoever waits when the broker is restarted is not forgotten.
+    join(&mut bench, "three");
+    bench.restart();
+    assert_eq!(beat(&mut bench, "one", 2, None).expect("it stays").member_epoch, 3);
+    assert!(!partitions(&beat(&mut bench, "three", 2, None).expect("it stays")).is_empty());
+    // Who leaves keeps nobody waiting.
+    beat(&mut bench, "three", -1, None).expect("it leaves");
+    assert_eq!(beat(&mut bench, "one", 3, None).expect("it stays").member_epoch, 4);
+}
+
+#[test]
 fn configurations_of_groups_are_checked_and_survive_a_restart() {
     let mut bench = Bench::new();
     let set = |name: &str, value: &str| (name.to_owned(), ConfigChange::Set(value.to_owned()));

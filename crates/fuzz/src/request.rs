@@ -85,6 +85,8 @@ requests! {
     UpdateFeatures UpdateFeaturesRequestData;
     UnregisterBroker UnregisterBrokerRequestData;
     DescribeProducers DescribeProducersRequestData;
+    StreamsGroupHeartbeat StreamsGroupHeartbeatRequestData;
+    StreamsGroupDescribe StreamsGroupDescribeRequestData;
     GetTelemetrySubscriptions GetTelemetrySubscriptionsRequestData;
     PushTelemetry PushTelemetryRequestData;
     ListConfigResources ListConfigResourcesRequestData;

@@ -49,8 +49,13 @@ public class OldClient {
         ConfigResource of = new ConfigResource(ConfigResource.Type.TOPIC, "old-out");
         admin.incrementalAlterConfigs(Map.of(of, List.of(
             new AlterConfigOp(new ConfigEntry("retention.ms", "86400000"), AlterConfigOp.OpType.SET)))).all().get();
-        Config config = admin.describeConfigs(List.of(of)).values().get(of).get();
-        check(config.get("retention.ms").value().equals("86400000"), config);
+        // Apache Kafka's broker hears of a change later than who asked its controller for it.
+        Config config;
+        long late = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+        do {
+            config = admin.describeConfigs(List.of(of)).values().get(of).get();
+        } while (!config.get("retention.ms").value().equals("86400000") && System.nanoTime() < late);
+        check(config.get("retention.ms").value().equals("86400000"), config.get("retention.ms"));
         check(admin.describeCluster().nodes().get().size() == 1, "the nodes");
         try (var reader = consumer()) {
             check(reader.partitionsFor("old-in").size() == 4, "the partitions");

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 const POM: &str = include_str!("../kafka/pom.xml");
 const TOOLS_POM: &str = include_str!("../kafka/tools-pom.xml");
+const CONNECT_POM: &str = include_str!("../kafka/connect-pom.xml");
 const STREAMS_POM: &str = include_str!("../kafka/streams-pom.xml");
 const STREAMS_DRIVER_POM: &str = include_str!("../kafka/streams-driver-pom.xml");
 const LOGGING: &str = include_str!("../kafka/log4j2.properties");
@@ -68,6 +69,11 @@ pub fn tools() -> Result<PathBuf> {
     fetch_into(cache().join(format!("apache-kafka-tools-{VERSION}")), TOOLS_POM)
 }
 
+/// The jars of Kafka Connect and of Kafka's verifiable connectors, fetched once.
+pub fn connect() -> Result<PathBuf> {
+    fetch_into(cache().join(format!("apache-kafka-connect-{VERSION}")), CONNECT_POM)
+}
+
 /// The jars of Kafka Streams and of its tests, fetched once.
 pub fn streams() -> Result<PathBuf> {
     fetch_into(cache().join(format!("apache-kafka-streams-{VERSION}")), STREAMS_POM)
@@ -86,7 +92,7 @@ pub fn fetch_into(jars: PathBuf, pom_text: &str) -> Result<PathBuf> {
     if let Some(reason) = missing() {
         bail!("{reason}");
     }
-    eprintln!("xtask: fetching Apache Kafka {VERSION} from Maven Central into {}", jars.display());
+    eprintln!("xtask: fetching jars of Apache Kafka from Maven Central into {}", jars.display());
     fs::create_dir_all(&jars).with_context(|| format!("creating {}", jars.display()))?;
     let pom = jars.join("pom.xml");
     fs::write(&pom, pom_text)?;
@@ -100,7 +106,7 @@ pub fn fetch_into(jars: PathBuf, pom_text: &str) -> Result<PathBuf> {
         .status()
         .context("running mvn")?;
     if !status.success() {
-        bail!("Maven could not fetch Apache Kafka {VERSION}; can Maven reach Maven Central from here?");
+        bail!("Maven could not fetch what {} names; can Maven reach Maven Central from here?", pom.display());
     }
     fs::write(jars.join(".complete"), "")?;
     Ok(jars)

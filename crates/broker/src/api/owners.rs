@@ -42,7 +42,9 @@ impl Call {
     /// it. Super-users create for others, and whoever is anonymous cannot be told from others.
     pub fn owning(&self, name: &str, configs: &mut Vec<(String, Option<String>)>) {
         let is_set = |key: &str| configs.iter().any(|(name, value)| name == key && value.is_some());
-        let asks = configs.iter().any(|(key, value)| key == INTERNAL && value.as_deref() == Some("true"));
+        let is_true = |value: &str| value.trim().eq_ignore_ascii_case("true");
+        let asks =
+            configs.iter().any(|(key, value)| key == INTERNAL && value.as_deref().is_some_and(is_true));
         let says = is_set(INTERNAL) || is_set(OWNER);
         let somebody = *self.principal != Principal::anonymous()
             && !is_node(&self.principal)

@@ -134,7 +134,7 @@ fn changed(
         let current = result.get(name).map_or(key.default, String::as_str);
         let value = configs::value_after(name, key.kind, current, change)?;
         key.check(&value).map_err(invalid)?;
-        result.insert(name.clone(), value);
+        result.insert(name.clone(), configs::kept(key.kind, value));
     }
     Ok(result)
 }

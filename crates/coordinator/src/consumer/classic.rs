@@ -59,7 +59,7 @@ impl ConsumerGroup {
             self.replace(cx, instance, &join.member_id);
         }
         let changed = self.subscribe(cx, record(client, join, &subscription));
-        self.advance(cx, topics, client, changed);
+        self.advance(cx, topics, client, changed, timeouts.assignment_interval_ms);
         let owned = owned(&subscription, topics);
         self.reconcile(cx, topics, &join.member_id, Some(&owned), changed);
         self.begin_session(&join.member_id, cx.now, timeouts);

@@ -45,7 +45,7 @@ impl ConsumerGroup {
         if let Some(regex) = beside_names.filter(|_| changed) {
             self.put_off(&regex);
         }
-        self.advance(cx, topics, client, changed);
+        self.advance(cx, topics, client, changed, timeouts.assignment_interval_ms);
         self.reconcile(cx, topics, &beat.member_id, beat.owned.as_ref(), changed);
         self.begin_session(&beat.member_id, cx.now, timeouts);
         Ok(self.answer(&beat, before, timeouts))

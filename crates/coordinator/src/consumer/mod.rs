@@ -93,6 +93,8 @@ pub(crate) struct ConsumerGroup {
     patterns: BTreeMap<String, Pattern>,
     /// Which state of the topics the patterns and the metadata hash were made of, and of who may see them.
     seen: Option<(u64, u64)>,
+    /// When the targets were computed last; `None` after a restart.
+    assigned_ms: Option<TimestampMs>,
 }
 
 impl ConsumerGroup {

@@ -11,13 +11,15 @@ use crate::request::Client;
 use crate::topics::Topics;
 
 impl ConsumerGroup {
-    /// Begins an epoch when members, subscriptions or topics have changed, and brings the targets up to it.
+    /// Begins an epoch when members, subscriptions or topics have changed, and brings the targets up to it, unless the last
+    /// ones are younger than `interval_ms`: then a later heartbeat does.
     pub(super) fn advance(
         &mut self,
         cx: &mut Context,
         topics: &Topics,
         client: &Client,
         subscription_changed: bool,
+        interval_ms: i32,
     ) {
         let mut epochs = self.epochs.clone();
         if subscription_changed || epochs.epoch == 0 || self.looks_at_old_topics(cx, topics) {
@@ -27,9 +29,13 @@ impl ConsumerGroup {
                 epochs.metadata_hash = hash;
             }
         }
-        if epochs.epoch > epochs.assignment_epoch {
+        let next_ms = self.assigned_ms.map(|at| at.saturating_add(interval_ms.into()));
+        if epochs.epoch > epochs.assignment_epoch && next_ms.is_none_or(|at| cx.now >= at) {
             self.retarget(cx, topics);
+            self.assigned_ms = Some(cx.now);
             epochs.assignment_epoch = epochs.epoch;
+        }
+        if epochs != self.epochs {
             self.record(cx, ConsumerGroupChange::Epochs(GroupEpochs { timestamp: cx.now, ..epochs }));
         }
     }

@@ -5,11 +5,12 @@ use headwater_model::TimestampMs;
 use super::{ConsumerGroup, Member};
 use crate::context::Context;
 
-/// How long members may be silent, and how often they should speak.
+/// How long members may be silent, how often they should speak, and how long an assignment holds at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub session_ms: i32,
     pub heartbeat_interval_ms: i32,
+    pub assignment_interval_ms: i32,
 }
 
 impl Member {

@@ -6,8 +6,10 @@ use crate::configs::{ConfigKey, ConfigKind, Legal, key};
 use crate::settings::Settings;
 use crate::share::ShareReset;
 
+pub(crate) const CONSUMER_ASSIGNMENT: &str = "consumer.assignment.interval.ms";
 pub(crate) const CONSUMER_HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
 pub(crate) const CONSUMER_SESSION: &str = "consumer.session.timeout.ms";
+pub(crate) const SHARE_ASSIGNMENT: &str = "share.assignment.interval.ms";
 pub(crate) const SHARE_RESET: &str = "share.auto.offset.reset";
 pub(crate) const SHARE_DELIVERIES: &str = "share.delivery.count.limit";
 pub(crate) const SHARE_HEARTBEAT: &str = "share.heartbeat.interval.ms";
@@ -25,8 +27,10 @@ pub(crate) const STREAMS_SESSION: &str = "streams.session.timeout.ms";
 /// Every key a group may set, in alphabetical order.
 #[rustfmt::skip]
 pub static GROUP_CONFIGS: &[ConfigKey] = &[
+    key(CONSUMER_ASSIGNMENT, ConfigKind::Int, "0", Legal::AtLeast(0), "The least time between two assignments in a group of the consumer protocol, in milliseconds."),
     key(CONSUMER_HEARTBEAT, ConfigKind::Int, "5000", Legal::AtLeast(1), "How often members of the consumer protocol should send a heartbeat, in milliseconds."),
     key(CONSUMER_SESSION, ConfigKind::Int, "45000", Legal::AtLeast(1), "How long a member of the consumer protocol may be silent before it is out, in milliseconds."),
+    key(SHARE_ASSIGNMENT, ConfigKind::Int, "0", Legal::AtLeast(0), "How long who joins a share group may wait after an assignment for the next one, in milliseconds."),
     key(SHARE_RESET, ConfigKind::String, "latest", Legal::Checked(|value| ShareReset::parse(value).is_some(), "earliest, latest or by_duration:PnDTnHnMn.nS"), "Where a share group begins in a partition that it has not read: 'earliest', 'latest', or 'by_duration:' and an ISO 8601 duration before now."),
     key(SHARE_DELIVERIES, ConfigKind::Int, "5", Legal::AtLeast(1), "How often a record is delivered; one that is released or times out after that is archived."),
     key(SHARE_HEARTBEAT, ConfigKind::Int, "5000", Legal::AtLeast(1), "How often members of a share group send heartbeats, in milliseconds."),
@@ -61,6 +65,11 @@ pub(crate) struct Bounds {
 pub(super) fn bounds(settings: &Settings, name: &str) -> Option<Bounds> {
     let (share, streams) = (&settings.share, &settings.streams);
     let (default, least, most) = match name {
+        CONSUMER_ASSIGNMENT => (
+            settings.consumer_assignment_interval_ms,
+            settings.consumer_min_assignment_interval_ms,
+            settings.consumer_max_assignment_interval_ms,
+        ),
         CONSUMER_HEARTBEAT => (
             settings.consumer_heartbeat_interval_ms,
             settings.consumer_min_heartbeat_interval_ms,
@@ -71,6 +80,9 @@ pub(super) fn bounds(settings: &Settings, name: &str) -> Option<Bounds> {
             settings.consumer_min_session_timeout_ms,
             settings.consumer_max_session_timeout_ms,
         ),
+        SHARE_ASSIGNMENT => {
+            (share.assignment_interval_ms, share.min_assignment_interval_ms, share.max_assignment_interval_ms)
+        }
         SHARE_DELIVERIES => {
             (share.delivery_count_limit, share.min_delivery_count_limit, share.max_delivery_count_limit)
         }

@@ -88,6 +88,7 @@ impl GroupConfigs {
         Timeouts {
             session_ms: of.number(CONSUMER_SESSION),
             heartbeat_interval_ms: of.number(CONSUMER_HEARTBEAT),
+            assignment_interval_ms: of.number(CONSUMER_ASSIGNMENT),
         }
     }
 

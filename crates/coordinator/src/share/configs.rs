@@ -3,8 +3,8 @@
 //! A key that is not set on the group has the broker's default, `group.share.…`.
 
 use crate::group_configs::{
-    Effective, SHARE_DELIVERIES, SHARE_HEARTBEAT, SHARE_ISOLATION, SHARE_LOCK_DURATION, SHARE_LOCKS,
-    SHARE_RENEW, SHARE_RESET, SHARE_SESSION,
+    Effective, SHARE_ASSIGNMENT, SHARE_DELIVERIES, SHARE_HEARTBEAT, SHARE_ISOLATION, SHARE_LOCK_DURATION,
+    SHARE_LOCKS, SHARE_RENEW, SHARE_RESET, SHARE_SESSION,
 };
 
 /// The broker's defaults for share groups and the bounds of what groups may set, named after the properties they
@@ -21,6 +21,8 @@ pub struct ShareDefaults {
     pub session_timeout_ms: i32,
     /// `group.share.heartbeat.interval.ms`
     pub heartbeat_interval_ms: i32,
+    /// `group.share.assignment.interval.ms`
+    pub assignment_interval_ms: i32,
     /// `group.share.max.size`
     pub max_group_size: usize,
     pub min_delivery_count_limit: i32,
@@ -35,6 +37,8 @@ pub struct ShareDefaults {
     pub max_session_timeout_ms: i32,
     pub min_heartbeat_interval_ms: i32,
     pub max_heartbeat_interval_ms: i32,
+    pub min_assignment_interval_ms: i32,
+    pub max_assignment_interval_ms: i32,
 }
 
 impl Default for ShareDefaults {
@@ -45,6 +49,7 @@ impl Default for ShareDefaults {
             max_record_locks: 2_000,
             session_timeout_ms: 45_000,
             heartbeat_interval_ms: 5_000,
+            assignment_interval_ms: 0,
             max_group_size: 200,
             min_delivery_count_limit: 2,
             max_delivery_count_limit: 10,
@@ -56,6 +61,8 @@ impl Default for ShareDefaults {
             max_session_timeout_ms: 60_000,
             min_heartbeat_interval_ms: 5_000,
             max_heartbeat_interval_ms: 15_000,
+            min_assignment_interval_ms: 0,
+            max_assignment_interval_ms: 15_000,
         }
     }
 }
@@ -125,6 +132,7 @@ pub struct ShareSettings {
     pub max_record_locks: i64,
     pub session_timeout_ms: i32,
     pub heartbeat_interval_ms: i32,
+    pub assignment_interval_ms: i32,
     pub isolation: ShareIsolation,
     pub reset: ShareReset,
     pub renew: bool,
@@ -138,6 +146,7 @@ impl ShareSettings {
             max_record_locks: group.number(SHARE_LOCKS).into(),
             session_timeout_ms: group.number(SHARE_SESSION),
             heartbeat_interval_ms: group.number(SHARE_HEARTBEAT),
+            assignment_interval_ms: group.number(SHARE_ASSIGNMENT),
             isolation: match group.text(SHARE_ISOLATION) {
                 Some("read_committed") => ShareIsolation::Committed,
                 _ => ShareIsolation::Uncommitted,

@@ -88,7 +88,7 @@ impl Shares {
         match self.groups.get(&id) {
             Some(group) => group.describe(topics),
             None => ShareGroupDescription {
-                error: Some(Error::GroupIdNotFound),
+                error: Some(if id.is_empty() { Error::InvalidGroupId } else { Error::GroupIdNotFound }),
                 state: "Dead",
                 ..ShareGroup::new(&id).describe(topics)
             },

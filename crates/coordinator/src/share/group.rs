@@ -32,13 +32,15 @@ pub(super) struct ShareGroup {
     pub members: BTreeMap<String, Member>,
     /// What the assignments were made of.
     topics: BTreeMap<TopicId, i32>,
+    /// When they were made; `None` after a restart.
+    pub assigned_ms: Option<TimestampMs>,
     pub partitions: BTreeMap<TopicPartitionId, SharePartition>,
 }
 
 impl ShareGroup {
     pub fn new(id: &str) -> Self {
         let (members, topics, partitions) = Default::default();
-        Self { id: id.to_owned(), epoch: 0, members, topics, partitions }
+        Self { id: id.to_owned(), epoch: 0, members, topics, assigned_ms: None, partitions }
     }
 
     /// Takes members over as they were persisted, with fresh sessions.
@@ -87,9 +89,20 @@ impl ShareGroup {
         self.topics != self.subscribed(topics)
     }
 
+    /// Whether somebody has joined for whom no assignment was made: in an assignment everybody gets something of a topic
+    /// that exists.
+    pub fn is_awaited(&self, topics: &Topics) -> bool {
+        let waits = |member: &Member| {
+            let record = &member.record;
+            record.assignment.is_empty() && record.subscription.iter().any(|name| topics.get(name).is_some())
+        };
+        self.members.values().any(waits)
+    }
+
     /// Begins an epoch with new assignments.
-    pub fn assign(&mut self, topics: &Topics) {
+    pub fn assign(&mut self, topics: &Topics, now: TimestampMs) {
         self.epoch += 1;
+        self.assigned_ms = Some(now);
         self.topics = self.subscribed(topics);
         let candidate = |member: &Member| Candidate {
             topics: member

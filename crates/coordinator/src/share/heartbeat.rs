@@ -59,15 +59,18 @@ impl ShareGroup {
                 assignment: None,
             });
         }
-        let changed = match self.members.contains_key(&beat.member_id) {
-            false => {
-                self.join(cx, client, &beat)?;
-                true
-            }
-            true => self.stay(client, &beat)?,
+        let joins = !self.members.contains_key(&beat.member_id);
+        let changed = match joins {
+            true => self.join(cx, client, &beat).map(|()| false)?,
+            false => self.stay(client, &beat)?,
         };
-        if changed || self.is_outdated(topics) {
+        // Only who joins may have to wait; who leaves something or reads something else must not leave records lying.
+        let next_ms = self.assigned_ms.map(|at| at.saturating_add(settings.assignment_interval_ms.into()));
+        let soon = next_ms.is_some_and(|at| cx.now < at);
+        if changed || self.is_outdated(topics) || (!soon && (joins || self.is_awaited(topics))) {
             self.change(cx, topics);
+        } else if joins {
+            cx.append(StateRecord::Share(ShareRecord::Group(self.record())));
         }
         let deadline = cx.now.saturating_add(settings.session_timeout_ms.into());
         let epoch = self.epoch;
@@ -96,7 +99,7 @@ impl ShareGroup {
     }
 
     fn change(&mut self, cx: &mut Context, topics: &Topics) {
-        self.assign(topics);
+        self.assign(topics, cx.now);
         cx.append(StateRecord::Share(ShareRecord::Group(self.record())));
     }
 

@@ -135,6 +135,10 @@ impl Coordinator {
             ShareRequest::Heartbeat(beat) if foreign(&beat.group_id) => {
                 return Response::Share(ShareResponse::Heartbeat(Err(refused(&beat.group_id))));
             }
+            ShareRequest::AlterOffsets { group_id, .. } if group_id.is_empty() => {
+                let unnamed = Failure::new(Error::InvalidGroupId, "name the share group");
+                return Response::Share(ShareResponse::AlterOffsets(Err(unnamed)));
+            }
             ShareRequest::AlterOffsets { group_id, .. } if foreign(group_id) => {
                 return Response::Share(ShareResponse::AlterOffsets(Err(refused(group_id))));
             }

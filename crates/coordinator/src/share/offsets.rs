@@ -73,11 +73,17 @@ impl Shares {
         topics: Vec<TopicId>,
     ) -> Result<Vec<(TopicId, Option<Error>)>, Failure> {
         let group = self.idle(group_id)?;
-        for topic_id in &topics {
-            group.partitions.retain(|(topic, _), _| topic != topic_id);
-            let (group_id, topic_id) = (group_id.to_owned(), *topic_id);
-            cx.append(StateRecord::Share(ShareRecord::PartitionsDeleted { group_id, topic_id }));
+        let mut results = Vec::with_capacity(topics.len());
+        for topic_id in topics {
+            let before = group.partitions.len();
+            group.partitions.retain(|(topic, _), _| *topic != topic_id);
+            let has_none = group.partitions.len() == before;
+            if !has_none {
+                let group_id = group_id.to_owned();
+                cx.append(StateRecord::Share(ShareRecord::PartitionsDeleted { group_id, topic_id }));
+            }
+            results.push((topic_id, has_none.then_some(Error::UnknownTopicOrPartition)));
         }
-        Ok(topics.into_iter().map(|topic| (topic, None)).collect())
+        Ok(results)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::records::{StreamsEndpoint, StreamsMemberRecord, StreamsTopology, TaskId, Tasks};
-use crate::error::{Error, Failure};
+use crate::error::Failure;
 use crate::request::NewTopic;
 
 /// KIP-1071; what is `None` is as in the heartbeat before.
@@ -104,10 +104,9 @@ pub struct StreamsGroupDescription {
 
 impl StreamsGroupDescription {
     pub(super) fn unknown(group_id: String) -> Self {
-        let message = format!("group {group_id} is not a streams group, or does not exist");
         Self {
+            error: Some(Failure::no_such_group(&group_id, "streams")),
             group_id,
-            error: Some(Failure::new(Error::GroupIdNotFound, message)),
             state: "",
             epoch: 0,
             assignment_epoch: 0,

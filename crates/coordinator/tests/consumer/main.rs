@@ -2,6 +2,7 @@
 
 mod classic;
 mod history;
+mod interval;
 mod migration;
 mod rules;
 mod scale;

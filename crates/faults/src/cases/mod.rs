@@ -15,6 +15,7 @@ mod planted;
 mod power;
 mod read;
 mod reordered;
+mod rollout;
 mod slow;
 mod storms;
 mod tail;
@@ -59,7 +60,7 @@ pub const TRANSACTIONS: &[Case] =
     &[reordered::LATE_V2, reordered::LATE_OURS, reordered::LATE_V1, kill::COMMIT, zombie::STOPPED];
 
 /// `cargo xtask faults groups`
-pub const GROUPS: &[Case] = &[storms::REJOINING, storms::ROLLING, heartbeats::ROLLING];
+pub const GROUPS: &[Case] = &[storms::REJOINING, storms::ROLLING, heartbeats::ROLLING, rollout::ROLLING];
 
 /// `cargo xtask faults history`
 pub const HISTORY: &[Case] = &[histories::OURS, histories::LIBRDKAFKA, histories::JAVA, histories::MIXED];

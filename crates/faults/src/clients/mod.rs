@@ -3,6 +3,7 @@
 //! All of them do the same: send unique numbers to partitions that all of them write and to one of their own, alone
 //! or in transactions that also read, and read everything as committed readers. Who writes in which language differs.
 
+mod followers;
 mod foreign;
 mod last;
 mod members;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use headwater_client::{Client, ClientConfig, NewTopic};
 
+pub use followers::{Follower, Owners};
 pub use foreign::{Foreign, Language};
 pub use last::read_everything;
 pub use members::{Board, Going, Member};

@@ -37,11 +37,20 @@ const HEAD: &str = "# Other people's test suites\n\n\
     not been run there. In the quick part a test that fails is run once more, as some measure time; failing twice is a failure.\n";
 
 /// What a reader of the failures would ask, by suite.
-const NOTES: [(&str, &str); 2] = [
+const NOTES: [(&str, &str); 4] = [
     (
         "admin",
         "A test is a method; it passes when each of its cases is answered as by Apache Kafka (`crates/xtask/suites/admin-kafka.txt`),\n\
          but for those of `admin-differs.txt`, which says why each of them differs.\n",
+    ),
+    (
+        "connect",
+        "Two workers of Kafka Connect in one group run a source of two tasks with `exactly.once.source.support` and a sink; one\n\
+         worker is killed. Afterwards each task's numbers are there once and in order for who reads what is committed.\n",
+    ),
+    (
+        "old",
+        "Each client has a broker of its own and one program. Python's are of 2022 and 2020 and need Python 3.10.\n",
     ),
     (
         "librdkafka-consumer",

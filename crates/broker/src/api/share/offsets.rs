@@ -220,15 +220,21 @@ pub async fn delete(
     else {
         return Err(call.mismatch());
     };
-    if let Err(failure) = deleted {
-        return Ok(DeleteShareGroupOffsetsResponseData::default()
-            .with_error_code(failure.error.code())
-            .with_error_message(Some(failure.message.into())));
-    }
+    let deleted = match deleted {
+        Ok(deleted) => deleted,
+        Err(failure) => {
+            return Ok(DeleteShareGroupOffsetsResponseData::default()
+                .with_error_code(failure.error.code())
+                .with_error_message(Some(failure.message.into())));
+        }
+    };
     let topics = request.topics.into_iter().map(|topic| {
         let response = DeletedTopic::default();
         let response = match found(&topic.topic_name) {
-            Some(id) => response.with_topic_id(uuid(id)),
+            Some(id) => {
+                let refused = deleted.iter().find(|(of, _)| *of == id).and_then(|(_, error)| *error);
+                response.with_topic_id(uuid(id)).with_error_code(refused.map_or(0, |error| error.code()))
+            }
             None => response
                 .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
                 .with_error_message(Some(unknown_topic(&topic.topic_name))),
