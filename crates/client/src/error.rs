@@ -31,6 +31,17 @@ pub enum ClientError {
     Timeout { what: &'static str, address: String, after: Duration },
     #[error("{what}: {message} ({code:?})")]
     Kafka { what: String, code: ErrorCode, message: String },
+    /// The broker, or what the catalog says of the stream, does not take these records.
+    #[error("produce to {topic}/{partition}: {message} ({code:?})")]
+    RecordsRefused {
+        topic: String,
+        /// -1 when it was not chosen yet.
+        partition: i32,
+        code: ErrorCode,
+        message: String,
+        /// Those that were refused; none where that cannot be told.
+        records: Arc<[headwater_model::Record]>,
+    },
     #[error("topic {0} exists already")]
     TopicExists(String),
     #[error("there is no topic {0}")]
@@ -99,8 +110,19 @@ impl ClientError {
     /// The broker's own code, when it was the broker that refused.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Kafka { code, .. } => Some(*code),
+            Self::Kafka { code, .. } | Self::RecordsRefused { code, .. } => Some(*code),
             Self::Abortable(inner) | Self::GaveUp { last: inner, .. } => inner.code(),
+            _ => None,
+        }
+    }
+
+    /// What was refused, and why, if that is what is the matter.
+    pub fn refused_records(&self) -> Option<(&str, ErrorCode, &str, &[headwater_model::Record])> {
+        match self {
+            Self::RecordsRefused { topic, code, message, records, .. } => {
+                Some((topic, *code, message, records))
+            }
+            Self::Abortable(inner) | Self::GaveUp { last: inner, .. } => inner.refused_records(),
             _ => None,
         }
     }
