@@ -1,6 +1,6 @@
 //! A running application: what its parts share, how it starts and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -36,6 +36,10 @@ pub(crate) struct Shared {
     pub topology: Topology,
     /// Partitions of the topics it reads and writes, as they were at the start.
     pub counts: Counts,
+    /// `max.message.bytes` of topics that a handler guards.
+    pub limits: Arc<HashMap<String, usize>>,
+    /// Topics about whose records the handler wants to be asked.
+    pub guarded: Vec<String>,
     pub tasks: Arc<TaskInputs>,
     pub board: Board,
     pub metrics: Metrics,
@@ -75,6 +79,12 @@ impl Shared {
     pub fn cache_share(&self) -> usize {
         let stores: usize = self.tasks.keys().map(|id| self.topology.stores(id.subtopology).len()).sum();
         usize::try_from(self.config.record_cache_bytes).unwrap_or(usize::MAX) / stores.max(1)
+    }
+
+    /// Whether the topic is one that the application owns.
+    pub fn is_internal(&self, topic: &str) -> bool {
+        let own = topic.strip_prefix(self.config.application_id.as_str());
+        own.is_some_and(|name| name.starts_with('-') && name.ends_with("-repartition"))
     }
 
     /// `host:port` at which other instances reach this one.
@@ -135,7 +145,10 @@ impl StreamsApp {
         };
         let client = connect(&config).await?;
         let counts = topics::prepare(&client, &topology, &config).await?;
-        let shared = Arc::new(share(topology, config, &client, counts.clone(), directory)?);
+        let limits = topics::limits(&client, &topology.guarded_topics()).await?;
+        let mut shared = share(topology, config, &client, counts.clone(), directory)?;
+        shared.limits = Arc::new(limits);
+        let shared = Arc::new(shared);
         let close_http = watch::Sender::new(false);
         let (http, http_task) = serve::serve(&shared, close_http.subscribe()).await?.unzip();
         if let Some(endpoint) = http.and_then(|bound| serve::endpoint(&shared.config, bound)) {
@@ -329,6 +342,8 @@ fn share(
     Ok(Shared {
         globals: topology.new_globals(),
         awaiting: AtomicUsize::new(config.threads.max(1)),
+        limits: Arc::default(),
+        guarded: topology.guarded_topics(),
         tasks: Arc::new(tasks),
         board: Board::new(),
         metrics: Metrics::default(),

@@ -26,9 +26,11 @@ mod fault;
 mod globals;
 mod http;
 mod metrics;
+pub mod migrate;
 mod quarantine;
 mod queries;
 mod serve;
+mod skew;
 mod snapshot;
 mod state;
 mod thread;
@@ -48,5 +50,6 @@ pub use queries::{
     KeyQueryMetadata, Place, Position, PositionError, Queries, QueryResultInfo, Role, Row, Staleness,
     StateQueryError, StateQueryResult, StoreQueries,
 };
+pub use skew::ClockSkew;
 pub use snapshot::SnapshotConfig;
 pub use state::StateError;
