@@ -34,6 +34,17 @@ pub enum ClientError {
     /// What a streams group is told to be in its way (KIP-1071), in the broker's words.
     #[error("streams group {group} cannot go on: {status}: {detail}; {next}")]
     Streams { group: String, status: &'static str, detail: String, next: &'static str },
+    /// The broker, or what the catalog says of the stream, does not take these records.
+    #[error("produce to {topic}/{partition}: {message} ({code:?})")]
+    RecordsRefused {
+        topic: String,
+        /// -1 when it was not chosen yet.
+        partition: i32,
+        code: ErrorCode,
+        message: String,
+        /// Those that were refused; none where that cannot be told.
+        records: Arc<[headwater_model::Record]>,
+    },
     #[error("topic {0} exists already")]
     TopicExists(String),
     #[error("there is no topic {0}")]
@@ -102,8 +113,19 @@ impl ClientError {
     /// The broker's own code, when it was the broker that refused.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Kafka { code, .. } => Some(*code),
+            Self::Kafka { code, .. } | Self::RecordsRefused { code, .. } => Some(*code),
             Self::Abortable(inner) | Self::GaveUp { last: inner, .. } => inner.code(),
+            _ => None,
+        }
+    }
+
+    /// What was refused, and why, if that is what is the matter.
+    pub fn refused_records(&self) -> Option<(&str, ErrorCode, &str, &[headwater_model::Record])> {
+        match self {
+            Self::RecordsRefused { topic, code, message, records, .. } => {
+                Some((topic, *code, message, records))
+            }
+            Self::Abortable(inner) | Self::GaveUp { last: inner, .. } => inner.refused_records(),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! A running application: what its parts share, how it starts and how it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -37,6 +37,10 @@ pub(crate) struct Shared {
     pub topology: Topology,
     /// Partitions of the topics it reads and writes, as they were at the start.
     pub counts: Counts,
+    /// `max.message.bytes` of topics that a handler guards.
+    pub limits: Arc<HashMap<String, usize>>,
+    /// Topics about whose records the handler wants to be asked.
+    pub guarded: Vec<String>,
     pub tasks: Arc<TaskInputs>,
     /// How its threads join the group.
     pub membership: Membership,
@@ -78,6 +82,12 @@ impl Shared {
     pub fn cache_share(&self) -> usize {
         let stores: usize = self.tasks.keys().map(|id| self.topology.stores(id.subtopology).len()).sum();
         usize::try_from(self.config.record_cache_bytes).unwrap_or(usize::MAX) / stores.max(1)
+    }
+
+    /// Whether the topic is one that the application owns.
+    pub fn is_internal(&self, topic: &str) -> bool {
+        let own = topic.strip_prefix(self.config.application_id.as_str());
+        own.is_some_and(|name| name.starts_with('-') && name.ends_with("-repartition"))
     }
 
     /// `host:port` at which other instances reach this one.
@@ -138,7 +148,9 @@ impl StreamsApp {
         };
         let client = connect(&config).await?;
         let counts = topics::prepare(&client, &topology, &config).await?;
+        let limits = topics::limits(&client, &topology.guarded_topics()).await?;
         let mut shared = share(topology, config, &client, counts.clone(), directory)?;
+        shared.limits = Arc::new(limits);
         shared.membership = Membership::choose(&client, &shared).await?;
         let shared = Arc::new(shared);
         let close_http = watch::Sender::new(false);
@@ -334,6 +346,8 @@ fn share(
     Ok(Shared {
         globals: topology.new_globals(),
         awaiting: AtomicUsize::new(config.threads.max(1)),
+        limits: Arc::default(),
+        guarded: topology.guarded_topics(),
         tasks: Arc::new(tasks),
         board: Board::new(),
         metrics: Metrics::default(),

@@ -6,6 +6,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use headwater_streams::{HeldKey, TaskId};
 use serde::Serialize;
 
+use crate::skew::ClockSkew;
+
 /// How far the application is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,6 +28,8 @@ pub struct TaskStatus {
     pub node_counts: BTreeMap<String, u64>,
     /// It is still before where its input ended when the application was reset.
     pub reprocessing: bool,
+    /// How the clocks of those who write its inputs stand to the one here, by `topic/partition`; of what it has received.
+    pub skew: BTreeMap<String, ClockSkew>,
     /// The keys that its quarantine holds.
     #[serde(skip)]
     pub held: Vec<HeldKey>,

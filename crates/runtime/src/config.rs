@@ -97,6 +97,8 @@ pub struct AppConfig {
     pub probing_rebalance_interval: Duration,
     /// Where snapshots of the stores are put and found (default: nowhere).
     pub snapshots: Option<SnapshotConfig>,
+    /// Records that are ahead of this process's clock by more than this are counted, and warned of (default 10 s).
+    pub clock_skew_bound: Duration,
     /// Records buffered per input partition before its fetching pauses.
     pub max_buffered: usize,
     /// Names this process across restarts (static membership, transactional id); by default kept in the state directory.
@@ -151,6 +153,7 @@ impl AppConfig {
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
             snapshots: None,
+            clock_skew_bound: Duration::from_secs(10),
             max_buffered: 1000,
             instance: None,
             manifest: None,

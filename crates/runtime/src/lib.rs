@@ -28,9 +28,11 @@ mod globals;
 mod http;
 mod membership;
 mod metrics;
+pub mod migrate;
 mod quarantine;
 mod queries;
 mod serve;
+mod skew;
 mod snapshot;
 mod state;
 mod thread;
@@ -50,5 +52,6 @@ pub use queries::{
     KeyQueryMetadata, Place, Position, PositionError, Queries, QueryResultInfo, Role, Row, Staleness,
     StateQueryError, StateQueryResult, StoreQueries,
 };
+pub use skew::ClockSkew;
 pub use snapshot::SnapshotConfig;
 pub use state::StateError;

@@ -57,6 +57,8 @@ counters! {
     dropped_duplicates,
     #[doc = "Records left out because a function or a processor failed on them."]
     processing_errors,
+    #[doc = "Records left out because they could not be written."]
+    production_errors,
     #[doc = "Records held in quarantine."]
     quarantined,
     #[doc = "Records released from quarantine."]
@@ -112,6 +114,7 @@ impl Metrics {
             (&self.deserialization_errors, before.deserialization_errors, after.deserialization_errors),
             (&self.dropped_duplicates, before.dropped_duplicates, after.dropped_duplicates),
             (&self.processing_errors, before.processing_errors, after.processing_errors),
+            (&self.production_errors, before.production_errors, after.production_errors),
             (&self.quarantined, before.quarantined, after.quarantined),
             (&self.released, before.released, after.released),
             (&self.calls, before.calls, after.calls),

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use headwater_client::{Client, NewTopic};
+use headwater_client::{Client, ErrorCode, NewTopic};
 use headwater_streams::Topology;
 
 use crate::config::AppConfig;
@@ -62,6 +62,27 @@ pub(crate) async fn prepare(
         }
     }
     Ok(counts)
+}
+
+/// How large a batch each topic takes. One whose configuration this client may not see has no limit that is known.
+pub(crate) async fn limits(client: &Client, topics: &[String]) -> Result<HashMap<String, usize>, AppError> {
+    let mut limits = HashMap::new();
+    for topic in topics {
+        match client.topic_config(topic, "max.message.bytes").await {
+            Ok(entry) => {
+                let value = entry.and_then(|entry| entry.value?.parse().ok());
+                limits.extend(value.map(|limit| (topic.clone(), limit)));
+            }
+            Err(error) if error.code() == Some(ErrorCode::TopicAuthorizationFailed) => {
+                tracing::warn!(
+                    topic,
+                    "its max.message.bytes cannot be read: what is too large is known when the broker refuses it"
+                );
+            }
+            Err(source) => return Err(AppError::client("read max.message.bytes of what is written")(source)),
+        }
+    }
+    Ok(limits)
 }
 
 /// What the manifest says about an output.

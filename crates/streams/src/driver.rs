@@ -5,12 +5,14 @@
 //! [`crash`](TopologyTestDriver::crash) between two commits. Everything is deterministic.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{Bytes, Record, TimestampMs, TopicPartition, partition};
 
 use crate::error::{TaskError, TopologyError};
 use crate::global::GlobalStores;
+use crate::production::RefusedOutput;
 use crate::reprocessing::reprocess_until;
 use crate::serdes::{SerdeRef, to_wire};
 use crate::store::{MemoryStore, StoreBackend};
@@ -46,6 +48,9 @@ pub struct TopologyTestDriver {
     aside: Vec<Aside>,
     /// Calls of services that have not answered.
     calls: Vec<Calling>,
+    /// `max.message.bytes` by topic, where the test has set it.
+    limits: HashMap<String, usize>,
+    refused: Vec<RefusedOutput>,
 }
 
 /// The task, the input, the offset, and what the record failed with where.
@@ -82,6 +87,8 @@ impl TopologyTestDriver {
             auto_commit: true,
             aside: Vec::new(),
             calls: Vec::new(),
+            limits: HashMap::new(),
+            refused: Vec::new(),
         };
         // Without records there is nothing to restore, so nothing to fail.
         if let Err(error) = driver.start_tasks() {
@@ -93,6 +100,24 @@ impl TopologyTestDriver {
     /// Nothing is committed, and so nothing visible, until the test calls [`TopologyTestDriver::commit`].
     pub fn manual_commit(&mut self) -> &mut Self {
         self.auto_commit = false;
+        self
+    }
+
+    /// The topic takes no larger batches: what a handler for producing is asked about.
+    pub fn max_message_bytes(&mut self, topic: &str, bytes: usize) -> &mut Self {
+        self.limits.insert(topic.to_owned(), bytes);
+        for running in self.tasks.values_mut() {
+            running.task.set_limits(Arc::new(self.limits.clone()));
+        }
+        self
+    }
+
+    /// The broker does not take this record: what the shell tells a task that it opens again.
+    pub fn refuse(&mut self, output: RefusedOutput) -> &mut Self {
+        self.refused.push(output);
+        for running in self.tasks.values_mut() {
+            running.task.set_refused(self.refused.clone());
+        }
         self
     }
 
@@ -114,6 +139,8 @@ impl TopologyTestDriver {
                 given.insert(info.name.clone(), Box::new(backend));
             }
             let mut task = self.topology.task(id, given, self.globals.clone(), &count)?;
+            task.set_limits(Arc::new(self.limits.clone()));
+            task.set_refused(self.refused.clone());
             let mut fetched = BTreeMap::new();
             for input in task.inputs() {
                 let (offset, metadata) = self.committed.get(&input).cloned().unwrap_or_default();

@@ -70,6 +70,10 @@ pub enum TaskError {
     },
     #[error("encode the {what} of a record for {target:?} in {node:?}")]
     Serialize { node: String, what: &'static str, target: String, source: SerdeError },
+    #[error(
+        "write a record to {target:?} in {node:?}: {reason}; set a ProductionHandler to go on without it"
+    )]
+    Unwritable { node: String, target: String, reason: String },
     #[error("use store {store:?}")]
     Store { store: String, source: StoreError },
     #[error(

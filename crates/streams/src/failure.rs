@@ -124,19 +124,18 @@ pub(crate) fn handle(core: &mut Core, ran: usize, error: TaskError) -> Result<()
     core.metrics.processing_errors += 1;
     if let ProcessingResponse::DeadLetter(topic) = response {
         core.metrics.records_out += 1;
-        let letter = dead_letter(core, &topic, node, message);
+        let letter = dead_letter(core, &topic, format!("ProcessorError in {node}"), message.clone());
         core.out.push(letter);
     }
     Ok(())
 }
 
 /// The record that the task had read: its own bytes, headers and time, and where and why it failed.
-fn dead_letter(core: &Core, topic: &str, node: &str, message: &str) -> Output {
+pub(crate) fn dead_letter(core: &Core, topic: &str, exception: String, message: String) -> Output {
     let context = &core.context;
-    let exception = format!("ProcessorError in {node}");
     let origin = (&*context.topic, context.partition, context.offset);
     let mut headers = context.headers.clone();
-    push_errors(&mut headers, (exception, message.to_owned()), origin);
+    push_errors(&mut headers, (exception, message), origin);
     let (topic, (key, value)) = (Arc::from(topic), context.raw.clone());
     Output { topic, partition: None, timestamp: context.timestamp, key, value, headers }
 }

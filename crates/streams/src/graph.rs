@@ -11,6 +11,7 @@ use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
 use crate::global::AnyGlobal;
 use crate::node::Node;
+use crate::production::ProductionHandler;
 use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
 use crate::store::typed::AnyStore;
@@ -52,6 +53,10 @@ pub(crate) struct NodeSpec {
     pub clock: Option<usize>,
     pub stores: Vec<usize>,
     pub globals: Vec<usize>,
+    /// What the author says of it: why results may differ.
+    pub impure: Option<String>,
+    /// Set by a task in which it asked for the wall clock.
+    pub wall_clock: Arc<AtomicBool>,
 }
 
 pub(crate) enum Changelog {
@@ -108,6 +113,7 @@ pub(crate) struct Graph {
     pub session_closes: HashMap<usize, i64>,
     pub handler: DeserializationHandler,
     pub processing_handler: ProcessingHandler,
+    pub production_handler: ProductionHandler,
     pub quarantine: Option<Quarantine>,
     pub dead_letter_topics: Vec<String>,
     pub existing_topics: BTreeSet<String>,
@@ -132,6 +138,7 @@ impl Graph {
             session_closes: HashMap::new(),
             handler: DeserializationHandler::Fail,
             processing_handler: ProcessingHandler::Fail,
+            production_handler: ProductionHandler::Fail,
             quarantine: None,
             dead_letter_topics: Vec::new(),
             existing_topics: BTreeSet::new(),
@@ -193,6 +200,8 @@ impl Graph {
             clock: None,
             stores: Vec::new(),
             globals: Vec::new(),
+            impure: None,
+            wall_clock: Arc::default(),
         });
         for &parent in parents {
             self.nodes[parent].children.push(index);

@@ -63,6 +63,7 @@
 
 pub mod assignment;
 mod calls;
+mod determinism;
 mod driver;
 mod dsl;
 mod error;
@@ -73,6 +74,7 @@ mod lanes;
 mod letters;
 mod node;
 mod processor;
+mod production;
 mod quarantine;
 mod query;
 mod reprocessing;
@@ -83,6 +85,7 @@ mod topology;
 mod windows;
 
 pub use calls::{Call, CallFuture, CallId, CallOutcome};
+pub use determinism::Nondeterminism;
 pub use driver::TopologyTestDriver;
 pub use dsl::builder::StreamsBuilder;
 pub use dsl::called::Called;
@@ -110,6 +113,9 @@ pub use letters::{DeadLetter, LetterError, REDRIVES_HEADER};
 pub use node::{Change, Payload};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
+pub use production::{
+    ProductionFailure, ProductionHandler, ProductionProblem, ProductionResponse, RefusedOutput,
+};
 pub use quarantine::{HeldKey, Quarantine, WhenFull};
 pub use query::{
     KeyQuery, MultiVersionedKeyQuery, Page, Query, QueryError, QueryableStore, RangeQuery, SessionQuery,
@@ -120,11 +126,12 @@ pub use serdes::{
     BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde,
 };
 pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
-pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics};
+pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics, rename_clocks};
 pub use topology::{
-    ChangeSafety, GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind, NodeDescription,
-    RepartitionDescription, StoreDescription, SubtopologyDescription, SubtopologyTopics, Topology,
-    TopologyChange, TopologyDescription, TopologyDiff,
+    Again, ChangeSafety, Copied, Fate, GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind,
+    Migration, MigrationRefused, NodeDescription, Renames, RepartitionDescription, StoreDescription,
+    StoreStep, SubtopologyDescription, SubtopologyTopics, Topology, TopologyChange, TopologyDescription,
+    TopologyDiff, partitions_needed,
 };
 pub use windows::{
     JoinWindows, SessionWindowedSerde, SessionWindows, SlidingWindows, TimeWindowedSerde, TimeWindows,

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_model::{Bytes, Header, Offset, TimestampMs};
 
@@ -15,6 +16,7 @@ use crate::failure::{self, ProcessingHandler};
 use crate::global::GlobalStores;
 use crate::lanes::Stamp;
 use crate::processor::PunctuationType;
+use crate::production::Production;
 use crate::quarantine::Failure;
 use crate::reprocessing;
 use crate::serdes::{SerdeRef, to_wire};
@@ -150,6 +152,8 @@ pub(crate) struct Slot {
     /// It writes to a repartition topic.
     pub internal: bool,
     pub records: u64,
+    /// Shared by all tasks: an operator that asked for the wall clock.
+    pub wall_clock: Arc<AtomicBool>,
 }
 
 pub(crate) struct Punctuation {
@@ -182,6 +186,7 @@ pub(crate) struct Core {
     /// The change on its way is a version that a later one had replaced before it came.
     pub out_of_order: bool,
     pub handler: ProcessingHandler,
+    pub production: Production,
     /// The record at hand may be held if it fails.
     pub may_hold: bool,
     /// It failed, and is to be held.
@@ -296,6 +301,12 @@ impl Cx<'_> {
         result
     }
 
+    /// The shell's clock; that it was asked is told by `describe`.
+    pub fn wall_clock(&self) -> TimestampMs {
+        self.core.slots[self.node].wall_clock.store(true, Ordering::Relaxed);
+        self.core.now
+    }
+
     /// Whether the change at hand came out of order.
     pub fn out_of_order(&self) -> bool {
         self.core.out_of_order
@@ -355,13 +366,22 @@ impl Cx<'_> {
     }
 
     /// Writes a record; one for a repartition topic carries its time if someone needs it.
-    pub fn emit(&mut self, mut output: Output) {
+    pub fn emit(&mut self, output: Output) {
+        let output = self.stamped(output);
+        self.emit_stamped(output);
+    }
+
+    pub fn stamped(&self, mut output: Output) -> Output {
         if self.core.slots[self.node].timed {
             output.headers.push(self.core.context.stamp.header());
         }
         if self.core.context.reprocessing && self.core.slots[self.node].internal {
             reprocessing::mark(&mut output.headers);
         }
+        output
+    }
+
+    pub fn emit_stamped(&mut self, output: Output) {
         self.core.metrics.records_out += 1;
         self.core.out.push(output);
     }

@@ -123,7 +123,7 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
 
     /// The shell's clock at the last call of `process` or `punctuate`. What depends on it cannot be replayed.
     pub fn wall_clock(&self) -> TimestampMs {
-        self.cx.core.now
+        self.cx.wall_clock()
     }
 
     /// Whether the record at hand was processed before the application was reset: what it causes outside has happened once
@@ -143,7 +143,7 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         let interval = duration_ms(interval).max(1);
         let next = match kind {
             PunctuationType::StreamTime => Some(0),
-            PunctuationType::WallClock => self.cx.core.now.checked_add(interval),
+            PunctuationType::WallClock => self.cx.wall_clock().checked_add(interval),
         };
         let (node, id) = (self.cx.node, self.cx.core.punctuations.len());
         self.cx.core.punctuations.push(Punctuation { node, id, kind, interval, next });

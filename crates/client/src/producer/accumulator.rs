@@ -67,6 +67,25 @@ pub(super) struct Round {
     pub(super) next: Option<Instant>,
 }
 
+/// A record that the stream's kind does not take.
+fn refused(record: RecordRef<'_>, now: TimestampMs, reason: &str) -> ClientError {
+    let bytes = |part: Option<&[u8]>| part.map(bytes::Bytes::copy_from_slice);
+    let refused = headwater_model::Record {
+        timestamp: record.timestamp.unwrap_or(now),
+        key: bytes(record.key),
+        value: bytes(record.value),
+        headers: record.headers.to_vec(),
+        ..headwater_model::Record::default()
+    };
+    ClientError::RecordsRefused {
+        topic: record.topic.to_owned(),
+        partition: record.partition.unwrap_or(-1),
+        code: ErrorCode::InvalidRecord,
+        message: reason.to_owned(),
+        records: std::iter::once(refused).collect(),
+    }
+}
+
 impl Accumulator {
     pub(super) fn new(config: ProducerConfig, identity: Option<Identity>) -> Self {
         let transaction = Transaction::new(config.transactional_id.is_some());
@@ -106,8 +125,7 @@ impl Accumulator {
         }
         let Some(topic) = self.topics.get_mut(record.topic) else { return Ok(Pushed::UnknownTopic) };
         if let Some(reason) = topic.kind.refuses(record.key.is_some(), record.value.is_some()) {
-            let (what, code) = (format!("produce to {}", record.topic), ErrorCode::InvalidRecord.code());
-            return Err(ClientError::kafka(what, code, Some(reason)));
+            return Err(refused(record, now, reason));
         }
         let Some((index, mut wake)) = topic.choose(record, size, self.config.batch_bytes) else {
             return Ok(Pushed::UnknownTopic);

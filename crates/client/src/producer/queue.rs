@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use headwater_model::{Record, StreamKind, partition};
 use headwater_wire::batch;
-use headwater_wire::{BatchBuilder, BatchHeader, Producer as Stamp};
+use headwater_wire::{BatchBuilder, BatchHeader, ErrorCode, Producer as Stamp};
 use tokio::time::Instant;
 
 use super::delivery::Outcome;
@@ -140,6 +140,22 @@ impl Taken {
 }
 
 impl Batch {
+    /// The broker's refusal, with the records that it is about; all of them where it does not say which.
+    pub(super) fn refused(&self, code: ErrorCode, error: ClientError, wrong: Vec<i32>) -> ClientError {
+        let ClientError::Kafka { message, .. } = error else { return error };
+        let read = BatchHeader::read(&self.bytes).and_then(|header| batch::decode(&header, &self.bytes));
+        let is_wrong = |place: usize| wrong.is_empty() || wrong.contains(&(place as i32));
+        // What was built here can be read here.
+        let records = read.unwrap_or_default().into_iter().enumerate();
+        ClientError::RecordsRefused {
+            topic: self.topic.to_string(),
+            partition: self.partition,
+            code,
+            message,
+            records: records.filter(|(place, _)| is_wrong(*place)).map(|(_, record)| record).collect(),
+        }
+    }
+
     /// Two batches of half the records each, with the same sequences; `None` when there is but one record.
     pub(super) fn split(
         &self,

@@ -394,7 +394,23 @@ impl Sender {
                 state.renew = true;
                 state.repeat(batch, error());
             }
-            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => state.split(batch, error()),
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge if batch.count > 1 => {
+                state.split(batch, error())
+            }
+            // The broker does not say which. In a transaction, which fails anyway, smaller batches tell.
+            ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp
+                if transactional && batch.count > 1 && result.record_errors.is_empty() =>
+            {
+                state.split(batch, error());
+            }
+            ErrorCode::MessageTooLarge
+            | ErrorCode::RecordListTooLarge
+            | ErrorCode::InvalidRecord
+            | ErrorCode::InvalidTimestamp => {
+                let wrong = result.record_errors.iter().map(|wrong| wrong.batch_index).collect();
+                let error = batch.refused(code, error(), wrong);
+                state.fail(batch, error);
+            }
             _ => {
                 let error = error();
                 if error.is_retriable() {

@@ -123,6 +123,7 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
     let restoring: u64 = tasks.values().map(|task| task.restoring).sum();
     let standbys = shared.board.standbys();
     let lag: u64 = standbys.values().map(|standby| standby.lag).sum();
+    let skews = || tasks.values().flat_map(|task| &task.skew);
     let held = || tasks.values().flat_map(|task| &task.held);
     for (name, value, help) in [
         ("tasks", tasks.len() as u64, "Tasks assigned to this instance."),
@@ -131,6 +132,11 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
         ("tasks_running", running, "Tasks that are restored and run."),
         ("quarantined_keys", held().count() as u64, "Keys held in quarantine."),
         ("quarantined_records", held().map(|held| held.records).sum(), "Records held in quarantine."),
+        (
+            "future_records",
+            skews().map(|(_, skew)| skew.future_records).sum(),
+            "Records received since the tasks were assigned that were ahead of the clock here by more than the bound.",
+        ),
         ("restore_remaining", restoring, "Changelog records still to restore."),
         ("store_disk_bytes", disk, "Bytes that the stores use on disk."),
     ] {
@@ -138,6 +144,14 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
             "# HELP headwater_streams_{name} {help}\n# TYPE headwater_streams_{name} gauge\n\
              headwater_streams_{name}{{application_id=\"{application_id}\"}} {value}\n"
         ));
+    }
+    let name = "headwater_streams_clock_ahead_ms";
+    text.push_str(&format!(
+        "# HELP {name} The most that a record's time was ahead of the clock here, by input partition.\n# TYPE {name} gauge\n"
+    ));
+    for (input, skew) in skews() {
+        let ahead = skew.ahead_ms;
+        text.push_str(&format!("{name}{{application_id=\"{application_id}\",input=\"{input}\"}} {ahead}\n"));
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
@@ -155,7 +169,7 @@ async fn topology(State(shared): Context) -> Json<Value> {
     let tasks: serde_json::Map<String, Value> = tasks
         .iter()
         .map(|(task, status)| {
-            (task.to_string(), json!({ "running": status.running, "restoring": status.restoring, "reprocessing": status.reprocessing }))
+            (task.to_string(), json!({ "running": status.running, "restoring": status.restoring, "reprocessing": status.reprocessing, "skew": status.skew }))
         })
         .collect();
     let standbys: serde_json::Map<String, Value> = shared

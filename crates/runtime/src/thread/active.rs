@@ -10,6 +10,7 @@ use super::calls::Calls;
 use super::epochs::Epochs;
 use crate::board::TaskStatus;
 use crate::queries::Seen;
+use crate::skew::Skews;
 
 pub(super) struct ActiveTask {
     pub task: Task,
@@ -31,6 +32,7 @@ pub(super) struct ActiveTask {
     written: HashMap<TopicPartition, Offset>,
     /// How far its inputs were when that was told last.
     told: Option<Vec<Offset>>,
+    pub skews: Skews,
 }
 
 impl ActiveTask {
@@ -53,6 +55,7 @@ impl ActiveTask {
             counted: TaskMetrics::default(),
             written: HashMap::new(),
             told: None,
+            skews: Skews::new(),
         }
     }
 
@@ -144,6 +147,7 @@ impl ActiveTask {
             running: true,
             node_counts: self.task.node_counts().into_iter().collect(),
             reprocessing: self.task.is_reprocessing(),
+            skew: self.skews.clone(),
             held: self.task.quarantined(),
         }
     }

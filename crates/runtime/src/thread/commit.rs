@@ -110,6 +110,7 @@ impl Worker {
         self.fault(FaultPoint::AfterStores)?;
         self.purge.committed(&self.client, &offsets);
         self.failures.healed();
+        self.refused.clear();
         self.last_commit = Instant::now();
         Metrics::add(&self.shared.metrics.commits, 1);
         Metrics::took(&self.shared.metrics.commit_micros, begun.elapsed());

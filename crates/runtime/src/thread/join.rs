@@ -93,6 +93,7 @@ impl Worker {
             last_commit: Instant::now(),
             failures: Failures::default(),
             unsettled: Default::default(),
+            refused: Vec::new(),
         }))
     }
 

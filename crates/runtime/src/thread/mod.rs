@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_client::{Client, Consumer, Fetched, GroupConsumer, GroupEvent, Producer};
 use headwater_model::{Bytes, TimestampMs, TopicPartition};
-use headwater_streams::{Output, TaskId};
+use headwater_streams::{Output, RefusedOutput, TaskId};
 use tokio::runtime::Handle;
 
 use crate::app::Shared;
@@ -35,6 +35,7 @@ mod open;
 mod publish;
 mod purge;
 mod quarantine;
+mod refused;
 mod restore;
 mod standby;
 mod tasks;
@@ -123,6 +124,8 @@ struct Worker {
     purge: Purge,
     failures: Failures,
     unsettled: Unsettled,
+    /// What the broker did not take, until the next commit.
+    refused: Vec<RefusedOutput>,
 }
 
 impl Worker {
@@ -226,6 +229,17 @@ impl Worker {
         let Some(active) = self.readers.get(&at).and_then(|task| self.active.get_mut(task)) else {
             return Ok(());
         };
+        // What comes through a repartition topic has been measured where it came from.
+        if !self.shared.is_internal(&at.topic) {
+            let (name, bound) = (at.to_string(), self.shared.config.clock_skew_bound);
+            let skew = active.skews.entry(name).or_default();
+            if skew.note(&part.records, wall_clock(), i64::try_from(bound.as_millis()).unwrap_or(i64::MAX)) {
+                tracing::warn!(
+                    input = %at, ahead_ms = skew.ahead_ms, bound = ?bound,
+                    "records come from the future: a producer's clock is ahead, or it gives them wrong times; what follows may be late"
+                );
+            }
+        }
         let buffered = active.take(part).map_err(Trouble::task(active.task.id()))?;
         if buffered > self.shared.config.max_buffered && self.paused.insert(at.clone()) {
             self.group.consumer().pause(&[at]);

@@ -195,6 +195,8 @@ impl Worker {
         let mut task = self.shared.topology.task(id, backends, globals, &count).map_err(Trouble::task(id))?;
         task.limit_caches(self.shared.cache_share());
         self.tell_aside(id, &mut task);
+        task.set_limits(self.shared.limits.clone());
+        task.set_refused(self.refused.clone());
         let mut starts = Vec::new();
         let mut committed = HashMap::new();
         for input in task.inputs() {

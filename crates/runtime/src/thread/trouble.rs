@@ -91,6 +91,10 @@ fn kind(trouble: &Trouble) -> Kind {
 }
 
 pub(super) fn heals(error: &ClientError) -> bool {
+    if error.refused_records().is_some() {
+        // The same records would be refused again, in whatever transaction.
+        return false;
+    }
     let membership = matches!(
         error.code(),
         Some(
@@ -145,7 +149,7 @@ impl Worker {
             Trouble::Client { source, .. } if instance_is_fenced(&source) => return Err(self.fenced(source)),
             other => other,
         };
-        if self.sets_aside(&trouble) {
+        if self.sets_aside(&trouble) || self.leaves_refused(&trouble) {
             return Ok(());
         }
         let kind = kind(&trouble);
@@ -227,6 +231,14 @@ mod tests {
         assert_eq!(of(kafka(ErrorCode::IllegalGeneration)), Kind::Healing);
         assert_eq!(of(ClientError::Abortable(Arc::new(kafka(ErrorCode::UnknownProducerId)))), Kind::Healing);
         assert_eq!(of(gave_up(kafka(ErrorCode::NotLeaderOrFollower))), Kind::Healing);
+        let refused = ClientError::RecordsRefused {
+            topic: "t".to_owned(),
+            partition: 0,
+            code: ErrorCode::InvalidRecord,
+            message: String::new(),
+            records: Arc::default(),
+        };
+        assert_eq!(of(ClientError::Abortable(Arc::new(refused))), Kind::Refused);
         assert_eq!(of(kafka(ErrorCode::ProducerFenced)), Kind::Fenced);
         assert_eq!(of(kafka(ErrorCode::TopicAuthorizationFailed)), Kind::Refused);
     }

@@ -81,6 +81,7 @@ impl TopologyTestDriver {
             sum.out_of_order_table_updates += metrics.out_of_order_table_updates;
             sum.dropped_duplicates += metrics.dropped_duplicates;
             sum.processing_errors += metrics.processing_errors;
+            sum.production_errors += metrics.production_errors;
             sum.quarantined += metrics.quarantined;
             sum.released += metrics.released;
             sum.calls += metrics.calls;

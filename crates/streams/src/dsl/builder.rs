@@ -13,6 +13,7 @@ use crate::graph::{DeserializationHandler, GlobalSpec, Graph};
 use crate::node::Payload;
 use crate::processor::StateStore;
 use crate::processor::versions::VersionedStateStore;
+use crate::production::ProductionHandler;
 use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
 use crate::serdes::nullable;
@@ -54,6 +55,31 @@ impl StreamsBuilder {
             self.graph.borrow_mut().quarantine.get_or_insert_default();
         }
         self.graph.borrow_mut().processing_handler = handler;
+        self
+    }
+
+    /// What happens to a record that cannot be written (default: the task fails).
+    ///
+    /// ```
+    /// # use headwater_streams::serdes::string;
+    /// # use headwater_streams::{Consumed, Produced, ProductionHandler, StreamsBuilder, TopologyTestDriver};
+    /// let mut builder = StreamsBuilder::new("letters");
+    /// builder.production_handler(ProductionHandler::DeadLetter("unsent".to_owned()));
+    /// builder
+    ///     .stream("letters", Consumed::with(string(), string()))
+    ///     .map_values(|text: String| text.repeat(1_000))
+    ///     .to("copies", Produced::with(string(), string()));
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// driver.max_message_bytes("copies", 5_000); // as the topic is configured
+    /// for text in ["abc", "a long one", "ab"] {
+    ///     driver.pipe("letters", (&string(), &string()), (&"k".to_owned(), &text.to_owned()), 0)?;
+    /// }
+    /// assert_eq!(driver.read_output("copies").len(), 2);
+    /// assert_eq!(driver.read_output("unsent")[0].value.as_deref(), Some(&b"a long one"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn production_handler(&mut self, handler: ProductionHandler) -> &mut Self {
+        self.graph.borrow_mut().production_handler = handler;
         self
     }
 

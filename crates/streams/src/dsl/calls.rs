@@ -14,6 +14,7 @@ use headwater_model::{Bytes, Record, TimestampMs};
 use crate::calls::pending::{self, Pending};
 use crate::calls::schedule::Schedule;
 use crate::calls::{Call, CallFuture, CallId, CallOutcome};
+use crate::determinism::CALL;
 use crate::error::TaskError;
 use crate::graph::MakeNode;
 use crate::node::{Cx, Node, Payload, Rec, RecordContext, take};
@@ -303,7 +304,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             call,
         });
         let make: MakeNode = Arc::new(move || Box::new(CallNode::<K, V, V2>::new(setup.clone())));
-        let node = graph.operator(name, "call", &[self.node], make);
+        let node = graph.operator(name, CALL, &[self.node], make);
         graph.connect(node, &[store]);
         drop(graph);
         self.with_values(node)

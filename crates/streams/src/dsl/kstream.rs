@@ -106,6 +106,13 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         self
     }
 
+    /// Says that the operator that this stream comes from may have other results for the same input, and why (it reads a file,
+    /// draws a number): `describe` tells it, and what is planned by it.
+    pub fn nondeterministic(self, why: &str) -> Self {
+        self.graph.borrow_mut().nodes[self.node].impure = Some(why.to_owned());
+        self
+    }
+
     /// New keys and values. What is grouped or joined after it is repartitioned.
     pub fn map<K2: Payload, V2: Payload>(
         &self,

@@ -81,16 +81,21 @@ pub(crate) fn sink_node<K: Payload, V: Payload>(
             NullKeys::If(relaxed) => !relaxed.load(Ordering::Relaxed),
         };
         node(move |record: Rec<K, V>, cx| {
-            let key = cx.encode(&key_serde, "key", &topic, &record.key)?;
+            let key = match cx.encode(&key_serde, "key", &topic, &record.key) {
+                Ok(key) => key,
+                Err(error) => return cx.unserializable(&topic, error),
+            };
             if key.is_none() && skip_null_keys {
                 cx.core.metrics.skipped_null_key += 1;
                 return Ok(());
             }
-            let value = cx.encode(&value_serde, "value", &topic, &record.value)?;
+            let value = match cx.encode(&value_serde, "value", &topic, &record.value) {
+                Ok(value) => value,
+                Err(error) => return cx.unserializable(&topic, error),
+            };
             let headers = cx.core.context.headers.clone();
             let timestamp = record.timestamp;
-            cx.emit(Output { topic: topic.clone(), partition: None, timestamp, key, value, headers });
-            Ok(())
+            cx.produce(Output { topic: topic.clone(), partition: None, timestamp, key, value, headers })
         })
     })
 }

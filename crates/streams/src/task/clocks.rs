@@ -3,7 +3,24 @@
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 
 use super::Task;
-use crate::lanes::LaneClocks;
+use crate::lanes::{LaneClocks, topic_id};
+
+/// A committed position's metadata with the clocks under their new names; `renamed` has pairs of old and new.
+pub fn rename_clocks(metadata: &str, renamed: &[(String, String)]) -> String {
+    let mut parts: Vec<String> = metadata.split(';').map(str::to_owned).collect();
+    if let (Some("hw3"), Some(_)) = (parts.first().map(String::as_str), parts.get(3)) {
+        let new = |id: &str| {
+            let found = renamed.iter().find(|(old, _)| format!("{:x}", topic_id(old)) == id);
+            found.map_or_else(|| id.to_owned(), |(_, new)| format!("{:x}", topic_id(new)))
+        };
+        let clock = |text: &str| match text.split_once(':') {
+            Some((id, time)) => format!("{}:{time}", new(id)),
+            None => text.to_owned(),
+        };
+        parts[3] = parts[3].split(',').map(clock).collect::<Vec<_>>().join(",");
+    }
+    parts.join(";")
+}
 
 impl Task {
     /// What to commit per input: the next offset, and metadata from which [`Task::set_stream_time`] restores the clocks.

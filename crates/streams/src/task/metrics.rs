@@ -20,6 +20,9 @@ pub struct TaskMetrics {
     pub dropped_duplicates: u64,
     /// Records that a function or a processor failed on, and that were left out.
     pub processing_errors: u64,
+    /// Records that could not be written, and were left out.
+    #[serde(default)]
+    pub production_errors: u64,
     /// Records that were held in quarantine.
     #[serde(default)]
     pub quarantined: u64,

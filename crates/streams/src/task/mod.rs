@@ -15,6 +15,7 @@ use crate::error::TaskError;
 use crate::failure;
 use crate::node::{Core, RecordContext};
 use crate::processor::PunctuationType;
+use crate::production::RefusedOutput;
 use crate::quarantine::keeper::Keeper;
 use crate::store::StoreKind;
 
@@ -25,6 +26,7 @@ mod metrics;
 mod quarantine;
 pub(crate) mod watermarks;
 
+pub use clocks::rename_clocks;
 use input::Input;
 pub use metrics::TaskMetrics;
 use watermarks::Teller;
@@ -104,6 +106,16 @@ impl Task {
     /// The partitions to feed: one for each source topic that has so many partitions.
     pub fn inputs(&self) -> Vec<TopicPartition> {
         self.inputs.iter().map(|input| input.at.clone()).collect()
+    }
+
+    /// How large batches may be, `max.message.bytes` by topic. Used where a handler is asked about what cannot be written.
+    pub fn set_limits(&mut self, limits: Arc<HashMap<String, usize>>) {
+        self.core.production.limits = limits;
+    }
+
+    /// What a broker did not take before the task was opened again.
+    pub fn set_refused(&mut self, refused: Vec<RefusedOutput>) {
+        self.core.production.refused = refused;
     }
 
     pub fn stores(&self) -> Vec<StoreInfo> {

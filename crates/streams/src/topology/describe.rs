@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::determinism::Nondeterminism;
 use crate::graph::{Changelog, Graph, RepartitionSpec, Role, StoreSpec};
 use crate::store::StoreKind;
 
@@ -16,6 +17,9 @@ pub struct TopologyDescription {
     pub globals: Vec<GlobalDescription>,
     #[serde(default)]
     pub repartitions: Vec<RepartitionDescription>,
+    /// The names under which operators' clocks are committed with the positions.
+    #[serde(default)]
+    pub clocks: Vec<String>,
 }
 
 /// What one kind of task runs.
@@ -58,6 +62,9 @@ pub struct NodeDescription {
     /// Stores it reads or writes, global ones included.
     pub stores: Vec<String>,
     pub successors: Vec<String>,
+    /// Why the same input may have other results the next time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nondeterminism: Vec<Nondeterminism>,
 }
 
 /// A global table.
@@ -87,6 +94,7 @@ pub(super) fn describe(graph: &Graph, subtopologies: &[Vec<usize>]) -> TopologyD
                 .chain(&spec.late)
                 .map(|&child| graph.nodes[child].name.to_string())
                 .collect(),
+            nondeterminism: spec.nondeterminism(),
         }
     };
     let part = |(id, nodes): (usize, &Vec<usize>)| SubtopologyDescription {
@@ -107,6 +115,7 @@ pub(super) fn describe(graph: &Graph, subtopologies: &[Vec<usize>]) -> TopologyD
         subtopologies: subtopologies.iter().enumerate().map(part).collect(),
         globals: graph.globals.iter().map(global).collect(),
         repartitions: graph.repartitions.iter().map(repartition).collect(),
+        clocks: graph.clocks.clone(),
     }
 }
 
@@ -159,6 +168,12 @@ impl fmt::Display for TopologyDescription {
         }
         for global in &self.globals {
             writeln!(f, "   Global store: {} (topic: {})", global.store, global.topic)?;
+        }
+        // Behind what Kafka Streams writes, and only where there is something to say.
+        let nodes = self.subtopologies.iter().flat_map(|part| &part.nodes);
+        for node in nodes.filter(|node| !node.nondeterminism.is_empty()) {
+            let why: Vec<String> = node.nondeterminism.iter().map(ToString::to_string).collect();
+            writeln!(f, "   Not deterministic: {} ({})", node.name, why.join("; "))?;
         }
         Ok(())
     }

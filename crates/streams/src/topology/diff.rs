@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::describe::{
     NodeDescription, RepartitionDescription, StoreDescription, SubtopologyDescription, TopologyDescription,
 };
+use super::determinism::determinism;
 
 /// What a change asks of whoever rolls it out, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,6 +54,7 @@ impl TopologyDescription {
             changes.extend(numbers(self, new));
             changes.extend(sources(self, new));
             changes.extend(outside(self, new));
+            changes.extend(determinism(self, new));
         } else {
             let (old, new) = (&self.application_id, &new.application_id);
             changes.push(change(
@@ -73,12 +75,16 @@ impl TopologyDiff {
     }
 }
 
-fn change(safety: ChangeSafety, change: impl Into<String>, advice: impl Into<String>) -> TopologyChange {
+pub(super) fn change(
+    safety: ChangeSafety,
+    change: impl Into<String>,
+    advice: impl Into<String>,
+) -> TopologyChange {
     TopologyChange { safety, change: change.into(), advice: advice.into() }
 }
 
 /// A generated name without its number: the same call has another number when calls before it came or went.
-fn unnumbered(name: &str) -> Option<(&str, &str)> {
+pub(super) fn unnumbered(name: &str) -> Option<(&str, &str)> {
     const DIGITS: usize = 10;
     let at = name.as_bytes().windows(DIGITS).position(|part| part.iter().all(u8::is_ascii_digit))?;
     Some((&name[..at], &name[at + DIGITS..]))
@@ -176,7 +182,7 @@ fn stores(old: &TopologyDescription, new: &TopologyDescription) -> Vec<TopologyC
         changes.push(change(
             ChangeSafety::Rebuild,
             format!("store {from} becomes {to}, since operators before it came or went"),
-            format!("the new version does not find what is in it: name the store (Materialized::named(\"{from}\") keeps it), or process the sources again"),
+            format!("the new version does not find what is in it: name the store (Materialized::named(\"{from}\") keeps it), take it along with headwater topology migrate, or process the sources again"),
         ));
     }
     for gone in renamed.gone {

@@ -15,6 +15,7 @@ use crate::global::GlobalStores;
 use crate::graph::{Changelog, DeserializationHandler, Graph, Role, StoreSpec};
 use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, RecordContext, Slot};
+use crate::production::{Production, ProductionHandler};
 use crate::query::QueryableStore;
 use crate::store::{StoreBackend, StoreKind};
 use crate::task::input::Input;
@@ -22,8 +23,10 @@ use crate::task::watermarks::{Teller, Told};
 use crate::task::{StoreInfo, Task, TaskId, TaskMetrics};
 
 mod describe;
+mod determinism;
 mod diff;
 mod flow;
+mod migration;
 mod partitions;
 mod quarantine;
 mod topics;
@@ -35,6 +38,9 @@ pub use describe::{
     TopologyDescription,
 };
 pub use diff::{ChangeSafety, TopologyChange, TopologyDiff};
+pub use migration::{
+    Again, Copied, Fate, Migration, MigrationRefused, Renames, StoreStep, partitions_needed,
+};
 pub use topics::SubtopologyTopics;
 
 /// A topic that the application owns.
@@ -190,6 +196,19 @@ impl Topology {
         if let ProcessingHandler::DeadLetter(topic) = &self.graph.processing_handler {
             topics.insert(topic.clone());
         }
+        if let ProductionHandler::DeadLetter(topic) = &self.graph.production_handler {
+            topics.insert(topic.clone());
+        }
+        topics.into_iter().collect()
+    }
+
+    /// The topics about whose records a handler wants to be asked when they cannot be written; none without a handler.
+    pub fn guarded_topics(&self) -> Vec<String> {
+        let sinks = self.graph.nodes.iter().filter_map(|node| match &node.role {
+            Role::Sink { topic, .. } => Some(topic.to_string()),
+            _ => None,
+        });
+        let topics: BTreeSet<String> = sinks.filter(|_| self.graph.production_handler.asks()).collect();
         topics.into_iter().collect()
     }
 
@@ -293,6 +312,10 @@ impl Topology {
                 context: RecordContext::default(),
                 out_of_order: false,
                 handler: self.graph.processing_handler.clone(),
+                production: Production {
+                    handler: self.graph.production_handler.clone(),
+                    ..Production::default()
+                },
                 may_hold: false,
                 to_hold: None,
                 callers: Vec::new(),
@@ -353,6 +376,7 @@ impl Topology {
                 timed: self.flow.timed[index],
                 internal: matches!(&spec.role, Role::Sink { topic, .. } if self.graph.is_internal(topic)),
                 records: 0,
+                wall_clock: spec.wall_clock.clone(),
             }
         };
         self.graph.nodes.iter().enumerate().map(slot).collect()
