@@ -222,11 +222,22 @@ async fn cluster_rows(cluster: &Cluster, topic: &str, app: &StreamsApp) -> usize
     last.0
 }
 
+/// The beginning of a row's window: behind the key, and before a number.
+fn window(key: &Bytes) -> i64 {
+    let at = key.len() - 12;
+    i64::from_be_bytes(key[at..at + 8].try_into().unwrap())
+}
+
 /// Every store and every output of the one that was migrated, beside one that read all input with the new version.
 async fn same_as_from_zero(cluster: &Cluster, (id, zero): (&str, &str), new: &Topology, outputs: &[&str]) {
     for changelog in changelogs(new, |_| true) {
         let other = changelog.replace(id, zero);
-        let (migrated, built) = (state(cluster, &changelog).await, state(cluster, &other).await);
+        let (mut migrated, built) = (state(cluster, &changelog).await, state(cluster, &other).await);
+        // A changelog may have windows that the store has forgotten: those of a run that was long ago.
+        if changelog.contains("AGGREGATE") {
+            let oldest = built.keys().map(window).min().unwrap();
+            migrated.retain(|key, _| window(key) >= oldest);
+        }
         assert_eq!(migrated, built, "{changelog} and {other}");
     }
     for output in outputs {

@@ -140,11 +140,11 @@ impl Taken {
 }
 
 impl Batch {
-    /// The broker's refusal, with the records that it is about; all of them where it does not say which.
+    /// The broker's refusal, with the records that it is about. It need not say which where there is but one.
     pub(super) fn refused(&self, code: ErrorCode, error: ClientError, wrong: Vec<i32>) -> ClientError {
         let ClientError::Kafka { message, .. } = error else { return error };
         let read = BatchHeader::read(&self.bytes).and_then(|header| batch::decode(&header, &self.bytes));
-        let is_wrong = |place: usize| wrong.is_empty() || wrong.contains(&(place as i32));
+        let is_wrong = |place: usize| self.count == 1 || wrong.contains(&(place as i32));
         // What was built here can be read here.
         let records = read.unwrap_or_default().into_iter().enumerate();
         ClientError::RecordsRefused {

@@ -397,9 +397,9 @@ impl Sender {
             ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge if batch.count > 1 => {
                 state.split(batch, error())
             }
-            // The broker does not say which. In a transaction, which fails anyway, smaller batches tell.
+            // The broker does not say which: smaller batches tell.
             ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp
-                if transactional && batch.count > 1 && result.record_errors.is_empty() =>
+                if batch.count > 1 && result.record_errors.is_empty() =>
             {
                 state.split(batch, error());
             }
