@@ -25,7 +25,7 @@ const PARTITIONS: u32 = 4;
 /// So many offsets must be committed before a worker is killed, and so many after. A transaction of the source may have a
 /// single record, so that up to half of them are markers.
 const EACH: u64 = 1000;
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
     let (jars, log4j) = (kafka::connect()?, kafka::connect()?.join("log4j2.properties"));
