@@ -111,9 +111,12 @@ fn ambiguous(old: &[&str], new: &[&str]) -> MigrationRefused {
     MigrationRefused::Ambiguous { old: old.join(", "), new: new.join(", ") }
 }
 
-/// Generated names by what they are: those of the old version and of the new one, each in the order of the program.
-fn generated<'a>(old: &Names<'a>, new: &Names<'a>) -> Vec<(Vec<&'a str>, Vec<&'a str>)> {
-    let mut groups: BTreeMap<(&str, &str, &str), (Vec<&'a str>, Vec<&'a str>)> = BTreeMap::new();
+/// Names of the old version and of the new one, each in the order of the program.
+type OldAndNew<'a> = (Vec<&'a str>, Vec<&'a str>);
+
+/// Generated names by what they are.
+fn generated<'a>(old: &Names<'a>, new: &Names<'a>) -> Vec<OldAndNew<'a>> {
+    let mut groups: BTreeMap<(&str, &str, &str), OldAndNew<'a>> = BTreeMap::new();
     for (name, signature) in old {
         let Some((kind, rest)) = unnumbered(name) else { continue };
         groups.entry((kind, rest, signature)).or_default().0.push(name);

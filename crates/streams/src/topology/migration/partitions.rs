@@ -25,7 +25,7 @@ pub fn partitions_needed(
     }
     // A repartition topic without a number of its own has that of the widest topic that its writers read.
     loop {
-        let open = |topic: &str| counts.get(topic).is_none();
+        let open = |topic: &str| !counts.contains_key(topic);
         let widest = of.repartitions.iter().filter(|spec| open(&spec.topic)).find_map(|spec| {
             let writes = |part: &&SubtopologyDescription| {
                 part.nodes.iter().any(|node| node.kind == "sink" && node.topics.contains(&spec.topic))
