@@ -354,7 +354,7 @@ async fn what_would_lose_or_mix_state_is_refused_with_the_next_step() {
     cluster.topic(&in_the_way, 2).await;
     cluster.produce(&in_the_way, &[("k", "not a count", 0)]).await;
     let occupied = execute(Options::default()).await.unwrap_err();
-    assert!(occupied.to_string().contains("Options::replace"), "{occupied}");
+    assert!(occupied.to_string().contains("--replace"), "{occupied}");
     execute(Options { replace: true, ..Options::default() }).await.unwrap();
     let kept = state(&cluster, &format!("{id}-counts-changelog")).await;
     assert_eq!(state(&cluster, &in_the_way).await, kept);

@@ -54,7 +54,7 @@ pub enum MigrateError {
     #[error("copy {topic}: there is no such topic; does the old description say what ran?")]
     NoTopic { topic: String },
     #[error(
-        "copy to {topic}: it holds records already, so the new version seems to have run; with Options::replace they are deleted first"
+        "copy to {topic}: it holds records already, so the new version seems to have run; with --replace they are deleted first"
     )]
     Occupied { topic: String },
     #[error(
