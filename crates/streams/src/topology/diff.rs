@@ -182,7 +182,7 @@ fn stores(old: &TopologyDescription, new: &TopologyDescription) -> Vec<TopologyC
         changes.push(change(
             ChangeSafety::Rebuild,
             format!("store {from} becomes {to}, since operators before it came or went"),
-            format!("the new version does not find what is in it: name the store (Materialized::named(\"{from}\") keeps it), take it along with headwater::migrate, or process the sources again"),
+            format!("the new version does not find what is in it: name the store (Materialized::named(\"{from}\") keeps it), take it along with headwater topology migrate, or process the sources again"),
         ));
     }
     for gone in renamed.gone {
