@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use headwater_client::{Client, Committed, Consumer, ConsumerConfig, Isolation, OffsetSpec};
+use headwater_client::{Client, Committed, Isolation, OffsetSpec};
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 use headwater_streams::reprocess_until;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::connect;
+use super::sample::{Sample, Speed, plain};
 use crate::Common;
-use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
+use crate::output::{self, DATA, Failure, NO_INPUT};
 
 #[derive(clap::Args)]
 pub struct Reprocess {
@@ -23,12 +24,8 @@ pub struct Reprocess {
     /// From this time on (2013-06-01T00:00:00Z, or milliseconds since 1970) instead of from the beginning
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<TimestampMs>,
-    /// An instance whose measured speed the estimate goes by: http://HOST:PORT
-    #[arg(long, value_name = "URL")]
-    instance: Option<String>,
-    /// The speed that the estimate goes by, of all instances together
-    #[arg(long, value_name = "NUMBER", conflicts_with = "instance")]
-    records_per_second: Option<f64>,
+    #[command(flatten)]
+    speed: Speed,
     /// Seconds to read for, to learn how large records are
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     sample: u64,
@@ -60,21 +57,13 @@ struct Plan {
     deleted: Vec<String>,
 }
 
-/// What reading for a while taught.
-#[derive(Default)]
-struct Sample {
-    offsets: i64,
-    records: u64,
-    bytes: u64,
-    seconds: f64,
-}
-
 impl Reprocess {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let client = connect(common).await?;
         let plan = self.plan(&client).await?;
-        let sample = self.sample(&client, &plan).await?;
-        let (speed, by) = self.speed(&sample).await?;
+        let parts = plan.parts.iter().map(|(at, part)| (at.clone(), (part.from, part.end))).collect();
+        let sample = Sample::take(&client, &parts, Duration::from_secs(self.sample)).await?;
+        let (speed, by) = self.speed.of(&sample, &self.application).await?;
         self.tell(&plan, &sample, (speed, by), common);
         if !self.execute {
             return Ok(ExitCode::SUCCESS);
@@ -128,74 +117,6 @@ impl Reprocess {
         let mut deleted: Vec<String> = topics.filter(|topic| internal(topic, "-changelog")).collect();
         deleted.sort();
         Ok(Plan { parts, skipped, deleted })
-    }
-
-    /// Reads from where it would begin, for a while.
-    async fn sample(&self, client: &Client, plan: &Plan) -> Result<Sample, Failure> {
-        let mut sample = Sample::default();
-        let mut left: HashMap<&TopicPartition, &Part> =
-            plan.parts.iter().filter(|(_, part)| part.from < part.end).collect();
-        let mut consumer = Consumer::new(client, ConsumerConfig::default());
-        consumer.assign(left.iter().map(|(at, part)| ((*at).clone(), part.from)).collect());
-        let mut places: HashMap<TopicPartition, Offset> =
-            left.iter().map(|(at, part)| ((*at).clone(), part.from)).collect();
-        let begun = Instant::now();
-        let patience = Duration::from_secs(self.sample);
-        while !left.is_empty() && begun.elapsed() < patience {
-            for fetched in consumer.poll(patience.saturating_sub(begun.elapsed())).await? {
-                let at = &fetched.topic_partition;
-                let place = places.insert(at.clone(), fetched.next_offset);
-                sample.offsets += fetched.next_offset - place.unwrap_or(fetched.next_offset);
-                sample.records += fetched.records.len() as u64;
-                for record in &fetched.records {
-                    let of =
-                        |bytes: &Option<headwater_model::Bytes>| bytes.as_ref().map_or(0, |b| b.len() as u64);
-                    let headers =
-                        record.headers.iter().map(|h| h.key.len() as u64 + of(&h.value)).sum::<u64>();
-                    sample.bytes += of(&record.key) + of(&record.value) + headers;
-                }
-                if left.get(at).is_some_and(|part| fetched.next_offset >= part.end) {
-                    left.remove(at);
-                }
-            }
-        }
-        sample.seconds = begun.elapsed().as_secs_f64();
-        Ok(sample)
-    }
-
-    /// Records in a second, and how that is known.
-    async fn speed(&self, sample: &Sample) -> Result<(f64, String), Failure> {
-        if let Some(given) = self.records_per_second {
-            return Ok((given, "as given".to_owned()));
-        }
-        let Some(instance) = &self.instance else {
-            let speed = if sample.seconds > 0.0 { sample.records as f64 / sample.seconds } else { 0.0 };
-            return Ok((speed, "of reading here, so at most; --instance measures processing".to_owned()));
-        };
-        let url = format!("{}/topology", instance.trim_end_matches('/'));
-        let failed = |error: reqwest::Error| {
-            Failure::new(
-                UNAVAILABLE,
-                format_args!("asking {url}: {error}"),
-                "name an instance that runs".to_owned(),
-            )
-        };
-        let answer: Value = reqwest::get(&url).await.map_err(failed)?.json().await.map_err(failed)?;
-        if answer["application_id"].as_str() != Some(&self.application) {
-            let what = format!(
-                "{instance} is an instance of {}, not of {}",
-                answer["application_id"], self.application
-            );
-            return Err(Failure::new(DATA, what, None));
-        }
-        let counter = |name: &str| answer["metrics"][name].as_f64().unwrap_or(0.0);
-        let busy = (counter("process_micros") + counter("commit_micros")) / 1e6;
-        if busy <= 0.0 || counter("records_in") <= 0.0 {
-            let what = format!("{instance} has processed nothing yet, so that its speed is not known");
-            return Err(Failure::new(DATA, what, "give --records-per-second".to_owned()));
-        }
-        let by = "that a thread of the instance had while it was busy, alone".to_owned();
-        Ok((counter("records_in") / busy, by))
     }
 
     fn tell(&self, plan: &Plan, sample: &Sample, (speed, by): (f64, String), common: &Common) {
@@ -270,15 +191,5 @@ impl Reprocess {
             .collect();
         client.commit_offsets(&self.application, &offsets).await?;
         Ok(())
-    }
-}
-
-/// `2h 05m`, `3m 20s`, `12s`.
-fn plain(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
     }
 }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use headwater_streams::{ChangeSafety, TopologyDescription};
 use serde_json::{Value, json};
 
+use super::migrate::Migrate;
 use super::reprocess::Reprocess;
 use crate::Common;
 use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
@@ -27,6 +28,8 @@ pub enum Topology {
         #[arg(long, value_enum, default_value_t = Allowed::Safe)]
         allow: Allowed,
     },
+    /// State of the version that ran, brought to where the new one looks for it: a plan, and, with --execute, the work
+    Migrate(Migrate),
     /// What processing its input again would take: offsets, data, time; and, with --execute, the reset for it
     Reprocess(Reprocess),
 }
@@ -53,12 +56,17 @@ impl From<Allowed> for ChangeSafety {
 impl Topology {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         match self {
+            Topology::Migrate(migrate) => migrate.run(common).await,
             Topology::Reprocess(reprocess) => reprocess.run(common).await,
             Topology::Describe { source } => {
-                let description = load(&source).await?;
+                let said = read(&source).await?;
+                let description = description(&source, said.clone())?;
                 match common.json {
                     true => output::json(&description),
-                    false => output::line(description.to_string().trim_end()),
+                    false => {
+                        output::line(description.to_string().trim_end());
+                        skew(&said).iter().for_each(|line| output::line(line));
+                    }
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -75,8 +83,28 @@ impl Topology {
     }
 }
 
+/// Clocks that are ahead, of an instance that runs.
+fn skew(said: &Value) -> Vec<String> {
+    let tasks = said["tasks"].as_object().into_iter().flatten();
+    let inputs = tasks.filter_map(|(_, task)| task["skew"].as_object()).flatten();
+    let ahead =
+        inputs.filter_map(|(input, skew)| Some((input, skew["ahead_ms"].as_i64()?, &skew["future_records"])));
+    let mut lines: Vec<String> = ahead
+        .filter(|(_, ms, _)| *ms > 0)
+        .map(|(input, ms, beyond)| {
+            format!("   Clock skew: {input} has been up to {ms} ms ahead; {beyond} records beyond the bound")
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+pub(super) async fn load(source: &str) -> Result<TopologyDescription, Failure> {
+    description(source, read(source).await?)
+}
+
 /// A description from wherever it is: alone, or as an instance tells it with what else it knows.
-async fn load(source: &str) -> Result<TopologyDescription, Failure> {
+async fn read(source: &str) -> Result<Value, Failure> {
     let text = match source {
         address if address.starts_with("http://") || address.starts_with("https://") => ask(address).await?,
         "-" => std::io::read_to_string(std::io::stdin())
@@ -84,17 +112,17 @@ async fn load(source: &str) -> Result<TopologyDescription, Failure> {
         file => std::fs::read_to_string(file)
             .map_err(|error| Failure::new(NO_INPUT, format_args!("reading {file}: {error}"), None))?,
     };
-    let refused = |error: serde_json::Error| {
-        let next = "write one with serde_json::to_string(&topology.describe()), or name a running instance: http://HOST:PORT";
-        Failure::new(
-            DATA,
-            format_args!("{source} holds no description of a topology: {error}"),
-            next.to_owned(),
-        )
-    };
-    let mut value: Value = serde_json::from_str(&text).map_err(refused)?;
+    serde_json::from_str(&text).map_err(|error| no_description(source, &error))
+}
+
+fn description(source: &str, mut value: Value) -> Result<TopologyDescription, Failure> {
     let within = value.get_mut("topology").map(Value::take);
-    serde_json::from_value(within.unwrap_or(value)).map_err(refused)
+    serde_json::from_value(within.unwrap_or(value)).map_err(|error| no_description(source, &error))
+}
+
+fn no_description(source: &str, error: &serde_json::Error) -> Failure {
+    let next = "write one with serde_json::to_string(&topology.describe()), or name a running instance: http://HOST:PORT";
+    Failure::new(DATA, format_args!("{source} holds no description of a topology: {error}"), next.to_owned())
 }
 
 async fn ask(address: &str) -> Result<String, Failure> {
