@@ -196,6 +196,7 @@ async fn a_group_has_configurations_of_its_own() {
     assert_eq!(
         shown,
         [
+            ("consumer.assignment.interval.ms", word("0"), 5),
             ("consumer.heartbeat.interval.ms", word("5000"), 5),
             ("consumer.session.timeout.ms", word("50000"), 8)
         ]
