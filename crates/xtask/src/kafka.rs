@@ -157,6 +157,8 @@ impl Prepared {
 enum Kind {
     Plain,
     Secured,
+    /// With what our tests need.
+    Tested,
     /// As Apache Kafka was before KIP-890: `transaction.version` is 1.
     OldTransactions,
 }
@@ -165,7 +167,7 @@ impl Kind {
     /// What the storage tool is told beside the usual.
     fn format_arguments(self) -> Vec<String> {
         match self {
-            Self::Plain => Vec::new(),
+            Self::Plain | Self::Tested => Vec::new(),
             Self::Secured => secure::format_arguments(),
             Self::OldTransactions => vec!["--feature".to_owned(), "transaction.version=1".to_owned()],
         }
@@ -190,6 +192,8 @@ fn prepare_as(dir: &Path, port: u16, kind: Kind) -> Result<Prepared> {
         let text = match kind {
             Kind::Secured => secured_properties(&dir, port, controller)?,
             Kind::Plain | Kind::OldTransactions => properties(&dir, port, controller),
+            // The copies that `--test streams_protocol` waits for are the broker's to assign.
+            Kind::Tested => properties(&dir, port, controller) + "group.streams.num.standby.replicas=1\n",
         };
         fs::write(&settings, text)?;
         let formatted = java(&jars)
@@ -210,6 +214,11 @@ fn prepare_as(dir: &Path, port: u16, kind: Kind) -> Result<Prepared> {
 /// Starts the node of `dir` and returns its bootstrap address once it serves.
 pub fn start(dir: &Path, port: u16) -> Result<String> {
     run(dir, port, Kind::Plain)
+}
+
+/// As [`start`], with what the tests of `HEADWATER_TEST_BOOTSTRAP` need.
+pub fn start_for_tests(dir: &Path, port: u16) -> Result<String> {
+    run(dir, port, Kind::Tested)
 }
 
 /// As [`start`], with TLS, SASL and an authorizer; the files of [`secure::WAYS`] in `dir` lead in.

@@ -58,7 +58,7 @@ pub fn run(filter: Option<&str>) -> Result<()> {
     let kafka_dir = std::env::temp_dir().join(format!("headwater-kafka-test-{}", std::process::id()));
     match kafka::missing() {
         None => {
-            let bootstrap = kafka::start(&kafka_dir, 0)?;
+            let bootstrap = kafka::start_for_tests(&kafka_dir, 0)?;
             eprintln!("xtask: Apache Kafka serves on {bootstrap}");
             environment.push(("HEADWATER_TEST_BOOTSTRAP", bootstrap));
             environment.push(("HEADWATER_TEST_TRANSACTION_VERSION", "2".to_owned()));
