@@ -6,7 +6,7 @@
 //! Invariant: nothing is answered before the commit that carries it is on disk, and nothing that a client
 //! sends can cost more than its own connection.
 //!
-//! Deliberately absent: replication (one node leads everything), streams groups (KIP-1071).
+//! Deliberately absent: replication (one node leads everything).
 
 mod addresses;
 mod advertised;
