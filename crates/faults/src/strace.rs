@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 const ATTACH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long strace may take to see that it is done. It can wait for ever for a process whose first thread is dead.
+const END_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Calls that change what is on disk, and `sendto`, before which an acknowledgement is not sent yet.
 pub const CHANGING: &str = "write,pwrite64,writev,pwritev,pwritev2,fdatasync,fsync,sync_file_range,openat,\
@@ -68,8 +71,7 @@ impl Attached {
 
     /// Waits for its end, which follows the broker's.
     pub fn gone(mut self) -> Result<()> {
-        self.child.wait()?;
-        Ok(())
+        Ok(self.end_within(END_PATIENCE)?)
     }
 
     /// Leaves the broker alone again.
@@ -78,7 +80,20 @@ impl Attached {
         if !status.success() {
             bail!("strace cannot be ended: {status}");
         }
-        self.child.wait()?;
+        Ok(self.end_within(END_PATIENCE)?)
+    }
+
+    /// Waits for its end, and ends it by force when it takes too long: its notes are written line by line.
+    fn end_within(&mut self, patience: Duration) -> io::Result<()> {
+        let begun = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if begun.elapsed() > patience {
+                self.child.kill()?;
+                self.child.wait()?;
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
         Ok(())
     }
 }
@@ -87,7 +102,7 @@ impl Drop for Attached {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status();
-            let _ = self.child.wait();
+            let _ = self.end_within(END_PATIENCE);
         }
     }
 }
