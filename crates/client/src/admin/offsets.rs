@@ -118,6 +118,23 @@ impl Client {
         group: &str,
         partitions: Option<&[TopicPartition]>,
     ) -> Result<HashMap<TopicPartition, Committed>, ClientError> {
+        self.fetch_committed(group, partitions, true).await
+    }
+
+    /// All that a group has committed until now, whatever an open transaction may add.
+    pub async fn committed_until_now(
+        &self,
+        group: &str,
+    ) -> Result<HashMap<TopicPartition, Committed>, ClientError> {
+        self.fetch_committed(group, None, false).await
+    }
+
+    async fn fetch_committed(
+        &self,
+        group: &str,
+        partitions: Option<&[TopicPartition]>,
+        stable: bool,
+    ) -> Result<HashMap<TopicPartition, Committed>, ClientError> {
         let topics = partitions.map(|partitions| {
             let topics = by_topic(partitions.iter().map(|at| (at, ()))).into_iter().map(|(name, list)| {
                 OffsetFetchRequestTopic::default()
@@ -129,7 +146,7 @@ impl Client {
         let request = OffsetFetchRequestData::default()
             .with_group_id(text(group))
             .with_topics(topics)
-            .with_require_stable(true);
+            .with_require_stable(stable);
         let timeout = self.request_timeout();
         let check = |answer: &OffsetFetchResponseData| check_fetched(group, answer);
         let answer =

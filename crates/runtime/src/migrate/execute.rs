@@ -232,17 +232,21 @@ impl Copying<'_> {
         }
         at_once.records = 0;
         let failed = MigrateError::client("commit what is copied");
+        let noted = positions.into_iter().map(|(at, next)| (at, note(next, &self.plan.fingerprint, false)));
+        let noted: HashMap<TopicPartition, Committed> = noted.collect();
+        let member = GroupMetadata::simple(group(&self.plan.migration.application_id));
+        let open = std::mem::take(&mut at_once.open);
+        if open {
+            self.producer.send_offsets(&member, &noted).await.map_err(&failed)?;
+        }
         if progress(*told).is_break() {
             // As a kill would: the transaction is left open.
             return Err(MigrateError::Interrupted);
         }
-        let noted = positions.into_iter().map(|(at, next)| (at, note(next, &self.plan.fingerprint, false)));
-        let member = GroupMetadata::simple(group(&self.plan.migration.application_id));
-        if !std::mem::take(&mut at_once.open) {
-            return self.client.commit_offsets(&member.group_id, &noted.collect()).await.map_err(failed);
+        match open {
+            true => self.producer.commit_transaction().await.map_err(failed),
+            false => self.client.commit_offsets(&member.group_id, &noted).await.map_err(failed),
         }
-        self.producer.send_offsets(&member, &noted.collect()).await.map_err(&failed)?;
-        self.producer.commit_transaction().await.map_err(&failed)
     }
 }
 
