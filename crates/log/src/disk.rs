@@ -86,6 +86,12 @@ pub trait DiskFile: Send + Sync + 'static {
         true
     }
 
+    /// Waits until these bytes can be read without waiting for the medium. It need not look at all of them: who reads them
+    /// may find errors yet.
+    fn warm(&self, position: u64, length: usize) -> io::Result<()> {
+        self.read_exact_at(&mut vec![0; length], position)
+    }
+
     /// These bytes will not be read soon, so they need not stay in memory.
     fn forget(&self, _position: u64, _length: usize) {}
 

@@ -141,6 +141,17 @@ impl DiskFile for RealFile {
         }
     }
 
+    /// The kernel reads them without copying; one byte of each part is waited for.
+    fn warm(&self, position: u64, length: usize) -> io::Result<()> {
+        if let Some(length) = NonZeroU64::new(length as u64) {
+            // Advice only: what it does not bring is read with the bytes that are waited for, or by who sends the rest.
+            let _ = fadvise(&self.file, position, Some(length), Advice::WillNeed);
+        }
+        let last = length.checked_sub(1);
+        let mut byte = [0];
+        (0..length).step_by(LOOK).chain(last).try_for_each(|at| self.read_exact_at(&mut byte, position + at as u64))
+    }
+
     fn forget(&self, position: u64, length: usize) {
         // Advice only: where it is not taken nothing is lost.
         let _ = fadvise(&self.file, position, NonZeroU64::new(length as u64), Advice::DontNeed);
@@ -207,6 +218,25 @@ mod tests {
             assert!(middle.as_ptr().addr().is_multiple_of(BLOCK) && middle.len() >= 3 * BLOCK);
         }
         assert_eq!(blocks(b"short", 1).0, b"short");
+    }
+
+    #[test]
+    fn what_was_let_go_is_resident_again_when_it_is_warm_and_what_is_not_there_is_an_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let file = RealFile::from(
+            OpenOptions::new().read(true).write(true).create_new(true).open(path).expect("a file"),
+        );
+        let bytes = vec![5; 300_000];
+        file.write_all_at(&bytes, 0).expect("written");
+        file.sync().expect("on disk");
+        file.forget(0, bytes.len());
+        // A file system in memory forgets nothing.
+        file.warm(10_000, 200_000).expect("warm");
+        assert!(file.is_resident(10_000, 200_000));
+        file.warm(5, 0).expect("nothing to do");
+        let error = file.warm(250_000, 50_001).expect_err("one byte is not there");
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     }
 
     /// What does not lie as it must goes through the cache.

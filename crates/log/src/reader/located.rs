@@ -14,6 +14,11 @@ use crate::place::{BatchPlace, Extent, FileId};
 use crate::planted::{self, Bug};
 use crate::{AbortedTransaction, LogError, PartitionId};
 
+/// So much is brought into memory at once.
+const WARMED: usize = 256 << 10;
+/// Ranges that end within so much are kept in memory together or not at all, as far as sending them is concerned.
+const APART: u64 = 128 << 10;
+
 /// Bytes of a file that can be sent as they are.
 #[derive(Debug)]
 pub struct FileRange<F> {
@@ -132,7 +137,21 @@ impl<D: Disk> Located<D> {
     pub fn is_warm(&self) -> bool {
         self.is_prepared()
             && (!self.old
-                || self.ranges.iter().all(|range| range.file.is_resident(range.position, range.length)))
+                || self.far_apart().all(|range| range.file.is_resident(range.position, range.length)))
+    }
+
+    /// The first range, and of those behind it the ones that do not lie close to one before: the kernel keeps and lets go of
+    /// neighbours together.
+    fn far_apart(&self) -> impl Iterator<Item = &FileRange<D::File>> {
+        let mut looked_at: Option<(FileId, u64)> = None;
+        self.ranges.iter().filter(move |range| {
+            let end = range.position + range.length as u64;
+            let close = looked_at.is_some_and(|(file, at)| file == range.id && end.saturating_sub(at) <= APART);
+            if !close {
+                looked_at = Some((range.id, range.position));
+            }
+            !close
+        })
     }
 
     /// Whether all that was found has been opened and looked at.
@@ -227,13 +246,12 @@ impl<D: Disk> Located<D> {
     }
 
     fn warm_up(&self) -> Result<(), LogError> {
-        let mut scratch = vec![0; 256 << 10];
         for range in &self.ranges {
-            for at in (0..range.length).step_by(scratch.len()) {
-                let (position, step) = (range.position + at as u64, (range.length - at).min(scratch.len()));
+            for at in (0..range.length).step_by(WARMED) {
+                let (position, step) = (range.position + at as u64, (range.length - at).min(WARMED));
                 if !range.file.is_resident(position, step) {
-                    let read = range.file.read_exact_at(&mut scratch[..step], position);
-                    read.map_err(|source| self.unreadable(range.id, source))?;
+                    let warmed = range.file.warm(position, step);
+                    warmed.map_err(|source| self.unreadable(range.id, source))?;
                 }
             }
         }
