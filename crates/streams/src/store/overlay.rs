@@ -4,6 +4,7 @@
 //! growing and letting go never hold up processing for longer than one of them takes.
 
 use std::hash::BuildHasher;
+use std::ops::Deref;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -14,8 +15,41 @@ use headwater_model::{Bytes, TimestampMs};
 pub(super) const OVERHEAD: usize = 128;
 const TABLES: usize = 64;
 
+/// The longest key that lies in its row.
+const SHORT: usize = 23;
+
+/// A key is compared on every lookup: where it is short, that reads no memory but the row's.
+enum RowKey {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Bytes),
+}
+
+impl From<&Bytes> for RowKey {
+    fn from(key: &Bytes) -> Self {
+        let mut bytes = [0; SHORT];
+        match (bytes.get_mut(..key.len()), u8::try_from(key.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(key);
+                Self::Short { length, bytes }
+            }
+            _ => Self::Long(key.clone()),
+        }
+    }
+}
+
+impl Deref for RowKey {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(key) => key,
+        }
+    }
+}
+
 pub(super) struct Row<V> {
-    key: Bytes,
+    key: RowKey,
     pub value: Option<(TimestampMs, V)>,
     bytes: u32,
     /// It was written since the last flush.
@@ -78,7 +112,7 @@ impl<V> Overlay<V> {
         let Self { tables, hasher, rows, bytes, .. } = self;
         let hash = hasher.hash_one(&key[..]);
         let again = |row: &Row<V>| hasher.hash_one(&row.key[..]);
-        match tables[table_of(hash)].entry(hash, |row| row.key == *key, again) {
+        match tables[table_of(hash)].entry(hash, |row| row.key[..] == key[..], again) {
             Entry::Occupied(known) => {
                 let row = known.into_mut();
                 row.used = true;
@@ -89,7 +123,7 @@ impl<V> Overlay<V> {
                 let charged = charged(key, encoded);
                 *rows += 1;
                 *bytes += charged as usize;
-                let row = Row { key: key.clone(), value, bytes: charged, dirty: false, used: false };
+                let row = Row { key: key.into(), value, bytes: charged, dirty: false, used: false };
                 Ok(free.insert(row).into_mut())
             }
         }
@@ -100,7 +134,7 @@ impl<V> Overlay<V> {
         let Self { tables, hasher, rows, .. } = self;
         let hash = hasher.hash_one(&key[..]);
         let again = |row: &Row<V>| hasher.hash_one(&row.key[..]);
-        match tables[table_of(hash)].entry(hash, |row| row.key == *key, again) {
+        match tables[table_of(hash)].entry(hash, |row| row.key[..] == key[..], again) {
             Entry::Occupied(known) => {
                 let row = known.into_mut();
                 (row.value, row.used) = (value, true);
@@ -108,7 +142,7 @@ impl<V> Overlay<V> {
             }
             Entry::Vacant(free) => {
                 *rows += 1;
-                free.insert(Row { key: key.clone(), value, bytes: 0, dirty: true, used: true });
+                free.insert(Row { key: key.into(), value, bytes: 0, dirty: true, used: true });
                 true
             }
         }
@@ -209,6 +243,23 @@ mod tests {
         assert_eq!(overlay.bytes, 4 + OVERHEAD + 7);
         overlay.remove(&key(100));
         assert_eq!((overlay.rows, overlay.bytes), (0, 0));
+    }
+
+    #[test]
+    fn keys_are_what_they_were_whether_they_lie_in_their_row_or_not() {
+        assert_eq!(size_of::<RowKey>(), size_of::<Bytes>());
+        let mut overlay = Overlay::default();
+        let key = |length: usize| Bytes::from(vec![7; length]);
+        for length in 0..60 {
+            assert!(overlay.put(&key(length), Some((0, length))));
+        }
+        for length in 0..60 {
+            let row = overlay.peek(&key(length)).expect("it was put");
+            assert_eq!((&row.key[..], &row.value), (&key(length)[..], &Some((0, length))));
+            assert!(!overlay.put(&key(length), None));
+        }
+        overlay.remove_before(&key(30));
+        assert_eq!(overlay.rows, 30);
     }
 
     #[test]
