@@ -5,7 +5,9 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use headwater_model::{Bytes, Offset};
 use headwater_streams::{StoreBackend, StoreError};
@@ -17,6 +19,8 @@ use super::{Budget, Entry, StateError, StoreWrite};
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// Keys that are deleted at once where a store is emptied.
 const WIPED_AT_ONCE: usize = 500_000;
+/// So many tables of a store gather before they are merged with the rest of it, all of which that writes anew.
+const TABLES_AT_ONCE: u8 = 8;
 const SMALLEST_MEMTABLE: u64 = 256 << 10;
 const LARGEST_MEMTABLE: u64 = 8 << 20;
 
@@ -119,7 +123,11 @@ impl DiskStores {
                 "open store {name}: use a name of fewer than 230 characters"
             )));
         }
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes);
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(self.memtable_bytes)
+                .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(TABLES_AT_ONCE)))
+        };
         let keyspace = self.database.keyspace(name, options).map_err(self.damage.failed("open", name))?;
         let (database, damage) = (self.database.clone(), self.damage.clone());
         Ok(DiskStore { database, keyspace, name: name.to_owned(), damage })
@@ -150,12 +158,11 @@ impl DiskStores {
 
     pub(super) fn write(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
-        for mut write in writes {
+        for write in writes {
             let name = write.id.name();
             let keyspace = self.keyspace(&name)?.keyspace;
-            // Neighbours are found where the last one was. The last of a key's entries stays the last.
-            write.entries.sort_by(|one, other| one.0.cmp(&other.0));
-            for (key, value) in write.entries {
+            // Neighbours are found where the last one was.
+            for (key, value) in in_order(write.entries) {
                 match value {
                     Some(value) => batch.insert(&keyspace, &key[..], &value[..]),
                     None => batch.remove(&keyspace, &key[..]),
@@ -184,13 +191,11 @@ impl DiskStores {
         self.write(writes)
     }
 
-    fn make_table(&self, name: &str, mut entries: Vec<Entry>) -> Result<(), StoreError> {
+    fn make_table(&self, name: &str, entries: Vec<Entry>) -> Result<(), StoreError> {
         let failed = || self.damage.failed("load", name);
         let keyspace = self.keyspace(name)?.keyspace;
-        // Stable: the last of a key's entries stays the last.
-        entries.sort_by(|one, other| one.0.cmp(&other.0));
         let mut table = keyspace.start_ingestion().map_err(failed())?;
-        let mut entries = entries.into_iter().peekable();
+        let mut entries = in_order(entries).peekable();
         while let Some((key, value)) = entries.next() {
             if entries.peek().is_some_and(|(next, _)| *next == key) {
                 continue;
@@ -226,6 +231,23 @@ impl DiskStores {
     pub(super) fn disk_bytes(&self) -> u64 {
         self.database.disk_space().unwrap_or(0)
     }
+}
+
+/// By key; of those with the same key the last stays the last.
+///
+/// Keys lie all over memory, so what most of them differ in is compared without going there.
+fn in_order(mut entries: Vec<Entry>) -> impl Iterator<Item = Entry> {
+    let beginning = |key: &[u8]| {
+        let mut bytes = [0; 8];
+        let length = key.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&key[..length]);
+        u64::from_be_bytes(bytes)
+    };
+    let mut order: Vec<_> = entries.iter().enumerate().map(|(at, (key, _))| (beginning(key), at)).collect();
+    order.sort_unstable_by(|(one, at), (other, beside)| {
+        one.cmp(other).then_with(|| entries[*at].0.cmp(&entries[*beside].0)).then(at.cmp(beside))
+    });
+    order.into_iter().map(move |(_, at)| std::mem::take(&mut entries[at]))
 }
 
 fn parse_position(name: &str, stored: &[u8]) -> Result<Offset, StoreError> {
@@ -288,5 +310,22 @@ pub(super) fn is_empty(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
             from >= to
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_in_the_order_of_their_keys_and_of_their_coming() {
+        let keys = ["b", "", "a\0", "a", "12345678", "123456789", "12345678\0", "a", "b", "12345678"];
+        let entry = |(at, key): (usize, &str)| {
+            (Bytes::copy_from_slice(key.as_bytes()), Some(Bytes::from(at.to_string())))
+        };
+        let entries: Vec<Entry> = keys.into_iter().enumerate().map(entry).collect();
+        let mut expected = entries.clone();
+        expected.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(in_order(entries).collect::<Vec<_>>(), expected);
     }
 }
