@@ -5,6 +5,7 @@
 
 mod batches;
 mod fetcher;
+mod lanes;
 mod state;
 mod validation;
 

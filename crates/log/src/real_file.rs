@@ -149,7 +149,10 @@ impl DiskFile for RealFile {
         }
         let last = length.checked_sub(1);
         let mut byte = [0];
-        (0..length).step_by(LOOK).chain(last).try_for_each(|at| self.read_exact_at(&mut byte, position + at as u64))
+        (0..length)
+            .step_by(LOOK)
+            .chain(last)
+            .try_for_each(|at| self.read_exact_at(&mut byte, position + at as u64))
     }
 
     fn forget(&self, position: u64, length: usize) {

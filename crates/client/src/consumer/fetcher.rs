@@ -1,8 +1,7 @@
 //! The background task that keeps a consumer's buffers filled.
 //!
-//! Each broker has at most two fetches in flight, on connections of their own: a broker answers one
-//! connection's requests in order, so a partition that becomes hungry while the first fetch is a long
-//! poll for others goes into the second. No partition is in both.
+//! Each broker has at most two fetches in flight, on connections of their own ([`super::lanes`] says which); no partition is
+//! in both.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,21 +15,22 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::batches::{Answered, runs};
+use super::lanes::{Kind, Lanes};
 use super::state::{Shared, Wanted};
 use super::{AutoOffsetReset, Isolation, Position};
 use crate::admin::{OffsetSpec, by_topic, text};
 use crate::cluster::Lane;
 use crate::{Client, ClientError};
 
-/// How long a fetch waits for data while a partition is held back.
+/// How long a fetch waits for data where it may hold up partitions of which there is more.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 pub(super) struct Fetcher {
     client: Client,
     shared: Arc<Shared>,
     lanes: [Lane; 2],
-    /// Lanes in use, by broker.
-    busy: HashSet<(String, usize)>,
+    /// By broker.
+    flying: HashMap<String, Lanes>,
     jobs: JoinSet<Done>,
     /// Leaders are being looked up.
     looking: bool,
@@ -46,7 +46,7 @@ enum Done {
 
 impl Fetcher {
     pub(super) fn new(client: Client, shared: Arc<Shared>, lanes: [Lane; 2]) -> Self {
-        Self { client, shared, lanes, busy: HashSet::new(), jobs: JoinSet::new(), looking: false }
+        Self { client, shared, lanes, flying: HashMap::new(), jobs: JoinSet::new(), looking: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -56,7 +56,7 @@ impl Fetcher {
                 () = self.shared.work.notified() => {}
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(Done::Fetched(address, lane, strayed)) => {
-                        self.busy.remove(&(address, lane));
+                        self.flying.entry(address).or_default().landed(lane);
                         self.find_offsets(strayed);
                     }
                     Ok(Done::Looked) => self.looking = false,
@@ -88,20 +88,29 @@ impl Fetcher {
             }
         }
         for (address, part) in by_broker {
-            let free = (0..self.lanes.len()).find(|lane| !self.busy.contains(&(address.clone(), *lane)));
-            let Some(lane) = free else { continue };
-            part.iter().for_each(|wanted| {
-                state.begin(wanted);
-                state.validated(wanted);
-            });
-            self.busy.insert((address.clone(), lane));
-            let wait = if demand.held_back { SHORT_WAIT } else { self.shared.config.max_wait };
-            let flight = Flight { client: self.client.clone(), shared: Arc::clone(&self.shared), part };
-            let on = self.lanes[lane];
-            self.jobs.spawn(async move {
-                let strayed = flight.run(on, &address, wait).await;
-                Done::Fetched(address, lane, strayed)
-            });
+            let (mut ends, mut behind): (Vec<_>, Vec<_>) = part.into_iter().partition(|wanted| wanted.at_end);
+            let lanes = self.flying.entry(address.clone()).or_default();
+            for (lane, kind) in lanes.start(!behind.is_empty(), !ends.is_empty()) {
+                let mut part = Vec::new();
+                if matches!(kind, Kind::Behind | Kind::All) {
+                    part.append(&mut behind);
+                }
+                if kind != Kind::Behind {
+                    part.append(&mut ends);
+                }
+                part.iter().for_each(|wanted| {
+                    state.begin(wanted);
+                    state.validated(wanted);
+                });
+                let longest = self.shared.config.max_wait;
+                let wait = if kind == Kind::Ends { longest } else { longest.min(SHORT_WAIT) };
+                let flight = Flight { client: self.client.clone(), shared: Arc::clone(&self.shared), part };
+                let (on, address) = (self.lanes[lane], address.clone());
+                self.jobs.spawn(async move {
+                    let strayed = flight.run(on, &address, wait).await;
+                    Done::Fetched(address, lane, strayed)
+                });
+            }
         }
         for (address, part) in unvalidated {
             part.iter().for_each(|wanted| state.begin(wanted));
@@ -284,6 +293,10 @@ impl Flight {
             let listed = data.aborted_transactions.unwrap_or_default();
             listed.into_iter().map(|aborted| (aborted.producer_id, aborted.first_offset)).collect()
         });
+        let end = match self.shared.config.isolation {
+            Isolation::Committed => data.last_stable_offset,
+            Isolation::Uncommitted => data.high_watermark,
+        };
         let runs = runs(Answered {
             at: wanted.at.clone(),
             from: wanted.from.offset,
@@ -294,7 +307,7 @@ impl Flight {
         })?;
         let mut state = self.shared.lock();
         state.healthy(wanted);
-        state.fill(wanted, runs);
+        state.fill(wanted, runs, end);
         Ok(())
     }
 

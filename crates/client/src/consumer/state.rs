@@ -56,6 +56,8 @@ struct Partition {
     validated: i32,
     paused: bool,
     in_flight: bool,
+    /// Where there was no more when the broker answered last.
+    end: Option<Offset>,
     buffer: VecDeque<Run>,
     buffered: usize,
     trouble: Option<Trouble>,
@@ -78,14 +80,14 @@ pub(super) struct Wanted {
     pub(super) validated: i32,
     /// Of the leader that is asked; -1 where it is not known.
     pub(super) leader_epoch: i32,
+    /// It has been read to its end, as far as is known.
+    pub(super) at_end: bool,
 }
 
 /// What there is to fetch.
 #[derive(Default)]
 pub(super) struct Demand {
     pub(super) wanted: Vec<Wanted>,
-    /// A partition is left out because its buffer is full: do not wait long for the others.
-    pub(super) held_back: bool,
     /// When a partition that failed is to be tried again.
     pub(super) retry_at: Option<Instant>,
 }
@@ -100,6 +102,7 @@ impl State {
             validated: -1,
             paused: false,
             in_flight: false,
+            end: None,
             buffer: VecDeque::new(),
             buffered: 0,
             trouble: None,
@@ -186,11 +189,8 @@ impl State {
         let mut demand = Demand::default();
         for at in &self.order {
             let Some(partition) = self.partitions.get(at) else { continue };
-            if partition.paused || partition.failure.is_some() || partition.in_flight {
-                continue;
-            }
-            if partition.buffered >= buffer_limit {
-                demand.held_back = true;
+            let full = partition.buffered >= buffer_limit;
+            if full || partition.paused || partition.failure.is_some() || partition.in_flight {
                 continue;
             }
             if let Some(trouble) = partition.trouble.as_ref().filter(|trouble| trouble.retry_at > now) {
@@ -204,6 +204,7 @@ impl State {
                 epoch: partition.epoch,
                 validated: partition.validated,
                 leader_epoch: -1,
+                at_end: partition.end.is_some_and(|end| end <= partition.fetch_from.offset),
             });
         }
         // Whoever came first in this request comes last in the next, so that none is starved by the
@@ -240,8 +241,10 @@ impl State {
         }
     }
 
-    pub(super) fn fill(&mut self, wanted: &Wanted, runs: Vec<Run>) {
+    /// What the broker answered, and where it said that there is no more.
+    pub(super) fn fill(&mut self, wanted: &Wanted, runs: Vec<Run>, end: Offset) {
         let Some(partition) = self.current(wanted) else { return };
+        partition.end = Some(end);
         for run in runs {
             partition.fetch_from = run.end(partition.fetch_from);
             partition.buffered += run.bytes;

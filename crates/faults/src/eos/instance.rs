@@ -1,7 +1,7 @@
 //! One instance of the service: its process, and what is done to the directory with its stores.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,11 @@ use rand::rngs::StdRng;
 /// A broker that is away may keep it waiting.
 const STOP_PATIENCE: Duration = Duration::from_secs(90);
 const SIGTERM: i32 = 15;
+
+/// Where it is written that the instance with this state is to stop within its next transaction.
+pub fn stop_request(state: &Path) -> PathBuf {
+    state.with_extension("stop")
+}
 
 /// How all instances of a round are started.
 #[derive(Debug, Clone)]
@@ -69,6 +74,7 @@ impl Instance {
     }
 
     pub fn begin(&mut self) -> Result<()> {
+        self.forget_stop()?;
         self.starts += 1;
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("eos-service").arg("--plan").arg(&self.start.plan);
@@ -94,7 +100,7 @@ impl Instance {
             self.kill()?;
             return Ok(Some(format!("{} did not end within {STOP_PATIENCE:?} of SIGTERM", self.described())));
         };
-        (self.child, self.ending) = (None, None);
+        (self.child, self.ending, self.stopped) = (None, None, false);
         // One that had not begun to listen for it dies of it.
         if since.is_some() && (status.success() || status.signal() == Some(SIGTERM)) {
             return Ok(None);
@@ -132,9 +138,25 @@ impl Instance {
         Ok(())
     }
 
+    /// It stops when its next transaction holds output, before offsets are added: the worst moment, as nothing but what is
+    /// said of the member then tells that others have taken over.
+    pub fn stop_in_transaction(&mut self) -> Result<()> {
+        fs::write(stop_request(&self.state()), "")?;
+        self.stopped = true;
+        Ok(())
+    }
+
     pub fn resume(&mut self) -> Result<()> {
         self.stopped = false;
+        self.forget_stop()?;
         self.signal("CONT")
+    }
+
+    fn forget_stop(&self) -> Result<()> {
+        match fs::remove_file(stop_request(&self.state())) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Asks for a clean end.

@@ -197,8 +197,8 @@ impl Plan {
             threads: random.random_range(1..=2),
             commit_ms: [30, 60, 150][random.random_range(0..3)],
             session_ms: 6000,
-            // A stopped process wakes up before its transaction has timed out, or after.
-            transaction_ms: [5000, 15_000][random.random_range(0..2)],
+            // A stopped process wakes up before its transaction has timed out, or after; as a member yet, or not.
+            transaction_ms: [2500, 5000, 15_000][random.random_range(0..3)],
             copies: Copies::random(random),
             writes: Writes::random(random),
             broker_assigns: false,

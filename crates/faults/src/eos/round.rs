@@ -14,7 +14,7 @@ use super::instance::Start;
 use super::judge::{Found, Verdict};
 use super::oracle::Oracle;
 use super::plan::Plan;
-use super::schedule::{Done, Scene};
+use super::schedule::{Done, Lasts, Scene};
 use super::server::Server;
 use super::{input, topology};
 use crate::cluster::read;
@@ -63,7 +63,11 @@ pub fn play(round: &Round, server: Server) -> Result<(Played, Server)> {
     };
     let writing =
         runtime.spawn(input::write(client.clone(), plan.clone(), random.random(), base(), round.length));
-    let mut scene = Scene::begin(server, &start, random, Duration::from_millis(plan.session_ms))?;
+    let lasts = Lasts {
+        session: Duration::from_millis(plan.session_ms),
+        transaction: Duration::from_millis(plan.transaction_ms),
+    };
+    let mut scene = Scene::begin(server, &start, random, lasts)?;
     scene.run(round.length)?;
     scene.heal()?;
     let acknowledged = runtime.block_on(writing)?.context("writing the input")?;

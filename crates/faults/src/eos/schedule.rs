@@ -13,6 +13,8 @@ use super::server::Server;
 const STEADY: usize = 2;
 /// One that has ended by itself is started again after so long.
 const SUPERVISED: Duration = Duration::from_millis(300);
+/// After so much more than its time-out a transaction is surely aborted.
+const OVERDUE: Duration = Duration::from_millis(1000);
 /// A damaged store ends its process, and the next start rebuilds it.
 const DAMAGE: &str = "files are damaged";
 
@@ -50,12 +52,19 @@ enum Later {
     Restore,
 }
 
+/// How long a member may be silent, and a transaction may be open.
+#[derive(Debug, Clone, Copy)]
+pub struct Lasts {
+    pub session: Duration,
+    pub transaction: Duration,
+}
+
 pub struct Scene {
     pub server: Server,
     instances: Vec<Instance>,
     pending: Vec<(Instant, Later)>,
     random: StdRng,
-    session: Duration,
+    lasts: Lasts,
     begun: Instant,
     pub done: Done,
     /// Ends that nobody asked for.
@@ -63,7 +72,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn begin(server: Server, start: &Start, random: StdRng, session: Duration) -> Result<Self> {
+    pub fn begin(server: Server, start: &Start, random: StdRng, lasts: Lasts) -> Result<Self> {
         let mut instances: Vec<Instance> =
             (1..=STEADY + 1).map(|number| Instance::new(start, &format!("instance{number}"))).collect();
         instances.iter_mut().take(STEADY).try_for_each(Instance::begin)?;
@@ -72,7 +81,7 @@ impl Scene {
             instances,
             pending: Vec::new(),
             random,
-            session,
+            lasts,
             begun: Instant::now(),
             done: Done::default(),
             ends: Vec::new(),
@@ -187,7 +196,7 @@ impl Scene {
         let away = match self.random.random_range(0..10) {
             0..6 => Duration::ZERO,
             6..9 => self.millis(200..3000),
-            _ => self.session + self.millis(500..3000),
+            _ => self.lasts.session + self.millis(500..3000),
         };
         self.say(&format!("kill instance {}{damage}, back after {away:?}", index + 1));
         self.later(away, Later::Begin(index));
@@ -232,14 +241,21 @@ impl Scene {
         if self.instances.iter().any(|instance| instance.stopped) {
             return Ok(());
         }
-        let session = self.session;
+        let lasts = self.lasts;
         let away = match self.random.random_range(0..10) {
-            0..4 => self.millis(200..2000),
+            0..3 => self.millis(200..2000),
+            // Its transaction has been aborted when it wakes up, but it is still a member.
+            3..5 if lasts.transaction + OVERDUE < lasts.session => lasts.transaction + OVERDUE,
             // Its place in the group is another's when it wakes up.
-            _ => session + self.millis(500..4000),
+            _ => lasts.session + self.millis(500..4000),
         };
-        self.say(&format!("stop instance {} for {away:?}", index + 1));
-        self.instances[index].stop()?;
+        let within = self.random.random_bool(0.5);
+        let when = if within { " within its next transaction" } else { "" };
+        self.say(&format!("stop instance {}{when} for {away:?}", index + 1));
+        match within {
+            true => self.instances[index].stop_in_transaction()?,
+            false => self.instances[index].stop()?,
+        }
         self.done.pauses += 1;
         self.later(away, Later::Resume(index));
         Ok(())

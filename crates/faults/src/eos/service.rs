@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headwater::{AppConfig, GroupProtocol, SnapshotConfig, StreamsApp};
+use headwater::{AppConfig, FaultHook, FaultPoint, GroupProtocol, SnapshotConfig, StreamsApp};
+use rustix::process::{Signal, getpid, kill_process};
 
 use super::bugs;
+use super::instance::stop_request;
 use super::plan::Plan;
 use super::topology;
 
@@ -20,6 +22,17 @@ pub struct Options {
     state: PathBuf,
     #[arg(long)]
     plant: Option<String>,
+}
+
+/// Stops the whole process, as SIGSTOP from outside would, where a transaction holds output and no offsets yet.
+fn stop_when_asked(request: PathBuf) -> FaultHook {
+    FaultHook::new(move |point| {
+        if point == FaultPoint::AfterSend && std::fs::remove_file(&request).is_ok() {
+            let stopped = kill_process(getpid(), Signal::STOP);
+            stopped.unwrap_or_else(|error| eprintln!("the service cannot stop itself: {error}"));
+        }
+        false
+    })
 }
 
 /// Whether it ended because it was told to.
@@ -50,6 +63,7 @@ pub fn run(options: &Options) -> Result<bool> {
     config.store_write_at_once = plan.writes.at_once;
     config.store_write_delay = Duration::from_millis(plan.writes.delay_ms);
     config.store_table_from = plan.writes.table_from;
+    config.fault = Some(stop_when_asked(stop_request(&options.state)));
     if plan.copies.snapshot_ms > 0 {
         // Of all instances, beside their directories.
         let place = options.state.parent().context("the state has a directory")?.join("snapshots");

@@ -146,7 +146,8 @@ impl<D: Disk> Located<D> {
         let mut looked_at: Option<(FileId, u64)> = None;
         self.ranges.iter().filter(move |range| {
             let end = range.position + range.length as u64;
-            let close = looked_at.is_some_and(|(file, at)| file == range.id && end.saturating_sub(at) <= APART);
+            let close =
+                looked_at.is_some_and(|(file, at)| file == range.id && end.saturating_sub(at) <= APART);
             if !close {
                 looked_at = Some((range.id, range.position));
             }

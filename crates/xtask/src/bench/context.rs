@@ -176,7 +176,10 @@ fn binary(given: Option<&Path>) -> Result<PathBuf> {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
         let mut build = Command::new(cargo);
-        let built = build.args(["build", "--release", "--workspace", "--bin", "headwater"]).current_dir(&root).status()?;
+        let built = build
+            .args(["build", "--release", "--workspace", "--bin", "headwater"])
+            .current_dir(&root)
+            .status()?;
         if !built.success() {
             bail!("the release build failed");
         }

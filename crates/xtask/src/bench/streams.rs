@@ -55,7 +55,9 @@ impl Libraries {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let mut build = Command::new(cargo);
-        build.args(["build", "--release", "--workspace", "--bin", "headwater-streams-bench"]).current_dir(&root);
+        build
+            .args(["build", "--release", "--workspace", "--bin", "headwater-streams-bench"])
+            .current_dir(&root);
         if !build.status().context("running cargo")?.success() {
             bail!("the release build of headwater-streams-bench failed");
         }
