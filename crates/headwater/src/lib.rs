@@ -67,7 +67,7 @@ pub use headwater_runtime::{
     AppConfig, AppError, AvroSerde, AvroSerdes, ClockSkew, ConfigError, FaultHook, FaultPoint, GroupProtocol,
     Guarantee, KeyQueryMetadata, MetricsSnapshot, Phase, Place, Position, PositionError, Queries,
     QueryResultInfo, RegistryClient, RegistryError, Role, Row, SnapshotConfig, Staleness, StateQueryError,
-    StateQueryResult, StateStore, StoreQueries, StreamsApp, TaskStatus, existing_topics, migrate,
+    StateQueryResult, StateStore, StoreQueries, StreamsApp, TaskStatus, existing_topics, external, migrate,
 };
 
 /// The guide's snippets are tests.
@@ -82,3 +82,7 @@ struct QueriesGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/streams-failures.md")]
 struct FailuresGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/external-stores.md")]
+struct ExternalGuide;

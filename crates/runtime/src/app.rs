@@ -23,7 +23,7 @@ use crate::queries::{Flows, Hosts, Queries, Serving, remote};
 use crate::snapshot::Snapshots;
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
-use crate::{catalog, globals, serve, snapshot, thread, topics};
+use crate::{catalog, external, globals, serve, snapshot, thread, topics};
 
 /// How long a broker that does not answer is tried at the start: it may be starting, too.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
@@ -142,6 +142,7 @@ impl StreamsApp {
             return Err(AppError::ApplicationId { topology, application_id });
         }
         config.check()?;
+        external::first(&config, &topology).await?;
         let directory = match config.state_store {
             StateStore::Disk => Some(StateDir::open(&config.state_dir, &config.application_id)?),
             StateStore::Memory => None,

@@ -10,6 +10,7 @@ use headwater_client::Security;
 use headwater_control::Manifest;
 pub use headwater_control::{GroupProtocol, Guarantee};
 
+use crate::external::External;
 use crate::fault::FaultHook;
 use crate::snapshot::SnapshotConfig;
 
@@ -97,6 +98,8 @@ pub struct AppConfig {
     pub probing_rebalance_interval: Duration,
     /// Where snapshots of the stores are put and found (default: nowhere).
     pub snapshots: Option<SnapshotConfig>,
+    /// The database of stores that were built with `Materialized::external` (default: none).
+    pub external: Option<External>,
     /// Records that are ahead of this process's clock by more than this are counted, and warned of (default 10 s).
     pub clock_skew_bound: Duration,
     /// Records buffered per input partition before its fetching pauses.
@@ -153,6 +156,7 @@ impl AppConfig {
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
             snapshots: None,
+            external: None,
             clock_skew_bound: Duration::from_secs(10),
             max_buffered: 1000,
             instance: None,

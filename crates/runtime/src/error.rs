@@ -6,6 +6,7 @@ use headwater_client::ClientError;
 use headwater_streams::{StoreError, TaskError, TopologyError};
 
 use crate::config::ConfigError;
+use crate::external::ExternalError;
 use crate::state::StateError;
 
 /// Why an application did not start, or stopped.
@@ -54,6 +55,8 @@ pub enum AppError {
         "commit task {task} to its stores: {source}; free disk space or repair the directory, then start again: nothing is lost"
     )]
     Store { task: String, source: StoreError },
+    #[error("{0}")]
+    External(ExternalError),
     #[error("start a processing thread: {0}")]
     Thread(std::io::Error),
     #[error("listen for SIGTERM and SIGINT: {0}")]

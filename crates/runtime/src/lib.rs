@@ -23,6 +23,7 @@ mod catalog;
 mod claims;
 mod config;
 mod error;
+pub mod external;
 mod fault;
 mod globals;
 mod http;

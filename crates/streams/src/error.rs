@@ -36,6 +36,8 @@ pub enum TopologyError {
     InvalidName { given: String, reason: &'static str },
     #[error("set up {node:?}: {reason}")]
     InvalidWindow { node: String, reason: String },
+    #[error("keep store {store:?} in a database: {reason}")]
+    External { store: String, reason: String },
     #[error(
         "join or group in {node:?}: topics {first:?} ({first_partitions} partitions) and {second:?} ({second_partitions} \
          partitions) are not copartitioned, so that one key is in several tasks; give both the same number, or repartition() \

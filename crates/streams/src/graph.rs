@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::production::ProductionHandler;
 use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
+use crate::store::external::ExternalTable;
 use crate::store::typed::AnyStore;
 use crate::store::{StoreBackend, StoreKind};
 use crate::task::input::Source;
@@ -62,6 +63,8 @@ pub(crate) struct NodeSpec {
 pub(crate) enum Changelog {
     Topic(Arc<str>),
     SourceTopic(Arc<str>),
+    /// None: the rows and the positions are in this table's database.
+    External(Arc<ExternalTable>),
     Off,
 }
 

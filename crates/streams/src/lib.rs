@@ -125,6 +125,7 @@ pub use reprocessing::reprocess_until;
 pub use serdes::{
     BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde,
 };
+pub use store::external::{ColumnType, ExternalTable};
 pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
 pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics, rename_clocks};
 pub use topology::{

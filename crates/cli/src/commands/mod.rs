@@ -5,6 +5,7 @@ pub mod backup;
 pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
+pub mod external;
 pub mod group;
 pub mod kind;
 pub mod migrate;

@@ -10,6 +10,7 @@ use headwater_streams::reprocess_until;
 use serde_json::json;
 
 use super::connect;
+use super::external::Outside;
 use super::sample::{Sample, Speed, plain};
 use crate::Common;
 use crate::output::{self, DATA, Failure, NO_INPUT};
@@ -29,6 +30,10 @@ pub struct Reprocess {
     /// Seconds to read for, to learn how large records are
     #[arg(long, default_value_t = 2, value_name = "SECONDS")]
     sample: u64,
+    /// The database of the application's external stores, postgres://… or redis://…: their tables are emptied and their positions
+    /// set in one transaction. Without it they go on where they are
+    #[arg(long, value_name = "URL", env = "HEADWATER_EXTERNAL", hide_env_values = true)]
+    external: Option<String>,
     /// Do it: no instance may run. Without this the plan is printed, and nothing is changed
     #[arg(long)]
     execute: bool,
@@ -55,6 +60,24 @@ struct Plan {
     skipped: BTreeMap<TopicPartition, Offset>,
     /// Changelogs that are deleted, and made anew by the application.
     deleted: Vec<String>,
+    /// Its external stores.
+    outside: Option<Outside>,
+}
+
+impl Plan {
+    /// Where everything begins.
+    fn offsets(&self) -> HashMap<TopicPartition, Committed> {
+        let again = self.parts.iter().map(|(at, part)| (at, part.from, reprocess_until(part.end)));
+        let skipped = self.skipped.iter().map(|(at, end)| (at, *end, String::new()));
+        again
+            .chain(skipped)
+            .map(|(at, offset, metadata)| (at.clone(), Committed { offset, metadata, leader_epoch: None }))
+            .collect()
+    }
+
+    fn tables(&self) -> Vec<&str> {
+        self.outside.iter().flat_map(|outside| &outside.tables).map(|of| of.table.as_str()).collect()
+    }
 }
 
 impl Reprocess {
@@ -116,7 +139,11 @@ impl Reprocess {
         let topics = client.topics().await?.into_iter().map(|topic| topic.name);
         let mut deleted: Vec<String> = topics.filter(|topic| internal(topic, "-changelog")).collect();
         deleted.sort();
-        Ok(Plan { parts, skipped, deleted })
+        let outside = match &self.external {
+            Some(url) => Some(Outside::look(url, &self.application).await?),
+            None => None,
+        };
+        Ok(Plan { parts, skipped, deleted, outside })
     }
 
     fn tell(&self, plan: &Plan, sample: &Sample, (speed, by): (f64, String), common: &Common) {
@@ -135,7 +162,7 @@ impl Reprocess {
             output::json(&json!({
                 "application_id": self.application, "partitions": plan.parts.iter().map(part).collect::<Vec<_>>(),
                 "offsets": offsets, "records": records, "bytes": bytes, "records_per_second": speed, "speed": by,
-                "seconds": seconds, "deleted": plan.deleted,
+                "seconds": seconds, "deleted": plan.deleted, "emptied": plan.tables(),
                 "skipped": plan.skipped.keys().map(ToString::to_string).collect::<Vec<_>>(),
             }));
             return;
@@ -159,6 +186,12 @@ impl Reprocess {
         ));
         let deleted = if plan.deleted.is_empty() { "none".to_owned() } else { plan.deleted.join(", ") };
         output::line(&format!("changelogs that are deleted: {deleted}"));
+        if let Some(outside) = &plan.outside {
+            let number = |bytes: u64| output::number(i64::try_from(bytes).unwrap_or(i64::MAX));
+            let tables =
+                outside.tables.iter().map(|of| format!("{} ({} bytes)", of.table, number(of.reserved_bytes)));
+            output::line(&format!("tables that are emptied: {}", tables.collect::<Vec<_>>().join(", ")));
+        }
         if !plan.skipped.is_empty() {
             let topics: Vec<String> = plan.skipped.keys().map(ToString::to_string).collect();
             output::line(&format!("what is in these is skipped, as it comes again: {}", topics.join(", ")));
@@ -180,15 +213,13 @@ impl Reprocess {
                 .to_owned();
             return Err(Failure::new(DATA, what, next));
         }
+        let offsets = plan.offsets();
+        if let Some(outside) = &plan.outside {
+            outside.reset(&offsets).await?;
+        }
         for topic in &plan.deleted {
             client.delete_topic(topic).await?;
         }
-        let again = plan.parts.iter().map(|(at, part)| (at, part.from, reprocess_until(part.end)));
-        let skipped = plan.skipped.iter().map(|(at, end)| (at, *end, String::new()));
-        let offsets: HashMap<TopicPartition, Committed> = again
-            .chain(skipped)
-            .map(|(at, offset, metadata)| (at.clone(), Committed { offset, metadata, leader_epoch: None }))
-            .collect();
         client.commit_offsets(&self.application, &offsets).await?;
         Ok(())
     }

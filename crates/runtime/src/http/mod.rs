@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::app::Shared;
 use crate::board::Phase;
+use crate::external::TableSize;
 use crate::queries::remote::{GROUP, PATH};
 use problem::Problem;
 
@@ -145,6 +146,21 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
              headwater_streams_{name}{{application_id=\"{application_id}\"}} {value}\n"
         ));
     }
+    let name = "headwater_streams_external_store_bytes";
+    let sizes = external_sizes(&shared).await.unwrap_or_default();
+    if !sizes.is_empty() {
+        text.push_str(&format!(
+            "# HELP {name} What a store takes in its database (reserved), and its rows of that, of all instances.\n# TYPE {name} gauge\n"
+        ));
+    }
+    for TableSize { store, table, reserved_bytes, used_bytes } in sizes {
+        for (part, bytes) in [("reserved", Some(reserved_bytes)), ("rows", used_bytes)] {
+            let Some(bytes) = bytes else { continue };
+            text.push_str(&format!(
+                "{name}{{application_id=\"{application_id}\",store=\"{store}\",table=\"{table}\",of=\"{part}\"}} {bytes}\n"
+            ));
+        }
+    }
     let name = "headwater_streams_clock_ahead_ms";
     text.push_str(&format!(
         "# HELP {name} The most that a record's time was ahead of the clock here, by input partition.\n# TYPE {name} gauge\n"
@@ -154,6 +170,29 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
         text.push_str(&format!("{name}{{application_id=\"{application_id}\",input=\"{input}\"}} {ahead}\n"));
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// How large the tables of external stores are, as the database says.
+async fn external_sizes(shared: &Shared) -> Result<Vec<TableSize>, String> {
+    let Some(external) = shared.config.external.clone() else { return Ok(Vec::new()) };
+    let id = shared.config.application_id.clone();
+    let asked = tokio::task::spawn_blocking(move || external.database().sizes(&id)).await;
+    asked.map_err(|ended| ended.to_string())?.map_err(|error| error.to_string())
+}
+
+/// Where external stores are, what becomes of them there and how large they are; null without any.
+async fn external(shared: &Shared) -> Value {
+    let Some(external) = &shared.config.external else { return Value::Null };
+    let database = external.database();
+    let mut told = json!({ "database": database.name(), "durability": database.durability() });
+    match external_sizes(shared).await {
+        Ok(sizes) => {
+            let size = |of: &TableSize| json!({ "store": of.store, "table": of.table, "reserved_bytes": of.reserved_bytes, "used_bytes": of.used_bytes });
+            told["stores"] = sizes.iter().map(size).collect();
+        }
+        Err(error) => told["error"] = error.into(),
+    }
+    told
 }
 
 /// The topology's description, with committed record counts per node and the state of this instance's tasks.
@@ -185,6 +224,7 @@ async fn topology(State(shared): Context) -> Json<Value> {
         "counts": counts,
         "tasks": tasks,
         "standbys": standbys,
+        "external": external(&shared).await,
         "metrics": shared.metrics.snapshot(),
     }))
 }

@@ -8,6 +8,7 @@ use headwater_streams::{StoreInfo, Task, TaskError, TaskMetrics};
 
 use super::calls::Calls;
 use super::epochs::Epochs;
+use super::external::Outside;
 use crate::board::TaskStatus;
 use crate::queries::Seen;
 use crate::skew::Skews;
@@ -33,6 +34,8 @@ pub(super) struct ActiveTask {
     /// How far its inputs were when that was told last.
     told: Option<Vec<Offset>>,
     pub skews: Skews,
+    /// Set if its stores are in a database.
+    pub outside: Option<Outside>,
 }
 
 impl ActiveTask {
@@ -56,6 +59,7 @@ impl ActiveTask {
             written: HashMap::new(),
             told: None,
             skews: Skews::new(),
+            outside: None,
         }
     }
 
@@ -66,6 +70,9 @@ impl ActiveTask {
         let at = &part.topic_partition;
         if let Some(epochs) = self.epochs.get_mut(at) {
             epochs.read(part.next_offset, part.leader_epoch);
+        }
+        if let Some(outside) = &mut self.outside {
+            outside.note(&part.records);
         }
         self.task.set_end_offset(at, part.last_stable_offset);
         self.task.enqueue(at, part.records)?;
@@ -84,9 +91,9 @@ impl ActiveTask {
         Ok(worked)
     }
 
-    /// Whether all of its stores can be restored.
-    pub fn is_logged(&self) -> bool {
-        self.stores.iter().all(|info| info.changelog.is_some())
+    /// Whether none of its stores has to be written at once: they can be restored, or are written elsewhere.
+    pub fn may_wait(&self) -> bool {
+        self.stores.iter().all(|info| info.changelog.is_some() || info.external.is_some())
     }
 
     pub fn holds_records(&self) -> bool {

@@ -63,6 +63,8 @@ impl Worker {
     /// Leaves the open transaction to the next producer, whose InitProducerId aborts it or completes its commit.
     pub(super) fn abandon_transaction(&mut self) {
         self.producer = None;
+        // What was prepared in the database ends with the connection.
+        (self.link, self.prepared) = (None, false);
         self.transaction = Transaction::default();
     }
 
@@ -100,11 +102,13 @@ impl Worker {
             self.write_stores(positions.clone(), HashMap::new())?;
             self.write_unwritten()?;
         }
+        self.prepare_outside(&positions)?;
         let worked = match self.shared.config.guarantee {
             Guarantee::ExactlyOnce => self.commit_transaction(&offsets, work)?,
             Guarantee::AtLeastOnce => self.commit_offsets(&offsets).map(Ok)?,
         };
         self.fault(FaultPoint::BeforeStores)?;
+        self.commit_outside()?;
         let ends = self.changelog_ends().map_err(Trouble::client("learn the changelogs' offsets"))?;
         self.write_stores(positions, ends)?;
         self.fault(FaultPoint::AfterStores)?;
@@ -238,7 +242,7 @@ impl Worker {
     /// Whether what is not written yet may stay in memory for a while.
     fn may_wait(&self, since: Instant) -> bool {
         let config = &self.shared.config;
-        if since.elapsed() >= config.store_write_delay || !self.active.values().all(ActiveTask::is_logged) {
+        if since.elapsed() >= config.store_write_delay || !self.active.values().all(ActiveTask::may_wait) {
             return false;
         }
         let pending = self.active.values().map(|active| active.task.pending());
@@ -257,7 +261,7 @@ impl Worker {
         let Some(first) = self.active.keys().next().copied() else { return Ok(()) };
         let now = wall_clock();
         let mut writes = Vec::new();
-        for (id, active) in &mut self.active {
+        for (id, active) in self.active.iter_mut().filter(|(_, active)| active.outside.is_none()) {
             let mut batches = active.task.committed(now);
             for info in &active.stores {
                 let entries = batches.remove(&info.name).unwrap_or_default();

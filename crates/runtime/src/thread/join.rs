@@ -87,6 +87,8 @@ impl Worker {
             standbys: None,
             probing_at: None,
             restored_at: Instant::now(),
+            link: None,
+            prepared: false,
             transaction: Transaction::default(),
             unwritten: Unwritten::default(),
             held: Vec::new(),

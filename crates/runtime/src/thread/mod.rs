@@ -22,6 +22,7 @@ use crate::balance::{AssignmentInfo, names, tasks};
 use crate::board::TaskStatus;
 use crate::claims::Owner;
 use crate::error::AppError;
+use crate::external::Link;
 use crate::fault::FaultPoint;
 use crate::membership;
 use crate::metrics::Metrics;
@@ -30,6 +31,7 @@ mod active;
 mod calls;
 mod commit;
 mod epochs;
+mod external;
 mod join;
 mod open;
 mod publish;
@@ -116,6 +118,10 @@ struct Worker {
     probing_at: Option<Instant>,
     /// When changelog records came last.
     restored_at: Instant,
+    /// To the database of external stores.
+    link: Option<Link>,
+    /// Something waits there for the last step.
+    prepared: bool,
     transaction: Transaction,
     unwritten: Unwritten,
     /// Written while the last transaction was being committed: of the next one.
@@ -275,6 +281,7 @@ impl Worker {
         let now = wall_clock();
         let mut worked = false;
         for (id, active) in &mut self.active {
+            active.read_ahead().map_err(Trouble::task(*id))?;
             worked |= active.work(TURN, now).map_err(Trouble::task(*id))?;
             self.held.append(&mut active.task.take_output());
             if std::mem::take(&mut active.fresh) {

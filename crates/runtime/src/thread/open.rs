@@ -14,17 +14,19 @@ use headwater_streams::{StoreBackend, StoreInfo, StoreKind, TaskId};
 
 use super::Worker;
 use super::active::ActiveTask;
+use super::external;
 use super::restore::{Part, RestoringTask};
 use super::trouble::Trouble;
 use crate::app::Shared;
 use crate::claims::Owner;
 use crate::error::AppError;
+use crate::external::Taken;
 use crate::metrics::Metrics;
 use crate::snapshot::{self, Fetch, Found, Snapshots, Subject};
 use crate::state::{StoreId, StoreWrite};
 
 /// Before another thread of this process is asked for its task again.
-const CLAIM_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// Records that a planted mistake leaves out.
 const PLANTED_GAP: Offset = 20;
@@ -116,9 +118,15 @@ impl Facts {
         Ok(found)
     }
 
-    fn start(&self, input: &TopicPartition) -> Position {
+    /// Where an input begins for who has committed this.
+    fn start(&self, committed: Option<&Committed>, input: &TopicPartition) -> Position {
         let earliest = || Position::from(self.input_starts.get(input).copied().unwrap_or(0));
-        self.committed.get(input).map_or_else(earliest, Committed::position)
+        committed.map_or_else(earliest, Committed::position)
+    }
+
+    /// What an input holds, up to the last stable offset.
+    pub(super) fn input_range(&self, input: &TopicPartition) -> Option<(Offset, Offset)> {
+        Some((*self.input_starts.get(input)?, *self.input_ends.get(input)?))
     }
 
     /// The range of the changelog that makes up the store.
@@ -171,10 +179,11 @@ impl Worker {
             return Ok(());
         }
         self.ensure_producer()?;
+        let Some(taken) = self.take_outside(&due)? else { return Ok(()) };
         let facts = self.runtime.block_on(Facts::of(&self.client, &self.shared, &due));
         let facts = facts.map_err(Trouble::client("look up committed offsets and changelogs"))?;
         for id in due {
-            let opened = self.open_task(id, &facts)?;
+            let opened = self.open_task(id, &facts, taken.get(&id))?;
             self.restoring.insert(id, opened);
         }
         self.open_at = None;
@@ -182,10 +191,15 @@ impl Worker {
         self.begin_restore()
     }
 
-    fn open_task(&self, id: TaskId, facts: &Facts) -> Result<RestoringTask, Trouble> {
+    fn open_task(&self, id: TaskId, facts: &Facts, taken: Option<&Taken>) -> Result<RestoringTask, Trouble> {
         let mut backends: HashMap<String, Box<dyn StoreBackend>> = HashMap::new();
         let mut parts = Vec::new();
+        let outside = self.outside(id, taken, facts)?;
+        backends.extend(outside.iter().flat_map(external::backends));
         for info in self.shared.topology.stores(id.subtopology) {
+            if info.external.is_some() {
+                continue;
+            }
             parts.extend(fit_store(&self.shared, id, &info, facts)?);
             let opened = self.shared.stores.open(&StoreId::new(id, info.name.as_str()));
             backends.insert(info.name, opened.map_err(store_failed(id))?);
@@ -199,19 +213,23 @@ impl Worker {
         task.set_refused(self.refused.clone());
         let mut starts = Vec::new();
         let mut committed = HashMap::new();
+        // The database knows how far its rows are, and the group may know better or worse.
+        let known = taken.map_or(&facts.committed, |taken| &taken.positions);
         for input in task.inputs() {
-            let start = facts.start(&input);
+            let start = facts.start(known.get(&input), &input);
             task.set_fetched_to(&input, start.offset);
             if let Some(end) = facts.input_ends.get(&input) {
                 task.set_end_offset(&input, *end);
             }
-            if let Some(position) = facts.committed.get(&input) {
+            if let Some(position) = known.get(&input) {
                 task.set_stream_time(&input, &position.metadata);
                 committed.insert(input.clone(), position.clone());
             }
             starts.push((input, start));
         }
-        Ok(RestoringTask { active: ActiveTask::new(task, starts, committed), parts })
+        let mut active = ActiveTask::new(task, starts, committed);
+        active.outside = outside;
+        Ok(RestoringTask { active, parts })
     }
 }
 

@@ -330,6 +330,7 @@ mod tests {
             changelog: Some("t".to_owned()),
             kind: headwater_streams::StoreKind::KeyValue,
             source_topic: true,
+            external: None,
         };
         let task = TaskId { subtopology: 0, partition: 0 };
         let changelog = TopicPartition::new("t", 0);

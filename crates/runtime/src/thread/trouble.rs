@@ -15,6 +15,7 @@ use headwater_streams::{TaskError, TaskId};
 use super::Worker;
 use crate::board::TaskStatus;
 use crate::error::AppError;
+use crate::external::ExternalError;
 use crate::metrics::Metrics;
 
 /// Within this time a failure counts as the same trouble.
@@ -34,6 +35,8 @@ pub(super) enum Trouble {
         task: TaskId,
         source: TaskError,
     },
+    /// The database of external stores.
+    External(ExternalError),
 }
 
 impl Trouble {
@@ -50,6 +53,7 @@ impl Trouble {
             Self::Fatal(error) => error,
             Self::Client { what, source } => AppError::Client { what, source },
             Self::Task { task, source } => AppError::Task { task: task.to_string(), source },
+            Self::External(error) => AppError::External(error),
         }
     }
 }
@@ -60,6 +64,7 @@ impl fmt::Display for Trouble {
             Self::Fatal(error) => (String::new(), error),
             Self::Client { what, source } => (format!("{what}: "), source),
             Self::Task { task, source } => (format!("task {task}: "), source),
+            Self::External(error) => (String::new(), error),
         };
         write!(f, "{start}{source}")?;
         let mut cause = source.source();
@@ -86,7 +91,9 @@ fn kind(trouble: &Trouble) -> Kind {
         Trouble::Task { task, .. } => Kind::Task(*task),
         Trouble::Client { source, .. } if source.is_fenced() => Kind::Fenced,
         Trouble::Client { source, .. } if heals(source) => Kind::Healing,
-        Trouble::Client { .. } | Trouble::Fatal(_) => Kind::Refused,
+        // Who is fenced there learns from the group whether the task is still its own.
+        Trouble::External(ExternalError::Unavailable { .. } | ExternalError::Fenced { .. }) => Kind::Healing,
+        Trouble::Client { .. } | Trouble::External(_) | Trouble::Fatal(_) => Kind::Refused,
     }
 }
 
@@ -144,7 +151,7 @@ impl Failures {
 impl Worker {
     /// Drops all tasks, to open them again from committed state; or ends with what cannot be helped.
     pub(super) fn recover(&mut self, trouble: Trouble) -> Result<(), AppError> {
-        let trouble = match trouble {
+        let trouble = match self.blame_database(trouble) {
             Trouble::Fatal(error) => return Err(error),
             Trouble::Client { source, .. } if instance_is_fenced(&source) => return Err(self.fenced(source)),
             other => other,

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::graph::DeserializationHandler;
 use crate::query::{MakeJson, make_json};
 use crate::serdes::SerdeRef;
+use crate::store::external::ExternalTable;
 use crate::task::input::Extractor;
 use crate::windows::duration_ms;
 
@@ -272,6 +273,8 @@ pub struct Materialized<K, V> {
     pub(crate) logged: bool,
     pub(crate) configs: Vec<(String, String)>,
     pub(crate) cache_entries: usize,
+    /// Kept in a database.
+    pub(crate) external: Option<ExternalTable>,
 }
 
 impl<K, V> Default for Materialized<K, V> {
@@ -287,6 +290,7 @@ impl<K, V> Default for Materialized<K, V> {
             logged: true,
             configs: Vec::new(),
             cache_entries: CACHE_ENTRIES,
+            external: None,
         }
     }
 }
@@ -362,6 +366,15 @@ impl<K, V> Materialized<K, V> {
     /// Keeps no changelog: the store is empty after a move to another machine.
     pub fn without_logging(mut self) -> Self {
         self.logged = false;
+        self
+    }
+
+    /// Keeps the store in a table of the database that the application runs with (`AppConfig::external`), committed together with
+    /// the positions of the inputs: each record is in it once, whatever is killed, and a restart restores nothing. There is no
+    /// changelog. What the tasks write to topics is written at least once. For key-value stores, which the database answers
+    /// questions about; a task's stores are all external, or none.
+    pub fn external(mut self, table: ExternalTable) -> Self {
+        self.external = Some(table);
         self
     }
 

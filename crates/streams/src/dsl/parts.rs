@@ -146,12 +146,15 @@ pub(crate) struct SourceLog<'a, K, V> {
 impl<K: Payload, V: Payload> NewStore<'_, K, V> {
     pub fn add(self, graph: &mut Graph, options: &Materialized<K, V>) -> usize {
         let name: Arc<str> = Arc::from(self.name);
+        refuse_external(graph, self.name, self.layout.kind, options);
+        let external = options.external.clone().map(Arc::new);
         let changelog = match &self.source {
+            _ if external.is_some() => external.map_or(Changelog::Off, Changelog::External),
             _ if !options.logged => Changelog::Off,
             Some(source) => Changelog::SourceTopic(Arc::from(source.topic)),
             None => Changelog::Topic(graph.changelog_topic(self.name)),
         };
-        let normalize = self.source.filter(|_| options.logged).map(|source| {
+        let normalize = self.source.filter(|_| options.logged && options.external.is_none()).map(|source| {
             normalize(self.name, (source.key, source.value), (self.key, self.value), source.topic)
         });
         let parts = StoreParts {
@@ -216,6 +219,24 @@ pub(crate) fn refuse_versions<K, V>(graph: &mut Graph, name: &str, options: &Mat
             "Materialized::versioned is for tables that are not windowed, and for add_versioned_store()";
         graph.errors.push(TopologyError::InvalidWindow { node: name.to_owned(), reason: reason.to_owned() });
     }
+}
+
+/// A database keeps rows by key, as they are.
+fn refuse_external<K, V>(graph: &mut Graph, name: &str, kind: StoreKind, options: &Materialized<K, V>) {
+    if options.external.is_none() {
+        return;
+    }
+    let reason = match () {
+        () if kind != StoreKind::KeyValue => {
+            "windows and sessions are kept inside: leave Materialized::external out"
+        }
+        () if options.json.is_some() => {
+            "queries are for stores inside, and the database answers its own: leave Materialized::json out"
+        }
+        () if !options.configs.is_empty() => "it has no changelog: leave Materialized::config out",
+        () => return,
+    };
+    graph.errors.push(TopologyError::External { store: name.to_owned(), reason: reason.to_owned() });
 }
 
 /// A key-value store with the name given, or one made from the node's.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_model::{Bytes, TimestampMs};
 
-use crate::error::TaskError;
+use crate::error::{TaskError, TopologyError};
 use crate::graph::{Changelog, Graph, StoreSpec};
 use crate::node::{Cx, Payload, Rec};
 use crate::query::QueryableStore;
@@ -165,6 +165,10 @@ pub(crate) fn add_versioned<K: Payload, V: Payload>(
     history_ms: i64,
     options: &Materialized<K, V>,
 ) -> usize {
+    if options.external.is_some() {
+        let reason = "versions are kept inside: leave Materialized::external out".to_owned();
+        graph.errors.push(TopologyError::External { store: name.to_owned(), reason });
+    }
     let changelog = options.logged.then(|| graph.changelog_topic(name));
     let name: Arc<str> = Arc::from(name);
     let parts = VersionedParts {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use headwater_model::Bytes;
 
 mod expiry;
+pub(crate) mod external;
 pub(crate) mod keys;
 mod overlay;
 mod sessions;

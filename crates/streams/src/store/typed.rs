@@ -47,6 +47,10 @@ pub(crate) trait AnyStore: Send {
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError>;
     /// How often it was written to.
     fn writes(&self) -> u64;
+    /// Whether it knows what the key has without asking the backend.
+    fn holds(&self, _key: &[u8]) -> bool {
+        true
+    }
 }
 
 /// What is known of a store before its backend is.
@@ -351,6 +355,10 @@ impl<V: Payload> AnyStore for TypedStore<V> {
 
     fn writes(&self) -> u64 {
         self.writes
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        self.overlay.peek(key).is_some()
     }
 
     fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError> {

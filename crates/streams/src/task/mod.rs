@@ -18,6 +18,7 @@ use crate::processor::PunctuationType;
 use crate::production::RefusedOutput;
 use crate::quarantine::keeper::Keeper;
 use crate::store::StoreKind;
+use crate::store::external::ExternalTable;
 
 mod calls;
 mod clocks;
@@ -64,6 +65,8 @@ pub struct StoreInfo {
     pub kind: StoreKind,
     /// The changelog is the source topic itself: restore only up to the committed position of that input.
     pub source_topic: bool,
+    /// It is kept in this table of the shell's database, with the positions of the task's inputs.
+    pub external: Option<ExternalTable>,
 }
 
 /// One partition of one sub-topology at work.
@@ -383,6 +386,14 @@ impl Task {
     pub fn pending(&self) -> (usize, usize) {
         let stores = self.stores.iter().filter_map(|(index, _)| self.core.stores[*index].as_ref());
         stores.map(|store| store.pending()).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
+    }
+
+    /// Which of these keys a store would ask its backend for, so that a shell may read them all at once.
+    pub fn lacking(&self, store: &str, keys: &[Bytes]) -> Vec<Bytes> {
+        let found = self.stores.iter().find(|(_, info)| info.name == store);
+        let store = found.and_then(|(index, _)| self.core.stores[*index].as_ref());
+        let lacks = |key: &&Bytes| store.is_some_and(|store| !store.holds(key));
+        keys.iter().filter(lacks).cloned().collect()
     }
 
     fn store_index(&self, store: &str) -> Result<usize, TaskError> {

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::determinism::Nondeterminism;
 use crate::graph::{Changelog, Graph, RepartitionSpec, Role, StoreSpec};
 use crate::store::StoreKind;
+use crate::store::external::ExternalTable;
+
+use super::external;
 
 /// All of a topology.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,10 @@ pub struct SubtopologyDescription {
     /// Its stores; descriptions from before there were any here have none.
     #[serde(default)]
     pub stores: Vec<StoreDescription>,
+    /// Topics to which a crash may write again what is in them, whatever the guarantee: the stores are in a database, and only
+    /// they are effectively once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at_least_once: Vec<String>,
 }
 
 /// A store of a sub-topology.
@@ -41,6 +48,9 @@ pub struct StoreDescription {
     pub changelog: Option<String>,
     /// How long windows, sessions and versions are kept, in milliseconds.
     pub retention_ms: Option<i64>,
+    /// The table of a database in which it is kept, with the positions of its tasks' inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalTable>,
 }
 
 /// A topic through which records go to tasks by their new keys.
@@ -101,6 +111,7 @@ pub(super) fn describe(graph: &Graph, subtopologies: &[Vec<usize>]) -> TopologyD
         id: id as i32,
         nodes: nodes.iter().map(node).collect(),
         stores: stores(graph, nodes),
+        at_least_once: external::repeated(graph, nodes),
     };
     let repartition = |spec: &RepartitionSpec| RepartitionDescription {
         topic: spec.topic.to_string(),
@@ -127,9 +138,13 @@ fn stores(graph: &Graph, nodes: &[usize]) -> Vec<StoreDescription> {
         kind: spec.kind,
         changelog: match &spec.changelog {
             Changelog::Topic(topic) | Changelog::SourceTopic(topic) => Some(topic.to_string()),
-            Changelog::Off => None,
+            Changelog::External(_) | Changelog::Off => None,
         },
         retention_ms: spec.retention_ms,
+        external: match &spec.changelog {
+            Changelog::External(table) => Some((**table).clone()),
+            _ => None,
+        },
     };
     used.into_iter().map(|index| store(&graph.stores[index])).collect()
 }
@@ -168,6 +183,25 @@ impl fmt::Display for TopologyDescription {
         }
         for global in &self.globals {
             writeln!(f, "   Global store: {} (topic: {})", global.store, global.topic)?;
+        }
+        for part in &self.subtopologies {
+            for (store, table) in
+                part.stores.iter().filter_map(|store| Some((&store.name, store.external.as_ref()?)))
+            {
+                let table = &table.name;
+                writeln!(
+                    f,
+                    "   External store: {store} (table: {table}; with the input positions, effectively once)"
+                )?;
+            }
+            if !part.at_least_once.is_empty() {
+                let topics = part.at_least_once.join(", ");
+                writeln!(
+                    f,
+                    "   At least once: sub-topology {} writes to {topics}: a crash may write it again",
+                    part.id
+                )?;
+            }
         }
         // Behind what Kafka Streams writes, and only where there is something to say.
         let nodes = self.subtopologies.iter().flat_map(|part| &part.nodes);

@@ -224,7 +224,17 @@ fn same_store(name: &str, old: &Used<'_>, new: &Used<'_>) -> Vec<TopologyChange>
         let what = format!("store {name} is used by {}, before by {}", list(&new.kinds), list(&old.kinds));
         changes.push(change(ChangeSafety::Rebuild, what, "unless both write the same values: give the store a new name, or reset the application, and process the sources again"));
     }
-    if old.store.changelog != new.store.changelog {
+    if old.store.external != new.store.external {
+        let place = |of: &StoreDescription| match &of.external {
+            Some(table) => format!("in table {} (key {:?}, value {:?})", table.name, table.key, table.value),
+            None => "inside".to_owned(),
+        };
+        changes.push(change(
+            ChangeSafety::Rebuild,
+            format!("store {name} is kept {}, before {}", place(new.store), place(old.store)),
+            "what is in it is not taken along: it begins empty; a table without positions is filled from the beginning of the input, and for a store inside process the sources again",
+        ));
+    } else if old.store.changelog != new.store.changelog {
         changes.push(changelog(name, old.store.changelog.as_deref(), new.store.changelog.as_deref()));
     }
     if old.store.retention_ms != new.store.retention_ms {

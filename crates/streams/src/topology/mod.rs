@@ -17,6 +17,7 @@ use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, RecordContext, Slot};
 use crate::production::{Production, ProductionHandler};
 use crate::query::QueryableStore;
+use crate::store::external::ExternalTable;
 use crate::store::{StoreBackend, StoreKind};
 use crate::task::input::Input;
 use crate::task::watermarks::{Teller, Told};
@@ -25,6 +26,7 @@ use crate::task::{StoreInfo, Task, TaskId, TaskMetrics};
 mod describe;
 mod determinism;
 mod diff;
+mod external;
 mod flow;
 mod migration;
 mod partitions;
@@ -89,6 +91,7 @@ impl Topology {
         flow::check_clocks(&graph)?;
         let subtopologies = partitions::connected_parts(&graph);
         quarantine::add_stores(&mut graph, &subtopologies);
+        external::check(&mut graph, &subtopologies);
         if !graph.errors.is_empty() {
             return Err(graph.errors.remove(0));
         }
@@ -251,6 +254,15 @@ impl Topology {
             }
             Err(_) => Vec::new(),
         }
+    }
+
+    /// The stores that are kept in a database, by name.
+    pub fn external_stores(&self) -> BTreeMap<String, ExternalTable> {
+        let of = |spec: &StoreSpec| match &spec.changelog {
+            Changelog::External(table) => Some((spec.name.to_string(), (**table).clone())),
+            _ => None,
+        };
+        self.graph.stores.iter().filter_map(of).collect()
     }
 
     /// The global tables, which every instance loads before its tasks start.
@@ -453,9 +465,13 @@ fn info(spec: &StoreSpec) -> StoreInfo {
     let (changelog, source_topic) = match &spec.changelog {
         Changelog::Topic(topic) => (Some(topic.to_string()), false),
         Changelog::SourceTopic(topic) => (Some(topic.to_string()), true),
-        Changelog::Off => (None, false),
+        Changelog::External(_) | Changelog::Off => (None, false),
     };
-    StoreInfo { name: spec.name.to_string(), changelog, kind: spec.kind, source_topic }
+    let external = match &spec.changelog {
+        Changelog::External(table) => Some((**table).clone()),
+        _ => None,
+    };
+    StoreInfo { name: spec.name.to_string(), changelog, kind: spec.kind, source_topic, external }
 }
 
 fn configs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -256,6 +256,8 @@ fn step(
 ) -> Result<StoreStep, MigrationRefused> {
     let differs = if old.store.kind != new.store.kind {
         Some(format!("{:?}, before {:?}", new.store.kind, old.store.kind))
+    } else if old.store.external != new.store.external {
+        Some("kept in another place".to_owned())
     } else if old.kinds.is_disjoint(&new.kinds) {
         let list = |kinds: &BTreeSet<&str>| kinds.iter().copied().collect::<Vec<_>>().join(", ");
         Some(format!("used by {}, before by {}", list(&new.kinds), list(&old.kinds)))
