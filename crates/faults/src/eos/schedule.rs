@@ -275,7 +275,8 @@ impl Scene {
         self.pending.clear();
         self.server.restore()?;
         for index in 0..self.instances.len() {
-            if self.instances[index].stopped {
+            // Also one that stopped itself as it was being resumed.
+            if self.instances[index].is_there() {
                 self.instances[index].resume()?;
             }
             if index < STEADY && !self.instances[index].is_at_work() {

@@ -1,10 +1,10 @@
 //! What is kept of a run outside the repository: one JSON line for every run of a server, and the last full result of
-//! every benchmark, from which the document is written.
+//! every benchmark. The document is written from these and from what the repository keeps of earlier machines.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -75,7 +75,29 @@ fn merged(bench: &str, outcomes: &[Outcome]) -> Vec<Outcome> {
     all
 }
 
-pub fn load(bench: &str) -> Option<Stored> {
-    let text = fs::read_to_string(directory().join(format!("{bench}.json"))).ok()?;
-    serde_json::from_str(&text).ok()
+fn load(bench: &str) -> Option<Stored> {
+    read(&directory().join(format!("{bench}.json"))).ok()?
+}
+
+/// `None` where nothing was ever measured.
+fn read(path: &Path) -> Result<Option<Stored>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(
+            serde_json::from_str(&text).with_context(|| format!("reading {}; remove it", path.display()))?,
+        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// The newest result: this machine's, which the repository then keeps, or the one that it has.
+pub fn publish(bench: &str) -> Result<Option<Stored>> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/benchmarks/{bench}.json"));
+    let measured = read(&directory().join(format!("{bench}.json")))?;
+    let known = read(&kept)?;
+    let is_newer = |measured: &Stored| known.as_ref().is_none_or(|known| measured.date > known.date);
+    let Some(newer) = measured.filter(is_newer) else { return Ok(known) };
+    fs::write(&kept, serde_json::to_string_pretty(&newer)? + "\n")
+        .with_context(|| format!("writing {}", kept.display()))?;
+    Ok(Some(newer))
 }

@@ -130,9 +130,9 @@ fn empty(context: &Context, name: &str) -> Result<Outcome> {
         let (server, sample) = timed_start(&recipe, "bench-first", 0)?;
         // The first seconds still belong to the start.
         std::thread::sleep(Duration::from_secs_f64(rest / 2.0));
-        let before = server.cpu()?;
+        let before = process::fine_cpu_seconds(server.pid())?;
         std::thread::sleep(Duration::from_secs_f64(rest));
-        let idle = (server.cpu()? - before) / rest * 100.0;
+        let idle = (process::fine_cpu_seconds(server.pid())? - before) / rest * 100.0;
         let sample = sample.set("CPU idle", idle).set("RSS idle", process::rss_mib(server.pid())?);
         let sample = sample.set("program size", program_size(context, entry.side)?);
         let command = server.command.clone();
