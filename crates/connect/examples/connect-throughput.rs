@@ -1,6 +1,6 @@
 //! How many rows per second go through the outbox source and the sink, by the clock and by the processor.
 //!
-//! `HEADWATER_TEST_BOOTSTRAP=127.0.0.1:9092 cargo run --example throughput -p headwater-connect -- 300000`
+//! `HEADWATER_TEST_BOOTSTRAP=127.0.0.1:9092 cargo run --example connect-throughput -p headwater-connect -- 300000`
 //! The broker is another process, so the processor's time is that of the connector, SQLite and the client.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! How many records one producer and one consumer move: `throughput BOOTSTRAP [RECORDS] [BYTES]`.
+//! How many records one producer and one consumer move: `client-throughput BOOTSTRAP [RECORDS] [BYTES]`.
 
 use std::time::{Duration, Instant};
 
