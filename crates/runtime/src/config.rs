@@ -49,10 +49,11 @@ pub struct AppConfig {
     pub record_cache_bytes: u64,
     /// Block cache of all stores together, in bytes.
     pub cache_bytes: u64,
-    /// Changes of all stores together that are not on disk yet, in bytes.
+    /// Changes of all stores together that are not on disk yet, in bytes (default 64 MiB), and once more so much while they are
+    /// being written.
     pub write_buffer_bytes: u64,
     /// How long committed changes of a busy store may wait in memory to be written to disk together, within
-    /// `write_buffer_bytes` (default 1 s). A process that is killed restores so much more from the changelog; queries see
+    /// `write_buffer_bytes` (default 3 s). A process that is killed restores so much more from the changelog; queries see
     /// what is written. A store that changes little is written with every commit.
     pub store_write_delay: Duration,
     /// Fewer changes than this, of all stores together, do not wait.
@@ -136,8 +137,8 @@ impl AppConfig {
             state_store: StateStore::Disk,
             record_cache_bytes: 128 << 20,
             cache_bytes: 16 << 20,
-            write_buffer_bytes: 32 << 20,
-            store_write_delay: Duration::from_secs(1),
+            write_buffer_bytes: 64 << 20,
+            store_write_delay: Duration::from_secs(3),
             store_write_at_once: 2_000,
             store_table_from: 5_000,
             commit_interval: Duration::from_millis(100),

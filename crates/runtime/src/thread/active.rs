@@ -143,9 +143,14 @@ impl ActiveTask {
         Some(by_input)
     }
 
-    /// What is committed is in the stores.
-    pub fn note_written(&mut self) {
-        self.written = self.committed.iter().map(|(at, position)| (at.clone(), position.offset)).collect();
+    /// How far its inputs are committed.
+    pub fn places(&self) -> HashMap<TopicPartition, Offset> {
+        self.committed.iter().map(|(at, position)| (at.clone(), position.offset)).collect()
+    }
+
+    /// What was committed up to there is in the stores.
+    pub fn note_written(&mut self, places: HashMap<TopicPartition, Offset>) {
+        self.written = places;
     }
 
     pub fn status(&self) -> TaskStatus {

@@ -1,36 +1,29 @@
 //! Commits: what tasks wrote, their changelogs and their input positions become visible at once; stores follow.
 //!
 //! Stores are written last, so they never hold more than their changelogs: a crash before that is made good by restoring
-//! the changelog's tail. Where much changes they are written once for several commits.
+//! the changelog's tail. Where much changes they are written once for several commits, and beside what comes then.
 //!
 //! While the coordinator ends a transaction, tasks process what is buffered already. They see their own state as it will be, and
 //! what they write is held back for the next transaction: if this one fails, tasks and what is held are dropped together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use headwater_client::planted::{self, Bug};
 use headwater_client::{ClientError, Committed, Delivery, GroupMetadata, RecordRef};
 use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{Output, TaskId};
 
-use super::active::ActiveTask;
-use super::open::store_failed;
 use super::trouble::Trouble;
-use super::wall_clock;
 use super::{Worker, fault};
 use crate::config::Guarantee;
 use crate::error::AppError;
 use crate::fault::FaultPoint;
 use crate::metrics::Metrics;
-use crate::state::{StoreId, StoreWrite};
 
 /// So many records are held back at most while a transaction ends.
 const HELD: usize = 50_000;
-
-/// Between two writes that ought to be one.
-const PLANTED_PAUSE: Duration = Duration::from_millis(40);
 
 /// What was sent since the last commit.
 #[derive(Default)]
@@ -46,14 +39,6 @@ impl Transaction {
     pub fn is_open(&self) -> bool {
         self.open
     }
-}
-
-/// What is committed and waits to be written to the stores: the entries are with the tasks.
-#[derive(Default)]
-pub(super) struct Unwritten {
-    /// Of the changelogs.
-    ends: HashMap<(Arc<str>, i32), Offset>,
-    since: Option<Instant>,
 }
 
 /// Positions to commit, per task.
@@ -72,8 +57,9 @@ impl Worker {
         if self.last_commit.elapsed() < self.shared.config.commit_interval {
             return Ok(());
         }
+        self.end_writing(false)?;
         if self.write_at().is_some_and(|at| at <= Instant::now()) {
-            self.write_unwritten()?;
+            self.begin_writing()?;
         }
         self.commit_and(true)
     }
@@ -235,57 +221,8 @@ impl Worker {
         let since = *self.unwritten.since.get_or_insert_with(Instant::now);
         match self.may_wait(since) {
             true => Ok(()),
-            false => self.write_unwritten(),
+            false => self.begin_writing(),
         }
-    }
-
-    /// Whether what is not written yet may stay in memory for a while.
-    fn may_wait(&self, since: Instant) -> bool {
-        let config = &self.shared.config;
-        if since.elapsed() >= config.store_write_delay || !self.active.values().all(ActiveTask::may_wait) {
-            return false;
-        }
-        let pending = self.active.values().map(|active| active.task.pending());
-        let (entries, bytes) = pending.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
-        entries >= config.store_write_at_once && (bytes as u64) < config.write_buffer_share()
-    }
-
-    /// When what is not written yet must be.
-    pub(super) fn write_at(&self) -> Option<Instant> {
-        self.unwritten.since.map(|since| since + self.shared.config.store_write_delay)
-    }
-
-    /// All stores of all tasks, with their positions. Only while nothing is between `pre_commit` and the end of its commit.
-    pub(super) fn write_unwritten(&mut self) -> Result<(), Trouble> {
-        let Unwritten { ends, since: Some(_) } = std::mem::take(&mut self.unwritten) else { return Ok(()) };
-        let Some(first) = self.active.keys().next().copied() else { return Ok(()) };
-        let now = wall_clock();
-        let mut writes = Vec::new();
-        for (id, active) in self.active.iter_mut().filter(|(_, active)| active.outside.is_none()) {
-            let mut batches = active.task.committed(now);
-            for info in &active.stores {
-                let entries = batches.remove(&info.name).unwrap_or_default();
-                let position = info.changelog.as_deref().and_then(|topic| {
-                    if info.source_topic {
-                        active.committed(&TopicPartition::new(topic, id.partition))
-                    } else {
-                        ends.get(&(Arc::from(topic), id.partition)).copied()
-                    }
-                });
-                if !entries.is_empty() || position.is_some() {
-                    writes.push(StoreWrite { id: StoreId::new(*id, info.name.as_str()), entries, position });
-                }
-            }
-        }
-        if planted::is(Bug::PositionBeforeEntries) {
-            let positions = writes.iter().map(|write| StoreWrite { entries: Vec::new(), ..write.clone() });
-            self.shared.stores.write(positions.collect()).map_err(store_failed(first))?;
-            std::thread::sleep(PLANTED_PAUSE);
-        }
-        self.shared.stores.load(writes).map_err(store_failed(first))?;
-        // What others may rely on is noted here, behind the write, and published at the end of the turn.
-        self.active.values_mut().for_each(ActiveTask::note_written);
-        Ok(())
     }
 }
 

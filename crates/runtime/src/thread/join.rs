@@ -12,9 +12,10 @@ use headwater_model::TopicPartition;
 use tokio::runtime::Handle;
 
 use super::Worker;
-use super::commit::{Transaction, Unwritten};
+use super::commit::Transaction;
 use super::purge::Purge;
 use super::trouble::{Failures, Trouble, heals};
+use super::writing::Unwritten;
 use crate::app::Shared;
 use crate::assignor::{Owned, StreamsAssignor};
 use crate::config::Guarantee;
@@ -91,6 +92,7 @@ impl Worker {
             prepared: false,
             transaction: Transaction::default(),
             unwritten: Unwritten::default(),
+            writing: None,
             held: Vec::new(),
             last_commit: Instant::now(),
             failures: Failures::default(),

@@ -42,14 +42,16 @@ mod restore;
 mod standby;
 mod tasks;
 mod trouble;
+mod writing;
 
 use active::ActiveTask;
-use commit::{Transaction, Unwritten};
+use commit::Transaction;
 use purge::Purge;
 use quarantine::Unsettled;
 use restore::RestoringTask;
 use standby::Standbys;
 use trouble::{Failures, Trouble};
+use writing::{Unwritten, Writing};
 
 /// The longest wait for records: how soon a stop is noticed.
 const IDLE: Duration = Duration::from_millis(200);
@@ -124,6 +126,7 @@ struct Worker {
     prepared: bool,
     transaction: Transaction,
     unwritten: Unwritten,
+    writing: Option<Writing>,
     /// Written while the last transaction was being committed: of the next one.
     held: Vec<Output>,
     last_commit: Instant,
@@ -386,6 +389,8 @@ impl Worker {
         self.active.clear();
         self.held.clear();
         self.unwritten = Unwritten::default();
+        // It ends first.
+        self.writing = None;
         self.readers.clear();
         self.paused.clear();
         self.open_at = None;

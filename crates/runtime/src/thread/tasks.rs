@@ -74,6 +74,8 @@ impl Worker {
     /// Forgets these tasks; nothing of them waits for a commit.
     fn close(&mut self, gone: &[TaskId]) {
         self.shared.serving.end_some(self.index, gone);
+        // Ended with the commit, unless that failed: then all tasks are dropped.
+        self.writing = None;
         self.active.retain(|task, _| !gone.contains(task));
         let inputs: Vec<TopicPartition> =
             self.readers.extract_if(|_, task| gone.contains(task)).map(|(input, _)| input).collect();

@@ -15,6 +15,8 @@ pub(super) struct Expiry {
     deletes: Batch,
     /// What of the backend is before this is as good as deleted.
     hidden: Option<[u8; 8]>,
+    /// The handing over with which the last of these deletes leaves.
+    leaving: Option<u32>,
 }
 
 impl Expiry {
@@ -41,7 +43,7 @@ impl Expiry {
         let from = self.late.take().unwrap_or(self.live_from);
         let bounds = (Layout::segment_start(from), Layout::segment_start(segment));
         self.live_from = segment;
-        self.hidden = Some(bounds.1);
+        (self.hidden, self.leaving) = (Some(bounds.1), None);
         Some(bounds)
     }
 
@@ -61,10 +63,17 @@ impl Expiry {
         std::mem::take(&mut self.deletes)
     }
 
-    /// The deletes that were taken are about to reach the backend, before anything is read from it.
-    pub fn handed_over(&mut self) {
-        if self.deletes.is_empty() {
-            self.hidden = None;
+    /// The deletes that were taken are about to be handed over.
+    pub fn leave(&mut self, over: u32) {
+        if self.deletes.is_empty() && self.leaving.is_none() {
+            self.leaving = Some(over);
+        }
+    }
+
+    /// They have reached the backend.
+    pub fn settled(&mut self, over: u32) {
+        if self.leaving.is_some_and(|leaving| leaving <= over) {
+            (self.hidden, self.leaving) = (None, None);
         }
     }
 }

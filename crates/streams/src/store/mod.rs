@@ -11,6 +11,7 @@ use headwater_model::Bytes;
 mod expiry;
 pub(crate) mod external;
 pub(crate) mod keys;
+mod outbound;
 mod overlay;
 mod sessions;
 pub(crate) mod typed;

@@ -11,8 +11,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use headwater_model::{Bytes, TimestampMs};
 
-/// What a row takes beside its key and its encoded value, in bytes: its place in the table, and what is decoded.
-pub(super) const OVERHEAD: usize = 128;
+/// What a piece of memory costs beside itself, in bytes.
+const PIECE: usize = 32;
 const TABLES: usize = 64;
 
 /// The longest key that lies in its row.
@@ -56,6 +56,15 @@ pub(super) struct Row<V> {
     dirty: bool,
     /// It was read or written again since it was last looked over.
     used: bool,
+    handed: Handed,
+}
+
+/// Where the row's last encoding lies among what is handed to the backend, and in which handing over that is: of one before,
+/// it has gone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Handed {
+    pub over: u32,
+    pub at: u32,
 }
 
 pub(super) struct Overlay<V> {
@@ -87,8 +96,12 @@ fn table_of(hash: u64) -> usize {
     (hash >> 40) as usize % TABLES
 }
 
-fn charged(key: &[u8], encoded: usize) -> u32 {
-    u32::try_from(key.len() + encoded + OVERHEAD).unwrap_or(u32::MAX)
+/// What a row takes, in bytes: its place in a table, of which a third is free on the average, what its key has elsewhere, and
+/// about as much as its value is long when it is encoded.
+fn charged<V>(key: &[u8], encoded: usize) -> u32 {
+    let place = size_of::<Row<V>>() * 3 / 2;
+    let elsewhere = if key.len() > SHORT { key.len() + PIECE } else { 0 };
+    u32::try_from(place + elsewhere + encoded).unwrap_or(u32::MAX)
 }
 
 impl<V> Overlay<V> {
@@ -120,10 +133,17 @@ impl<V> Overlay<V> {
             }
             Entry::Vacant(free) => {
                 let (value, encoded) = load()?;
-                let charged = charged(key, encoded);
+                let charged = charged::<V>(key, encoded);
                 *rows += 1;
                 *bytes += charged as usize;
-                let row = Row { key: key.into(), value, bytes: charged, dirty: false, used: false };
+                let row = Row {
+                    key: key.into(),
+                    value,
+                    bytes: charged,
+                    dirty: false,
+                    used: false,
+                    handed: Handed::default(),
+                };
                 Ok(free.insert(row).into_mut())
             }
         }
@@ -142,22 +162,23 @@ impl<V> Overlay<V> {
             }
             Entry::Vacant(free) => {
                 *rows += 1;
-                free.insert(Row { key: key.into(), value, bytes: 0, dirty: true, used: true });
+                let handed = Handed::default();
+                free.insert(Row { key: key.into(), value, bytes: 0, dirty: true, used: true, handed });
                 true
             }
         }
     }
 
-    /// Encodes a row if it was written since the last flush: `encode` says in how many bytes.
+    /// Encodes a row if it was written since the last flush: `encode` says in how many bytes, and where it has handed them.
     pub fn encode<T, E>(
         &mut self,
         key: &Bytes,
-        encode: impl FnOnce(Option<&(TimestampMs, V)>) -> Result<(T, usize), E>,
+        encode: impl FnOnce(Option<&(TimestampMs, V)>, &mut Handed) -> Result<(T, usize), E>,
     ) -> Result<Option<T>, E> {
         let Some(row) = self.find(key).filter(|row| row.dirty) else { return Ok(None) };
-        let (done, encoded) = encode(row.value.as_ref())?;
+        let (done, encoded) = encode(row.value.as_ref(), &mut row.handed)?;
         row.dirty = false;
-        let charged = charged(key, encoded);
+        let charged = charged::<V>(key, encoded);
         let before = std::mem::replace(&mut row.bytes, charged);
         self.bytes = self.bytes + charged as usize - before as usize;
         Ok(Some(done))
@@ -177,15 +198,17 @@ impl<V> Overlay<V> {
         (0..TABLES).for_each(|table| self.retain(table, |row| &row.key[..] >= end));
     }
 
-    /// Lets rows go that the backend has, until no more than the limits are kept: those that were not used for longest, or
-    /// about that.
-    pub fn evict(&mut self, limits: Limits) {
+    /// Lets rows go that the backend has, as it has what was `settled`, until no more than the limits are kept: those that
+    /// were not used for longest, or about that.
+    pub fn evict(&mut self, limits: Limits, settled: u32) {
         // The first time around spares what was used.
         for _ in 0..2 * TABLES {
             if self.rows <= limits.rows && self.bytes <= limits.bytes {
                 return;
             }
-            self.retain(self.hand, |row| row.dirty || std::mem::take(&mut row.used));
+            self.retain(self.hand, |row| {
+                row.dirty || row.handed.over > settled || std::mem::take(&mut row.used)
+            });
             self.hand = (self.hand + 1) % TABLES;
         }
     }
@@ -231,16 +254,23 @@ mod tests {
         }
         assert!(overlay.put(&key(100), Some((0, 100))));
         overlay.get(&key(3), || Err("it was kept")).unwrap();
-        overlay.evict(Limits { rows: 2, bytes: usize::MAX });
+        overlay.evict(Limits { rows: 2, bytes: usize::MAX }, 0);
         let kept = (0..=100).filter(|number| overlay.peek(&key(*number)).is_some()).collect::<Vec<_>>();
         assert_eq!(kept, [3, 100]);
-        assert_eq!(overlay.bytes, 4 + 20 + OVERHEAD, "what is not encoded yet is not counted");
-        overlay.evict(Limits { rows: 0, bytes: 0 });
+        assert_eq!(
+            overlay.bytes,
+            charged::<u32>(&key(3), 20) as usize,
+            "what is not encoded yet is not counted"
+        );
+        overlay.evict(Limits { rows: 0, bytes: 0 }, 0);
         assert_eq!((overlay.rows, overlay.bytes), (1, 0));
         assert!(!overlay.put(&key(100), Some((0, 101))));
-        assert_eq!(overlay.encode(&key(100), |row| Ok::<_, ()>((row.copied(), 7))), Ok(Some(Some((0, 101)))));
-        assert_eq!(overlay.encode(&key(100), |_| Err("it is encoded")), Ok::<Option<()>, _>(None));
-        assert_eq!(overlay.bytes, 4 + OVERHEAD + 7);
+        assert_eq!(
+            overlay.encode(&key(100), |row, _| Ok::<_, ()>((row.copied(), 7))),
+            Ok(Some(Some((0, 101))))
+        );
+        assert_eq!(overlay.encode(&key(100), |_, _| Err("it is encoded")), Ok::<Option<()>, _>(None));
+        assert_eq!(overlay.bytes, charged::<u32>(&key(100), 7) as usize);
         overlay.remove(&key(100));
         assert_eq!((overlay.rows, overlay.bytes), (0, 0));
     }
@@ -269,10 +299,11 @@ mod tests {
             read(&mut overlay, number, 1_000);
             read(&mut overlay, number, 1_000);
         }
-        let limits = Limits { rows: usize::MAX, bytes: 9_000 * (1_004 + OVERHEAD) };
-        overlay.evict(limits);
+        let each = charged::<u32>(&key(0), 1_000) as usize;
+        let limits = Limits { rows: usize::MAX, bytes: 9_000 * each };
+        overlay.evict(limits, 0);
         assert!((8_000..=9_000).contains(&overlay.rows), "{} rows", overlay.rows);
-        assert_eq!(overlay.bytes, overlay.rows * (1_004 + OVERHEAD));
+        assert_eq!(overlay.bytes, overlay.rows * each);
         let kept: usize = overlay.tables.iter().map(HashTable::len).sum();
         assert_eq!(kept, overlay.rows);
     }

@@ -13,7 +13,8 @@ use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::expiry::Expiry;
 use super::keys::{self, Layout, Timed};
-use super::overlay::{Limits, OVERHEAD, Overlay};
+use super::outbound::Outbound;
+use super::overlay::{Limits, Overlay};
 use super::sessions::Longest;
 use super::{StoreBackend, StoreError};
 use crate::error::TaskError;
@@ -39,6 +40,16 @@ pub(crate) trait AnyStore: Send {
     /// Encodes what changed: changelog records into `out`, entries into the pending batch.
     fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError>;
     fn take_pending(&mut self) -> Batch;
+    /// As `take_pending`, for who writes them while the store is used and then calls `settle`; `None` if this store is not for that.
+    fn hand_over(&mut self) -> Option<Arc<Batch>> {
+        None
+    }
+    /// The backend has what was handed over.
+    fn settle(&mut self) {}
+    /// Whether `hand_over` hands anything over.
+    fn settles_later(&self) -> bool {
+        false
+    }
     /// What `take_pending` would take: entries, and about how many bytes.
     fn pending(&self) -> (usize, usize);
     /// How many bytes of rows may be kept between commits.
@@ -88,14 +99,14 @@ pub(crate) struct TypedStore<V> {
     /// Keys that were written since the last flush, in the order of their first write.
     dirty: Vec<Bytes>,
     /// Keys of rows that the backend does not have as they are here, as far as somebody has asked for a range: of those
-    /// that are dirty and of those that are pending, so many.
+    /// that are dirty and of those that gather so many, and whether of those that are under way.
     ahead: BTreeSet<Bytes>,
-    ahead_of: (usize, usize),
-    /// Index keys of what was written since the last flush, and of what is pending.
+    ahead_of: (usize, usize, bool),
+    /// Index keys of what was written since the last flush, of what gathers, and of what is under way.
     fresh: BTreeSet<Bytes>,
     flushed: BTreeSet<Bytes>,
-    pending: Batch,
-    pending_bytes: usize,
+    leaving: BTreeSet<Bytes>,
+    outbound: Outbound,
     expiry: Expiry,
     longest: Longest,
     writes: u64,
@@ -136,11 +147,11 @@ impl<V: Payload> TypedStore<V> {
             limits,
             dirty: Vec::new(),
             ahead: BTreeSet::new(),
-            ahead_of: (0, 0),
+            ahead_of: (0, 0, false),
             fresh: BTreeSet::new(),
             flushed: BTreeSet::new(),
-            pending: Vec::new(),
-            pending_bytes: 0,
+            leaving: BTreeSet::new(),
+            outbound: Outbound::default(),
             expiry: Expiry::default(),
             longest: Longest::default(),
             writes: 0,
@@ -188,7 +199,7 @@ impl<V: Payload> TypedStore<V> {
         }
         let kept = self.backend.range(bounds.0, bounds.1).map_err(|e| self.parts.failed(e))?;
         let mut found: BTreeSet<Bytes> = kept.into_iter().map(|(key, _)| key).collect();
-        let ahead = [&self.flushed, &self.fresh];
+        let ahead = [&self.leaving, &self.flushed, &self.fresh];
         found.extend(ahead.into_iter().flat_map(|keys| keys.range::<[u8], _>(bounds)).cloned());
         Ok(found.iter().filter_map(|key| self.parts.layout.indexed_key(key)).collect())
     }
@@ -220,10 +231,12 @@ impl<V: Payload> TypedStore<V> {
 
     /// Sorts in what was written since the last time.
     fn look_ahead(&mut self) {
-        let (dirty, pending) = self.ahead_of;
+        let (dirty, gathered, in_flight) = self.ahead_of;
         self.ahead.extend(self.dirty[dirty..].iter().cloned());
-        self.ahead.extend(self.pending[pending..].iter().map(|(key, _)| key.clone()));
-        self.ahead_of = (self.dirty.len(), self.pending.len());
+        let under_way = if in_flight { &[] } else { self.outbound.in_flight() };
+        let entries = self.outbound.gathered(gathered).iter().chain(under_way);
+        self.ahead.extend(entries.map(|(key, _)| key.clone()));
+        self.ahead_of = (self.dirty.len(), self.outbound.size().0, true);
     }
 
     /// Entries of `key` in a window or session store whose time is in `from..=to`, oldest first.
@@ -280,36 +293,39 @@ impl<V: Payload> TypedStore<V> {
             self.expiry.delete(self.parts.layout, key);
         }
         // What is encoded may reach the backend yet.
-        for (key, _) in self.pending.iter().filter(|(key, value)| value.is_some() && key[..] < end[..]) {
+        let entries = self.outbound.in_flight().iter().chain(self.outbound.gathered(0));
+        for (key, _) in entries.filter(|(key, value)| value.is_some() && key[..] < end[..]) {
             self.expiry.delete(self.parts.layout, key.clone());
         }
         self.overlay.remove_before(&end);
         Ok(())
     }
 
+    /// What gathered is about to be handed over.
+    fn leave(&mut self) {
+        (self.ahead_of.1, self.ahead_of.2) = (0, false);
+        self.leaving.append(&mut self.flushed);
+        self.expiry.leave(self.outbound.settled() + 1);
+    }
+
     /// Encodes a row that was written: a changelog record and entries for the backend.
-    fn flush_row(&mut self, key: Bytes, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
-        let Self { parts, overlay, pending, pending_bytes, .. } = self;
-        let encoded = overlay.encode(&key, |row| {
+    fn flush_row(&mut self, key: &Bytes, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
+        let Self { parts, overlay, outbound, .. } = self;
+        let encoded = overlay.encode(key, |row, handed| {
             let stored = row.map(|row| parts.encode(row)).transpose()?;
             let length = stored.as_ref().map_or(0, Bytes::len);
-            Ok(((stored, row.map_or(0, |(timestamp, _)| *timestamp)), length))
+            outbound.row(key, stored.clone(), parts.layout.index_key_of(key), handed);
+            Ok::<_, TaskError>(((stored, row.map_or(0, |(timestamp, _)| *timestamp)), length))
         })?;
-        let Some((stored, timestamp)) = encoded else { return Ok(()) };
-        if let Some(topic) = &parts.changelog {
-            out.push(Output {
-                topic: topic.clone(),
-                partition: Some(partition),
-                timestamp,
-                key: parts.layout.changelog_key_of(&key),
-                value: stored.as_ref().map(|stored| stored.slice(8..)),
-                headers: Vec::new(),
-            });
-        }
-        *pending_bytes += key.len() + stored.as_ref().map_or(0, Bytes::len) + OVERHEAD;
-        let index = parts.layout.index_key_of(&key);
-        pending.extend(index.map(|index| (index, stored.as_ref().map(|_| Bytes::new()))));
-        pending.push((key, stored));
+        let (Some((stored, timestamp)), Some(topic)) = (encoded, &parts.changelog) else { return Ok(()) };
+        out.push(Output {
+            topic: topic.clone(),
+            partition: Some(partition),
+            timestamp,
+            key: parts.layout.changelog_key_of(key),
+            value: stored.map(|stored| stored.slice(8..)),
+            headers: Vec::new(),
+        });
         Ok(())
     }
 }
@@ -320,33 +336,45 @@ impl<V: Payload> AnyStore for TypedStore<V> {
     }
 
     fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
-        // An empty batch means that the last one has reached the backend, so clean entries may go.
-        if self.pending.is_empty() {
-            self.overlay.evict(self.limits);
-        }
+        self.overlay.evict(self.limits, self.outbound.settled());
         self.ahead_of.0 = 0;
         // First, as something may have been written again after it had expired.
-        self.pending.append(&mut self.expiry.take_deletes());
+        self.outbound.extend(self.expiry.take_deletes());
         for key in std::mem::take(&mut self.dirty) {
-            self.flush_row(key, partition, out)?;
+            self.flush_row(&key, partition, out)?;
         }
         self.flushed.append(&mut self.fresh);
         let longest = self.longest.flush(self.parts.layout, &*self.backend);
-        self.pending.extend(longest.map_err(|e| self.parts.failed(e))?);
+        self.outbound.extend(longest.map_err(|e| self.parts.failed(e))?);
         Ok(())
     }
 
     fn take_pending(&mut self) -> Batch {
+        self.leave();
+        let batch = self.outbound.take();
+        self.settle();
+        batch
+    }
+
+    fn hand_over(&mut self) -> Option<Arc<Batch>> {
+        self.leave();
+        Some(self.outbound.hand_over())
+    }
+
+    fn settle(&mut self) {
         self.ahead.clear();
-        self.ahead_of = (0, 0);
-        self.flushed.clear();
-        self.expiry.handed_over();
-        self.pending_bytes = 0;
-        std::mem::take(&mut self.pending)
+        self.ahead_of = (0, 0, false);
+        self.leaving.clear();
+        self.outbound.settle();
+        self.expiry.settled(self.outbound.settled());
+    }
+
+    fn settles_later(&self) -> bool {
+        true
     }
 
     fn pending(&self) -> (usize, usize) {
-        (self.pending.len(), self.pending_bytes)
+        self.outbound.size()
     }
 
     fn limit(&mut self, bytes: usize) {

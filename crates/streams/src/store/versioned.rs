@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::keys::{INDEX, META};
-use super::overlay::{Limits, OVERHEAD};
+use super::overlay::Limits;
 use super::typed::{AnyStore, Batch, CACHE_BYTES};
 use super::version_keys::{
     index_key, split_version, split_version_key, stored_version, version_key, version_range,
@@ -23,6 +23,8 @@ use crate::node::Payload;
 use crate::serdes::{SerdeError, SerdeRef};
 use crate::task::Output;
 
+/// What a version takes beside its key and its value in memory, in bytes.
+const OVERHEAD: usize = 128;
 /// The history is shortened when it has moved on by a tenth of itself, and by a second at least.
 const STEPS: i64 = 10;
 const SMALLEST_STEP: i64 = 1_000;

@@ -381,6 +381,31 @@ impl Task {
         batches
     }
 
+    /// As `committed`, for a shell that writes it while the task goes on, and says by `settle` that the backends have it; no two
+    /// at once. `None` if a store of the task is not for that.
+    pub fn hand_over(&mut self) -> Option<HashMap<String, Arc<Vec<(Bytes, Option<Bytes>)>>>> {
+        let stores = self.stores.iter().map(|(index, _)| self.core.stores[*index].as_ref());
+        if !stores.flatten().all(|store| store.settles_later()) {
+            return None;
+        }
+        self.settle_quarantine();
+        let mut batches = HashMap::new();
+        for (index, info) in &self.stores {
+            let batch = self.core.stores[*index].as_mut().and_then(|store| store.hand_over());
+            batches.extend(batch.filter(|batch| !batch.is_empty()).map(|batch| (info.name.clone(), batch)));
+        }
+        Some(batches)
+    }
+
+    /// The backends have what was handed over.
+    pub fn settle(&mut self) {
+        for (index, _) in &self.stores {
+            if let Some(store) = &mut self.core.stores[*index] {
+                store.settle();
+            }
+        }
+    }
+
     /// What `committed` would hand out, of all stores: entries, and about how many bytes. A shell may let it gather over some
     /// commits: until it is handed out it is kept in memory, and read from there.
     pub fn pending(&self) -> (usize, usize) {

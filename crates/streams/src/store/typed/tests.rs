@@ -241,3 +241,109 @@ fn what_is_written_while_a_commit_is_under_way_is_of_the_next_one() {
     assert_eq!((stored(&bench, "a"), stored(&bench, "b")), (Some(2), Some(3)));
     assert_eq!(bench.backend.len(), 4);
 }
+
+/// What is done to a store; times are in segments.
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, i64, Option<i64>),
+    Get(u8, i64),
+    Scan,
+    Expire(i64),
+    Flush,
+    HandOver,
+    /// So many entries of what is under way reach the backend.
+    Write(usize),
+    Settle,
+}
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+    let step = prop_oneof![
+        6 => (0..12_u8, 0..6_i64, proptest::option::weighted(0.8, 0..1_000_i64))
+            .prop_map(|(key, time, value)| Step::Put(key, time, value)),
+        4 => (0..12_u8, 0..6_i64).prop_map(|(key, time)| Step::Get(key, time)),
+        2 => Just(Step::Scan),
+        1 => (0..6_i64).prop_map(Step::Expire),
+        4 => Just(Step::Flush),
+        2 => Just(Step::HandOver),
+        3 => (0..20_usize).prop_map(Step::Write),
+        2 => Just(Step::Settle),
+    ];
+    proptest::collection::vec(step, 1..120)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    /// However far a write has come that goes on beside the processing, whatever expires and is let go of meanwhile.
+    #[test]
+    fn a_store_reads_what_was_put_wherever_it_is_on_its_way_to_the_backend(steps in steps()) {
+        let mut bench = Bench::windows();
+        let mut known: BTreeMap<Bytes, i64> = BTreeMap::new();
+        let mut live_from = 0;
+        let mut under_way: Option<(Arc<Batch>, usize)> = None;
+        let advance = |bench: &mut Bench, (batch, written): &mut (Arc<Batch>, usize), count: usize| {
+            let end = (*written + count).min(batch.len());
+            bench.backend.apply(batch[*written..end].to_vec()).unwrap();
+            *written = end;
+        };
+        for step in steps {
+            match step {
+                Step::Put(key, segment, value) => {
+                    let store_key = bench.store.layout().store_key(&[key], segment * SEGMENT, 0);
+                    bench.store.put(store_key.clone(), value.map(|value| (segment * SEGMENT, value)));
+                    match value {
+                        Some(value) => known.insert(store_key, value),
+                        None => known.remove(&store_key),
+                    };
+                }
+                Step::Get(key, segment) => {
+                    let store_key = bench.store.layout().store_key(&[key], segment * SEGMENT, 0);
+                    let found = bench.store.get(&store_key).unwrap().map(|(_, value)| *value);
+                    proptest::prop_assert_eq!(found, known.get(&store_key).copied());
+                }
+                Step::Scan => {
+                    let found = bench.store.range(Bound::Unbounded, Bound::Excluded(&keys::INDEX)).unwrap();
+                    let found: Vec<_> = found.into_iter().map(|(key, _, value)| (key, value)).collect();
+                    proptest::prop_assert_eq!(found, known.clone().into_iter().collect::<Vec<_>>());
+                    let indexed = bench.store.by_time(0, i64::MAX / 2).unwrap();
+                    proptest::prop_assert!(known.keys().all(|key| indexed.contains(key)));
+                }
+                Step::Expire(segment) => {
+                    bench.store.expire_before(segment * SEGMENT).unwrap();
+                    if segment > live_from {
+                        live_from = segment;
+                        let end = Layout::segment_start(segment);
+                        known.retain(|key, _| key[..] >= end[..]);
+                    }
+                }
+                Step::Flush => bench.flush(),
+                Step::HandOver if under_way.is_none() => {
+                    under_way = bench.store.hand_over().map(|batch| (batch, 0));
+                }
+                Step::HandOver => {}
+                Step::Write(count) => {
+                    if let Some(under_way) = &mut under_way {
+                        advance(&mut bench, under_way, count);
+                    }
+                }
+                Step::Settle => {
+                    if let Some(mut all) = under_way.take() {
+                        advance(&mut bench, &mut all, usize::MAX / 2);
+                        bench.store.settle();
+                    }
+                }
+            }
+        }
+        if let Some(mut all) = under_way.take() {
+            advance(&mut bench, &mut all, usize::MAX / 2);
+            bench.store.settle();
+        }
+        bench.commit();
+        bench.commit();
+        let is_entry = |key: &Bytes| !key.starts_with(&keys::INDEX);
+        let kept = bench.backend.range(Bound::Unbounded, Bound::Unbounded).unwrap();
+        let kept: Vec<_> = kept.into_iter().map(|(key, _)| key).filter(is_entry).collect();
+        proptest::prop_assert_eq!(kept, known.into_keys().collect::<Vec<_>>());
+    }
+}
