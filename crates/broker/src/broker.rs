@@ -149,9 +149,11 @@ impl Broker {
         self.observer.clone()
     }
 
-    /// Ends connections, commits what is staged and gives the directory back.
+    /// Ends connections, commits what is staged and gives the directory back. What waits for space on the disk is
+    /// refused, so that nothing here waits for it.
     pub async fn shutdown(self) {
         let Self { engine, thread, cleaner, filler, listeners, audit, usage, stop, .. } = self;
+        engine.wait_no_more();
         let _ = stop.send(true);
         for listener in listeners {
             if let Err(error) = listener.await {
