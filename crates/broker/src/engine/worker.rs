@@ -103,6 +103,7 @@ impl Worker {
         }
         home.mark()?;
         let log = begin(home, found)?;
+        home.note_begun();
         let inherited = Change::Broker(Box::new(coordinator.broker_configs().clone()));
         let topics = coordinator.topics().cloned().map(Change::Put);
         catalog.apply([inherited].into_iter().chain(topics).collect());
@@ -327,7 +328,8 @@ impl Worker {
     /// The last commit found no space, and nothing waits for some when the broker stops: the next start goes on from
     /// what is on disk.
     fn end_full(&mut self) {
-        let waiting = self.in_flight.as_ref().map_or(0, |held| held.replies.len()) + self.staged.replies.len();
+        let waiting =
+            self.in_flight.as_ref().map_or(0, |held| held.replies.len()) + self.staged.replies.len();
         if waiting > 0 {
             tracing::warn!(
                 waiting,
