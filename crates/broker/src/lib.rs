@@ -23,6 +23,7 @@ mod connection;
 mod directory;
 mod engine;
 mod error;
+mod foreign;
 mod frame;
 mod gate;
 mod listener;
