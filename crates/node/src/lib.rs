@@ -142,7 +142,7 @@ impl Node {
         let registry = Registry::start(client.clone()).await?;
         let console = Console::new(client, registry.clone());
         let app = Router::new()
-            .merge(operations::router(broker.as_ref().map(Broker::observer)))
+            .merge(operations::router(broker.as_ref().map(Broker::observer), registry.clone()))
             .merge(console.router())
             .merge(registry.router());
         let scheme = if gate.is_tls() { "https" } else { "http" };
