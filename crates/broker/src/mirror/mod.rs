@@ -137,9 +137,12 @@ fn claim_both(config: &Config, mirror_dir: &Path) -> Result<[Result<Directory, S
 /// What a disk may do to one side; anything else is wrong with both.
 fn usable(claimed: Result<Directory, StartError>) -> Result<Result<Directory, String>, StartError> {
     match claimed {
-        Err(error @ (StartError::Io { .. } | StartError::ReadOnly { .. } | StartError::NoSpace { .. })) => {
-            Ok(Err(error.to_string()))
-        }
+        Err(
+            error @ (StartError::Io { .. }
+            | StartError::NoDirectory { .. }
+            | StartError::ReadOnly { .. }
+            | StartError::NoSpace { .. }),
+        ) => Ok(Err(error.to_string())),
         claimed => claimed.map(Ok),
     }
 }
