@@ -23,7 +23,7 @@ use crate::gate::Gate;
 use crate::memory::Memory;
 use crate::mirror::{Filler, FillerTools, Home, LogDisk, Retries, Returning};
 use crate::observe::Observer;
-use crate::opening;
+use crate::opening::{self, ListenerAddress};
 use crate::quota::Quotas;
 use crate::rules::Rules;
 use crate::schemas::Schemas;
@@ -66,7 +66,7 @@ pub struct Shared {
 
 /// A broker that serves until [`Broker::shutdown`]; dropping it stops it, too, without waiting.
 pub struct Broker {
-    bootstrap: String,
+    addresses: Vec<ListenerAddress>,
     internal: Option<(String, InternalUser)>,
     observer: Observer,
     shared: Weak<Shared>,
@@ -84,7 +84,7 @@ impl Broker {
     /// Returns when clients can connect.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let credentials = Arc::new(Credentials::default());
-        let opening::Opened { sockets, bootstrap, internal, authority } =
+        let opening::Opened { sockets, addresses, internal, authority } =
             opening::open(&config, Arc::clone(&credentials)).await?;
         let runtime = tokio::runtime::Handle::current();
         let known = Arc::clone(&authority);
@@ -93,6 +93,10 @@ impl Broker {
             // Opening has no business panicking, and a caller none going on without a broker.
             std::panic::resume_unwind(panic.into_panic())
         })?;
+        let opened: Vec<&security::Listener> = sockets.iter().map(|(_, listener)| &**listener).collect();
+        for advice in security::advice(&authority, &opened) {
+            tracing::warn!("{advice}");
+        }
         let Running { entries, thread, cleaner, filler } = running;
         let engine = shared.engine.clone();
         let (stop, stopped) = watch::channel(false);
@@ -108,9 +112,9 @@ impl Broker {
             tokio::spawn(listener::run(socket, listener, Arc::clone(&shared), stopped.clone()))
         };
         let listeners = sockets.into_iter().map(listen).collect();
-        tracing::info!(%bootstrap, "the broker serves");
+        tracing::info!(?addresses, "the broker serves");
         Ok(Self {
-            bootstrap,
+            addresses,
             internal,
             observer,
             shared: weak,
@@ -132,7 +136,12 @@ impl Broker {
 
     /// `HOST:PORT` for clients.
     pub fn bootstrap(&self) -> String {
-        self.bootstrap.clone()
+        self.addresses.first().map_or_else(String::new, |first| first.address.clone())
+    }
+
+    /// All listeners for clients.
+    pub fn addresses(&self) -> &[ListenerAddress] {
+        &self.addresses
     }
 
     /// The way in to what this process serves by HTTP at `address`.
@@ -149,9 +158,11 @@ impl Broker {
         self.observer.clone()
     }
 
-    /// Ends connections, commits what is staged and gives the directory back.
+    /// Ends connections, commits what is staged and gives the directory back. What waits for space on the disk is
+    /// refused, so that nothing here waits for it.
     pub async fn shutdown(self) {
         let Self { engine, thread, cleaner, filler, listeners, audit, usage, stop, .. } = self;
+        engine.wait_no_more();
         let _ = stop.send(true);
         for listener in listeners {
             if let Err(error) = listener.await {

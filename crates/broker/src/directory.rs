@@ -1,11 +1,15 @@
 //! The data directory: whose it is, who uses it now, and which cluster it belongs to.
 //!
 //! ```text
-//! headwater.json   {"format": 3, "cluster_id": "…"}: what makes the directory ours
+//! headwater.json   {"format": 3, "cluster_id": "…", "begun": true}: what makes the directory ours
 //! headwater.lock   held with flock(2) as long as a broker runs; its text is the holder's pid
 //! log/             the write-ahead log
 //! ```
 //! A directory with other contents and without the marker is left as it is.
+//!
+//! A first start makes `log/`, then the marker, then the first journal, and then notes in the marker that the log has
+//! begun. So at each of these steps it can be told from a directory that has lost its log, or its marker: that one is
+//! refused, as what it held would be forgotten without a word.
 //!
 //! One of an older format keeps its number until a start has judged what it holds and is about to write: a
 //! start that is refused leaves the way back to the older build open.
@@ -14,7 +18,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use headwater_log::{FORMAT, OLDEST_FORMAT};
+use headwater_log::{FORMAT, FileId, OLDEST_FORMAT};
 use headwater_wire::KafkaUuid;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -25,13 +29,17 @@ pub const MARKER: &str = "headwater.json";
 const UNFINISHED_MARKER: &str = "headwater.json.new";
 const LOCK: &str = "headwater.lock";
 const LOG: &str = "log";
+const LOST: &str = "lost+found";
 /// What a first start that was cut short may leave, and what a file system puts into its root.
-const HARMLESS: [&str; 4] = [UNFINISHED_MARKER, LOCK, LOG, "lost+found"];
+const HARMLESS: [&str; 4] = [UNFINISHED_MARKER, LOCK, LOG, LOST];
 
 #[derive(Serialize, Deserialize)]
 struct Marker {
     format: u32,
     cluster_id: String,
+    /// There was a journal.
+    #[serde(default)]
+    begun: bool,
 }
 
 /// A directory that is ours until this is dropped.
@@ -41,28 +49,34 @@ pub struct Directory {
     pub cluster_id: String,
     path: PathBuf,
     format: u32,
+    begun: bool,
     _lock: File,
 }
 
 impl Directory {
+    /// Refuses a directory that has lost its log, or what says whose it is.
     pub fn claim(path: &Path) -> Result<Self, StartError> {
+        fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
+        refuse_foreign(path)?;
+        refuse_halved(path)?;
         Self::claim_for(path, None)
     }
 
-    /// As [`Self::claim`]; a directory that belongs to no cluster becomes one of `cluster`.
+    /// Of one directory of two, which may have lost what the other one has; one that belongs to no cluster becomes one
+    /// of `cluster`.
     pub fn claim_for(path: &Path, cluster: Option<&str>) -> Result<Self, StartError> {
         fs::create_dir_all(path).map_err(|error| StartError::io(path, error))?;
         refuse_foreign(path)?;
         let lock = lock(path)?;
+        let log = path.join(LOG);
+        fs::create_dir_all(&log).map_err(|error| StartError::io(&log, error))?;
+        sync(path)?;
         let marker = match read_marker(path)? {
             Some(marker) => marker,
             None => write_marker(path, new_marker(cluster))?,
         };
-        let log = path.join(LOG);
-        fs::create_dir_all(&log).map_err(|error| StartError::io(&log, error))?;
-        sync(path)?;
-        let Marker { format, cluster_id } = marker;
-        Ok(Self { log, cluster_id, path: path.to_owned(), format, _lock: lock })
+        let Marker { format, cluster_id, begun } = marker;
+        Ok(Self { log, cluster_id, path: path.to_owned(), format, begun, _lock: lock })
     }
 
     /// Whether [`Self::mark`] has something to say.
@@ -74,18 +88,53 @@ impl Directory {
     /// on, instead of taking new frames for a torn end.
     pub fn mark(&mut self) -> Result<(), StartError> {
         if self.is_older() {
-            let marker = Marker { format: FORMAT, cluster_id: self.cluster_id.clone() };
-            self.format = write_marker(&self.path, marker)?.format;
+            self.write(FORMAT, self.begun)?;
+            self.format = FORMAT;
         }
         Ok(())
     }
+
+    /// Durably says that the log has a journal, so that a start that finds none does not begin an empty one.
+    pub fn note_begun(&mut self) -> Result<(), StartError> {
+        if !self.begun {
+            self.write(self.format, true)?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    fn write(&self, format: u32, begun: bool) -> Result<(), StartError> {
+        let marker = Marker { format, cluster_id: self.cluster_id.clone(), begun };
+        write_marker(&self.path, marker).map(drop)
+    }
+}
+
+/// Of a directory whose log, or whose marker, is gone.
+pub fn refuse_halved(path: &Path) -> Result<(), StartError> {
+    let log = log_of(path);
+    let there = match names(&log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        listed => Some(listed.map_err(|error| StartError::io(&log, error))?),
+    };
+    let Some(marker) = read_marker(path)? else {
+        return match there.into_iter().flatten().find(|name| name != LOST) {
+            Some(found) => Err(StartError::NoMarker { directory: path.to_owned(), found }),
+            None => Ok(()),
+        };
+    };
+    let is_journal = |name: &String| FileId::parse(name).is_some_and(|file| !file.is_run());
+    match there {
+        Some(names) if !marker.begun || names.iter().any(is_journal) => Ok(()),
+        _ => Err(StartError::NoLog { directory: path.to_owned(), cluster: marker.cluster_id }),
+    }
+}
+
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 fn refuse_foreign(path: &Path) -> Result<(), StartError> {
-    let list = || -> io::Result<Vec<String>> {
-        fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-    };
-    let mut names = list().map_err(|error| StartError::io(path, error))?;
+    let mut names = names(path).map_err(|error| StartError::io(path, error))?;
     if names.iter().any(|name| name == MARKER) {
         return Ok(());
     }
@@ -149,10 +198,10 @@ fn read_marker(directory: &Path) -> Result<Option<Marker>, StartError> {
 /// directory of an older format, so it is marked with that one.
 fn new_marker(cluster: Option<&str>) -> Marker {
     match cluster {
-        Some(cluster) => Marker { format: OLDEST_FORMAT, cluster_id: cluster.to_owned() },
+        Some(cluster) => Marker { format: OLDEST_FORMAT, cluster_id: cluster.to_owned(), begun: false },
         None => {
             let drawn = KafkaUuid::from_uuid(uuid::Uuid::new_v4()).to_string();
-            Marker { format: FORMAT, cluster_id: drawn }
+            Marker { format: FORMAT, cluster_id: drawn, begun: false }
         }
     }
 }
@@ -194,6 +243,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let format = || read_marker(dir.path()).unwrap().unwrap().format;
         fs::write(dir.path().join(MARKER), r#"{"format": 2, "cluster_id": "kept"}"#).unwrap();
+        fs::create_dir(dir.path().join(LOG)).unwrap();
         let mut claimed = Directory::claim(dir.path()).unwrap();
         assert_eq!((claimed.cluster_id.as_str(), format()), ("kept", 2));
         claimed.mark().unwrap();
@@ -231,6 +281,63 @@ mod tests {
         fs::write(dir.path().join(UNFINISHED_MARKER), "{").unwrap();
         fs::create_dir(dir.path().join(LOG)).unwrap();
         Directory::claim(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_first_start_can_be_cut_short_at_any_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log_of(dir.path());
+        fs::create_dir(&log).unwrap();
+        let mut claimed = Directory::claim(dir.path()).unwrap();
+        let cluster = claimed.cluster_id.clone();
+        drop(claimed);
+        claimed = Directory::claim(dir.path()).unwrap();
+        fs::write(log.join(FileId::journal(1).name()), "").unwrap();
+        drop(claimed);
+        claimed = Directory::claim(dir.path()).unwrap();
+        claimed.note_begun().unwrap();
+        drop(claimed);
+        assert_eq!(Directory::claim(dir.path()).unwrap().cluster_id, cluster);
+    }
+
+    #[test]
+    fn a_directory_that_has_lost_its_log_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = log_of(dir.path()).join(FileId::journal(1).name());
+        let mut claimed = Directory::claim(dir.path()).unwrap();
+        fs::write(&journal, "").unwrap();
+        claimed.note_begun().unwrap();
+        drop(claimed);
+        fs::remove_file(journal).unwrap();
+        let refused = || Directory::claim(dir.path()).unwrap_err().to_string();
+        assert!(refused().contains("headwater restore"), "{}", refused());
+        fs::remove_dir(log_of(dir.path())).unwrap();
+        assert!(refused().contains("begin empty"), "{}", refused());
+        assert!(!log_of(dir.path()).exists(), "a refused directory stays as it is");
+        fs::remove_file(dir.path().join(MARKER)).unwrap();
+        Directory::claim(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_log_without_a_marker_is_not_anybodys() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Directory::claim(dir.path()).unwrap());
+        fs::write(log_of(dir.path()).join(FileId::journal(1).name()), "").unwrap();
+        fs::remove_file(dir.path().join(MARKER)).unwrap();
+        assert!(matches!(Directory::claim(dir.path()), Err(StartError::NoMarker { .. })));
+        // One of two takes over whose it is from the other.
+        Directory::claim_for(dir.path(), Some("theirs")).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let refused = Directory::claim(&path).unwrap_err().to_string();
+            assert!(refused.contains("no directory") && refused.contains("--data-dir DIR"), "{refused}");
+        }
     }
 
     #[test]

@@ -51,6 +51,21 @@ pub enum StartError {
         .path.display()
     )]
     NoSpace { path: PathBuf },
+    #[error(
+        "{} is no directory, or something above it is none; name a directory with --data-dir DIR, which is made where there is none",
+        .path.display()
+    )]
+    NoDirectory { path: PathBuf },
+    #[error(
+        "{} is of cluster {cluster} and its log is gone: {}/log holds no journal; bring it back, or restore a backup into a new directory (headwater restore --from BACKUP --data-dir NEW), or remove headwater.json and log from the directory to begin empty",
+        .directory.display(), .directory.display()
+    )]
+    NoLog { directory: PathBuf, cluster: String },
+    #[error(
+        "{}/log holds '{found}', and headwater.json, which says of which cluster it is, is gone; bring it back from a copy of the directory, or restore a backup into a new directory (headwater restore --from BACKUP --data-dir NEW), or remove log, too, to begin empty",
+        .directory.display()
+    )]
+    NoMarker { directory: PathBuf, found: String },
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("the log in {} cannot be opened: {source}", .directory.display())]
@@ -75,6 +90,10 @@ pub enum StartError {
     OtherMirror { directory: PathBuf, cluster: String, mirror: PathBuf, mirrored: String },
     #[error("headwater.mirror.dir and the data directory are both {}; name a directory on another disk", .0.display())]
     SameMirror(PathBuf),
+    #[error(
+        "headwater.mirror.required=true asks for a mirror, and there is none: name a directory on another disk by headwater.mirror.dir, or leave headwater.mirror.required out"
+    )]
+    NoMirror,
     #[error(transparent)]
     Security(#[from] SecurityError),
     #[error(
@@ -113,6 +132,7 @@ impl StartError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Self::ReadOnly { path, source }
             }
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => Self::NoDirectory { path },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
             _ => Self::Io { path, source },
         }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::api;
 use crate::broker::Shared;
+use crate::foreign::Foreign;
 use crate::memory::{DESCRIBED_PARTITION, FREE, Share, Transfer};
 
 /// Api key, version and correlation id.
@@ -43,6 +44,8 @@ const STEP: usize = 1 << 20;
 pub enum FrameError {
     #[error("a request of {length} bytes, where {SHORTEST} to {longest} are allowed")]
     Length { length: i32, longest: usize },
+    #[error("{0}")]
+    Foreign(Foreign),
     #[error("the connection ended within a request")]
     Truncated,
     #[error("a request did not arrive in time")]
@@ -217,7 +220,10 @@ impl FrameReader {
             Limit::Known => (SHORTEST, config.max_other_request_bytes),
         };
         let size = usize::try_from(length).ok().filter(|size| (shortest..=longest).contains(size));
-        let size = size.ok_or(FrameError::Length { length, longest })?;
+        let size = size.ok_or_else(|| match Foreign::of(length.to_be_bytes()) {
+            Some(foreign) => FrameError::Foreign(foreign),
+            None => FrameError::Length { length, longest },
+        })?;
         let growth = match key {
             _ if is_produce => 1,
             _ if key == ApiKey::Fetch as i16 => FETCH_GROWTH,

@@ -23,6 +23,7 @@ mod connection;
 mod directory;
 mod engine;
 mod error;
+mod foreign;
 mod frame;
 mod gate;
 mod listener;
@@ -57,6 +58,7 @@ pub use headwater_log::Settings as LogSettings;
 pub use observe::{
     Diagnosis, Exporter, FamilyInfo, Finding, Health, Looked, Observer, Place, Severity, families,
 };
+pub use opening::ListenerAddress;
 pub use quota::{QuotaConfig, WindowConfig};
 pub use security::{InternalUser, ListenerError, SecurityConfig, SecurityError, Stranger};
 pub use settings::{BROKER_SETTINGS, BrokerSetting, SettingError};

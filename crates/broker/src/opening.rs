@@ -12,10 +12,19 @@ use crate::security::{
 };
 use crate::{Config, StartError};
 
+/// Where clients reach a listener, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerAddress {
+    pub name: String,
+    pub protocol: SecurityProtocol,
+    /// `HOST:PORT`, as clients are told.
+    pub address: String,
+}
+
 pub struct Opened {
     pub sockets: Vec<(TcpListener, Arc<Listener>)>,
-    /// What clients connect to: the first listener.
-    pub bootstrap: String,
+    /// What clients connect to, in the order of the configuration.
+    pub addresses: Vec<ListenerAddress>,
     pub internal: Option<(String, InternalUser)>,
     pub authority: Arc<Authority>,
 }
@@ -26,20 +35,25 @@ pub async fn open(config: &Config, credentials: Arc<Credentials>) -> Result<Open
     let authority = Arc::new(Authority::new(&config.security, credentials)?);
     authority.tokens.follow().await.map_err(SecurityError::from)?;
     let mut sockets = Vec::with_capacity(wanted.len() + 1);
+    let mut addresses = Vec::with_capacity(wanted.len());
     for one in &wanted {
         let (socket, advertised) = bind(one).await?;
+        let (name, protocol) = (one.name.clone(), one.protocol);
+        tokio::spawn(look_up(one.clone()));
+        addresses.push(ListenerAddress { name, protocol, address: advertised.bootstrap() });
         sockets.push((socket, Arc::new(Listener::new(one, advertised, &authority)?)));
     }
-    let bootstrap = sockets.first().map_or_else(String::new, |(_, first)| first.advertised.bootstrap());
     let mut internal = None;
     let guarded = wanted.iter().any(|one| one.protocol != SecurityProtocol::Plaintext);
-    if guarded || config.authorizer.enabled {
+    // What clients are told need not lead here from this machine, or anywhere.
+    let led_away = wanted.iter().any(|one| one.advertised.is_some());
+    if guarded || led_away || config.authorizer.enabled {
         let own = internal_listener();
         let (socket, advertised) = bind(&own).await?;
         internal = Some((advertised.bootstrap(), authority.make_internal_user()?));
         sockets.push((socket, Arc::new(Listener::new(&own, advertised, &authority)?)));
     }
-    Ok(Opened { sockets, bootstrap, internal, authority })
+    Ok(Opened { sockets, addresses, internal, authority })
 }
 
 /// Any program of this machine can connect to it, and needs a password that only this process has.
@@ -68,4 +82,15 @@ async fn address(config: &ListenerConfig) -> Result<SocketAddr, StartError> {
         |reason: String| StartError::Host { name: config.name.clone(), address: config.address(), reason };
     let mut found = lookup_host(config.address()).await.map_err(|error| unknown(error.to_string()))?;
     found.next().ok_or_else(|| unknown("it has no address".to_owned()))
+}
+
+/// Says when clients are told a host that is not known here: it may be known to them. Nobody waits for it.
+async fn look_up(config: ListenerConfig) {
+    let Some(advertised) = &config.advertised else { return };
+    if let Err(error) = lookup_host(advertised).await {
+        tracing::warn!(
+            listener = config.name, %advertised, %error,
+            "clients are told an address whose host is not known on this machine; if they do not know it, either, set advertised.listeners right"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_coordinator::{BrokerKey, ConfigKind, MigrationPolicy};
+use headwater_coordinator::{BrokerKey, ConfigKind, MigrationPolicy, TOPIC_CONFIGS};
 use headwater_security::lines;
 use thiserror::Error;
 
@@ -11,8 +11,14 @@ use crate::Config;
 /// Why a setting is refused.
 #[derive(Debug, Error)]
 pub enum SettingError {
-    #[error("unknown broker configuration '{name}': did you mean '{nearest}'?")]
-    Unknown { name: String, nearest: &'static str },
+    #[error("unknown broker configuration '{name}': {}", hint(.nearest))]
+    Unknown { name: String, nearest: Option<&'static str> },
+    #[error("'{name}' is a setting of topics, not of the broker: {}", of_topics(.name, .of_all))]
+    OfATopic {
+        name: &'static str,
+        /// The broker's key for its default.
+        of_all: Option<&'static str>,
+    },
     #[error("{name} = '{value}' is not legal: use {legal}")]
     Illegal { name: &'static str, value: String, legal: String },
     /// A default of topics, with what is wrong with it.
@@ -401,9 +407,7 @@ impl Config {
             return Ok(());
         }
         let known = BROKER_SETTINGS.iter().find(|known| known.name == name);
-        let known =
-            known.ok_or_else(|| SettingError::Unknown { name: name.to_owned(), nearest: nearest(name) })?;
-        known.set(self, value)
+        known.ok_or_else(|| unknown(name))?.set(self, value)
     }
 
     /// Sets the keys of a properties file: `KEY=VALUE` lines, `#` comments.
@@ -421,11 +425,40 @@ impl Config {
     }
 }
 
-fn nearest(name: &str) -> &'static str {
-    let closer = |a: &&BrokerSetting, b: &&BrokerSetting| {
-        strsim::jaro_winkler(name, a.name).total_cmp(&strsim::jaro_winkler(name, b.name))
-    };
-    BROKER_SETTINGS.iter().max_by(closer).map_or("", |setting| setting.name)
+fn unknown(name: &str) -> SettingError {
+    if let Some(key) = TOPIC_CONFIGS.iter().find(|key| key.name == name) {
+        let of_all = BrokerKey::all().find(|of| of.topic_key == Some(key.name)).map(|of| of.name);
+        return SettingError::OfATopic { name: key.name, of_all };
+    }
+    SettingError::Unknown { name: name.to_owned(), nearest: nearest(name) }
+}
+
+/// How alike a name must be to be meant: 1 is the same.
+const ALIKE: f64 = 0.88;
+
+fn nearest(name: &str) -> Option<&'static str> {
+    let of_topics = BrokerKey::all().filter(|key| key.topic_key.is_some()).map(|key| key.name);
+    let names = BROKER_SETTINGS.iter().map(|setting| setting.name).chain(of_topics);
+    let alike = names.map(|known| (strsim::jaro_winkler(name, known), known));
+    let best = alike.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, known)| known)
+}
+
+fn hint(nearest: &Option<&'static str>) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean '{nearest}'?"),
+        None => "docs/broker-configs.md has all of them, and so has kafka-configs.sh --describe --all --entity-type brokers".to_owned(),
+    }
+}
+
+fn of_topics(name: &str, of_all: &Option<&'static str>) -> String {
+    let of_one = format!(
+        "headwater topic create TOPIC --config {name}=VALUE, or kafka-configs.sh --alter --topic TOPIC --add-config {name}=VALUE"
+    );
+    match of_all {
+        Some(of_all) => format!("{of_one}; its default for all topics is {of_all}"),
+        None => of_one,
+    }
 }
 
 #[cfg(test)]
@@ -459,6 +492,15 @@ mod tests {
             refused(&mut config, "log.cleaner.backof.ms=5")
                 .contains("did you mean 'log.cleaner.backoff.ms'?")
         );
+        assert!(refused(&mut config, "log.retention.mss=5").contains("did you mean 'log.retention.ms'?"));
+        assert!(refused(&mut config, "log.segment.byte=5").contains("did you mean 'log.segment.bytes'?"));
+        for far in ["foo=1", "broker=1", "log.foo=1"] {
+            let said = refused(&mut config, far);
+            assert!(!said.contains("did you mean") && said.contains("docs/broker-configs.md"), "{said}");
+        }
+        let said = refused(&mut config, "headwater.schema.enforce=true");
+        assert!(said.contains("setting of topics") && said.contains("headwater topic create"), "{said}");
+        assert!(refused(&mut config, "retention.ms=5").contains("for all topics is log.retention.ms"));
         assert!(refused(&mut config, "num.partitions=0").contains("a whole number from 1 to 10000"));
         assert!(refused(&mut config, "auto.create.topics.enable=yes").contains("true or false"));
         assert!(refused(&mut config, "num.partitions").contains("KEY=VALUE"));

@@ -429,6 +429,9 @@ async fn a_clock_that_has_jumped_far_ahead_deletes_nothing_by_age() {
     const YEAR_2001: i64 = 1_000_000_000_000;
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("log")).unwrap();
+    let marker =
+        format!(r#"{{"format": {}, "cluster_id": "WLy-lWSxQcmEJoK81ELxZw"}}"#, headwater_log::FORMAT);
+    std::fs::write(dir.path().join("headwater.json"), marker).unwrap();
     let disk = std::sync::Arc::new(RealDisk::new(dir.path().join("log")));
     let mut log = Log::open(disk, LogSettings::default()).unwrap();
     let id = PartitionId { topic_id: [9; 16], partition: 0 };

@@ -34,6 +34,7 @@ async fn nonsense_ends_its_own_connection_only() {
         ("a length that Produce alone may have", [&(50_i32 << 20).to_be_bytes()[..], &[0, 3, 0, 0]].concat()),
         ("a length shorter than a header", framed(&[0, 3, 0])),
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: headwater\r\n\r\n".to_vec()),
+        ("the hello of TLS", [&[0x16, 3, 1, 2, 0, 1, 0, 1][..], &[0; 512]].concat()),
         ("an unknown API", with_body(99, 0, &[])),
         ("an unknown version", with_body(3, 90, &[])),
         ("no body", with_body(0, 9, &[])),

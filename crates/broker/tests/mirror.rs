@@ -271,3 +271,12 @@ async fn a_log_gets_a_mirror_later_and_gives_it_up() {
     assert_eq!(values(&broker).await, known);
     broker.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_mirror_that_is_required_must_be_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { mirror_required: true, ..config(dir.path()) };
+    let refused = Broker::start(config).await.err().expect("it is refused").to_string();
+    assert!(refused.contains("headwater.mirror.dir"), "{refused}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is begun");
+}

@@ -286,6 +286,51 @@ async fn groups_that_lost_records_or_have_nobody_are_named() {
     let [finding] = of_kind(&diagnosis, "group_below_log_start")[..] else { panic!("{diagnosis:?}") };
     assert_eq!((finding.place.first_offset, finding.place.last_offset), (Some(1), Some(2)));
     assert_eq!(finding.severity, Severity::Warning);
+    let [finding] = of_kind(&diagnosis, "group_without_members")[..] else { panic!("{diagnosis:?}") };
+    assert!(finding.what.contains("enrich is 1 records behind"), "what was deleted is no lag: {finding:?}");
+}
+
+#[tokio::test]
+async fn a_group_that_has_only_the_end_of_a_transaction_before_it_is_not_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let id = KafkaString::from_static("tool");
+    let init = InitProducerIdRequestData::default()
+        .with_transactional_id(Some(id.clone()))
+        .with_transaction_timeout_ms(60_000);
+    let given = raw.call(&init, 3).await;
+    let producer = Producer { id: given.producer_id, epoch: given.producer_epoch, base_sequence: 0 };
+    let topic = AddPartitionsToTxnTopic::default().with_name("t".to_owned().into()).with_partitions(vec![0]);
+    let add = AddPartitionsToTxnRequestData::default()
+        .with_v3_and_below_transactional_id(id.clone())
+        .with_v3_and_below_producer_id(producer.id)
+        .with_v3_and_below_producer_epoch(producer.epoch)
+        .with_v3_and_below_topics(vec![topic]);
+    raw.call(&add, 3).await;
+    raw.produce_as(Some("tool"), "t", 0, batch_of(&["x"], Some(producer), true)).await;
+    let end = EndTxnRequestData::default()
+        .with_transactional_id(id)
+        .with_producer_id(producer.id)
+        .with_producer_epoch(producer.epoch)
+        .with_committed(true);
+    assert_eq!(raw.call(&end, 3).await.error_code, 0);
+    for (committed, findings) in [(1, 0), (0, 1)] {
+        let partition =
+            OffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(committed);
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name("t".to_owned().into())
+            .with_partitions(vec![partition]);
+        let commit = OffsetCommitRequestData::default()
+            .with_group_id("tool".to_owned().into())
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        assert_eq!(raw.call(&commit, 7).await.topics[0].partitions[0].error_code, 0);
+        let diagnosis = diagnose(&broker).await;
+        let found = of_kind(&diagnosis, "group_without_members");
+        assert_eq!(found.len(), findings, "committed {committed}: {found:?}");
+    }
 }
 
 #[tokio::test]
@@ -299,16 +344,19 @@ async fn what_compaction_and_retention_wait_for_is_named_with_figures() {
     let mut raw = Raw::connect(&broker).await;
     let compact = ("cleanup.policy", "compact");
     create(&mut raw, "active", &[compact]).await;
-    create(&mut raw, "lag", &[compact, ("min.compaction.lag.ms", "3600000"), ("segment.bytes", "1048576")])
+    create(&mut raw, "lag", &[compact, ("min.compaction.lag.ms", "86400000"), ("segment.bytes", "1048576")])
         .await;
+    create(&mut raw, "young", &[compact]).await;
     create(&mut raw, "ratio", &[compact, ("segment.ms", "1"), ("min.cleanable.dirty.ratio", "1")]).await;
     let unchecked = ("message.timestamp.after.max.ms", "9223372036854775807");
     create(&mut raw, "future", &[("retention.ms", "1000"), unchecked]).await;
     create(&mut raw, "forever", &[("retention.ms", "-1")]).await;
-    raw.produce("active", 0, keyed(10, now())).await;
+    let hours_ago = now() - 2 * 3_600_000;
+    raw.produce("active", 0, keyed(10, hours_ago)).await;
+    raw.produce("young", 0, keyed(10, now())).await;
     for _ in 0..3 {
-        raw.produce("lag", 0, keyed(5000, now())).await;
-        raw.produce("ratio", 0, keyed(10, now() - 60_000)).await;
+        raw.produce("lag", 0, keyed(5000, hours_ago)).await;
+        raw.produce("ratio", 0, keyed(10, hours_ago)).await;
     }
     raw.produce("future", 0, keyed(10, now() + 10 * 86_400_000)).await;
     raw.produce("forever", 0, keyed(10, now())).await;
@@ -317,6 +365,7 @@ async fn what_compaction_and_retention_wait_for_is_named_with_figures() {
         .into_iter()
         .map(|finding| (finding.place.topic.as_deref().expect("a topic"), finding.what.as_str()))
         .collect();
+    assert!(!waits.contains_key("young"), "what has just come does not wait: {waits:?}");
     assert!(waits["active"].contains("active segment"), "{waits:?}");
     assert!(waits["lag"].contains("min.compaction.lag.ms"), "{waits:?}");
     assert!(waits["ratio"].contains("1.00 and min.cleanable.dirty.ratio is 1.00"), "{waits:?}");

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Node, program};
+use headwater_client::{Client, ClientConfig, NewTopic, ProduceRecord, Producer, ProducerConfig};
 use serde_json::{Value, json};
 
 struct Browser {
@@ -126,4 +127,28 @@ async fn the_overview_is_live_and_events_are_never_markup() {
             "return document.querySelector('#health').textContent.includes('connection lost; stale since')",
         )
         .await;
+}
+
+#[tokio::test]
+async fn the_first_answer_has_the_services_of_the_catalog() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(directory.path());
+    let client = Client::connect(ClientConfig::new(&node.kafka, "console-test")).await.expect("connected");
+    let topic = "_headwater.catalog";
+    client.ensure_topic(NewTopic::new(topic, 1).config("cleanup.policy", "compact")).await.expect("created");
+    let producer = Producer::new(&client, ProducerConfig::default()).await.expect("a producer");
+    let record = ProduceRecord {
+        topic: topic.to_owned(),
+        key: Some("service/flights".into()),
+        value: Some(json!({ "team": "tower" }).to_string().into()),
+        ..ProduceRecord::default()
+    };
+    producer.send(record).await.expect("sent").await.expect("acknowledged");
+    // Nobody has looked before.
+    let ask = |path: &str| reqwest::get(format!("{}{path}", node.http));
+    let refused = ask("/api/v1/services/flights/stores/status").await.expect("an answer");
+    let said: Value = refused.json().await.expect("JSON");
+    assert!(said["detail"].as_str().is_some_and(|detail| detail.contains("serves no queries")), "{said}");
+    let overview: Value = ask("/api/v1/overview").await.expect("an answer").json().await.expect("JSON");
+    assert_eq!(overview["services"][0]["name"], "flights", "{overview}");
 }

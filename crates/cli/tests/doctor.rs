@@ -180,3 +180,18 @@ async fn a_full_disk_is_told_and_the_log_goes_on_when_there_is_space() {
     let _ = writer.kill();
     let _ = writer.wait();
 }
+
+#[tokio::test]
+async fn a_registry_that_lost_its_topic_is_told_of_and_not_ready() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    let client = Client::connect(ClientConfig::new(&node.kafka, "doctor-test")).await.expect("connected");
+    client.delete_topic("_schemas").await.expect("deleted");
+    let answer = until(&node, "/health/ready?json", |answer| answer.status == 503).await;
+    assert!(answer.text.contains("registry_lost"), "{}", answer.text);
+    assert_eq!(get(&node, "/health/live").await.status, 200);
+    assert!(kinds(&findings(&node, 1)).contains(&"registry_lost"));
+    node.terminate();
+    let node = Node::start(dir.path());
+    assert_eq!(get(&node, "/health/ready").await.status, 200);
+}

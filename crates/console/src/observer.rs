@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, GroupListing, Isolation, OffsetSpec};
 use headwater_model::TopicPartition;
@@ -17,6 +17,12 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How long the observer goes on after the last request; a paused tab costs nothing.
 const LINGER_MS: i64 = 15_000;
 const HISTORY: usize = 300;
+/// How long the first look waits for the catalog.
+const CATALOG: Duration = Duration::from_secs(3);
+/// What was seen longer ago is not shown without another look.
+const STALE_MS: i64 = 5_000;
+/// How long who asks waits for that look.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One stream (topic) as the table shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -90,6 +96,26 @@ impl Observer {
     }
 }
 
+impl Observer {
+    /// What there is now, or was a moment ago.
+    ///
+    /// # Errors
+    /// Why nothing was seen so far.
+    pub(crate) async fn seen(&self) -> Result<Arc<Overview>, String> {
+        let mut feed = self.watch();
+        let is_stale = now_ms() - feed.borrow_and_update().at_ms > STALE_MS;
+        if is_stale {
+            // The last look is better than none.
+            let _ = tokio::time::timeout(PATIENCE, feed.changed()).await;
+        }
+        let seen = Arc::clone(&feed.borrow());
+        match seen.at_ms {
+            0 => Err(seen.error.clone().unwrap_or_else(|| "the broker has not answered yet".to_owned())),
+            _ => Ok(seen),
+        }
+    }
+}
+
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
@@ -99,6 +125,8 @@ struct Eye {
     client: Client,
     catalog: Option<Consumer>,
     services: BTreeMap<String, Service>,
+    /// Where the catalog ended when reading it began, of partitions that are not read so far.
+    unread: HashMap<TopicPartition, i64>,
     ends: HashMap<TopicPartition, i64>,
     committed: HashMap<String, i64>,
     at_ms: i64,
@@ -111,6 +139,7 @@ impl Eye {
             client,
             catalog: None,
             services: BTreeMap::new(),
+            unread: HashMap::new(),
             ends: HashMap::new(),
             committed: HashMap::new(),
             at_ms: 0,
@@ -250,18 +279,33 @@ impl Eye {
         Ok((lag, reached))
     }
 
+    /// The first time all that is there is read, so that the first look does not lack services.
     async fn read_catalog(&mut self) -> Result<(), ClientError> {
-        let Some(consumer) = &mut self.catalog else {
-            if let Some(topic) = self.client.topic(catalog::TOPIC).await? {
-                let mut consumer = Consumer::new(&self.client, ConsumerConfig::default());
-                consumer.assign(
-                    (0..topic.partitions).map(|p| (TopicPartition::new(catalog::TOPIC, p), 0)).collect(),
-                );
-                self.catalog = Some(consumer);
-            }
-            return Ok(());
-        };
+        if self.catalog.is_some() {
+            return self.poll_catalog().await;
+        }
+        let Some(topic) = self.client.topic(catalog::TOPIC).await? else { return Ok(()) };
+        let partitions: Vec<TopicPartition> =
+            (0..topic.partitions).map(|partition| TopicPartition::new(catalog::TOPIC, partition)).collect();
+        let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
+        let starts = self.client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Uncommitted).await?;
+        let ends = self.client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
+        let mut consumer = Consumer::new(&self.client, ConsumerConfig::default());
+        consumer.assign(partitions.into_iter().map(|at| (at, 0)).collect());
+        self.catalog = Some(consumer);
+        self.unread = ends;
+        self.unread.retain(|at, end| starts.get(at).is_none_or(|start| *start < *end));
+        let until = Instant::now() + CATALOG;
+        while !self.unread.is_empty() && Instant::now() < until {
+            self.poll_catalog().await?;
+        }
+        Ok(())
+    }
+
+    async fn poll_catalog(&mut self) -> Result<(), ClientError> {
+        let Some(consumer) = &mut self.catalog else { return Ok(()) };
         for fetched in consumer.poll(Duration::from_millis(50)).await? {
+            self.unread.retain(|at, end| *at != fetched.topic_partition || fetched.next_offset < *end);
             for record in &fetched.records {
                 if let Some(service) = Service::from_record(record) {
                     self.services.insert(service.name.clone(), service);

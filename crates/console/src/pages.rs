@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use askama::Template;
 use axum::extract::{Extension, Path, Query, State};
@@ -80,17 +79,10 @@ async fn live(
 }
 
 async fn overview(State(inner): State<Arc<Inner>>, caller: Option<Extension<Caller>>) -> Response {
-    let mut feed = inner.observer.watch();
-    let stale_after = Duration::from_secs(5);
-    if feed.borrow().at_ms == 0 {
-        let _ = tokio::time::timeout(stale_after, feed.changed()).await;
+    match inner.observer.seen().await {
+        Ok(seen) => Json(view::of(&seen, &known(caller))).into_response(),
+        Err(reason) => not_yet(&reason),
     }
-    let seen = feed.borrow().clone();
-    if seen.at_ms == 0 {
-        let reason = seen.error.clone().unwrap_or_else(|| "the broker has not answered yet".into());
-        return problem(StatusCode::SERVICE_UNAVAILABLE, &reason);
-    }
-    Json(view::of(&seen, &known(caller))).into_response()
 }
 
 #[derive(Deserialize)]
@@ -125,7 +117,10 @@ async fn store(
     axum::extract::RawQuery(query): axum::extract::RawQuery,
     caller: Option<Extension<Caller>>,
 ) -> Response {
-    let overview = inner.observer.watch().borrow().clone();
+    let overview = match inner.observer.seen().await {
+        Ok(seen) => seen,
+        Err(reason) => return not_yet(&reason),
+    };
     let Some(row) = overview.services.iter().find(|row| row.name == service) else {
         return problem(StatusCode::NOT_FOUND, &format!("no service {service} in the catalog"));
     };
@@ -153,6 +148,13 @@ async fn store(
 /// Who asks; whoever serves the console without a gate lets everybody see everything.
 fn known(caller: Option<Extension<Caller>>) -> Caller {
     caller.map_or_else(Caller::trusted, |Extension(caller)| caller)
+}
+
+/// Nothing is known so far, which may soon be otherwise.
+fn not_yet(reason: &str) -> Response {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, reason);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn not_allowed(detail: &str) -> Response {

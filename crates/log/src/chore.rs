@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::cold;
+use crate::commit::is_full;
 use crate::disk::{Disk, DiskFile};
 use crate::index::{self, FileIndex};
 use crate::log::Shared;
@@ -31,10 +32,11 @@ enum Work {
         file: FileId,
         length: u64,
     },
-    /// A journal may be kept under another name, to be used again.
+    /// A journal may be kept under another name, to be used again, where a whole journal still fits beside it.
     Remove {
         file: FileId,
         spare: Option<String>,
+        length: u64,
     },
     /// A spare journal that nobody wants.
     Discard {
@@ -62,8 +64,8 @@ impl<D: Disk> Chore<D> {
         Self { shared: Arc::clone(shared), work: Work::Truncate { file, length } }
     }
 
-    pub(crate) fn remove(shared: &Arc<Shared<D>>, file: FileId, spare: Option<String>) -> Self {
-        Self { shared: Arc::clone(shared), work: Work::Remove { file, spare } }
+    pub(crate) fn remove(shared: &Arc<Shared<D>>, file: FileId, spare: Option<String>, length: u64) -> Self {
+        Self { shared: Arc::clone(shared), work: Work::Remove { file, spare, length } }
     }
 
     pub(crate) fn note_newest(shared: &Arc<Shared<D>>, journal: FileId) -> Self {
@@ -99,11 +101,12 @@ impl<D: Disk> Chore<D> {
                 disk.open(&file.name())?.set_len(length)?;
                 Ok(None)
             }
-            Work::Remove { file, spare } => {
+            Work::Remove { file, spare, length } => {
                 if !file.is_run() || disk.open(&file.index_name()).is_ok() {
                     // The index may not have been saved.
                     let _ = disk.remove(&file.index_name());
                 }
+                let spare = spare.filter(|_| has_room(disk, length));
                 // A file that somebody still reads keeps its bytes until he is done: it is not written again.
                 let removed = self.shared.files.retire(file, |is_read| match spare.filter(|_| !is_read) {
                     Some(spare) => disk.rename(&file.name(), &spare).map(|()| Some(spare)),
@@ -120,17 +123,32 @@ impl<D: Disk> Chore<D> {
             // What is not there stays here, and goes there again.
             Work::Evict { file } => cold::evict(&self.shared, file).map(|_| None),
             Work::RemoveCold { file } => cold::remove(&self.shared, file).map(|()| None),
-            Work::Prepare { name, length } => {
-                let file = disk.create(&name)?;
-                let mut at = 0;
-                while at < length {
-                    let step = (length - at).min(ZEROS.len() as u64);
-                    file.write_all_at(&ZEROS[..step as usize], at)?;
-                    at += step;
+            // Half of what is free, at most: the rest is for the journal that is being written, and for all else.
+            Work::Prepare { length, .. } if !has_room(disk, length.saturating_mul(2)) => Ok(None),
+            Work::Prepare { name, length } => match fill(disk, &name, length) {
+                Ok(()) => Ok(Some(name)),
+                Err(error) => {
+                    // What was begun would keep from the records what space there is.
+                    let _ = disk.remove(&name);
+                    if is_full(&error) { Ok(None) } else { Err(error) }
                 }
-                file.sync()?;
-                Ok(Some(name))
-            }
+            },
         }
     }
+}
+
+/// Where the file system does not say how much is free, there is room until there is none.
+fn has_room(disk: &impl Disk, length: u64) -> bool {
+    disk.free().is_none_or(|free| free >= length)
+}
+
+fn fill(disk: &impl Disk, name: &str, length: u64) -> io::Result<()> {
+    let file = disk.create(name)?;
+    let mut at = 0;
+    while at < length {
+        let step = (length - at).min(ZEROS.len() as u64);
+        file.write_all_at(&ZEROS[..step as usize], at)?;
+        at += step;
+    }
+    file.sync()
 }

@@ -10,6 +10,7 @@ use crate::log::{Shared, StagedRun};
 use crate::place::FileId;
 use crate::planted::{self, Bug};
 use crate::real_file;
+use crate::recovery::SPARE;
 
 /// The largest frame that is brief.
 const BRIEF: usize = 1 << 20;
@@ -80,6 +81,21 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Takes a journal's space, as far as there is some: with less the file grows as it is written, and a commit that
+/// finds none waits, while what is there is served.
+pub(crate) fn allocate(file: &impl DiskFile, length: u64) -> io::Result<()> {
+    match file.allocate(length) {
+        Err(error) if is_full(&error) => {
+            tracing::warn!(
+                bytes = length,
+                "less than a journal's space is free: commits wait when it is used up"
+            );
+            Ok(())
+        }
+        allocated => allocated,
+    }
+}
+
 /// The first frame of a journal. Its commit number is that of the commit that follows.
 pub(crate) fn checkpoint_frame(of: FrameOf, checkpoint: &[u8], out: &mut Vec<u8>) {
     let mut directory = Directory::default();
@@ -101,11 +117,26 @@ impl<D: Disk> CommitJob<D> {
         self.roll.is_none() && self.directory.frame_len() <= BRIEF && waits_for_nothing_else
     }
 
-    /// Writes and syncs.
+    /// Writes and syncs. Spare journals give way to what finds no space.
     ///
     /// # Errors
     /// Of the disk; after one that [`Self::may_retry`] does not name, nobody knows what is on it.
     pub fn attempt(&mut self) -> io::Result<()> {
+        match self.write() {
+            Err(error) if is_full(&error) && self.give_up_spares() => self.write(),
+            written => written,
+        }
+    }
+
+    /// Whether there were some. Who wants one later finds none under its name, and goes without.
+    fn give_up_spares(&self) -> bool {
+        let disk = &*self.shared.disk;
+        let names = disk.list().unwrap_or_default();
+        let spares = names.iter().filter(|name| name.starts_with(SPARE));
+        spares.filter(|spare| disk.remove(spare).is_ok()).count() > 0
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         self.begin_journal()?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
@@ -162,7 +193,8 @@ impl<D: Disk> CommitJob<D> {
             let recycled = roll.spare.take().filter(|spare| disk.rename(spare, &name).is_ok());
             self.file = Arc::new(if recycled.is_some() { disk.open(&name)? } else { disk.create(&name)? });
         }
-        self.file.allocate(roll.preallocate)?;
+        // Said once, if it has to be: what tries again has less to begin with.
+        allocate(&*self.file, std::mem::take(&mut roll.preallocate))?;
         let of = FrameOf {
             file: roll.journal,
             salt: self.shared.salt,

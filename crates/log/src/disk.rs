@@ -27,6 +27,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes creations, renamings and removals durable.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// How many bytes files may still take; `None` where nobody says.
+    fn free(&self) -> Option<u64> {
+        None
+    }
+
     /// What was found on it is gone on with: until this is called nothing may be changed that somebody could want back.
     fn go_on(&self) -> io::Result<()> {
         Ok(())
@@ -161,6 +166,12 @@ impl Disk for RealDisk {
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.directory)?.sync_all()
     }
+
+    /// For whoever is not root.
+    fn free(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(&self.directory).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
 }
 
 const SECTOR: usize = 512;
@@ -174,6 +185,8 @@ pub struct Faults {
     pub fail_next_sync: bool,
     /// Files may be created and written no more: there is no space.
     pub full: bool,
+    /// How many bytes all files may have: a write that goes beyond it is done in part, and fails.
+    pub capacity: Option<u64>,
     /// Everything fails, as on a disk that has been pulled out.
     pub gone: bool,
     /// Everything fails from the so many-th change or sync on.
@@ -219,6 +232,15 @@ impl SimState {
             true => Err(io::Error::other("simulated: the disk is gone")),
             false => Ok(()),
         }
+    }
+}
+
+impl SimState {
+    /// What its capacity leaves.
+    fn free(&self) -> Option<u64> {
+        let capacity = self.faults.capacity?;
+        let taken: u64 = self.names.values().map(|inode| locked(inode).now.len() as u64).sum();
+        Some(capacity.saturating_sub(taken))
     }
 }
 
@@ -364,6 +386,10 @@ impl Disk for SimDisk {
         }
         Ok(())
     }
+
+    fn free(&self) -> Option<u64> {
+        locked(&self.state).free()
+    }
 }
 
 impl DiskFile for SimFile {
@@ -382,14 +408,20 @@ impl DiskFile for SimFile {
         if state.faults.full {
             return Err(ErrorKind::StorageFull.into());
         }
+        let free = state.free();
         let mut contents = locked(&self.inode);
         let start = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
-        let end = start + bytes.len();
-        if contents.now.len() < end {
-            contents.now.resize(end, 0);
+        let grows = (start + bytes.len()).saturating_sub(contents.now.len()) as u64;
+        let lacking = free.map_or(0, |free| grows.saturating_sub(free)) as usize;
+        let fits = &bytes[..bytes.len().saturating_sub(lacking)];
+        if !fits.is_empty() {
+            let end = start + fits.len();
+            if contents.now.len() < end {
+                contents.now.resize(end, 0);
+            }
+            contents.now[start..end].copy_from_slice(fits);
         }
-        contents.now[start..end].copy_from_slice(bytes);
-        Ok(())
+        if fits.len() < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn len(&self) -> io::Result<u64> {

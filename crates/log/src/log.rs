@@ -560,7 +560,8 @@ impl<D: Disk> Log<D> {
             }
             let recycled = !file.is_run() && self.spares.len() < self.settings.spares;
             let spare = recycled.then(|| self.spare_name());
-            self.chores.push(Chore::remove(&self.shared, file, spare));
+            let length = self.settings.segment_bytes;
+            self.chores.push(Chore::remove(&self.shared, file, spare, length));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Starts on a disk that has little space, or none.
+//! Starts on a disk that has little space, or none, and what a log ahead of its use takes of it.
 
 mod common;
 
@@ -6,7 +6,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use common::{Mirror, SETTINGS, World, attach, read_all};
-use headwater_log::{ColdStore, Disk, DiskFile, Log, SimDisk};
+use headwater_log::{ColdStore, Disk, DiskFile, Durability, Log, Origin, SimDisk};
+use headwater_wire::{BatchBuilder, Compression};
 
 /// A disk that has no room for a whole journal ahead.
 struct Tight(SimDisk);
@@ -168,4 +169,111 @@ fn what_was_prepared_is_on_both_sides_of_a_mirror() {
             assert_eq!(read_all(&alone), before, "seed {seed}");
         }
     }
+}
+
+fn spares(disk: &SimDisk) -> Vec<String> {
+    disk.list().expect("listed").into_iter().filter(|name| name.starts_with("spare-")).collect()
+}
+
+fn do_chores<D: Disk>(log: &mut Log<D>) {
+    for chore in log.take_chores() {
+        if let Some(spare) = chore.run().expect("done") {
+            log.spare_ready(spare);
+        }
+    }
+}
+
+fn batch(bytes: usize) -> bytes::Bytes {
+    let mut builder = BatchBuilder::new();
+    builder.push(0, None, Some(&vec![7; bytes]), &[]);
+    builder.build(Compression::None, None, false).expect("it builds")
+}
+
+fn append<D: Disk>(log: &mut Log<D>, bytes: usize) -> io::Result<()> {
+    log.append(common::id(1), &batch(bytes), Origin::Client, Durability::Synced, 0).expect("staged");
+    let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+    log.end_commit(ticket, outcome).map_err(io::Error::other)
+}
+
+fn begun<D: Disk>(disk: D) -> Log<D> {
+    let mut log = Log::open(Arc::new(disk), SETTINGS).expect("it opens");
+    log.create_partition(common::id(1)).expect("staged");
+    let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+    log.end_commit(ticket, outcome).expect("committed");
+    log
+}
+
+#[test]
+fn a_spare_is_not_begun_where_it_would_take_more_than_half_of_what_is_free() {
+    for (journals, is_made) in [(1, false), (2, false), (3, true)] {
+        let disk = SimDisk::new();
+        disk.faults(|faults| faults.capacity = Some(journals * SETTINGS.segment_bytes));
+        do_chores(&mut begun(disk.clone()));
+        assert_eq!(spares(&disk).len(), usize::from(is_made), "room for {journals} journals");
+    }
+}
+
+/// The disk does not say how much is free, so that the space ends while the spare is written.
+#[test]
+fn a_spare_that_finds_no_space_leaves_nothing() {
+    let disk = SimDisk::new();
+    disk.faults(|faults| faults.capacity = Some(SETTINGS.segment_bytes));
+    let mut log = begun(Tight(disk.clone()));
+    do_chores(&mut log);
+    assert_eq!(spares(&disk), Vec::<String>::new());
+    append(&mut log, 2000).expect("the space is there for records");
+}
+
+#[test]
+fn a_commit_that_finds_no_space_takes_that_of_the_spare() {
+    let disk = SimDisk::new();
+    let mut log = begun(disk.clone());
+    do_chores(&mut log);
+    assert_eq!(spares(&disk).len(), 1);
+    assert_eq!(log.reader().spare_bytes().expect("counted"), SETTINGS.segment_bytes);
+    let taken: usize = files(&disk).iter().map(|(_, bytes)| bytes.len()).sum();
+    disk.faults(|faults| faults.capacity = Some(taken as u64 + 100));
+    append(&mut log, 2000).expect("there is space when the spare is gone");
+    assert_eq!(spares(&disk), Vec::<String>::new());
+    // The next journal goes without it.
+    disk.faults(|faults| faults.capacity = None);
+    log.roll();
+    append(&mut log, 2000).expect("a new journal begins");
+    let before = read_all(&log);
+    drop(log);
+    assert_eq!(read_all(&Log::open(Arc::new(disk), SETTINGS).expect("it opens again")), before);
+}
+
+#[test]
+fn a_journal_that_is_not_needed_is_kept_where_there_is_room_and_else_removed() {
+    for is_kept in [true, false] {
+        let disk = SimDisk::new();
+        let mut log = begun(disk.clone());
+        log.roll();
+        append(&mut log, 10).expect("a second journal");
+        log.roll();
+        append(&mut log, 10).expect("a third journal");
+        log.delete_partition(common::id(1)).expect("staged");
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+        let taken: usize = files(&disk).iter().map(|(_, bytes)| bytes.len()).sum();
+        // Indexes that are saved meanwhile take a little.
+        let free = if is_kept { SETTINGS.segment_bytes + 2000 } else { SETTINGS.segment_bytes - 1 };
+        disk.faults(|faults| faults.capacity = Some(taken as u64 + free));
+        let chores = log.take_chores();
+        let kept: Vec<String> = chores.into_iter().filter_map(|chore| chore.run().expect("done")).collect();
+        assert_eq!(!kept.is_empty(), is_kept, "{kept:?}");
+    }
+}
+
+/// Less than a journal ahead is no reason to wait: the next journal grows as it is written.
+#[test]
+fn a_journal_begins_without_room_for_all_of_it() {
+    let disk = SimDisk::new();
+    let mut log = begun(Tight(disk.clone()));
+    log.roll();
+    append(&mut log, 100).expect("committed");
+    let before = read_all(&log);
+    drop(log);
+    assert_eq!(read_all(&Log::open(Arc::new(Tight(disk)), SETTINGS).expect("it opens")), before);
 }

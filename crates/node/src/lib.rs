@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use headwater_broker::{Broker, Config, Gate, SettingError, StartError, guarded};
-pub use headwater_broker::{ColdObjects, Diagnosis, Finding, Health, Place, Severity};
+pub use headwater_broker::{ColdObjects, Diagnosis, Finding, Health, ListenerAddress, Place, Severity};
 use headwater_client::{Client, ClientConfig, ClientError, Security};
 use headwater_console::Console;
 use headwater_registry::{Registry, RegistryError};
@@ -142,7 +142,7 @@ impl Node {
         let registry = Registry::start(client.clone()).await?;
         let console = Console::new(client, registry.clone());
         let app = Router::new()
-            .merge(operations::router(broker.as_ref().map(Broker::observer)))
+            .merge(operations::router(broker.as_ref().map(Broker::observer), registry.clone()))
             .merge(console.router())
             .merge(registry.router());
         let scheme = if gate.is_tls() { "https" } else { "http" };
@@ -155,6 +155,11 @@ impl Node {
     /// `HOST:PORT` for Kafka clients.
     pub fn kafka(&self) -> &str {
         &self.kafka
+    }
+
+    /// All listeners of the embedded broker for clients; none on another Kafka.
+    pub fn listeners(&self) -> &[ListenerAddress] {
+        self.broker.as_ref().map_or(&[], Broker::addresses)
     }
 
     /// Base URL of registry, API and console.

@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use headwater_broker::{Exporter, Health, Observer};
+use headwater_broker::{Exporter, Finding, Health, Observer, Place, Severity};
 use headwater_model::Caller;
 use headwater_model::acl::{CLUSTER_NAME, Operation, ResourceType};
+use headwater_registry::Registry;
 
 use crate::http::problem;
 
@@ -20,9 +21,10 @@ struct Operations {
     /// `None` when the broker is an Apache Kafka.
     observer: Option<Observer>,
     exporter: Exporter,
+    registry: Registry,
 }
 
-pub fn router(observer: Option<Observer>) -> Router {
+pub fn router(observer: Option<Observer>, registry: Registry) -> Router {
     let exporter = Exporter::new(observer.clone());
     Router::new()
         .route("/health", get(health))
@@ -30,7 +32,7 @@ pub fn router(observer: Option<Observer>) -> Router {
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/diagnosis", get(diagnosis))
-        .with_state(Arc::new(Operations { observer, exporter }))
+        .with_state(Arc::new(Operations { observer, exporter, registry }))
 }
 
 fn accepts(headers: &HeaderMap, kind: &str) -> bool {
@@ -45,7 +47,22 @@ fn wants_json(headers: &HeaderMap, query: Option<&str>) -> bool {
 
 impl Operations {
     fn health(&self) -> Health {
-        self.observer.as_ref().map_or_else(Health::without_broker, Observer::health)
+        let mut health = self.observer.as_ref().map_or_else(Health::without_broker, Observer::health);
+        if let Some(finding) = self.registry_lost() {
+            health.ready = false;
+            health.findings.push(finding);
+        }
+        health
+    }
+
+    fn registry_lost(&self) -> Option<Finding> {
+        self.registry.has_lost_its_topic().then(|| {
+            let what = "the topic _schemas was deleted: the registry has no schemas any more";
+            Finding::new(Severity::Failure, "registry_lost", what)
+                .at(Place { topic: Some("_schemas".to_owned()), ..Place::default() })
+                .why("it refuses everything (500) instead of answering from memory what a restart would not know; producers that register or look up schemas fail")
+                .next("restore a backup into a new directory (headwater restore), or restart the node, which makes an empty _schemas, and register the schemas again")
+        })
     }
 }
 
@@ -133,7 +150,11 @@ async fn diagnosis(State(state): State<Arc<Operations>>, Extension(caller): Exte
         );
     };
     match observer.diagnose().await {
-        Some(diagnosis) => Json(diagnosis).into_response(),
+        Some(mut diagnosis) => {
+            diagnosis.findings.extend(state.registry_lost());
+            diagnosis.findings.sort_by_key(|finding| finding.severity);
+            Json(diagnosis).into_response()
+        }
         None => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "the broker is stopping or has ended",

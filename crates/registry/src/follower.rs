@@ -2,6 +2,9 @@
 //!
 //! It never gives up: a broker that is away is warned about once for each failed attempt, and reading
 //! goes on where it ended. Only when the log no longer has that place is everything read again.
+//!
+//! A topic that was deleted is no quiet one: what it held is nowhere any more, so it is not answered from memory. By its
+//! id a new one is told from it (Kafka before 2.8 has none, and there nobody notices).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use headwater_model::{Offset, TopicPartition};
 
 use crate::record;
 use crate::state::State;
-use crate::store::{Shared, TOPIC};
+use crate::store::{GONE, Shared, TOPIC};
 
 const POLL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
@@ -22,15 +25,18 @@ pub struct Follower {
     consumer: Consumer,
     position: Offset,
     end: Offset,
+    /// The id of the topic that is followed.
+    topic: Option<[u8; 16]>,
 }
 
 impl Follower {
     pub async fn begin(client: Client, shared: Arc<Shared>) -> Result<Self, ClientError> {
+        let topic = client.topic_id(TOPIC).await?;
         let end = offset(&client, OffsetSpec::Latest).await?;
         let position = offset(&client, OffsetSpec::Earliest).await?;
         let consumer = consumer(&client, position);
         shared.update(position, |_| {});
-        Ok(Self { client, shared, consumer, position, end })
+        Ok(Self { client, shared, consumer, position, end, topic })
     }
 
     /// The end of the log when following began.
@@ -41,6 +47,7 @@ impl Follower {
     pub async fn run(mut self) {
         loop {
             match self.consumer.poll(POLL).await {
+                Ok(batches) if batches.is_empty() => self.look_for_topic().await,
                 Ok(batches) => batches.into_iter().for_each(|batch| self.apply(batch)),
                 Err(ClientError::OffsetOutOfRange { offset, .. } | ClientError::Truncated { offset, .. }) => {
                     tracing::warn!(
@@ -53,8 +60,36 @@ impl Follower {
                     tracing::warn!(%error, offset = self.position, "reading _schemas failed; trying again");
                     tokio::time::sleep(PAUSE).await;
                     self.consumer = consumer(&self.client, self.position);
+                    self.look_for_topic().await;
                 }
             }
+        }
+    }
+
+    /// Whether nothing comes because nothing is written.
+    async fn look_for_topic(&mut self) {
+        let mut found = self.client.topic_id(TOPIC).await;
+        if matches!(found, Ok(None)) && self.topic.is_some() {
+            // A node of a cluster may not have heard of it yet.
+            tokio::time::sleep(PAUSE).await;
+            found = self.client.topic_id(TOPIC).await;
+        }
+        match found {
+            Ok(found) if found == self.topic => {}
+            Ok(None) => {
+                if !self.shared.lose() {
+                    tracing::error!("{GONE}");
+                }
+            }
+            Ok(Some(_)) if self.topic.is_none() => self.topic = found.unwrap_or_default(),
+            Ok(Some(_)) => {
+                tracing::error!(
+                    "_schemas was deleted and made anew: the registry holds what is in the new one, and what was registered before is gone"
+                );
+                self.begin_again().await;
+            }
+            // Whoever reads tells of it.
+            Err(_) => {}
         }
     }
 
@@ -73,10 +108,13 @@ impl Follower {
     }
 
     async fn begin_again(&mut self) {
-        match offset(&self.client, OffsetSpec::Earliest).await {
-            Ok(earliest) => {
-                self.position = earliest;
+        let found = self.client.topic_id(TOPIC).await;
+        let earliest = offset(&self.client, OffsetSpec::Earliest).await;
+        match found.and_then(|topic| Ok((topic, earliest?))) {
+            Ok((topic, earliest)) => {
+                (self.topic, self.position) = (topic, earliest);
                 self.shared.update(earliest, |state| *state = State::default());
+                self.shared.find();
             }
             Err(error) => {
                 tracing::warn!(%error, "the beginning of _schemas is not known; trying again");

@@ -10,11 +10,13 @@ mod subjects;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::store::Store;
+use crate::refusal::Refusal;
+use crate::store::{GONE, Store};
 
 /// A schema may have a mebibyte, and as JSON in JSON almost twice that.
 const MAX_BODY: usize = 4 << 20;
@@ -45,6 +47,15 @@ pub fn router(store: Arc<Store>) -> Router {
         .route("/mode", get(config::mode))
         .route("/mode/{subject}", get(config::mode))
         .route_layer(from_fn_with_state(Arc::clone(&store), rights::admit))
+        .route_layer(from_fn_with_state(Arc::clone(&store), refuse_when_lost))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(store)
+}
+
+/// What is remembered of a topic that was deleted is no answer.
+async fn refuse_when_lost(State(store): State<Arc<Store>>, request: Request, next: Next) -> Response {
+    match store.is_lost() {
+        true => Refusal::Store(GONE.to_owned()).into_response(),
+        false => next.run(request).await,
+    }
 }

@@ -5,6 +5,8 @@
 //! never to another schema; an answer to a write is sent after the write was read back from the log, so
 //! that what was answered is what every node on the same Kafka sees.
 //!
+//! A topic that is deleted while it runs takes all answers with it: a restart would not know them, either.
+//!
 //! Of Confluent's interface these are left out on purpose: schema references, contexts, modes other than
 //! `READWRITE`, and normalisation beyond the canonical text.
 
@@ -43,6 +45,11 @@ impl Registry {
     /// The Avro schema with an id, for readers in the same process.
     pub fn schema(&self, id: u32) -> Option<AvroSchema> {
         self.store.state().schema(id)?.avro.clone()
+    }
+
+    /// Whether its topic was deleted while it ran: it then refuses to answer from memory.
+    pub fn has_lost_its_topic(&self) -> bool {
+        self.store.is_lost()
     }
 
     /// The REST interface, to be merged with others or served by itself.

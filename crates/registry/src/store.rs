@@ -6,6 +6,7 @@
 //! (Two nodes that register one new schema under two subjects in the same instant may give it two ids;
 //! both stay valid.)
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::refusal::Refusal;
 use crate::state::State;
 
 pub const TOPIC: &str = "_schemas";
+/// What is said instead of what is remembered.
+pub const GONE: &str = "the topic _schemas was deleted, and with it all schemas: restore a backup, or restart the node, which makes an empty one";
 /// A write that is not on disk and read back by then is answered as timed out.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,6 +37,8 @@ pub struct Shared {
     state: RwLock<State>,
     /// The next offset to be read: everything before it is in the state.
     applied: watch::Sender<Offset>,
+    /// The topic is not there any more.
+    lost: AtomicBool,
 }
 
 impl Shared {
@@ -44,6 +49,16 @@ impl Shared {
     pub fn update(&self, applied: Offset, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
         self.applied.send_replace(applied);
+    }
+
+    /// Whether it was known already.
+    pub fn lose(&self) -> bool {
+        self.lost.swap(true, Ordering::AcqRel)
+    }
+
+    /// There is a topic to follow again.
+    pub fn find(&self) {
+        self.lost.store(false, Ordering::Release);
     }
 
     async fn reached(&self, next: Offset) {
@@ -72,7 +87,11 @@ impl Store {
         if let Some(found) = client.topic(TOPIC).await?.filter(|found| found.partitions != 1) {
             return Err(RegistryError::Topic { topic: TOPIC, partitions: found.partitions });
         }
-        let shared = Arc::new(Shared { state: RwLock::default(), applied: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            state: RwLock::default(),
+            applied: watch::Sender::new(0),
+            lost: AtomicBool::new(false),
+        });
         let follower = Follower::begin(client.clone(), Arc::clone(&shared)).await?;
         let end = follower.end();
         let following = tokio::spawn(follower.run());
@@ -86,6 +105,11 @@ impl Store {
 
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.shared.state()
+    }
+
+    /// Whether the topic was deleted, so that nothing that is remembered is true.
+    pub fn is_lost(&self) -> bool {
+        self.shared.lost.load(Ordering::Acquire)
     }
 
     /// The schema's id, old or new.

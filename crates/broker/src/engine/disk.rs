@@ -62,6 +62,10 @@ impl DiskActivity {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
     }
@@ -140,7 +144,7 @@ pub(super) fn start_commits(
 fn attempt(job: &mut Job, activity: &DiskActivity) -> io::Result<()> {
     loop {
         match job.attempt() {
-            Err(error) if Job::may_retry(&error) && !activity.stopping.load(Ordering::Relaxed) => {
+            Err(error) if Job::may_retry(&error) && !activity.is_stopping() => {
                 if !activity.waits_for_space.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "no space is left for the log: nothing is acknowledged until some is freed");
                 }

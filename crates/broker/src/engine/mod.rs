@@ -298,9 +298,14 @@ impl Engine {
         answer.blocking_recv().unwrap_or_else(|_| Err(self.gone()))
     }
 
+    /// A commit that finds no space from here on fails, and all that is asked after it.
+    pub fn wait_no_more(&self) {
+        self.inbox.activity.stop();
+    }
+
     /// Commits what is staged and ends the thread.
     pub fn stop(&self) {
-        self.inbox.activity.stop();
+        self.wait_no_more();
         let _ = self.inbox.commands.send(Command::Stop);
     }
 }

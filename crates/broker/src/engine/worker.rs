@@ -103,6 +103,7 @@ impl Worker {
         }
         home.mark()?;
         let log = begin(home, found)?;
+        home.note_begun();
         let inherited = Change::Broker(Box::new(coordinator.broker_configs().clone()));
         let topics = coordinator.topics().cloned().map(Change::Put);
         catalog.apply([inherited].into_iter().chain(topics).collect());
@@ -298,8 +299,9 @@ impl Worker {
     }
 
     fn committed(&mut self, ticket: CommitTicket<LogDisk>, outcome: io::Result<()>) {
+        let ends_full = self.activity.is_stopping() && outcome.as_ref().is_err_and(Job::may_retry);
         if let Err(error) = self.log.end_commit(ticket, outcome) {
-            return self.fence(&error);
+            return if ends_full { self.end_full() } else { self.fence(&error) };
         }
         let Some(held) = self.in_flight.take() else { return };
         self.catalog.apply(held.changes);
@@ -320,6 +322,22 @@ impl Worker {
         if self.fenced.set(reason.clone()).is_ok() {
             tracing::error!(%error, "the broker takes no more writes; free space or mend the disk, then restart it");
         }
+        self.refuse_all(&reason);
+    }
+
+    /// The last commit found no space, and nothing waits for some when the broker stops: the next start goes on from
+    /// what is on disk.
+    fn end_full(&mut self) {
+        let waiting =
+            self.in_flight.as_ref().map_or(0, |held| held.replies.len()) + self.staged.replies.len();
+        if waiting > 0 {
+            tracing::warn!(
+                waiting,
+                "the disk is full, so what waited for space is refused and not kept; nothing of it was acknowledged"
+            );
+        }
+        let reason = Unavailable::now("it is stopping, and the disk is full");
+        let _ = self.fenced.set(reason.clone());
         self.refuse_all(&reason);
     }
 

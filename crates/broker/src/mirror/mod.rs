@@ -39,6 +39,9 @@ impl Home {
         let name = config.data_dir.display().to_string();
         let log = directory::log_of(&config.data_dir);
         let Some(mirror_dir) = &config.mirror_dir else {
+            if config.mirror_required {
+                return Err(StartError::NoMirror);
+            }
             let data = Directory::claim(&config.data_dir)?;
             let disk = MirroredDisk::unmirrored(RealDisk::new(&data.log), &name, seed)?;
             let cluster_id = data.cluster_id.clone();
@@ -68,8 +71,7 @@ impl Home {
     /// Durably says that this build writes here; to be called before it does, and when nothing is left that
     /// may refuse the start ([`Directory::mark`]).
     pub fn mark(&self) -> Result<(), StartError> {
-        let lost = self.disk.lost_side();
-        for side in (0..2).filter(|side| Some(*side) != lost) {
+        for side in self.sides() {
             if let Err(refused) = self.claims.mark(side)
                 && self.disk.leave(side, io::Error::other(refused.to_string())).is_err()
             {
@@ -77,6 +79,21 @@ impl Home {
             }
         }
         Ok(())
+    }
+
+    /// To be called when the log has a journal ([`Directory::note_begun`]). A disk that is full, say, keeps nothing from
+    /// serving what is there.
+    pub fn note_begun(&self) {
+        for side in self.sides() {
+            if let Err(error) = self.claims.note_begun(side) {
+                tracing::warn!(%error, "that the log has begun is not noted; the next start tries again");
+            }
+        }
+    }
+
+    fn sides(&self) -> impl Iterator<Item = usize> {
+        let lost = self.disk.lost_side();
+        (0..2).filter(move |side| Some(*side) != lost)
     }
 }
 
@@ -93,6 +110,15 @@ fn claim_both(config: &Config, mirror_dir: &Path) -> Result<[Result<Directory, S
     if let [Ok(None), Err(error)] = &known {
         let (empty, absent) = (data_dir.display().to_string(), mirror_dir.display().to_string());
         return Err(MirrorError::Nothing { empty, absent, reason: error.to_string() }.into());
+    }
+    let halved = [data_dir.as_path(), mirror_dir].map(directory::refuse_halved);
+    // What one of them has lost is filled from the other; what both have lost is lost.
+    if let [
+        Err(lost @ (StartError::NoLog { .. } | StartError::NoMarker { .. })),
+        Err(StartError::NoLog { .. } | StartError::NoMarker { .. }),
+    ] = halved
+    {
+        return Err(lost);
     }
     let of = |side: usize| known[side].as_ref().ok().and_then(Option::as_deref);
     let data = usable(Directory::claim_for(data_dir, of(1)))?;
@@ -111,9 +137,12 @@ fn claim_both(config: &Config, mirror_dir: &Path) -> Result<[Result<Directory, S
 /// What a disk may do to one side; anything else is wrong with both.
 fn usable(claimed: Result<Directory, StartError>) -> Result<Result<Directory, String>, StartError> {
     match claimed {
-        Err(error @ (StartError::Io { .. } | StartError::ReadOnly { .. } | StartError::NoSpace { .. })) => {
-            Ok(Err(error.to_string()))
-        }
+        Err(
+            error @ (StartError::Io { .. }
+            | StartError::NoDirectory { .. }
+            | StartError::ReadOnly { .. }
+            | StartError::NoSpace { .. }),
+        ) => Ok(Err(error.to_string())),
         claimed => claimed.map(Ok),
     }
 }

@@ -35,6 +35,11 @@ impl Claims {
     pub fn mark(&self, side: usize) -> Result<(), StartError> {
         locked(&self.0[side]).as_mut().map_or(Ok(()), Directory::mark)
     }
+
+    /// [`Directory::note_begun`] of one that is held.
+    pub fn note_begun(&self, side: usize) -> Result<(), StartError> {
+        locked(&self.0[side]).as_mut().map_or(Ok(()), Directory::note_begun)
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,7 +157,7 @@ impl Returning {
                 ));
             }
         }
-        let mut claimed = Directory::claim(path).map_err(|error| error.to_string())?;
+        let mut claimed = Directory::claim_for(path, None).map_err(|error| error.to_string())?;
         let there = RealDisk::new(&claimed.log);
         // Judged before it is marked: a directory that is refused stays readable for the build that wrote it.
         disk.may_rejoin(side, &there).map_err(|error| error.to_string())?;

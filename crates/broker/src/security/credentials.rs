@@ -24,6 +24,10 @@ impl Credentials {
         known.get(&(user.to_owned(), mechanism)).cloned()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub fn put(&self, user: &str, mechanism: ScramMechanism, credential: ScramCredential) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert((user.to_owned(), mechanism), credential);

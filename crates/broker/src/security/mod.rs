@@ -5,6 +5,7 @@
 //! Invariant: nothing but ApiVersions and authentication is served on a SASL listener before the client has
 //! proved who it is.
 
+mod advice;
 mod config;
 mod credentials;
 mod exchange;
@@ -30,6 +31,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+pub use advice::of_start as advice;
 pub use config::SecurityConfig;
 pub use credentials::{CredentialChange, Credentials};
 pub use listeners::{INTERNAL, ListenerConfig, ListenerError, configured};

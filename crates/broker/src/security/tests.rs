@@ -77,3 +77,58 @@ async fn a_client_is_who_its_certificate_says_by_the_rules() {
     assert_eq!(principal("RULE:^CN=other$/x/", true).await, Principal::anonymous());
     assert_eq!(principal("", false).await, Principal::anonymous());
 }
+
+#[test]
+fn a_keystore_that_is_not_there_is_named_with_its_key() {
+    let mut config = SecurityConfig::default();
+    config.put("ssl.keystore.location", "/nowhere/keystore.pem".to_owned());
+    let refused = Tls::load("SSL", &config).err().expect("it is refused").to_string();
+    assert!(refused.contains("ssl.keystore.location=/nowhere/keystore.pem"), "{refused}");
+}
+
+fn sasl(file: Option<&Path>) -> (Authority, Listener) {
+    let mut config = SecurityConfig::default();
+    if let Some(file) = file {
+        config.put("headwater.sasl.users.file", file.display().to_string());
+    }
+    let authority = Authority::new(&config, Arc::default()).unwrap();
+    let of = ListenerConfig {
+        name: "CLIENTS".to_owned(),
+        protocol: SecurityProtocol::SaslPlaintext,
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+        advertised: None,
+    };
+    let bound = "127.0.0.1:9092".parse().unwrap();
+    let listener = Listener::new(&of, Advertised::new(None, bound).unwrap(), &authority).unwrap();
+    (authority, listener)
+}
+
+#[test]
+fn a_start_says_when_nobody_can_come_in_and_when_everybody_can_read_passwords() {
+    use std::os::unix::fs::PermissionsExt;
+    let said = |file: Option<&Path>| {
+        let (authority, listener) = sasl(file);
+        advice(&authority, &[&listener])
+    };
+    let [nobody] = &said(None)[..] else { panic!("one thing is said") };
+    assert!(nobody.contains("CLIENTS") && nobody.contains("headwater.sasl.users.file"), "{nobody}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("users");
+    let written = |text: &str, mode: u32| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    written("# nobody yet\n", 0o600);
+    assert!(said(Some(&file))[0].contains("write a line USER=PASSWORD into"));
+    written("alice=secret\n", 0o600);
+    assert_eq!(said(Some(&file)), Vec::<String>::new());
+    written("alice=secret\n", 0o644);
+    let [readable] = &said(Some(&file))[..] else { panic!("one thing is said") };
+    assert!(readable.contains("chmod 600"), "{readable}");
+    // The broker keeps users, too.
+    let (authority, listener) = sasl(None);
+    let credential = users::credential(ScramMechanism::Sha256, "secret").unwrap();
+    authority.credentials.put("bob", ScramMechanism::Sha256, credential);
+    assert_eq!(advice(&authority, &[&listener]), Vec::<String>::new());
+}

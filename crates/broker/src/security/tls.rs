@@ -26,8 +26,8 @@ pub enum TlsError {
         "ssl.client.auth={0} needs the authorities that sign the clients' certificates: name a PEM file by ssl.truststore.location"
     )]
     NoAuthorities(String),
-    #[error("{} cannot be read: {source}", .path.display())]
-    File { path: PathBuf, source: io::Error },
+    #[error("{key}={} cannot be read: {source}; name a file that is there and that the broker may read", .path.display())]
+    File { key: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Pem(#[from] PemError),
     #[error("the certificate and the key of listener {listener} cannot be used: {reason}")]
@@ -86,14 +86,14 @@ impl Tls {
 fn read(
     watched: &mut Watched,
     inline: (&'static str, Option<&str>),
-    location: Option<&str>,
+    location: (&'static str, Option<&str>),
 ) -> Result<Option<(String, Vec<u8>)>, TlsError> {
     if let (key, Some(text)) = inline {
         // A properties file has no lines within a value.
         return Ok(Some((key.to_owned(), text.replace("\\n", "\n").into_bytes())));
     }
-    let Some(path) = location.map(Path::new) else { return Ok(None) };
-    let bytes = watched.read(path).map_err(|source| TlsError::File { path: path.to_owned(), source })?;
+    let (key, Some(path)) = (location.0, location.1.map(Path::new)) else { return Ok(None) };
+    let bytes = watched.read(path).map_err(|source| TlsError::File { key, path: path.to_owned(), source })?;
     Ok(Some((path.display().to_string(), bytes)))
 }
 
@@ -112,7 +112,7 @@ fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watche
     known_form("ssl.keystore.type", of("ssl.keystore.type"))?;
     known_form("ssl.truststore.type", of("ssl.truststore.type"))?;
     let mut watched = Watched::default();
-    let location = of("ssl.keystore.location");
+    let location = ("ssl.keystore.location", of("ssl.keystore.location"));
     let inline = |key: &'static str| (key, of(key));
     let chain = read(&mut watched, inline("ssl.keystore.certificate.chain"), location)?;
     let key = read(&mut watched, inline("ssl.keystore.key"), location)?;
@@ -130,7 +130,8 @@ fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watche
         ClientAuth::None => builder.with_no_client_auth(),
         wanted => {
             let inline = inline("ssl.truststore.certificates");
-            let authorities = read(&mut watched, inline, of("ssl.truststore.location"))?;
+            let authorities =
+                read(&mut watched, inline, ("ssl.truststore.location", of("ssl.truststore.location")))?;
             let (what, bytes) =
                 authorities.ok_or_else(|| TlsError::NoAuthorities(format!("{wanted:?}").to_lowercase()))?;
             let verifier = WebPkiClientVerifier::builder_with_provider(

@@ -46,6 +46,10 @@ impl Users {
         known.get(&(user.to_owned(), mechanism)).cloned()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Takes a changed file into use; one that cannot be used changes nothing.
     pub fn reload(&self) {
         let Some(file) = &self.file else { return };

@@ -40,6 +40,9 @@ const LOST: &str = "lost+found";
 struct Marker {
     format: u32,
     cluster_id: String,
+    /// Its log has a journal, so a broker that finds none does not begin an empty one.
+    #[serde(default)]
+    begun: bool,
 }
 
 /// A directory that is only read, so that reading it needs no other right.
@@ -271,7 +274,7 @@ fn is_readable(format: u32) -> bool {
 /// The directory becomes a broker's in its last step. What was restored is open: it has a journal of this
 /// build's format.
 fn finish(data_dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
-    let marker = Marker { format: FORMAT, cluster_id: manifest.cluster_id.clone() };
+    let marker = Marker { format: FORMAT, cluster_id: manifest.cluster_id.clone(), begun: true };
     let unfinished = data_dir.join(UNFINISHED_MARKER);
     let write = || -> io::Result<()> {
         let mut file = File::create(&unfinished)?;

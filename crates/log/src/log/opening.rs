@@ -10,7 +10,7 @@ use super::{Log, Shared, Staged};
 use crate::change::{Checkpoint, encode};
 use crate::chore::Chore;
 use crate::cold::{Cold, ColdStore};
-use crate::commit::{checkpoint_frame, is_full};
+use crate::commit::{allocate, checkpoint_frame};
 use crate::disk::{Disk, DiskFile};
 use crate::files::Files;
 use crate::followed::Followed;
@@ -171,21 +171,6 @@ fn keep_spares<D: Disk>(disk: &D, wanted: usize) -> io::Result<(Vec<String>, u64
     let (kept, surplus) = spares.split_at(spares.len().min(wanted));
     surplus.iter().try_for_each(|name| disk.remove(name))?;
     Ok((kept.iter().map(|name| (*name).clone()).collect(), highest))
-}
-
-/// Takes a journal's space, as far as there is some: with less the file grows as it is written, and a commit that
-/// finds none waits, while what is there is served.
-fn allocate(file: &impl DiskFile, length: u64) -> io::Result<()> {
-    match file.allocate(length) {
-        Err(error) if is_full(&error) => {
-            tracing::warn!(
-                bytes = length,
-                "less than a journal's space is free: commits wait when it is used up"
-            );
-            Ok(())
-        }
-        allocated => allocated,
-    }
 }
 
 fn write_checkpoint<D: Disk>(shared: &Shared<D>, found: &Found, file: &D::File) -> io::Result<u64> {

@@ -223,6 +223,11 @@ impl<D: Disk> Disk for MirroredDisk<D> {
         (0..2).filter(|side| self.pair.disk(*side).is_some()).count()
     }
 
+    /// Of the side with less.
+    fn free(&self) -> Option<u64> {
+        (0..2).filter_map(|side| self.pair.disk(side)?.free()).min()
+    }
+
     fn take_switched(&self) -> Vec<FileId> {
         self.pair.take_switched()
     }

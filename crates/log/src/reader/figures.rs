@@ -12,6 +12,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::log::{lock, read};
 use crate::partition::{Aborted, ActiveProducer, Partition};
 use crate::place::{Damage, Extent, FileId};
+use crate::recovery::SPARE;
 use crate::{LogError, Offsets, PartitionId};
 
 /// How much of a file is needed.
@@ -134,6 +135,16 @@ impl<D: Disk> Reader<D> {
         }
         files.sort_unstable_by_key(|file| file.file);
         Ok(files)
+    }
+
+    /// What spare journals take of the disk.
+    pub fn spare_bytes(&self) -> Result<u64, LogError> {
+        let disk = &*self.shared.disk;
+        let names = disk.list()?;
+        // One that became a journal meanwhile is no spare.
+        let lengths =
+            names.iter().filter(|name| name.starts_with(SPARE)).filter_map(|name| disk.open(name).ok());
+        Ok(lengths.filter_map(|spare| spare.len().ok()).sum())
     }
 
     /// The partitions that have batches in a file, with their extents there.

@@ -142,7 +142,12 @@ impl Arrived {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "an HTTP connection ended");
+            match error.is_parse() {
+                true => {
+                    tracing::warn!(%peer, %error, "what came by the HTTP port is no HTTP: is it a Kafka client, or one that speaks TLS where there is none?")
+                }
+                false => tracing::debug!(%peer, %error, "an HTTP connection ended"),
+            }
         }
     }
 }

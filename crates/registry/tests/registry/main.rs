@@ -2,5 +2,6 @@
 
 mod api;
 mod harness;
+mod lost;
 mod nodes;
 mod restart;

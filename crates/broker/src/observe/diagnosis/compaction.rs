@@ -20,6 +20,9 @@ enum Reason {
     Ratio,
 }
 
+/// What has not waited for so long is told of by nobody: it waits as it is meant to.
+const LONG_MS: i64 = 3_600_000;
+
 /// The partition of a topic with most to gain, and all that wait for the same.
 struct Waiting<'a> {
     worst: &'a Known,
@@ -36,6 +39,10 @@ pub fn look(facts: &Facts, findings: &mut Vec<Finding>) {
             continue;
         };
         let Some(reason) = reason(facts, known, &plan) else { continue };
+        let is_configured = matches!(reason, Reason::MinLag | Reason::Active | Reason::Ratio);
+        if is_configured && age(facts, &plan) < LONG_MS {
+            continue;
+        }
         let partition = known.index();
         let entry = waiting.entry((known.topic.name(), reason));
         let of = entry.or_insert_with(|| Waiting { worst: known, plan, partitions: Vec::new() });
@@ -75,11 +82,16 @@ fn reason(facts: &Facts, known: &Known, plan: &Plan) -> Option<Reason> {
     }
 }
 
+/// Of the oldest record that waits.
+fn age(facts: &Facts, plan: &Plan) -> i64 {
+    plan.dirt.oldest_dirty.map_or(0, |at| (facts.now - at).max(0))
+}
+
 fn told(facts: &Facts, reason: Reason, waiting: Waiting<'_>) -> Finding {
     let Waiting { worst, plan, partitions } = waiting;
     let (topic, settings) = (worst.topic.name(), &worst.topic.settings);
     let total = bytes(worst.bytes().saturating_sub(worst.usage.cleaned.bytes));
-    let age = plan.dirt.oldest_dirty.map_or(0, |at| (facts.now - at).max(0));
+    let age = age(facts, &plan);
     let (severity, kind, because, next) = match reason {
         Reason::Off => (
             Severity::Warning,

@@ -1,11 +1,25 @@
 //! Consumer groups that lost records, or that nobody reads for.
 
 use headwater_coordinator::{FetchedGroup, GroupDescription};
+use headwater_log::{Isolation, LogError};
+use headwater_wire::{BatchError, BatchHeader};
+use thiserror::Error;
 
 use super::facts::{Facts, Known};
 use crate::observe::finding::{Finding, Place, Severity};
 
 const NAMED: usize = 3;
+/// So few records are looked at one by one: more are not markers only.
+const FEW: i64 = 100;
+const READ_BYTES: usize = 64 << 10;
+
+#[derive(Debug, Error)]
+enum Unread {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}
 
 pub fn look(facts: &Facts, findings: &mut Vec<Finding>) {
     for (group, offsets) in facts.answers.groups.iter().flatten() {
@@ -15,7 +29,7 @@ pub fn look(facts: &Facts, findings: &mut Vec<Finding>) {
             .collect();
         findings.extend(known.iter().filter_map(|(known, offset)| overtaken(offsets, known, *offset)));
         if group.members.is_empty() {
-            findings.extend(abandoned(group, &known));
+            findings.extend(abandoned(facts, group, &known));
         }
     }
 }
@@ -46,10 +60,39 @@ fn overtaken(group: &FetchedGroup, known: &Known, offset: i64) -> Option<Finding
     })
 }
 
-fn abandoned(group: &GroupDescription, known: &[(&Known, i64)]) -> Option<Finding> {
-    let behind = |(known, offset): &(&Known, i64)| (known.usage.offsets.high_watermark - offset).max(0);
-    let lag: i64 = known.iter().map(behind).sum();
-    let late: Vec<&(&Known, i64)> = known.iter().filter(|of| behind(of) > 0).collect();
+/// How many records there are that a group has not read: what was deleted is none, nor are markers of transactions.
+fn behind(facts: &Facts, known: &Known, committed: i64) -> i64 {
+    let offsets = known.usage.offsets;
+    let next = committed.max(offsets.log_start);
+    let rest = (offsets.high_watermark - next).max(0);
+    if rest <= FEW && only_markers(facts, known, next).unwrap_or(false) { 0 } else { rest }
+}
+
+/// Whether nothing but markers of transactions is left from an offset on.
+fn only_markers(facts: &Facts, known: &Known, from: i64) -> Result<bool, Unread> {
+    let mut next = from;
+    while next < known.usage.offsets.high_watermark {
+        let mut bytes = facts.shared.reader.read(known.id, next, READ_BYTES, Isolation::Uncommitted)?.records;
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        while !bytes.is_empty() {
+            let header = BatchHeader::read(&bytes)?;
+            if !header.is_control() {
+                return Ok(false);
+            }
+            drop(bytes.split_to(header.size));
+            next = header.last_offset() + 1;
+        }
+    }
+    Ok(true)
+}
+
+fn abandoned(facts: &Facts, group: &GroupDescription, known: &[(&Known, i64)]) -> Option<Finding> {
+    let behind = |(known, offset): &(&Known, i64)| behind(facts, known, *offset);
+    let lags = known.iter().map(|of| (of, behind(of))).filter(|(_, lag)| *lag > 0);
+    let (late, lags): (Vec<&(&Known, i64)>, Vec<i64>) = lags.unzip();
+    let lag: i64 = lags.iter().sum();
     (lag > 0).then(|| {
         let id = &group.group_id;
         let named: Vec<String> = late.iter().take(NAMED).map(|(known, _)| known.name()).collect();

@@ -73,7 +73,8 @@ fn space(facts: &Facts, findings: &mut Vec<Finding>) {
     sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     let most: Vec<String> =
         sizes.iter().take(LARGEST).map(|(topic, size)| format!("{topic} ({})", bytes(*size))).collect();
-    let log: u64 = facts.files.iter().filter(|file| file.local).map(|file| file.length).sum();
+    let files: u64 = facts.files.iter().filter(|file| file.local).map(|file| file.length).sum();
+    let log = files + facts.shared.reader.spare_bytes().unwrap_or(0);
     let most = match most.is_empty() {
         true => "no topic takes any".to_owned(),
         false => format!("most is taken by {}", most.join(", ")),
