@@ -23,7 +23,7 @@ mod verifier;
 
 pub use admin::{
     ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec, ShareGroupDescription,
-    ShareOffset, UserListing,
+    ShareOffset, TransactionDescription, UserListing,
 };
 pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
 pub use cluster::{Client, ClientConfig, TopicInfo};
