@@ -26,7 +26,7 @@ pub use admin::{
     ShareOffset, TransactionDescription, UserListing,
 };
 pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
-pub use cluster::{Client, ClientConfig, TopicInfo};
+pub use cluster::{Client, ClientConfig, TopicInfo, Wait};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation, Position};
 pub use error::ClientError;
 pub use group::{
