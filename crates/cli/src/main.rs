@@ -1,11 +1,16 @@
 //! The `headwater` command: noun, then verb.
 
+// Whoever reads may go away, and a macro that prints would panic: `output` has what writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod commands;
 mod output;
+mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use commands::{
@@ -14,7 +19,8 @@ use commands::{
 };
 use headwater_client::Security;
 use headwater_registry::RegistryClient;
-use output::Failure;
+use output::{Failure, USAGE};
+use tracing_subscriber::EnvFilter;
 
 #[derive(Parser)]
 #[command(
@@ -77,7 +83,9 @@ impl Common {
     /// TLS and SASL of `--command-config`; neither without it.
     pub fn security(&self) -> Result<Security, Failure> {
         let Some(file) = &self.command_config else { return Ok(Security::default()) };
-        Security::load(file).map_err(|error| Failure::new(output::DATA, error, None))
+        let next =
+            format!("look at {}, which --command-config or HEADWATER_COMMAND_CONFIG names", file.display());
+        Security::load(file).map_err(|error| Failure::new(output::DATA, error, next))
     }
 }
 
@@ -90,10 +98,10 @@ enum Command {
     /// The demo's service as a process of its own
     #[command(hide = true)]
     DemoService(demo::Service),
-    /// Streams: list, describe, create, delete
+    /// Streams: list, describe, create, alter, delete
     #[command(subcommand)]
     Topic(topic::Topic),
-    /// Consumer groups: list, describe
+    /// Consumer groups: list, describe, delete, reset
     #[command(subcommand)]
     Group(group::Group),
     /// Schemas: list, get, register, check
@@ -102,7 +110,8 @@ enum Command {
     /// Access rules: list, add, remove
     #[command(subcommand)]
     Acl(acl::Acl),
-    /// What a service does, what replacing it by a new version asks for, and doing its work again: describe, diff, reprocess
+    /// What a service does, what replacing it by a new version asks for, and doing its work again: describe, diff, migrate,
+    /// reprocess
     #[command(subcommand)]
     Topology(topology::Topology),
     /// Records that services failed on: list, show, redrive, discard
@@ -131,20 +140,52 @@ enum Command {
     Completion { shell: clap_complete::Shell },
 }
 
+/// What is logged: `HEADWATER_LOG`, or warnings and errors.
+fn log_filter() -> Result<EnvFilter, Failure> {
+    let Some(text) = std::env::var_os("HEADWATER_LOG").filter(|text| !text.is_empty()) else {
+        return Ok(EnvFilter::new("warn"));
+    };
+    let text = text.to_string_lossy();
+    EnvFilter::try_new(&text).map_err(|error| {
+        let what = format!("HEADWATER_LOG={text} says nothing of what to log: {error}");
+        Failure::new(
+            USAGE,
+            what,
+            "HEADWATER_LOG=info, or HEADWATER_LOG=warn,headwater_broker=debug".to_owned(),
+        )
+    })
+}
+
+/// clap names all subcommands where one is missing, those that are hidden, too.
+fn exit(mut error: clap::Error) -> ! {
+    let hidden = |name: &String| {
+        let command = Arguments::command();
+        command.find_subcommand(name).is_some_and(clap::Command::is_hide_set)
+    };
+    if let Some(ContextValue::Strings(names)) = error.get(ContextKind::ValidSubcommand) {
+        let shown = names.iter().filter(|name| !hidden(name)).cloned().collect();
+        error.insert(ContextKind::ValidSubcommand, ContextValue::Strings(shown));
+    }
+    error.exit()
+}
+
 fn main() -> ExitCode {
-    let Arguments { common, command } = Arguments::parse();
+    let Arguments { common, command } = Arguments::try_parse().unwrap_or_else(|error| exit(error));
+    let filter = match log_filter() {
+        Ok(filter) => filter,
+        Err(failure) => return failure.report(common.json),
+    };
     // Standard error may be a file on the disk that has just filled up: failing to say so must end nothing.
     tracing_subscriber::fmt()
         .log_internal_errors(false)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("HEADWATER_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
-        )
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     if let Command::Completion { shell } = command {
-        clap_complete::generate(shell, &mut Arguments::command(), "headwater", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "headwater", &mut script);
+        output::write(&script);
         return ExitCode::SUCCESS;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

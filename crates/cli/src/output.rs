@@ -5,16 +5,26 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use headwater_client::ClientError;
+use headwater_client::{ClientError, ErrorCode};
 use headwater_registry::RegistryError;
 use serde::Serialize;
 use serde_json::json;
 
-/// Exit codes after sysexits(3); 0 is done, 1 is "found a difference", 2 is usage.
+use crate::waiting;
+
+/// Exit codes after sysexits(3); 0 is done, 1 is "found a difference". docs/operating.md has the table.
+pub const USAGE: u8 = 2;
 pub const DATA: u8 = 65;
 pub const NO_INPUT: u8 = 66;
 pub const UNAVAILABLE: u8 = 69;
 pub const SOFTWARE: u8 = 70;
+/// Of an output file.
+pub const CANNOT_CREATE: u8 = 73;
+/// Of a disk.
+pub const IO: u8 = 74;
+pub const NO_PERMISSION: u8 = 77;
+/// As shells say it of a program that SIGINT ended.
+pub const INTERRUPTED: u8 = 130;
 
 /// A command that failed: what, why, and what to do next.
 #[derive(Debug)]
@@ -33,13 +43,31 @@ impl Failure {
         Self::new(SOFTWARE, what, None)
     }
 
+    /// An error whose text ends with what to do, after a semicolon.
+    pub fn with_advice(code: u8, error: impl Display) -> Self {
+        let text = error.to_string();
+        match text.rsplit_once("; ") {
+            Some((what, next)) => Self::new(code, what, next.to_owned()),
+            None => Self::new(code, text, None),
+        }
+    }
+
+    /// What to do, where the error does not say so itself.
+    #[must_use]
+    pub fn or_try(mut self, next: impl Into<String>) -> Self {
+        self.next.get_or_insert_with(|| next.into());
+        self
+    }
+
     pub fn report(self, json: bool) -> ExitCode {
         if json {
-            println!("{}", json!({ "error": self.what, "try": self.next, "code": self.code }));
+            let object = json!({ "error": self.what, "try": self.next, "code": self.code });
+            // The exit code says it, too.
+            let _ = writeln!(std::io::stdout(), "{object}");
         }
-        eprintln!("error: {}", self.what);
+        note(&format!("error: {}", self.what));
         if let Some(next) = &self.next {
-            eprintln!("  try: {next}");
+            note(&format!("  try: {next}"));
         }
         ExitCode::from(self.code)
     }
@@ -47,13 +75,82 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::new(UNAVAILABLE, error, None)
+        if let Some(code) = error.code().filter(|code| is_denied(*code)) {
+            tracing::debug!(?code, "denied");
+            let next = "headwater acl list shows who may";
+            let what = error.to_string().replace(&format!("; {next}"), "");
+            return Self::new(NO_PERMISSION, what, next.to_owned());
+        }
+        match &error {
+            ClientError::UnknownTopic(name) => crate::commands::unknown_topic(name),
+            ClientError::TopicExists(name) => {
+                let next = format!("headwater topic describe {name}, or headwater topic alter {name}");
+                Self::new(DATA, error, next)
+            }
+            ClientError::Authentication { .. } => Self::with_advice(NO_PERMISSION, error),
+            ClientError::RecordTooLarge { .. } | ClientError::RecordsRefused { .. } => {
+                Self::new(DATA, error, None)
+            }
+            ClientError::GaveUp { .. } | ClientError::Timeout { .. } => {
+                let code = error.code().filter(|code| is_bad_input(*code)).map_or(UNAVAILABLE, |_| DATA);
+                Self::new(code, error, "headwater doctor says what holds the broker up".to_owned())
+            }
+            ClientError::Kafka { code, .. } if is_bad_input(*code) => Self::new(DATA, error, None),
+            ClientError::Kafka { code: ErrorCode::GroupIdNotFound, .. } => {
+                Self::new(NO_INPUT, error, "headwater group list".to_owned())
+            }
+            _ => Self::with_advice(UNAVAILABLE, error),
+        }
     }
+}
+
+fn is_denied(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::TopicAuthorizationFailed
+            | ErrorCode::GroupAuthorizationFailed
+            | ErrorCode::ClusterAuthorizationFailed
+            | ErrorCode::TransactionalIdAuthorizationFailed
+            | ErrorCode::DelegationTokenAuthorizationFailed
+    )
+}
+
+/// What the caller has to change.
+fn is_bad_input(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::InvalidRecord
+            | ErrorCode::InvalidTimestamp
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::RecordListTooLarge
+            | ErrorCode::InvalidConfig
+            | ErrorCode::InvalidTopicException
+            | ErrorCode::InvalidPartitions
+            | ErrorCode::InvalidReplicationFactor
+            | ErrorCode::InvalidRequest
+            | ErrorCode::PolicyViolation
+            | ErrorCode::UnacceptableCredential
+    )
 }
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
-        Self::new(UNAVAILABLE, error, None)
+        match error {
+            RegistryError::Kafka(error) => error.into(),
+            RegistryError::Schema(_) | RegistryError::Address { .. } => {
+                Self::new(DATA, error, "--registry http://HOST:PORT".to_owned())
+            }
+            RegistryError::Refused { status: 404, .. } => {
+                let next = "headwater schema list, or headwater schema register SUBJECT FILE";
+                Self::new(NO_INPUT, error, next.to_owned())
+            }
+            RegistryError::Refused { status: 401 | 403, .. } => {
+                Self::with_advice(NO_PERMISSION, error).or_try("headwater acl list shows who may")
+            }
+            RegistryError::Unauthenticated { .. } => Self::with_advice(NO_PERMISSION, error),
+            RegistryError::Refused { status: 400..=499, .. } => Self::new(DATA, error, None),
+            _ => Self::with_advice(UNAVAILABLE, error),
+        }
     }
 }
 
@@ -63,6 +160,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// Writes one line to standard error. Whoever closed it does not want to know: that ends nothing.
+pub fn note(text: &str) {
+    waiting::clear();
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// Whether standard output is a person's terminal.
 pub fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
@@ -70,13 +173,19 @@ pub fn is_terminal() -> bool {
 
 /// Writes one line; a reader that has gone away (`| head`) ends the program quietly.
 pub fn line(text: &str) {
+    write(format!("{text}\n").as_bytes());
+}
+
+/// As [`line`], of what has its line ends.
+pub fn write(bytes: &[u8]) {
+    waiting::clear();
     let mut out = std::io::stdout().lock();
-    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    let written = out.write_all(bytes).and_then(|()| out.flush());
     if let Err(error) = written {
         if error.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        eprintln!("error: writing to standard output: {error}");
+        note(&format!("error: writing to standard output: {error}"));
         std::process::exit(i32::from(SOFTWARE));
     }
 }
@@ -84,7 +193,7 @@ pub fn line(text: &str) {
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
         Ok(text) => line(&text),
-        Err(error) => eprintln!("error: {error}"),
+        Err(error) => note(&format!("error: {error}")),
     }
 }
 
@@ -107,6 +216,12 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
 fn aligned(header: &str, text: &str) -> Cell {
     let alignment = if header.ends_with('#') { CellAlignment::Right } else { CellAlignment::Left };
     Cell::new(text).set_alignment(alignment)
+}
+
+/// `1 member`, `2 members`.
+pub fn count(number: impl TryInto<i64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(i64::MAX);
+    format!("{} {noun}{}", self::number(number), if number == 1 { "" } else { "s" })
 }
 
 /// `1234567` as `1,234,567` on a terminal, exact digits in a pipe.

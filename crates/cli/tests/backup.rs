@@ -221,7 +221,7 @@ fn old_backups_go_when_they_are_told_to() {
     }
     let (code, said) = refused(&["backup", "prune", "--from", &to, "--keep", "0"]);
     assert_eq!(code, 2, "{said}");
-    let pruned = json(&["backup", "prune", "--from", &to, "--keep", "1"]);
+    let pruned = json(&["backup", "prune", "--from", &to, "--keep", "1", "--yes"]);
     assert_eq!(pruned["removed"], serde_json::json!(ids[..2]));
     assert!(pruned["files"].as_u64().expect("a number") > 0, "{pruned}");
     let checked = json(&["restore", "--from", &to, "--verify-only"]);

@@ -125,7 +125,7 @@ fn letters_go_back_as_they_were_and_each_filter_takes_only_its_own() {
     let (second, _) = cluster.summary(&["redrive", "dead", "--origin-partition", "1", "--limit", "4"]);
     assert_eq!(second["redriven"], 4);
     let until = (1_000_000 + 15).to_string();
-    let (third, _) = cluster.summary(&["discard", "dead", "--until", &until, "--origin", "orders"]);
+    let (third, _) = cluster.summary(&["discard", "dead", "--yes", "--until", &until, "--origin", "orders"]);
     let (rest, _) = cluster.summary(&["redrive", "dead"]);
     let count = |value: &Value| value.as_u64().expect("a number");
     let discarded = count(&third["discarded"]);

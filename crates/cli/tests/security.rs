@@ -65,7 +65,7 @@ fn every_command_comes_in_by_its_command_config_and_without_it_none() {
     let read =
         node.done(&["tail", "orders", "--from-beginning", "--no-follow", "--command-config", &bob], "");
     assert!(read.contains("one") && read.contains("two"), "{read}");
-    node.done(&["user", "delete", "bob", "--command-config", &alice], "");
+    node.done(&["user", "delete", "bob", "--yes", "--command-config", &alice], "");
     let refused = node.run(&["topic", "list", "--command-config", &bob], "");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(

@@ -1,14 +1,17 @@
-//! Topics and their configuration. Access rules are in `admin/acls.rs`, groups in `admin/groups.rs`, share groups in
-//! `admin/share_groups.rs`, positions in `admin/offsets.rs`.
+//! Topics and their configuration, which `admin/alter_configs.rs` changes. Access rules are in `admin/acls.rs`, groups in
+//! `admin/groups.rs`, share groups in `admin/share_groups.rs`, positions in `admin/offsets.rs`, transactions in
+//! `admin/transactions.rs`.
 //!
 //! Every call is repeated while its failure may heal, and ends with an error after `PATIENCE`.
 
 mod acls;
+mod alter_configs;
 mod consumer_groups;
 mod groups;
 mod offsets;
 mod share_groups;
 mod streams_groups;
+mod transactions;
 mod users;
 
 use std::collections::HashMap;
@@ -28,11 +31,14 @@ use crate::{Client, ClientError};
 pub use groups::{GroupDescription, GroupListing, Member};
 pub use offsets::OffsetSpec;
 pub use share_groups::{ShareGroupDescription, ShareOffset};
+pub use transactions::TransactionDescription;
 pub use users::UserListing;
 
 const TOPIC_RESOURCE: i8 = 2;
 /// `DescribeConfigs` says so of a value nobody has set.
 const DEFAULT_CONFIG: i8 = 5;
+/// And so of one that was set for the topic itself.
+const TOPIC_CONFIG: i8 = 1;
 
 /// A topic to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +75,8 @@ pub struct ConfigEntry {
     pub value: Option<String>,
     /// Nobody has set it for this topic.
     pub is_default: bool,
+    /// It was set for this topic itself; otherwise the value is the broker's.
+    pub is_own: bool,
     pub read_only: bool,
     /// The broker keeps the value to itself.
     pub sensitive: bool,
@@ -233,6 +241,7 @@ impl Client {
                 name: config.name.to_string(),
                 value: config.value.map(|value| value.to_string()),
                 is_default: config.config_source == DEFAULT_CONFIG,
+                is_own: config.config_source == TOPIC_CONFIG,
                 read_only: config.read_only,
                 sensitive: config.is_sensitive,
             };

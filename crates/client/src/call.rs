@@ -66,12 +66,14 @@ calls! {
     DeleteTopics DeleteTopicsRequestData => DeleteTopicsResponseData, 1..=5;
     CreatePartitions CreatePartitionsRequestData => CreatePartitionsResponseData, 0..=3;
     DescribeConfigs DescribeConfigsRequestData => DescribeConfigsResponseData, 1..=4;
+    IncrementalAlterConfigs IncrementalAlterConfigsRequestData => IncrementalAlterConfigsResponseData, 0..=1;
     DeleteRecords DeleteRecordsRequestData => DeleteRecordsResponseData, 0..=2;
     InitProducerId InitProducerIdRequestData => InitProducerIdResponseData, 0..=5;
     AddPartitionsToTxn AddPartitionsToTxnRequestData => AddPartitionsToTxnResponseData, 0..=3;
     AddOffsetsToTxn AddOffsetsToTxnRequestData => AddOffsetsToTxnResponseData, 0..=4;
     TxnOffsetCommit TxnOffsetCommitRequestData => TxnOffsetCommitResponseData, 0..=4;
     EndTxn EndTxnRequestData => EndTxnResponseData, 0..=4;
+    DescribeTransactions DescribeTransactionsRequestData => DescribeTransactionsResponseData, 0..=0;
     DescribeAcls DescribeAclsRequestData => DescribeAclsResponseData, 1..=3;
     CreateAcls CreateAclsRequestData => CreateAclsResponseData, 1..=3;
     DeleteAcls DeleteAclsRequestData => DeleteAclsResponseData, 1..=3;

@@ -5,6 +5,7 @@ mod features;
 mod leaders;
 mod pause;
 mod topic_ids;
+mod waits;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,9 @@ use crate::security::Security;
 pub(crate) use features::Features;
 use leaders::{Leader, TopicState};
 pub(crate) use pause::Pause;
+pub use waits::Wait;
+pub(crate) use waits::Waiting;
+use waits::Waits;
 
 /// How long something that may heal is tried before it becomes an error.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -109,6 +113,7 @@ struct Inner {
     connections: Mutex<HashMap<(Lane, String), Slot>>,
     next_lane: AtomicU64,
     catalog: tokio::sync::Mutex<Catalog>,
+    waits: Waits,
 }
 
 #[derive(Default)]
@@ -130,6 +135,7 @@ impl Client {
             connections: Mutex::default(),
             next_lane: AtomicU64::new(1),
             catalog: tokio::sync::Mutex::default(),
+            waits: Waits::default(),
         };
         let client = Self { inner: Arc::new(inner) };
         client.refresh(Some(&[])).await?;
@@ -149,7 +155,32 @@ impl Client {
     }
 
     pub(crate) fn patience(&self) -> Pause {
-        Pause::new(self.inner.config.api_timeout)
+        self.pause(self.inner.config.api_timeout)
+    }
+
+    /// Whoever asks what is waited for is told of it.
+    pub(crate) fn pause(&self, patience: Duration) -> Pause {
+        Pause::new(patience).told(&self.inner.waits)
+    }
+
+    /// What this client has waited for the longest; long polls of consumers are no waiting.
+    pub fn waits_for(&self) -> Option<Wait> {
+        self.inner.waits.longest()
+    }
+
+    pub(crate) fn waiting(&self, what: String) -> Waiting {
+        self.inner.waits.begin(what, Instant::now())
+    }
+
+    /// Until `answer` has come; nothing is told of what is answered at once.
+    pub(crate) async fn waiting_for<T>(
+        &self,
+        api: &str,
+        address: &str,
+        answer: impl Future<Output = T>,
+    ) -> T {
+        let _waiting = self.waiting(format!("{address} to answer {api}"));
+        answer.await
     }
 
     pub(crate) fn new_lane(&self) -> Lane {
@@ -249,7 +280,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<C::Response, ClientError> {
         let connection = self.any(Lane::ADMIN).await?;
-        let answer = connection.call(request, timeout).await;
+        let answer = self.waiting_for(C::NAME, connection.address(), connection.call(request, timeout)).await;
         answer.inspect_err(|_| self.suspect(connection.address()))
     }
 
@@ -346,7 +377,7 @@ impl Client {
         if let Some(count) = cached.filter(|count| *count > 0) {
             return Ok(count);
         }
-        let mut pause = Pause::new(TOPIC_PATIENCE);
+        let mut pause = self.pause(TOPIC_PATIENCE);
         loop {
             match self.topic(topic).await? {
                 Some(info) if info.partitions > 0 => return Ok(info.partitions),

@@ -24,6 +24,8 @@ use crate::{ClientError, authentication};
 
 /// No response is believed to be longer than this.
 const LONGEST_RESPONSE: usize = 256 << 20;
+const SPEAKS_TLS: &str = "it speaks TLS, and this client does not; set security.protocol=SSL (or SASL_SSL) and ssl.truststore.location in the file of --command-config or HEADWATER_COMMAND_CONFIG";
+const SPEAKS_HTTP: &str = "it speaks HTTP, as a registry or a console does; name the Kafka listener (127.0.0.1:9092 unless told otherwise): --bootstrap, HEADWATER_BOOTSTRAP";
 
 pub struct Connection {
     address: String,
@@ -62,17 +64,45 @@ async fn connect(address: &str, security: &Security) -> Result<Stream, ClientErr
     }
 }
 
-/// Who waits for which answer; `None` once the connection is gone, with the reason.
+/// Why a connection is gone.
+#[derive(Debug, Clone)]
+enum Gone {
+    Lost(String),
+    /// Whoever answers there speaks something else: what, and what to do. Trying again does not help.
+    Foreign(&'static str),
+}
+
+impl Gone {
+    fn error(self, address: &str) -> ClientError {
+        let address = address.to_owned();
+        match self {
+            Self::Lost(reason) => ClientError::Disconnected { address, reason },
+            Self::Foreign(reason) => ClientError::Malformed { address, reason: reason.to_owned() },
+        }
+    }
+
+    /// By the first bytes, which should have been a length.
+    fn by_length(first: [u8; 4]) -> Self {
+        match first {
+            // A record of TLS: an alert or a handshake, of any version.
+            [0x15 | 0x16, 0x03, 0x00..=0x04, _] => Self::Foreign(SPEAKS_TLS),
+            [b'H', b'T', b'T', b'P'] => Self::Foreign(SPEAKS_HTTP),
+            other => Self::Lost(format!("a response of {} bytes", i32::from_be_bytes(other))),
+        }
+    }
+}
+
+/// Who waits for which answer; the reason once the connection is gone.
 struct Waiting {
-    state: Mutex<Result<HashMap<i32, oneshot::Sender<Bytes>>, String>>,
+    state: Mutex<Result<HashMap<i32, oneshot::Sender<Bytes>>, Gone>>,
 }
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Result<HashMap<i32, oneshot::Sender<Bytes>>, String>> {
+    fn lock(&self) -> MutexGuard<'_, Result<HashMap<i32, oneshot::Sender<Bytes>>, Gone>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, reason: String) {
+    fn close(&self, reason: Gone) {
         let mut state = self.lock();
         if state.is_ok() {
             *state = Err(reason);
@@ -193,12 +223,7 @@ impl Connection {
         let (answered, answer) = oneshot::channel();
         match &mut *self.waiting.lock() {
             Ok(waiting) => waiting.insert(id, answered),
-            Err(reason) => {
-                return Err(ClientError::Disconnected {
-                    address: self.address.clone(),
-                    reason: reason.clone(),
-                });
-            }
+            Err(gone) => return Err(gone.clone().error(&self.address)),
         };
         // A closed queue shows in the answer, which is dropped with the connection's state.
         let _ = self.outgoing.send(frame.freeze());
@@ -212,12 +237,12 @@ impl Connection {
                     Ok(body)
                 }
                 Ok(Err(_)) => {
-                    let reason = waiting.lock().as_ref().err().cloned().unwrap_or_default();
-                    Err(ClientError::Disconnected { address, reason })
+                    let gone = waiting.lock().as_ref().err().cloned();
+                    Err(gone.unwrap_or(Gone::Lost(String::new())).error(&address))
                 }
                 Err(_) => {
                     // Whatever comes after a lost answer cannot be trusted to come in time either.
-                    waiting.close(format!("{} was not answered in time", C::NAME));
+                    waiting.close(Gone::Lost(format!("{} was not answered in time", C::NAME)));
                     Err(ClientError::Timeout { what: C::NAME, address, after: timeout })
                 }
             }
@@ -233,7 +258,7 @@ async fn send(mut to: Writing, mut queue: mpsc::UnboundedReceiver<Bytes>, waitin
             if queue.is_empty() { to.flush().await } else { Ok(()) }
         };
         if let Err(error) = sent.await {
-            waiting.close(error.to_string());
+            waiting.close(Gone::Lost(error.to_string()));
             return;
         }
     }
@@ -243,10 +268,10 @@ async fn receive(mut from: Reading, waiting: Arc<Waiting>) {
     let mut buffer = BytesMut::with_capacity(64 << 10);
     let reason = loop {
         if buffer.len() >= 4 {
-            let length = i32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
-            let Some(length) = usize::try_from(length).ok().filter(|l| (4..=LONGEST_RESPONSE).contains(l))
-            else {
-                break format!("a response of {length} bytes");
+            let first = [buffer[0], buffer[1], buffer[2], buffer[3]];
+            let length = usize::try_from(i32::from_be_bytes(first)).ok();
+            let Some(length) = length.filter(|length| (4..=LONGEST_RESPONSE).contains(length)) else {
+                break Gone::by_length(first);
             };
             if buffer.len() >= 4 + length {
                 buffer.advance(4);
@@ -259,7 +284,7 @@ async fn receive(mut from: Reading, waiting: Arc<Waiting>) {
                 match waiter {
                     // The caller may have gone; its answer is nobody's.
                     Some(waiter) => drop(waiter.send(frame)),
-                    None => break format!("an answer to request {id}, which was not asked"),
+                    None => break Gone::Lost(format!("an answer to request {id}, which was not asked")),
                 }
                 continue;
             }
@@ -267,10 +292,44 @@ async fn receive(mut from: Reading, waiting: Arc<Waiting>) {
             buffer.reserve(missing.min(1 << 20));
         }
         match from.read_buf(&mut buffer).await {
-            Ok(0) => break "closed by the broker".to_owned(),
+            Ok(0) => break Gone::Lost("closed by the broker".to_owned()),
             Ok(_) => {}
-            Err(error) => break error.to_string(),
+            Err(error) => break Gone::Lost(error.to_string()),
         }
     };
     waiting.close(reason);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a client says of a server that answers its first request with `answer`.
+    async fn told(answer: &'static [u8]) -> ClientError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 16];
+            stream.read_exact(&mut request).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        });
+        let security = Security::default();
+        let timeout = Duration::from_secs(10);
+        let opened =
+            Connection::open(Opening { address: &address, client_id: "test", security: &security, timeout });
+        opened.await.map(|_| ()).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_server_of_another_protocol_is_named() {
+        let tls = told(b"\x15\x03\x03\x00\x02\x02\x46").await;
+        assert!(tls.to_string().contains("speaks TLS") && !tls.is_retriable(), "{tls}");
+        let http = told(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        assert!(http.to_string().contains("speaks HTTP") && !http.is_retriable(), "{http}");
+        let other = told(b"SSH-2.0-OpenSSH").await;
+        assert!(other.to_string().contains("bytes") && other.is_retriable(), "{other}");
+    }
 }

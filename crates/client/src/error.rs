@@ -183,6 +183,10 @@ fn describe(code: ErrorCode) -> String {
         ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch => {
             "a newer producer with the same transactional id has taken over".into()
         }
+        ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
+            "fewer replicas are in sync than the topic's min.insync.replicas asks for".into()
+        }
+        ErrorCode::KafkaStorageError => "the broker cannot write to its disk".into(),
         ErrorCode::UnknownMemberId => "the group does not know this member any more".into(),
         ErrorCode::IllegalGeneration => "the group has moved on to another generation".into(),
         ErrorCode::RebalanceInProgress => "the group is rebalancing".into(),

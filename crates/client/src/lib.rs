@@ -23,10 +23,10 @@ mod verifier;
 
 pub use admin::{
     ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec, ShareGroupDescription,
-    ShareOffset, UserListing,
+    ShareOffset, TransactionDescription, UserListing,
 };
 pub use assignor::{Assignment, Assignor, MemberSubscription, RangeAssignor};
-pub use cluster::{Client, ClientConfig, TopicInfo};
+pub use cluster::{Client, ClientConfig, TopicInfo, Wait};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, Fetched, Isolation, Position};
 pub use error::ClientError;
 pub use group::{

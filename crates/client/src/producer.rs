@@ -317,10 +317,11 @@ impl Producer {
                 Pushed::NoSpace => self.shared().wake.notify_one(),
             }
             if tokio::time::timeout_at(deadline, space).await.is_err() {
+                let cause = self.shared().lock().obstacle.clone();
                 return Err(ClientError::GaveUp {
-                    what: format!("wait for buffer space for {}", record.topic),
+                    what: format!("wait for space in the producer's buffer for {}", record.topic),
                     after: self.handle.config.delivery_timeout,
-                    last: Arc::new(ClientError::State("the producer's buffer is full")),
+                    last: Arc::new(cause.unwrap_or(ClientError::State("the producer's buffer is full"))),
                 });
             }
         }

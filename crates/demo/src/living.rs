@@ -66,6 +66,9 @@ impl Living {
         let headwater = options.executable.display();
         let (kafka, http, queries) = (&self.cluster.kafka, &self.cluster.http, self.queries);
         let dir = self.directory.path().display();
+        let day = options.span.day(jiff::civil::date(2013, 1, 4));
+        // Of the second day, where there is one.
+        let flight = if day.day() > 1 { 1545 } else { 545 };
         format!(
             "\
 It goes on until Ctrl-C. In another terminal:
@@ -75,17 +78,17 @@ It goes on until Ctrl-C. In another terminal:
   What happens, as it happens (change the legacy database, see below)
     {headwater} tail flights.enriched --decode --bootstrap {kafka} --registry {http}
   All events of one flight: when, which, and how many bytes
-    kcat -b {kafka} -C -t flights -o beginning -e -q -f '%T %k %S\\n' | grep ' 1545 '
+    kcat -b {kafka} -C -t flights -o beginning -e -q -f '%T %k %S\\n' | grep ' {flight} '
   The hours of one airport, decoded
     {headwater} tail departures.hourly --decode --from-beginning --no-follow --bootstrap {kafka} --registry {http} | grep JFK
   What the service can be asked, and an answer
     curl {queries}/stores
-    curl '{queries}/stores/departures-by-hour?key=EWR&from=2013-01-04T10:00:00Z&to=2013-01-04T20:00:00Z'
+    curl '{queries}/stores/departures-by-hour?key=EWR&from={day}T10:00:00Z&to={day}T20:00:00Z'
   The worst routes
     sqlite3 {dir}/sink.sqlite 'SELECT * FROM worst_routes ORDER BY mean_arr_delay_minutes DESC LIMIT 5'
   Change the legacy database, and see the answer change
-    sqlite3 {dir}/legacy.sqlite \"UPDATE flights SET arr_delay = 999 WHERE id = 1545\"
-    sqlite3 {dir}/sink.sqlite 'SELECT arr_delay_minutes FROM enriched_flights WHERE id = 1545'
+    sqlite3 {dir}/legacy.sqlite \"UPDATE flights SET arr_delay = 999 WHERE id = {flight}\"
+    sqlite3 {dir}/sink.sqlite 'SELECT arr_delay_minutes FROM enriched_flights WHERE id = {flight}'
 "
         )
     }

@@ -132,8 +132,14 @@ impl fmt::Display for Report {
         if let Some(bytes) = self.peak_rss_bytes {
             writeln!(f, "  memory    {} MB at most", number(bytes / 1_000_000))?;
         }
-        if let Some(kills) = self.kills {
-            writeln!(f, "  killed    {kills} times")?;
+        match self.kills {
+            None => {}
+            Some(0) => writeln!(
+                f,
+                "  killed    never: it was through before the first kill was due; let it live more days, or kill more often"
+            )?,
+            Some(1) => writeln!(f, "  killed    once")?,
+            Some(kills) => writeln!(f, "  killed    {kills} times")?,
         }
         let (ready, first) = (self.ready.as_millis(), self.first_event.as_millis());
         writeln!(f, "  start     ready after {ready} ms, first event acknowledged after {first} ms")?;
@@ -183,6 +189,8 @@ mod tests {
         assert_eq!(equal.json()["verdict"], "equal");
         assert_eq!(equal.json()["events_per_second"], 123_457);
         assert!(equal.to_string().starts_with("EQUAL: 0 rows compared"), "{equal}");
+        let unharmed = Report { kills: Some(0), ..equal };
+        assert!(unharmed.to_string().contains("never"), "{unharmed}");
         let different = report(Dropped { departures: 1, legs: 1 });
         assert_eq!((different.json()["verdict"].as_str(), different.differences()), (Some("different"), 1));
         assert!(different.to_string().contains("expected 2 and 1"), "{different}");

@@ -44,6 +44,7 @@ enum Example {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    headwater_stage::log();
     let Arguments { example, options } = Arguments::parse();
     let told = match example {
         Example::Bank => bank::run(&options).await,

@@ -14,6 +14,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    headwater_stage::log();
     match headwater_failures::run(&Arguments::parse().options).await {
         Ok(told) => {
             print!("{told}");

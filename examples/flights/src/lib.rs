@@ -64,5 +64,9 @@ pub async fn start(
 /// Runs the service until it is told to stop.
 pub async fn run() -> Result<(), ServiceError> {
     let app = start(&|name| std::env::var(name).ok()).await?;
+    match app.http() {
+        Some(http) => println!("{APPLICATION_ID} runs; ask it: curl http://{http}/stores"),
+        None => println!("{APPLICATION_ID} runs; HEADWATER_HTTP=127.0.0.1:7070 would let it be asked"),
+    }
     Ok(app.run_until_signal().await?)
 }

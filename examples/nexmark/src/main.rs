@@ -34,6 +34,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    headwater_stage::log();
     match run(&Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -17,6 +17,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    headwater_stage::log();
     let arguments = Arguments::parse();
     match headwater_shop::run(&arguments.options, &arguments.external).await {
         Ok(told) => {

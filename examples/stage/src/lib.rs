@@ -4,11 +4,13 @@
 //! once what it is fed and what it must answer.
 
 mod event;
+mod log;
 mod options;
 mod output;
 mod stage;
 
 pub use event::{Event, Row, ends, pipe, read};
+pub use log::log;
 pub use options::Options;
 pub use output::Output;
 pub use stage::Stage;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::connect;
 use crate::Common;
-use crate::output::{self, DATA, Failure, NO_INPUT};
+use crate::output::{self, Failure, NO_INPUT, USAGE};
 
 #[derive(clap::Subcommand)]
 pub enum Acl {
@@ -30,8 +30,8 @@ pub enum Acl {
         /// The name is the beginning of the names that are meant
         #[arg(long)]
         prefix: bool,
-        /// The address that the client comes from; * for any
-        #[arg(long, value_name = "ADDRESS", default_value = WILDCARD)]
+        /// The IP address that the client comes from, not a name and not a network; * for any
+        #[arg(long, value_name = "ADDRESS", default_value = WILDCARD, value_parser = host)]
         host: String,
         /// Deny, whatever else allows
         #[arg(long)]
@@ -100,6 +100,19 @@ fn operation(text: &str) -> Result<Operation, String> {
             Operation::ALL.iter().map(|one| one.word().to_lowercase().replace('_', "-")).collect();
         format!("`{text}` is no operation: use one of {}", known.join(", "))
     })
+}
+
+/// Rules hold for an address as the broker sees it, so that any other text would never match: a rule that denies would
+/// protect nobody.
+fn host(text: &str) -> Result<String, String> {
+    if text == WILDCARD || text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let what = if text.contains('/') { "a network" } else { "a name" };
+    Err(format!(
+        "it is not an IP address, and rules are compared with the client's address as it is, as in Apache Kafka: {what} matches \
+         nobody. Make one rule for each address, or use * for all"
+    ))
 }
 
 impl Resource {
@@ -196,7 +209,7 @@ async fn list(common: &Common, filter: &AclFilter) -> Result<(), Failure> {
 
 async fn add(common: &Common, acls: &[AclBinding]) -> Result<(), Failure> {
     let client = connect(common).await?;
-    client.create_acls(acls).await.map_err(|error| Failure::new(DATA, error, None))?;
+    client.create_acls(acls).await?;
     match common.json {
         true => acls.iter().for_each(|acl| output::json(&json!({ "added": fields(acl) }))),
         false => acls.iter().for_each(|acl| output::line(&format!("added: {acl}"))),
@@ -213,8 +226,8 @@ async fn remove(common: &Common, filter: &AclFilter, yes: bool) -> Result<(), Fa
     if !yes {
         let rules = acls.iter().map(|acl| format!("\n  {acl}")).collect::<String>();
         return Err(Failure::new(
-            2,
-            format_args!("this would remove {} rules:{rules}", acls.len()),
+            USAGE,
+            format_args!("this would remove {}:{rules}", output::count(acls.len(), "rule")),
             "the same command with --yes".to_owned(),
         ));
     }

@@ -1,6 +1,6 @@
 //! `headwater backup`: a copy of a data directory, whether a broker runs on it or not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,13 +14,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::Common;
-use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
-
-/// Of sysexits(3): an output file cannot be created, and an error of a disk.
-const CANNOT_CREATE: u8 = 73;
-const IO: u8 = 74;
-/// As shells say it of a program that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+use crate::output::{self, CANNOT_CREATE, DATA, Failure, INTERRUPTED, IO, NO_INPUT, UNAVAILABLE, USAGE};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -62,6 +56,9 @@ enum Existing {
         /// Go on where a backup to object storage was killed and has left its lock
         #[arg(long)]
         unlock: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -70,8 +67,12 @@ impl Backup {
         let Self { existing, data_dir, to, cold_store, without_lost, unlock } = self;
         match (existing, data_dir, to) {
             (Some(Existing::List { from }), _, _) => list(common, from).await,
-            (Some(Existing::Prune { from, keep, unlock }), _, _) => prune(common, from, keep, unlock).await,
+            (Some(Existing::Prune { from, keep, yes: false, .. }), _, _) => ask_to_prune(from, keep).await,
+            (Some(Existing::Prune { from, keep, unlock, yes: true }), _, _) => {
+                prune(common, from, keep, unlock).await
+            }
             (None, Some(data_dir), Some(to)) => {
+                outside(&data_dir, &to)?;
                 let created = now();
                 let outcome = with_progress(common, {
                     let to = to.clone();
@@ -96,6 +97,42 @@ fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A backup within what it copies would copy itself, and be lost with it.
+fn outside(data_dir: &Path, to: &str) -> Result<(), Failure> {
+    if to.contains("://") {
+        return Ok(());
+    }
+    let Ok(source) = data_dir.canonicalize() else { return Ok(()) };
+    let to = std::path::absolute(to)?;
+    // What is not there yet comes to be below what is.
+    let there = to.ancestors().find_map(|part| part.canonicalize().ok());
+    if there.is_some_and(|there| there.starts_with(&source)) {
+        let what = format!("{} is inside {}, which it is to be a copy of", to.display(), source.display());
+        return Err(Failure::new(USAGE, what, "name a directory elsewhere, best on another disk".to_owned()));
+    }
+    Ok(())
+}
+
+/// The plan.
+async fn ask_to_prune(from: String, keep: u32) -> Result<ExitCode, Failure> {
+    let place = from.clone();
+    let listed = tokio::task::spawn_blocking(move || keeping(&place, backup::list_backups));
+    let known: Vec<_> = listed.await.map_err(Failure::internal)??.into_iter().flatten().collect();
+    let gone = known.len().saturating_sub(keep as usize);
+    if gone == 0 {
+        output::note(&format!("nothing to remove: there are {}", output::count(known.len(), "backup")));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ids: String =
+        known.iter().take(gone).map(|one| format!("\n  {} of {}", one.id, one.created)).collect();
+    let what = format!(
+        "this would remove {} for ever, and the files that only they need; {} would stay:{ids}",
+        output::count(gone, "backup"),
+        known.len() - gone
+    );
+    Err(Failure::new(USAGE, what, format!("headwater backup prune --from {from} --keep {keep} --yes")))
+}
+
 async fn prune(common: &Common, from: String, keep: u32, unlock: bool) -> Result<ExitCode, Failure> {
     let pruning = tokio::task::spawn_blocking(move || {
         keeping(&from, |from| backup::prune_backups(from, keep as usize, &now(), unlock))
@@ -105,9 +142,9 @@ async fn prune(common: &Common, from: String, keep: u32, unlock: bool) -> Result
         output::json(&json!({ "removed": pruned.backups, "files": pruned.files, "bytes": pruned.bytes }));
     } else {
         output::line(&format!(
-            "removed {} backups and {} files, {}",
-            pruned.backups.len(),
-            pruned.files,
+            "removed {} and {}, {}",
+            output::count(pruned.backups.len(), "backup"),
+            output::count(pruned.files, "file"),
             BinaryBytes(pruned.bytes)
         ));
     }
@@ -126,7 +163,18 @@ pub fn keeping<T>(
         Ok(objects) => Ok(Box::new(objects) as Box<dyn ColdStore>),
         Err(reason) => Err(BackupError::ObjectStore { url: place.to_owned(), reason }),
     };
-    work(&Kept::Objects { url: place.to_owned(), open: &open })
+    work(&Kept::Objects { url: place.to_owned(), open: &open }).map_err(|error| match error {
+        // Without them the library asks the machine's cloud for some, and says that nobody answers there.
+        BackupError::Io { what, source } if place.starts_with("s3:") && !has_credentials() => {
+            let reason = format!("{what}: {source} (AWS_ACCESS_KEY_ID is not set)");
+            BackupError::ObjectStore { url: place.to_owned(), reason }
+        }
+        other => other,
+    })
+}
+
+fn has_credentials() -> bool {
+    std::env::var_os("AWS_ACCESS_KEY_ID").is_some_and(|id| !id.is_empty())
 }
 
 /// The way to a cluster's place in a cold store.
@@ -149,12 +197,12 @@ fn report(common: &Common, outcome: &Outcome, to: &str) -> ExitCode {
         }));
     } else {
         output::line(&format!(
-            "backup {} to commit {}: {} partitions, {} in {} files; {} copied in {copied_files}, the others were there",
+            "backup {} to commit {}: {}, {} in {}; {} copied in {copied_files}, the others were there",
             manifest.id,
             manifest.last_commit,
-            manifest.totals.partitions,
+            output::count(manifest.totals.partitions, "partition"),
             BinaryBytes(manifest.totals.file_bytes),
-            manifest.files.len(),
+            output::count(manifest.files.len(), "file"),
             BinaryBytes(*copied_bytes),
         ));
         print_damage("the log is damaged, and so is its copy", &manifest.damage);
@@ -172,7 +220,7 @@ async fn list(common: &Common, from: String) -> Result<ExitCode, Failure> {
             Ok(manifest) => manifest,
             Err(error) => {
                 code = ExitCode::FAILURE;
-                eprintln!("error: {error}");
+                output::note(&format!("error: {error}"));
                 continue;
             }
         };
@@ -280,10 +328,15 @@ impl From<BackupError> for Failure {
             BackupError::NotEmpty(_) | BackupError::Unfinished(_) => CANNOT_CREATE,
             BackupError::NoSpace { .. } | BackupError::Log(_) | BackupError::Io { .. } => IO,
         };
-        let text = error.to_string();
-        match text.rsplit_once("; ") {
-            Some((what, next)) => Self::new(code, what, next.to_owned()),
-            None => Self::new(code, text, None),
-        }
+        let next = match &error {
+            BackupError::NotABackup { .. } => {
+                "name what --to of headwater backup named: headwater backup list --from BACKUP"
+            }
+            BackupError::Io { .. } => {
+                "a directory that this user may read and write, with space; --to and --from take no file"
+            }
+            _ => "headwater doctor, where a broker runs on the data directory",
+        };
+        Self::with_advice(code, error).or_try(next)
     }
 }

@@ -10,10 +10,7 @@ use headwater_demo::{Interrupted, Lines, Options, Show};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Common;
-use crate::output::{self, Failure};
-
-/// What a shell expects of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
+use crate::output::{self, Failure, INTERRUPTED};
 
 #[derive(clap::Args)]
 pub struct Demo {
@@ -54,7 +51,7 @@ impl Demo {
         let show = Show::new(lines, std::io::stderr().is_terminal() && !common.json);
         let (report, living) = match headwater_demo::live(&options, &show, signalled()).await {
             Err(error) if error.is::<Interrupted>() => {
-                eprintln!("{error}");
+                output::note(&error.to_string());
                 return Ok(ExitCode::from(INTERRUPTED));
             }
             done => done.map_err(failure)?,

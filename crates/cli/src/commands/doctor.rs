@@ -8,27 +8,37 @@ use std::time::Duration;
 use headwater_client::{HttpSecurity, Proof};
 use headwater_node::{Diagnosis, Finding, Place, Severity};
 
-use crate::Common;
-use crate::output::{self, DATA, Failure, UNAVAILABLE};
+use super::http;
+use crate::output::{self, DATA, Failure, NO_PERMISSION, UNAVAILABLE};
+use crate::{Common, waiting};
 
 /// The node answers within a few seconds even when its disk does not.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  headwater doctor\n  headwater doctor --http http://10.0.0.7:8081 --json\n\nExit code: 0 nothing, or notes only; 1 warnings or failures; 69 no node answers."
+    after_help = "Examples:\n  headwater doctor\n  headwater doctor --http http://10.0.0.7:8081 --json\n\nExit code: 0 nothing, or notes only; 1 warnings or failures; 69 no node answers; 77 it does not let you ask."
 )]
 pub struct Doctor {
     /// Base URL of the node [default: that of the registry]
-    #[arg(long, value_name = "URL", env = "HEADWATER_HTTP")]
+    #[arg(long, value_name = "URL", env = "HEADWATER_URL")]
     http: Option<String>,
 }
 
+/// Before `HEADWATER_URL` there was this name, which is also a service's: where it listens, HOST:PORT. A URL is meant for us.
+const FORMER: &str = "HEADWATER_HTTP";
+
 impl Doctor {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
-        let base = self.http.map_or_else(|| common.registry_url(), Ok)?;
+        let former = || std::env::var(FORMER).ok().filter(|text| text.contains("://"));
+        let (base, origin) = match self.http.or_else(former) {
+            Some(base) => (base, "--http"),
+            None => (common.registry_url()?, "--registry"),
+        };
+        http::base(&base, origin)?;
         let base = base.trim_end_matches('/');
-        let text = ask(base, common.security()?.http()).await?;
+        let security = common.security()?;
+        let text = waiting::with(&format!("an answer of {base}"), ask(base, security.http())).await?;
         let diagnosis: Diagnosis = serde_json::from_str(&text).map_err(|error| {
             let what = format!("{base}/api/diagnosis answers with something else: {error}");
             Failure::new(DATA, what, "headwater doctor --http URL of a Headwater node".to_owned())
@@ -48,23 +58,11 @@ impl Doctor {
 async fn ask(base: &str, security: &HttpSecurity) -> Result<String, Failure> {
     let url = format!("{base}/api/diagnosis");
     let next = "headwater doctor --http URL; headwater up prints the URL as \"console\"";
-    let failed = |error: reqwest::Error| {
-        let reason = std::error::Error::source(&error).map_or_else(
-            || error.to_string(),
-            |source| {
-                let mut deepest = source;
-                while let Some(next) = deepest.source() {
-                    deepest = next;
-                }
-                deepest.to_string()
-            },
-        );
-        Failure::new(UNAVAILABLE, format!("no node answers at {url}: {reason}"), next.to_owned())
-    };
+    let failed = |error: reqwest::Error| http::failed("node", &url, &error, next);
     let mut request = security.client().map_err(failed)?.get(&url).timeout(PATIENCE);
     if let Ok(parsed) = reqwest::Url::parse(&url) {
         let proof = security.proof(&parsed).await;
-        let proof = proof.map_err(|error| Failure::new(UNAVAILABLE, error, None))?;
+        let proof = proof.map_err(|error| Failure::with_advice(UNAVAILABLE, error))?;
         request = match &proof {
             Some(Proof::Basic { user, password }) => request.basic_auth(user, Some(password.reveal())),
             Some(Proof::Bearer(token)) => request.bearer_auth(token.reveal()),
@@ -81,12 +79,13 @@ async fn ask(base: &str, security: &HttpSecurity) -> Result<String, Failure> {
     let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let title = problem["title"].as_str().unwrap_or("it does not serve /api/diagnosis");
     let detail = problem["detail"].as_str().unwrap_or(next);
-    Err(Failure::new(UNAVAILABLE, format!("{url} answers {status}: {title}"), detail.to_owned()))
+    let code = if matches!(status.as_u16(), 401 | 403) { NO_PERMISSION } else { UNAVAILABLE };
+    Err(Failure::new(code, format!("{url} answers {status}: {title}"), detail.to_owned()))
 }
 
 fn looked_at(diagnosis: &Diagnosis) -> String {
     let looked = diagnosis.looked_at;
-    let some = |count: usize, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
+    let some = |count: usize, of: &str| output::count(count, of);
     format!(
         "looked at {} with {}, {}, {}, {}",
         some(looked.topics, "topic"),

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use headwater_client::{ProduceRecord, Producer, ProducerConfig};
+use headwater_registry::RegistryError;
 use headwater_schema::{AvroCodec, confluent};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::connect;
+use super::{connect, known_topic};
 use crate::Common;
-use crate::output::{self, DATA, Failure};
+use crate::output::{self, DATA, Failure, IO, NO_INPUT};
 
 #[derive(clap::Args)]
 pub struct Produce {
@@ -26,17 +27,34 @@ pub struct Produce {
 impl Produce {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let client = connect(common).await?;
+        known_topic(&client, &self.topic).await?;
         let producer = Producer::new(&client, ProducerConfig::default()).await?;
         let schema = if self.avro {
             let registry = common.registry()?;
-            let latest = registry.latest(&format!("{}-value", self.topic)).await?;
+            let subject = format!("{}-value", self.topic);
+            let latest = registry.latest(&subject).await.map_err(|error| match error {
+                RegistryError::Refused { status: 404, .. } => Failure::new(
+                    NO_INPUT,
+                    format_args!("there is no schema {subject} to encode with"),
+                    format!("headwater schema register {subject} FILE"),
+                ),
+                other => other.into(),
+            })?;
             Some((latest.id, registry.schema_by_id(latest.id).await?))
         } else {
             None
         };
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         let mut count = 0_u64;
-        while let Some(line) = lines.next_line().await? {
+        loop {
+            let line = match lines.next_line().await {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    producer.flush().await?;
+                    return Err(unreadable(count, &error));
+                }
+            };
             let (key, value) = match &self.key_separator {
                 None => (None, Some(line)),
                 Some(separator) => match line.split_once(separator.as_str()) {
@@ -44,11 +62,10 @@ impl Produce {
                     Some((key, value)) => (Some(key.to_owned()), Some(value.to_owned())),
                     None => {
                         producer.flush().await?;
-                        let what = format!(
-                            "line {} has no separator {separator:?}; the {count} lines before are written",
-                            count + 1
-                        );
-                        return Err(Failure::new(DATA, what, None));
+                        let what =
+                            format!("line {} has no separator {separator:?}; {}", count + 1, before(count));
+                        let next = format!("mend the line, and go on with it: tail -n +{} FILE", count + 1);
+                        return Err(Failure::new(DATA, what, next));
                     }
                 },
             };
@@ -81,8 +98,29 @@ impl Produce {
         if common.json {
             output::json(&json!({ "topic": self.topic, "produced": count }));
         } else {
-            eprintln!("{count} events written to {}", self.topic);
+            output::note(&format!("{} written to {}", output::count(count, "event"), self.topic));
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What is written of lines that were fine.
+fn before(count: u64) -> String {
+    match count {
+        0 => "nothing is written".to_owned(),
+        1 => "the line before is written".to_owned(),
+        more => format!("the {more} lines before are written"),
+    }
+}
+
+fn unreadable(count: u64, error: &std::io::Error) -> Failure {
+    let (line, before) = (count + 1, before(count));
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => Failure::new(
+            DATA,
+            format_args!("line {line} is not UTF-8; {before}"),
+            "events of other bytes need a client library or kcat".to_owned(),
+        ),
+        _ => Failure::new(IO, format_args!("reading standard input, line {line}: {error}; {before}"), None),
     }
 }

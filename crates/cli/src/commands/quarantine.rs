@@ -4,8 +4,12 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use super::http;
 use crate::Common;
-use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
+use crate::output::{self, Failure, NO_INPUT};
+
+/// Where the address of an instance is known from.
+pub const INSTANCE: &str = "http:// and what the service has as HEADWATER_HTTP or `http` under [runtime] of its manifest, where HTTP is off unless it is set; the console of headwater up lists the instances that run";
 
 #[derive(clap::Subcommand)]
 pub enum Quarantine {
@@ -31,15 +35,18 @@ impl Quarantine {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let client = reqwest::Client::new();
         let (answer, list) = match &self {
-            Self::List { instance } => (ask(client.get(at(instance, "/quarantine"))).await?, "keys"),
+            Self::List { instance } => {
+                let url = at(instance, "/quarantine")?;
+                (ask(url.clone(), client.get(url)).await?, "keys")
+            }
             Self::Release { instance, key, key_hex } => {
-                let which = [("key", key), ("key_hex", key_hex)];
-                let which = which.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-                let url = reqwest::Url::parse_with_params(&at(instance, "/quarantine/release"), which);
-                let next = "name an instance: http://HOST:PORT".to_owned();
-                let url =
-                    url.map_err(|error| Failure::new(DATA, format_args!("{instance}: {error}"), next))?;
-                (ask(client.post(url)).await?, "released")
+                let mut url = at(instance, "/quarantine/release")?;
+                for (name, value) in [("key", key), ("key_hex", key_hex)] {
+                    if let Some(value) = value {
+                        url.query_pairs_mut().append_pair(name, value);
+                    }
+                }
+                (ask(url.clone(), client.post(url)).await?, "released")
             }
         };
         let keys = answer[list].as_array().cloned().unwrap_or_default();
@@ -58,15 +65,13 @@ impl Quarantine {
     }
 }
 
-fn at(instance: &str, path: &str) -> String {
-    format!("{}{path}", instance.trim_end_matches('/'))
+fn at(instance: &str, path: &str) -> Result<reqwest::Url, Failure> {
+    http::base(instance, "INSTANCE")?;
+    http::base(&format!("{}{path}", instance.trim_end_matches('/')), "INSTANCE")
 }
 
-async fn ask(request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-    let failed = |error: reqwest::Error| {
-        let next = "is it the address that the service logs at its start? http://HOST:PORT".to_owned();
-        Failure::new(UNAVAILABLE, format_args!("asking the instance: {error}"), next)
-    };
+async fn ask(url: reqwest::Url, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+    let failed = |error: reqwest::Error| http::failed("instance", url.as_str(), &error, INSTANCE);
     let response = request.send().await.map_err(failed)?;
     let status = response.status();
     let answer: Value = response.json().await.map_err(failed)?;

@@ -9,9 +9,9 @@ use headwater_model::{Offset, TimestampMs, TopicPartition};
 use headwater_streams::reprocess_until;
 use serde_json::json;
 
-use super::connect;
 use super::external::Outside;
 use super::sample::{Sample, Speed, plain};
+use super::{connect, moment};
 use crate::Common;
 use crate::output::{self, DATA, Failure, NO_INPUT};
 
@@ -23,7 +23,7 @@ pub struct Reprocess {
     #[arg(long, value_name = "TOPIC")]
     topic: Vec<String>,
     /// From this time on (2013-06-01T00:00:00Z, or milliseconds since 1970) instead of from the beginning
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     from: Option<TimestampMs>,
     #[command(flatten)]
     speed: Speed,
@@ -37,14 +37,6 @@ pub struct Reprocess {
     /// Do it: no instance may run. Without this the plan is printed, and nothing is changed
     #[arg(long)]
     execute: bool,
-}
-
-fn time(text: &str) -> Result<TimestampMs, String> {
-    if let Ok(ms) = text.parse() {
-        return Ok(ms);
-    }
-    let moment: Result<jiff::Timestamp, _> = text.parse();
-    moment.map(|moment| moment.as_millisecond()).map_err(|error| error.to_string())
 }
 
 /// One partition that is read again.

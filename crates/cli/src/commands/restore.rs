@@ -50,10 +50,10 @@ impl Restore {
             }));
         } else {
             output::line(&format!(
-                "restored {} of {}: {} partitions, {} to commit {}; every byte was compared",
+                "restored {} of {}: {}, {} to commit {}; every byte was compared",
                 manifest.id,
                 manifest.created,
-                restored.partitions,
+                output::count(restored.partitions, "partition"),
                 BinaryBytes(restored.bytes),
                 restored.last_commit,
             ));
@@ -81,11 +81,11 @@ fn verified(common: &Common, manifest: &Manifest, checked: &Checked) -> ExitCode
     print_damage("the log in it is damaged", &checked.damage);
     if whole {
         output::line(&format!(
-            "{} of {} is whole: {} in {} files, to commit {}",
+            "{} of {} is whole: {} in {}, to commit {}",
             manifest.id,
             manifest.created,
             BinaryBytes(checked.bytes),
-            manifest.files.len(),
+            output::count(manifest.files.len(), "file"),
             manifest.last_commit,
         ));
         return ExitCode::SUCCESS;

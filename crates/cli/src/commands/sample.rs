@@ -7,7 +7,8 @@ use headwater_client::{Client, Consumer, ConsumerConfig};
 use headwater_model::{Offset, TopicPartition};
 use serde_json::Value;
 
-use crate::output::{DATA, Failure, UNAVAILABLE};
+use super::http;
+use crate::output::{DATA, Failure};
 
 /// What reading for a while taught.
 #[derive(Default)]
@@ -77,13 +78,9 @@ impl Speed {
             return Ok((speed, "of reading here, so at most; --instance measures processing".to_owned()));
         };
         let url = format!("{}/topology", instance.trim_end_matches('/'));
-        let failed = |error: reqwest::Error| {
-            Failure::new(
-                UNAVAILABLE,
-                format_args!("asking {url}: {error}"),
-                "name an instance that runs".to_owned(),
-            )
-        };
+        http::base(&url, "--instance")?;
+        let failed =
+            |error: reqwest::Error| http::failed("instance", &url, &error, "name an instance that runs");
         let answer: Value = reqwest::get(&url).await.map_err(failed)?.json().await.map_err(failed)?;
         if answer["application_id"].as_str() != Some(application) {
             let what =

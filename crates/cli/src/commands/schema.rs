@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use headwater_registry::RegistryError;
 use serde_json::json;
 
 use crate::Common;
 use crate::output::{self, DATA, Failure, NO_INPUT};
+
+/// The HTTP status of a schema that does not fit those before it.
+const INCOMPATIBLE: u16 = 409;
 
 #[derive(clap::Subcommand)]
 pub enum Schema {
@@ -21,8 +25,10 @@ pub enum Schema {
 }
 
 fn read(file: &PathBuf) -> Result<String, Failure> {
-    std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(NO_INPUT, format_args!("reading {}: {error}", file.display()), None))
+    std::fs::read_to_string(file).map_err(|error| {
+        let next = "name a file with an Avro schema in JSON".to_owned();
+        Failure::new(NO_INPUT, format_args!("reading {}: {error}", file.display()), next)
+    })
 }
 
 impl Schema {
@@ -49,8 +55,12 @@ impl Schema {
                 }
             }
             Schema::Register { subject, file } => {
-                let id = registry.register(&subject, &read(&file)?).await.map_err(|error| {
-                    Failure::new(DATA, error, format!("headwater schema check {subject} {}", file.display()))
+                let id = registry.register(&subject, &read(&file)?).await.map_err(|error| match error {
+                    RegistryError::Refused { status: INCOMPATIBLE, .. } => {
+                        let next = format!("headwater schema check {subject} {}", file.display());
+                        Failure::new(DATA, error, next)
+                    }
+                    other => other.into(),
                 })?;
                 if common.json {
                     output::json(&json!({ "subject": subject, "id": id }));

@@ -11,21 +11,30 @@ use headwater_registry::RegistryClient;
 use headwater_schema::{AvroCodec, confluent};
 use serde_json::{Value, json};
 
-use super::{connect, unknown_topic};
+use super::{connect, known_topic};
 use crate::Common;
-use crate::output::{self, Failure};
+use crate::output::{self, Failure, NO_INPUT};
 
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  headwater tail orders\n  headwater tail orders --offset -10 --no-follow\n  headwater tail orders --partition 0 --offset 1200 --max 1"
+)]
 pub struct Tail {
     topic: String,
     /// Decode Avro values through the schema registry
     #[arg(long)]
     decode: bool,
     /// Begin with the oldest event instead of the next one
-    #[arg(long)]
+    #[arg(long, conflicts_with = "offset")]
     from_beginning: bool,
+    /// Begin with this offset of each partition, with `earliest` or `latest`, or, -N, with the last N offsets
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true, value_parser = offset)]
+    offset: Option<Offset>,
+    /// Only this partition; may repeat
+    #[arg(long, short, value_name = "PARTITION")]
+    partition: Vec<i32>,
     /// End after so many events
-    #[arg(long, short = 'n', value_name = "COUNT")]
+    #[arg(long, short = 'n', visible_alias = "max", value_name = "COUNT")]
     count: Option<u64>,
     /// End when there is nothing more to read
     #[arg(long)]
@@ -35,16 +44,75 @@ pub struct Tail {
     uncommitted: bool,
 }
 
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offset {
+    Earliest,
+    Latest,
+    At(i64),
+    /// So many before the end.
+    Last(i64),
+}
+
+fn offset(text: &str) -> Result<Offset, String> {
+    let number = |digits: &str| {
+        let number = digits.parse::<u64>().ok().and_then(|number| i64::try_from(number).ok());
+        number.ok_or_else(|| format!("`{text}` is no offset, earliest or latest"))
+    };
+    match (text, text.strip_prefix('-')) {
+        ("earliest", _) => Ok(Offset::Earliest),
+        ("latest" | "end", _) => Ok(Offset::Latest),
+        (_, Some(digits)) => number(digits).map(Offset::Last),
+        (_, None) => number(text).map(Offset::At),
+    }
+}
+
 impl Tail {
+    /// The partitions that are meant.
+    fn partitions(&self, count: i32) -> Result<Vec<TopicPartition>, Failure> {
+        let topic = &self.topic;
+        if let Some(beyond) = self.partition.iter().find(|one| !(0..count).contains(*one)) {
+            let what = format!("{topic} has {}, so no partition {beyond}", output::count(count, "partition"));
+            return Err(Failure::new(NO_INPUT, what, format!("headwater topic describe {topic}")));
+        }
+        let chosen = |one: &i32| self.partition.is_empty() || self.partition.contains(one);
+        Ok((0..count).filter(chosen).map(|partition| TopicPartition::new(topic, partition)).collect())
+    }
+
+    /// Where each partition is read from, given where it begins and ends.
+    fn starts(
+        &self,
+        begins: HashMap<TopicPartition, i64>,
+        ends: &HashMap<TopicPartition, i64>,
+    ) -> Result<HashMap<TopicPartition, i64>, Failure> {
+        let from = self.offset.unwrap_or(if self.from_beginning { Offset::Earliest } else { Offset::Latest });
+        let start = |(at, begin): (TopicPartition, i64)| {
+            let end = ends.get(&at).copied().unwrap_or(begin);
+            let start = match from {
+                Offset::Earliest => begin,
+                Offset::Latest => end,
+                Offset::Last(count) => end.saturating_sub(count).max(begin),
+                Offset::At(offset) if (begin..=end).contains(&offset) => offset,
+                Offset::At(offset) => {
+                    let what = format!("offset {offset} is not in {at}: it has {begin} to {end}");
+                    let next = format!("--offset {begin}, or --partition P for one that has it");
+                    return Err(Failure::new(NO_INPUT, what, next));
+                }
+            };
+            Ok((at, start))
+        };
+        begins.into_iter().map(start).collect()
+    }
+
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let client = connect(common).await?;
-        let Some(topic) = client.topic(&self.topic).await? else { return Err(unknown_topic(&self.topic)) };
-        let partitions: Vec<_> = (0..topic.partitions).map(|p| TopicPartition::new(&self.topic, p)).collect();
+        let topic = known_topic(&client, &self.topic).await?;
+        let partitions = self.partitions(topic.partitions)?;
         let isolation = if self.uncommitted { Isolation::Uncommitted } else { Isolation::Committed };
-        let from = if self.from_beginning { OffsetSpec::Earliest } else { OffsetSpec::Latest };
         let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
-        let starts = client.list_offsets(&ask(from), isolation).await?;
+        let begins = client.list_offsets(&ask(OffsetSpec::Earliest), isolation).await?;
         let mut remaining = client.list_offsets(&ask(OffsetSpec::Latest), isolation).await?;
+        let starts = self.starts(begins, &remaining)?;
         remaining.retain(|at, end| starts.get(at).is_some_and(|start| start < end));
         let mut consumer = Consumer::new(&client, ConsumerConfig { isolation, ..ConsumerConfig::default() });
         consumer.assign(starts.into_iter().collect());
@@ -114,5 +182,21 @@ impl Decoder {
             Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
             Err(_) => Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_a_place_or_counts_from_the_end() {
+        let known = [("earliest", Offset::Earliest), ("latest", Offset::Latest), ("0", Offset::At(0))];
+        for (text, wanted) in known.into_iter().chain([("-10", Offset::Last(10))]) {
+            assert_eq!(offset(text), Ok(wanted), "{text}");
+        }
+        for text in ["newest", "-", "--5", "1.5", ""] {
+            assert!(offset(text).is_err(), "{text}");
+        }
     }
 }

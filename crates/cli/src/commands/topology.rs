@@ -6,10 +6,12 @@ use clap::ValueEnum;
 use headwater_streams::{ChangeSafety, TopologyDescription};
 use serde_json::{Value, json};
 
+use super::http;
 use super::migrate::Migrate;
+use super::quarantine::INSTANCE;
 use super::reprocess::Reprocess;
 use crate::Common;
-use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
+use crate::output::{self, DATA, Failure, NO_INPUT};
 
 #[derive(clap::Subcommand)]
 pub enum Topology {
@@ -107,12 +109,15 @@ pub(super) async fn load(source: &str) -> Result<TopologyDescription, Failure> {
 async fn read(source: &str) -> Result<Value, Failure> {
     let text = match source {
         address if address.starts_with("http://") || address.starts_with("https://") => ask(address).await?,
-        "-" => std::io::read_to_string(std::io::stdin())
-            .map_err(|error| Failure::new(NO_INPUT, format_args!("reading standard input: {error}"), None))?,
-        file => std::fs::read_to_string(file)
-            .map_err(|error| Failure::new(NO_INPUT, format_args!("reading {file}: {error}"), None))?,
+        "-" => std::io::read_to_string(std::io::stdin()).map_err(|error| unread("standard input", &error))?,
+        file => std::fs::read_to_string(file).map_err(|error| unread(file, &error))?,
     };
     serde_json::from_str(&text).map_err(|error| no_description(source, &error))
+}
+
+fn unread(what: &str, error: &std::io::Error) -> Failure {
+    let next = "a file of JSON (headwater topology describe --json), - for standard input, or http://HOST:PORT of an instance";
+    Failure::new(NO_INPUT, format_args!("reading {what}: {error}"), next.to_owned())
 }
 
 fn description(source: &str, mut value: Value) -> Result<TopologyDescription, Failure> {
@@ -127,11 +132,8 @@ fn no_description(source: &str, error: &serde_json::Error) -> Failure {
 
 async fn ask(address: &str) -> Result<String, Failure> {
     let url = format!("{}/topology", address.trim_end_matches('/').trim_end_matches("/topology"));
-    let failed = |error: reqwest::Error| {
-        let next =
-            "is it the address that the service logs at its start, or shows in `headwater up`'s console?";
-        Failure::new(UNAVAILABLE, format_args!("asking {url}: {error}"), next.to_owned())
-    };
+    http::base(address, "the address")?;
+    let failed = |error: reqwest::Error| http::failed("instance", &url, &error, INSTANCE);
     let answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
     answer.text().await.map_err(failed)
 }

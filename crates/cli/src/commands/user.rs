@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::connect;
 use crate::Common;
-use crate::output::{self, DATA, Failure, NO_INPUT};
+use crate::output::{self, DATA, Failure, NO_INPUT, USAGE};
 
 #[derive(clap::Subcommand)]
 pub enum User {
@@ -22,7 +22,12 @@ pub enum User {
     /// All users that the broker keeps
     List,
     /// Take a user's password away; connections that are open stay open
-    Delete { name: String },
+    Delete {
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 impl User {
@@ -44,7 +49,14 @@ impl User {
                     output::table(&["USER", "MECHANISMS"], rows.collect());
                 }
             }
-            User::Delete { name } => {
+            User::Delete { name, yes: false } => {
+                return Err(Failure::new(
+                    USAGE,
+                    format_args!("{name} could not come any more, and its password would be gone"),
+                    format!("headwater user delete {name} --yes"),
+                ));
+            }
+            User::Delete { name, yes: true } => {
                 connect(common).await?.delete_user(&name).await?;
                 say(common, &name, "deleted");
             }
@@ -72,6 +84,10 @@ fn password(file: &Path) -> Result<Secret, Failure> {
     })?;
     match text.lines().next().map(str::trim) {
         Some(password) if !password.is_empty() => Ok(Secret::new(password)),
-        _ => Err(Failure::new(DATA, format_args!("{} holds no password", file.display()), None)),
+        _ => Err(Failure::new(
+            DATA,
+            format_args!("{} holds no password", file.display()),
+            "write it in the first line of the file".to_owned(),
+        )),
     }
 }

@@ -70,7 +70,7 @@ async fn a_backup_is_kept_in_a_bucket_and_comes_back() {
     assert_eq!(restored(&server, &to, &second, &dir.path().join("second")), (0..SECOND).collect::<Vec<_>>());
 
     let before = server.files().len();
-    let pruned = json(&server, &["backup", "prune", "--from", &to, "--keep", "1"], 0);
+    let pruned = json(&server, &["backup", "prune", "--from", &to, "--keep", "1", "--yes"], 0);
     assert_eq!(pruned["removed"].as_array().expect("a list").len(), 2);
     let gone = 2 + pruned["files"].as_u64().expect("a number") as usize;
     assert_eq!(server.files().len(), before - gone, "manifests, and files that only they named");

@@ -8,7 +8,7 @@ use headwater_wire::messages::{
 };
 
 use super::text;
-use crate::cluster::{CoordinatorOf, Lane, PATIENCE, Pause};
+use crate::cluster::{CoordinatorOf, Lane, PATIENCE};
 use crate::group::protocol;
 use crate::{Client, ClientError};
 
@@ -45,7 +45,7 @@ pub struct Member {
 impl Client {
     /// Asks every broker for the groups it coordinates.
     pub async fn list_groups(&self) -> Result<Vec<GroupListing>, ClientError> {
-        let mut pause = Pause::new(PATIENCE);
+        let mut pause = self.pause(PATIENCE);
         loop {
             match self.list_groups_once().await {
                 Err(error) if error.is_retriable() => pause.wait("list groups", error).await?,

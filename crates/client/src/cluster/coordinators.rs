@@ -50,7 +50,8 @@ impl Client {
         loop {
             let attempt = async {
                 let address = self.coordinator(of, key).await?;
-                let answer = self.connection(lane, &address).await?.call(request, timeout).await?;
+                let connection = self.connection(lane, &address).await?;
+                let answer = self.waiting_for(C::NAME, &address, connection.call(request, timeout)).await?;
                 check(&answer).map(|()| answer)
             };
             match attempt.await {

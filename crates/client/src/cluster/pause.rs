@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
+use super::waits::{Waiting, Waits};
 use crate::ClientError;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -16,11 +17,19 @@ pub(crate) struct Pause {
     begun: Instant,
     patience: Duration,
     next: Duration,
+    /// Where it is told what is waited for.
+    waits: Option<Waits>,
+    waiting: Option<Waiting>,
 }
 
 impl Pause {
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { begun: Instant::now(), patience, next: FIRST_PAUSE }
+        Self { begun: Instant::now(), patience, next: FIRST_PAUSE, waits: None, waiting: None }
+    }
+
+    pub(super) fn told(mut self, waits: &Waits) -> Self {
+        self.waits = Some(waits.clone());
+        self
     }
 
     /// Waits, or gives up with what was wrong last.
@@ -39,7 +48,12 @@ impl Pause {
         Ok(())
     }
 
-    fn check(&self, what: &str, last: ClientError) -> Result<(), ClientError> {
+    fn check(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
+        if let Some(waits) = &self.waits {
+            let begun = self.begun;
+            let waiting = self.waiting.get_or_insert_with(|| waits.begin(what.to_owned(), begun));
+            waiting.refused(&last);
+        }
         if self.begun.elapsed() >= self.patience {
             if matches!(last, ClientError::UnknownTopic(_)) {
                 return Err(last);

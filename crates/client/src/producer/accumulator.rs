@@ -39,6 +39,8 @@ pub(crate) struct Accumulator {
     next_number: u64,
     in_flight: usize,
     pub(crate) first_failure: Option<ClientError>,
+    /// What is in the way of anything that is to be sent, until something is acknowledged.
+    pub(super) obstacle: Option<ClientError>,
     pub(crate) transaction: Transaction,
     /// All handles are gone.
     pub(crate) closed: bool,
@@ -100,6 +102,7 @@ impl Accumulator {
             next_number: 0,
             in_flight: 0,
             first_failure: None,
+            obstacle: None,
             transaction,
             closed: false,
             spare: Vec::new(),
@@ -212,6 +215,11 @@ impl Accumulator {
         round
     }
 
+    /// Why what is to be sent is not; `None` when nothing is.
+    pub(super) fn in_the_way(&self) -> Option<&ClientError> {
+        self.obstacle.as_ref().filter(|_| !self.outstanding.is_empty())
+    }
+
     pub(super) fn recycle(&mut self, builder: BatchBuilder) {
         if self.spare.len() < SPARE_BUILDERS {
             self.spare.push(builder);
@@ -246,7 +254,9 @@ impl Accumulator {
         if let Some(queue) = self.queue(&batch.topic, batch.partition) {
             queue.pause = None;
             queue.known = true;
+            queue.refused = None;
         }
+        self.obstacle = None;
         self.end(Waiting::from(batch), Ok(offset));
     }
 
@@ -277,7 +287,14 @@ impl Accumulator {
         if gap && error.is_retriable() {
             return self.fail(batch, error);
         }
+        // What does not heal is about the producer's identity, and is on the way to being mended.
+        if error.is_retriable() {
+            self.obstacle = Some(error.clone());
+        }
         if let Some(queue) = self.queue(&batch.topic, batch.partition) {
+            if error.is_retriable() {
+                queue.refused = Some(error);
+            }
             queue.repeat(batch, now);
         }
     }
@@ -338,9 +355,13 @@ impl Accumulator {
         }
         for one in late {
             let at = one.outcome.topic_partition();
-            let code = headwater_wire::ErrorCode::RequestTimedOut.code();
-            let last = Arc::new(ClientError::kafka(format!("reach the leader of {at}"), code, None));
-            self.refuse(one, ClientError::GaveUp { what: format!("produce to {at}"), after: timeout, last });
+            let refused = self.queue_of(&one).and_then(|queue| queue.refused.clone());
+            let last = refused.or_else(|| self.obstacle.clone()).unwrap_or_else(|| {
+                let code = ErrorCode::RequestTimedOut.code();
+                ClientError::kafka(format!("reach the leader of {at}"), code, None)
+            });
+            let (what, last) = (format!("produce to {at}"), Arc::new(last));
+            self.refuse(one, ClientError::GaveUp { what, after: timeout, last });
         }
         self.drop_waiting();
     }

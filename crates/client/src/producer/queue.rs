@@ -50,6 +50,8 @@ pub(super) struct Queue {
     /// Numbers of the batches that are with a broker.
     pub(super) flying: Vec<Number>,
     next_sequence: i32,
+    /// Why the leader has not taken a batch lately.
+    pub(super) refused: Option<ClientError>,
     /// Until when nothing is sent, and how long that was.
     pub(super) pause: Option<(Instant, Duration)>,
     pub(super) membership: Membership,

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::queue::{Batch, Identity, Taken};
 use super::{ProducerConfig, Shared, millis, request};
-use crate::cluster::Lane;
+use crate::cluster::{Lane, Waiting};
 use crate::connection::Connection;
 use crate::transaction::Protocol;
 use crate::{Client, ClientError};
@@ -42,6 +42,8 @@ pub(super) struct Sender {
     look_at: Instant,
     look_pause: Duration,
     renew_at: Instant,
+    /// While there is something in the way.
+    waiting: Option<Waiting>,
 }
 
 /// A broker as the sender sees it.
@@ -59,7 +61,7 @@ enum Done {
     Answered(String, Vec<Batch>, Result<ProduceResponseData, ClientError>),
     Joined(Vec<(Arc<str>, i32)>, Result<(), ClientError>),
     Renewed(Result<Identity, ClientError>),
-    Looked,
+    Looked(Option<ClientError>),
 }
 
 impl Sender {
@@ -78,6 +80,7 @@ impl Sender {
             look_at: now,
             look_pause: FIRST_PAUSE,
             renew_at: now,
+            waiting: None,
         }
     }
 
@@ -191,7 +194,7 @@ impl Sender {
             if let Err(error) = &known {
                 tracing::warn!(%error, ?topics, "cannot learn the leaders to produce to; trying again");
             }
-            Done::Looked
+            Done::Looked(known.err())
         });
         now + EXPIRY
     }
@@ -276,8 +279,9 @@ impl Sender {
             }
             Done::Renewed(outcome) => self.renewed(outcome),
             // Whether it helped shows in the next round; if it did not, the one after waits longer.
-            Done::Looked => {
+            Done::Looked(failure) => {
                 self.looking = false;
+                self.hindered(failure);
                 self.look_at = Instant::now() + self.look_pause;
                 self.look_pause = (self.look_pause * 2).min(LONGEST_PAUSE);
             }
@@ -295,6 +299,7 @@ impl Sender {
             Err(error) => {
                 link.back_off();
                 tracing::warn!(%address, %error, "cannot connect to produce; trying again");
+                self.hindered(Some(error));
                 // Its partitions may have moved to another broker.
                 self.client.forget_leader(&address);
             }
@@ -429,10 +434,25 @@ impl Sender {
         }
     }
 
-    /// Somebody may wait for space, or for the last answer.
-    fn announce(&self) {
+    /// Somebody may wait for space, or for the last answer; or wants to know what is in the way.
+    fn announce(&mut self) {
         self.shared.space.notify_waiters();
         self.shared.settled.notify_waiters();
+        let Self { shared, waiting, client, .. } = self;
+        match shared.lock().in_the_way() {
+            None => *waiting = None,
+            Some(obstacle) => {
+                let waiting = waiting.get_or_insert_with(|| client.waiting("produce".to_owned()));
+                waiting.refused(obstacle);
+            }
+        }
+    }
+
+    /// Nothing can be sent, to one broker or to any.
+    fn hindered(&mut self, by: Option<ClientError>) {
+        let Some(error) = by else { return };
+        self.shared.lock().obstacle = Some(error);
+        self.announce();
     }
 }
 

@@ -169,3 +169,26 @@ async fn what_cannot_be_delivered_in_time_is_an_error() {
     assert!(begun.elapsed() < Duration::from_secs(30));
     assert!(broker.written().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_holds_up_a_producer_can_be_asked_for_and_ends_with_it() {
+    let few = ErrorCode::NotEnoughReplicas;
+    let broker = FakeBroker::start(vec![Act::Refuse(few); 4]).await;
+    let client = Client::connect(ClientConfig::new(broker.address(), "retries")).await.unwrap();
+    let producer = Producer::new(&client, small_batches()).await.unwrap();
+    send(&producer, &numbers(1)).await;
+    let until = async |is_there: bool| {
+        loop {
+            let refusal = client.waits_for().and_then(|wait| wait.last);
+            if refusal.is_some() == is_there {
+                return refusal;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let refusal = tokio::time::timeout(Duration::from_secs(20), until(true)).await.unwrap();
+    assert_eq!(refusal.and_then(|refusal| refusal.code()), Some(few));
+    producer.flush().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), until(false)).await.unwrap();
+    assert_eq!(broker.written(), numbers(1));
+}

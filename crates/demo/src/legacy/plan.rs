@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -38,6 +39,13 @@ impl Span {
             "{date} is not in 2013; there is nothing to live"
         );
         Ok(Self { until })
+    }
+
+    /// A day that is lived: this one, or the last where it comes later.
+    pub fn day(self, wanted: Date) -> Date {
+        let end = Timestamp::from_millisecond(self.until - 5 * HOUR).unwrap_or_default();
+        let last = end.to_zoned(TimeZone::UTC).date().yesterday().unwrap_or(wanted);
+        wanted.min(last)
     }
 }
 
@@ -166,6 +174,14 @@ fn isolation(timetable: &Timetable, span: Span) -> Vec<Isolation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_that_is_proposed_is_lived() {
+        let fourth = jiff::civil::date(2013, 1, 4);
+        assert_eq!(Span::YEAR.day(fourth), fourth);
+        assert_eq!(Span::until("2013-01-05").unwrap().day(fourth), fourth);
+        assert_eq!(Span::until("2013-01-03").unwrap().day(fourth), jiff::civil::date(2013, 1, 2));
+    }
 
     #[test]
     fn the_year_is_as_untidy_as_promised_and_always_the_same() {

@@ -10,9 +10,9 @@ use headwater_model::{Record, TimestampMs};
 use headwater_streams::DeadLetter;
 use serde_json::{Value, json};
 
-use super::connect;
+use super::{connect, moment};
 use crate::Common;
-use crate::output::{self, Failure, NO_INPUT};
+use crate::output::{self, Failure, NO_INPUT, USAGE};
 use letters::Letters;
 
 #[derive(clap::Subcommand)]
@@ -30,7 +30,13 @@ pub enum DeadLetters {
     /// Send letters back to the topics they came from, each exactly once
     Redrive(redrive::Redrive),
     /// Settle letters without sending them anywhere; they stay in the topic until its retention ends
-    Discard(redrive::Redrive),
+    Discard {
+        #[command(flatten)]
+        letters: redrive::Redrive,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -64,21 +70,13 @@ pub struct Filter {
     #[arg(long, value_name = "TEXT")]
     exception: Option<String>,
     /// Of this time or later: 2013-06-01T00:00:00Z, or milliseconds since 1970
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     since: Option<TimestampMs>,
     /// Before this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     until: Option<TimestampMs>,
     #[command(flatten)]
     chosen: Chosen,
-}
-
-fn time(text: &str) -> Result<TimestampMs, String> {
-    if let Ok(ms) = text.parse() {
-        return Ok(ms);
-    }
-    let moment: Result<jiff::Timestamp, _> = text.parse();
-    moment.map(|moment| moment.as_millisecond()).map_err(|error| error.to_string())
 }
 
 impl Filter {
@@ -100,7 +98,12 @@ impl DeadLetters {
                 show(common, (&topic, partition, offset), &chosen.group).await
             }
             Self::Redrive(redrive) => redrive.run(common, true).await,
-            Self::Discard(redrive) => redrive.run(common, false).await,
+            Self::Discard { letters, yes } if !(yes || letters.is_dry_run()) => Err(Failure::new(
+                USAGE,
+                "discarding settles letters for good: nobody is asked about them again",
+                "the same command with --dry-run, which lists them, and then with --yes".to_owned(),
+            )),
+            Self::Discard { letters, .. } => letters.run(common, false).await,
         }
     }
 }
@@ -126,7 +129,7 @@ impl List {
                 Ok(letter) => vec![
                     place,
                     format!("{}/{}@{}", letter.topic, letter.partition, letter.offset),
-                    moment(record.timestamp),
+                    moment::text(record.timestamp),
                     letter.redrives.to_string(),
                     if done { "done" } else { "left" }.to_owned(),
                     format!("{}: {}", letter.exception, letter.message),
@@ -134,7 +137,7 @@ impl List {
                 Err(error) => vec![
                     place,
                     "-".to_owned(),
-                    moment(record.timestamp),
+                    moment::text(record.timestamp),
                     "-".to_owned(),
                     "-".to_owned(),
                     error.to_string(),
@@ -146,10 +149,6 @@ impl List {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn moment(time: TimestampMs) -> String {
-    jiff::Timestamp::from_millisecond(time).map_or_else(|_| time.to_string(), |moment| moment.to_string())
 }
 
 /// A letter as JSON: bytes that are no text are lossy, as in `headwater tail`.

@@ -70,6 +70,10 @@ struct Run<'a> {
 }
 
 impl Redrive {
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     pub async fn run(self, common: &Common, sends: bool) -> Result<ExitCode, Failure> {
         let client = connect(common).await?;
         let group = &self.filter.chosen.group;
@@ -185,7 +189,7 @@ impl Run<'_> {
             }
             if taken > 0 {
                 self.commit(producer, letters, &passed, deliveries).await?;
-                bar.set_message(format!("{} letters settled", self.counts.settled));
+                bar.set_message(format!("{} settled", output::count(self.counts.settled, "letter")));
             }
         }
         Ok(())
@@ -281,7 +285,7 @@ impl Run<'_> {
             Left::Homeless(why) => (&mut self.counts.homeless, why),
         };
         *counter += 1;
-        eprintln!("left: {at}@{}: {why}", record.offset);
+        output::note(&format!("left: {at}@{}: {why}", record.offset));
     }
 
     /// The summary; 1 where letters that were meant could not be settled.
@@ -295,10 +299,11 @@ impl Run<'_> {
             }));
         } else {
             let would = if self.options.dry_run { "would be " } else { "" };
-            eprintln!(
-                "{settled} letters {would}{done}; left: {filtered} by the filter, {given_up} sent back too often, \
+            let letters = output::count(settled, "letter");
+            output::note(&format!(
+                "{letters} {would}{done}; left: {filtered} by the filter, {given_up} sent back too often, \
                  {homeless} without a place to go, {unreadable} that are no dead letters"
-            );
+            ));
         }
         if given_up + unreadable + homeless == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

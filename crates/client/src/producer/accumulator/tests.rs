@@ -121,3 +121,21 @@ fn records_without_a_key_do_not_follow_others_to_a_partition_without_a_leader() 
     let taken: Vec<_> = round.taken.into_values().flatten().collect();
     assert_eq!(taken.len(), 1, "the second goes to the partition that has one");
 }
+
+#[test]
+fn a_batch_whose_time_is_up_says_why_it_was_refused() {
+    let config = ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() };
+    let timeout = config.delivery_timeout;
+    let mut state = Accumulator::new(config, Some(FIRST));
+    state.set_topic("t", 1, StreamKind::Unspecified);
+    push(&mut state);
+    let (batch, ..) = take(&mut state).pop().unwrap();
+    state.landed(&batch);
+    let few = ErrorCode::NotEnoughReplicas;
+    state.repeat(batch, ClientError::kafka("produce to t/0", few.code(), None));
+    assert_eq!(state.in_the_way().and_then(ClientError::code), Some(few));
+    state.expire(Instant::now() + timeout);
+    let failure = state.first_failure.take().unwrap();
+    assert!(matches!(failure, ClientError::GaveUp { .. }) && failure.code() == Some(few), "{failure}");
+    assert!(state.in_the_way().is_none(), "nothing is to be sent any more");
+}

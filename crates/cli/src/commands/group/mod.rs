@@ -1,4 +1,7 @@
-//! `headwater group`: who reads, and how far behind.
+//! `headwater group`: who reads, and how far behind; and having it read from somewhere else.
+
+mod delete;
+mod reset;
 
 use std::process::ExitCode;
 
@@ -18,6 +21,20 @@ pub enum Group {
     List,
     /// Members, offsets and lag
     Describe { group: String },
+    /// Delete groups that have no members, with what they have committed
+    Delete {
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Where a group goes on: a plan, and, with --execute, the work
+    Reset(reset::Reset),
+}
+
+fn unknown_group(group: &str) -> Failure {
+    Failure::new(NO_INPUT, format_args!("there is no group {group}"), "headwater group list".to_owned())
 }
 
 impl Group {
@@ -47,11 +64,7 @@ impl Group {
                 let description = client.describe_group(&group).await?;
                 let committed = client.committed(&group, None).await?;
                 if description.members.is_empty() && committed.is_empty() {
-                    return Err(Failure::new(
-                        NO_INPUT,
-                        format_args!("there is no group {group}"),
-                        "headwater group list".to_owned(),
-                    ));
+                    return Err(unknown_group(&group));
                 }
                 let ask: Vec<_> = committed.keys().map(|at| (at.clone(), OffsetSpec::Latest)).collect();
                 let ends = client.list_offsets(&ask, Isolation::Uncommitted).await?;
@@ -83,13 +96,15 @@ impl Group {
                     return Ok(ExitCode::SUCCESS);
                 }
                 output::line(&format!(
-                    "GROUP {group}   {}   {} members   lag {}\n",
+                    "GROUP {group}   {}   {}   lag {}\n",
                     description.state,
-                    description.members.len(),
+                    output::count(description.members.len(), "member"),
                     output::number(total)
                 ));
                 output::table(&["PARTITION", "COMMITTED#", "END#", "LAG#", "MEMBER"], rows);
             }
+            Group::Delete { groups, yes } => return delete::run(&client, common, groups, yes).await,
+            Group::Reset(reset) => return reset.run(&client, common).await,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -115,9 +130,9 @@ async fn describe_share(client: &Client, group: &str, common: &Common) -> Result
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&format!(
-        "SHARE GROUP {group}   {}   {} members   lag {}\n",
+        "SHARE GROUP {group}   {}   {}   lag {}\n",
         described.state,
-        described.members.len(),
+        output::count(described.members.len(), "member"),
         output::number(lag)
     ));
     let rows = described.offsets.iter().map(|offset| {

@@ -1,5 +1,8 @@
 //! `headwater topic`: the streams of a cluster.
 
+mod alter;
+mod delete;
+
 use std::process::ExitCode;
 
 use headwater_client::{Client, ClientError, Isolation, NewTopic, OffsetSpec};
@@ -9,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::kind::{self, Kind};
 use super::{connect, unknown_topic, usage};
 use crate::Common;
-use crate::output::{self, DATA, Failure};
+use crate::output::{self, Failure};
 
 #[derive(clap::Subcommand)]
 pub enum Topic {
@@ -36,12 +39,18 @@ pub enum Topic {
         #[arg(long, value_enum)]
         kind: Option<Kind>,
     },
-    /// Delete a topic and its records
+    /// Change what is configured of a topic, or how many partitions it has
+    Alter(alter::Alter),
+    /// Delete topics and their records
     Delete {
-        name: String,
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Also what the broker, the registry and Headwater's tools keep their own records in
+        #[arg(long)]
+        internal: bool,
     },
 }
 
@@ -65,24 +74,9 @@ impl Topic {
                 let topic = NewTopic::new(name, partitions).replication(replication_factor);
                 create(&client, common, topic, config, kind).await?;
             }
-            Topic::Delete { name, yes } => {
-                if !yes {
-                    return Err(Failure::new(
-                        2,
-                        format_args!("deleting {name} removes its records for ever"),
-                        format!("headwater topic delete {name} --yes"),
-                    ));
-                }
-                if client.topic(&name).await?.is_none() {
-                    return Err(unknown_topic(&name));
-                }
-                client.delete_topic(&name).await?;
-                client.withdraw_kind(&name).await?;
-                if common.json {
-                    output::json(&json!({ "deleted": name }));
-                } else {
-                    output::line(&format!("deleted {name}"));
-                }
+            Topic::Alter(alter) => alter.run(&client, common).await?,
+            Topic::Delete { names, yes, internal } => {
+                delete::run(&client, common, &names, yes, internal).await?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -96,13 +90,12 @@ async fn create(
     configs: Vec<(String, String)>,
     kind: Option<Kind>,
 ) -> Result<(), Failure> {
-    let failed = |error| Failure::new(DATA, error, None);
     let (name, partitions) = (topic.name.clone(), topic.partitions);
     let enforced = match kind {
-        Some(kind) => kind::create(client, &topic, &configs, kind).await.map_err(failed)?,
+        Some(kind) => kind::create(client, &topic, &configs, kind).await?,
         None => {
             let topic = configs.into_iter().fold(topic, |topic, (key, value)| topic.config(key, value));
-            client.create_topic(topic).await.map_err(failed)?;
+            client.create_topic(topic).await?;
             true
         }
     };
@@ -113,7 +106,7 @@ async fn create(
         );
         return Ok(());
     }
-    output::line(&format!("created {name}; undo: headwater topic delete {name}"));
+    output::line(&format!("created {name}; undo: headwater topic delete {name} --yes"));
     if !enforced {
         output::line(
             "its kind is in the catalog: Headwater's producers keep to it, this broker does not refuse what others send",

@@ -1,0 +1,103 @@
+//! Addresses of HTTP servers on the command line, and what it means when they do not answer.
+
+use std::error::Error;
+
+use reqwest::Url;
+
+use crate::output::{Failure, UNAVAILABLE, USAGE};
+
+/// `http://HOST:PORT`, or https, as `origin` (a flag, a variable, an argument) has it.
+pub fn base(text: &str, origin: &str) -> Result<Url, Failure> {
+    let wrong = |why: String| {
+        let example = if text.is_empty() || text.contains("://") { "127.0.0.1:8081" } else { text };
+        Failure::new(
+            USAGE,
+            format_args!("{origin} {text}: {why}"),
+            format!("{origin} http://{example}, or https://… where the server has TLS"),
+        )
+    };
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(_) => Err(wrong("it is no URL of an HTTP server".to_owned())),
+        Err(_) if !text.contains("://") => Err(wrong("it is no URL".to_owned())),
+        Err(error) => Err(wrong(format!("it is no URL: {error}"))),
+    }
+}
+
+/// The last cause, which says most.
+pub fn cause(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// What to do where the two sides speak differently; `None` where nobody seems to be there.
+fn mismatch(url: &str, cause: &str) -> Option<String> {
+    let place = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let place = place.split('/').next().unwrap_or(place);
+    if cause.contains("UnknownIssuer") || cause.contains("self-signed") || cause.contains("CaUsedAsEndEntity")
+    {
+        return Some(
+            "name the authority that signed its certificate: ssl.truststore.location (and ssl.truststore.type=PEM for a PEM file), or schema.registry.ssl.truststore.location, in the file of --command-config or HEADWATER_COMMAND_CONFIG"
+                .to_owned(),
+        );
+    }
+    if cause.contains("NotValidForName") {
+        return Some("use a name that its certificate has, as the error tells them".to_owned());
+    }
+    if cause.contains("certificate") {
+        return Some("have its certificate mended, as the error says".to_owned());
+    }
+    match url.starts_with("https") {
+        true if cause.contains("InvalidContentType") || cause.contains("corrupt message") => {
+            Some(format!("it has no TLS there: http://{place}"))
+        }
+        false if cause.contains("invalid HTTP version") => Some(format!(
+            "it may have TLS there: https://{place}; or it is a Kafka listener, and HTTP is another one"
+        )),
+        _ => None,
+    }
+}
+
+/// The failure of a request: `whom` was asked at `url`.
+pub fn failed(whom: &str, url: &str, error: &reqwest::Error, otherwise: &str) -> Failure {
+    let cause = cause(error);
+    match mismatch(url, &cause) {
+        Some(next) => {
+            Failure::new(UNAVAILABLE, format_args!("{whom} at {url} cannot be asked: {cause}"), next)
+        }
+        None => Failure::new(
+            UNAVAILABLE,
+            format_args!("no {whom} answers at {url}: {cause}"),
+            otherwise.to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_must_be_one_of_http() {
+        assert!(base("http://127.0.0.1:8081", "--http").is_ok());
+        for wrong in ["foo", "127.0.0.1:8081", "ftp://there", "localhost:8081", ""] {
+            let failure = base(wrong, "--http").expect_err(wrong);
+            let next = failure.next.expect("advice");
+            assert!(failure.what.contains("--http") && next.contains("http://"), "{next}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_otherwise_is_told_from_what_is_not_there() {
+        let next = |url, cause| mismatch(url, cause).unwrap_or_default();
+        let issuer = "invalid peer certificate: UnknownIssuer";
+        assert!(next("https://there:8081/x", issuer).contains("ssl.truststore.location"));
+        assert!(next("http://there:8081/x", "invalid HTTP version parsed").contains("https://there:8081"));
+        let corrupt = "received corrupt message of type InvalidContentType";
+        assert!(next("https://there:8081/x", corrupt).ends_with("http://there:8081"));
+        assert_eq!(mismatch("http://there", "Connection refused (os error 111)"), None);
+    }
+}
