@@ -262,6 +262,7 @@ pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
         |c| millis(c.cleaner.scrub_interval), |c, v| c.cleaner.scrub_interval = duration(v);
     "headwater.security.reload.interval.ms" whole (10, INT) "How often files of certificates and users are looked at for changes."
         |c| millis(c.security.reload_interval), |c, v| c.security.reload_interval = duration(v);
+    "headwater.services.config.file" security "A file of client settings: the ssl. keys by which the console trusts streams services, and shows who the node is." false;
     "listener.security.protocol.map" security "The protocol of listeners with names of their own: NAME:SASL_SSL, commas between." false;
     "listeners" security "Where clients come in: NAME://HOST:PORT, commas between; instead of --listen." false;
     "log.cleaner.backoff.ms" whole (1, i64::MAX) "How often the cleaner looks for work."

@@ -15,7 +15,7 @@ mod view;
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use headwater_client::Client;
+use headwater_client::{Client, HttpSecurity};
 use headwater_registry::Registry;
 
 pub use observer::{GroupRow, Overview, ServiceRow, StreamRow};
@@ -26,20 +26,24 @@ pub struct Console {
     inner: Arc<Inner>,
 }
 
+type MakeClient = Box<dyn FnOnce() -> Result<reqwest::Client, reqwest::Error> + Send>;
+
 pub(crate) struct Inner {
     pub(crate) client: Client,
     pub(crate) schemas: Registry,
     pub(crate) observer: observer::Observer,
     /// For what services answer; why there is none is told to whoever asks. Made when the first one is asked: reading
     /// the system's certificates takes longer than everything else at a start.
-    pub(crate) http: LazyLock<Result<reqwest::Client, reqwest::Error>>,
+    pub(crate) http: LazyLock<Result<reqwest::Client, reqwest::Error>, MakeClient>,
 }
 
 impl Console {
-    /// A console over one cluster. Nothing is asked of the broker until somebody looks.
-    pub fn new(client: Client, schemas: Registry) -> Self {
+    /// A console over one cluster. Nothing is asked of the broker until somebody looks. Services are asked with the authorities
+    /// and the certificate of `services`.
+    pub fn new(client: Client, schemas: Registry, services: HttpSecurity) -> Self {
         let observer = observer::Observer::new(client.clone());
-        Self { inner: Arc::new(Inner { client, schemas, observer, http: LazyLock::new(services::client) }) }
+        let make: MakeClient = Box::new(move || services::client(&services));
+        Self { inner: Arc::new(Inner { client, schemas, observer, http: LazyLock::new(make) }) }
     }
 
     /// `/` and everything below `/console` and `/api/v1`.

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use headwater_client::HttpSecurity;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 
@@ -45,8 +46,11 @@ impl fmt::Display for Refused {
 }
 
 /// What services are asked by: at the address itself, and at nothing that it points to.
-pub fn client() -> Result<Client, reqwest::Error> {
-    Client::builder()
+///
+/// Only TLS is taken of the settings: a password or a token would go to whoever has written an address into the catalog.
+pub fn client(security: &HttpSecurity) -> Result<Client, reqwest::Error> {
+    security
+        .over(Client::builder())
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .timeout(PATIENCE)

@@ -122,6 +122,8 @@ pub struct RuntimeSettings {
     pub state_dir: Option<String>,
     /// `host:port` on which queries are answered; a port alone is one of this machine.
     pub http: Option<String>,
+    /// A properties file that says who may ask there, and how they say who they are.
+    pub http_config: Option<String>,
     /// `host:port` at which other instances reach it.
     pub application_server: Option<String>,
     pub guarantee: Option<Guarantee>,
@@ -140,12 +142,13 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 13] = [
+const RUNTIME: [&str; 14] = [
     "bootstrap",
     "command_config",
     "registry",
     "state_dir",
     "http",
+    "http_config",
     "application_server",
     "guarantee",
     "group_protocol",
@@ -298,6 +301,7 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
         registry: section.text("registry")?,
         state_dir: section.text("state_dir")?,
         http: section.text("http")?,
+        http_config: section.text("http_config")?,
         application_server: section.text("application_server")?,
         guarantee,
         group_protocol,

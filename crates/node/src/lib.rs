@@ -8,14 +8,14 @@ mod http;
 mod operations;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use headwater_broker::{Broker, Config, Gate, SettingError, StartError, guarded};
 pub use headwater_broker::{ColdObjects, Diagnosis, Finding, Health, ListenerAddress, Place, Severity};
-use headwater_client::{Client, ClientConfig, ClientError, Security};
+use headwater_client::{Client, ClientConfig, ClientError, HttpSecurity, Security, SecurityError};
 use headwater_console::Console;
 use headwater_registry::{Registry, RegistryError};
 use tokio::net::TcpListener;
@@ -76,6 +76,16 @@ impl NodeConfig {
     }
 }
 
+/// By which properties file the console knows how to ask services.
+const SERVICES: &str = "headwater.services.config.file";
+
+/// Whom the console trusts and what it shows where it asks services.
+fn services(settings: &Config) -> Result<HttpSecurity, NodeError> {
+    let Some(file) = settings.security.text(SERVICES) else { return Ok(HttpSecurity::default()) };
+    let security = Security::load(Path::new(file)).map_err(|source| NodeError::Services { source })?;
+    Ok(security.http().clone())
+}
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -97,6 +107,8 @@ pub enum NodeError {
         "the node would lend what it may do on {bootstrap} to everybody who reaches {address}, who need not say who they are: set headwater.http.security.protocol=SASL_PLAINTEXT (SASL_SSL beyond this machine) and headwater.sasl.users.file in --config-file, or say --insecure if everybody there may do what the node may"
     )]
     Lends { bootstrap: String, address: SocketAddr },
+    #[error("headwater.services.config.file: {source}")]
+    Services { source: SecurityError },
 }
 
 /// A running node.
@@ -116,6 +128,7 @@ impl Node {
         let settings = config.broker()?;
         guarded(&settings, config.http).map_err(StartError::from)?;
         config.refuse_to_lend(&settings)?;
+        let services = services(&settings)?;
         let listener = TcpListener::bind(config.http)
             .await
             .map_err(|source| NodeError::Http { address: config.http, source })?;
@@ -140,7 +153,7 @@ impl Node {
         };
         let client = Client::connect(client).await?;
         let registry = Registry::start(client.clone()).await?;
-        let console = Console::new(client, registry.clone());
+        let console = Console::new(client, registry.clone(), services);
         let app = Router::new()
             .merge(operations::router(broker.as_ref().map(Broker::observer), registry.clone()))
             .merge(console.router())

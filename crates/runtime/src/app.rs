@@ -11,6 +11,7 @@ use headwater_streams::{GlobalStores, HeldKey, TaskId, Topology};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::access::{Asker, Door};
 use crate::assignor::TaskInputs;
 use crate::board::{Board, Phase, StandbyStatus, TaskStatus};
 use crate::claims::Claims;
@@ -19,7 +20,7 @@ use crate::error::AppError;
 use crate::membership::Membership;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::quarantine::{self, Releases};
-use crate::queries::{Flows, Hosts, Queries, Serving, remote};
+use crate::queries::{Flows, Hosts, Queries, Serving};
 use crate::snapshot::Snapshots;
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
@@ -56,7 +57,10 @@ pub(crate) struct Shared {
     pub hosts: Hosts,
     pub flows: Flows,
     pub client: Client,
-    pub http_client: reqwest::Client,
+    /// Who comes in over HTTP.
+    pub door: Arc<Door>,
+    /// Asks other instances.
+    pub asker: Arc<Asker>,
     /// Where other instances reach this one, once that is known.
     endpoint: OnceLock<String>,
     /// The program itself asks.
@@ -142,6 +146,9 @@ impl StreamsApp {
             return Err(AppError::ApplicationId { topology, application_id });
         }
         config.check()?;
+        if let Some(address) = config.http {
+            config.http_access.check_for(address, config.http_commands)?;
+        }
         external::first(&config, &topology).await?;
         let directory = match config.state_store {
             StateStore::Disk => Some(StateDir::open(&config.state_dir, &config.application_id)?),
@@ -156,12 +163,14 @@ impl StreamsApp {
         let shared = Arc::new(shared);
         let close_http = watch::Sender::new(false);
         let (http, http_task) = serve::serve(&shared, close_http.subscribe()).await?.unzip();
-        if let Some(endpoint) = http.and_then(|bound| serve::endpoint(&shared.config, bound)) {
+        if let Some(endpoint) = http.and_then(|bound| serve::endpoint(&shared.config, &shared.door, bound)) {
             // It is set nowhere else.
             let _ = shared.endpoint.set(endpoint);
         }
         let mut app =
             Self { shared, threads: Vec::new(), http, close_http, http_task, background: Vec::new() };
+        let (door, asker) = (Arc::downgrade(&app.shared.door), Arc::clone(&app.shared.asker));
+        app.background.push(tokio::spawn(Door::watch(door, move |access| asker.renew(access))));
         app.background.extend(globals::load(&client, &app.shared, &counts).await?);
         app.start_threads(&client)?;
         app.background.push(tokio::spawn(snapshot::run(client.clone(), app.shared.clone())));
@@ -359,7 +368,8 @@ fn share(
         hosts: Hosts::default(),
         flows: Flows::new(&topology.describe()),
         client: client.clone(),
-        http_client: remote::http_client().map_err(AppError::HttpClient)?,
+        door: Arc::new(Door::new(&config.http_access)?),
+        asker: Arc::new(Asker::instance(&config.http_access)?),
         endpoint: OnceLock::new(),
         asks: AtomicBool::new(false),
         releases: Releases::default(),

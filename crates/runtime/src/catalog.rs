@@ -15,13 +15,14 @@ pub(crate) async fn publish(client: &Client, shared: &Shared) -> Result<(), Clie
     let config = &shared.config;
     let name =
         config.manifest.as_ref().map_or(config.application_id.as_str(), |manifest| &manifest.service.name);
+    let scheme = if shared.door.is_tls() { "https" } else { "http" };
     let entry = json!({
         "manifest": config.manifest,
         "topology": shared.topology.describe(),
         "group_id": config.application_id,
         "client_id": config.client_id,
         "instance": shared.instance,
-        "http": shared.endpoint().map(|address| format!("http://{address}")),
+        "http": shared.endpoint().map(|address| format!("{scheme}://{address}")),
         "reads": shared.topology.source_topics(),
         "writes": shared.topology.sink_topics(),
     });

@@ -10,6 +10,7 @@ use headwater_client::Security;
 use headwater_control::Manifest;
 pub use headwater_control::{GroupProtocol, Guarantee};
 
+use crate::access::HttpAccess;
 use crate::external::External;
 use crate::fault::FaultHook;
 use crate::snapshot::SnapshotConfig;
@@ -66,13 +67,16 @@ pub struct AppConfig {
     pub commit_interval: Duration,
     /// Processing threads, each with its own group member and producer (default 1).
     pub threads: usize,
-    /// Where queries, health and metrics are answered; nothing is served without it. Port 0 takes a free one. Nobody is asked
-    /// who they are there.
+    /// Where queries, health and metrics are answered; nothing is served without it. Port 0 takes a free one.
     pub http: Option<SocketAddr>,
+    /// TLS of that address, who may ask there and how they say who they are (default: nobody is asked, which needs an address
+    /// of this machine).
+    pub http_access: HttpAccess,
     /// Kafka Streams' `application.server`: `host:port` at which the other instances reach `http`; by default the address that
     /// it listens on, if that is one.
     pub application_server: Option<String>,
-    /// Whether whoever reaches that address may also release what is in quarantine (default: no).
+    /// Whether whoever reaches that address may also release what is in quarantine (default: no). Where it is asked who they
+    /// are, `headwater.http.commands` says who may.
     pub http_commands: bool,
     pub guarantee: Guarantee,
     /// Kafka Streams' `group.protocol` (default: classic). Under the streams protocol the broker decides about standby tasks and
@@ -144,6 +148,7 @@ impl AppConfig {
             commit_interval: Duration::from_millis(100),
             threads: 1,
             http: None,
+            http_access: HttpAccess::default(),
             application_server: None,
             http_commands: false,
             guarantee: Guarantee::ExactlyOnce,
@@ -210,7 +215,7 @@ impl AppConfig {
     }
 
     /// The manifest's settings, overridden by `HEADWATER_BOOTSTRAP`, `HEADWATER_REGISTRY`, `HEADWATER_STATE_DIR`,
-    /// `HEADWATER_HTTP`, `HEADWATER_APPLICATION_SERVER`, `HEADWATER_GROUP_PROTOCOL`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
+    /// `HEADWATER_HTTP`, `HEADWATER_HTTP_CONFIG`, `HEADWATER_APPLICATION_SERVER`, `HEADWATER_GROUP_PROTOCOL`, `HEADWATER_SNAPSHOTS` and `HEADWATER_INSTANCE`; TLS and SASL come from the file that `HEADWATER_COMMAND_CONFIG` or
     /// `[runtime] command_config` names.
     pub fn from_manifest(manifest: &Manifest) -> Result<Self, ConfigError> {
         Self::from_manifest_and(manifest, &|name| std::env::var(name).ok())
@@ -258,6 +263,13 @@ impl AppConfig {
                 snapshots.interval = Duration::from_millis(ms);
             }
             config.snapshots = Some(snapshots);
+        }
+        if let Some((file, origin)) = pick("HEADWATER_HTTP_CONFIG", "http_config", &settings.http_config) {
+            config.http_access = HttpAccess::load(Path::new(&file)).map_err(|error| ConfigError {
+                value: file,
+                origin,
+                reason: error.to_string(),
+            })?;
         }
         let server = pick("HEADWATER_APPLICATION_SERVER", "application_server", &settings.application_server);
         config.application_server = server.map(|(value, _)| value);

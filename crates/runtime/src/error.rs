@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use headwater_client::ClientError;
 use headwater_streams::{StoreError, TaskError, TopologyError};
 
+use crate::access::HttpAccessError;
 use crate::config::ConfigError;
 use crate::external::ExternalError;
 use crate::state::StateError;
@@ -37,8 +38,8 @@ pub enum AppError {
     State(#[from] StateError),
     #[error("serve HTTP on {address}: {source}; free the port, or choose another with HEADWATER_HTTP")]
     Http { address: SocketAddr, source: std::io::Error },
-    #[error("make a client of HTTP, by which other instances are asked: {0}")]
-    HttpClient(reqwest::Error),
+    #[error(transparent)]
+    HttpAccess(#[from] HttpAccessError),
     #[error(
         "join group {application_id:?} by the {wanted} protocol: {members} members are in it by the {found} protocol, and a group has one; stop all instances, wait until the group is empty (headwater group describe {application_id}; a killed one is in it until its session ends), and start them with the same group.protocol: there is no change while it runs"
     )]

@@ -8,12 +8,13 @@
 //! and has a transactional producer; all network I/O runs on the tokio runtime that [`StreamsApp::start`] was called in, so
 //! that processing never starves it.
 //!
-//! Absent: identities of those who ask over HTTP, cooperative rebalancing by the classic protocol (there a rebalance stops all
+//! Absent: cooperative rebalancing by the classic protocol (there a rebalance stops all
 //! tasks; under the streams protocol only those that move stop).
 
 // An error here ends an attempt or the application, so its size costs nothing.
 #![allow(clippy::result_large_err)]
 
+mod access;
 mod app;
 mod assignor;
 mod avro;
@@ -39,6 +40,7 @@ mod state;
 mod thread;
 mod topics;
 
+pub use access::{HttpAccess, HttpAccessError};
 pub use app::{StreamsApp, existing_topics};
 pub use avro::{AvroSerde, AvroSerdes};
 pub use board::{Phase, StandbyStatus, TaskStatus};

@@ -87,7 +87,8 @@ async fn let_go(State(shared): State<Arc<Shared>>, Query(which): Query<Which>) -
     let refused = |status: StatusCode, detail: &str| {
         (status, Json(json!({ "type": "about:blank", "status": status.as_u16(), "detail": detail })))
     };
-    if !shared.config.http_commands {
+    // Where it is asked who they are, the door has let in nobody else.
+    if shared.door.is_open() && !shared.config.http_commands {
         return refused(
             StatusCode::FORBIDDEN,
             "this instance takes no commands over HTTP: set AppConfig::http_commands, or release in the program \

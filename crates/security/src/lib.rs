@@ -1,7 +1,7 @@
 //! Who is at the other end: what the broker and our client both need for TLS and SASL.
 //!
-//! Owns Kafka's security protocols, PEM material, connections with and without TLS, and SCRAM's arithmetic from
-//! both sides. Refuses decisions: which listener wants what is the broker's, which server is asked is the client's.
+//! Owns Kafka's security protocols, PEM material, connections with and without TLS, SCRAM's arithmetic from both
+//! sides, and what a server knows of those who connect. Refuses decisions: which listener wants what is the broker's, which server is asked is the client's.
 //!
 //! Invariant: a secret is never in what `Debug` or an error shows.
 
@@ -12,6 +12,7 @@ mod properties;
 mod protocol;
 pub mod scram;
 mod secret;
+pub mod server;
 mod stream;
 
 pub use jaas::{JaasError, Login};

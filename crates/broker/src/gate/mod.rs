@@ -5,8 +5,6 @@
 //!
 //! Invariant: where clients must say who they are, nobody is taken for anybody without a proof in this very request.
 
-mod authorization;
-mod checked;
 mod visitor;
 
 use std::io;
@@ -16,6 +14,8 @@ use std::time::Duration;
 
 use headwater_model::acl::ResourceType;
 use headwater_model::{Caller, Principal};
+pub use headwater_security::server::Unauthenticated;
+use headwater_security::server::{Authorization, Checked};
 use headwater_security::{Mechanism, SecurityProtocol, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,9 +31,6 @@ use crate::security::{
 };
 use crate::{Config, StartError, clock, security};
 
-use authorization::Authorization;
-pub use authorization::Unauthenticated;
-use checked::Checked;
 use visitor::Visitor;
 
 /// The name of the HTTP address among the listeners: `listener.name.http.KEY` is for it alone.
@@ -212,11 +209,16 @@ impl Gate {
         let header = header.ok_or(Unauthenticated::Missing)?;
         let (user, valid_for) = match Authorization::parse(header)? {
             Authorization::Basic { user, password } if self.takes_passwords() => {
-                self.checked.check(&self.authority, &user, password).await?;
+                let authority = &self.authority;
+                let (proof, credential) = ((user.as_str(), password), authority.any_credential(&user));
+                if !self.checked.check(proof, credential, &authority.derivations).await {
+                    return Err(Unauthenticated::Password(user));
+                }
                 (user, limit)
             }
             Authorization::Bearer(token) if self.listener.mechanisms.contains(&Mechanism::OauthBearer) => {
-                let valid = self.authority.tokens.check(&token).await.map_err(Unauthenticated::Token)?;
+                let valid = self.authority.tokens.check(&token).await;
+                let valid = valid.map_err(|error| Unauthenticated::Token(error.to_string()))?;
                 (valid.subject, Some(limit.map_or(valid.valid_for, |limit| limit.min(valid.valid_for))))
             }
             _ => return Err(Unauthenticated::Scheme),

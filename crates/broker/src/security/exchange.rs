@@ -2,7 +2,6 @@
 //!
 //! Invariant: a client is told that it failed, and never why; the same work is done for a user that does not exist.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::Principal;
@@ -132,7 +131,7 @@ async fn plain(message: &[u8], authority: &Authority) -> Result<Step, Refused> {
     }
     let (user, password) = (user.to_owned(), Secret::new(password));
     let (mechanism, credential) = authority.any_credential(&user);
-    let right = authority.is_password(mechanism, credential, password).await;
+    let right = authority.derivations.is_password(mechanism, credential, password).await;
     if right { Ok(Step::end(Vec::new(), user, None)) } else { Err(Refused::Password) }
 }
 
@@ -160,22 +159,6 @@ impl Authority {
     fn credential(&self, user: &str, mechanism: ScramMechanism) -> ScramCredential {
         let pretended = ScramCredential::pretended(mechanism, user, &self.secret);
         self.known(user, mechanism).unwrap_or(pretended)
-    }
-
-    /// Derives the password, which takes a thread some milliseconds, when it is its turn.
-    pub async fn is_password(
-        &self,
-        mechanism: ScramMechanism,
-        credential: ScramCredential,
-        password: Secret,
-    ) -> bool {
-        let Ok(turn) = Arc::clone(&self.deriving).acquire_owned().await else { return false };
-        // The turn ends with the work, also when the one who asked has hung up.
-        let derive = move || {
-            let _turn = turn;
-            credential.is_of(mechanism, password.reveal())
-        };
-        tokio::task::spawn_blocking(derive).await.unwrap_or(false)
     }
 
     /// For PLAIN, which fits a credential of either mechanism.

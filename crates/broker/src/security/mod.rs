@@ -10,40 +10,31 @@ mod config;
 mod credentials;
 mod exchange;
 mod listeners;
-mod mapping;
-mod name;
 mod oauth;
 mod session;
-mod strangers;
-mod tls;
-mod users;
-mod watched;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use headwater_model::Principal;
-use headwater_security::rustls::pki_types::CertificateDer;
+use headwater_security::server::{
+    Derivations, Mapping, MappingError, ServerTls, TlsError, Users, UsersError, credential,
+};
+pub use headwater_security::server::{Stranger, Strangers, told};
 use headwater_security::{
     Mechanism, ScramMechanism, Secret, SecretError, SecurityProtocol, Stream, random_bytes, random_text,
 };
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 pub use advice::of_start as advice;
 pub use config::SecurityConfig;
 pub use credentials::{CredentialChange, Credentials};
 pub use listeners::{INTERNAL, ListenerConfig, ListenerError, configured};
 pub use session::{Denied, FAILED, Session};
-pub use strangers::{Stranger, Strangers};
 
 use crate::advertised::Advertised;
-use mapping::{Mapping, MappingError};
-pub use oauth::TokenError;
 use oauth::{OauthError, Tokens};
-use tls::{Tls, TlsError};
-use users::{Users, UsersError};
 
 /// By which the parts of the broker's own process come in.
 pub const INTERNAL_USER: &str = "headwater-node";
@@ -56,12 +47,6 @@ const AT_ONCE: usize = 4;
 /// Who the parts of the broker's own process are: they may do everything.
 pub fn node() -> Principal {
     Principal { kind: NODE.to_owned(), name: INTERNAL_USER.to_owned() }
-}
-
-/// What a stranger has said, fit for the log and the audit stream: so many characters of it, on one line.
-pub fn told(text: &str, longest: usize) -> String {
-    let shown = |one: char| if one.is_control() { char::REPLACEMENT_CHARACTER } else { one };
-    text.chars().take(longest).map(shown).collect()
 }
 
 pub fn is_node(principal: &Principal) -> bool {
@@ -114,8 +99,7 @@ pub struct Authority {
     internal: Credentials,
     /// From which the credentials of users that do not exist are made up.
     secret: [u8; 32],
-    /// Derivations of passwords at once: strangers must not keep all processors busy.
-    deriving: Arc<Semaphore>,
+    pub derivations: Derivations,
     /// One place for each client that has not said who it is.
     pub strangers: Arc<Strangers>,
 }
@@ -129,7 +113,7 @@ impl Authority {
             tokens: Tokens::load(config)?,
             internal: Credentials::default(),
             secret: random_bytes()?,
-            deriving: Arc::new(Semaphore::new(AT_ONCE)),
+            derivations: Derivations::new(AT_ONCE),
             strangers: Arc::new(Strangers::new(config.max_unauthenticated)),
         })
     }
@@ -138,8 +122,7 @@ impl Authority {
     pub fn make_internal_user(&self) -> Result<InternalUser, SecurityError> {
         let password = random_text()?;
         let mechanism = ScramMechanism::Sha256;
-        let credential = users::credential(mechanism, &password)?;
-        self.internal.put(INTERNAL_USER, mechanism, credential);
+        self.internal.put(INTERNAL_USER, mechanism, credential(mechanism, &password)?);
         Ok(InternalUser { name: INTERNAL_USER, password: Secret::new(password) })
     }
 }
@@ -151,7 +134,7 @@ pub struct Listener {
     pub advertised: Advertised,
     /// Those it offers; none without SASL.
     pub mechanisms: Vec<Mechanism>,
-    tls: Option<Tls>,
+    tls: Option<ServerTls>,
     mapping: Mapping,
 }
 
@@ -162,8 +145,9 @@ impl Listener {
         authority: &Authority,
     ) -> Result<Self, SecurityError> {
         let security = &authority.config;
-        let tls = config.protocol.is_tls().then(|| Tls::load(&config.name, security)).transpose()?;
-        let rules = security.of_listener(&config.name, "ssl.principal.mapping.rules");
+        let of = |key: &str| security.of_listener(&config.name, key);
+        let tls = config.protocol.is_tls().then(|| ServerTls::load(&config.name, &of)).transpose()?;
+        let rules = of("ssl.principal.mapping.rules");
         Ok(Self {
             name: config.name.clone(),
             protocol: config.protocol,
@@ -184,12 +168,8 @@ impl Listener {
         let Some(tls) = &self.tls else { return Ok((Stream::Plain(stream), Principal::anonymous())) };
         let stream = tls.acceptor().accept(stream).await?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let principal = certificate.and_then(|certificate| self.named(certificate));
-        Ok((Stream::tls(stream), principal.unwrap_or_default()))
-    }
-
-    fn named(&self, certificate: &CertificateDer<'_>) -> Option<Principal> {
-        self.mapping.name(&name::subject(certificate)?).filter(|name| !name.is_empty()).map(Principal::user)
+        let principal = certificate.and_then(|certificate| self.mapping.named(certificate));
+        Ok((Stream::tls(stream), principal.map(Principal::user).unwrap_or_default()))
     }
 }
 
@@ -227,8 +207,9 @@ pub async fn watch(authority: Weak<Authority>, listeners: Vec<Weak<Listener>>, e
         let listeners: Vec<_> = listeners.iter().filter_map(Weak::upgrade).collect();
         let looked = tokio::task::spawn_blocking(move || {
             authority.users.reload();
-            for tls in listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
-                tls.reload(&authority.config);
+            for listener in &listeners {
+                let of = |key: &str| authority.config.of_listener(&listener.name, key);
+                let _changed = listener.tls.as_ref().is_some_and(|tls| tls.reload(&of));
             }
         });
         if looked.await.is_err() {

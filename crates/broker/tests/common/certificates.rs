@@ -29,9 +29,15 @@ impl Authority {
 
     /// Key and certificate in one file, as `ssl.keystore.location` takes it.
     pub fn issue(&self, name: &str, hosts: &[&str]) -> PathBuf {
+        self.issue_until(name, hosts, 4096)
+    }
+
+    /// One that ends with the year before.
+    pub fn issue_until(&self, name: &str, hosts: &[&str], year: i32) -> PathBuf {
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("names");
         params.distinguished_name = named(name);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &*self.issuer).expect("a certificate");
         let file = self.directory.join(format!("{name}.pem"));

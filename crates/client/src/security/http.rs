@@ -59,11 +59,20 @@ impl HttpSecurity {
     /// # Errors
     /// What the library of HTTP says against it.
     pub fn client(&self) -> Result<reqwest::Client, reqwest::Error> {
-        let builder = reqwest::Client::builder();
+        self.over(reqwest::Client::builder()).build()
+    }
+
+    /// Puts the TLS of the settings into what a client is made of.
+    pub fn over(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
         match &self.tls {
-            Some(tls) => builder.tls_backend_preconfigured((**tls).clone()).build(),
-            None => builder.build(),
+            Some(tls) => builder.tls_backend_preconfigured((**tls).clone()),
+            None => builder,
         }
+    }
+
+    /// Whether anything is said of TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// What proves who the client is. The login of the brokers goes only where nobody can overhear it.

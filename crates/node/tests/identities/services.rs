@@ -1,16 +1,19 @@
 //! What the console asks of services: an entry of the catalog is a claim, and decides nothing.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use headwater_client::{Client, ClientError, NewTopic, ProduceRecord, Producer, ProducerConfig};
 use headwater_model::acl::{Operation, ResourceType};
+use headwater_security::server::{Mapping, ServerTls};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::Guarded;
+use crate::certificates::Authority;
+use crate::support::{Guarded, start};
 
 const CATALOG: &str = "_headwater.catalog";
 
@@ -154,4 +157,61 @@ async fn where_rules_count_an_address_is_written_by_who_speaks_for_the_group() {
     let line = guarded.audited(told).await;
     assert_eq!((&line["principal"], &line["operation"]), (&json!("User:eve"), &json!("READ")), "{line}");
     guarded.node.shutdown().await;
+}
+
+/// A service of the group `bob` that asks for certificates, and whom those named that came in.
+async fn secured(ca: &Authority, own: &Path) -> (String, Arc<Mutex<Vec<String>>>) {
+    let settings = [
+        ("ssl.keystore.location", own.display().to_string()),
+        ("ssl.truststore.location", ca.trust("company").display().to_string()),
+        ("ssl.client.auth", "required".to_owned()),
+    ];
+    let of = |key: &str| settings.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str());
+    let tls = ServerTls::load("HTTP", &of).unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", socket.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let named = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            let Ok(mut stream) = tls.acceptor().accept(stream).await else { continue };
+            let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+            named.lock().unwrap().extend(Mapping::parse("").unwrap().named(&certificate));
+            let _ = stream.read(&mut [0; 4096]).await;
+            let head =
+                "HTTP/1.1 200 OK\r\nheadwater-group: bob\r\nConnection: close\r\nContent-Length: 7\r\n\r\n";
+            let _ = stream.write_all(format!("{head}{{\"a\":1}}").as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn a_service_that_asks_who_its_clients_are_sees_the_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let services = Authority::new(directory.path(), "company");
+    let (address, seen) = secured(&services, &services.issue("bob", &["127.0.0.1"])).await;
+    let (file, own) = (directory.path().join("services.properties"), services.issue("console", &[]));
+    let text = format!(
+        "ssl.ca={}\nssl.keystore.location={}\nbasic.auth.user.info=node:hunter2\n",
+        services.trust("company").display(),
+        own.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let named = format!("headwater.services.config.file={}", file.display());
+    for (more, expected) in [(vec![named.as_str()], 200), (vec![], 502)] {
+        let guarded = Guarded::start(&more).await;
+        let root = guarded.kafka("root").await;
+        root.create_topic(NewTopic::new(CATALOG, 1).config("cleanup.policy", "compact")).await.unwrap();
+        claim(&root, "bob", json!({ "group_id": "bob", "http": address })).await.unwrap();
+        let (status, said) = store(&guarded, "bob").await;
+        assert_eq!(status, expected, "{said}");
+        assert_eq!(*seen.lock().unwrap(), ["CN=console,O=Example"], "the node's own, and once");
+        guarded.node.shutdown().await;
+    }
+    std::fs::write(&file, "ssl.truststore.location=/nowhere").unwrap();
+    let told =
+        start(directory.path(), "127.0.0.1:0", &[named]).await.err().expect("it is refused").to_string();
+    assert!(told.contains("headwater.services.config.file") && told.contains("/nowhere"), "{told}");
 }

@@ -2,8 +2,9 @@
 //!
 //! Answers come from committed state only. Problems are RFC 9457 documents. Nothing here changes anything.
 //!
-//! `parameters` reads what is asked of a store, `stores` answers it, `problem` says what is wrong.
+//! `admit` says who comes in and what they may, `parameters` reads what is asked of a store, `stores` answers it, `problem` says what is wrong.
 
+mod admit;
 mod origin;
 mod parameters;
 mod problem;
@@ -16,7 +17,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use headwater_streams::TaskId;
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ use crate::app::Shared;
 use crate::board::Phase;
 use crate::external::TableSize;
 use crate::queries::remote::{GROUP, PATH};
+use admit::{Sees, admit};
 use problem::Problem;
 
 type Context = State<Arc<Shared>>;
@@ -47,6 +49,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
             Problem::new(StatusCode::NOT_FOUND, "no such page", paths)
         })
         .layer(from_fn_with_state(Arc::clone(&shared), as_itself))
+        .layer(from_fn_with_state(Arc::clone(&shared), admit))
         .with_state(shared)
 }
 
@@ -54,25 +57,30 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 async fn as_itself(State(shared): Context, request: Request, next: Next) -> Response {
     let own = shared.config.application_id.as_bytes();
     let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
-    if !origin::is_meant(shared.config.http, shared.endpoint(), host) {
+    if shared.door.is_open() && !origin::is_meant(shared.config.http, shared.endpoint(), host) {
         let detail = "this request came by a name that is not localhost; use http://127.0.0.1 and the same port, or say the name in application_server";
         return Problem::new(StatusCode::FORBIDDEN, "not by this name", detail).into_response();
     }
-    let mut response = match request.headers().get(GROUP) {
+    let response = match request.headers().get(GROUP) {
         Some(meant) if meant.as_bytes() != own => {
             let detail = format!("this is {}, and the question is for another", shared.config.application_id);
             Problem::new(StatusCode::MISDIRECTED_REQUEST, "not here", detail).into_response()
         }
         _ => next.run(request).await,
     };
-    if let Ok(own) = HeaderValue::from_bytes(own) {
+    signed(&shared, response)
+}
+
+/// Says whose word an answer is.
+fn signed(shared: &Shared, mut response: Response) -> Response {
+    if let Ok(own) = HeaderValue::from_str(&shared.config.application_id) {
         response.headers_mut().insert(GROUP, own);
     }
     response
 }
 
 /// 200 as long as the processing threads live.
-async fn health(State(shared): Context) -> Result<Json<Value>, Problem> {
+async fn health(State(shared): Context, Extension(sees): Extension<Sees>) -> Result<Json<Value>, Problem> {
     let phase = shared.board.phase();
     if phase == Phase::Stopped {
         return Err(Problem::new(
@@ -81,13 +89,22 @@ async fn health(State(shared): Context) -> Result<Json<Value>, Problem> {
             "the processing threads have ended",
         ));
     }
+    if !sees.0 {
+        return Ok(Json(json!({ "phase": phase })));
+    }
     Ok(Json(
         json!({ "application_id": shared.config.application_id, "instance": shared.instance, "phase": phase }),
     ))
 }
 
 /// 200 once every assigned task runs; until then what is being restored.
-async fn ready(State(shared): Context) -> Result<Json<Value>, Problem> {
+async fn ready(State(shared): Context, Extension(sees): Extension<Sees>) -> Result<Json<Value>, Problem> {
+    if !sees.0 {
+        let waiting = || {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not ready", "ask as somebody who may know more")
+        };
+        return if shared.board.ready() { Ok(Json(json!({ "ready": true }))) } else { Err(waiting()) };
+    }
     if shared.board.ready() {
         return Ok(Json(json!({ "ready": true, "tasks": task_names(&shared) })));
     }

@@ -3,15 +3,17 @@
 use std::sync::{Arc, Weak};
 
 use axum::http::StatusCode;
+use headwater_client::Security;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ask::{Ask, Told};
 use super::failure::{Merged, StateQueryError};
 use super::hosts::KeyQueryMetadata;
-use super::remote::{detail, http_client, post};
+use super::remote::{detail, post};
 use super::route;
 use super::typed::StoreQueries;
+use crate::access::Asker;
 use crate::app::Shared;
 
 /// Asks an application for what its stores hold, on whichever instance that is. Clones are cheap.
@@ -28,7 +30,7 @@ enum Way {
 }
 
 struct Outside {
-    http: reqwest::Client,
+    asker: Asker,
     group: String,
     hosts: Vec<String>,
 }
@@ -42,18 +44,27 @@ impl Queries {
     /// order until one answers; that one passes the question on.
     ///
     /// # Errors
-    /// `Unreachable` if no HTTP client can be made.
+    /// None so far: where nobody can be asked, the questions say why.
     pub fn remote(
         application_id: impl Into<String>,
         hosts: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<Self, StateQueryError> {
-        let group = application_id.into();
-        let http = http_client().map_err(|error| StateQueryError::Unreachable {
-            group: group.clone(),
-            detail: error.to_string(),
-        })?;
+        Self::remote_by(application_id, hosts, &Security::default())
+    }
+
+    /// As [`Queries::remote`], of instances that ask who one is: with the authorities, the certificate or the user of a
+    /// client's settings ([`Security::http`]). Keys of TLS among them mean `https://`; an instance may be a URL, too.
+    ///
+    /// # Errors
+    /// As [`Queries::remote`].
+    pub fn remote_by(
+        application_id: impl Into<String>,
+        hosts: impl IntoIterator<Item = impl Into<String>>,
+        security: &Security,
+    ) -> Result<Self, StateQueryError> {
+        let (group, asker) = (application_id.into(), Asker::program(security.http()));
         let hosts = hosts.into_iter().map(Into::into).collect();
-        Ok(Self { way: Way::Outside(Arc::new(Outside { http, group, hosts })) })
+        Ok(Self { way: Way::Outside(Arc::new(Outside { asker, group, hosts })) })
     }
 
     /// The questions that a store with such keys and values takes. They are JSON on the way, as `serde` writes it.
@@ -103,7 +114,7 @@ impl Outside {
     async fn ask(&self, ask: &Ask) -> Result<Told, StateQueryError> {
         let mut tried = Vec::new();
         for host in &self.hosts {
-            match post(&self.http, (host, &self.group), ask, false).await {
+            match post(&self.asker, (host, &self.group), ask, false).await {
                 Ok((status, body)) => match read(status, &body) {
                     Ok(told) => return Ok(told),
                     Err(

@@ -3,6 +3,8 @@
 use regex::Regex;
 use thiserror::Error;
 
+use super::name::subject;
+
 #[derive(Debug, Error)]
 #[error(
     "ssl.principal.mapping.rules: '{rule}' is not a rule: use RULE:PATTERN/REPLACEMENT/ with L or U after it if wanted, or DEFAULT, and commas between several"
@@ -36,6 +38,8 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// # Errors
+    /// What is no rule.
     pub fn parse(text: &str) -> Result<Self, MappingError> {
         let mut rules = Vec::new();
         let mut rest = text.trim();
@@ -56,6 +60,11 @@ impl Mapping {
             rules.push(Rule::Default);
         }
         Ok(Self { rules })
+    }
+
+    /// Whom a certificate in DER names, if anybody.
+    pub fn named(&self, certificate: &[u8]) -> Option<String> {
+        self.name(&subject(certificate)?).filter(|name| !name.is_empty())
     }
 
     pub fn name(&self, subject: &str) -> Option<String> {

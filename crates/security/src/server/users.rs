@@ -9,11 +9,11 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use headwater_security::scram::{LEAST_ITERATIONS, SALT};
-use headwater_security::{ScramCredential, ScramMechanism, SecretError, random_bytes};
 use thiserror::Error;
 
 use super::watched::Watched;
+use crate::scram::{LEAST_ITERATIONS, SALT};
+use crate::{ScramCredential, ScramMechanism, SecretError, random_bytes};
 
 #[derive(Debug, Error)]
 pub enum UsersError {
@@ -35,6 +35,8 @@ pub struct Users {
 }
 
 impl Users {
+    /// # Errors
+    /// A file that cannot be read, and a line of it that is no user.
     pub fn load(file: Option<&str>) -> Result<Self, UsersError> {
         let Some(file) = file.map(PathBuf::from) else { return Ok(Self::default()) };
         let (known, watched) = load(&file)?;
@@ -54,9 +56,7 @@ impl Users {
     pub fn reload(&self) {
         let Some(file) = &self.file else { return };
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if !watched.has_changed() {
-            return;
-        }
+        let Some(changed) = watched.changed() else { return };
         match load(file) {
             Ok((known, now)) => {
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
@@ -64,7 +64,7 @@ impl Users {
                 tracing::info!(file = %file.display(), "users were read again");
             }
             Err(error) => {
-                watched.accept();
+                *watched = changed;
                 tracing::error!(%error, "changed users cannot be used; those before stay");
             }
         }
@@ -95,7 +95,10 @@ fn load(file: &Path) -> Result<(Known, Watched), UsersError> {
     Ok((known, watched))
 }
 
-/// What the broker keeps of a password.
+/// What is kept of a password.
+///
+/// # Errors
+/// Where the system gives no random bytes.
 pub fn credential(mechanism: ScramMechanism, password: &str) -> Result<ScramCredential, SecretError> {
     const ITERATIONS: NonZeroU32 = NonZeroU32::new(LEAST_ITERATIONS).unwrap();
     Ok(ScramCredential::derive(mechanism, password, &random_bytes::<SALT>()?, ITERATIONS))

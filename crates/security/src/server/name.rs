@@ -25,6 +25,13 @@ pub fn subject(certificate: &[u8]) -> Option<String> {
     Some(written(certificate.subject()))
 }
 
+/// Whether a certificate in DER may be shown by a client: not if its extended key usage is of servers only.
+pub fn may_be_a_clients(certificate: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    let Ok(usage) = certificate.extended_key_usage() else { return false };
+    usage.is_none_or(|usage| usage.value.any || usage.value.client_auth)
+}
+
 /// The most specific part first.
 fn written(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> =
@@ -84,6 +91,18 @@ mod tests {
         assert_eq!(escaped("a,b+c"), "a\\,b\\+c");
         assert_eq!(escaped(" x "), "\\ x\\ ");
         assert_eq!(escaped("#1"), "\\#1");
+    }
+
+    #[test]
+    fn a_certificate_of_servers_only_is_no_clients() {
+        use rcgen::{CertificateParams, ExtendedKeyUsagePurpose as Purpose, KeyPair};
+        let is_clients = |purposes: &[Purpose]| {
+            let mut params = CertificateParams::default();
+            params.extended_key_usages = purposes.to_vec();
+            may_be_a_clients(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
+        };
+        assert!(is_clients(&[]) && is_clients(&[Purpose::ServerAuth, Purpose::ClientAuth]));
+        assert!(!is_clients(&[Purpose::ServerAuth]));
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use headwater_security::rustls::ServerConfig;
-use headwater_security::rustls::server::WebPkiClientVerifier;
-use headwater_security::{Identity, PemError, Secret, TlsAcceptor, provider, rustls, trust};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
 
-use super::config::SecurityConfig;
 use super::watched::Watched;
+use crate::{Identity, PemError, Secret, provider, trust};
 
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -34,23 +34,30 @@ pub enum TlsError {
     Unusable { listener: String, reason: String },
 }
 
+/// The value of a key for one listener.
+type Of<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
+
 /// Whether clients show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ClientAuth {
+pub enum ClientAuth {
     None,
     Requested,
     Required,
 }
 
-pub struct Tls {
+pub struct ServerTls {
     listener: String,
     current: RwLock<Arc<ServerConfig>>,
     watched: Mutex<Watched>,
 }
 
-impl Tls {
-    pub fn load(listener: &str, config: &SecurityConfig) -> Result<Self, TlsError> {
-        let (loaded, watched) = load(listener, config)?;
+impl ServerTls {
+    /// By Kafka's keys, whose values `of` gives for the listener.
+    ///
+    /// # Errors
+    /// What is missing, cannot be read or cannot be used.
+    pub fn load(listener: &str, of: Of<'_>) -> Result<Self, TlsError> {
+        let (loaded, watched) = load(listener, of)?;
         Ok(Self {
             listener: listener.to_owned(),
             current: RwLock::new(Arc::new(loaded)),
@@ -62,21 +69,21 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Takes changed files into use; connections that are open stay as they are.
-    pub fn reload(&self, config: &SecurityConfig) {
+    /// Takes changed files into use; connections that are open stay as they are. Whether there were any.
+    pub fn reload(&self, of: Of<'_>) -> bool {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if !watched.has_changed() {
-            return;
-        }
-        match load(&self.listener, config) {
+        let Some(changed) = watched.changed() else { return false };
+        match load(&self.listener, of) {
             Ok((loaded, now)) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
                 *watched = now;
                 tracing::info!(listener = self.listener, "certificates were read again");
+                true
             }
             Err(error) => {
-                watched.accept();
+                *watched = changed;
                 tracing::error!(listener = self.listener, %error, "changed certificates cannot be used; those before stay in use");
+                false
             }
         }
     }
@@ -107,21 +114,40 @@ fn known_form(key: &'static str, value: Option<&str>) -> Result<(), TlsError> {
     }
 }
 
-fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watched), TlsError> {
-    let of = |key| config.of_listener(listener, key);
+/// Who the listener is: its chain and key.
+///
+/// # Errors
+/// What is missing, cannot be read or cannot be used.
+pub fn identity(listener: &str, of: Of<'_>, watched: &mut Watched) -> Result<Identity, TlsError> {
     known_form("ssl.keystore.type", of("ssl.keystore.type"))?;
-    known_form("ssl.truststore.type", of("ssl.truststore.type"))?;
-    let mut watched = Watched::default();
     let location = ("ssl.keystore.location", of("ssl.keystore.location"));
     let inline = |key: &'static str| (key, of(key));
-    let chain = read(&mut watched, inline("ssl.keystore.certificate.chain"), location)?;
-    let key = read(&mut watched, inline("ssl.keystore.key"), location)?;
+    let chain = read(watched, inline("ssl.keystore.certificate.chain"), location)?;
+    let key = read(watched, inline("ssl.keystore.key"), location)?;
     let (Some(chain), Some(key)) = (chain, key) else {
         return Err(TlsError::NoIdentity { listener: listener.to_owned() });
     };
-    let password = |key| of(key).map(Secret::new);
-    let own = password("ssl.keystore.password").or_else(|| password("ssl.key.password"));
-    let identity = Identity::read((&chain.0, &chain.1), (&key.0, &key.1), own.as_ref())?;
+    let password = of("ssl.keystore.password").or_else(|| of("ssl.key.password")).map(Secret::new);
+    Ok(Identity::read((&chain.0, &chain.1), (&key.0, &key.1), password.as_ref())?)
+}
+
+/// Whom the listener trusts; `None` if no truststore is named.
+///
+/// # Errors
+/// What cannot be read or cannot be used.
+pub fn authorities(of: Of<'_>, watched: &mut Watched) -> Result<Option<Arc<RootCertStore>>, TlsError> {
+    let key = "ssl.truststore.certificates";
+    let location = ("ssl.truststore.location", of("ssl.truststore.location"));
+    let read = read(watched, (key, of(key)), location)?;
+    let Some((what, bytes)) = read else { return Ok(None) };
+    let password = of("ssl.truststore.password").map(Secret::new);
+    Ok(Some(trust(&what, &bytes, password.as_ref())?))
+}
+
+fn load(listener: &str, of: Of<'_>) -> Result<(ServerConfig, Watched), TlsError> {
+    known_form("ssl.truststore.type", of("ssl.truststore.type"))?;
+    let mut watched = Watched::default();
+    let identity = identity(listener, of, &mut watched)?;
     let unusable = |reason: String| TlsError::Unusable { listener: listener.to_owned(), reason };
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -129,15 +155,10 @@ fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watche
     let builder = match client_auth(of("ssl.client.auth"))? {
         ClientAuth::None => builder.with_no_client_auth(),
         wanted => {
-            let inline = inline("ssl.truststore.certificates");
+            let authorities = authorities(of, &mut watched)?;
             let authorities =
-                read(&mut watched, inline, ("ssl.truststore.location", of("ssl.truststore.location")))?;
-            let (what, bytes) =
                 authorities.ok_or_else(|| TlsError::NoAuthorities(format!("{wanted:?}").to_lowercase()))?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(
-                trust(&what, &bytes, password("ssl.truststore.password").as_ref())?,
-                provider(),
-            );
+            let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider());
             let verifier =
                 if wanted == ClientAuth::Requested { verifier.allow_unauthenticated() } else { verifier };
             builder.with_client_cert_verifier(verifier.build().map_err(|error| unusable(error.to_string()))?)
@@ -147,7 +168,11 @@ fn load(listener: &str, config: &SecurityConfig) -> Result<(ServerConfig, Watche
     Ok((loaded.map_err(|error: rustls::Error| unusable(error.to_string()))?, watched))
 }
 
-fn client_auth(value: Option<&str>) -> Result<ClientAuth, TlsError> {
+/// `ssl.client.auth`
+///
+/// # Errors
+/// What is none of Kafka's words.
+pub fn client_auth(value: Option<&str>) -> Result<ClientAuth, TlsError> {
     match value.unwrap_or("none") {
         "none" => Ok(ClientAuth::None),
         "requested" => Ok(ClientAuth::Requested),

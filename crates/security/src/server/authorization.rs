@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use headwater_security::Secret;
 use thiserror::Error;
 
-use crate::security::{TokenError, told};
+use super::told;
+use crate::Secret;
 
 /// What is told of a name that nobody has proved.
 const LONGEST_USER: usize = 128;
@@ -22,7 +22,7 @@ pub enum Unauthenticated {
     #[error("the user or the password is wrong")]
     Password(String),
     #[error("the token is not accepted: {0}")]
-    Token(TokenError),
+    Token(String),
 }
 
 impl Unauthenticated {
@@ -40,6 +40,10 @@ pub enum Authorization {
 }
 
 impl Authorization {
+    /// Reads the value of the header.
+    ///
+    /// # Errors
+    /// What is neither Basic nor Bearer, or not as they are written.
     pub fn parse(header: &[u8]) -> Result<Self, Unauthenticated> {
         let text = std::str::from_utf8(header).map_err(|_| Unauthenticated::Malformed)?;
         let (scheme, value) = text.trim().split_once(' ').ok_or(Unauthenticated::Malformed)?;
