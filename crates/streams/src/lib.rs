@@ -127,7 +127,7 @@ pub use serdes::{
 };
 pub use store::external::{ColumnType, ExternalTable};
 pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
-pub use task::{Output, StoreInfo, Task, TaskId, TaskMetrics, rename_clocks};
+pub use task::{HandedOver, Output, StoreInfo, Task, TaskId, TaskMetrics, rename_clocks};
 pub use topology::{
     Again, ChangeSafety, Copied, Fate, GlobalDescription, GlobalStore, InternalTopic, InternalTopicKind,
     Migration, MigrationRefused, NodeDescription, Renames, RepartitionDescription, StoreDescription,

@@ -82,7 +82,10 @@ async fn a_client_is_who_its_certificate_says_by_the_rules() {
 fn a_keystore_that_is_not_there_is_named_with_its_key() {
     let mut config = SecurityConfig::default();
     config.put("ssl.keystore.location", "/nowhere/keystore.pem".to_owned());
-    let refused = Tls::load("SSL", &config).err().expect("it is refused").to_string();
+    let refused = ServerTls::load("SSL", &|key| config.of_listener("SSL", key))
+        .err()
+        .expect("it is refused")
+        .to_string();
     assert!(refused.contains("ssl.keystore.location=/nowhere/keystore.pem"), "{refused}");
 }
 
@@ -128,7 +131,7 @@ fn a_start_says_when_nobody_can_come_in_and_when_everybody_can_read_passwords() 
     assert!(readable.contains("chmod 600"), "{readable}");
     // The broker keeps users, too.
     let (authority, listener) = sasl(None);
-    let credential = users::credential(ScramMechanism::Sha256, "secret").unwrap();
+    let credential = credential(ScramMechanism::Sha256, "secret").unwrap();
     authority.credentials.put("bob", ScramMechanism::Sha256, credential);
     assert_eq!(advice(&authority, &[&listener]), Vec::<String>::new());
 }

@@ -101,7 +101,7 @@ impl Up {
         tokio::select! {
             () = node.shutdown() => Ok(ExitCode::SUCCESS),
             () = signals.next() => {
-                eprintln!("a second signal: ended at once, as by a kill; the next start reads the log as after one");
+                output::note("a second signal: ended at once, as by a kill; the next start reads the log as after one");
                 std::process::exit(INTERRUPTED)
             }
         }

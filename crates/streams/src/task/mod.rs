@@ -69,6 +69,9 @@ pub struct StoreInfo {
     pub external: Option<ExternalTable>,
 }
 
+/// Entries by store; `None` deletes.
+pub type HandedOver = HashMap<String, Arc<Vec<(Bytes, Option<Bytes>)>>>;
+
 /// One partition of one sub-topology at work.
 pub struct Task {
     pub(crate) id: TaskId,
@@ -383,7 +386,7 @@ impl Task {
 
     /// As `committed`, for a shell that writes it while the task goes on, and says by `settle` that the backends have it; no two
     /// at once. `None` if a store of the task is not for that.
-    pub fn hand_over(&mut self) -> Option<HashMap<String, Arc<Vec<(Bytes, Option<Bytes>)>>>> {
+    pub fn hand_over(&mut self) -> Option<HandedOver> {
         let stores = self.stores.iter().map(|(index, _)| self.core.stores[*index].as_ref());
         if !stores.flatten().all(|store| store.settles_later()) {
             return None;
