@@ -5,11 +5,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headwater_client::{HttpSecurity, Proof};
+use headwater_client::HttpSecurity;
 use headwater_node::{Diagnosis, Finding, Place, Severity};
 
 use super::http;
-use crate::output::{self, DATA, Failure, NO_PERMISSION, UNAVAILABLE};
+use crate::output::{self, DATA, Failure, UNAVAILABLE};
 use crate::{Common, waiting};
 
 /// The node answers within a few seconds even when its disk does not.
@@ -56,31 +56,11 @@ impl Doctor {
 }
 
 async fn ask(base: &str, security: &HttpSecurity) -> Result<String, Failure> {
-    let url = format!("{base}/api/diagnosis");
-    let next = "headwater doctor --http URL; headwater up prints the URL as \"console\"";
-    let failed = |error: reqwest::Error| http::failed("node", &url, &error, next);
-    let mut request = security.client().map_err(failed)?.get(&url).timeout(PATIENCE);
-    if let Ok(parsed) = reqwest::Url::parse(&url) {
-        let proof = security.proof(&parsed).await;
-        let proof = proof.map_err(|error| Failure::with_advice(UNAVAILABLE, error))?;
-        request = match &proof {
-            Some(Proof::Basic { user, password }) => request.basic_auth(user, Some(password.reveal())),
-            Some(Proof::Bearer(token)) => request.bearer_auth(token.reveal()),
-            None => request,
-        };
-    }
-    let response = request.send().await.map_err(failed)?;
-    let status = response.status();
-    let text = response.text().await.map_err(failed)?;
-    if status.is_success() {
-        return Ok(text);
-    }
-    // RFC 9457.
-    let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let title = problem["title"].as_str().unwrap_or("it does not serve /api/diagnosis");
-    let detail = problem["detail"].as_str().unwrap_or(next);
-    let code = if matches!(status.as_u16(), 401 | 403) { NO_PERMISSION } else { UNAVAILABLE };
-    Err(Failure::new(code, format!("{url} answers {status}: {title}"), detail.to_owned()))
+    let otherwise = "headwater doctor --http URL; headwater up prints the URL as \"console\"";
+    let node = http::Asked { security, whom: "node", otherwise };
+    let url = http::base(&format!("{base}/api/diagnosis"), "--http")?;
+    let request = node.request(reqwest::Method::GET, &url).await?.timeout(PATIENCE);
+    node.answer(&url, request, UNAVAILABLE).await
 }
 
 fn looked_at(diagnosis: &Diagnosis) -> String {

@@ -2,9 +2,10 @@
 
 use std::error::Error;
 
-use reqwest::Url;
+use headwater_client::{HttpSecurity, Proof};
+use reqwest::{Method, RequestBuilder, Url};
 
-use crate::output::{Failure, UNAVAILABLE, USAGE};
+use crate::output::{Failure, NO_PERMISSION, UNAVAILABLE, USAGE};
 
 /// `http://HOST:PORT`, or https, as `origin` (a flag, a variable, an argument) has it.
 pub fn base(text: &str, origin: &str) -> Result<Url, Failure> {
@@ -73,6 +74,47 @@ pub fn failed(whom: &str, url: &str, error: &reqwest::Error, otherwise: &str) ->
             format_args!("no {whom} answers at {url}: {cause}"),
             otherwise.to_owned(),
         ),
+    }
+}
+
+/// A server that is asked as whoever the file of `--command-config` says.
+pub struct Asked<'a> {
+    pub security: &'a HttpSecurity,
+    /// What it is, for who reads an error, and what to do where nothing better is known.
+    pub whom: &'a str,
+    pub otherwise: &'a str,
+}
+
+impl Asked<'_> {
+    fn failed(&self, url: &Url) -> impl Fn(reqwest::Error) -> Failure {
+        move |error| failed(self.whom, url.as_str(), &error, self.otherwise)
+    }
+
+    /// A request that trusts, shows and proves what the settings say.
+    pub async fn request(&self, method: Method, url: &Url) -> Result<RequestBuilder, Failure> {
+        let client = self.security.client().map_err(self.failed(url))?;
+        let proof = self.security.proof(url).await;
+        let request = client.request(method, url.clone());
+        Ok(match proof.map_err(|error| Failure::with_advice(UNAVAILABLE, error))? {
+            Some(Proof::Basic { user, password }) => request.basic_auth(user, Some(password.reveal())),
+            Some(Proof::Bearer(token)) => request.bearer_auth(token.reveal()),
+            None => request,
+        })
+    }
+
+    /// What it answers, if that is no problem (RFC 9457); `code` is of problems that are none of rights.
+    pub async fn answer(&self, url: &Url, request: RequestBuilder, code: u8) -> Result<String, Failure> {
+        let response = request.send().await.map_err(self.failed(url))?;
+        let status = response.status();
+        let text = response.text().await.map_err(self.failed(url))?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let title = problem["title"].as_str().map_or_else(String::new, |title| format!(": {title}"));
+        let detail = problem["detail"].as_str().unwrap_or(self.otherwise);
+        let code = if matches!(status.as_u16(), 401 | 403) { NO_PERMISSION } else { code };
+        Err(Failure::new(code, format!("{url} answers {status}{title}"), detail.to_owned()))
     }
 }
 

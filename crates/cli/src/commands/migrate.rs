@@ -62,7 +62,7 @@ fn failed(error: MigrateError) -> Failure {
 
 impl Migrate {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
-        let (old, new) = (load(&self.old).await?, load(&self.new).await?);
+        let (old, new) = (load(&self.old, common).await?, load(&self.new, common).await?);
         let migration =
             Migration::between(&old, &new, &Renames::new(self.rename.iter().cloned()), &self.rebuild)
                 .map_err(|refused| Failure::new(DATA, refused, None))?;

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use reqwest::{Method, Url};
 use serde_json::Value;
 
 use super::http;
 use crate::Common;
-use crate::output::{self, Failure, NO_INPUT};
+use crate::output::{self, DATA, Failure, NO_INPUT};
 
 /// Where the address of an instance is known from.
 pub const INSTANCE: &str = "http:// and what the service has as HEADWATER_HTTP or `http` under [runtime] of its manifest, where HTTP is off unless it is set; the console of headwater up lists the instances that run";
@@ -15,7 +16,7 @@ pub const INSTANCE: &str = "http:// and what the service has as HEADWATER_HTTP o
 pub enum Quarantine {
     /// The keys that wait in the tasks of an instance, and why
     List {
-        /// The instance: http://HOST:PORT
+        /// The instance: http://HOST:PORT, or https:// with --command-config
         instance: String,
     },
     /// Process what waits, of one key or of all, in its order. The instance has to allow commands over HTTP
@@ -33,11 +34,11 @@ pub enum Quarantine {
 
 impl Quarantine {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
-        let client = reqwest::Client::new();
+        let security = common.security()?;
+        let asked = http::Asked { security: security.http(), whom: "instance", otherwise: INSTANCE };
         let (answer, list) = match &self {
             Self::List { instance } => {
-                let url = at(instance, "/quarantine")?;
-                (ask(url.clone(), client.get(url)).await?, "keys")
+                (ask(&asked, Method::GET, &at(instance, "/quarantine")?).await?, "keys")
             }
             Self::Release { instance, key, key_hex } => {
                 let mut url = at(instance, "/quarantine/release")?;
@@ -46,7 +47,7 @@ impl Quarantine {
                         url.query_pairs_mut().append_pair(name, value);
                     }
                 }
-                (ask(url.clone(), client.post(url)).await?, "released")
+                (ask(&asked, Method::POST, &url).await?, "released")
             }
         };
         let keys = answer[list].as_array().cloned().unwrap_or_default();
@@ -65,19 +66,14 @@ impl Quarantine {
     }
 }
 
-fn at(instance: &str, path: &str) -> Result<reqwest::Url, Failure> {
+fn at(instance: &str, path: &str) -> Result<Url, Failure> {
     http::base(instance, "INSTANCE")?;
     http::base(&format!("{}{path}", instance.trim_end_matches('/')), "INSTANCE")
 }
 
-async fn ask(url: reqwest::Url, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-    let failed = |error: reqwest::Error| http::failed("instance", url.as_str(), &error, INSTANCE);
-    let response = request.send().await.map_err(failed)?;
-    let status = response.status();
-    let answer: Value = response.json().await.map_err(failed)?;
-    if status.is_success() {
-        return Ok(answer);
-    }
-    let detail = answer["detail"].as_str().unwrap_or("it says no more").to_owned();
-    Err(Failure::new(NO_INPUT, format_args!("the instance answers {status}"), detail))
+async fn ask(asked: &http::Asked<'_>, method: Method, url: &Url) -> Result<Value, Failure> {
+    let text = asked.answer(url, asked.request(method, url).await?, NO_INPUT).await?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::new(DATA, format_args!("{url} answers no JSON: {error}"), INSTANCE.to_owned())
+    })
 }

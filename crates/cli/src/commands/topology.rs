@@ -11,13 +11,13 @@ use super::migrate::Migrate;
 use super::quarantine::INSTANCE;
 use super::reprocess::Reprocess;
 use crate::Common;
-use crate::output::{self, DATA, Failure, NO_INPUT};
+use crate::output::{self, DATA, Failure, NO_INPUT, UNAVAILABLE};
 
 #[derive(clap::Subcommand)]
 pub enum Topology {
     /// A topology as Kafka Streams writes it
     Describe {
-        /// A file of JSON, - for standard input, or the address of a running instance (http://HOST:PORT)
+        /// A file of JSON, - for standard input, or the address of a running instance (http://HOST:PORT; https:// with --command-config)
         source: String,
     },
     /// What the new version asks for: safe, restart, repartition or rebuild. Exit code 1 when more than --allow
@@ -61,7 +61,7 @@ impl Topology {
             Topology::Migrate(migrate) => migrate.run(common).await,
             Topology::Reprocess(reprocess) => reprocess.run(common).await,
             Topology::Describe { source } => {
-                let said = read(&source).await?;
+                let said = read(&source, common).await?;
                 let description = description(&source, said.clone())?;
                 match common.json {
                     true => output::json(&description),
@@ -73,7 +73,7 @@ impl Topology {
                 Ok(ExitCode::SUCCESS)
             }
             Topology::Diff { old, new, allow } => {
-                let diff = load(&old).await?.diff(&load(&new).await?);
+                let diff = load(&old, common).await?.diff(&load(&new, common).await?);
                 let safety = diff.safety();
                 match common.json {
                     true => output::json(&json!({ "safety": safety, "changes": diff.changes })),
@@ -101,14 +101,16 @@ fn skew(said: &Value) -> Vec<String> {
     lines
 }
 
-pub(super) async fn load(source: &str) -> Result<TopologyDescription, Failure> {
-    description(source, read(source).await?)
+pub(super) async fn load(source: &str, common: &Common) -> Result<TopologyDescription, Failure> {
+    description(source, read(source, common).await?)
 }
 
 /// A description from wherever it is: alone, or as an instance tells it with what else it knows.
-async fn read(source: &str) -> Result<Value, Failure> {
+async fn read(source: &str, common: &Common) -> Result<Value, Failure> {
     let text = match source {
-        address if address.starts_with("http://") || address.starts_with("https://") => ask(address).await?,
+        address if address.starts_with("http://") || address.starts_with("https://") => {
+            ask(address, common).await?
+        }
         "-" => std::io::read_to_string(std::io::stdin()).map_err(|error| unread("standard input", &error))?,
         file => std::fs::read_to_string(file).map_err(|error| unread(file, &error))?,
     };
@@ -130,10 +132,11 @@ fn no_description(source: &str, error: &serde_json::Error) -> Failure {
     Failure::new(DATA, format_args!("{source} holds no description of a topology: {error}"), next.to_owned())
 }
 
-async fn ask(address: &str) -> Result<String, Failure> {
-    let url = format!("{}/topology", address.trim_end_matches('/').trim_end_matches("/topology"));
+async fn ask(address: &str, common: &Common) -> Result<String, Failure> {
     http::base(address, "the address")?;
-    let failed = |error: reqwest::Error| http::failed("instance", &url, &error, INSTANCE);
-    let answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-    answer.text().await.map_err(failed)
+    let security = common.security()?;
+    let asked = http::Asked { security: security.http(), whom: "instance", otherwise: INSTANCE };
+    let url = format!("{}/topology", address.trim_end_matches('/').trim_end_matches("/topology"));
+    let url = http::base(&url, "the address")?;
+    asked.answer(&url, asked.request(reqwest::Method::GET, &url).await?, UNAVAILABLE).await
 }

@@ -108,7 +108,7 @@ fn abandoned(facts: &Facts, group: &GroupDescription, known: &[(&Known, i64)]) -
             })
             .why("nobody reads for it; what retention deletes meanwhile it never sees")
             .next(format!(
-                "headwater group describe {id}; start its service, or delete the group if it is gone for good"
+                "headwater group describe {id}; start its service, or headwater group delete {id} --yes if it is gone for good"
             ))
     })
 }

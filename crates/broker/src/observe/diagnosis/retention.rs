@@ -29,7 +29,7 @@ pub fn look(facts: &Facts, findings: &mut Vec<Finding>) {
             Finding::new(Severity::Note, "retention_off", format!("{topic} keeps everything"))
                 .at(Place { topic: Some((*topic).to_owned()), ..Place::default() })
                 .why("retention.ms and retention.bytes are -1, so nothing of it is ever deleted")
-                .next(format!("headwater topic describe {topic}; set retention.ms or retention.bytes if that is not meant")),
+                .next(format!("headwater topic describe {topic}; if that is not meant, headwater topic alter {topic} --config retention.ms=604800000 (a week)")),
         );
     }
 }

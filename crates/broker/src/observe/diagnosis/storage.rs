@@ -81,7 +81,7 @@ fn space(facts: &Facts, findings: &mut Vec<Finding>) {
     };
     let next = match sizes.first() {
         Some((topic, _)) => format!(
-            "headwater topic describe {topic}; lower its retention.bytes or retention.ms, or free space elsewhere"
+            "headwater topic describe {topic}; lower its retention.bytes or retention.ms (headwater topic alter {topic} --config retention.ms=…), or free space elsewhere"
         ),
         None => "free space elsewhere on the file system".to_owned(),
     };
