@@ -122,7 +122,12 @@ impl Worker {
         // With the lock of the directory, for as long as it takes.
         let (shared, (tell, outcome)) = (Arc::clone(&self.shared), mpsc::sync_channel(1));
         let entries: usize = parts.iter().map(|part| part.entries.len()).sum();
-        let job = move || tell.send(write(&shared.stores, parts));
+        let job = move || {
+            let outcome = write(&shared.stores, parts);
+            // Who is told that it has ended may be about to start on the directory anew.
+            drop(shared);
+            tell.send(outcome)
+        };
         match may_go_on && entries >= self.shared.config.store_table_from {
             true => drop(self.runtime.spawn_blocking(job)),
             // The other end is here.
