@@ -116,6 +116,11 @@ pub(super) fn heals(error: &ClientError) -> bool {
     error.is_retriable() || error.is_abortable() || membership || gave_up
 }
 
+fn most_time_outs(transaction_timeout: Duration) -> usize {
+    let fit = WINDOW.as_millis() / transaction_timeout.as_millis().max(1);
+    usize::try_from(fit).unwrap_or(usize::MAX).saturating_add(1).max(LIMIT)
+}
+
 /// Another process took this one's place in the group.
 fn instance_is_fenced(error: &ClientError) -> bool {
     matches!(error.code(), Some(ErrorCode::FencedInstanceId | ErrorCode::UnreleasedInstanceId))
@@ -170,11 +175,13 @@ impl Worker {
         Metrics::add(&self.shared.metrics.aborts, 1);
         match trouble {
             Trouble::Client { source, .. }
-                if kind == Kind::Fenced && (count >= LIMIT || self.is_replaced()) =>
+                if kind == Kind::Fenced && (count > self.most_time_outs() || self.is_replaced()) =>
             {
                 Err(self.fenced(source))
             }
-            trouble if kind != Kind::Healing && count >= LIMIT => Err(trouble.into_error()),
+            trouble if !matches!(kind, Kind::Healing | Kind::Fenced) && count >= LIMIT => {
+                Err(trouble.into_error())
+            }
             trouble => {
                 let pause = self.failures.pause();
                 tracing::warn!(
@@ -206,6 +213,12 @@ impl Worker {
         }
     }
 
+    /// How often transactions can time out within the window in which failures are counted: who is fenced more often has
+    /// another process against him, whatever the group knows.
+    fn most_time_outs(&self) -> usize {
+        most_time_outs(self.shared.config.transaction_timeout)
+    }
+
     /// Whether a successor has taken the place in the group of this member. A producer is also fenced when its
     /// transaction timed out (a suspended process, a broker away for long); then the group still knows the member. The
     /// question is asked by committing what is committed.
@@ -228,6 +241,12 @@ mod tests {
 
     fn kafka(code: ErrorCode) -> ClientError {
         ClientError::Kafka { what: "x".to_owned(), code, message: String::new() }
+    }
+
+    #[test]
+    fn a_broker_that_is_away_again_and_again_is_not_another_process() {
+        assert_eq!(most_time_outs(Duration::from_secs(10)), 7);
+        assert_eq!(most_time_outs(Duration::from_secs(900)), LIMIT);
     }
 
     #[test]
