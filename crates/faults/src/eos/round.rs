@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use headwater_client::{Client, ClientConfig, NewTopic};
+use headwater_client::{Client, ClientConfig, Isolation, NewTopic, OffsetSpec};
 use headwater_model::{Offset, TopicPartition};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -113,8 +113,15 @@ fn drain(
 ) -> Result<Duration> {
     let begun = Instant::now();
     let topics = read_by_service(plan)?;
+    let written: Vec<String> = (0..plan.ends.len()).map(|end| plan.output(end)).collect();
     loop {
-        let behind = runtime.block_on(behind(client, plan, &topics));
+        let behind = runtime.block_on(async {
+            let mut behind = behind(client, plan, &topics).await?;
+            for topic in topics.iter().chain(&written) {
+                behind.extend(open(client, topic).await?);
+            }
+            anyhow::Ok(behind)
+        });
         match behind {
             Ok(behind) if behind.is_empty() => return Ok(begun.elapsed()),
             Ok(behind) if begun.elapsed() > DRAIN => {
@@ -156,6 +163,18 @@ async fn behind(client: &Client, plan: &Plan, topics: &[String]) -> Result<Vec<S
         }
     }
     Ok(behind)
+}
+
+/// Partitions with a transaction that is open, behind which nobody sees what there is.
+async fn open(client: &Client, topic: &str) -> Result<Vec<String>> {
+    let partitions = (0..).zip(read::all(client, topic).await?);
+    let ask: Vec<_> = partitions
+        .map(|(partition, _)| (TopicPartition::new(topic, partition), OffsetSpec::Latest))
+        .collect();
+    let ends = client.list_offsets(&ask, Isolation::Uncommitted).await?;
+    let stable = client.list_offsets(&ask, Isolation::Committed).await?;
+    let open = ends.into_iter().filter(|(at, end)| stable.get(at).is_none_or(|stable| stable < end));
+    Ok(open.map(|(at, _)| format!("{at} has an open transaction")).collect())
 }
 
 async fn judge(
