@@ -7,12 +7,14 @@
  * With several topics, client i writes to topic NAME-(i mod topics).
  * With -e a consumer in the same process reads the topic, and a latency is arrival minus due time, which the message
  * carries in its first bytes.
+ * SIGINT ends the schedule early: what was sent by then is waited for and reported.
  * Prints one JSON object.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +43,7 @@ static rd_kafka_t **handles;
 static rd_kafka_topic_t **topics;
 static uint64_t start_at;
 static uint64_t histogram[BUCKETS], counted, highest, errors, acknowledged, last_ack;
-static atomic_int polling = 1;
+static atomic_int polling = 1, stopped;
 
 static uint64_t now(void) {
     struct timespec t;
@@ -245,15 +247,21 @@ static void wait_until(uint64_t due) {
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR) {}
 }
 
+static void stop(int signal) {
+    (void)signal;
+    atomic_store(&stopped, 1);
+}
+
 static uint64_t send_all(void) {
-    uint64_t random = o.seed, total = o.rate > 0 ? (uint64_t)(o.rate * (o.warmup + o.seconds)) : o.count;
+    uint64_t random = o.seed, total = o.rate > 0 ? (uint64_t)(o.rate * (o.warmup + o.seconds)) : o.count, i;
     double period = o.rate > 0 ? (double)SECOND / o.rate : 0;
-    for (uint64_t i = 0; i < total; i++) {
+    wait_until(start_at);
+    for (i = 0; i < total && !atomic_load(&stopped); i++) {
         uint64_t due = o.rate > 0 ? start_at + (uint64_t)((double)i * period) : now();
         if (o.rate > 0) wait_until(due);
         send_one(i, due, &random);
     }
-    return total;
+    return i;
 }
 
 static uint64_t drain(uint64_t sent) {
@@ -326,6 +334,7 @@ int main(int argc, char **argv) {
     ask_for_everything();
     if (o.end_to_end) start_consumer(conf);
     prctl(PR_SET_TIMERSLACK, 1000ul);
+    signal(SIGINT, stop);
     fprintf(stderr, "connected\n");
     start_at = now() + SECOND / 10;
     pthread_t poller, reader;

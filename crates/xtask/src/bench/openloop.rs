@@ -112,6 +112,12 @@ impl OpenLoop<'_> {
 }
 
 impl Running {
+    /// Ends the schedule now; the report is of what was sent by then.
+    pub fn stop(self) -> Result<Sample> {
+        process::signal(self.driver.pid(), "INT")?;
+        self.finish()
+    }
+
     pub fn finish(mut self) -> Result<Sample> {
         let mut output = self.driver.0.stdout.take().context("no output to read")?;
         let mut text = String::new();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::bench::context::Context;
-use crate::bench::openloop::OpenLoop;
+use crate::bench::context::{Context, Timing};
+use crate::bench::openloop::{OpenLoop, Running};
 use crate::bench::outcome::{Metric, Outcome, Target};
 use crate::bench::pairs::{Case, Entry};
 use crate::bench::performance::{Consume, Produce};
@@ -83,21 +83,7 @@ impl Shape {
             let server = context.server(entry.side)?;
             let topic = context.new_topic();
             server.create_topic(&topic, 6, &entry.configs())?;
-            let payloads = context.payloads(100)?;
-            let timing = context.timing(2.0, 10.0);
-            let client = OpenLoop {
-                topic: &topic,
-                payloads: &payloads.path,
-                size: 100,
-                rate: self.rate,
-                seconds: timing.seconds,
-                warmup: timing.warmup,
-                seed: context.options.seed,
-                end_to_end: true,
-                properties: &LINGER_ZERO,
-                ..OpenLoop::default()
-            };
-            let running = client.start(&context.drivers.open_loop, &server.bootstrap)?;
+            let running = flow(context, server, &topic, self.rate, context.timing(2.0, 10.0))?;
             let before = server.cpu()?;
             let reader = self.catching_up.then(|| CatchingUp::start(context, server, records));
             let sample = running.finish()?;
@@ -115,6 +101,30 @@ impl Shape {
         }
         Ok(outcome)
     }
+}
+
+/// The open loop of `rate` messages a second through `topic` and back, connected and begun.
+pub(super) fn flow(
+    context: &Context,
+    server: &Server,
+    topic: &str,
+    rate: f64,
+    timing: Timing,
+) -> Result<Running> {
+    let payloads = context.payloads(100)?;
+    let client = OpenLoop {
+        topic,
+        payloads: &payloads.path,
+        size: 100,
+        rate,
+        seconds: timing.seconds,
+        warmup: timing.warmup,
+        seed: context.options.seed,
+        end_to_end: true,
+        properties: &LINGER_ZERO,
+        ..OpenLoop::default()
+    };
+    client.start(&context.drivers.open_loop, &server.bootstrap)
 }
 
 fn fill(context: &Context, server: &Server, records: u64) -> Result<()> {

@@ -10,6 +10,7 @@ pub mod rebalance;
 pub mod start;
 pub mod state;
 pub mod streams;
+mod tail;
 pub mod transactions;
 
 use anyhow::Result;
@@ -60,7 +61,7 @@ pub const ALL: &[Benchmark] = &[
     Benchmark {
         name: "consume",
         number: 5,
-        title: "Consume: from the page cache, cold, many groups",
+        title: "Consume: from the page cache, cold, many groups, beside a tail",
         method: consume::METHOD,
         run: consume::run,
     },
