@@ -4,6 +4,7 @@ mod bench;
 mod differential;
 mod faults;
 mod fuzz;
+mod go;
 mod kafka;
 mod suite;
 mod suites;

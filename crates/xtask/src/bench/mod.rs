@@ -9,6 +9,7 @@ mod flushes;
 pub mod java;
 pub mod librdkafka;
 mod machine;
+mod nats;
 mod openloop;
 mod outcome;
 mod pairs;

@@ -4,6 +4,8 @@
  * charged for the waiting of every message it delayed. A latency is acknowledgement minus due time on one monotonic
  * clock; messages due in the warm-up are sent and not counted. Rate 0 sends as fast as the queue takes messages.
  * Refuses: to drop a message when the local queue is full; it waits, and the latency grows.
+ * With -i and rate 0 it is a closed loop instead: so many messages are unacknowledged and no more, and a message is due
+ * when there is room for it.
  * With several topics, client i writes to topic NAME-(i mod topics).
  * With -e a consumer in the same process reads the topic, and a latency is arrival minus due time, which the message
  * carries in its first bytes.
@@ -14,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -34,7 +37,7 @@ struct options {
     double rate, seconds, warmup, drain;
     uint64_t count, keys, seed;
     size_t size;
-    int clients, topics, end_to_end;
+    int clients, topics, end_to_end, in_flight;
 };
 
 static struct options o = {.rate = 1000, .seconds = 10, .warmup = 2, .drain = 10, .seed = 1, .size = 100, .clients = 1,
@@ -44,6 +47,7 @@ static rd_kafka_topic_t **topics;
 static uint64_t start_at;
 static uint64_t histogram[BUCKETS], counted, highest, errors, acknowledged, last_ack;
 static atomic_int polling = 1, stopped;
+static sem_t room;
 
 static uint64_t now(void) {
     struct timespec t;
@@ -91,6 +95,7 @@ static void delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *o
     (void)rk;
     (void)opaque;
     uint64_t due = (uint64_t)(uintptr_t)message->_private, at = now();
+    if (o.in_flight) sem_post(&room);
     if (message->err) {
         if (errors++ == 0) fprintf(stderr, "delivery: %s\n", rd_kafka_err2str(message->err));
         return;
@@ -257,6 +262,7 @@ static uint64_t send_all(void) {
     double period = o.rate > 0 ? (double)SECOND / o.rate : 0;
     wait_until(start_at);
     for (i = 0; i < total && !atomic_load(&stopped); i++) {
+        while (o.in_flight && sem_wait(&room) == -1 && errno == EINTR) {}
         uint64_t due = o.rate > 0 ? start_at + (uint64_t)((double)i * period) : now();
         if (o.rate > 0) wait_until(due);
         send_one(i, due, &random);
@@ -277,7 +283,7 @@ static uint64_t drain(uint64_t sent) {
 
 static void parse(int argc, char **argv, rd_kafka_conf_t *conf) {
     int option;
-    while ((option = getopt(argc, argv, "b:t:T:f:r:d:w:g:c:k:S:s:n:X:e")) != -1) {
+    while ((option = getopt(argc, argv, "b:t:T:f:r:d:w:g:c:i:k:S:s:n:X:e")) != -1) {
         char *equals;
         switch (option) {
         case 'b': o.brokers = optarg; break;
@@ -289,6 +295,7 @@ static void parse(int argc, char **argv, rd_kafka_conf_t *conf) {
         case 'w': o.warmup = atof(optarg); break;
         case 'g': o.drain = atof(optarg); break;
         case 'c': o.count = strtoull(optarg, NULL, 10); break;
+        case 'i': o.in_flight = atoi(optarg); break;
         case 'k': o.keys = strtoull(optarg, NULL, 10); break;
         case 'S': o.seed = strtoull(optarg, NULL, 10); break;
         case 's': o.size = strtoull(optarg, NULL, 10); break;
@@ -304,9 +311,9 @@ static void parse(int argc, char **argv, rd_kafka_conf_t *conf) {
         }
     }
     if (!o.brokers || !o.topic || !o.payloads || o.clients < 1 || o.topics < 1 ||
-        (o.end_to_end && (o.topics > 1 || o.size < sizeof(uint64_t)))) {
-        fprintf(stderr, "usage: openloop -b BROKERS -t TOPIC -f PAYLOADS [-r RATE -d SECONDS -w WARMUP | -r 0 -c COUNT] "
-                        "[-s SIZE] [-n CLIENTS] [-T TOPICS] [-k KEYS] [-S SEED] [-g DRAIN] [-e] [-X key=value]\n");
+        (o.end_to_end && (o.topics > 1 || o.size < sizeof(uint64_t))) || (o.in_flight && o.rate > 0)) {
+        fprintf(stderr, "usage: openloop -b BROKERS -t TOPIC -f PAYLOADS [-r RATE -d SECONDS -w WARMUP | -r 0 -c COUNT "
+                        "[-i IN_FLIGHT]] [-s SIZE] [-n CLIENTS] [-T TOPICS] [-k KEYS] [-S SEED] [-g DRAIN] [-e] [-X key=value]\n");
         exit(2);
     }
 }
@@ -335,6 +342,7 @@ int main(int argc, char **argv) {
     if (o.end_to_end) start_consumer(conf);
     prctl(PR_SET_TIMERSLACK, 1000ul);
     signal(SIGINT, stop);
+    sem_init(&room, 0, (unsigned)o.in_flight);
     fprintf(stderr, "connected\n");
     start_at = now() + SECOND / 10;
     pthread_t poller, reader;

@@ -21,6 +21,8 @@ pub struct OpenLoop<'a> {
     pub seconds: f64,
     pub warmup: f64,
     pub count: u64,
+    /// Not 0: a closed loop of `count` messages with so many unacknowledged, and a latency runs from the sending.
+    pub in_flight: u32,
     pub keys: u64,
     pub clients: u32,
     /// More than one: client i writes to `topic`-(i mod topics).
@@ -47,6 +49,7 @@ impl Default for OpenLoop<'_> {
             seconds: 0.0,
             warmup: 0.0,
             count: 0,
+            in_flight: 0,
             keys: 0,
             clients: 1,
             topics: 1,
@@ -82,6 +85,9 @@ impl OpenLoop<'_> {
         }
         if self.rate == 0.0 {
             command.args(["-c", &self.count.to_string(), "-g", "600"]);
+        }
+        if self.in_flight > 0 {
+            command.args(["-i", &self.in_flight.to_string()]);
         }
         for (key, value) in self.properties {
             command.args(["-X", &format!("{key}={value}")]);
@@ -122,6 +128,8 @@ impl Running {
         let mut output = self.driver.0.stdout.take().context("no output to read")?;
         let mut text = String::new();
         output.read_to_string(&mut text)?;
+        // It has closed its output; its figures stay readable until it is waited for.
+        let driver_cpu = process::cpu_seconds(self.driver.pid())?;
         self.driver.finish(self.limit)?;
         let report: Value = serde_json::from_str(&text).context("reading the open-loop client's report")?;
         let figure = |key: &str| report[key].as_f64().with_context(|| format!("no {key} in {text}"));
@@ -143,6 +151,7 @@ impl Running {
             sample = sample.set(name, figure(key)?);
         }
         let rate = figure("acknowledged")? / figure("seconds")?;
-        Ok(sample.set("records", rate).set("seconds", figure("seconds")?))
+        let seconds = figure("seconds")?;
+        Ok(sample.set("records", rate).set("seconds", seconds).set("driver busy", driver_cpu / seconds))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::server::{Durability, Side};
+use super::server::Durability;
 use super::stats::{Interval, interval, median};
 
 /// Figures of one run of one server, by the key of their metric.
@@ -129,11 +129,11 @@ pub struct Contestant {
 }
 
 impl Contestant {
-    pub fn new(side: Side, durability: Option<Durability>, server: &str) -> Self {
+    pub fn new(name: &str, durability: Option<Durability>) -> Self {
         Self {
-            name: side.name().to_owned(),
+            name: name.to_owned(),
             durability,
-            server: server.to_owned(),
+            server: String::new(),
             driver: String::new(),
             flushes: None,
             driver_bound: false,

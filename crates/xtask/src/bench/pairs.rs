@@ -14,16 +14,23 @@ use super::stats::median;
 #[derive(Clone, Copy)]
 pub struct Entry {
     pub side: Side,
+    /// What tables call it.
+    server: &'static str,
     pub durability: Option<Durability>,
 }
 
 impl Entry {
     pub const fn new(side: Side, durability: Durability) -> Self {
-        Self { side, durability: Some(durability) }
+        Self { side, server: side.name(), durability: Some(durability) }
+    }
+
+    /// A peer other than Apache Kafka, by its name, version and mode.
+    pub const fn other(server: &'static str, durability: Durability) -> Self {
+        Self { side: Side::Peer, server, durability: Some(durability) }
     }
 
     pub fn plain(side: Side) -> Self {
-        Self { side, durability: None }
+        Self { side, server: side.name(), durability: None }
     }
 
     /// The topic configuration of its class.
@@ -33,7 +40,7 @@ impl Entry {
 
     pub fn name(&self) -> String {
         let class = self.durability.map(|durability| format!(" {}", durability.name()));
-        format!("{}{}", self.side.name(), class.unwrap_or_default())
+        format!("{}{}", self.server, class.unwrap_or_default())
     }
 }
 
@@ -54,10 +61,8 @@ impl Case<'_> {
         mut measure: impl FnMut(&Entry) -> Result<(Sample, String)>,
     ) -> Result<Outcome> {
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
-        let mut contestants = [
-            Contestant::new(self.ours.side, self.ours.durability, ""),
-            Contestant::new(self.peer.side, self.peer.durability, ""),
-        ];
+        let mut contestants =
+            [&self.ours, &self.peer].map(|entry| Contestant::new(entry.server, entry.durability));
         let begun = Instant::now();
         for pair in 0..self.pairs {
             let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };

@@ -36,6 +36,23 @@ pub fn fine_cpu_seconds(pid: u32) -> Result<f64> {
     Ok(nanoseconds / 1e9)
 }
 
+/// Waits until what the last run left is written and the process rests.
+pub fn settle(pid: u32) -> Result<()> {
+    std::thread::sleep(Duration::from_millis(300));
+    Command::new("sync").status().context("running sync")?;
+    let begun = Instant::now();
+    let mut before = cpu_seconds(pid)?;
+    while begun.elapsed() < Duration::from_secs(15) {
+        std::thread::sleep(Duration::from_millis(250));
+        let after = cpu_seconds(pid)?;
+        if after - before <= 0.03 {
+            return Ok(());
+        }
+        before = after;
+    }
+    Ok(())
+}
+
 pub fn rss_mib(pid: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS in status")?;

@@ -36,7 +36,7 @@ pub enum Side {
 impl Side {
     pub const BOTH: [Side; 2] = [Side::Ours, Side::Peer];
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Side::Ours => "Headwater",
             Side::Peer => "Apache Kafka",
@@ -166,8 +166,11 @@ impl Server {
     }
 
     pub fn cpu(&self) -> Result<f64> {
-        process::cpu_seconds(self.pid())
-            .with_context(|| format!("{} is gone; see {}", self.side.name(), self.log.display()))
+        process::cpu_seconds(self.pid()).with_context(|| self.gone())
+    }
+
+    fn gone(&self) -> String {
+        format!("{} is gone; see {}", self.side.name(), self.log.display())
     }
 
     /// Creates a topic; one that exists already is fine.
@@ -197,19 +200,7 @@ impl Server {
 
     /// Waits until what the last run left is written and the server rests, so that the next run does not pay for it.
     pub fn settle(&self) -> Result<()> {
-        std::thread::sleep(Duration::from_millis(300));
-        Command::new("sync").status().context("running sync")?;
-        let begun = Instant::now();
-        let mut before = self.cpu()?;
-        while begun.elapsed() < Duration::from_secs(15) {
-            std::thread::sleep(Duration::from_millis(250));
-            let after = self.cpu()?;
-            if after - before <= 0.03 {
-                return Ok(());
-            }
-            before = after;
-        }
-        Ok(())
+        process::settle(self.pid()).with_context(|| self.gone())
     }
 
     pub fn stop(mut self) -> Result<()> {

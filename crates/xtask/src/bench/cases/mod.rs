@@ -5,6 +5,7 @@ pub mod consume;
 pub mod end_to_end;
 pub mod latency;
 pub mod many;
+pub mod nats;
 pub mod produce;
 pub mod rebalance;
 pub mod start;
@@ -50,6 +51,13 @@ pub const ALL: &[Benchmark] = &[
         title: "Produce latency, open loop",
         method: latency::METHOD,
         run: latency::run,
+    },
+    Benchmark {
+        name: "nats",
+        number: 3,
+        title: "Acknowledged messages a second beside NATS, on disk before the acknowledgement",
+        method: nats::METHOD,
+        run: nats::run,
     },
     Benchmark {
         name: "end-to-end",

@@ -1,0 +1,30 @@
+//! Whether there is a Go to build other people's programs with.
+
+use std::process::Command;
+
+/// What is missing to build with Go `wanted`, with the way to get it.
+pub fn missing(wanted: &str) -> Option<String> {
+    let output = Command::new("go").arg("version").env("GOTOOLCHAIN", "local").output().ok();
+    let output = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let found = output.as_deref().and_then(|text| text.split(" go").nth(1)?.split(' ').next());
+    match found {
+        Some(found) if version(found) >= version(wanted) => None,
+        Some(found) => Some(format!("go {found} is too old: {wanted} or newer is needed")),
+        None => Some(format!("go {wanted} or newer is needed, in PATH")),
+    }
+}
+
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').map_while(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        assert!(version("1.26.8") > version("1.9") && version("1.26") < version("1.26.0"));
+        assert!(version("1.19.8") < version("1.26.0"));
+    }
+}
