@@ -22,7 +22,7 @@ pub const METHOD: &str = "NATS: one server with JetStream, `sync_interval: alway
     128 in flight, one message each: `async --batch 128` sends 128 messages, waits for the acknowledgement of each and \
     sends the next 128; our client sends one as soon as one is acknowledged, and every message is a request of its own \
     (batch.num.messages=1), so that, as at NATS, nothing is put together before the server has it. 128 in flight, put \
-    together by the client: `atomic --batch 128` commits 128 messages as one batch, which NATS flushes once; our client \
+    together by the client: `atomic --batch 128` commits 128 messages as one batch, which NATS flushes together; our client \
     keeps 128 unacknowledged and librdkafka makes batches of them as it likes. One in flight: `sync`, and our client \
     with one. A first run that is not counted says how many messages take about ten seconds. Throughput is acknowledged \
     messages over the client's own time, CPU is the server's over the whole run. Both servers run all the time, and \
@@ -82,17 +82,17 @@ pub fn run(context: &Context, done: &mut dyn FnMut(Outcome)) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    // What was measured elsewhere stays as it is.
-    let tools = match nats::build() {
-        Ok(tools) => tools,
+    let dir = context.work.join("nats");
+    let start = |tools: Tools| Ok((Nats::start(&tools, &dir.join("nats"))?, tools));
+    let (theirs, tools) = match nats::build().and_then(start) {
+        Ok(started) => started,
+        // What was measured earlier or elsewhere stays as it is.
         Err(missing) => {
             eprintln!("bench: nats is skipped: {missing:#}");
             return Ok(());
         }
     };
-    let dir = context.work.join("nats");
     let ours = context.recipe(Side::Ours, &dir, &[])?.start()?;
-    let theirs = Nats::start(&tools, &dir.join("nats"))?;
     let payload = dir.join("payload");
     fs::write(&payload, &context.payloads(SIZE)?.one)?;
     let both = Both { context, tools, ours, theirs, payload };
