@@ -150,8 +150,8 @@ impl Running {
         ] {
             sample = sample.set(name, figure(key)?);
         }
-        let rate = figure("acknowledged")? / figure("seconds")?;
         let seconds = figure("seconds")?;
+        let rate = figure("acknowledged")? / seconds;
         Ok(sample.set("records", rate).set("seconds", seconds).set("driver busy", driver_cpu / seconds))
     }
 }

@@ -18,8 +18,8 @@ pub const METHOD: &str = "An open-loop client on librdkafka: message i is due at
     with steps of 1.6 %. A message that was never acknowledged counts with the age it has when the run ends, 10 s \
     after the last was due. 100 B records, linger 0, 6 partitions, random partitioner, acks=all; 2 s of warm-up, then \
     10 s. The bare flush loop writes 4 KiB with O_DIRECT and O_DSYNC into blocks already written, one every millisecond \
-    for 3 s right before each run, and does nothing else. `EndToEndLatency` is a closed loop: it sends the next record when the last one has been consumed, and its \
-    percentiles are whole milliseconds.";
+    for 3 s right before each run, and does nothing else. `EndToEndLatency` is a closed loop: it sends the next record \
+    when the last one has been consumed, and its percentiles are whole milliseconds.";
 
 const LINGER_ZERO: [(&str, &str); 4] =
     [("acks", "all"), ("linger.ms", "0"), ("partitioner", "random"), ("sticky.partitioning.linger.ms", "0")];
