@@ -178,7 +178,7 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
 
     pub fn get<K, V: Payload>(&mut self, store: &StateStore<K, V>, key: &K) -> Result<Option<V>, TaskError> {
         let key = self.key(store, key)?;
-        Ok(self.cx.store::<V>(store.index).get(&key)?.map(|(_, value)| value.clone()))
+        Ok(self.cx.store::<V>(store.index).get(&key)?.map(|(_, value)| value))
     }
 
     pub fn put<K, V: Payload>(

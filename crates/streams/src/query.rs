@@ -195,7 +195,7 @@ impl QueryableStore {
     fn row(&self, key: &Bytes, stored: &Bytes) -> Result<Value, QueryError> {
         let (timestamp, bytes) =
             keys::split_value(stored).ok_or_else(|| self.wrong("shorter than a timestamp"))?;
-        let value = (self.json.value)(&bytes).map_err(|reason| self.wrong(reason))?;
+        let value = (self.json.value)(&stored.slice_ref(bytes)).map_err(|reason| self.wrong(reason))?;
         let key = (self.json.key)(key).map_err(|reason| self.wrong(reason))?;
         Ok(json!({ "key": key, "value": value, "timestamp": timestamp }))
     }

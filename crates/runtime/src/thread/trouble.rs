@@ -116,6 +116,8 @@ pub(super) fn heals(error: &ClientError) -> bool {
     error.is_retriable() || error.is_abortable() || membership || gave_up
 }
 
+/// How often transactions can time out within [`WINDOW`], and [`LIMIT`] at least: who is fenced more often has another process
+/// against him, whatever the group knows.
 fn most_time_outs(transaction_timeout: Duration) -> usize {
     let fit = WINDOW.as_millis() / transaction_timeout.as_millis().max(1);
     usize::try_from(fit).unwrap_or(usize::MAX).saturating_add(1).max(LIMIT)
@@ -170,12 +172,13 @@ impl Worker {
             return self.ensure_producer().map_err(Trouble::into_error);
         }
         let count = self.failures.count(kind);
+        let most_fences = most_time_outs(self.shared.config.transaction_timeout);
         self.drop_tasks();
         self.abandon_transaction();
         Metrics::add(&self.shared.metrics.aborts, 1);
         match trouble {
             Trouble::Client { source, .. }
-                if kind == Kind::Fenced && (count > self.most_time_outs() || self.is_replaced()) =>
+                if kind == Kind::Fenced && (count > most_fences || self.is_replaced()) =>
             {
                 Err(self.fenced(source))
             }
@@ -211,12 +214,6 @@ impl Worker {
             instance: self.shared.instance.clone(),
             source,
         }
-    }
-
-    /// How often transactions can time out within the window in which failures are counted: who is fenced more often has
-    /// another process against him, whatever the group knows.
-    fn most_time_outs(&self) -> usize {
-        most_time_outs(self.shared.config.transaction_timeout)
     }
 
     /// Whether a successor has taken the place in the group of this member. A producer is also fenced when its

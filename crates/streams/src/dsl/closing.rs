@@ -65,7 +65,7 @@ impl<K: Payload> Closing<K> {
         for store_key in cx.store::<A>(self.store).by_time(from, to)? {
             let Some(entry) = layout.parse(&store_key) else { continue };
             // Sessions that grew together are in the index until the next commit.
-            let Some((timestamp, value)) = cx.store::<A>(self.store).get(&store_key)?.cloned() else {
+            let Some((timestamp, value)) = cx.store::<A>(self.store).get(&store_key)? else {
                 continue;
             };
             let wrong = |source| TaskError::StoredValue { store: self.topic.clone(), source };

@@ -285,7 +285,7 @@ pub(crate) fn store_getter<K: Payload, V: Payload>(
 ) -> Getter<K, V> {
     let (name, serde): (Arc<str>, _) = (Arc::from(name), key.clone());
     Arc::new(move |cx, key| match cx.encode(&serde, "key", &name, key)? {
-        Some(key) => Ok(cx.store::<V>(store).get(&key)?.cloned()),
+        Some(key) => Ok(cx.store::<V>(store).get(&key)?),
         None => Ok(None),
     })
 }

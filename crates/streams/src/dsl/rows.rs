@@ -89,7 +89,7 @@ impl Rows {
         cx: &mut Cx<'_>,
     ) -> Result<Option<(TimestampMs, V)>, TaskError> {
         if self.versions.is_none() {
-            return Ok(cx.store::<V>(self.store).get(key)?.cloned());
+            return cx.store::<V>(self.store).get(key);
         }
         let latest = cx.versions::<V>(self.store).latest(key)?;
         Ok(latest.and_then(|version| Some((version.from, version.value?))))

@@ -128,7 +128,7 @@ impl<K: Payload, V: Payload, A: Payload> Operator<K, V, A> {
             let store = cx.store::<A>(store);
             let (time, second) = if session { (window.end, window.start) } else { (window.start, 0) };
             let store_key = store.layout().store_key(&key, time, second);
-            Ok(store.get(&store_key)?.cloned())
+            store.get(&store_key)
         });
         KTable {
             graph: self.stream.graph.clone(),
@@ -253,7 +253,7 @@ impl<K: Payload, V: Payload> TimeWindowedKStream<K, V> {
                     let end = start.saturating_add(windows.size);
                     let store = cx.store::<A>(store);
                     let store_key = store.layout().store_key(&key, start, 0);
-                    let old = store.get(&store_key)?.cloned();
+                    let old = store.get(&store_key)?;
                     let timestamp =
                         old.as_ref().map_or(record.timestamp, |(newest, _)| record.timestamp.max(*newest));
                     let old = old.map(|(_, value)| value);

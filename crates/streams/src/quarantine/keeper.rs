@@ -84,7 +84,7 @@ impl Keeper {
         let Some(version) = self.options.version.clone() else { return Ok(false) };
         let store = self.entries(core);
         let key = Bytes::from_static(entry::VERSION_KEY);
-        let before = store.get(&key)?.map(|(_, entry)| entry.clone());
+        let before = store.get(&key)?.map(|(_, entry)| entry);
         let now = Entry::Version(version);
         if before.as_ref() == Some(&now) {
             return Ok(false);

@@ -124,7 +124,7 @@ impl Layout {
 
     /// What every entry of `key` in `segment` begins with.
     fn prefix(&self, segment: i64, key: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + key.len() + 2 + 16);
+        let mut out = Vec::with_capacity(8 + key.len() + 2 + self.tail_len());
         out.extend_from_slice(&segment.to_be_bytes());
         push_escaped(&mut out, key);
         out
@@ -182,14 +182,12 @@ impl Layout {
     }
 
     /// The changelog key of a store key.
-    pub fn changelog_key_of(self, store_key: &Bytes) -> Option<Bytes> {
+    pub fn changelog_key_of(self, store_key: Bytes) -> Option<Bytes> {
         if self.tail_len() == 0 {
-            return Some(store_key.clone());
+            return Some(store_key);
         }
-        let Timed { key, time, second } = self.parse(store_key)?;
-        let mut out = Vec::with_capacity(key.len() + 16);
-        out.extend_from_slice(&key);
-        self.push_tail(&mut out, time, second);
+        let (mut out, tail) = read_escaped(store_key.get(8..)?)?;
+        out.extend_from_slice(tail);
         Some(Bytes::from(out))
     }
 
@@ -218,7 +216,8 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, key: &[u8]) {
 
 /// Reads what [`push_escaped`] wrote: the key, and what follows it.
 pub(crate) fn read_escaped(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut key = Vec::with_capacity(rest.len());
+    // As much as the caller may put behind it.
+    let mut key = Vec::with_capacity(rest.len().saturating_sub(2));
     loop {
         let (&byte, after) = rest.split_first()?;
         rest = after;
@@ -244,9 +243,9 @@ pub(crate) fn stored_value(timestamp: TimestampMs, value: &[u8]) -> Bytes {
 }
 
 /// Splits a backend's value into timestamp and value.
-pub(crate) fn split_value(stored: &Bytes) -> Option<(TimestampMs, Bytes)> {
-    let (timestamp, _) = stored.split_first_chunk::<8>()?;
-    Some((i64::from_be_bytes(*timestamp), stored.slice(8..)))
+pub(crate) fn split_value(stored: &[u8]) -> Option<(TimestampMs, &[u8])> {
+    let (timestamp, value) = stored.split_first_chunk::<8>()?;
+    Some((i64::from_be_bytes(*timestamp), value))
 }
 
 #[cfg(test)]
@@ -277,13 +276,13 @@ mod tests {
     fn changelog_keys_are_those_of_kafka_streams_and_read_back() {
         let window = Layout::timed(StoreKind::Window, 120_000);
         let store_key = window.store_key(b"k\0", 61_000, 7);
-        let changelog = window.changelog_key_of(&store_key).unwrap();
+        let changelog = window.changelog_key_of(store_key.clone()).unwrap();
         assert_eq!(&changelog[..], [&b"k\0"[..], &61_000_i64.to_be_bytes(), &7_u32.to_be_bytes()].concat());
         assert_eq!(window.store_key_of(&changelog).unwrap(), store_key);
 
         let session = Layout::timed(StoreKind::Session, 120_000);
         let store_key = session.store_key(b"k", 90, 40);
-        let changelog = session.changelog_key_of(&store_key).unwrap();
+        let changelog = session.changelog_key_of(store_key.clone()).unwrap();
         assert_eq!(&changelog[..], [&b"k"[..], &90_i64.to_be_bytes(), &40_i64.to_be_bytes()].concat());
         assert_eq!(session.store_key_of(&changelog).unwrap(), store_key);
         assert_eq!(session.store_key_of(&Bytes::from_static(b"short")), None);

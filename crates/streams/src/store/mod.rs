@@ -13,6 +13,7 @@ pub(crate) mod external;
 pub(crate) mod keys;
 mod outbound;
 mod overlay;
+mod rows;
 mod sessions;
 pub(crate) mod typed;
 pub(crate) mod version_keys;

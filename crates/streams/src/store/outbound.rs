@@ -5,16 +5,33 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use headwater_model::Bytes;
 
-use super::overlay::Handed;
+use super::rows::Handed;
 use super::typed::Batch;
 
 /// What an entry takes beside its key and its value, in bytes.
-const ENTRY: usize = 128;
+const ENTRY: usize = 96;
+const SHEET: usize = 64 << 10;
+
+/// Memory for many short pieces, so that none of them has its own, nor holds that of a whole fetch.
+#[derive(Default)]
+struct Sheet(BytesMut);
+
+impl Sheet {
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if self.0.capacity() < bytes.len() {
+            self.0 = BytesMut::with_capacity(SHEET.max(bytes.len()));
+        }
+        self.0.extend_from_slice(bytes);
+        self.0.split().freeze()
+    }
+}
 
 pub(super) struct Outbound {
     entries: Batch,
+    sheet: Sheet,
     bytes: usize,
     /// Which handing over `entries` is for.
     over: u32,
@@ -24,29 +41,38 @@ pub(super) struct Outbound {
 impl Default for Outbound {
     fn default() -> Self {
         // 0 is of rows that were never handed over.
-        Self { entries: Vec::new(), bytes: 0, over: 1, in_flight: None }
+        Self { entries: Vec::new(), sheet: Sheet::default(), bytes: 0, over: 1, in_flight: None }
     }
 }
 
 impl Outbound {
     /// A row as it is encoded, with its key in an index. Of a row that comes again before it is handed over, the last stays.
-    pub fn row(&mut self, key: &Bytes, stored: Option<Bytes>, index: Option<Bytes>, handed: &mut Handed) {
-        let length = stored.as_ref().map_or(0, Bytes::len);
+    /// Returns a copy of what is stored.
+    pub fn row(
+        &mut self,
+        key: &[u8],
+        stored: Option<&[u8]>,
+        index: Option<Bytes>,
+        handed: &mut Handed,
+    ) -> Option<Bytes> {
+        let length = stored.map_or(0, <[u8]>::len);
+        let stored = stored.map(|stored| self.sheet.copy(stored));
         let index = index.map(|index| (index, stored.as_ref().map(|_| Bytes::new())));
         let waiting = self.entries.get_mut(handed.at as usize).filter(|_| handed.over == self.over);
         if let Some((_, before)) = waiting {
             let comes_or_goes = before.is_some() != stored.is_some();
             self.bytes = self.bytes + length - before.as_ref().map_or(0, Bytes::len);
-            *before = stored;
+            before.clone_from(&stored);
             self.entries.extend(index.filter(|_| comes_or_goes));
-            return;
+            return stored;
         }
         self.bytes += key.len() + length + ENTRY;
         self.entries.extend(index);
         if let Ok(at) = u32::try_from(self.entries.len()) {
             *handed = Handed { over: self.over, at };
         }
-        self.entries.push((key.clone(), stored));
+        self.entries.push((self.sheet.copy(key), stored.clone()));
+        stored
     }
 
     /// What is no row, or a row that has gone.
@@ -106,10 +132,10 @@ mod tests {
         let mut outbound = Outbound::default();
         let (mut one, mut two) = (Handed::default(), Handed::default());
         let (a, b) = (bytes("a"), bytes("b"));
-        outbound.row(&a, Some(bytes("1")), None, &mut one);
-        outbound.row(&b, Some(bytes("1")), None, &mut two);
+        assert_eq!(outbound.row(&a, Some(b"1"), None, &mut one), Some(bytes("1")));
+        outbound.row(&b, Some(b"1"), None, &mut two);
         let size = outbound.size();
-        outbound.row(&a, Some(bytes("22")), None, &mut one);
+        assert_eq!(outbound.row(&a, Some(b"22"), None, &mut one), Some(bytes("22")));
         assert_eq!(outbound.size(), (2, size.1 + 1));
         let under_way = outbound.hand_over();
         assert_eq!((outbound.size(), outbound.settled()), ((0, 0), 0));
@@ -119,7 +145,7 @@ mod tests {
         assert_eq!(outbound.gathered(0), [(a.clone(), None)]);
         outbound.settle();
         assert_eq!((outbound.in_flight(), outbound.settled()), (&[][..], 1));
-        outbound.row(&a, Some(bytes("3")), None, &mut one);
+        outbound.row(&a, Some(b"3"), None, &mut one);
         assert_eq!(outbound.take(), [(a.clone(), Some(bytes("3")))]);
         assert_eq!(outbound.settled(), 2);
         outbound.row(&b, None, None, &mut two);
@@ -132,7 +158,7 @@ mod tests {
         let mut handed = Handed::default();
         let (key, index) = (bytes("k"), bytes("i"));
         for stored in [Some("1"), Some("2"), None, Some("3")] {
-            outbound.row(&key, stored.map(bytes), Some(index.clone()), &mut handed);
+            outbound.row(&key, stored.map(str::as_bytes), Some(index.clone()), &mut handed);
         }
         let (here, gone) = ((index.clone(), Some(Bytes::new())), (index, None));
         assert_eq!(outbound.take(), [here.clone(), (key, Some(bytes("3"))), gone, here]);

@@ -1,235 +1,148 @@
-//! Rows of a store in memory: what was read from the backend, and what was written since the last commit.
+//! Rows of a store in memory: what was written since the last commit as it is, and what was read or written before that encoded.
 //!
-//! Owns what may be kept. No order of rows can be observed but that of their keys. Rows lie in many small tables, so that
-//! growing and letting go never hold up processing for longer than one of them takes.
+//! Owns what may be kept. No order of rows can be observed but that of their keys, and of the first writes since a commit.
 
-use std::hash::BuildHasher;
-use std::ops::Deref;
-
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use headwater_model::{Bytes, TimestampMs};
 
-/// What a piece of memory costs beside itself, in bytes.
-const PIECE: usize = 32;
-const TABLES: usize = 64;
+use super::rows::{Handed, Limits, Rows};
 
-/// The longest key that lies in its row.
-const SHORT: usize = 23;
-
-/// A key is compared on every lookup: where it is short, that reads no memory but the row's.
-enum RowKey {
-    Short { length: u8, bytes: [u8; SHORT] },
-    Long(Bytes),
-}
-
-impl From<&Bytes> for RowKey {
-    fn from(key: &Bytes) -> Self {
-        let mut bytes = [0; SHORT];
-        match (bytes.get_mut(..key.len()), u8::try_from(key.len())) {
-            (Some(place), Ok(length)) => {
-                place.copy_from_slice(key);
-                Self::Short { length, bytes }
-            }
-            _ => Self::Long(key.clone()),
-        }
-    }
-}
-
-impl Deref for RowKey {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
-            Self::Long(key) => key,
-        }
-    }
-}
-
-pub(super) struct Row<V> {
-    key: RowKey,
+/// A row that was written since the last flush.
+pub(super) struct Written<V> {
+    pub key: Bytes,
+    /// `None`: it was deleted.
     pub value: Option<(TimestampMs, V)>,
-    bytes: u32,
-    /// It was written since the last flush.
-    dirty: bool,
-    /// It was read or written again since it was last looked over.
-    used: bool,
-    handed: Handed,
-}
-
-/// Where the row's last encoding lies among what is handed to the backend, and in which handing over that is: of one before,
-/// it has gone.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Handed {
-    pub over: u32,
-    pub at: u32,
 }
 
 pub(super) struct Overlay<V> {
-    tables: Vec<HashTable<Row<V>>>,
-    hasher: RandomState,
-    /// The table that is looked over next.
-    hand: usize,
-    rows: usize,
-    /// Of all rows, as far as their values have been encoded or decoded.
-    bytes: usize,
+    /// In the order of their first write.
+    written: Vec<Written<V>>,
+    /// Where a key is in `written`.
+    places: HashTable<usize>,
+    rows: Rows,
 }
 
 impl<V> Default for Overlay<V> {
     fn default() -> Self {
-        let tables = std::iter::repeat_with(HashTable::new).take(TABLES).collect();
-        Self { tables, hasher: RandomState::default(), hand: 0, rows: 0, bytes: 0 }
+        Self { written: Vec::new(), places: HashTable::new(), rows: Rows::default() }
     }
 }
 
-/// How much is kept between commits.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub rows: usize,
-    pub bytes: usize,
-}
-
-/// Not the bits by which a table places a row.
-fn table_of(hash: u64) -> usize {
-    (hash >> 40) as usize % TABLES
-}
-
-/// What a row takes, in bytes: its place in a table, of which a third is free on the average, what its key has elsewhere, and
-/// about as much as its value is long when it is encoded.
-fn charged<V>(key: &[u8], encoded: usize) -> u32 {
-    let place = size_of::<Row<V>>() * 3 / 2;
-    let elsewhere = if key.len() > SHORT { key.len() + PIECE } else { 0 };
-    u32::try_from(place + elsewhere + encoded).unwrap_or(u32::MAX)
+/// What is known of a row without asking the backend.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Known<'a, V> {
+    Written(Option<&'a (TimestampMs, V)>),
+    /// `timestamp | value`, with `None` for one that is not there.
+    Kept(Option<&'a [u8]>),
 }
 
 impl<V> Overlay<V> {
-    fn find(&mut self, key: &[u8]) -> Option<&mut Row<V>> {
-        let hash = self.hasher.hash_one(key);
-        self.tables[table_of(hash)].find_mut(hash, |row| row.key[..] == *key)
+    fn place(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        self.places.find(hash, |at| self.written[*at].key == key).copied()
     }
 
-    /// What is here without its having been asked for; also a row that is known not to be there.
-    pub fn peek(&self, key: &[u8]) -> Option<&Row<V>> {
-        let hash = self.hasher.hash_one(key);
-        self.tables[table_of(hash)].find(hash, |row| row.key[..] == *key)
+    pub fn peek(&self, key: &[u8]) -> Option<Known<'_, V>> {
+        let hash = self.rows.hash(key);
+        match self.place(hash, key) {
+            Some(at) => Some(Known::Written(self.written[at].value.as_ref())),
+            None => self.rows.peek(hash, key).map(Known::Kept),
+        }
     }
 
-    /// The row, which `load` reads with the length of its value where the backend has it; `None` from there is kept, too.
-    pub fn get<E>(
-        &mut self,
-        key: &Bytes,
-        load: impl FnOnce() -> Result<(Option<(TimestampMs, V)>, usize), E>,
-    ) -> Result<&Row<V>, E> {
-        let Self { tables, hasher, rows, bytes, .. } = self;
-        let hash = hasher.hash_one(&key[..]);
-        let again = |row: &Row<V>| hasher.hash_one(&row.key[..]);
-        match tables[table_of(hash)].entry(hash, |row| row.key[..] == key[..], again) {
+    /// As [`Overlay::peek`], for who uses the row.
+    pub fn get(&mut self, key: &[u8]) -> Option<Known<'_, V>> {
+        let hash = self.rows.hash(key);
+        match self.place(hash, key) {
+            Some(at) => Some(Known::Written(self.written[at].value.as_ref())),
+            None => self.rows.get(hash, key).map(Known::Kept),
+        }
+    }
+
+    /// Keeps what the backend has, or has not.
+    pub fn keep(&mut self, key: &[u8], stored: Option<&[u8]>) {
+        self.rows.put((self.rows.hash(key), key), stored, false, |_| {});
+    }
+
+    /// Keeps what was written as it is encoded: see [`Rows::put`].
+    pub fn encoded(&mut self, key: &[u8], stored: Option<&[u8]>, hand: impl FnOnce(&mut Handed)) {
+        self.rows.put((self.rows.hash(key), key), stored, true, hand);
+    }
+
+    /// Writes a row; tells its key if this is its first change since the last flush.
+    pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) -> Option<&Bytes> {
+        let Self { written, places, rows } = self;
+        let hash = rows.hash(&key);
+        match places.entry(hash, |at| written[*at].key == key, |at| rows.hash(&written[*at].key)) {
             Entry::Occupied(known) => {
-                let row = known.into_mut();
-                row.used = true;
-                Ok(row)
+                written[*known.get()].value = value;
+                None
             }
             Entry::Vacant(free) => {
-                let (value, encoded) = load()?;
-                let charged = charged::<V>(key, encoded);
-                *rows += 1;
-                *bytes += charged as usize;
-                let row = Row {
-                    key: key.into(),
-                    value,
-                    bytes: charged,
-                    dirty: false,
-                    used: false,
-                    handed: Handed::default(),
-                };
-                Ok(free.insert(row).into_mut())
+                free.insert(written.len());
+                written.push(Written { key, value });
+                written.last().map(|row| &row.key)
             }
         }
     }
 
-    /// Whether this is the first change of the row since the last flush.
-    pub fn put(&mut self, key: &Bytes, value: Option<(TimestampMs, V)>) -> bool {
-        let Self { tables, hasher, rows, .. } = self;
-        let hash = hasher.hash_one(&key[..]);
-        let again = |row: &Row<V>| hasher.hash_one(&row.key[..]);
-        match tables[table_of(hash)].entry(hash, |row| row.key[..] == key[..], again) {
-            Entry::Occupied(known) => {
-                let row = known.into_mut();
-                (row.value, row.used) = (value, true);
-                !std::mem::replace(&mut row.dirty, true)
-            }
-            Entry::Vacant(free) => {
-                *rows += 1;
-                let handed = Handed::default();
-                free.insert(Row { key: key.into(), value, bytes: 0, dirty: true, used: true, handed });
-                true
-            }
+    /// What was written since the last flush, to be kept encoded.
+    pub fn take_written(&mut self) -> Vec<Written<V>> {
+        self.places.clear();
+        std::mem::take(&mut self.written)
+    }
+
+    /// The memory of what was taken, for what comes.
+    pub fn reuse(&mut self, taken: Vec<Written<V>>) {
+        if self.written.is_empty() {
+            self.written = taken;
         }
     }
 
-    /// Encodes a row if it was written since the last flush: `encode` says in how many bytes, and where it has handed them.
-    pub fn encode<T, E>(
-        &mut self,
-        key: &Bytes,
-        encode: impl FnOnce(Option<&(TimestampMs, V)>, &mut Handed) -> Result<(T, usize), E>,
-    ) -> Result<Option<T>, E> {
-        let Some(row) = self.find(key).filter(|row| row.dirty) else { return Ok(None) };
-        let (done, encoded) = encode(row.value.as_ref(), &mut row.handed)?;
-        row.dirty = false;
-        let charged = charged::<V>(key, encoded);
-        let before = std::mem::replace(&mut row.bytes, charged);
-        self.bytes = self.bytes + charged as usize - before as usize;
-        Ok(Some(done))
+    /// How many rows were written since the last flush.
+    pub fn written(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Keys that were written since the last flush, from the `from`th on.
+    pub fn written_from(&self, from: usize) -> impl Iterator<Item = &Bytes> {
+        self.written.get(from..).unwrap_or_default().iter().map(|row| &row.key)
     }
 
     pub fn remove(&mut self, key: &[u8]) {
-        let hash = self.hasher.hash_one(key);
-        if let Ok(known) = self.tables[table_of(hash)].find_entry(hash, |row| row.key[..] == *key) {
-            let (row, _) = known.remove();
-            self.rows -= 1;
-            self.bytes -= row.bytes as usize;
+        if self.place(self.rows.hash(key), key).is_some() {
+            self.retain(|row| row.key != key);
+        }
+        self.rows.remove(key);
+    }
+
+    /// Forgets what lies before `end`, written or not; whether something written did.
+    pub fn remove_before(&mut self, end: &[u8]) -> bool {
+        self.rows.remove_before(end);
+        let goes = self.written.iter().any(|row| row.key[..] < *end);
+        if goes {
+            self.retain(|row| row.key[..] >= *end);
+        }
+        goes
+    }
+
+    fn retain(&mut self, stays: impl FnMut(&Written<V>) -> bool) {
+        let Self { written, places, rows } = self;
+        written.retain(stays);
+        places.clear();
+        for (at, row) in written.iter().enumerate() {
+            places.insert_unique(rows.hash(&row.key), at, |at| rows.hash(&written[*at].key));
         }
     }
 
-    /// Forgets what lies before `end`, written or not.
-    pub fn remove_before(&mut self, end: &[u8]) {
-        (0..TABLES).for_each(|table| self.retain(table, |row| &row.key[..] >= end));
-    }
-
-    /// Lets rows go that the backend has, as it has what was `settled`, until no more than the limits are kept: those that
-    /// were not used for longest, or about that.
+    /// As [`Rows::evict`]: what was written since the last flush stays.
     pub fn evict(&mut self, limits: Limits, settled: u32) {
-        // The first time around spares what was used.
-        for _ in 0..2 * TABLES {
-            if self.rows <= limits.rows && self.bytes <= limits.bytes {
-                return;
-            }
-            self.retain(self.hand, |row| {
-                row.dirty || row.handed.over > settled || std::mem::take(&mut row.used)
-            });
-            self.hand = (self.hand + 1) % TABLES;
-        }
-    }
-
-    fn retain(&mut self, table: usize, mut stays: impl FnMut(&mut Row<V>) -> bool) {
-        let (mut gone, mut bytes) = (0, 0);
-        self.tables[table].retain(|row| {
-            let kept = stays(row);
-            if !kept {
-                gone += 1;
-                bytes += row.bytes as usize;
-            }
-            kept
-        });
-        self.rows -= gone;
-        self.bytes -= bytes;
+        self.rows.evict(limits, settled);
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.rows
+        self.written.len() + self.rows.len()
     }
 }
 
@@ -241,70 +154,20 @@ mod tests {
         Bytes::copy_from_slice(&number.to_be_bytes())
     }
 
-    fn read(overlay: &mut Overlay<u32>, number: u32, encoded: usize) {
-        let row = overlay.get(&key(number), || Ok::<_, ()>((Some((0, number)), encoded)));
-        assert_eq!(row.map(|row| row.value), Ok(Some((0, number))));
-    }
-
     #[test]
-    fn rows_that_are_not_used_go_first_and_those_not_written_yet_never() {
+    fn what_is_written_is_in_the_order_of_its_first_write_also_where_some_of_it_was_forgotten() {
         let mut overlay = Overlay::default();
-        for number in 0..10 {
-            read(&mut overlay, number, 20);
-        }
-        assert!(overlay.put(&key(100), Some((0, 100))));
-        overlay.get(&key(3), || Err("it was kept")).unwrap();
-        overlay.evict(Limits { rows: 2, bytes: usize::MAX }, 0);
-        let kept = (0..=100).filter(|number| overlay.peek(&key(*number)).is_some()).collect::<Vec<_>>();
-        assert_eq!(kept, [3, 100]);
-        assert_eq!(
-            overlay.bytes,
-            charged::<u32>(&key(3), 20) as usize,
-            "what is not encoded yet is not counted"
-        );
-        overlay.evict(Limits { rows: 0, bytes: 0 }, 0);
-        assert_eq!((overlay.rows, overlay.bytes), (1, 0));
-        assert!(!overlay.put(&key(100), Some((0, 101))));
-        assert_eq!(
-            overlay.encode(&key(100), |row, _| Ok::<_, ()>((row.copied(), 7))),
-            Ok(Some(Some((0, 101))))
-        );
-        assert_eq!(overlay.encode(&key(100), |_, _| Err("it is encoded")), Ok::<Option<()>, _>(None));
-        assert_eq!(overlay.bytes, charged::<u32>(&key(100), 7) as usize);
-        overlay.remove(&key(100));
-        assert_eq!((overlay.rows, overlay.bytes), (0, 0));
-    }
-
-    #[test]
-    fn keys_are_what_they_were_whether_they_lie_in_their_row_or_not() {
-        assert_eq!(size_of::<RowKey>(), size_of::<Bytes>());
-        let mut overlay = Overlay::default();
-        let key = |length: usize| Bytes::from(vec![7; length]);
-        for length in 0..60 {
-            assert!(overlay.put(&key(length), Some((0, length))));
-        }
-        for length in 0..60 {
-            let row = overlay.peek(&key(length)).expect("it was put");
-            assert_eq!((&row.key[..], &row.value), (&key(length)[..], &Some((0, length))));
-            assert!(!overlay.put(&key(length), None));
-        }
-        overlay.remove_before(&key(30));
-        assert_eq!(overlay.rows, 30);
-    }
-
-    #[test]
-    fn of_rows_that_were_all_used_no_more_go_than_have_to() {
-        let mut overlay = Overlay::default();
-        for number in 0..10_000 {
-            read(&mut overlay, number, 1_000);
-            read(&mut overlay, number, 1_000);
-        }
-        let each = charged::<u32>(&key(0), 1_000) as usize;
-        let limits = Limits { rows: usize::MAX, bytes: 9_000 * each };
-        overlay.evict(limits, 0);
-        assert!((8_000..=9_000).contains(&overlay.rows), "{} rows", overlay.rows);
-        assert_eq!(overlay.bytes, overlay.rows * each);
-        let kept: usize = overlay.tables.iter().map(HashTable::len).sum();
-        assert_eq!(kept, overlay.rows);
+        let first = [5, 3, 9, 1, 3].map(|number| overlay.put(key(number), Some((0, number))).is_some());
+        assert_eq!(first, [true, true, true, true, false]);
+        assert!(overlay.remove_before(&key(3)));
+        overlay.remove(&key(9));
+        assert_eq!(overlay.put(key(3), None), None);
+        assert_eq!(overlay.peek(&key(1)), None);
+        assert_eq!(overlay.get(&key(3)), Some(Known::Written(None)));
+        assert_eq!(overlay.get(&key(5)), Some(Known::Written(Some(&(0, 5)))));
+        assert_eq!(overlay.written_from(1).collect::<Vec<_>>(), [&key(3)]);
+        let written = overlay.take_written();
+        assert_eq!(written.iter().map(|row| &row.key).collect::<Vec<_>>(), [&key(5), &key(3)]);
+        assert_eq!((overlay.len(), overlay.peek(&key(5))), (0, None));
     }
 }

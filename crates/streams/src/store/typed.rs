@@ -1,8 +1,8 @@
 //! A store as operators see it: typed values above a byte backend.
 //!
-//! Values are decoded once and encoded once per commit: reads and writes go to the overlay, and [`AnyStore::flush`]
-//! turns what changed since the last commit into changelog records and a batch for the backend. So a key that changes a
-//! thousand times between two commits costs one changelog record.
+//! Reads and writes go to the overlay, and [`AnyStore::flush`] turns what changed since the last commit into changelog records
+//! and a batch for the backend. So a key that changes a thousand times between two commits is decoded and encoded once, and
+//! costs one changelog record.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,8 @@ use headwater_model::{Bytes, Record, TimestampMs};
 use super::expiry::Expiry;
 use super::keys::{self, Layout, Timed};
 use super::outbound::Outbound;
-use super::overlay::{Limits, Overlay};
+use super::overlay::{Known, Overlay, Written};
+use super::rows::Limits;
 use super::sessions::Longest;
 use super::{StoreBackend, StoreError};
 use crate::error::TaskError;
@@ -96,10 +97,10 @@ pub(crate) struct TypedStore<V> {
     backend: Box<dyn StoreBackend>,
     overlay: Overlay<V>,
     limits: Limits,
-    /// Keys that were written since the last flush, in the order of their first write.
-    dirty: Vec<Bytes>,
+    /// What a row is encoded in.
+    encoded: Vec<u8>,
     /// Keys of rows that the backend does not have as they are here, as far as somebody has asked for a range: of those
-    /// that are dirty and of those that gather so many, and whether of those that are under way.
+    /// that were written and of those that gather so many, and whether of those that are under way.
     ahead: BTreeSet<Bytes>,
     ahead_of: (usize, usize, bool),
     /// Index keys of what was written since the last flush, of what gathers, and of what is under way.
@@ -117,23 +118,24 @@ impl<V> StoreParts<V> {
         TaskError::Store { store: self.name.to_string(), source }
     }
 
-    fn decode(&self, stored: &Bytes) -> Result<(TimestampMs, V), TaskError> {
+    fn decode(&self, stored: &[u8]) -> Result<(TimestampMs, V), TaskError> {
         let wrong = |source| TaskError::StoredValue { store: self.name.to_string(), source };
         let (timestamp, bytes) =
             keys::split_value(stored).ok_or_else(|| wrong(SerdeError::new("shorter than a timestamp")))?;
-        let value = self.serde.deserialize(&self.name, &bytes).map_err(wrong)?;
+        let value = self.serde.read(&self.name, bytes).map_err(wrong)?;
         Ok((timestamp, value))
     }
 
-    /// `timestamp | value`.
-    fn encode(&self, (timestamp, value): &(TimestampMs, V)) -> Result<Bytes, TaskError> {
-        let bytes = self.serde.serialize(&self.name, value).map_err(|source| TaskError::Serialize {
+    /// `timestamp | value`, in place of what `encoded` has.
+    fn encode(&self, (timestamp, value): &(TimestampMs, V), encoded: &mut Vec<u8>) -> Result<(), TaskError> {
+        encoded.clear();
+        encoded.extend_from_slice(&timestamp.to_be_bytes());
+        self.serde.write(&self.name, value, encoded).map_err(|source| TaskError::Serialize {
             node: self.name.to_string(),
             what: "value",
             target: self.name.to_string(),
             source,
-        })?;
-        Ok(keys::stored_value(*timestamp, &bytes))
+        })
     }
 }
 
@@ -145,7 +147,7 @@ impl<V: Payload> TypedStore<V> {
             backend,
             overlay: Overlay::default(),
             limits,
-            dirty: Vec::new(),
+            encoded: Vec::new(),
             ahead: BTreeSet::new(),
             ahead_of: (0, 0, false),
             fresh: BTreeSet::new(),
@@ -163,29 +165,31 @@ impl<V: Payload> TypedStore<V> {
     }
 
     /// The value of a store key with its timestamp.
-    pub fn get(&mut self, key: &Bytes) -> Result<Option<&(TimestampMs, V)>, TaskError> {
+    pub fn get(&mut self, key: &Bytes) -> Result<Option<(TimestampMs, V)>, TaskError> {
         let Self { parts, backend, overlay, expiry, .. } = self;
-        let row = overlay.get(key, || {
-            if expiry.hides(key) {
-                return Ok((None, 0));
-            }
-            let stored = backend.get(key).map_err(|e| parts.failed(e))?;
-            let value = stored.as_ref().map(|stored| parts.decode(stored)).transpose()?;
-            Ok((value, stored.map_or(0, |stored| stored.len())))
-        })?;
-        Ok(row.value.as_ref())
+        match overlay.get(key) {
+            Some(Known::Written(value)) => return Ok(value.cloned()),
+            Some(Known::Kept(stored)) => return stored.map(|stored| parts.decode(stored)).transpose(),
+            None => {}
+        }
+        let stored = match expiry.hides(key) {
+            true => None,
+            false => backend.get(key).map_err(|e| parts.failed(e))?,
+        };
+        overlay.keep(key, stored.as_deref());
+        stored.map(|stored| parts.decode(&stored)).transpose()
     }
 
     /// Writes or (`None`) deletes.
     pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) {
+        let Self { parts, overlay, fresh, expiry, longest, .. } = self;
         self.writes += 1;
-        if self.overlay.put(&key, value) {
-            self.fresh.extend(self.parts.layout.index_key_of(&key));
-            if self.parts.layout.is_timed() {
-                self.expiry.wrote(&key);
-                self.longest.wrote(self.parts.layout, &key);
+        if let Some(key) = overlay.put(key, value) {
+            fresh.extend(parts.layout.index_key_of(key));
+            if parts.layout.is_timed() {
+                expiry.wrote(key);
+                longest.wrote(parts.layout, key);
             }
-            self.dirty.push(key);
         }
     }
 
@@ -222,21 +226,24 @@ impl<V: Payload> TypedStore<V> {
             }
         }
         for key in self.ahead.range::<[u8], _>((from, to)) {
-            if let Some(value) = self.overlay.peek(key).and_then(|row| row.value.as_ref()) {
-                merged.insert(key.clone(), value.clone());
-            }
+            let value = match self.overlay.peek(key) {
+                Some(Known::Written(value)) => value.cloned(),
+                Some(Known::Kept(stored)) => stored.map(|stored| self.parts.decode(stored)).transpose()?,
+                None => None,
+            };
+            merged.extend(value.map(|value| (key.clone(), value)));
         }
         Ok(merged.into_iter().map(|(key, (timestamp, value))| (key, timestamp, value)).collect())
     }
 
     /// Sorts in what was written since the last time.
     fn look_ahead(&mut self) {
-        let (dirty, gathered, in_flight) = self.ahead_of;
-        self.ahead.extend(self.dirty[dirty..].iter().cloned());
+        let (written, gathered, in_flight) = self.ahead_of;
+        self.ahead.extend(self.overlay.written_from(written).cloned());
         let under_way = if in_flight { &[] } else { self.outbound.in_flight() };
         let entries = self.outbound.gathered(gathered).iter().chain(under_way);
         self.ahead.extend(entries.map(|(key, _)| key.clone()));
-        self.ahead_of = (self.dirty.len(), self.outbound.size().0, true);
+        self.ahead_of = (self.overlay.written(), self.outbound.size().0, true);
     }
 
     /// Entries of `key` in a window or session store whose time is in `from..=to`, oldest first.
@@ -297,7 +304,9 @@ impl<V: Payload> TypedStore<V> {
         for (key, _) in entries.filter(|(key, value)| value.is_some() && key[..] < end[..]) {
             self.expiry.delete(self.parts.layout, key.clone());
         }
-        self.overlay.remove_before(&end);
+        if self.overlay.remove_before(&end) {
+            self.ahead_of.0 = 0;
+        }
         Ok(())
     }
 
@@ -308,25 +317,30 @@ impl<V: Payload> TypedStore<V> {
         self.expiry.leave(self.outbound.settled() + 1);
     }
 
-    /// Encodes a row that was written: a changelog record and entries for the backend.
-    fn flush_row(&mut self, key: &Bytes, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
-        let Self { parts, overlay, outbound, .. } = self;
-        let encoded = overlay.encode(key, |row, handed| {
-            let stored = row.map(|row| parts.encode(row)).transpose()?;
-            let length = stored.as_ref().map_or(0, Bytes::len);
-            outbound.row(key, stored.clone(), parts.layout.index_key_of(key), handed);
-            Ok::<_, TaskError>(((stored, row.map_or(0, |(timestamp, _)| *timestamp)), length))
-        })?;
-        let (Some((stored, timestamp)), Some(topic)) = (encoded, &parts.changelog) else { return Ok(()) };
-        out.push(Output {
+    /// Encodes a row that was written: entries for the backend, and a changelog record.
+    fn flush_row(&mut self, row: Written<V>, partition: i32) -> Result<Option<Output>, TaskError> {
+        let Self { parts, overlay, outbound, encoded, .. } = self;
+        let Written { key, value } = row;
+        let stored = match &value {
+            Some(value) => {
+                parts.encode(value, encoded)?;
+                Some(&encoded[..])
+            }
+            None => None,
+        };
+        let mut copy = None;
+        overlay.encoded(&key, stored, |handed| {
+            copy = outbound.row(&key, stored, parts.layout.index_key_of(&key), handed);
+        });
+        let Some(topic) = &parts.changelog else { return Ok(None) };
+        Ok(Some(Output {
             topic: topic.clone(),
             partition: Some(partition),
-            timestamp,
+            timestamp: value.map_or(0, |(timestamp, _)| timestamp),
             key: parts.layout.changelog_key_of(key),
-            value: stored.map(|stored| stored.slice(8..)),
+            value: copy.map(|copy| copy.slice(8..)),
             headers: Vec::new(),
-        });
-        Ok(())
+        }))
     }
 }
 
@@ -340,9 +354,11 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         self.ahead_of.0 = 0;
         // First, as something may have been written again after it had expired.
         self.outbound.extend(self.expiry.take_deletes());
-        for key in std::mem::take(&mut self.dirty) {
-            self.flush_row(&key, partition, out)?;
+        let mut written = self.overlay.take_written();
+        for row in written.drain(..) {
+            out.extend(self.flush_row(row, partition)?);
         }
+        self.overlay.reuse(written);
         self.flushed.append(&mut self.fresh);
         let longest = self.longest.flush(self.parts.layout, &*self.backend);
         self.outbound.extend(longest.map_err(|e| self.parts.failed(e))?);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::keys::{INDEX, META};
-use super::overlay::Limits;
+use super::rows::Limits;
 use super::typed::{AnyStore, Batch, CACHE_BYTES};
 use super::version_keys::{
     index_key, split_version, split_version_key, stored_version, version_key, version_range,

@@ -68,7 +68,7 @@ impl Bench {
 
     fn get(&mut self, key: &str, time: i64) -> Option<i64> {
         let store_key = self.store.layout().store_key(key.as_bytes(), time, 0);
-        self.store.get(&store_key).unwrap().map(|(_, value)| *value)
+        self.store.get(&store_key).unwrap().map(|(_, value)| value)
     }
 
     fn flush(&mut self) {
@@ -203,7 +203,7 @@ fn a_restored_store_knows_its_longest_session() {
     let layout = Layout::timed(StoreKind::Session, 2 * SEGMENT);
     let mut bench = Bench::new(layout);
     for (key, start, end) in [(b"a", 0, 9 * SEGMENT), (b"b", SEGMENT, SEGMENT)] {
-        let key = layout.changelog_key_of(&layout.store_key(key, end, start));
+        let key = layout.changelog_key_of(layout.store_key(key, end, start));
         let value = Some(Bytes::copy_from_slice(&7_i64.to_be_bytes()));
         let batch = bench.store.restore_batch(&[Record { key, value, ..Record::default() }]).unwrap();
         bench.store.apply(batch).unwrap();
@@ -299,7 +299,7 @@ proptest::proptest! {
                 }
                 Step::Get(key, segment) => {
                     let store_key = bench.store.layout().store_key(&[key], segment * SEGMENT, 0);
-                    let found = bench.store.get(&store_key).unwrap().map(|(_, value)| *value);
+                    let found = bench.store.get(&store_key).unwrap().map(|(_, value)| value);
                     proptest::prop_assert_eq!(found, known.get(&store_key).copied());
                 }
                 Step::Scan => {
