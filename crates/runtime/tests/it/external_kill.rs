@@ -167,9 +167,9 @@ async fn a_process_that_hung_while_another_took_its_tasks_changes_nothing_when_i
     let mut random = StdRng::seed_from_u64(1);
     let mut model = Model::default();
     for _ in 0..2 {
-        let hung = Process::start(&cluster.bootstrap, &id, state.path(), &server.url());
         let owners = || known(&server, "headwater_tasks", "SELECT DISTINCT owner FROM headwater_tasks");
         let before = owners();
+        let hung = Process::start(&cluster.bootstrap, &id, state.path(), &server.url());
         eventually("it has the tasks", async || !owners().is_empty() && owners() != before).await;
         for _ in 0..10 {
             model.write(&cluster, &id, &mut random, 50).await;
