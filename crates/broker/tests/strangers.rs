@@ -1,5 +1,8 @@
 //! More silent strangers than have a place: those who are known do not notice, and the places come back.
+//!
+//! A binary of its own: it counts the open descriptors of its process, in which no other test may open any.
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,8 @@
 //! Deliberate mistakes: the faults that are injected find each of them, or they would be no evidence.
+//!
+//! A binary of its own: while a mistake is planted the panic hook of the process is silent, and it would be so for others.
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

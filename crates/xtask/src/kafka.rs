@@ -192,7 +192,7 @@ fn prepare_as(dir: &Path, port: u16, kind: Kind) -> Result<Prepared> {
         let text = match kind {
             Kind::Secured => secured_properties(&dir, port, controller)?,
             Kind::Plain | Kind::OldTransactions => properties(&dir, port, controller),
-            // The copies that `--test streams_protocol` waits for are the broker's to assign.
+            // The copies that the runtime's `streams_protocol` tests wait for are the broker's to assign.
             Kind::Tested => properties(&dir, port, controller) + "group.streams.num.standby.replicas=1\n",
         };
         fs::write(&settings, text)?;

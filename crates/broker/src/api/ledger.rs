@@ -1,6 +1,6 @@
 //! What is deliberately not served: each API of the protocol's that is not in the table, with the reason.
 //!
-//! docs/protocol.md is written from this and the table (`tests/ledger.rs`), which also finds an API without either.
+//! docs/protocol.md is written from this and the table (`tests/it/ledger.rs`), which also finds an API without either.
 
 use headwater_wire::ApiKey;
 

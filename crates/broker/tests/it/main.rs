@@ -1,0 +1,29 @@
+//! The tests of the broker, all but `strangers` in one binary: each one that is linked takes its time and tens of megabytes.
+
+mod admin;
+mod authorization;
+mod broker_configs;
+mod cleaning;
+mod client;
+mod common;
+mod consumer_groups;
+mod durability;
+mod fetching;
+mod groups;
+mod hostile;
+mod internal_topics;
+mod kinds;
+mod ledger;
+mod mirror;
+mod observing;
+mod owners;
+mod process;
+mod producing;
+mod protocol;
+mod quotas;
+mod schemas;
+mod security;
+mod share_groups;
+mod tokens;
+mod transactions;
+mod usage;

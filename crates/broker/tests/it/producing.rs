@@ -1,0 +1,195 @@
+//! What a broker accepts of a producer.
+
+use bytes::{Bytes, BytesMut};
+use headwater_wire::messages::*;
+use headwater_wire::{BatchBuilder, Compression, ErrorCode, Producer};
+
+use crate::common::{Raw, batch, batch_of, batches, produce, start};
+
+fn sequence(base_sequence: i32) -> Option<Producer> {
+    Some(Producer { id: 4711, epoch: 0, base_sequence })
+}
+
+#[tokio::test]
+async fn offsets_count_up_and_the_bytes_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    assert_eq!(raw.produce("t", 0, batch(&["a", "b"])).await.base_offset, 0);
+    assert_eq!(raw.produce("t", 0, batch(&["c"])).await.base_offset, 2);
+    assert_eq!(raw.values("t", 0, false).await, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_bad_batch_is_refused_for_its_partition_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let mut flipped = BytesMut::from(&batch(&["value"])[..]);
+    *flipped.last_mut().unwrap() ^= 1;
+    let marker = headwater_wire::batch::transaction_marker(1, 0, true, 0, 5);
+    let two = Bytes::from([batch(&["a"]), batch(&["b"])].concat());
+    let mut old = BytesMut::from(&batch(&["value"])[..]);
+    old[16] = 1;
+    let mut future = BatchBuilder::new();
+    future.push(i64::MAX / 2, None, Some(b"v"), &[]);
+    let future = future.build(Compression::None, None, false).unwrap();
+    let large = batch(&[&"x".repeat(2 << 20)]);
+    for (bytes, code) in [
+        (flipped.freeze(), ErrorCode::CorruptMessage),
+        (batch(&["value"]).slice(..70), ErrorCode::CorruptMessage),
+        (Bytes::new(), ErrorCode::CorruptMessage),
+        (marker, ErrorCode::InvalidRecord),
+        (two, ErrorCode::InvalidRecord),
+        (old.freeze(), ErrorCode::UnsupportedForMessageFormat),
+        (future, ErrorCode::InvalidTimestamp),
+        (large, ErrorCode::MessageTooLarge),
+    ] {
+        assert_eq!(ErrorCode::from(raw.produce("t", 0, bytes).await.error_code), code);
+    }
+    let unknown = raw.produce("unknown", 0, batch(&["v"])).await;
+    assert_eq!(unknown.error_code, ErrorCode::UnknownTopicOrPartition.code());
+    let mut mixed = produce(None, "t", 0, batch(&["good"]));
+    let bad = PartitionProduceData::default().with_index(5).with_records(Some(batch(&["v"])));
+    mixed.topic_data[0].partition_data.push(bad);
+    let response = raw.call(&mixed, 9).await;
+    let codes: Vec<_> = response.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
+    assert_eq!(codes, [0, ErrorCode::UnknownTopicOrPartition.code()]);
+    assert_eq!(raw.values("t", 0, false).await, ["good"]);
+}
+
+#[tokio::test]
+async fn a_retry_is_recognized_and_a_gap_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    assert_eq!(raw.produce("t", 0, batch_of(&["a"], sequence(0), false)).await.base_offset, 0);
+    assert_eq!(raw.produce("t", 0, batch_of(&["b"], sequence(1), false)).await.base_offset, 1);
+    let again = raw.produce("t", 0, batch_of(&["a"], sequence(0), false)).await;
+    assert_eq!((again.error_code, again.base_offset), (0, 0));
+    let gap = raw.produce("t", 0, batch_of(&["d"], sequence(3), false)).await;
+    assert_eq!(gap.error_code, ErrorCode::OutOfOrderSequenceNumber.code());
+    assert_eq!(raw.values("t", 0, false).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_retry_that_overtakes_its_commit_is_answered_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let request = produce(None, "t", 0, batch_of(&["a"], sequence(0), false));
+    for _ in 0..10 {
+        raw.send(&request, 9).await;
+    }
+    for behind in (0..10).rev() {
+        let response = raw.receive::<ProduceRequestData>(9, behind).await;
+        assert_eq!(response.responses[0].partition_responses[0].base_offset, 0);
+    }
+    assert_eq!(raw.values("t", 0, false).await, ["a"]);
+}
+
+#[tokio::test]
+async fn acks_0_is_not_answered_and_takes_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    raw.send(&produce(None, "t", 0, batch(&["silent"])).with_acks(0), 9).await;
+    assert_eq!(raw.produce("t", 0, batch(&["loud"])).await.base_offset, 1);
+    let refused = raw.call(&produce(None, "t", 0, batch(&["v"])).with_acks(2), 9).await;
+    let code = refused.responses[0].partition_responses[0].error_code;
+    assert_eq!(code, ErrorCode::InvalidRequiredAcks.code());
+    assert_eq!(raw.values("t", 0, false).await, ["silent", "loud"]);
+}
+
+#[tokio::test]
+async fn a_topic_with_append_time_is_stamped_by_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.type", "LogAppendTime")]).await, 0);
+    let mut builder = BatchBuilder::new();
+    builder.push(5, None, Some(b"v"), &[]);
+    let produced = raw.produce("t", 0, builder.build(Compression::None, None, false).unwrap()).await;
+    assert!(produced.log_append_time_ms > 1_500_000_000_000, "{produced:?}");
+    let data = raw.fetch("t", 0, 0, false).await;
+    assert_eq!(batches(data.records.unwrap())[0].1[0].timestamp, produced.log_append_time_ms);
+}
+
+async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
+    use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+    let configs = configs.iter().map(|(name, value)| {
+        CreatableTopicConfig::default()
+            .with_name((*name).to_owned().into())
+            .with_value(Some((*value).to_owned().into()))
+    });
+    let topic = CreatableTopic::default()
+        .with_name(name.to_owned().into())
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(configs.collect());
+    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
+    raw.call(&request, 5).await.topics[0].error_code
+}
+
+/// An unsynced topic is acknowledged from the page cache, and what was acknowledged is there after a kill of
+/// the process.
+#[tokio::test]
+async fn an_unsynced_topic_is_written_and_read_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(create_with(&mut raw, "t", &[("headwater.durability", "unsynced")]).await, 0);
+    for round in 0..10 {
+        assert_eq!(raw.produce("t", 0, batch(&[&round.to_string()])).await.error_code, 0);
+    }
+    assert_eq!(raw.values("t", 0, true).await.len(), 10);
+    broker.shutdown().await;
+    let broker = start(dir.path()).await;
+    assert_eq!(Raw::connect(&broker).await.values("t", 0, true).await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_topic_keeps_batches_in_the_codec_it_asks_for_and_within_its_limit_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let codecs = [
+        ("uncompressed", Compression::None),
+        ("gzip", Compression::Gzip),
+        ("snappy", Compression::Snappy),
+        ("lz4", Compression::Lz4),
+        ("zstd", Compression::Zstd),
+    ];
+    let value = "compressible ".repeat(200);
+    let build = |codec| {
+        let mut builder = BatchBuilder::new();
+        builder.push(5_000, Some(b"k"), Some(value.as_bytes()), &[]);
+        builder.push(6_000, None, None, &[]);
+        builder.build(codec, None, false).unwrap()
+    };
+    for (name, codec) in codecs {
+        assert_eq!(create_with(&mut raw, name, &[("compression.type", name)]).await, 0);
+        for (_, from) in codecs {
+            let produced = raw.produce(name, 0, build(from)).await;
+            assert_eq!(produced.error_code, 0, "{name}: {produced:?}");
+        }
+        let fetched = batches(raw.fetch(name, 0, 0, false).await.records.unwrap());
+        assert_eq!(fetched.len(), codecs.len());
+        for (header, records) in fetched {
+            assert_eq!(header.compression().unwrap(), codec);
+            assert_eq!(records[0].value.as_deref(), Some(value.as_bytes()));
+            assert_eq!((records[1].timestamp, &records[1].key, &records[1].value), (6_000, &None, &None));
+        }
+    }
+    let small = [("compression.type", "uncompressed"), ("max.message.bytes", "1000")];
+    assert_eq!(create_with(&mut raw, "small", &small).await, 0);
+    let packed = build(Compression::Zstd);
+    assert!(packed.len() < 1000);
+    let refused = raw.produce("small", 0, packed).await;
+    assert_eq!(refused.error_code, ErrorCode::MessageTooLarge.code());
+}

@@ -1,0 +1,165 @@
+//! Functions and processors that fail, and where their records go; duplicates.
+
+use headwater_model::Record;
+use headwater_streams::serdes::{i64, string};
+use headwater_streams::{
+    Consumed, Deduplicated, Grouped, Materialized, ProcessingHandler, ProcessingResponse, Processor,
+    ProcessorContext, ProcessorError, Produced, StreamsBuilder, TaskError, TopologyTestDriver,
+};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+/// Fails on what is no number; everything is counted first.
+fn parsing(handler: ProcessingHandler) -> TopologyTestDriver {
+    let mut builder = StreamsBuilder::new("app");
+    builder.processing_handler(handler);
+    builder.dead_letter_topic("chosen");
+    let texts = builder.stream("in", Consumed::with(string(), string()));
+    texts
+        .group_by_key(Grouped::new())
+        .count(Materialized::named("counts"))
+        .to("counts", Produced::with(string(), i64()));
+    texts
+        .try_map_values(|text: String| text.parse::<i64>())
+        .named("parse")
+        .to("out", Produced::with(string(), i64()));
+    driver(builder)
+}
+
+fn header(record: &Record, name: &str) -> Option<String> {
+    let found = record.headers.iter().find(|header| header.key == format!("__streams.errors.{name}"))?;
+    String::from_utf8(found.value.as_ref()?.to_vec()).ok()
+}
+
+#[test]
+fn a_failure_stops_the_task_unless_the_handler_says_otherwise() {
+    let mut failing = parsing(ProcessingHandler::Fail);
+    let error =
+        failing.pipe("in", (&string(), &string()), (&"k".to_owned(), &"one".to_owned()), 0).unwrap_err();
+    assert!(matches!(&error, TaskError::Processor { node, .. } if node == "parse"), "{error}");
+
+    let mut driver = parsing(ProcessingHandler::Continue);
+    for value in ["1", "one", "2"] {
+        text(&mut driver, "in", "k", value, 5);
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["k=1@5", "k=2@5"]);
+    // What came before the failure stays, as in Kafka Streams.
+    assert_eq!(numbers(&mut driver, "counts"), ["k=1@5", "k=2@5", "k=3@5"]);
+    assert_eq!(driver.metrics().processing_errors, 1);
+}
+
+#[test]
+fn a_dead_letter_has_the_bytes_that_were_read_and_says_where_and_why() {
+    let mut driver = parsing(ProcessingHandler::DeadLetter("dead".to_owned()));
+    text(&mut driver, "in", "k", "1", 4);
+    text(&mut driver, "in", "k", "one", 5);
+    let letters = driver.read_output("dead");
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((letter.key.as_deref(), letter.value.as_deref()), (Some(&b"k"[..]), Some(&b"one"[..])));
+    assert_eq!(letter.timestamp, 5);
+    assert_eq!(header(letter, "topic").as_deref(), Some("in"));
+    assert_eq!((header(letter, "partition"), header(letter, "offset")), (Some("0".into()), Some("1".into())));
+    assert!(header(letter, "exception").unwrap().contains("parse"));
+    assert!(header(letter, "message").unwrap().contains("invalid digit"));
+}
+
+#[test]
+fn a_function_chooses_by_what_it_is_told() {
+    let mut driver = parsing(ProcessingHandler::choose(|failure| {
+        assert_eq!((failure.node, failure.topic, failure.partition), ("parse", "in", 0));
+        match failure.value.map(|value| &value[..]) {
+            Some(b"skip") => ProcessingResponse::Continue,
+            Some(b"keep") => ProcessingResponse::DeadLetter("chosen".to_owned()),
+            _ => ProcessingResponse::Fail,
+        }
+    }));
+    text(&mut driver, "in", "k", "skip", 1);
+    text(&mut driver, "in", "k", "keep", 2);
+    assert_eq!(driver.read_output("chosen").len(), 1);
+    let stop = (&"k".to_owned(), &"stop".to_owned());
+    assert!(driver.pipe("in", (&string(), &string()), stop, 3).is_err());
+}
+
+/// Fails on negative numbers, after it has forwarded them.
+struct Fussy;
+
+impl Processor<String, i64, String, i64> for Fussy {
+    fn process(
+        &mut self,
+        key: String,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        cx.forward(key, value)?;
+        if value < 0 { Err("negative".into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_processor_that_fails_is_asked_about_once_even_below_another_one() {
+    let mut builder = StreamsBuilder::new("app");
+    builder.processing_handler(ProcessingHandler::DeadLetter("dead".to_owned()));
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(|| Fussy, &[])
+        .process(|| Fussy, &[])
+        .to("out", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    number(&mut driver, "in", "k", -1, 0);
+    number(&mut driver, "in", "k", 1, 0);
+    assert_eq!(numbers(&mut driver, "out"), ["k=-1@0", "k=1@0"]);
+    // The inner one's failure is over when the outer one fails itself.
+    assert_eq!(driver.read_output("dead").len(), 2);
+}
+
+const INTERVAL: i64 = 100;
+
+fn once() -> StreamsBuilder {
+    let builder = StreamsBuilder::new("app");
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .deduplicate_by_id(
+            |_, value| (*value > 0).then_some(*value),
+            i64(),
+            ms(INTERVAL as u64),
+            Deduplicated::new().named("once"),
+        )
+        .to("out", Produced::with(string(), i64()));
+    builder
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_the_first_of_an_id_within_the_interval_goes_on(
+        records in prop::collection::vec((0..2_u8, 0..4_i64, 0..250_i64, 0..8_u8), 0..80)
+    ) {
+        let mut driver = driver(once());
+        let (mut expected, mut now, mut dropped) = (Vec::new(), 0, 0);
+        let mut seen: Vec<(u8, i64, i64)> = Vec::new();
+        for (place, (key, id, late, crash)) in records.iter().enumerate() {
+            if *crash == 0 {
+                driver.crash_and_wipe().unwrap();
+                dropped = 0;
+            }
+            let time = (place as i64 * 20 - late).max(0);
+            number(&mut driver, "in", &format!("k{key}"), *id, time);
+            now = now.max(time);
+            let same = |(k, i, t): &(u8, i64, i64)| {
+                k == key && i == id && *t >= now - INTERVAL && *t <= time + INTERVAL
+            };
+            if *id > 0 && seen.iter().any(same) {
+                dropped += 1;
+                continue;
+            }
+            if *id > 0 && time >= now - INTERVAL {
+                seen.push((*key, *id, time));
+            }
+            expected.push(format!("k{key}={id}@{time}"));
+        }
+        prop_assert_eq!(numbers(&mut driver, "out"), expected);
+        prop_assert_eq!(driver.metrics().dropped_duplicates, dropped);
+    }
+}

@@ -1,0 +1,29 @@
+//! The tests of the streams library in one binary: each one that is linked takes its time and tens of megabytes.
+
+mod assignment;
+mod calls;
+mod closing;
+mod cogroup;
+mod copartition;
+mod evolution;
+mod external;
+mod failures;
+mod foreign_joins;
+mod lanes;
+mod like_kafka_streams;
+mod migration;
+mod paging;
+mod processors;
+mod production;
+mod properties;
+mod quarantine;
+mod reprocessing;
+mod sliding;
+mod stream_joins;
+mod streams;
+mod support;
+mod tables;
+mod topology;
+mod versioned;
+mod watermarks;
+mod windows;

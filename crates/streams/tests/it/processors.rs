@@ -1,0 +1,179 @@
+//! The processor API: stores, forwarding, punctuations.
+
+use headwater_streams::serdes::{i64, nullable, string};
+use headwater_streams::{
+    Consumed, Materialized, ProcessingHandler, Processor, ProcessorContext, ProcessorError, Produced,
+    PunctuationType, ScheduleId, StateStore, StreamsBuilder, TaskError, TopologyError, TopologyTestDriver,
+    VersionedStateStore,
+};
+
+use crate::support::*;
+
+/// Forwards the first record of each key; reports how many keys it knows when a punctuation is due.
+struct FirstOnly {
+    seen: StateStore<String, i64>,
+    every: PunctuationType,
+}
+
+impl Processor<String, i64, String, i64> for FirstOnly {
+    fn init(&mut self, cx: &mut ProcessorContext<'_, '_, String, i64>) -> Result<(), ProcessorError> {
+        cx.schedule(ms(10), self.every);
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        key: String,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        if value < 0 {
+            return Err("negative".into());
+        }
+        if cx.get(&self.seen, &key)?.is_none() {
+            cx.put(&self.seen, &key, value)?;
+            cx.forward(key, value)?;
+        }
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        _: ScheduleId,
+        time: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        let known = cx.all(&self.seen)?;
+        for (key, _) in known.iter().filter(|(_, first)| *first == 0) {
+            cx.delete(&self.seen, key)?;
+        }
+        cx.forward_at("known".to_owned(), known.len() as i64, time)?;
+        Ok(())
+    }
+}
+
+fn builder(every: PunctuationType) -> StreamsBuilder {
+    let builder = StreamsBuilder::new("app");
+    let seen = builder.add_store(Materialized::with("seen", string(), i64()));
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || FirstOnly { seen: seen.clone(), every }, &["seen"])
+        .named("first-only")
+        .to("out", Produced::with(string(), i64()));
+    builder
+}
+
+#[test]
+fn a_processor_keeps_state_and_is_punctuated_by_stream_time() {
+    let mut driver = driver(builder(PunctuationType::StreamTime));
+    for (key, value, time) in [("a", 1, 5), ("a", 2, 6), ("b", 0, 12), ("c", 1, 41), ("b", 3, 42)] {
+        number(&mut driver, "in", key, value, time);
+    }
+    // "b" was forgotten by the punctuation at 12; those of 20, 30 and 40 fall together at 41.
+    assert_eq!(
+        numbers(&mut driver, "out"),
+        ["a=1@5", "known=1@5", "b=0@12", "known=2@12", "c=1@41", "known=2@41", "b=3@42"]
+    );
+}
+
+#[test]
+fn wall_clock_punctuations_come_when_time_advances() {
+    let mut driver = driver(builder(PunctuationType::WallClock));
+    number(&mut driver, "in", "a", 1, 500);
+    driver.advance_time(ms(9)).unwrap();
+    assert_eq!(numbers(&mut driver, "out"), ["a=1@500"]);
+    driver.advance_time(ms(1)).unwrap();
+    assert_eq!(numbers(&mut driver, "out"), ["known=1@10"]);
+}
+
+#[test]
+fn a_failing_processor_stops_the_task_with_its_name_and_reason() {
+    let mut driver = driver(builder(PunctuationType::WallClock));
+    let error = driver.pipe("in", (&string(), &i64()), (&"k".to_owned(), &-1), 0).unwrap_err();
+    let TaskError::Processor { node, message } = error else { panic!("{error}") };
+    assert_eq!((node.as_str(), message.as_str()), ("first-only", "negative"));
+}
+
+#[test]
+fn a_processor_cannot_use_a_store_that_nobody_added() {
+    let builder = StreamsBuilder::new("app");
+    let other = StreamsBuilder::new("other").add_store(Materialized::with("seen", string(), i64()));
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || FirstOnly { seen: other.clone(), every: PunctuationType::WallClock }, &["seen"]);
+    let error = builder.build().err().unwrap();
+    assert!(matches!(&error, TopologyError::UnknownStore { store, .. } if store == "seen"), "{error}");
+}
+
+/// Does as the record says.
+struct Careless {
+    kept: StateStore<Option<String>, i64>,
+    versions: VersionedStateStore<Option<String>, i64>,
+}
+
+impl Processor<Option<String>, i64, String, i64> for Careless {
+    fn process(
+        &mut self,
+        key: Option<String>,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        match value {
+            0 => cx.forward_at("k".to_owned(), 0, -5)?,
+            1 | 2 => {
+                let time = if value == 1 { -5 } else { 5 };
+                cx.put_version(&self.versions, &key, Some(1), time)?;
+            }
+            3 => {
+                cx.get_latest(&self.versions, &key)?;
+            }
+            4 => cx.put(&self.kept, &key, 1)?,
+            _ => cx.forward("fine".to_owned(), value)?,
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn negative_times_and_null_keys_are_refused_and_the_handler_decides() {
+    let careless = |handler: ProcessingHandler| {
+        let mut builder = StreamsBuilder::new("app");
+        builder.processing_handler(handler);
+        let (text, nullable_text) = (string(), nullable(string()));
+        let kept = builder.add_store(Materialized::with("kept", nullable_text.clone(), i64()));
+        let options = Materialized::with("versions", nullable_text.clone(), i64()).versioned(ms(1_000));
+        let versions = builder.add_versioned_store(options);
+        let make = move || Careless { kept: kept.clone(), versions: versions.clone() };
+        builder
+            .stream("in", Consumed::with(nullable_text, i64()))
+            .process(make, &["kept", "versions"])
+            .named("careless")
+            .to("out", Produced::with(text, i64()));
+        driver(builder)
+    };
+    let pipe = |driver: &mut TopologyTestDriver, value: i64| {
+        let key = if value == 1 { Some("k".to_owned()) } else { None };
+        driver.pipe("in", (&nullable(string()), &i64()), (&key, &value), 7)
+    };
+    for (value, named) in [(0, "-5"), (1, "-5"), (2, "null key"), (3, "null key"), (4, "null key")] {
+        let error = pipe(&mut careless(ProcessingHandler::Fail), value).unwrap_err();
+        let TaskError::Processor { node, message } = &error else { panic!("{value}: {error}") };
+        assert!(node == "careless" && message.contains(named), "{value}: {error}");
+    }
+    let mut patient = careless(ProcessingHandler::Continue);
+    (0..=5).for_each(|value| pipe(&mut patient, value).unwrap());
+    assert_eq!(
+        (numbers(&mut patient, "out"), patient.metrics().processing_errors),
+        (vec!["fine=5@7".into()], 5)
+    );
+}
+
+#[test]
+fn punctuations_end_with_the_end_of_time() {
+    let mut driver = driver(builder(PunctuationType::StreamTime));
+    for time in [5, i64::MAX - 3, i64::MAX] {
+        number(&mut driver, "in", "a", 1, time);
+    }
+    let told = numbers(&mut driver, "out");
+    assert_eq!(told, ["a=1@5".to_owned(), "known=1@5".to_owned(), format!("known=1@{}", i64::MAX - 3)]);
+}
