@@ -45,8 +45,8 @@ pub struct AppConfig {
     /// State lives in `<state_dir>/<application_id>/`, locked by one process.
     pub state_dir: PathBuf,
     pub state_store: StateStore,
-    /// Rows that all stores together keep decoded between commits, in bytes (default 128 MiB). What versioned tables keep
-    /// is limited by their number of entries alone.
+    /// Rows that all stores together keep in memory between commits, in bytes (default 128 MiB): encoded, with about 30 bytes
+    /// for each. What versioned tables keep is limited by their number of entries alone.
     pub record_cache_bytes: u64,
     /// Block cache of all stores together, in bytes.
     pub cache_bytes: u64,

@@ -384,7 +384,7 @@ impl<K, V> Materialized<K, V> {
         self
     }
 
-    /// How many decoded entries may stay in memory between commits, beside the limit in bytes that all stores of a process
+    /// How many entries may stay in memory between commits, beside the limit in bytes that all stores of a process
     /// share.
     pub fn cache_entries(mut self, entries: usize) -> Self {
         self.cache_entries = entries;
