@@ -64,8 +64,8 @@ impl Setting {
         setting.write(KEYS).await;
         eventually("snapshots of the last positions are there", async || {
             let before = app.metrics();
-            // What waits to be written comes within a second.
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            // What waits to be written comes within three seconds.
+            tokio::time::sleep(Duration::from_secs(6)).await;
             let after = app.metrics();
             after.snapshots == before.snapshots && setting.files().len() >= STORES
         })
