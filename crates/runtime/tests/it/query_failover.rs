@@ -194,7 +194,9 @@ async fn a_copy_answers_within_the_stated_staleness_and_then_becomes_the_owner()
             assert!(told.number("headwater-lag").unwrap() <= 10, "{told:?}");
         }
         let told = ask(&holder, &format!("{path}?max_staleness=0")).await;
-        assert!(unavailable(&told) && told.detail().contains("further behind"), "{told:?}");
+        // It may just have heard from the broker.
+        let fresh = told.status == 200 && told.number("headwater-staleness-ms") == Some(0);
+        assert!(fresh || unavailable(&told) && told.detail().contains("further behind"), "{told:?}");
     }
     assert!(unavailable(&ask(&holder, "/stores/counts").await), "a part of the rows is no answer");
     assert_eq!(ask(&holder, "/stores/counts?max_staleness=5s").await.rows().len(), KEYS);
