@@ -74,6 +74,11 @@ impl Browser {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+
+    /// Ends the browser, too, which outlives its driver.
+    async fn close(self) {
+        self.http.delete(&self.session).send().await.expect("chromedriver answers");
+    }
 }
 
 impl Drop for Browser {
@@ -126,6 +131,7 @@ async fn the_overview_is_live_and_events_are_never_markup() {
             "return document.querySelector('#health').textContent.includes('connection lost; stale since')",
         )
         .await;
+    browser.close().await;
 }
 
 #[tokio::test]
