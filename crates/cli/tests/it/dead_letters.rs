@@ -175,12 +175,15 @@ fn a_record_that_fails_again_and_again_and_one_without_a_home_are_left_and_told(
     assert!(said.contains("topic gone does not exist"), "{said}");
 }
 
+const LETTERS: i64 = 10_000;
+
 #[test]
 fn a_redrive_that_is_killed_again_and_again_sends_every_letter_once() {
     let cluster = Cluster::start();
-    cluster.write((0..3_000).map(|n| letter(n, &[])).collect());
+    // So many that no machine is done with them before the second is killed.
+    cluster.write((0..LETTERS).map(|n| letter(n, &[])).collect());
     let arguments = ["dead-letters", "redrive", "dead", "--batch", "40", "--json"];
-    let (mut killed, mut wait) = (0, 60);
+    let (mut killed, mut wait) = (0, 40);
     loop {
         let mut child = cluster.node.spawn(&arguments, "");
         std::thread::sleep(Duration::from_millis(wait));
@@ -206,5 +209,8 @@ fn a_redrive_that_is_killed_again_and_again_sends_every_letter_once() {
         assert!(before.is_none_or(|before| before < n), "{n} came after {before:?}");
     }
     assert!(killed > 1, "it was over before it could be killed");
-    assert!(seen.len() == 3_000 && seen.values().all(|count| *count == 1), "killed {killed} times");
+    assert!(
+        seen.len() == LETTERS as usize && seen.values().all(|count| *count == 1),
+        "killed {killed} times"
+    );
 }
