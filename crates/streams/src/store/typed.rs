@@ -180,10 +180,11 @@ impl<V: Payload> TypedStore<V> {
         stored.map(|stored| parts.decode(&stored)).transpose()
     }
 
-    /// Writes or (`None`) deletes.
+    /// Writes or (`None`, or a value that stands for null) deletes.
     pub fn put(&mut self, key: Bytes, value: Option<(TimestampMs, V)>) {
         let Self { parts, overlay, fresh, expiry, longest, .. } = self;
         self.writes += 1;
+        let value = value.filter(|(_, value)| !parts.serde.is_null(value));
         if let Some(key) = overlay.put(key, value) {
             fresh.extend(parts.layout.index_key_of(key));
             if parts.layout.is_timed() {

@@ -242,6 +242,32 @@ fn what_is_written_while_a_commit_is_under_way_is_of_the_next_one() {
     assert_eq!(bench.backend.len(), 4);
 }
 
+#[test]
+fn a_value_that_stands_for_null_is_no_row_before_a_commit_and_after_it() {
+    let parts = StoreParts {
+        name: Arc::from("s"),
+        layout: Layout::key_value(),
+        serde: serdes::nullable(serdes::string()),
+        changelog: Some(Arc::from("changelog")),
+        normalize: None,
+        cache_entries: 4,
+    };
+    let mut store = TypedStore::new(parts, Box::new(MemoryStore::new()));
+    let key = Bytes::from_static(b"k");
+    for value in [Some("text".to_owned()), None] {
+        store.put(key.clone(), Some((5, value.clone())));
+        let expected = value.clone().map(|text| (5, Some(text)));
+        assert_eq!(store.get(&key).unwrap(), expected);
+        let mut out = Vec::new();
+        store.flush(0, &mut out).unwrap();
+        assert_eq!(out[0].value, value.map(Bytes::from));
+        assert_eq!(store.get(&key).unwrap(), expected);
+        let batch = store.take_pending();
+        store.apply(batch).unwrap();
+        assert_eq!(store.get(&key).unwrap(), expected);
+    }
+}
+
 /// What is done to a store; times are in segments.
 #[derive(Debug, Clone)]
 enum Step {
