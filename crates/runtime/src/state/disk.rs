@@ -162,7 +162,7 @@ impl DiskStores {
             let name = write.id.name();
             let keyspace = self.keyspace(&name)?.keyspace;
             // Neighbours are found where the last one was.
-            for (key, value) in in_order(write.entries) {
+            for (key, value) in in_order(&write.entries) {
                 match value {
                     Some(value) => batch.insert(&keyspace, &key[..], &value[..]),
                     None => batch.remove(&keyspace, &key[..]),
@@ -186,12 +186,12 @@ impl DiskStores {
     /// Many entries of a store become a sorted table at once, past journal and memtable.
     pub(super) fn load(&self, mut writes: Vec<StoreWrite>) -> Result<(), StoreError> {
         for write in writes.iter_mut().filter(|write| write.entries.len() >= self.table_from) {
-            self.make_table(&write.id.name(), std::mem::take(&mut write.entries))?;
+            self.make_table(&write.id.name(), &std::mem::take(&mut write.entries))?;
         }
         self.write(writes)
     }
 
-    fn make_table(&self, name: &str, entries: Vec<Entry>) -> Result<(), StoreError> {
+    fn make_table(&self, name: &str, entries: &[Entry]) -> Result<(), StoreError> {
         let failed = || self.damage.failed("load", name);
         let keyspace = self.keyspace(name)?.keyspace;
         let mut table = keyspace.start_ingestion().map_err(failed())?;
@@ -224,7 +224,8 @@ impl DiskStores {
             let keys = keys.collect::<Result<Vec<_>, _>>().map_err(self.damage.failed("scan", name))?;
             let Some(last) = keys.last() else { return Ok(()) };
             from = Bound::Excluded(Bytes::copy_from_slice(last));
-            self.make_table(name, keys.iter().map(|key| (Bytes::copy_from_slice(key), None)).collect())?;
+            let gone: Vec<Entry> = keys.iter().map(|key| (Bytes::copy_from_slice(key), None)).collect();
+            self.make_table(name, &gone)?;
         }
     }
 
@@ -233,21 +234,45 @@ impl DiskStores {
     }
 }
 
+/// So much of a key is compared at once.
+const STEP: usize = 7;
+/// From here on keys are compared where they lie.
+const STEPS_END: usize = 10 * STEP;
+
 /// By key; of those with the same key the last stays the last.
+fn in_order(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
+    let mut order: Vec<(u64, usize)> = (0..entries.len()).map(|at| (0, at)).collect();
+    sort_from(0, &mut order, entries);
+    order.into_iter().map(|(_, at)| &entries[at])
+}
+
+/// Sorts by what the keys have from `from` on, in which they differ first.
 ///
-/// Keys lie all over memory, so what most of them differ in is compared without going there.
-fn in_order(mut entries: Vec<Entry>) -> impl Iterator<Item = Entry> {
-    let beginning = |key: &[u8]| {
-        let mut bytes = [0; 8];
-        let length = key.len().min(bytes.len());
-        bytes[..length].copy_from_slice(&key[..length]);
-        u64::from_be_bytes(bytes)
-    };
-    let mut order: Vec<_> = entries.iter().enumerate().map(|(at, (key, _))| (beginning(key), at)).collect();
-    order.sort_unstable_by(|(one, at), (other, beside)| {
-        one.cmp(other).then_with(|| entries[*at].0.cmp(&entries[*beside].0)).then(at.cmp(beside))
-    });
-    order.into_iter().map(move |(_, at)| std::mem::take(&mut entries[at]))
+/// Keys lie all over memory and many begin alike (a window's time): a step of each is fetched once and compared beside the
+/// others', and only those that are alike so far go on to the next.
+fn sort_from(from: usize, order: &mut [(u64, usize)], entries: &[Entry]) {
+    if from >= STEPS_END {
+        return order.sort_unstable_by_key(|(_, at)| (&entries[*at].0, *at));
+    }
+    for (step, at) in &mut *order {
+        *step = step_of(&entries[*at].0[from..]);
+    }
+    order.sort_unstable();
+    let goes_on = |(step, _): (u64, usize)| step.to_be_bytes()[STEP] as usize > STEP;
+    for alike in order.chunk_by_mut(|one, next| one.0 == next.0) {
+        if alike.len() > 1 && goes_on(alike[0]) {
+            sort_from(from + STEP, alike, entries);
+        }
+    }
+}
+
+/// The first bytes, and how many there are: of two that are alike the one that ends comes first.
+fn step_of(rest: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let length = rest.len().min(STEP);
+    bytes[..length].copy_from_slice(&rest[..length]);
+    bytes[STEP] = rest.len().min(STEP + 1) as u8;
+    u64::from_be_bytes(bytes)
 }
 
 fn parse_position(name: &str, stored: &[u8]) -> Result<Offset, StoreError> {
@@ -319,13 +344,18 @@ mod tests {
 
     #[test]
     fn entries_are_in_the_order_of_their_keys_and_of_their_coming() {
-        let keys = ["b", "", "a\0", "a", "12345678", "123456789", "12345678\0", "a", "b", "12345678"];
-        let entry = |(at, key): (usize, &str)| {
-            (Bytes::copy_from_slice(key.as_bytes()), Some(Bytes::from(at.to_string())))
-        };
+        let alike = |bytes: usize, end: &str| format!("{}{end}", "k".repeat(bytes));
+        let mut keys: Vec<String> =
+            ["", "b", "a", "a\0", "a\0\0", "\0", "", "a", "b"].map(str::to_owned).into();
+        for length in [6, 7, 8, 13, 14, 15, 69, 70, 71, 500_000] {
+            keys.extend(
+                ["b", "", "a\0", "a", "\0", "a", "\0b", "12345678", ""].map(|end| alike(length, end)),
+            );
+        }
+        let entry = |(at, key): (usize, String)| (Bytes::from(key), Some(Bytes::from(at.to_string())));
         let entries: Vec<Entry> = keys.into_iter().enumerate().map(entry).collect();
         let mut expected = entries.clone();
         expected.sort_by(|one, other| one.0.cmp(&other.0));
-        assert_eq!(in_order(entries).collect::<Vec<_>>(), expected);
+        assert_eq!(in_order(&entries).cloned().collect::<Vec<_>>(), expected);
     }
 }

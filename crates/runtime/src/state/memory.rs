@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_model::Offset;
 use headwater_streams::{MemoryStore, StoreBackend, StoreError};
@@ -47,7 +47,7 @@ impl MemoryStores {
         let mut stores = self.stores();
         for write in writes {
             let held = stores.entry(write.id.name()).or_default();
-            held.entries.apply(write.entries)?;
+            held.entries.apply(Arc::unwrap_or_clone(write.entries))?;
             held.position = write.position.or(held.position);
         }
         Ok(())

@@ -87,7 +87,8 @@ impl Captured {
 #[derive(Clone)]
 pub struct StoreWrite {
     pub id: StoreId,
-    pub entries: Vec<(Bytes, Option<Bytes>)>,
+    /// In the order of their coming; `None` deletes.
+    pub entries: Arc<Vec<Entry>>,
     /// `None` leaves the position as it is.
     pub position: Option<Offset>,
 }
@@ -237,7 +238,10 @@ mod tests {
         let id = StoreId::new(TaskId { subtopology: 1, partition: 2 }, "counts");
         let other = StoreId::new(TaskId { subtopology: 0, partition: 0 }, "counts");
         assert_eq!(stores.position(&id).unwrap(), None);
-        let write = |id: &StoreId, entries, position| StoreWrite { id: id.clone(), entries, position };
+        let write = |id: &StoreId, entries: Vec<Entry>, position| {
+            let entries = entries.into();
+            StoreWrite { id: id.clone(), entries, position }
+        };
         stores
             .write(vec![
                 write(&id, vec![entry("a", "1"), entry("b", "2")], Some(7)),
@@ -262,8 +266,10 @@ mod tests {
         let directory = StateDir::open(folder.path(), "app").unwrap();
         let stores = Stores::on_disk(&directory, BUDGET).unwrap();
         let id = StoreId::new(TaskId { subtopology: 0, partition: 0 }, "s");
-        let write = |entries| {
-            stores.write(vec![StoreWrite { id: id.clone(), entries, position: None }]).unwrap();
+        let write = |entries: Vec<Entry>| {
+            stores
+                .write(vec![StoreWrite { id: id.clone(), entries: entries.into(), position: None }])
+                .unwrap();
         };
         write(vec![entry("a", "1"), entry("b", "2")]);
         let mut view = stores.view(&id).unwrap();
@@ -317,12 +323,13 @@ mod tests {
                     let entries = (0..count)
                         .filter(|number| numbers(*number))
                         .map(|number| (Bytes::from(format!("key-{number}")), value(number).map(Bytes::from)));
-                    StoreWrite { id: id.clone(), entries: entries.collect(), position: Some(position) }
+                    let entries = Arc::new(entries.collect());
+                    StoreWrite { id: id.clone(), entries, position: Some(position) }
                 };
             let all = load(&|_| true, &|number| Some(number.to_string()), 1);
             let mut twice = all.clone();
-            twice.entries.iter_mut().for_each(|entry| entry.1 = Some(Bytes::from("old")));
-            twice.entries.extend(all.entries);
+            let old = all.entries.iter().map(|(key, _)| (key.clone(), Some(Bytes::from("old"))));
+            twice.entries = Arc::new(old.chain(all.entries.iter().cloned()).collect());
             let third = load(&|number| number % 3 == 0, &|_| Some("new".to_owned()), 2);
             let deleted = load(&|number| number % 7 == 0, &|_| None, 3);
             {
@@ -353,7 +360,7 @@ mod tests {
             let directory = StateDir::open(folder.path(), "app").unwrap();
             let stores = Stores::on_disk(&directory, BUDGET).unwrap();
             let writes =
-                vec![StoreWrite { id: id.clone(), entries: vec![entry("k", "v")], position: Some(3) }];
+                vec![StoreWrite { id: id.clone(), entries: vec![entry("k", "v")].into(), position: Some(3) }];
             stores.write(writes).unwrap();
             directory.instance().to_owned()
         };
@@ -371,7 +378,9 @@ mod tests {
         let id = StoreId::new(TaskId { subtopology: 0, partition: 1 }, "s");
         let write = |stores: &Stores, n: i64| {
             let entries = vec![entry("k", &n.to_string())];
-            stores.write(vec![StoreWrite { id: id.clone(), entries, position: Some(n) }]).unwrap();
+            stores
+                .write(vec![StoreWrite { id: id.clone(), entries: entries.into(), position: Some(n) }])
+                .unwrap();
         };
         let (mut rebuilt, mut place) = (0, 0);
         for round in 0..24 {
@@ -412,7 +421,7 @@ mod tests {
         let id = StoreId::new(TaskId { subtopology: 0, partition: 1 }, "s");
         let directory = StateDir::open(folder.path(), "app").unwrap();
         let stores = Stores::on_disk(&directory, BUDGET).unwrap();
-        let write = StoreWrite { id: id.clone(), entries: vec![entry("k", "v")], position: Some(3) };
+        let write = StoreWrite { id: id.clone(), entries: vec![entry("k", "v")].into(), position: Some(3) };
         stores.write(vec![write]).unwrap();
         drop(stores);
         std::fs::write(directory.damage(), "read store s: a checksum does not fit").unwrap();

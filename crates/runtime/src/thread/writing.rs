@@ -2,17 +2,18 @@
 //! it from memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
-use headwater_model::{Bytes, Offset, TopicPartition};
+use headwater_model::{Offset, TopicPartition};
 use headwater_streams::{StoreError, TaskId};
 
 use super::Worker;
 use super::active::ActiveTask;
 use super::open::store_failed;
 use super::trouble::Trouble;
+use super::underway::Underway;
 use super::wall_clock;
 use crate::state::{StoreId, StoreWrite, Stores};
 
@@ -30,36 +31,16 @@ pub(super) struct Unwritten {
 /// How far each task will be written.
 type Places = Vec<(TaskId, HashMap<TopicPartition, Offset>)>;
 
-/// A write that goes on. Nobody else opens these stores before it has ended, so who drops this waits for it.
+/// A write that goes on.
 pub(super) struct Writing {
     first: TaskId,
-    outcome: mpsc::Receiver<Result<(), StoreError>>,
+    underway: Underway,
     places: Places,
 }
 
-impl Drop for Writing {
-    fn drop(&mut self) {
-        let _ = self.outcome.recv();
-    }
-}
-
-/// What is written to one store, and the changelog position it leads to.
-struct Part {
-    id: StoreId,
-    entries: Arc<Vec<(Bytes, Option<Bytes>)>>,
-    position: Option<Offset>,
-}
-
-impl Part {
-    fn into_write(self) -> StoreWrite {
-        StoreWrite { id: self.id, entries: Arc::unwrap_or_clone(self.entries), position: self.position }
-    }
-}
-
-fn write(stores: &Stores, parts: Vec<Part>) -> Result<(), StoreError> {
-    let writes: Vec<StoreWrite> = parts.into_iter().map(Part::into_write).collect();
+fn write(stores: &Stores, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
     if planted::is(Bug::PositionBeforeEntries) {
-        let positions = writes.iter().map(|write| StoreWrite { entries: Vec::new(), ..write.clone() });
+        let positions = writes.iter().map(|write| StoreWrite { entries: Arc::default(), ..write.clone() });
         stores.write(positions.collect())?;
         std::thread::sleep(PLANTED_PAUSE);
     }
@@ -94,7 +75,7 @@ impl Worker {
         self.end_writing(true)?;
         let Unwritten { ends, since: Some(_) } = std::mem::take(&mut self.unwritten) else { return Ok(()) };
         let Some(first) = self.active.keys().next().copied() else { return Ok(()) };
-        let (mut parts, mut places, mut may_go_on) = (Vec::new(), Vec::new(), true);
+        let (mut writes, mut places, mut may_go_on) = (Vec::new(), Vec::new(), true);
         for (id, active) in &mut self.active {
             places.push((*id, active.places()));
             if active.outside.is_some() {
@@ -115,46 +96,27 @@ impl Worker {
                     }
                 });
                 if !entries.is_empty() || position.is_some() {
-                    parts.push(Part { id: StoreId::new(*id, info.name.as_str()), entries, position });
+                    writes.push(StoreWrite { id: StoreId::new(*id, info.name.as_str()), entries, position });
                 }
             }
         }
-        // With the lock of the directory, for as long as it takes.
-        let (shared, (tell, outcome)) = (Arc::clone(&self.shared), mpsc::sync_channel(1));
-        let entries: usize = parts.iter().map(|part| part.entries.len()).sum();
-        let job = move || {
-            let outcome = write(&shared.stores, parts);
-            // Who is told that it has ended may be about to start on the directory anew.
-            drop(shared);
-            tell.send(outcome)
-        };
-        match may_go_on && entries >= self.shared.config.store_table_from {
-            true => drop(self.runtime.spawn_blocking(job)),
-            // The other end is here.
-            false => drop(job()),
-        }
-        self.writing = Some(Writing { first, outcome, places });
+        let entries: usize = writes.iter().map(|write| write.entries.len()).sum();
+        let beside = may_go_on && entries >= self.shared.config.store_table_from;
+        let runtime = beside.then_some(&self.runtime);
+        let underway = Underway::begin(runtime, &self.shared, move |stores| write(stores, writes));
+        self.writing = Some(Writing { first, underway, places });
         self.end_writing(false)
     }
 
     /// Takes note of the write that goes on if it has ended, or when it has.
     pub(super) fn end_writing(&mut self, wait: bool) -> Result<(), Trouble> {
         let Some(writing) = &self.writing else { return Ok(()) };
-        let outcome = match wait {
-            true => writing.outcome.recv().map_err(|_| mpsc::TryRecvError::Disconnected),
-            false => writing.outcome.try_recv(),
-        };
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(mpsc::TryRecvError::Empty) => return Ok(()),
-            Err(mpsc::TryRecvError::Disconnected) => {
-                Err(StoreError::new("write the stores: the write ended without a word"))
-            }
-        };
-        let Some(mut writing) = self.writing.take() else { return Ok(()) };
-        outcome.map_err(store_failed(writing.first))?;
+        let outcome = if wait { Some(writing.underway.end()) } else { writing.underway.ended() };
+        let Some(outcome) = outcome else { return Ok(()) };
+        let Some(Writing { first, places, .. }) = self.writing.take() else { return Ok(()) };
+        outcome.map_err(store_failed(first))?;
         // What others may rely on is noted here, behind the write, and published at the end of the turn.
-        for (id, places) in std::mem::take(&mut writing.places) {
+        for (id, places) in places {
             if let Some(active) = self.active.get_mut(&id) {
                 active.task.settle();
                 active.note_written(places);
