@@ -42,6 +42,7 @@ mod restore;
 mod standby;
 mod tasks;
 mod trouble;
+mod underway;
 mod writing;
 
 use active::ActiveTask;

@@ -275,7 +275,7 @@ pub(super) fn fit_store(
         return Ok(Some(Part::new(changelog, id, (plan.from, end), snapshot)));
     }
     if position != Some(end) {
-        let write = StoreWrite { id, entries: Vec::new(), position: Some(end) };
+        let write = StoreWrite { id, entries: Vec::new().into(), position: Some(end) };
         stores.write(vec![write]).map_err(store_failed(task))?;
     }
     Ok(None)

@@ -1,9 +1,10 @@
 //! Restoring: changelogs are read up to the end they had when the task was opened, and written to the stores.
 //!
 //! What has come is held back and written much at once, with the changelog position reached, so an interrupted restore goes on
-//! about where it was.
+//! about where it was. More is read while that is written.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
@@ -17,6 +18,7 @@ use super::Worker;
 use super::active::ActiveTask;
 use super::open::store_failed;
 use super::trouble::Trouble;
+use super::underway::Underway;
 use crate::app::Shared;
 use crate::board::TaskStatus;
 use crate::metrics::Metrics;
@@ -26,6 +28,9 @@ use crate::state::{Entry, StoreId, StoreWrite};
 /// Waits for changelog records while nothing else is to be done, and while other tasks run.
 const ALONE: Duration = Duration::from_millis(20);
 const BESIDE: Duration = Duration::from_millis(1);
+
+/// So many stores are written at once while more is read.
+const LOADS: usize = 2;
 
 /// Blocks of a snapshot that are written in one turn.
 const CHUNKS: usize = 8;
@@ -45,6 +50,8 @@ pub(super) struct Part {
     entries: Vec<Entry>,
     records: Vec<Record>,
     held: usize,
+    /// What came before that.
+    loading: Option<Underway>,
 }
 
 impl Part {
@@ -54,7 +61,17 @@ impl Part {
         (next, end): (Offset, Offset),
         snapshot: Option<Fetch>,
     ) -> Self {
-        Self { changelog, store, next, end, snapshot, entries: Vec::new(), records: Vec::new(), held: 0 }
+        Self {
+            changelog,
+            store,
+            next,
+            end,
+            snapshot,
+            entries: Vec::new(),
+            records: Vec::new(),
+            held: 0,
+            loading: None,
+        }
     }
 
     fn remaining(&self) -> u64 {
@@ -79,30 +96,67 @@ impl Part {
         self.next = fetched.next_offset.clamp(self.next, self.end);
     }
 
-    /// Writes what is held of the changelog, with the position that it leads to.
-    fn write_records(&mut self, id: TaskId, task: &Task, shared: &Shared) -> Result<(), Trouble> {
+    /// Begins to write what is held of the changelog, with the position that it leads to.
+    fn load_records(
+        &mut self,
+        id: TaskId,
+        task: &Task,
+        shared: &Arc<Shared>,
+        runtime: &Handle,
+    ) -> Result<(), Trouble> {
+        // What becomes of the next records depends on what the store has.
+        self.end_load().map_err(store_failed(id))?;
         let records = std::mem::take(&mut self.records);
-        self.held = 0;
-        let entries = task.restore_batch(&self.store.store, &records).map_err(Trouble::task(id))?;
-        let write = StoreWrite { id: self.store.clone(), entries, position: Some(self.next) };
-        shared.stores.load(vec![write]).map_err(store_failed(id))?;
+        self.entries = task.restore_batch(&self.store.store, &records).map_err(Trouble::task(id))?;
+        self.load(Some(self.next), shared, runtime).map_err(store_failed(id))?;
         Metrics::add(&shared.metrics.restored, records.len() as u64);
         Ok(())
     }
 
+    /// Begins to write the entries, when what was written before has ended.
+    fn load(
+        &mut self,
+        position: Option<Offset>,
+        shared: &Arc<Shared>,
+        runtime: &Handle,
+    ) -> Result<(), StoreError> {
+        self.end_load()?;
+        let entries = std::mem::take(&mut self.entries);
+        self.held = 0;
+        let runtime = (entries.len() >= shared.config.store_table_from).then_some(runtime);
+        let write = StoreWrite { id: self.store.clone(), entries: entries.into(), position };
+        self.loading = Some(Underway::begin(runtime, shared, move |stores| stores.load(vec![write])));
+        Ok(())
+    }
+
+    fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
+    fn end_load(&mut self) -> Result<(), StoreError> {
+        self.loading.take().map_or(Ok(()), |loading| loading.end())
+    }
+
     /// Takes a piece of the snapshot. The last one brings the position; a bad one empties the store again.
-    fn take_chunk(&mut self, chunk: Chunk, most: usize, shared: &Shared) -> Result<(), StoreError> {
+    fn take_chunk(
+        &mut self,
+        chunk: Chunk,
+        most: usize,
+        shared: &Arc<Shared>,
+        runtime: &Handle,
+    ) -> Result<(), StoreError> {
         let Some(fetch) = &self.snapshot else { return Ok(()) };
         match chunk {
             Chunk::Entries(entries) => {
+                Metrics::add(&shared.metrics.restored_from_snapshots, entries.len() as u64);
                 self.held += entries.iter().map(size_of_entry).sum::<usize>();
                 self.entries.extend(entries);
-                if self.held >= most { self.write_entries(None, shared) } else { Ok(()) }
+                if self.held >= most { self.load(None, shared, runtime) } else { Ok(()) }
             }
             Chunk::End => {
                 self.next = fetch.found.position.clamp(self.next, self.end);
                 self.snapshot = None;
-                self.write_entries(Some(self.next), shared)
+                self.load(Some(self.next), shared, runtime)
             }
             Chunk::Failed(error) => {
                 (self.snapshot, self.entries, self.held) = (None, Vec::new(), 0);
@@ -111,23 +165,22 @@ impl Part {
                     store = %self.store, error,
                     "the snapshot cannot be used: restoring from the changelog"
                 );
+                self.end_load()?;
                 shared.stores.wipe(&self.store)
             }
         }
     }
 
-    fn write_entries(&mut self, position: Option<Offset>, shared: &Shared) -> Result<(), StoreError> {
-        let entries = std::mem::take(&mut self.entries);
-        self.held = 0;
-        Metrics::add(&shared.metrics.restored_from_snapshots, entries.len() as u64);
-        shared.stores.load(vec![StoreWrite { id: self.store.clone(), entries, position }])
-    }
-
     /// Takes what has come of the snapshot; whether that was the last of it.
-    fn take_chunks(&mut self, most: usize, shared: &Shared) -> Result<bool, StoreError> {
+    fn take_chunks(
+        &mut self,
+        most: usize,
+        shared: &Arc<Shared>,
+        runtime: &Handle,
+    ) -> Result<bool, StoreError> {
         for _ in 0..CHUNKS {
             let Some(chunk) = self.snapshot.as_mut().and_then(Fetch::take) else { break };
-            self.take_chunk(chunk, most, shared)?;
+            self.take_chunk(chunk, most, shared, runtime)?;
             if self.snapshot.is_none() {
                 return Ok(true);
             }
@@ -138,7 +191,7 @@ impl Part {
     /// Waits for all of the snapshot, unless `stopped`.
     pub fn load_snapshot(
         &mut self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         runtime: &Handle,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
@@ -153,9 +206,9 @@ impl Part {
             });
             // What is there has no position: the next one to open it begins anew.
             let Some(chunk) = chunk else { return Ok(()) };
-            self.take_chunk(chunk, most, shared)?;
+            self.take_chunk(chunk, most, shared, runtime)?;
         }
-        Ok(())
+        self.end_load()
     }
 }
 
@@ -226,7 +279,8 @@ impl Worker {
         for (id, restoring) in &mut self.restoring {
             for part in restoring.parts.iter_mut().filter(|part| part.snapshot.is_some()) {
                 any = true;
-                if part.take_chunks(most, &self.shared).map_err(store_failed(*id))? {
+                let taken = part.take_chunks(most, &self.shared, &self.runtime);
+                if taken.map_err(store_failed(*id))? {
                     ready.insert(part.changelog.clone(), part.next);
                 }
             }
@@ -249,14 +303,30 @@ impl Worker {
 
     fn restore_from(&mut self, fetched: &Fetched) -> Result<(), Trouble> {
         let most = self.most_held();
-        for (id, restoring) in &mut self.restoring {
-            let RestoringTask { active, parts } = restoring;
-            for part in parts.iter_mut().filter(|part| part.takes(fetched)) {
-                part.take(fetched);
-                if part.held >= most {
-                    part.write_records(*id, &active.task, &self.shared)?;
-                }
+        for restoring in self.restoring.values_mut() {
+            restoring.parts.iter_mut().filter(|part| part.takes(fetched)).for_each(|part| part.take(fetched));
+        }
+        let parts = || self.restoring.values().flat_map(|restoring| &restoring.parts);
+        if parts().any(|part| part.held >= most) && parts().filter(|part| part.is_loading()).count() >= LOADS
+        {
+            self.end_loads()?;
+        }
+        self.load_records(|part| part.held >= most)
+    }
+
+    /// Of the parts that are `wanted`.
+    fn load_records(&mut self, wanted: impl Fn(&Part) -> bool) -> Result<(), Trouble> {
+        for (id, RestoringTask { active, parts }) in &mut self.restoring {
+            for part in parts.iter_mut().filter(|part| wanted(part)) {
+                part.load_records(*id, &active.task, &self.shared, &self.runtime)?;
             }
+        }
+        Ok(())
+    }
+
+    fn end_loads(&mut self) -> Result<(), Trouble> {
+        for (id, restoring) in &mut self.restoring {
+            restoring.parts.iter_mut().try_for_each(Part::end_load).map_err(store_failed(*id))?;
         }
         Ok(())
     }
@@ -293,11 +363,11 @@ impl Worker {
 
     /// Tasks whose stores are complete begin to run.
     fn activate_restored(&mut self) -> Result<(), Trouble> {
+        self.load_records(Part::is_complete)?;
         let mut done: Vec<TopicPartition> = Vec::new();
         for (id, restoring) in &mut self.restoring {
-            let RestoringTask { active, parts } = restoring;
-            for mut part in parts.extract_if(.., |part| part.is_complete()) {
-                part.write_records(*id, &active.task, &self.shared)?;
+            for mut part in restoring.parts.extract_if(.., |part| part.is_complete()) {
+                part.end_load().map_err(store_failed(*id))?;
                 done.push(part.changelog);
             }
         }

@@ -255,7 +255,7 @@ impl Updater {
             let next = part.next_offset.min(copy.limit).max(copy.next);
             if next > copy.next {
                 let id = StoreId::new(copy.task, copy.info.name.as_str());
-                let write = StoreWrite { id, entries, position: Some(next) };
+                let write = StoreWrite { id, entries: entries.into(), position: Some(next) };
                 self.shared.stores.write(vec![write]).map_err(store_failed(copy.task))?;
                 Metrics::add(&self.shared.metrics.standby_records, records.len() as u64);
             }

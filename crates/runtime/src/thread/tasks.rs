@@ -83,6 +83,8 @@ impl Worker {
         self.paused.retain(|input| !inputs.contains(input));
         let dropped: Vec<_> = self.restoring.extract_if(.., |task, _| gone.contains(task)).collect();
         self.stop_restoring(dropped.iter().flat_map(|(_, task)| &task.parts).map(|part| &part.changelog));
+        // What is being loaded ends first.
+        drop(dropped);
         self.shared.claims.release_some(gone, Owner::Active(self.index));
     }
 

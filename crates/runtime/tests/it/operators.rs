@@ -9,8 +9,8 @@ use headwater_model::Record;
 use headwater_runtime::{AppConfig, StreamsApp, existing_topics};
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Deduplicated, Grouped, Joined, Materialized, ProcessingHandler, Produced, SlidingWindows,
-    StreamsBuilder, TimeWindows, Topology, time_windowed,
+    Consumed, Deduplicated, Grouped, Joined, Materialized, ProcessingHandler, Produced, SessionWindows,
+    SlidingWindows, StreamsBuilder, TimeWindows, Topology, session_windowed, time_windowed,
 };
 
 use crate::support::{self, Cluster, eventually, get, unique};
@@ -173,6 +173,60 @@ async fn versions_waiting_records_ids_and_open_windows_outlive_restarts_and_a_wi
     assert_eq!(shown(&dead, from), ["no number@3200"]);
     let names: Vec<_> = dead[0].headers.iter().map(|header| header.key.as_str()).collect();
     assert!(names.contains(&"__streams.errors.message") && names.contains(&"__streams.errors.offset"));
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+/// A session that is longer than all others is found by its middle, whichever of the loads it came with.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_come_back_in_many_loads_are_found_by_every_part_of_them() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let id = unique("sessions");
+    let (events, counts) = (format!("{id}-events"), format!("{id}-counts"));
+    let from = recent();
+    cluster.topic(&events, 1).await;
+    let start = async |write_buffer| {
+        let mut config = AppConfig::new(&cluster.bootstrap, &id);
+        config.security = support::security();
+        config.state_dir = state.path().to_owned();
+        config.instance = Some("one".to_owned());
+        config.commit_interval = Duration::from_millis(50);
+        (config.write_buffer_bytes, config.store_table_from) = (write_buffer, 1);
+        let builder = StreamsBuilder::new(&id);
+        let sessions = SessionWindows::with_gap(SECOND).grace(600 * SECOND);
+        builder
+            .stream(&events, Consumed::with(string(), string()))
+            .group_by_key(Grouped::with(string(), string()))
+            .windowed_by_session(sessions)
+            .count(Materialized::named("sessions"))
+            .to(&counts, Produced::with(session_windowed(string()), i64()));
+        StreamsApp::start(builder.build().unwrap(), config).await.unwrap()
+    };
+    let app = start(64 << 20).await;
+    let long: Vec<_> = (0..=60).map(|n| ("k", "x", from + n * 1_000)).collect();
+    cluster.produce(&events, &long).await;
+    // Keys so long that what the changelog has of them comes in several answers.
+    let others: Vec<String> = (0..500).map(|n| format!("{n:0>9000}")).collect();
+    for keys in others.chunks(50) {
+        let records: Vec<_> = keys.iter().map(|key| (key.as_str(), "x", from + 61_000)).collect();
+        cluster.produce(&events, &records).await;
+    }
+    let counted = async |records: usize, count: i64| {
+        let read = cluster.read(&counts).await;
+        let last = read.iter().rev().find(|record| record.key.as_ref().is_some_and(|key| key[0] == b'k'));
+        let last =
+            last.and_then(|record| record.value.as_ref()).map(|value| value[..] == count.to_be_bytes());
+        read.len() >= records && last == Some(true)
+    };
+    eventually("all sessions are counted", async || counted(501, 61).await).await;
+    app.stop().await.unwrap();
+
+    std::fs::remove_dir_all(state.path().join(&id)).unwrap();
+    let app = start(1).await;
+    cluster.produce(&events, &[("k", "x", from + 20_500)]).await;
+    eventually("the record is in the long session", async || counted(502, 62).await).await;
+    assert_eq!(app.metrics().wiped_stores, 0);
     app.stop().await.unwrap();
     cluster.stop().await;
 }

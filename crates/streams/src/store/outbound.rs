@@ -17,14 +17,21 @@ const SHEET: usize = 64 << 10;
 
 /// Memory for many short pieces, so that none of them has its own, nor holds that of a whole fetch.
 #[derive(Default)]
-struct Sheet(BytesMut);
+pub(super) struct Sheet(BytesMut);
 
 impl Sheet {
-    fn copy(&mut self, bytes: &[u8]) -> Bytes {
-        if self.0.capacity() < bytes.len() {
-            self.0 = BytesMut::with_capacity(SHEET.max(bytes.len()));
+    pub fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        self.join(&[], bytes)
+    }
+
+    /// One piece of two.
+    pub fn join(&mut self, head: &[u8], rest: &[u8]) -> Bytes {
+        let length = head.len() + rest.len();
+        if self.0.capacity() < length {
+            self.0 = BytesMut::with_capacity(SHEET.max(length));
         }
-        self.0.extend_from_slice(bytes);
+        self.0.extend_from_slice(head);
+        self.0.extend_from_slice(rest);
         self.0.split().freeze()
     }
 }

@@ -13,7 +13,7 @@ use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::expiry::Expiry;
 use super::keys::{self, Layout, Timed};
-use super::outbound::Outbound;
+use super::outbound::{Outbound, Sheet};
 use super::overlay::{Known, Overlay, Written};
 use super::rows::Limits;
 use super::sessions::Longest;
@@ -407,11 +407,13 @@ impl<V: Payload> AnyStore for TypedStore<V> {
     }
 
     fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError> {
+        let mut sheet = Sheet::default();
         let entry = |record: &Record| match &self.parts.normalize {
             Some(normalize) => normalize(record),
             None => {
                 let key = self.parts.layout.store_key_of(record.key.as_ref()?)?;
-                Some((key, record.value.as_ref().map(|value| keys::stored_value(record.timestamp, value))))
+                let stored = |value: &Bytes| sheet.join(&record.timestamp.to_be_bytes(), value);
+                Some((key, record.value.as_ref().map(stored)))
             }
         };
         let mut batch: Batch = records.iter().filter_map(entry).collect();
