@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::OnceLock;
 
-use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate};
+use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate, sendfile};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::disk::DiskFile;
@@ -22,6 +22,12 @@ const BLOCK: usize = 4096;
 
 /// How far apart the places are at which residency is looked at.
 const LOOK: usize = 64 << 10;
+
+/// Where bytes go that nobody wants but in memory.
+fn nowhere() -> Option<&'static File> {
+    static NOWHERE: OnceLock<Option<File>> = OnceLock::new();
+    NOWHERE.get_or_init(|| OpenOptions::new().write(true).open("/dev/null").ok()).as_ref()
+}
 
 /// An open file; see the module.
 #[derive(Debug)]
@@ -141,18 +147,26 @@ impl DiskFile for RealFile {
         }
     }
 
-    /// The kernel reads them without copying; one byte of each part is waited for.
+    /// The kernel sends them nowhere: it reads them and ahead of them as for any reader, and nothing is copied.
     fn warm(&self, position: u64, length: usize) -> io::Result<()> {
-        if let Some(length) = NonZeroU64::new(length as u64) {
-            // Advice only: what it does not bring is read with the bytes that are waited for, or by who sends the rest.
-            let _ = fadvise(&self.file, position, Some(length), Advice::WillNeed);
+        let Some(nowhere) = nowhere() else {
+            return self.read_exact_at(&mut vec![0; length], position);
+        };
+        let mut done = 0;
+        while done < length {
+            let mut at = position + done as u64;
+            match sendfile(nowhere, &self.file, Some(&mut at), length - done) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(sent) => done += sent,
+                Err(Errno::INTR) => {}
+                // A file system that cannot send.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    return self.read_exact_at(&mut vec![0; length - done], at);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let last = length.checked_sub(1);
-        let mut byte = [0];
-        (0..length)
-            .step_by(LOOK)
-            .chain(last)
-            .try_for_each(|at| self.read_exact_at(&mut byte, position + at as u64))
+        Ok(())
     }
 
     fn forget(&self, position: u64, length: usize) {

@@ -96,6 +96,24 @@ impl<D: Disk> MirroredFile<D> {
         }
     }
 
+    /// Reads from the side that is read, and where that fails from the other, from then on.
+    fn read_with(&self, mut read: impl FnMut(&D::File) -> io::Result<()>) -> io::Result<()> {
+        let side = self.reading();
+        let Err(error) = read(self.read_side()) else { return Ok(()) };
+        let Some(other) = self.side(1 - side).filter(|_| self.pair.is_read(1 - side)) else {
+            return Err(error);
+        };
+        if read(other).is_err() {
+            return Err(error);
+        }
+        tracing::warn!(
+            file = %self.name, side = self.pair.name(side), %error,
+            "a file cannot be read on one side of the mirror; it is read from the other"
+        );
+        self.read_other_than(side);
+        Ok(())
+    }
+
     fn on_each<T>(&self, op: impl Fn(&D::File) -> io::Result<T>) -> io::Result<()> {
         let outcomes = self.writable().map(|file| file.map(|file| op(file).map(drop)));
         let missed = outcomes.each_ref().map(Option::is_none);
@@ -120,21 +138,7 @@ impl<D: Disk> MirroredFile<D> {
 
 impl<D: Disk> DiskFile for MirroredFile<D> {
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
-        let side = self.reading();
-        let read = self.read_side().read_exact_at(buffer, position);
-        let Err(error) = read else { return Ok(()) };
-        let Some(other) = self.side(1 - side).filter(|_| self.pair.is_read(1 - side)) else {
-            return Err(error);
-        };
-        if other.read_exact_at(buffer, position).is_err() {
-            return Err(error);
-        }
-        tracing::warn!(
-            file = %self.name, side = self.pair.name(side), %error,
-            "a file cannot be read on one side of the mirror; it is read from the other"
-        );
-        self.read_other_than(side);
-        Ok(())
+        self.read_with(|file| file.read_exact_at(buffer, position))
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
@@ -181,6 +185,10 @@ impl<D: Disk> DiskFile for MirroredFile<D> {
 
     fn is_resident(&self, position: u64, length: usize) -> bool {
         self.read_side().is_resident(position, length)
+    }
+
+    fn warm(&self, position: u64, length: usize) -> io::Result<()> {
+        self.read_with(|file| file.warm(position, length))
     }
 
     fn forget(&self, position: u64, length: usize) {

@@ -14,8 +14,6 @@ use crate::place::{BatchPlace, Extent, FileId};
 use crate::planted::{self, Bug};
 use crate::{AbortedTransaction, LogError, PartitionId};
 
-/// So much is brought into memory at once.
-const WARMED: usize = 256 << 10;
 /// Ranges that end within so much are kept in memory together or not at all, as far as sending them is concerned.
 const APART: u64 = 128 << 10;
 
@@ -247,16 +245,10 @@ impl<D: Disk> Located<D> {
     }
 
     fn warm_up(&self) -> Result<(), LogError> {
-        for range in &self.ranges {
-            for at in (0..range.length).step_by(WARMED) {
-                let (position, step) = (range.position + at as u64, (range.length - at).min(WARMED));
-                if !range.file.is_resident(position, step) {
-                    let warmed = range.file.warm(position, step);
-                    warmed.map_err(|source| self.unreadable(range.id, source))?;
-                }
-            }
-        }
-        Ok(())
+        self.ranges.iter().try_for_each(|range| {
+            let warmed = range.file.warm(range.position, range.length);
+            warmed.map_err(|source| self.unreadable(range.id, source))
+        })
     }
 
     /// The bytes in memory.
