@@ -42,6 +42,13 @@ impl Side {
             Side::Peer => "Apache Kafka",
         }
     }
+
+    pub const fn other(self) -> Self {
+        match self {
+            Side::Ours => Side::Peer,
+            Side::Peer => Side::Ours,
+        }
+    }
 }
 
 /// When an acknowledgement is given.

@@ -23,7 +23,8 @@ pub const METHOD: &str = "One topic of 6 partitions is filled once on each serve
     `drop_caches`, then 2 s of warm-up and 10 s that count. Then `drop_caches` again, 2 s of warm-up, and one group of \
     librdkafka's reads the whole history while the flow goes on; what counts is what was due from the reader's start \
     to its end, which ends the flow (joining and leaving the group included). The ratio is of these two p99s of one \
-    run on one server.";
+    run on one server. Then the same with a reader of the other server's history, which takes as much of the two cores \
+    from the flow's clients: what is the same there is not this server's doing.";
 
 const TOPIC: &str = "bench-consume";
 
