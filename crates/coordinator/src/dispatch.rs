@@ -19,6 +19,8 @@ use crate::{Coordinator, Effect, OffsetRecord, StateRecord, TopicId, Transaction
 
 /// How long the expiry of a group's offsets waits while one of them is in an open transaction.
 const PENDING_RETRY_MS: i64 = 60_000;
+/// How often offsets of a group with members are looked at, as Kafka's `offsets.retention.check.interval.ms` has it.
+const UNREAD_LOOK_MS: i64 = 600_000;
 
 /// Nobody is a member of a group that is not there; the group of the empty name only keeps offsets.
 fn unknown_member(group_id: &str) -> Error {
@@ -355,14 +357,15 @@ impl Coordinator {
         if !self.has_group(group_id) && !self.offsets.knows(group_id) {
             return refuse(Error::GroupIdNotFound);
         }
+        let Some(read) = self.topics_read(group_id, partitions.iter().map(|partition| &*partition.topic))
+        else {
+            return refuse(Error::NonEmptyGroup);
+        };
         let mut results = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let Some(subscribed) = self.group_subscribes_to(group_id, &partition.topic) else {
-                return refuse(Error::NonEmptyGroup);
-            };
             let error = match self.topics.partition_id(&partition) {
                 None => Some(Error::UnknownTopicOrPartition),
-                Some(_) => subscribed.then_some(Error::GroupSubscribedToTopic),
+                Some(_) => read.contains(&partition.topic).then_some(Error::GroupSubscribedToTopic),
             };
             if error.is_none() {
                 self.delete_offset(group_id, &partition);
@@ -417,17 +420,41 @@ impl Coordinator {
         }
     }
 
-    /// When the offset of an empty group is too old.
+    /// When the offset of a group is too old. With members it depends on what they read, too: that is looked at now and then.
     fn offset_deadline(&self, group_id: &str, committed: TimestampMs) -> Option<TimestampMs> {
+        let retention = self.cx.settings.offsets_retention_ms?;
         if self.has_members(group_id) {
-            return None;
+            let next_look = (self.cx.now / UNREAD_LOOK_MS + 1) * UNREAD_LOOK_MS;
+            return Some(committed.saturating_add(retention).max(next_look));
         }
         let emptied = self.group_changed_ms(group_id).unwrap_or(committed);
-        Some(committed.max(emptied).saturating_add(self.cx.settings.offsets_retention_ms?))
+        Some(committed.max(emptied).saturating_add(retention))
     }
 
-    /// Forgets old offsets of a group without members, and the group with the last of them.
+    /// Forgets old offsets of topics that no member reads (KIP-211). What a group that is rebalancing reads is not settled.
+    fn expire_unread(&mut self, group_id: &str) {
+        let Some(retention) = self.cx.settings.offsets_retention_ms else { return };
+        let unsettled =
+            self.groups.get(group_id).is_some_and(|group| !group.is_empty() && !group.is_stable());
+        if unsettled || self.offsets.has_pending(group_id) {
+            return;
+        }
+        let due = |committed: TimestampMs| committed.saturating_add(retention) <= self.cx.now;
+        let old = self.offsets.of_group(group_id).filter(|(_, offset)| due(offset.committed_ms));
+        let old: Vec<_> = old.map(|(partition, _)| partition.clone()).collect();
+        let Some(read) = self.topics_read(group_id, old.iter().map(|partition| &*partition.topic)) else {
+            return;
+        };
+        for partition in old.iter().filter(|partition| !read.contains(&partition.topic)) {
+            self.delete_offset(group_id, partition);
+        }
+    }
+
+    /// Forgets old offsets of a group, and a group without members with the last of them.
     pub(crate) fn expire_offsets(&mut self, group_id: &str) {
+        if self.has_members(group_id) {
+            return self.expire_unread(group_id);
+        }
         let now = self.cx.now;
         let due =
             |committed| self.offset_deadline(group_id, committed).is_some_and(|deadline| deadline <= now);

@@ -2,6 +2,8 @@
 //!
 //! Offsets belong to a group id and outlast a change of its type.
 
+use std::collections::BTreeSet;
+
 use headwater_model::TimestampMs;
 
 use crate::Coordinator;
@@ -47,6 +49,22 @@ impl Coordinator {
             (_, Some(group)) => Some(group.subscribes_to(topic)),
             _ => Some(false),
         }
+    }
+
+    /// Which of these topics the members of a group read, as [`Self::group_subscribes_to`] tells of each.
+    pub(crate) fn topics_read<'a>(
+        &self,
+        id: &str,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> Option<BTreeSet<String>> {
+        let topics: BTreeSet<&str> = topics.collect();
+        let mut read = BTreeSet::new();
+        for topic in topics {
+            if self.group_subscribes_to(id, topic)? {
+                read.insert(topic.to_owned());
+            }
+        }
+        Some(read)
     }
 
     /// Whether offsets may be committed in this name; counts as a heartbeat of a classic member.

@@ -2,7 +2,7 @@
 //!
 //! Owns which topics exist; refuses to know anything of their contents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broker_configs::BrokerConfigs;
 use crate::configs;
@@ -101,11 +101,15 @@ impl Topics {
         wanted: Vec<NewTopic>,
         validate_only: bool,
     ) -> Vec<TopicResult> {
-        let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
+        let (mut named, mut twice) = (BTreeSet::new(), BTreeSet::new());
+        for topic in &wanted {
+            if !named.insert(topic.name.clone()) {
+                twice.insert(topic.name.clone());
+            }
+        }
         let mut results = Vec::with_capacity(wanted.len());
         for topic in wanted {
-            let twice = names.iter().filter(|name| **name == topic.name).count() > 1;
-            let result = match twice {
+            let result = match twice.contains(&topic.name) {
                 true => Err(Failure::new(Error::InvalidRequest, "the topic is named twice in the request")),
                 false => self.planned(cx, &topic),
             };

@@ -159,11 +159,20 @@ impl Partition {
         self.producers.retain(|id, producer| producer.last >= expired || open.contains_key(id));
     }
 
+    /// How far it was cleaned, and what is there of that: less than was kept then, once retention has taken some.
+    pub fn clean(&self) -> Cleaned {
+        let Cleaned { to, bytes } = self.cleaned;
+        let there = self.extents.iter().filter(|extent| extent.first < to).map(|extent| extent.bytes);
+        Cleaned { to, bytes: bytes.min(there.sum()) }
+    }
+
     pub fn last_stable(&self) -> Offset {
         if planted::is(Bug::IgnoreOpenTransactions) {
             return self.end;
         }
-        self.open.values().copied().min().unwrap_or(self.end).min(self.end)
+        let first_open = self.open.values().copied().min().unwrap_or(self.end);
+        // What a transaction has before the start of the log is nobody's.
+        first_open.max(self.log_start).min(self.end)
     }
 
     pub fn producers(&self) -> impl Iterator<Item = ActiveProducer> {

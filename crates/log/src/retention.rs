@@ -6,7 +6,7 @@ use headwater_model::{Offset, TimestampMs};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredBatch {
     pub last_offset: Offset,
-    /// Its youngest record; negative when nobody stamped it, and then age never deletes it.
+    /// Its youngest record; negative when nobody stamped it.
     pub max_timestamp: TimestampMs,
     pub bytes: u64,
 }
@@ -21,8 +21,8 @@ pub struct RetentionLimits {
 /// Where the log starts once retention has been applied to `batches`, oldest first, from `log_start` on.
 ///
 /// Whole batches go, from the front, as long as each is older than the limit or at least the limit's
-/// bytes stay without it. A batch from the future is not old and holds what follows it. Nothing goes
-/// that reaches `limit`, the last stable offset: an open transaction stays whole.
+/// bytes stay without it. A batch from the future is not old and holds what follows it; one without a time is as old as
+/// the next that has one. Nothing goes that reaches `limit`, the last stable offset: an open transaction stays whole.
 pub fn retained_from(
     log_start: Offset,
     batches: impl Iterator<Item = StoredBatch> + Clone,
@@ -36,14 +36,17 @@ pub fn retained_from(
     };
     let mut start = log_start;
     for batch in batches {
-        let is_old = batch.max_timestamp >= 0
-            && limits.ms.is_some_and(|ms| now.saturating_sub(batch.max_timestamp) > ms);
+        let unstamped = batch.max_timestamp < 0;
+        let is_old = !unstamped && limits.ms.is_some_and(|ms| now.saturating_sub(batch.max_timestamp) > ms);
         let is_surplus = limits.bytes.is_some_and(|bytes| left.saturating_sub(batch.bytes) >= bytes);
-        if batch.last_offset >= limit || !(is_old || is_surplus) {
+        let goes = is_old || is_surplus;
+        if batch.last_offset >= limit || !(goes || unstamped) {
             break;
         }
         left = left.saturating_sub(batch.bytes);
-        start = start.max(batch.last_offset + 1);
+        if goes {
+            start = start.max(batch.last_offset + 1);
+        }
     }
     start
 }
@@ -72,11 +75,21 @@ mod tests {
     }
 
     #[test]
-    fn a_young_or_future_or_unstamped_batch_holds_what_follows_it() {
+    fn a_young_or_future_batch_holds_what_follows_it() {
         check(&[100, 900, 100], Some(500), None, 30, 10);
         check(&[100, 99_999, 100], Some(500), None, 30, 10);
-        check(&[100, -1, 100], Some(500), None, 30, 10);
         check(&[i64::MAX, 0], Some(0), None, 20, 0);
+    }
+
+    #[test]
+    fn a_batch_without_a_time_goes_with_the_next_that_has_one() {
+        check(&[100, -1, 100], Some(500), None, 30, 30);
+        check(&[-1, -1, 100, -1], Some(500), None, 40, 30);
+        check(&[100, -1, 900], Some(500), None, 30, 10);
+        check(&[-1, -1], Some(500), None, 20, 0);
+        check(&[100, -1, 100], Some(500), None, 20, 10);
+        check(&[-1, 900], None, Some(200), 20, 0);
+        check(&[-1, 900], None, Some(100), 20, 10);
     }
 
     #[test]
@@ -85,6 +98,7 @@ mod tests {
         check(&[900, 900, 900], None, Some(201), 30, 0);
         check(&[900, 900, 900], None, Some(0), 30, 30);
         check(&[-1, 99_999, 900], None, Some(100), 30, 20);
+        check(&[-1, 900, 900], None, Some(150), 30, 10);
     }
 
     #[test]

@@ -21,7 +21,9 @@ use headwater_wire::messages::{
 use headwater_wire::{ErrorCode, KafkaString};
 
 use super::config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
-use super::{Call, CallError, broker_configs, client_metrics, group_configs, optional, rights, text, texts};
+use super::{
+    Call, CallError, broker_configs, client_metrics, group_configs, once_by, optional, rights, text, texts,
+};
 use crate::NODE_ID;
 use crate::usage::report;
 
@@ -39,8 +41,9 @@ pub fn source(entry: &ConfigEntry) -> i8 {
 
 pub async fn describe(
     call: &Call,
-    request: DescribeConfigsRequestData,
+    mut request: DescribeConfigsRequestData,
 ) -> Result<DescribeConfigsResponseData, CallError> {
+    once_by(&mut request.resources, |resource| (resource.resource_type, resource.resource_name.clone()));
     let documented = request.include_documentation;
     let mut results = Vec::with_capacity(request.resources.len());
     for resource in request.resources {

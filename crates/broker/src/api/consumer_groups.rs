@@ -19,7 +19,7 @@ use headwater_wire::messages::{ConsumerGroupDescribeRequestData, ConsumerGroupHe
 use headwater_wire::{ErrorCode, KafkaString};
 
 use super::rights;
-use super::{Call, CallError, optional, text, texts, uuid};
+use super::{Call, CallError, once_by, optional, text, texts, uuid};
 
 /// KIP-1082: members make their own ids.
 const NAMES_ITSELF: i16 = 1;
@@ -101,8 +101,9 @@ fn assignment(partitions: &BTreeSet<TopicPartitionId>) -> Assignment {
 
 pub async fn describe(
     call: &Call,
-    request: ConsumerGroupDescribeRequestData,
+    mut request: ConsumerGroupDescribeRequestData,
 ) -> Result<ConsumerGroupDescribeResponseData, CallError> {
+    once_by(&mut request.group_ids, Clone::clone);
     let (allowed, refused) =
         call.part(rights::DESCRIBE_GROUP, texts(&request.group_ids), |group_id: &String| group_id);
     let describe = Request::DescribeConsumerGroups(allowed);

@@ -18,7 +18,7 @@ use headwater_wire::messages::{
     SyncGroupResponseData,
 };
 
-use super::{Call, CallError, optional, rights, text, texts};
+use super::{Call, CallError, once_by, optional, rights, text, texts};
 
 /// KIP-394: a member first gets its id.
 const KNOWN_MEMBER_ID: i16 = 4;
@@ -167,8 +167,9 @@ pub async fn list(call: &Call, request: ListGroupsRequestData) -> Result<ListGro
 
 pub async fn describe(
     call: &Call,
-    request: DescribeGroupsRequestData,
+    mut request: DescribeGroupsRequestData,
 ) -> Result<DescribeGroupsResponseData, CallError> {
+    once_by(&mut request.groups, Clone::clone);
     let (allowed, refused) = call.part(rights::DESCRIBE_GROUP, texts(&request.groups), String::as_str);
     let Response::DescribeGroups(groups) = call.ask(Request::DescribeGroups(allowed)).await? else {
         return Err(call.mismatch());

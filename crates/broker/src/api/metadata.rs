@@ -23,7 +23,7 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::{Call, CallError, rights, text, uuid};
+use super::{Call, CallError, once_by, rights, text, uuid};
 use crate::NODE_ID;
 use crate::catalog::Topic;
 use crate::observe::space::Space;
@@ -42,7 +42,8 @@ pub async fn metadata(call: &Call, request: MetadataRequestData) -> Result<Metad
     let mut topics = Vec::new();
     match wanted {
         None => topics.extend(visible(call).iter().map(|topic| shown(call, topic, show_operations))),
-        Some(wanted) => {
+        Some(mut wanted) => {
+            once_by(&mut wanted, |topic| (topic.name.clone(), topic.topic_id));
             for topic in wanted {
                 topics.push(match topic.name.filter(|_| topic.topic_id.is_nil()) {
                     Some(name) => by_name(call, name, may_create, show_operations).await?,

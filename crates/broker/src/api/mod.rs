@@ -39,6 +39,8 @@ mod topics;
 mod transactions;
 mod versions;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -74,6 +76,8 @@ pub enum CallError {
     Decode { key: i16, version: i16, error: ProtocolError },
     #[error("a Produce request of {0} bytes with more entries than batches fit into it")]
     Implausible(usize),
+    #[error("a Produce request with acks=0 for topic {topic}, partition {partition}, was refused: {message}")]
+    Unanswered { topic: String, partition: i32, message: String },
     #[error("a response of API {key} v{version} cannot be written: {error}; this is an error in Headwater")]
     Encode { key: i16, version: i16, error: ProtocolError },
     #[error("a response of API {key} that is longer than a frame can be; ask for less at once")]
@@ -330,6 +334,12 @@ pub fn answer_unknown_version(error: CallError) -> Result<Outgoing, CallError> {
 
 fn text(string: &KafkaString) -> String {
     string.as_str().to_owned()
+}
+
+/// Leaves each once, where it comes first: what is asked for again and again would make a long answer of a short request.
+fn once_by<T, K: Eq + Hash>(items: &mut Vec<T>, key: impl Fn(&T) -> K) {
+    let mut seen = HashSet::new();
+    items.retain(|item| seen.insert(key(item)));
 }
 
 fn texts(strings: &[KafkaString]) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! OffsetFetch: what groups have committed, by topic name up to v9 and by topic id from v10.
 
+use std::collections::HashSet;
+
 use headwater_coordinator::{
     FetchedGroup, FetchedOffset, OffsetFetch, OffsetFetchGroup, Request, Response, code,
 };
@@ -24,8 +26,11 @@ const MEMBER: i16 = 9;
 
 pub async fn fetch(
     call: &Call,
-    request: OffsetFetchRequestData,
+    mut request: OffsetFetchRequestData,
 ) -> Result<OffsetFetchResponseData, CallError> {
+    // The same group may be asked for some topics here and others there; all of them it tells once.
+    let mut whole = HashSet::new();
+    request.groups.retain(|group| group.topics.is_some() || whole.insert(group.group_id.clone()));
     let many = call.version >= MANY_GROUPS;
     // Of each group the topics by id, in the order of the groups.
     let mut named = Vec::new();

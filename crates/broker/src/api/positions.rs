@@ -1,5 +1,6 @@
 //! Offsets of partitions: by time, by leader epoch, and where a log begins.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use headwater_log::{FileId, Isolation, LogError, PartitionId};
@@ -62,9 +63,13 @@ pub async fn list(
         let isolation =
             if request.isolation_level == 1 { Isolation::Committed } else { Isolation::Uncommitted };
         let mut far = Vec::new();
+        let twice = named_twice(&request);
         let topics = request.topics.iter().map(|topic| {
             let found = allowed(&call, rights::DESCRIBE_TOPIC, topic.name.as_str());
             let answer = |partition: &ListOffsetsPartition| {
+                if twice.contains(&(topic.name.as_str(), partition.partition_index)) {
+                    return refused(partition.partition_index, ErrorCode::InvalidRequest);
+                }
                 let place = found.as_ref().map_err(|code| *code);
                 let place = place.and_then(|topic| partition_of(topic, partition.partition_index));
                 let response = match is_known(partition.timestamp, call.version) {
@@ -80,6 +85,20 @@ pub async fn list(
         (ListOffsetsResponseData::default().with_topics(topics), far)
     });
     listing.await.map_err(|_| mismatch)
+}
+
+/// As Apache Kafka has it, who asks for two positions of a partition at once gets none.
+fn named_twice(request: &ListOffsetsRequestData) -> HashSet<(&str, i32)> {
+    let (mut named, mut twice) = (HashSet::new(), HashSet::new());
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            let place = (topic.name.as_str(), partition.partition_index);
+            if !named.insert(place) {
+                twice.insert(place);
+            }
+        }
+    }
+    twice
 }
 
 /// The topic, when there is one and the client may.

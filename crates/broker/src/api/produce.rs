@@ -19,7 +19,7 @@ use headwater_wire::messages::produce_response::{
 };
 use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
 
-use super::{Call, CallError, Serving, optional, rights, skim};
+use super::{Call, CallError, Outgoing, Serving, optional, rights, skim, text};
 use crate::audit;
 use crate::catalog::Topic;
 use crate::clock;
@@ -82,13 +82,27 @@ pub fn serve(call: Call, mut body: Bytes) -> Serving {
         };
         call.spend(QuotaKey::ProducerByteRate, size as f64);
         let throttle = call.settle(spent);
-        if !wants_answer {
-            return Ok(None);
-        }
         let response = respond(&call, topics, produced).with_throttle_time_ms(throttle);
+        if !wants_answer {
+            return unanswered(&call, response);
+        }
         let length = response.encoded_len(call.version);
         call.respond(length, |buffer| response.write(buffer, call.version)).map(Some)
     })
+}
+
+/// Nothing tells a client that waits for no answer of a refusal but the end of its connection: it looks for the topic anew.
+fn unanswered(call: &Call, response: ProduceResponseData) -> Result<Option<Outgoing>, CallError> {
+    for topic in response.responses {
+        let refused = topic.partition_responses.into_iter().find(|partition| partition.error_code != 0);
+        if let Some(PartitionProduceResponse { index: partition, error_message, .. }) = refused {
+            let known = call.shared.catalog.by_id(&topic.topic_id.to_bytes());
+            let topic = known.map_or_else(|| text(&topic.name), |topic| topic.name().to_owned());
+            let message = error_message.as_ref().map(text).unwrap_or_default();
+            return Err(CallError::Unanswered { topic, partition, message });
+        }
+    }
+    Ok(None)
 }
 
 /// Acknowledged by all replicas in sync.

@@ -31,11 +31,7 @@ impl Cleaner {
     pub(super) fn compact(&mut self, id: PartitionId, settings: &TopicSettings) -> Result<(), CleanError> {
         let usage = self.cleaning.reader.usage(id)?;
         let first_dirty = usage.cleaned.to.max(usage.offsets.log_start);
-        let total: u64 = usage.extents.iter().map(|extent| extent.bytes).sum();
-        if first_dirty >= usage.offsets.last_stable
-            || total <= usage.cleaned.bytes
-            || !usage.damage.is_empty()
-        {
+        if first_dirty >= usage.offsets.last_stable || !usage.damage.is_empty() {
             return Ok(());
         }
         let Some(upper) = self.reach(id, settings, &usage)? else { return Ok(()) };

@@ -60,19 +60,7 @@ async fn a_partition_can_only_be_assigned_to_the_only_broker() {
 
 /// Writes a transaction's record without ending it.
 async fn hang(raw: &mut Raw) -> Producer {
-    let id = || KafkaString::from_static("hung");
-    let init = InitProducerIdRequestData::default()
-        .with_transactional_id(Some(id()))
-        .with_transaction_timeout_ms(60_000);
-    let init = raw.call(&init, 3).await;
-    let topic = AddPartitionsToTxnTopic::default().with_name(t()).with_partitions(vec![0]);
-    let add = AddPartitionsToTxnRequestData::default()
-        .with_v3_and_below_transactional_id(id())
-        .with_v3_and_below_producer_id(init.producer_id)
-        .with_v3_and_below_producer_epoch(init.producer_epoch)
-        .with_v3_and_below_topics(vec![topic]);
-    raw.call(&add, 3).await;
-    let producer = Producer { id: init.producer_id, epoch: init.producer_epoch, base_sequence: 0 };
+    let producer = raw.begin("hung", "t").await;
     let written = raw.produce_as(Some("hung"), "t", 0, batch_of(&["a", "b"], Some(producer), true)).await;
     assert_eq!(written.error_code, 0, "{written:?}");
     producer

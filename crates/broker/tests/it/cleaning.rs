@@ -186,22 +186,7 @@ async fn compaction_stops_at_an_open_transaction() {
         let value = round.to_string();
         raw.produce("t", 0, keyed(&[("a", Some(value.as_str()))], now(), None)).await;
     }
-    let init = InitProducerIdRequestData::default()
-        .with_transactional_id(Some("tx".to_owned().into()))
-        .with_transaction_timeout_ms(60_000);
-    let id = raw.call(&init, 4).await;
-    assert_eq!(id.error_code, 0, "{id:?}");
-    let add = AddPartitionsToTxnRequestData::default()
-        .with_v3_and_below_transactional_id("tx".to_owned().into())
-        .with_v3_and_below_producer_id(id.producer_id)
-        .with_v3_and_below_producer_epoch(id.producer_epoch)
-        .with_v3_and_below_topics(vec![
-            add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
-                .with_name("t".to_owned().into())
-                .with_partitions(vec![0]),
-        ]);
-    raw.call(&add, 3).await;
-    let producer = Producer { id: id.producer_id, epoch: id.producer_epoch, base_sequence: 0 };
+    let producer = raw.begin("tx", "t").await;
     let open = keyed(&[("a", Some("open"))], now(), Some(producer));
     assert_eq!(raw.produce_as(Some("tx"), "t", 0, open).await.error_code, 0);
     for round in 0..10 {

@@ -323,6 +323,65 @@ async fn position(raw: &mut Raw, timestamp: i64) -> (i64, i64) {
     (partition.offset, partition.timestamp)
 }
 
+async fn delete_before(raw: &mut Raw, offset: i64) {
+    let partition = DeleteRecordsPartition::default().with_offset(offset);
+    let topic =
+        DeleteRecordsTopic::default().with_name("t".to_owned().into()).with_partitions(vec![partition]);
+    let deleted = raw.call(&DeleteRecordsRequestData::default().with_topics(vec![topic]), 1).await;
+    assert_eq!(deleted.topics[0].partitions[0].low_watermark, offset);
+}
+
+#[tokio::test]
+async fn however_many_batches_were_deleted_positions_are_found_by_time_behind_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    for timestamp in 1_000..1_020 {
+        let mut builder = headwater_wire::BatchBuilder::new();
+        builder.push(timestamp, None, Some(b"v"), &[]);
+        let batch = builder.build(headwater_wire::Compression::None, None, false).unwrap();
+        assert_eq!(raw.produce("t", 0, batch).await.error_code, 0);
+    }
+    delete_before(&mut raw, 15).await;
+    assert_eq!(position(&mut raw, 0).await, (15, 1_015));
+    assert_eq!(position(&mut raw, 1_017).await, (17, 1_017));
+    assert_eq!(position(&mut raw, -3).await, (19, 1_019));
+}
+
+#[tokio::test]
+async fn two_positions_of_a_partition_at_once_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    let partition = |index| ListOffsetsPartition::default().with_partition_index(index).with_timestamp(-1);
+    let topic = ListOffsetsTopic::default().with_name("t".to_owned().into()).with_partitions(vec![
+        partition(0),
+        partition(1),
+        partition(0),
+    ]);
+    let response = raw.call(&ListOffsetsRequestData::default().with_topics(vec![topic]), 7).await;
+    let codes: Vec<i16> = response.topics[0].partitions.iter().map(|one| one.error_code).collect();
+    let invalid = ErrorCode::InvalidRequest.code();
+    assert_eq!(codes, [invalid, 0, invalid]);
+}
+
+#[tokio::test]
+async fn what_an_open_transaction_has_before_the_start_of_the_log_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let producer = raw.begin("open", "t").await;
+    let open = common::batch_of(&["open"], Some(producer), true);
+    assert_eq!(raw.produce_as(Some("open"), "t", 0, open).await.error_code, 0);
+    assert_eq!(raw.produce("t", 0, batch(&["a", "b"])).await.base_offset, 1);
+    delete_before(&mut raw, 2).await;
+    let found = raw.fetch("t", 0, 2, true).await;
+    assert_eq!((found.error_code, found.log_start_offset, found.last_stable_offset), (0, 2, 2));
+}
+
 #[tokio::test]
 async fn positions_are_found_by_time_and_move_with_deleted_records() {
     let dir = tempfile::tempdir().unwrap();
@@ -340,11 +399,7 @@ async fn positions_are_found_by_time_and_move_with_deleted_records() {
     assert_eq!(position(&mut raw, -3).await, (1, 3000));
     assert_eq!(position(&mut raw, 1500).await, (1, 3000));
     assert_eq!(position(&mut raw, 4000).await, (-1, -1));
-    let partition = DeleteRecordsPartition::default().with_offset(2);
-    let topic =
-        DeleteRecordsTopic::default().with_name("t".to_owned().into()).with_partitions(vec![partition]);
-    let deleted = raw.call(&DeleteRecordsRequestData::default().with_topics(vec![topic]), 1).await;
-    assert_eq!(deleted.topics[0].partitions[0].low_watermark, 2);
+    delete_before(&mut raw, 2).await;
     assert_eq!(position(&mut raw, -2).await, (2, -1));
     assert_eq!(raw.fetch("t", 0, 1, false).await.error_code, ErrorCode::OffsetOutOfRange.code());
 }

@@ -227,19 +227,7 @@ async fn an_open_transaction_is_named_with_its_producer_and_what_it_holds() {
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
     raw.create_topic("t", 1).await;
-    let id = KafkaString::from_static("payments-1");
-    let init = InitProducerIdRequestData::default()
-        .with_transactional_id(Some(id.clone()))
-        .with_transaction_timeout_ms(60_000);
-    let given = raw.call(&init, 3).await;
-    let producer = Producer { id: given.producer_id, epoch: given.producer_epoch, base_sequence: 0 };
-    let topic = AddPartitionsToTxnTopic::default().with_name("t".to_owned().into()).with_partitions(vec![0]);
-    let add = AddPartitionsToTxnRequestData::default()
-        .with_v3_and_below_transactional_id(id.clone())
-        .with_v3_and_below_producer_id(producer.id)
-        .with_v3_and_below_producer_epoch(producer.epoch)
-        .with_v3_and_below_topics(vec![topic]);
-    raw.call(&add, 3).await;
+    let producer = raw.begin("payments-1", "t").await;
     raw.produce("t", 0, batch(&["before"])).await;
     raw.produce_as(Some("payments-1"), "t", 0, batch_of(&["x"], Some(producer), true)).await;
     let diagnosis = diagnose(&broker).await;
@@ -254,6 +242,9 @@ async fn an_open_transaction_is_named_with_its_producer_and_what_it_holds() {
     assert_eq!(samples["headwater_transactions_open"], 1.0);
     assert_eq!(samples[r#"headwater_topic_partition_last_stable_offset{topic="t",partition="0"}"#], 1.0);
     // What the command does.
+    let init = InitProducerIdRequestData::default()
+        .with_transactional_id(Some(KafkaString::from_static("payments-1")))
+        .with_transaction_timeout_ms(60_000);
     raw.call(&init, 3).await;
     assert!(of_kind(&diagnose(&broker).await, "open_transaction").is_empty());
 }

@@ -106,6 +106,21 @@ async fn acks_0_is_not_answered_and_takes_effect() {
     assert_eq!(raw.values("t", 0, false).await, ["silent", "loud"]);
 }
 
+/// As in Apache Kafka: it learns from that what no answer tells it.
+#[tokio::test]
+async fn acks_0_ends_the_connection_where_records_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    for (topic, partition) in [("t", 1), ("other", 0)] {
+        let mut silent = Raw::connect(&broker).await;
+        silent.send(&produce(None, topic, partition, batch(&["v"])).with_acks(0), 9).await;
+        assert!(silent.is_closed().await, "{topic}-{partition}");
+    }
+    assert_eq!(raw.produce("t", 0, batch(&["loud"])).await.base_offset, 0);
+}
+
 #[tokio::test]
 async fn a_topic_with_append_time_is_stamped_by_the_broker() {
     let dir = tempfile::tempdir().unwrap();

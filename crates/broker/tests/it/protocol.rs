@@ -293,3 +293,28 @@ async fn pipelined_requests_are_answered_in_their_order() {
         raw.receive::<MetadataRequestData>(5, behind).await;
     }
 }
+
+/// A short request would have a long answer otherwise.
+#[tokio::test]
+async fn what_is_asked_for_again_and_again_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let t = || KafkaString::from_static("t");
+    let named = metadata_request::MetadataRequestTopic::default().with_name(Some(t()));
+    let topics = MetadataRequestData::default().with_topics(Some(vec![named; 1_000]));
+    assert_eq!(raw.call(&topics, 9).await.topics.len(), 1);
+    let resource = describe_configs_request::DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(t());
+    let configs = DescribeConfigsRequestData::default().with_resources(vec![resource; 1_000]);
+    assert_eq!(raw.call(&configs, 4).await.results.len(), 1);
+    let groups = DescribeGroupsRequestData::default().with_groups(vec![t(); 1_000]);
+    assert_eq!(raw.call(&groups, 5).await.groups.len(), 1);
+    let groups = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![t(); 1_000]);
+    assert_eq!(raw.call(&groups, 0).await.groups.len(), 1);
+    let group = offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(t()).with_topics(None);
+    let offsets = OffsetFetchRequestData::default().with_groups(vec![group; 1_000]);
+    assert_eq!(raw.call(&offsets, 8).await.groups.len(), 1);
+}

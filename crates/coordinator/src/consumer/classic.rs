@@ -11,6 +11,7 @@ use super::timeouts::Timeouts;
 use super::{ConsumerGroup, Member, describe};
 use crate::context::Context;
 use crate::error::Error;
+use crate::group::share_one;
 use crate::records::TopicPartitionId;
 use crate::request::{Client, Heartbeat, JoinGroup, LeavingMember, SyncGroup};
 use crate::response::{JoinedGroup, LeftMember, SyncedGroup};
@@ -80,19 +81,14 @@ impl ConsumerGroup {
             return Err(Error::InvalidRequest);
         }
         self.check_room(cx, &join.member_id, join.instance_id.as_deref())?;
-        let mut offered = join.protocols.iter().map(|(name, _)| name);
-        if join.protocol_type != PROTOCOL_TYPE || !offered.any(|name| self.all_offer(name, &join.member_id)) {
+        let others = self.members.values().filter(|member| member.record.member_id != join.member_id);
+        let others = others.filter_map(|member| member.record.classic.as_ref());
+        let shares_one = share_one(&join.protocols, others.map(|classic| &classic.protocols[..]));
+        if join.protocol_type != PROTOCOL_TYPE || !shares_one {
             return Err(Error::InconsistentGroupProtocol);
         }
         let first = join.protocols.first().map_or(&[][..], |(_, metadata)| metadata);
         embedded::read_subscription(first).ok_or(Error::InconsistentGroupProtocol)
-    }
-
-    /// Whether all classic members but this one offer a protocol of this name.
-    fn all_offer(&self, name: &str, but: &str) -> bool {
-        let others = self.members.values().filter(|member| member.record.member_id != but);
-        let mut offered = others.filter_map(|member| member.record.classic.as_ref());
-        offered.all(|classic| classic.protocols.iter().any(|(other, _)| other == name))
     }
 
     fn joined(&self, join: &JoinGroup) -> JoinedGroup {

@@ -107,7 +107,10 @@ impl ConsumerGroup {
     }
 
     pub fn subscribes_to(&self, topic: &str) -> bool {
-        let matches = |regex: &String| Pattern::new(regex).is_ok_and(|pattern| pattern.regex.is_match(topic));
+        let matches = |regex: &String| match self.patterns.get(regex) {
+            Some(pattern) => pattern.regex.is_match(topic),
+            None => Pattern::new(regex).is_ok_and(|pattern| pattern.regex.is_match(topic)),
+        };
         let mut records = self.members.values().map(|member| &member.record);
         records.any(|record| record.topics.contains(topic) || record.regex.as_ref().is_some_and(matches))
     }

@@ -82,13 +82,10 @@ impl Group {
             .members
             .iter()
             .filter(|(id, _)| **id != request.member_id && Some(*id) != replaced)
-            .map(|(_, member)| member)
+            .map(|(_, member)| &member.record.protocols[..])
             .collect();
-        let supported = |(name, _): &(String, _)| {
-            others.iter().all(|member| member.record.protocols.iter().any(|(other, _)| other == name))
-        };
         let same_type = others.is_empty() || self.protocol_type == request.protocol_type;
-        match same_type && request.protocols.iter().any(supported) {
+        match same_type && super::share_one(&request.protocols, others.into_iter()) {
             true => Ok(()),
             false => Err(Error::InconsistentGroupProtocol),
         }

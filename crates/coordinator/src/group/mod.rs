@@ -9,7 +9,7 @@ mod join;
 mod rebalance;
 mod sync;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_model::TimestampMs;
@@ -18,6 +18,21 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::records::{GroupRecord, MemberRecord, StateRecord};
 use crate::response::{GroupDescription, GroupListing, MemberDescription, Response, SyncedGroup};
+
+/// Names of assignors and what a member says to each, as they are joined with.
+type Protocols = [(String, Bytes)];
+
+/// Whether one of these protocols is offered by all others, too.
+pub(crate) fn share_one<'a>(offered: &Protocols, others: impl Iterator<Item = &'a Protocols>) -> bool {
+    let names =
+        |offered: &'a Protocols| offered.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>();
+    let mut common: BTreeSet<&str> = offered.iter().map(|(name, _)| name.as_str()).collect();
+    for other in others {
+        let offered = names(other);
+        common.retain(|name| offered.contains(name));
+    }
+    !common.is_empty()
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum GroupState {
@@ -147,6 +162,11 @@ impl Group {
 
     pub fn is_empty(&self) -> bool {
         self.state == GroupState::Empty
+    }
+
+    /// Whether its members have what they joined for.
+    pub fn is_stable(&self) -> bool {
+        self.state == GroupState::Stable
     }
 
     /// Whether nothing would be lost with it.

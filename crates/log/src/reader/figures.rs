@@ -66,7 +66,7 @@ impl<D: Disk> Reader<D> {
         Ok(PartitionUse {
             offsets: offsets(&partition),
             extents: partition.extents.iter().copied().collect(),
-            cleaned: partition.cleaned,
+            cleaned: partition.clean(),
             damage: partition.damage.clone(),
             open: partition.open_transactions().collect(),
             growing: !partition.recent.is_empty(),
@@ -89,7 +89,7 @@ impl<D: Disk> Reader<D> {
                 id: *id,
                 offsets: offsets(&partition),
                 bytes: partition.bytes(),
-                clean_bytes: partition.cleaned.bytes,
+                clean_bytes: partition.clean().bytes,
                 damaged: partition.damage.len(),
                 open: partition.open_transactions().map(|(producer, _)| producer).collect(),
             }

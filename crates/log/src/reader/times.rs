@@ -1,13 +1,19 @@
 //! Offsets by the time of their records.
 
+use std::sync::Mutex;
+
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::{BatchHeader, batch};
 
 use super::Reader;
 use crate::disk::Disk;
 use crate::log::lock;
+use crate::partition::Partition;
 use crate::place::{BatchPlace, Extent, FileId};
 use crate::{LogError, PartitionId};
+
+/// So many batches are looked into before others are looked for.
+const LOOKED_AT: usize = 8;
 
 impl<D: Disk> Reader<D> {
     /// The first record at or after a point in time: its offset and timestamp (KIP-79).
@@ -17,39 +23,58 @@ impl<D: Disk> Reader<D> {
         timestamp: TimestampMs,
     ) -> Result<Option<(Offset, TimestampMs)>, LogError> {
         let partition = self.find(id)?;
-        let (log_start, extents, recent) = {
+        let (log_start, extents) = {
             let known = lock(&partition);
-            let candidates = known.extents.iter().filter(|extent| extent.max_timestamp >= timestamp);
-            let recent = known.recent.iter().filter(|place| place.max_timestamp >= timestamp);
-            let recent: Vec<BatchPlace> = recent.take(8).copied().collect();
-            (known.log_start, candidates.copied().collect::<Vec<_>>(), recent)
+            let late = known.extents.iter().filter(|extent| extent.max_timestamp >= timestamp);
+            (known.log_start, late.copied().collect::<Vec<_>>())
         };
         for extent in extents {
-            let mut candidates = Vec::new();
-            let mut keep = |places: &[BatchPlace]| {
-                let late =
-                    |place: &&BatchPlace| place.max_timestamp >= timestamp && place.last_offset >= log_start;
-                candidates.extend(places.iter().filter(late).take(8).copied());
-                !candidates.is_empty()
-            };
-            match recent.first().filter(|place| (extent.first..=extent.last).contains(&place.base_offset)) {
-                Some(_) => drop(keep(&recent)),
-                None => self.places_at(id, &extent, timestamp, keep)?,
-            }
-            for place in candidates {
-                if let Some(found) = self.record_at(extent.file, place, log_start, timestamp)? {
-                    return Ok(Some(found));
+            let mut from = log_start;
+            loop {
+                let late = self.late(&partition, id, &extent, timestamp, from)?;
+                for place in &late {
+                    if let Some(found) = self.record_at(extent.file, *place, log_start, timestamp)? {
+                        return Ok(Some(found));
+                    }
                 }
+                // None of them has what it says that it has.
+                let Some(last) = late.last() else { break };
+                from = last.last_offset + 1;
             }
         }
         Ok(None)
+    }
+
+    /// The first batches from an offset on that say that they have records at or after a point in time.
+    fn late(
+        &self,
+        partition: &Mutex<Partition>,
+        id: PartitionId,
+        extent: &Extent,
+        timestamp: TimestampMs,
+        from: Offset,
+    ) -> Result<Vec<BatchPlace>, LogError> {
+        let is_late = |place: &&BatchPlace| place.max_timestamp >= timestamp && place.last_offset >= from;
+        let known = lock(partition);
+        let is_here = |place: &BatchPlace| (extent.first..=extent.last).contains(&place.base_offset);
+        if known.recent.first().is_some_and(is_here) {
+            return Ok(known.recent.iter().filter(is_late).take(LOOKED_AT).copied().collect());
+        }
+        drop(known);
+        let mut late = Vec::new();
+        let keep = |places: &[BatchPlace]| {
+            late.extend(places.iter().filter(is_late).take(LOOKED_AT).copied());
+            !late.is_empty()
+        };
+        self.places_at(id, extent, (timestamp, from), keep)?;
+        Ok(late)
     }
 
     fn places_at(
         &self,
         id: PartitionId,
         extent: &Extent,
-        timestamp: TimestampMs,
+        (timestamp, from): (TimestampMs, Offset),
         mut keep: impl FnMut(&[BatchPlace]) -> bool,
     ) -> Result<(), LogError> {
         let key = (extent.file, id);
@@ -57,7 +82,7 @@ impl<D: Disk> Reader<D> {
         {
             return Ok(());
         }
-        self.places(id, extent, extent.first, keep)
+        self.places(id, extent, from.max(extent.first), keep)
     }
 
     fn record_at(

@@ -1,5 +1,7 @@
 //! The offsets of share groups: what Kafka's administrators send to a broker about them.
 
+use std::collections::HashMap;
+
 use headwater_coordinator::{
     Error, ShareOffset, ShareRequest, ShareResponse, TopicId, TopicPartitionId, code,
 };
@@ -171,6 +173,7 @@ pub async fn alter(
     let response = AlterShareGroupOffsetsResponseData::default();
     Ok(match altered {
         Ok(altered) => {
+            let altered = altered.into_iter().collect();
             let topics = request.topics.into_iter().map(|topic| {
                 let id = found(&topic.topic_name);
                 altered_topic(topic, id, &altered)
@@ -186,13 +189,13 @@ pub async fn alter(
 fn altered_topic(
     topic: AlteringTopic,
     id: Option<TopicId>,
-    altered: &[(TopicPartitionId, Option<Error>)],
+    altered: &HashMap<TopicPartitionId, Option<Error>>,
 ) -> AlteredTopic {
     let partitions = topic.partitions.iter().map(|one| {
         let place = id.map(|id| (id, one.partition_index));
-        let outcome = altered.iter().find(|(at, _)| Some(*at) == place);
+        let outcome = place.and_then(|place| altered.get(&place));
         let error = match outcome {
-            Some((_, error)) => code(*error),
+            Some(error) => code(*error),
             // An offset below 0 was not asked for.
             None if id.is_some() => ErrorCode::InvalidRequest.code(),
             None => ErrorCode::UnknownTopicOrPartition.code(),

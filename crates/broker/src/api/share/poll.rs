@@ -83,7 +83,9 @@ impl<'a> Poll<'a> {
             let read = self.read(&plan, &known, wish.budget).await;
             let found = !read.is_empty();
             let enough = last || wish.is_met_by(&read) || self.answers.has_refusals();
-            if (enough && self.acquire(read, &wish).await?) || last {
+            // What was read is not kept while more is waited for.
+            let acquired = if enough { self.acquire(read, &wish).await? } else { false };
+            if acquired || last {
                 return Ok(Ok(()));
             }
             if !(enough && found) && timeout_at(wish.deadline, waiting.woken()).await.is_err() {

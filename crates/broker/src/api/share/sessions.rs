@@ -2,7 +2,7 @@
 //!
 //! Invariant: a session ends with the connection that used it last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +80,7 @@ impl ShareSessions {
                 }
                 session.epoch = epoch.checked_add(1).unwrap_or(1);
                 session.connection = connection;
+                let forgotten: HashSet<TopicPartitionId> = forgotten.into_iter().collect();
                 session.partitions.retain(|place| !forgotten.contains(place));
                 session.partitions.extend(added);
                 session.partitions = unique(std::mem::take(&mut session.partitions));

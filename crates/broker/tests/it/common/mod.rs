@@ -11,7 +11,7 @@ use headwater_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use headwater_wire::messages::fetch_response::PartitionData;
 use headwater_wire::messages::*;
 use headwater_wire::{
-    ApiKey, BatchBuilder, Compression, Producer, ProtocolError, request_header_version,
+    ApiKey, BatchBuilder, Compression, KafkaString, Producer, ProtocolError, request_header_version,
     response_header_version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -211,6 +211,27 @@ impl Raw {
         let request = produce(transactional_id, topic, partition, batch);
         let mut response = self.call(&request, 9).await;
         response.responses.remove(0).partition_responses.remove(0)
+    }
+
+    /// Begins a transaction on partition 0 of a topic, by KIP-98's first protocol.
+    pub async fn begin(&mut self, transactional_id: &'static str, topic: &str) -> Producer {
+        let id = || KafkaString::from_static(transactional_id);
+        let init = InitProducerIdRequestData::default()
+            .with_transactional_id(Some(id()))
+            .with_transaction_timeout_ms(60_000);
+        let given = self.call(&init, 4).await;
+        assert_eq!(given.error_code, 0, "{given:?}");
+        let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+            .with_name(topic.to_owned().into())
+            .with_partitions(vec![0]);
+        let add = AddPartitionsToTxnRequestData::default()
+            .with_v3_and_below_transactional_id(id())
+            .with_v3_and_below_producer_id(given.producer_id)
+            .with_v3_and_below_producer_epoch(given.producer_epoch)
+            .with_v3_and_below_topics(vec![topic]);
+        let added = self.call(&add, 3).await;
+        assert_eq!(added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code, 0);
+        Producer { id: given.producer_id, epoch: given.producer_epoch, base_sequence: 0 }
     }
 
     /// Records of a partition from an offset on, as (offset, value); waits for `min_bytes` for up to `max_wait_ms`.

@@ -323,6 +323,30 @@ fn an_empty_group_is_forgotten_with_its_offsets() {
     assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
 }
 
+/// KIP-211
+#[test]
+fn a_group_that_lives_loses_old_offsets_of_topics_that_it_does_not_read_and_no_others() {
+    for (topic, left) in [("orders", Ok(5)), ("shipments", Ok(-1))] {
+        let mut bench = Bench::with(Settings { offsets_retention_ms: Some(100_000), ..settings(7) });
+        bench.create("shipments", 1);
+        let mut a = Consumer::of("a", &[topic]);
+        a.join(&mut bench).unwrap();
+        assert_eq!(bench.commit("g", a.epoch, "a", vec![offset(0, 5)]), None);
+        for _ in 0..3 {
+            bench.pass(30_000);
+            a.beat(&mut bench).unwrap();
+        }
+        assert_eq!(bench.fetch("g", 0, false), Ok(5), "it is not too old");
+        for _ in 0..20 {
+            bench.pass(30_000);
+            a.beat(&mut bench).unwrap();
+        }
+        assert_eq!(bench.fetch("g", 0, false), left, "{topic} is read");
+        assert_eq!(bench.describe().state, "Stable");
+        assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+    }
+}
+
 #[test]
 fn a_group_may_have_its_own_session_timeout() {
     let mut bench = Bench::new();
