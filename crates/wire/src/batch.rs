@@ -9,7 +9,7 @@
 //! ```
 //! Attributes: bits 0–2 codec, 3 log-append time, 4 transactional, 5 control, 6 delete horizon.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use headwater_model::{Header, Offset, Record, TimestampMs};
 use thiserror::Error;
 
@@ -359,7 +359,8 @@ fn decode_record(header: &BatchHeader, body: &mut Bytes) -> Result<Record, Batch
     if body.is_empty() {
         return Err(BatchError::Invalid("empty record"));
     }
-    let _attributes = body.split_to(1);
+    // Attributes, of which none are in use.
+    body.advance(1);
     let timestamp = header.base_timestamp.wrapping_add(take_varlong(body)?);
     let offset = header.base_offset.wrapping_add(take_varlong(body)?);
     let key = take_bytes(body)?;
@@ -401,7 +402,7 @@ fn take_varlong(bytes: &mut Bytes) -> Result<i64, BatchError> {
     for (at, byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            let _ = bytes.split_to(at + 1);
+            bytes.advance(at + 1);
             return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
         }
     }

@@ -10,6 +10,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use headwater_model::{StreamKind, TimestampMs};
 use headwater_wire::batch::HEADER_LEN;
 use headwater_wire::{BatchBuilder, ErrorCode};
@@ -27,7 +28,7 @@ const SPARE_BUILDERS: usize = 16;
 
 pub(crate) struct Accumulator {
     config: ProducerConfig,
-    topics: HashMap<String, Topic>,
+    topics: HashMap<String, Topic, RandomState>,
     /// Bytes of all records that are not acknowledged.
     buffered: usize,
     /// Callers that wait in `flush`.
@@ -93,7 +94,7 @@ impl Accumulator {
         let transaction = Transaction::new(config.transactional_id.is_some());
         Self {
             config,
-            topics: HashMap::new(),
+            topics: HashMap::default(),
             buffered: 0,
             flushing: 0,
             identity,
