@@ -296,23 +296,30 @@ impl StoreBackend for DiskStore {
     }
 
     fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        if is_empty(from, to) {
-            return Ok(Vec::new());
-        }
-        let entry = |guard: fjall::Guard| {
-            let (key, value) = guard.into_inner().map_err(self.damage.failed("scan", &self.name))?;
-            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
-        };
-        self.keyspace.range::<&[u8], _>((from, to)).map(entry).collect()
+        let mut found = Vec::new();
+        self.scan(from, to, &mut |key, value| {
+            found.push((key, value));
+            true
+        })?;
+        Ok(found)
     }
 
-    fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), StoreError> {
         if is_empty(from, to) {
-            return Ok(None);
+            return Ok(());
         }
-        let Some(guard) = self.keyspace.range::<&[u8], _>((from, to)).next() else { return Ok(None) };
-        let (key, value) = guard.into_inner().map_err(self.damage.failed("scan", &self.name))?;
-        Ok(Some((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))))
+        for guard in self.keyspace.range::<&[u8], _>((from, to)) {
+            let (key, value) = guard.into_inner().map_err(self.damage.failed("scan", &self.name))?;
+            if !visit(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, entries: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {

@@ -47,15 +47,6 @@ impl StoreBackend for DiskView {
         Ok(found)
     }
 
-    fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        let mut found = None;
-        self.scan(from, to, &mut |key, value| {
-            found = Some((key, value));
-            false
-        })?;
-        Ok(found)
-    }
-
     fn scan(
         &self,
         from: Bound<&[u8]>,

@@ -81,6 +81,12 @@ impl Layout {
         self.tail_len() > 0
     }
 
+    /// When the window of a store key begins, or its session ends; `None` in other stores.
+    pub fn time_of(&self, store_key: &[u8]) -> Option<TimestampMs> {
+        let tail = store_key.get(store_key.len().checked_sub(self.tail_len())?..)?;
+        tail.first_chunk().map(|time| i64::from_be_bytes(*time))
+    }
+
     /// How long the session of a store key is, in milliseconds; `None` in other stores.
     pub fn session_length(&self, store_key: &[u8]) -> Option<i64> {
         if self.kind != StoreKind::Session {
@@ -146,6 +152,11 @@ impl Layout {
         (low, high)
     }
 
+    /// When a segment begins.
+    pub fn start_of(&self, segment: i64) -> TimestampMs {
+        segment.saturating_mul(self.segment_ms)
+    }
+
     /// The first store key of a segment.
     pub fn segment_start(segment: i64) -> [u8; 8] {
         segment.max(0).to_be_bytes()
@@ -205,12 +216,13 @@ impl Layout {
 
 /// Appends a key such that the order of keys is kept and none is a prefix of another.
 pub(crate) fn push_escaped(out: &mut Vec<u8>, key: &[u8]) {
-    for &byte in key {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xff);
-        }
+    let mut rest = key;
+    while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
+        out.extend_from_slice(&rest[..=zero]);
+        out.push(0xff);
+        rest = &rest[zero + 1..];
     }
+    out.extend_from_slice(rest);
     out.extend_from_slice(&[0, 0]);
 }
 
@@ -219,18 +231,18 @@ pub(crate) fn read_escaped(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     // As much as the caller may put behind it.
     let mut key = Vec::with_capacity(rest.len().saturating_sub(2));
     loop {
-        let (&byte, after) = rest.split_first()?;
+        let zero = rest.iter().position(|byte| *byte == 0)?;
+        let (piece, after) = rest.split_at(zero + 1);
+        let (&mark, after) = after.split_first()?;
         rest = after;
-        if byte == 0 {
-            let (&mark, after) = rest.split_first()?;
-            rest = after;
-            match mark {
-                0 => return Some((key, rest)),
-                0xff => {}
-                _ => return None,
+        match mark {
+            0 => {
+                key.extend_from_slice(&piece[..zero]);
+                return Some((key, rest));
             }
+            0xff => key.extend_from_slice(piece),
+            _ => return None,
         }
-        key.push(byte);
     }
 }
 

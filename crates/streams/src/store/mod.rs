@@ -10,6 +10,7 @@ use headwater_model::Bytes;
 
 mod expiry;
 pub(crate) mod external;
+mod fresh;
 pub(crate) mod keys;
 mod outbound;
 mod overlay;
@@ -41,7 +42,12 @@ pub trait StoreBackend: Send {
 
     /// The first entry between the bounds.
     fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        Ok(self.range(from, to)?.into_iter().next())
+        let mut found = None;
+        self.scan(from, to, &mut |key, value| {
+            found = Some((key, value));
+            false
+        })?;
+        Ok(found)
     }
 
     /// Hands the entries between the bounds to `visit`, in key order, until it returns false. Backends override it where
@@ -100,14 +106,6 @@ impl StoreBackend for MemoryStore {
             return Ok(Vec::new());
         }
         Ok(self.entries().range::<[u8], _>((from, to)).map(|(k, v)| (k.clone(), v.clone())).collect())
-    }
-
-    fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        if keys::is_empty_range(from, to) {
-            return Ok(None);
-        }
-        let entries = self.entries();
-        Ok(entries.range::<[u8], _>((from, to)).next().map(|(k, v)| (k.clone(), v.clone())))
     }
 
     fn scan(

@@ -84,7 +84,8 @@ impl Outbound {
 
     /// What is no row, or a row that has gone.
     pub fn extend(&mut self, entries: impl IntoIterator<Item = (Bytes, Option<Bytes>)>) {
-        self.entries.extend(entries);
+        let Self { entries: all, bytes, .. } = self;
+        all.extend(entries.into_iter().inspect(|(key, _)| *bytes += key.len() + ENTRY));
     }
 
     /// Entries, and about how many bytes.

@@ -136,8 +136,8 @@ impl<V> Overlay<V> {
     }
 
     /// As [`Rows::evict`]: what was written since the last flush stays.
-    pub fn evict(&mut self, limits: Limits, settled: u32) {
-        self.rows.evict(limits, settled);
+    pub fn evict(&mut self, limits: Limits, settled: u32, gone: impl FnMut(&[u8])) {
+        self.rows.evict(limits, settled, gone);
     }
 
     #[cfg(test)]

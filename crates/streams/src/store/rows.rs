@@ -278,7 +278,7 @@ impl Rows {
     /// Forgets what lies before `end`.
     pub fn remove_before(&mut self, end: &[u8]) {
         for number in 0..self.pieces.all.len() {
-            self.sweep(number, |_, key| key >= end);
+            self.sweep(number, |_, key| key >= end, |_| {});
         }
     }
 
@@ -294,8 +294,8 @@ impl Rows {
     }
 
     /// Lets rows go that the backend has, as it has what was `settled`, until no more than the limits are kept: those that
-    /// were not used for longest, or about that. Where much is to go it takes more than one call.
-    pub fn evict(&mut self, limits: Limits, settled: u32) {
+    /// were not used for longest, or about that, and tells their keys. Where much is to go it takes more than one call.
+    pub fn evict(&mut self, limits: Limits, settled: u32, mut gone: impl FnMut(&[u8])) {
         self.pieces.size = (limits.bytes / PIECES).clamp(SMALLEST_PIECE, PIECE);
         for _ in 0..LOOKS + self.pieces.all.len() / LOOK_PER {
             let too_large = self.bytes() > limits.bytes;
@@ -304,12 +304,13 @@ impl Rows {
                 return;
             }
             self.hand = (self.hand + 1) % self.pieces.all.len().max(1);
-            self.sweep(self.hand, |head, _| {
+            let stays = |head: &mut Head, _: &[u8]| {
                 // The first time around spares what was used.
                 let stays = surplus == 0 || head.handed.over > settled || std::mem::take(&mut head.used);
                 surplus -= usize::from(!stays);
                 stays
-            });
+            };
+            self.sweep(self.hand, stays, &mut gone);
             self.table = (self.table + 1) % TABLES;
             self.shrink();
         }
@@ -325,7 +326,12 @@ impl Rows {
     }
 
     /// Lets rows of a piece go that do not stay. The others move elsewhere if that gives back enough memory.
-    fn sweep(&mut self, number: usize, mut stays: impl FnMut(&mut Head, &[u8]) -> bool) {
+    fn sweep(
+        &mut self,
+        number: usize,
+        mut stays: impl FnMut(&mut Head, &[u8]) -> bool,
+        mut gone: impl FnMut(&[u8]),
+    ) {
         let Self { tables, hasher, pieces, rows, .. } = self;
         let Some(Piece { mut bytes, mut dead }) = pieces.all.get_mut(number).map(std::mem::take) else {
             return;
@@ -346,6 +352,7 @@ impl Rows {
                     known.remove();
                     *rows -= 1;
                     dead += head.size();
+                    gone(key);
                 }
             }
             at += head.size();

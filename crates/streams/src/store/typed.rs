@@ -12,6 +12,7 @@ use std::sync::Arc;
 use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::expiry::Expiry;
+use super::fresh::Fresh;
 use super::keys::{self, Layout, Timed};
 use super::outbound::{Outbound, Sheet};
 use super::overlay::{Known, Overlay, Written};
@@ -35,11 +36,19 @@ pub(crate) type Batch = Vec<(Bytes, Option<Bytes>)>;
 /// Turns a source topic's record into the entry its table would hold; `None` if it does not decode.
 pub(crate) type Normalize = Arc<dyn Fn(&Record) -> Option<(Bytes, Option<Bytes>)> + Send + Sync>;
 
+/// What changelog records have that rows do not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FlushedAt {
+    pub partition: i32,
+    /// The timestamp of deletions, 0 at least.
+    pub stream_time: TimestampMs,
+}
+
 /// What a task does with any of its stores.
 pub(crate) trait AnyStore: Send {
     fn as_any(&mut self) -> &mut dyn Any;
     /// Encodes what changed: changelog records into `out`, entries into the pending batch.
-    fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError>;
+    fn flush(&mut self, at: FlushedAt, out: &mut Vec<Output>) -> Result<(), TaskError>;
     fn take_pending(&mut self) -> Batch;
     /// As `take_pending`, for who writes them while the store is used and then calls `settle`; `None` if this store is not for that.
     fn hand_over(&mut self) -> Option<Arc<Batch>> {
@@ -109,6 +118,7 @@ pub(crate) struct TypedStore<V> {
     leaving: BTreeSet<Bytes>,
     outbound: Outbound,
     expiry: Expiry,
+    fresh_from: Fresh,
     longest: Longest,
     writes: u64,
 }
@@ -155,6 +165,7 @@ impl<V: Payload> TypedStore<V> {
             leaving: BTreeSet::new(),
             outbound: Outbound::default(),
             expiry: Expiry::default(),
+            fresh_from: Fresh::default(),
             longest: Longest::default(),
             writes: 0,
         }
@@ -166,11 +177,16 @@ impl<V: Payload> TypedStore<V> {
 
     /// The value of a store key with its timestamp.
     pub fn get(&mut self, key: &Bytes) -> Result<Option<(TimestampMs, V)>, TaskError> {
-        let Self { parts, backend, overlay, expiry, .. } = self;
+        let Self { parts, backend, overlay, expiry, fresh_from, .. } = self;
         match overlay.get(key) {
             Some(Known::Written(value)) => return Ok(value.cloned()),
             Some(Known::Kept(stored)) => return stored.map(|stored| parts.decode(stored)).transpose(),
             None => {}
+        }
+        if parts.layout.is_timed()
+            && fresh_from.is_here(parts.layout, key, &**backend).map_err(|e| parts.failed(e))?
+        {
+            return Ok(None);
         }
         let stored = match expiry.hides(key) {
             true => None,
@@ -295,11 +311,7 @@ impl<V: Payload> TypedStore<V> {
 
     /// Forgets segments that end before `oldest`. Nothing is logged: the changelog has a retention of its own.
     pub fn expire_before(&mut self, oldest: TimestampMs) -> Result<(), TaskError> {
-        let Some((low, end)) = self.expiry.advance(self.parts.layout.segment(oldest)) else { return Ok(()) };
-        let bounds = (Bound::Included(&low[..]), Bound::Excluded(&end[..]));
-        for (key, _) in self.backend.range(bounds.0, bounds.1).map_err(|e| self.parts.failed(e))? {
-            self.expiry.delete(self.parts.layout, key);
-        }
+        let Some(end) = self.expiry.advance(self.parts.layout.segment(oldest)) else { return Ok(()) };
         // What is encoded may reach the backend yet.
         let entries = self.outbound.in_flight().iter().chain(self.outbound.gathered(0));
         for (key, _) in entries.filter(|(key, value)| value.is_some() && key[..] < end[..]) {
@@ -319,7 +331,7 @@ impl<V: Payload> TypedStore<V> {
     }
 
     /// Encodes a row that was written: entries for the backend, and a changelog record.
-    fn flush_row(&mut self, row: Written<V>, partition: i32) -> Result<Option<Output>, TaskError> {
+    fn flush_row(&mut self, row: Written<V>, at: FlushedAt) -> Result<Option<Output>, TaskError> {
         let Self { parts, overlay, outbound, encoded, .. } = self;
         let Written { key, value } = row;
         let stored = match &value {
@@ -336,8 +348,8 @@ impl<V: Payload> TypedStore<V> {
         let Some(topic) = &parts.changelog else { return Ok(None) };
         Ok(Some(Output {
             topic: topic.clone(),
-            partition: Some(partition),
-            timestamp: value.map_or(0, |(timestamp, _)| timestamp),
+            partition: Some(at.partition),
+            timestamp: value.map_or(at.stream_time, |(timestamp, _)| timestamp),
             key: parts.layout.changelog_key_of(key),
             value: copy.map(|copy| copy.slice(8..)),
             headers: Vec::new(),
@@ -350,14 +362,22 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         self
     }
 
-    fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
-        self.overlay.evict(self.limits, self.outbound.settled());
+    fn flush(&mut self, at: FlushedAt, out: &mut Vec<Output>) -> Result<(), TaskError> {
+        let (layout, fresh_from) = (self.parts.layout, &mut self.fresh_from);
+        let gone = |key: &[u8]| {
+            if layout.is_timed() {
+                fresh_from.let_go(layout, key);
+            }
+        };
+        self.overlay.evict(self.limits, self.outbound.settled(), gone);
         self.ahead_of.0 = 0;
         // First, as something may have been written again after it had expired.
+        let deleted = self.expiry.delete_some(layout, &*self.backend, self.overlay.written());
+        deleted.map_err(|e| self.parts.failed(e))?;
         self.outbound.extend(self.expiry.take_deletes());
         let mut written = self.overlay.take_written();
         for row in written.drain(..) {
-            out.extend(self.flush_row(row, partition)?);
+            out.extend(self.flush_row(row, at)?);
         }
         self.overlay.reuse(written);
         self.flushed.append(&mut self.fresh);
@@ -434,6 +454,7 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         for (key, _) in &batch {
             self.overlay.remove(key);
         }
+        self.fresh_from = Fresh::default();
         self.backend.apply(batch).map_err(|e| self.parts.failed(e))
     }
 }

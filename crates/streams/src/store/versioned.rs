@@ -13,7 +13,7 @@ use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::keys::{INDEX, META};
 use super::rows::Limits;
-use super::typed::{AnyStore, Batch, CACHE_BYTES};
+use super::typed::{AnyStore, Batch, CACHE_BYTES, FlushedAt};
 use super::version_keys::{
     index_key, split_version, split_version_key, stored_version, version_key, version_range,
 };
@@ -293,7 +293,7 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
         self
     }
 
-    fn flush(&mut self, partition: i32, out: &mut Vec<Output>) -> Result<(), TaskError> {
+    fn flush(&mut self, at: FlushedAt, out: &mut Vec<Output>) -> Result<(), TaskError> {
         // An empty batch means that the last one has reached the backend, so clean versions may go.
         if self.pending.is_empty() {
             self.evict();
@@ -310,7 +310,7 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
             changed.entry(key).or_default().push((from, value));
         }
         for (key, versions) in changed {
-            self.log(&key, versions, partition, out)?;
+            self.log(&key, versions, at.partition, out)?;
         }
         self.count(&batch);
         self.shorten(&mut batch)?;
@@ -373,7 +373,8 @@ mod tests {
     }
 
     fn commit(store: &mut VersionedStore<i64>, backend: &MemoryStore) {
-        store.flush(0, &mut Vec::new()).unwrap();
+        let at = FlushedAt { partition: 0, stream_time: 0 };
+        store.flush(at, &mut Vec::new()).unwrap();
         backend.clone().apply(store.take_pending()).unwrap();
     }
 

@@ -19,6 +19,7 @@ use crate::production::RefusedOutput;
 use crate::quarantine::keeper::Keeper;
 use crate::store::StoreKind;
 use crate::store::external::ExternalTable;
+use crate::store::typed::FlushedAt;
 
 mod calls;
 mod clocks;
@@ -356,7 +357,9 @@ impl Task {
         self.keep_before_commit()?;
         for (index, _) in &self.stores {
             if let Some(store) = &mut self.core.stores[*index] {
-                store.flush(self.id.partition, &mut self.core.out)?;
+                let at =
+                    FlushedAt { partition: self.id.partition, stream_time: self.core.stream_time.max(0) };
+                store.flush(at, &mut self.core.out)?;
             }
         }
         Ok(())

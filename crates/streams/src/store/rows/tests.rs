@@ -32,15 +32,15 @@ fn rows_that_are_not_used_go_first_and_those_not_written_yet_never() {
     }
     put(&mut rows, &key(100), Some(b"value"), true, 1);
     assert!(rows.get(rows.hash(&key(3)), &key(3)).is_some());
-    rows.evict(Limits { rows: 2, ..UNLIMITED }, 0);
+    rows.evict(Limits { rows: 2, ..UNLIMITED }, 0, |_| {});
     let kept = (0..=100).filter(|number| peek(&rows, &key(*number)).is_some()).collect::<Vec<_>>();
     assert_eq!(kept, [3, 100]);
-    rows.evict(Limits { rows: 0, bytes: 0 }, 0);
+    rows.evict(Limits { rows: 0, bytes: 0 }, 0, |_| {});
     assert_eq!(rows.len(), 1);
     put(&mut rows, &key(100), Some(b"other"), true, 2);
-    rows.evict(Limits { rows: 0, bytes: 0 }, 1);
+    rows.evict(Limits { rows: 0, bytes: 0 }, 1, |_| {});
     assert_eq!(peek(&rows, &key(100)), Some(Some(b"other".to_vec())));
-    rows.evict(Limits { rows: 0, bytes: 0 }, 2);
+    rows.evict(Limits { rows: 0, bytes: 0 }, 2, |_| {});
     assert_eq!(rows.len(), 0);
 }
 
@@ -52,7 +52,7 @@ fn where_a_row_was_handed_over_is_remembered_wherever_it_moves() {
     for number in 0..100 {
         put(&mut rows, &key(number), None, false, 0);
     }
-    rows.evict(Limits { rows: 1, ..UNLIMITED }, 2);
+    rows.evict(Limits { rows: 1, ..UNLIMITED }, 2, |_| {});
     assert_eq!((rows.len(), peek(&rows, b"a")), (1, Some(Some(b"longer".to_vec()))));
     let mut found = None;
     rows.put((rows.hash(b"a"), b"a"), None, true, |handed| found = Some(*handed));
@@ -68,7 +68,7 @@ fn of_rows_that_were_all_used_no_more_go_than_have_to() {
     }
     let limits = Limits { bytes: rows.bytes() / 10 * 9, ..UNLIMITED };
     for _ in 0..10 {
-        rows.evict(limits, 0);
+        rows.evict(limits, 0, |_| {});
     }
     assert!(rows.bytes() <= limits.bytes);
     assert!((8_000..=9_000).contains(&rows.len()), "{} rows", rows.len());
@@ -83,7 +83,7 @@ fn memory_of_rows_that_are_gone_is_given_back() {
     assert!(rows.bytes() > 6_000_000, "{} bytes", rows.bytes());
     let limits = Limits { bytes: 100_000, ..UNLIMITED };
     for _ in 0..50 {
-        rows.evict(limits, 0);
+        rows.evict(limits, 0, |_| {});
     }
     assert!(rows.bytes() <= limits.bytes, "{} bytes for {} rows", rows.bytes(), rows.len());
     rows.remove_before(&key(u32::MAX));
@@ -168,7 +168,7 @@ proptest! {
                 }
                 Step::Evict(most, bytes) => {
                     let limits = Limits { rows: most.unwrap_or(usize::MAX), bytes: bytes.unwrap_or(usize::MAX) };
-                    rows.evict(limits, settled);
+                    rows.evict(limits, settled, |_| {});
                     // What has gone was not to stay, and comes back as a new row.
                     for (key, (_, over)) in &mut known {
                         if peek(&rows, &[*key]).is_none() {

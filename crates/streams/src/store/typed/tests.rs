@@ -1,23 +1,28 @@
 //! What is read before a commit and after it, what stays in memory, and what a backend is asked for.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::*;
 use crate::serdes;
 use crate::store::{MemoryStore, StoreKind};
 
+const AT: FlushedAt = FlushedAt { partition: 0, stream_time: 7 };
+
 const SEGMENT: i64 = 60_000;
 
 type Asked = Arc<Mutex<Vec<Bound<Bytes>>>>;
 
-/// Takes note of where each range began.
+/// Takes note of where each range began, and of how many rows were asked for.
 struct Watched {
     inner: MemoryStore,
     asked: Asked,
+    gets: Arc<AtomicUsize>,
 }
 
 impl StoreBackend for Watched {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
         self.inner.get(key)
     }
 
@@ -36,6 +41,7 @@ struct Bench {
     store: TypedStore<i64>,
     backend: MemoryStore,
     asked: Asked,
+    gets: Arc<AtomicUsize>,
 }
 
 impl Bench {
@@ -52,9 +58,9 @@ impl Bench {
             normalize: None,
             cache_entries: 4,
         };
-        let asked = Asked::default();
-        let watched = Watched { inner: backend.clone(), asked: asked.clone() };
-        Self { store: TypedStore::new(parts, Box::new(watched)), backend, asked }
+        let (asked, gets) = (Asked::default(), Arc::<AtomicUsize>::default());
+        let watched = Watched { inner: backend.clone(), asked: asked.clone(), gets: Arc::clone(&gets) };
+        Self { store: TypedStore::new(parts, Box::new(watched)), backend, asked, gets }
     }
 
     fn windows() -> Self {
@@ -72,7 +78,7 @@ impl Bench {
     }
 
     fn flush(&mut self) {
-        self.store.flush(0, &mut Vec::new()).unwrap();
+        self.store.flush(AT, &mut Vec::new()).unwrap();
     }
 
     fn commit(&mut self) {
@@ -111,20 +117,42 @@ fn what_has_expired_is_looked_for_where_the_last_time_ended() {
     bench.asked();
     for segment in [1, 3] {
         bench.store.expire_before(segment * SEGMENT).unwrap();
+        bench.commit();
     }
     let segment = |segment| Bound::Included(Bytes::copy_from_slice(&Layout::segment_start(segment)));
     assert_eq!(bench.asked(), [segment(0), segment(1)]);
-    bench.commit();
     assert_eq!(bench.backend.len(), 2);
     // What is written to an expired segment goes with the next ones.
     bench.put("late", SEGMENT, 7);
     bench.commit();
     assert_eq!((bench.get("late", SEGMENT), bench.backend.len()), (Some(7), 4));
     bench.store.expire_before(4 * SEGMENT).unwrap();
+    bench.commit();
     assert_eq!(bench.asked(), [segment(1)]);
     assert_eq!(bench.get("late", SEGMENT), None);
-    bench.commit();
     assert!(bench.backend.is_empty());
+}
+
+#[test]
+fn what_expires_at_once_is_deleted_some_with_each_commit_and_not_seen_meanwhile() {
+    for late in [false, true] {
+        let mut bench = Bench::windows();
+        let keys: Vec<String> = (0..10).map(|key| format!("k{key}")).collect();
+        keys.iter().for_each(|key| bench.put(key, 0, 1));
+        bench.commit();
+        bench.store.expire_before(SEGMENT).unwrap();
+        for left in [7, 4, 1] {
+            bench.commit();
+            assert_eq!(bench.backend.len(), 2 * left);
+            assert!(keys.iter().all(|key| bench.get(key, 0).is_none()));
+        }
+        if late {
+            bench.put("k9", 0, 2);
+        }
+        bench.commit();
+        assert_eq!(bench.get("k9", 0), late.then_some(2));
+        assert_eq!(bench.backend.len(), if late { 2 } else { 0 });
+    }
 }
 
 #[test]
@@ -161,6 +189,30 @@ fn the_index_also_has_what_is_encoded_and_not_written() {
     assert_eq!(times(&bench), [3, 5]);
     bench.commit();
     assert_eq!(times(&bench), [3, 5]);
+}
+
+#[test]
+fn of_rows_that_are_new_with_their_segment_the_backend_is_not_asked_until_one_of_them_was_let_go() {
+    let mut bench = Bench::windows();
+    bench.put("old", SEGMENT, 1);
+    bench.commit();
+    let mut bench = Bench::over(bench.store.layout(), bench.backend);
+    assert_eq!((bench.get("old", SEGMENT), bench.get("new", SEGMENT)), (Some(1), None));
+    assert_eq!(bench.gets.load(Ordering::Relaxed), 2, "it had rows of this segment");
+    for (number, key) in ["a", "b", "c", "d", "e", "f", "g", "h"].into_iter().enumerate() {
+        assert_eq!(bench.get(key, 2 * SEGMENT + number as i64), None);
+        bench.put(key, 2 * SEGMENT + number as i64, 1);
+    }
+    assert_eq!((bench.gets.load(Ordering::Relaxed), bench.asked().len()), (2, 2));
+    // More than are kept, and both times around.
+    (0..8).for_each(|_| bench.commit());
+    assert!(bench.store.overlay.len() <= 4);
+    for (number, key) in ["a", "b", "c", "d", "e", "f", "g", "h"].into_iter().enumerate() {
+        assert_eq!(bench.get(key, 2 * SEGMENT + number as i64), Some(1), "{key}");
+    }
+    let asked = bench.gets.load(Ordering::Relaxed);
+    assert_eq!(bench.get("later", 2 * SEGMENT + 9), None);
+    assert_eq!(bench.gets.load(Ordering::Relaxed), asked, "nothing so late was let go");
 }
 
 fn session(bench: &mut Bench, key: &str, start: i64, end: i64) {
@@ -259,7 +311,7 @@ fn a_value_that_stands_for_null_is_no_row_before_a_commit_and_after_it() {
         let expected = value.clone().map(|text| (5, Some(text)));
         assert_eq!(store.get(&key).unwrap(), expected);
         let mut out = Vec::new();
-        store.flush(0, &mut out).unwrap();
+        store.flush(AT, &mut out).unwrap();
         assert_eq!(out[0].value, value.map(Bytes::from));
         assert_eq!(store.get(&key).unwrap(), expected);
         let batch = store.take_pending();
