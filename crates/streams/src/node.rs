@@ -365,6 +365,13 @@ impl Cx<'_> {
         Ok(key)
     }
 
+    /// Whether the value is null, as its serde says. It is counted then: joins leave such records out.
+    pub fn skips_null<V>(&mut self, serde: &SerdeRef<V>, value: &V) -> bool {
+        let null = serde.is_null(value);
+        self.core.metrics.skipped_null_value += u64::from(null);
+        null
+    }
+
     /// Writes a record; one for a repartition topic carries its time if someone needs it.
     pub fn emit(&mut self, output: Output) {
         let output = self.stamped(output);

@@ -80,6 +80,7 @@ struct Input {
     /// Of a topic of its side's.
     apart: bool,
     key: String,
+    /// Nothing for null, which joins with nothing.
     text: String,
     at: i64,
     headers: String,
@@ -95,7 +96,7 @@ fn inputs(program: &Program) -> Option<Vec<Input>> {
             let by_topic = (if *topic == "a" { "l" } else { "r" }, value);
             let (mark, text) = if apart { by_topic } else { value.split_once('|').unwrap_or_default() };
             let headers = header.as_ref().map(|header| format!("h={header};")).unwrap_or_default();
-            let known = (mark == "l" || mark == "r") && !text.is_empty();
+            let known = mark == "l" || mark == "r";
             Some(known.then_some(()).and(key).map(|key| Input {
                 event,
                 left: mark == "l",
@@ -162,6 +163,13 @@ impl Model {
         let before = self.watermark;
         self.advance(input);
         let advanced = self.watermark > before;
+        if input.text.is_empty() {
+            // It says what time it is: ours needs no more to give out what has waited in vain.
+            if advanced && !self.theirs {
+                self.release(input);
+            }
+            return;
+        }
         let late = self.keep(input);
         if if self.theirs { self.looks_at_waiting(input) } else { advanced } {
             self.release(input);
