@@ -315,6 +315,24 @@ impl StoreBackend for DiskStore {
         Ok(Some((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))))
     }
 
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), StoreError> {
+        if is_empty(from, to) {
+            return Ok(());
+        }
+        for guard in self.keyspace.range::<&[u8], _>((from, to)) {
+            let (key, value) = guard.into_inner().map_err(self.damage.failed("scan", &self.name))?;
+            if !visit(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, entries: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
         for (key, value) in entries {
