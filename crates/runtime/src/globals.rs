@@ -1,4 +1,6 @@
 //! Global tables: read to their end before any task starts, then kept current in the background.
+//!
+//! A broker that is away is waited for, however long that takes; what no retry changes ends the application.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -79,23 +81,55 @@ async fn follow(
     stores: HashMap<String, Vec<String>>,
 ) {
     loop {
-        match consumer.poll(POLL).await {
+        let polled = consumer.poll(POLL).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let error = match polled {
             Ok(fetched) => {
-                let Some(shared) = shared.upgrade() else { return };
                 apply(&shared, &stores, fetched).await;
+                continue;
             }
-            Err(
-                ref error @ (ClientError::Truncated { ref at, .. }
-                | ClientError::OffsetOutOfRange { ref at, .. }),
-            ) => {
+            Err(error) => error,
+        };
+        match after(&error) {
+            After::Begin(at) => {
                 tracing::warn!(%error, "a global table is read from its topic's beginning again; rows that are not there any more stay until a restart");
                 begin_again(&client, &mut consumer, at).await;
             }
-            Err(error) => {
+            After::TryAgain => {
                 tracing::warn!(%error, "global tables are not current; trying again");
+                drop(shared);
                 tokio::time::sleep(RETRY).await;
+                // A partition that has failed is left alone until somebody says so.
+                consumer.try_again();
+            }
+            After::End => {
+                return end(&shared, AppError::client("keep the global tables current")(error));
             }
         }
+    }
+}
+
+/// The application ends rather than go on with rows that are not those of the topic.
+fn end(shared: &Shared, error: AppError) {
+    tracing::error!(application_id = shared.config.application_id, %error, "global tables cannot be kept current");
+    shared.fail(error);
+}
+
+/// What is done about an error.
+#[derive(Debug, PartialEq, Eq)]
+enum After<'a> {
+    /// The topic is read from its beginning.
+    Begin(&'a TopicPartition),
+    TryAgain,
+    End,
+}
+
+fn after(error: &ClientError) -> After<'_> {
+    match error {
+        ClientError::Truncated { at, .. } | ClientError::OffsetOutOfRange { at, .. } => After::Begin(at),
+        // A topic that is not there may be between two leaders, or be made again.
+        error if error.is_final() => After::End,
+        _ => After::TryAgain,
     }
 }
 
@@ -140,5 +174,34 @@ async fn apply_records(globals: &GlobalStores, stores: &HashMap<String, Vec<Stri
     });
     if let Err(error) = done.await {
         tracing::error!(%error, "apply records to the global tables");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_client::ErrorCode;
+
+    use super::*;
+
+    fn gave_up(last: ClientError) -> ClientError {
+        ClientError::GaveUp { what: "fetch t-0".to_owned(), after: POLL, last: Arc::new(last) }
+    }
+
+    fn refused(code: ErrorCode) -> ClientError {
+        ClientError::Kafka { what: "fetch".to_owned(), code, message: String::new() }
+    }
+
+    #[test]
+    fn a_leader_that_is_away_is_waited_for_and_what_no_retry_changes_ends_the_application() {
+        let away = || ClientError::Disconnected { address: "a:1".to_owned(), reason: String::new() };
+        for error in [away(), gave_up(away()), gave_up(ClientError::UnknownTopic("t".to_owned()))] {
+            assert_eq!(after(&error), After::TryAgain, "{error}");
+        }
+        for code in [ErrorCode::TopicAuthorizationFailed, ErrorCode::UnsupportedVersion] {
+            assert_eq!(after(&refused(code)), After::End, "{code:?}");
+        }
+        let at = TopicPartition::new("t", 0);
+        let gone = ClientError::OffsetOutOfRange { at: at.clone(), offset: 3 };
+        assert_eq!(after(&gone), After::Begin(&at));
     }
 }
