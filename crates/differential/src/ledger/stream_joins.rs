@@ -164,8 +164,10 @@ impl Model {
         self.advance(input);
         let advanced = self.watermark > before;
         if input.text.is_empty() {
-            // It says what time it is: ours needs no more to give out what has waited in vain.
-            if advanced && !self.theirs {
+            // It says what time it is: ours needs no more to give out what has waited in vain, and Kafka Streams' store forgets.
+            if self.theirs {
+                self.observe(input);
+            } else if advanced {
                 self.release(input);
             }
             return;
@@ -195,12 +197,17 @@ impl Model {
         self.watermark = if one { self.stream_time } else { self.lanes[0].min(self.lanes[1]) };
     }
 
-    /// Ours refuses what is too late for any partner; Kafka Streams' store refuses by the time of its own side.
-    fn keep(&mut self, input: &Input) -> bool {
-        let (retention, stream_time) = (self.join.retention(), self.stream_time);
+    fn observe(&mut self, input: &Input) -> &mut Side {
         let side = &mut self.sides[usize::from(!input.left)];
         side.observed = side.observed.max(input.at);
-        let late = if self.theirs {
+        side
+    }
+
+    /// Ours refuses what is too late for any partner; Kafka Streams' store refuses by the time of its own side.
+    fn keep(&mut self, input: &Input) -> bool {
+        let (retention, stream_time, theirs) = (self.join.retention(), self.stream_time, self.theirs);
+        let side = self.observe(input);
+        let late = if theirs {
             input.at <= side.observed - retention
         } else {
             input.at < stream_time - retention
