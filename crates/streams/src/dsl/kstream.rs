@@ -272,7 +272,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         }
     }
 
-    /// Writes the stream to a topic.
+    /// Writes the stream to a topic, each record in the partition of its key; all windows of a key lie in that of the key.
     pub fn to(&self, topic: &str, produced: Produced<K, V>) {
         let mut graph = self.graph.borrow_mut();
         graph.check_name(topic);

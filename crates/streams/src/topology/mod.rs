@@ -311,7 +311,7 @@ impl Topology {
         Ok(Task {
             id,
             core: Core {
-                slots: self.slots(&own),
+                slots: self.slots(&own, partitions),
                 stores: made,
                 globals,
                 out: Vec::new(),
@@ -374,7 +374,7 @@ impl Topology {
         Some(Teller::new(interval, told.collect()))
     }
 
-    fn slots(&self, own: &BTreeSet<usize>) -> Vec<Slot> {
+    fn slots(&self, own: &BTreeSet<usize>, partitions: &dyn Fn(&str) -> Option<i32>) -> Vec<Slot> {
         let slot = |(index, spec): (usize, &crate::graph::NodeSpec)| {
             let node = match &spec.role {
                 Role::Operator(make) | Role::Sink { make, .. } if own.contains(&index) => Some(make()),
@@ -387,6 +387,10 @@ impl Topology {
                 late: spec.late,
                 timed: self.flow.timed[index],
                 internal: matches!(&spec.role, Role::Sink { topic, .. } if self.graph.is_internal(topic)),
+                partitions: match &spec.role {
+                    Role::Sink { topic, .. } if own.contains(&index) => partitions(topic),
+                    _ => None,
+                },
                 records: 0,
                 wall_clock: spec.wall_clock.clone(),
             }
