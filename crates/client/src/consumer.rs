@@ -159,6 +159,12 @@ impl Consumer {
         self.shared.work.notify_one();
     }
 
+    /// Partitions that have failed are fetched again from their positions, with patience anew. What does not heal fails again.
+    pub fn try_again(&mut self) {
+        self.shared.lock().try_again();
+        self.shared.work.notify_one();
+    }
+
     /// Nothing of these partitions is returned or fetched until they are resumed.
     pub fn pause(&mut self, partitions: &[TopicPartition]) {
         self.shared.lock().set_paused(partitions, true);
@@ -178,7 +184,8 @@ impl Consumer {
     /// Returns what has been fetched, at latest after `timeout`; then possibly nothing.
     ///
     /// An error names a partition that has failed for a minute, whose offset is out of range, or whose log was cut back
-    /// behind it; it comes back at each poll until the partition is removed or moved by `seek`.
+    /// behind it; it comes back at each poll until the partition is removed, moved by `seek`, or tried again
+    /// ([`Consumer::try_again`]).
     pub async fn poll(&mut self, timeout: Duration) -> Result<Vec<Fetched>, ClientError> {
         self.start();
         let deadline = Instant::now() + timeout;

@@ -155,6 +155,26 @@ impl ClientError {
             _ => false,
         }
     }
+
+    /// Whoever tries the same again hears the same: somebody must change what may be done, what is configured or what is sent.
+    ///
+    /// It is asked about the cause, too, of a transaction that must be aborted: aborting it changes nothing. What a broker
+    /// says while it stops (`UnknownServerError`) is not among it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Abortable(inner) | Self::GaveUp { last: inner, .. } => inner.is_final(),
+            Self::Kafka { code, .. } => is_final(*code),
+            Self::RecordsRefused { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::TooOld { .. }
+            | Self::Authentication { .. }
+            | Self::Tls { .. }
+            | Self::Malformed { .. }
+            | Self::Batch(_)
+            | Self::Compression(_) => true,
+            _ => false,
+        }
+    }
 }
 
 fn parted(divergent: Option<i64>) -> String {
@@ -176,6 +196,41 @@ fn heals(code: ErrorCode) -> bool {
         | ErrorCode::UnknownLeaderEpoch => true,
         other => other.is_retriable(),
     }
+}
+
+fn is_final(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        // Who may do what.
+        ErrorCode::TopicAuthorizationFailed
+            | ErrorCode::GroupAuthorizationFailed
+            | ErrorCode::ClusterAuthorizationFailed
+            | ErrorCode::TransactionalIdAuthorizationFailed
+            | ErrorCode::SaslAuthenticationFailed
+            | ErrorCode::UnsupportedSaslMechanism
+            | ErrorCode::IllegalSaslState
+            | ErrorCode::SecurityDisabled
+            // What the broker takes.
+            | ErrorCode::UnsupportedVersion
+            | ErrorCode::UnsupportedForMessageFormat
+            | ErrorCode::UnsupportedCompressionType
+            | ErrorCode::PolicyViolation
+            | ErrorCode::InvalidConfig
+            | ErrorCode::InvalidRequest
+            | ErrorCode::InvalidTopicException
+            | ErrorCode::InvalidGroupId
+            | ErrorCode::InvalidRequiredAcks
+            | ErrorCode::InvalidSessionTimeout
+            | ErrorCode::InvalidTransactionTimeout
+            | ErrorCode::InconsistentGroupProtocol
+            // What is sent.
+            | ErrorCode::InvalidRecord
+            | ErrorCode::InvalidTimestamp
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::RecordListTooLarge
+            | ErrorCode::OffsetMetadataTooLarge
+            | ErrorCode::InvalidCommitOffsetSize
+    )
 }
 
 fn describe(code: ErrorCode) -> String {

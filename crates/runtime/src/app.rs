@@ -117,12 +117,17 @@ impl Shared {
         }
     }
 
+    /// The application ends with this, unless it ends already.
+    pub fn fail(&self, error: AppError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop.send_replace(true);
+    }
+
     /// A thread has ended. One that failed ends the others, too.
     pub fn thread_ended(&self, result: Result<(), AppError>) {
         if let Err(error) = result {
             tracing::error!(application_id = self.config.application_id, %error, "a processing thread stopped");
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            self.stop.send_replace(true);
+            self.fail(error);
         }
         self.ended.send_modify(|ended| *ended += 1);
     }

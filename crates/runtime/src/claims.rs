@@ -36,6 +36,11 @@ impl Claims {
         Ok(())
     }
 
+    /// Who has a task, if anyone.
+    pub fn holder(&self, task: TaskId) -> Option<Owner> {
+        self.held().get(&task).copied()
+    }
+
     pub fn release(&self, owner: Owner) {
         self.held().retain(|_, other| *other != owner);
     }
@@ -59,6 +64,7 @@ mod tests {
         assert_eq!(claims.claim(&[task(0)], first), Ok(()));
         assert_eq!(claims.claim(&[task(2), task(1)], second), Err(task(1)));
         assert_eq!(claims.claim(&[task(0)], copy), Err(task(0)));
+        assert_eq!(claims.holder(task(0)), Some(first));
         claims.release(first);
         assert_eq!(claims.claim(&[task(2), task(1)], second), Ok(()));
         assert_eq!(claims.claim(&[task(0)], copy), Ok(()));

@@ -52,6 +52,8 @@ pub enum AppError {
     Fenced { application_id: String, instance: String, source: ClientError },
     #[error("task {task}: {source}")]
     Task { task: String, source: TaskError },
+    #[error("keep global table {store:?} current: {source}")]
+    Global { store: String, source: TaskError },
     #[error(
         "commit task {task} to its stores: {source}; free disk space or repair the directory, then start again: nothing is lost"
     )]

@@ -53,6 +53,8 @@ counters! {
     skipped_invalid_timestamp,
     #[doc = "Records that did not decode."]
     deserialization_errors,
+    #[doc = "Records of global tables left out: without a key, or that did not decode."]
+    global_skipped,
     #[doc = "Records left out as duplicates."]
     dropped_duplicates,
     #[doc = "Records left out because a function or a processor failed on them."]

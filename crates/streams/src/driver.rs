@@ -219,8 +219,8 @@ impl TopologyTestDriver {
         self.counts.extend(self.internal.iter().map(|topic| (topic.name.clone(), topic.partitions)));
         self.globals = topology.new_globals();
         for global in topology.global_stores() {
-            for (_, log) in self.logs.iter().filter(|(at, _)| at.topic == global.topic) {
-                self.globals.apply(&global.store, log)?;
+            for (at, log) in self.logs.iter().filter(|(at, _)| at.topic == global.topic) {
+                self.globals.apply(&global.store, at.partition, log)?;
             }
         }
         self.topology = topology;
@@ -240,14 +240,14 @@ impl TopologyTestDriver {
 
     /// As [`TopologyTestDriver::pipe_input`], with headers; the offset is assigned here.
     pub fn pipe_record(&mut self, topic: &str, record: Record) -> Result<(), TaskError> {
-        self.append(topic, None, record);
+        self.append(topic, None, record)?;
         self.run()
     }
 
     /// As [`TopologyTestDriver::pipe_record`], in a partition that the test chooses, as a producer with a partitioner of its
     /// own would.
     pub fn pipe_to(&mut self, topic: &str, partition: i32, record: Record) -> Result<(), TaskError> {
-        self.append(topic, Some(partition), record);
+        self.append(topic, Some(partition), record)?;
         self.run()
     }
 
@@ -257,7 +257,7 @@ impl TopologyTestDriver {
         topic: &str,
         records: impl IntoIterator<Item = Record>,
     ) -> Result<(), TaskError> {
-        records.into_iter().for_each(|record| self.append(topic, None, record));
+        records.into_iter().try_for_each(|record| self.append(topic, None, record))?;
         self.run()
     }
 
@@ -282,18 +282,19 @@ impl TopologyTestDriver {
         self.pipe_input(topic, key, value, timestamp)
     }
 
-    fn append(&mut self, topic: &str, partition: Option<i32>, mut record: Record) {
+    fn append(&mut self, topic: &str, partition: Option<i32>, mut record: Record) -> Result<(), TaskError> {
         let count = self.counts.get(topic).copied().unwrap_or(1);
         let by_key = || record.key.as_ref().map_or(0, |key| partition::for_key(key, count));
         let at = TopicPartition::new(topic, partition.unwrap_or_else(by_key));
+        let partition = at.partition;
         let log = self.logs.entry(at).or_default();
         record.offset = log.len() as i64;
         log.push(record.clone());
         for global in self.topology.global_stores().iter().filter(|global| global.topic == topic) {
-            // The store is one of this topology's.
-            let _ = self.globals.apply(&global.store, std::slice::from_ref(&record));
+            self.globals.apply(&global.store, partition, std::slice::from_ref(&record))?;
         }
         self.unread.entry(topic.to_owned()).or_default().push_back(record);
+        Ok(())
     }
 
     /// Lets all tasks work until nothing moves.
@@ -372,7 +373,7 @@ impl TopologyTestDriver {
         let written = outputs.len();
         self.aside.clear();
         for Output { topic, partition, timestamp, key, value, headers } in outputs {
-            self.append(&topic, partition, Record { offset: 0, timestamp, key, value, headers });
+            self.append(&topic, partition, Record { offset: 0, timestamp, key, value, headers })?;
         }
         Ok(written)
     }

@@ -60,7 +60,7 @@ pub enum TopologyError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TaskError {
     #[error(
-        "decode the {what} of {topic}/{partition} offset {offset} in {node:?}; set a DeserializationHandler::DeadLetter to let the rest flow"
+        "decode the {what} of {topic}/{partition} offset {offset} in {node:?}; set a DeserializationHandler to let the rest flow"
     )]
     Deserialize {
         node: String,

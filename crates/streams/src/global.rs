@@ -1,22 +1,33 @@
 //! Global tables: every partition of a topic, decoded once, shared by all tasks of a process.
 //!
-//! The shell applies records in offset order, from any thread; tasks only read. A record that does not decode is skipped
-//! and counted, because a global table has no task whose output could carry a dead letter.
+//! The shell applies records in offset order, from any thread; tasks only read. A record that does not decode is an error, or is
+//! skipped and counted, as the table's handler says. It can be no dead letter and not be held: every instance reads it, and no
+//! task's transaction could carry it.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use headwater_model::{Bytes, Record};
+use headwater_model::{Bytes, Offset, Record};
 
-use crate::error::TaskError;
+use crate::error::{TaskError, TopologyError};
+use crate::graph::{DeserializationHandler, Graph};
 use crate::node::Payload;
-use crate::serdes::SerdeRef;
+use crate::serdes::{SerdeError, SerdeRef};
 use crate::store::{MemoryStore, StoreBackend, keys};
 
+/// The record that does not decode, and what of it does not.
+pub(crate) struct Undecoded {
+    offset: Offset,
+    what: &'static str,
+    source: SerdeError,
+}
+
 pub(crate) trait AnyGlobal: Send + Sync {
-    fn apply(&self, records: &[Record]);
+    /// What does not decode is skipped if `skips`, and otherwise ends it; what came before that is applied.
+    fn apply(&self, records: &[Record], skips: bool) -> Result<(), Undecoded>;
+    fn topic(&self) -> &str;
     fn len(&self) -> usize;
     fn skipped(&self) -> u64;
     fn backend(&self) -> Option<MemoryStore>;
@@ -49,24 +60,32 @@ impl<K, V> GlobalRows<K, V> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    fn decode(&self, record: &Record) -> Option<(Bytes, Option<V>)> {
-        let key = self.key.deserialize(&self.topic, record.key.as_ref()?).ok()?;
-        let key = self.key.serialize(&self.topic, &key).ok()?;
-        match &record.value {
-            None => Some((key, None)),
-            Some(value) => Some((key, Some(self.value.deserialize(&self.topic, value).ok()?))),
-        }
+    /// Nothing for a record without a key, which is in no table.
+    fn decode(&self, record: &Record) -> Result<Option<(Bytes, Option<V>)>, Undecoded> {
+        let wrong = |what| move |source| Undecoded { offset: record.offset, what, source };
+        let Some(key) = &record.key else { return Ok(None) };
+        let key = self.key.deserialize(&self.topic, key).map_err(wrong("key"))?;
+        let key = self.key.serialize(&self.topic, &key).map_err(wrong("key"))?;
+        let value = record.value.as_ref().map(|value| self.value.deserialize(&self.topic, value));
+        Ok(Some((key, value.transpose().map_err(wrong("value"))?)))
     }
 }
 
 impl<K: 'static, V: Payload + Sync> AnyGlobal for GlobalRows<K, V> {
-    fn apply(&self, records: &[Record]) {
-        let mut batch = Vec::new();
+    fn apply(&self, records: &[Record], skips: bool) -> Result<(), Undecoded> {
+        let (mut batch, mut failed) = (Vec::new(), Ok(()));
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for record in records {
-            let Some((key, value)) = self.decode(record) else {
-                self.skipped.fetch_add(1, Ordering::Relaxed);
-                continue;
+            let (key, value) = match self.decode(record) {
+                Ok(Some(decoded)) => decoded,
+                Err(undecoded) if !skips => {
+                    failed = Err(undecoded);
+                    break;
+                }
+                Ok(None) | Err(_) => {
+                    self.skipped.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
             };
             if self.queried.is_some() {
                 let stored = record.value.as_ref().map(|value| keys::stored_value(record.timestamp, value));
@@ -82,6 +101,11 @@ impl<K: 'static, V: Payload + Sync> AnyGlobal for GlobalRows<K, V> {
             // Memory cannot fail.
             let _ = store.apply(batch);
         }
+        failed
+    }
+
+    fn topic(&self) -> &str {
+        &self.topic
     }
 
     fn len(&self) -> usize {
@@ -101,30 +125,73 @@ impl<K: 'static, V: Payload + Sync> AnyGlobal for GlobalRows<K, V> {
     }
 }
 
+struct GlobalStore {
+    name: String,
+    table: Arc<dyn AnyGlobal>,
+    /// What does not decode is skipped.
+    skips: bool,
+}
+
 /// The global tables of one process; clones share them.
 #[derive(Clone)]
 pub struct GlobalStores {
-    pub(crate) tables: Arc<Vec<(String, Arc<dyn AnyGlobal>)>>,
+    stores: Arc<Vec<GlobalStore>>,
+}
+
+fn handler<'a>(graph: &'a Graph, of: &'a Option<DeserializationHandler>) -> &'a DeserializationHandler {
+    of.as_ref().unwrap_or(&graph.handler)
+}
+
+/// Refuses handlers that no global table can heed.
+pub(crate) fn check_handlers(graph: &mut Graph) {
+    let mut errors = Vec::new();
+    for global in &graph.globals {
+        let what = match handler(graph, &global.handler) {
+            DeserializationHandler::Fail | DeserializationHandler::Continue => continue,
+            DeserializationHandler::DeadLetter(_) => "a dead letter",
+            DeserializationHandler::Quarantine => "held in quarantine",
+        };
+        let reason = format!(
+            "a record of a global table that does not decode cannot be {what}, as every instance reads all of them: give the \
+             table a rule of its own, Consumed::deserialization_handler(DeserializationHandler::Fail) or Continue"
+        );
+        errors.push(TopologyError::InvalidWindow { node: global.name.clone(), reason });
+    }
+    graph.errors.extend(errors);
 }
 
 impl GlobalStores {
-    fn table(&self, store: &str) -> Result<&Arc<dyn AnyGlobal>, TaskError> {
-        self.tables
-            .iter()
-            .find(|(name, _)| name == store)
-            .map(|(_, table)| table)
-            .ok_or_else(|| TaskError::UnknownStore { task: "global".to_owned(), store: store.to_owned() })
+    pub(crate) fn new(graph: &Graph) -> Self {
+        let store = |global: &crate::graph::GlobalSpec| GlobalStore {
+            name: global.name.clone(),
+            table: (global.make)(),
+            skips: *handler(graph, &global.handler) != DeserializationHandler::Fail,
+        };
+        Self { stores: Arc::new(graph.globals.iter().map(store).collect()) }
     }
 
-    /// Applies records of the store's topic; those of one key must come in offset order.
-    pub fn apply(&self, store: &str, records: &[Record]) -> Result<(), TaskError> {
-        self.table(store)?.apply(records);
-        Ok(())
+    fn store(&self, store: &str) -> Result<&GlobalStore, TaskError> {
+        let found = self.stores.iter().find(|found| found.name == store);
+        found.ok_or_else(|| TaskError::UnknownStore { task: "global".to_owned(), store: store.to_owned() })
+    }
+
+    /// Applies records of a partition of the store's topic; those of one key must come in offset order. One that does not decode
+    /// is an error, unless the table was made to go on (`DeserializationHandler`).
+    pub fn apply(&self, store: &str, partition: i32, records: &[Record]) -> Result<(), TaskError> {
+        let GlobalStore { name, table, skips } = self.store(store)?;
+        table.apply(records, *skips).map_err(|undecoded| TaskError::Deserialize {
+            node: name.clone(),
+            what: undecoded.what,
+            topic: table.topic().to_owned(),
+            partition,
+            offset: undecoded.offset,
+            source: undecoded.source,
+        })
     }
 
     /// Number of rows.
     pub fn len(&self, store: &str) -> usize {
-        self.table(store).map_or(0, |table| table.len())
+        self.store(store).map_or(0, |store| store.table.len())
     }
 
     /// Whether the store has no rows.
@@ -134,19 +201,16 @@ impl GlobalStores {
 
     /// Records skipped because they did not decode or had no key.
     pub fn skipped(&self, store: &str) -> u64 {
-        self.table(store).map_or(0, |table| table.skipped())
+        self.store(store).map_or(0, |store| store.table.skipped())
     }
 
     /// The rows as bytes, for `QueryableStore::query`; `None` unless the table was made with `.json()`.
     pub fn backend(&self, store: &str) -> Option<MemoryStore> {
-        self.table(store).ok()?.backend()
+        self.store(store).ok()?.table.backend()
     }
 
     pub(crate) fn typed<K: 'static, V: 'static>(&self, index: usize) -> &GlobalRows<K, V> {
-        self.tables[index]
-            .1
-            .as_any()
-            .downcast_ref()
-            .unwrap_or_else(|| panic!("global store {:?} holds other types", self.tables[index].0))
+        let GlobalStore { name, table, .. } = &self.stores[index];
+        table.as_any().downcast_ref().unwrap_or_else(|| panic!("global store {name:?} holds other types"))
     }
 }

@@ -26,9 +26,11 @@ pub(crate) type MakeStore = Arc<dyn Fn(Box<dyn StoreBackend>) -> Box<dyn AnyStor
 /// What happens to a record that does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DeserializationHandler {
-    /// The task stops with an error that names the record.
+    /// The task, or the application whose global table it is, stops with an error that names the record.
     #[default]
     Fail,
+    /// It is left out and counted.
+    Continue,
     /// The original bytes go to this topic with headers `__streams.errors.*`, and the task goes on.
     DeadLetter(String),
     /// It is held in quarantine, with all later records that have the same bytes as their key: see
@@ -82,6 +84,7 @@ pub(crate) struct StoreSpec {
 pub(crate) struct GlobalSpec {
     pub name: String,
     pub topic: String,
+    pub handler: Option<DeserializationHandler>,
     pub make: Arc<dyn Fn() -> Arc<dyn AnyGlobal> + Send + Sync>,
     pub queryable: Option<QueryableStore>,
 }

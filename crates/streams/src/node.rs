@@ -8,7 +8,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use headwater_model::{Bytes, Header, Offset, TimestampMs};
+use headwater_model::{Bytes, Header, Offset, TimestampMs, partition};
 
 use crate::calls::{Call, CallId, CallOutcome};
 use crate::error::TaskError;
@@ -151,6 +151,8 @@ pub(crate) struct Slot {
     pub timed: bool,
     /// It writes to a repartition topic.
     pub internal: bool,
+    /// Of the topic that it writes to, as far as that is known.
+    pub partitions: Option<i32>,
     pub records: u64,
     /// Shared by all tasks: an operator that asked for the wall clock.
     pub wall_clock: Arc<AtomicBool>,
@@ -356,6 +358,20 @@ impl Cx<'_> {
         })
     }
 
+    /// The partition that a record of this sink goes to, where that is not its key's: Kafka Streams' `WindowedStreamPartitioner`, which
+    /// repartition topics do not have.
+    pub fn partition<K>(&self, serde: &SerdeRef<K>, topic: &str, key: &K) -> Result<Option<i32>, TaskError> {
+        let slot = &self.core.slots[self.node];
+        let Some(count) = slot.partitions.filter(|_| !slot.internal) else { return Ok(None) };
+        let chosen = serde.partition_key(topic, key).map_err(|source| TaskError::Serialize {
+            node: slot.name.to_string(),
+            what: "key",
+            target: topic.to_owned(),
+            source,
+        })?;
+        Ok(chosen.map(|bytes| partition::for_key(&bytes, count)))
+    }
+
     /// The serialized key; `None` is counted as a skipped null key.
     pub fn key<K>(&mut self, serde: &SerdeRef<K>, target: &str, key: &K) -> Result<Option<Bytes>, TaskError> {
         let key = self.encode(serde, "key", target, key)?;
@@ -363,6 +379,13 @@ impl Cx<'_> {
             self.core.metrics.skipped_null_key += 1;
         }
         Ok(key)
+    }
+
+    /// Whether the value is null, as its serde says. It is counted then: joins leave such records out.
+    pub fn skips_null<V>(&mut self, serde: &SerdeRef<V>, value: &V) -> bool {
+        let null = serde.is_null(value);
+        self.core.metrics.skipped_null_value += u64::from(null);
+        null
     }
 
     /// Writes a record; one for a repartition topic carries its time if someone needs it.

@@ -48,6 +48,12 @@ pub trait Serde<T>: Send + Sync {
     fn is_null(&self, _value: &T) -> bool {
         false
     }
+
+    /// For keys: the bytes that choose the partition of what a stream writes to a topic, where these are not the key's own. Keys
+    /// of windows lie with their key.
+    fn partition_key(&self, _topic: &str, _key: &T) -> Result<Option<Bytes>, SerdeError> {
+        Ok(None)
+    }
 }
 
 /// A shared serde, as the DSL's options take it.
@@ -192,6 +198,10 @@ impl<T> Serde<Option<T>> for NullableSerde<T> {
     fn is_null(&self, value: &Option<T>) -> bool {
         value.is_none()
     }
+
+    fn partition_key(&self, topic: &str, key: &Option<T>) -> Result<Option<Bytes>, SerdeError> {
+        key.as_ref().map_or(Ok(None), |key| self.0.partition_key(topic, key))
+    }
 }
 
 /// Values behind an `Arc`, so that several operators read one without a copy.
@@ -220,6 +230,10 @@ impl<T> Serde<Arc<T>> for SharedSerde<T> {
 
     fn is_null(&self, value: &Arc<T>) -> bool {
         self.0.is_null(value)
+    }
+
+    fn partition_key(&self, topic: &str, key: &Arc<T>) -> Result<Option<Bytes>, SerdeError> {
+        self.0.partition_key(topic, key)
     }
 }
 

@@ -172,6 +172,10 @@ impl<K> Serde<Windowed<K>> for TimeWindowedSerde<K> {
     fn is_null(&self, value: &Windowed<K>) -> bool {
         self.inner.is_null(&value.key)
     }
+
+    fn partition_key(&self, topic: &str, windowed: &Windowed<K>) -> Result<Option<Bytes>, SerdeError> {
+        self.inner.serialize(topic, &windowed.key).map(Some)
+    }
 }
 
 /// `key | end i64 | start i64`, as Kafka's `SessionWindowedSerializer` writes it.
@@ -193,6 +197,10 @@ impl<K> Serde<Windowed<K>> for SessionWindowedSerde<K> {
 
     fn is_null(&self, value: &Windowed<K>) -> bool {
         self.inner.is_null(&value.key)
+    }
+
+    fn partition_key(&self, topic: &str, windowed: &Windowed<K>) -> Result<Option<Bytes>, SerdeError> {
+        self.inner.serialize(topic, &windowed.key).map(Some)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use headwater::streams::serdes::{json, string};
-use headwater::streams::{Consumed, GlobalKTable, KTable, Materialized, StreamsBuilder};
+use headwater::streams::{
+    Consumed, DeserializationHandler, GlobalKTable, KTable, Materialized, StreamsBuilder,
+};
 
 use crate::events::{Aircraft, Airline, Airport, Flight, Serdes, Weather};
 
@@ -24,9 +26,11 @@ impl Inputs {
     pub fn read(builder: &StreamsBuilder, serdes: &Serdes) -> Self {
         let flights = Consumed::with(string(), serdes.flight.clone());
         let weather = Consumed::with(string(), serdes.weather.clone());
-        let aircraft = Consumed::with(string(), serdes.aircraft.clone());
-        let airports = Consumed::with(string(), serdes.airport.clone());
-        let airlines = Consumed::with(string(), serdes.airline.clone());
+        // No global table has dead letters; without a plane's row a flight has no plane.
+        let skip = || DeserializationHandler::Continue;
+        let aircraft = Consumed::with(string(), serdes.aircraft.clone()).deserialization_handler(skip());
+        let airports = Consumed::with(string(), serdes.airport.clone()).deserialization_handler(skip());
+        let airlines = Consumed::with(string(), serdes.airline.clone()).deserialization_handler(skip());
         Self {
             flights: builder.table("flights", flights, Materialized::named("flights-by-id")),
             weather: builder.table(

@@ -142,6 +142,13 @@ impl State {
         self.partitions.insert(at.clone(), moved);
     }
 
+    /// What has failed begins anew where the caller is.
+    pub(super) fn try_again(&mut self) {
+        let failed = self.partitions.iter().filter(|(_, partition)| partition.failure.is_some());
+        let failed: Vec<_> = failed.map(|(at, partition)| (at.clone(), partition.position)).collect();
+        failed.into_iter().for_each(|(at, position)| self.seek(&at, position));
+    }
+
     pub(super) fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
         for at in partitions {
             if let Some(partition) = self.partitions.get_mut(at) {
@@ -304,5 +311,37 @@ impl State {
         if let Some(partition) = self.current(wanted) {
             partition.failure = Some(error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_failed_for_too_long_is_fetched_again_from_where_the_caller_is_when_that_is_asked_for() {
+        let (at, other) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
+        let mut state = State::default();
+        let position = Position { offset: 7, leader_epoch: Some(3) };
+        state.assign([(at.clone(), position), (other.clone(), Position::from(0))]);
+        state.set_paused(std::slice::from_ref(&other), true);
+        let first = state.demand(1).wanted.remove(0);
+        let away = ClientError::Disconnected { address: "a:1".to_owned(), reason: "away".to_owned() };
+        let now = Instant::now();
+        let trouble = Trouble { since: now - PATIENCE, pause: FIRST_PAUSE, retry_at: now };
+        state.current(&first).unwrap().trouble = Some(trouble);
+        state.trouble(&first, &away);
+        for _ in 0..2 {
+            assert!(matches!(state.take(), Err(ClientError::GaveUp { .. })), "it comes back at each poll");
+            assert!(state.demand(1).wanted.is_empty(), "and nothing is fetched");
+        }
+        state.try_again();
+        assert!(state.take().unwrap().is_empty());
+        let demand = state.demand(1).wanted;
+        let asked: Vec<_> = demand.iter().map(|wanted| (&wanted.at, wanted.from)).collect();
+        assert_eq!(asked, [(&at, position)]);
+        // Patience begins anew, too.
+        state.trouble(&demand[0], &away);
+        assert!(state.take().unwrap().is_empty());
     }
 }

@@ -38,39 +38,45 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
     }
 }
 
-pub fn pair(left: &str, right: Option<&String>) -> String {
+/// What a stream's value and a row make. Nulls of streams do not come so far; if one did, the result would tell.
+pub fn pair(left: &Text, right: Option<&String>) -> Text {
+    Some(functions::join(left.as_deref(), right.map(String::as_str)))
+}
+
+fn rows(left: &str, right: Option<&String>) -> String {
     functions::join(Some(left), right.map(String::as_str))
 }
 
 fn with_table(build: &Build, left: At, right: At, kind: Kind) -> Stream {
-    let (stream, table) = (build.stream(left).without_tombstones(), build.table(right));
-    let options = Joined::with(texts(), string()).named(build.name("j"));
-    let joined = match kind {
+    let (stream, table) = (build.stream(left), build.table(right));
+    let options = Joined::with(texts(), texts()).named(build.name("j"));
+    match kind {
         Kind::Inner => stream.join(&table, |value, row| pair(&value, Some(row)), options),
         _ => stream.left_join(&table, |value, row| pair(&value, row), options),
-    };
-    joined.map_values(Some)
+    }
 }
 
+/// It takes no serde of the stream's, which after `map_values` has none of its own, so nulls are taken out before.
 fn with_global(build: &Build, left: At, right: At, kind: Kind) -> Stream {
     let (stream, table) = (build.stream(left).without_tombstones(), build.global(right));
     let select = |_: &Text, value: &String| functions::foreign(Some(value)).map(Some);
     let joined = match kind {
-        Kind::Inner => stream.join_global(&table, select, |value, row| pair(&value, Some(row))),
-        _ => stream.left_join_global(&table, select, |value, row| pair(&value, row)),
+        Kind::Inner => stream.join_global(&table, select, |value, row| rows(&value, Some(row))),
+        _ => stream.left_join_global(&table, select, |value, row| rows(&value, row)),
     };
     joined.map_values(Some)
 }
 
 fn of_streams(build: &Build, left: At, right: At, kind: Kind, windows: JoinWindows) -> Stream {
-    let (left, right) = (build.stream(left).without_tombstones(), build.stream(right).without_tombstones());
-    let options = StreamJoined::with(texts(), string(), string()).named(build.name("j"));
-    let joined = match kind {
-        Kind::Inner => left.join_stream(&right, |left, right| pair(left, Some(right)), windows, options),
-        Kind::Left => left.left_join_stream(&right, |left, right| pair(left, right), windows, options),
+    let (left, right) = (build.stream(left), build.stream(right));
+    let options = StreamJoined::with(texts(), texts(), texts()).named(build.name("j"));
+    let both = |left: &Text, right: Option<&Text>| pair(left, right.and_then(Option::as_ref));
+    let either = move |left: Option<&Text>, right: Option<&Text>| both(left.unwrap_or(&None), right);
+    match kind {
+        Kind::Inner => left.join_stream(&right, move |left, right| both(left, Some(right)), windows, options),
+        Kind::Left => left.left_join_stream(&right, both, windows, options),
         Kind::Outer => left.outer_join_stream(&right, either, windows, options),
-    };
-    joined.map_values(Some)
+    }
 }
 
 fn either(left: Option<&String>, right: Option<&String>) -> String {
@@ -80,8 +86,8 @@ fn either(left: Option<&String>, right: Option<&String>) -> String {
 fn of_tables(build: &Build, left: At, right: At, kind: Kind) -> Table {
     let (left, right) = (build.table(left), build.table(right));
     match kind {
-        Kind::Inner => left.join(&right, |left, right| pair(left, Some(right))),
-        Kind::Left => left.left_join(&right, |left, right| pair(left, right)),
+        Kind::Inner => left.join(&right, |left, right| rows(left, Some(right))),
+        Kind::Left => left.left_join(&right, |left, right| rows(left, right)),
         Kind::Outer => left.outer_join(&right, either),
     }
 }
@@ -97,7 +103,7 @@ fn by_foreign_key(build: &Build, left: At, right: At, kind: Kind) -> Table {
         .result_serde(string());
     let select = |_: &Text, value: &String| functions::foreign(Some(value)).map(Some);
     match kind {
-        Kind::Inner => left.join_foreign(&right, select, |left, right| pair(left, Some(right)), options),
-        _ => left.left_join_foreign(&right, select, |left, right| pair(left, right), options),
+        Kind::Inner => left.join_foreign(&right, select, |left, right| rows(left, Some(right)), options),
+        _ => left.left_join_foreign(&right, select, |left, right| rows(left, right), options),
     }
 }

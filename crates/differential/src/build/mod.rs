@@ -1,7 +1,8 @@
 //! Turns a case's steps into a topology of ours.
 //!
-//! Keys and values may be null, as in Kafka Streams, so streams are of `Option`s. Where Kafka Streams skips nulls by itself
-//! (aggregations without windows, joins), a topology of ours says so: `without_tombstones`.
+//! Keys and values may be null, as in Kafka Streams, so streams are of `Option`s. Joins skip them by their serdes; where Kafka
+//! Streams skips nulls and ours is not told (aggregations without windows, joins with global tables), a topology of ours says
+//! so: `without_tombstones`.
 
 mod aggregations;
 mod cogroup;

@@ -24,15 +24,14 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
 }
 
 fn joined(build: &Build, left: At, right: At, kind: Kind, grace: Option<u64>) -> Stream {
-    let (stream, table) = (build.stream(left).without_tombstones(), build.table(right));
-    let options = Joined::with(texts(), string()).named(build.name("j"));
+    let (stream, table) = (build.stream(left), build.table(right));
+    let options = Joined::with(texts(), texts()).named(build.name("j"));
     let options = match grace {
         Some(grace) => options.grace(millis(grace)),
         None => options,
     };
-    let joined = match kind {
+    match kind {
         Kind::Inner => stream.join(&table, |value, row| pair(&value, Some(row)), options),
         _ => stream.left_join(&table, |value, row| pair(&value, row), options),
-    };
-    joined.map_values(Some)
+    }
 }

@@ -6,8 +6,8 @@ use super::plan::Plan;
 use crate::case::{At, Kind, Step, ValueFunction};
 use crate::input::{Input, Topic};
 
-/// One topic with the records of two streams.
-pub const SHARED: Topic = Topic { marks: &["l", "r"], ..Topic::new("a").full() };
+/// One topic with the records of two streams; what follows a mark may be null.
+pub const SHARED: Topic = Topic { marks: &["l", "r"], ..Topic::new("a").keyed() };
 
 fn side(plan: &mut Plan<'_>, of: At, mark: &'static str) -> At {
     let marked = plan.add(Step::Marked { of, mark });

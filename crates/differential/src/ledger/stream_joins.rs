@@ -80,6 +80,7 @@ struct Input {
     /// Of a topic of its side's.
     apart: bool,
     key: String,
+    /// Nothing for null, which joins with nothing.
     text: String,
     at: i64,
     headers: String,
@@ -95,7 +96,7 @@ fn inputs(program: &Program) -> Option<Vec<Input>> {
             let by_topic = (if *topic == "a" { "l" } else { "r" }, value);
             let (mark, text) = if apart { by_topic } else { value.split_once('|').unwrap_or_default() };
             let headers = header.as_ref().map(|header| format!("h={header};")).unwrap_or_default();
-            let known = (mark == "l" || mark == "r") && !text.is_empty();
+            let known = mark == "l" || mark == "r";
             Some(known.then_some(()).and(key).map(|key| Input {
                 event,
                 left: mark == "l",
@@ -162,6 +163,15 @@ impl Model {
         let before = self.watermark;
         self.advance(input);
         let advanced = self.watermark > before;
+        if input.text.is_empty() {
+            // It says what time it is: ours needs no more to give out what has waited in vain, and Kafka Streams' store forgets.
+            if self.theirs {
+                self.observe(input);
+            } else if advanced {
+                self.release(input);
+            }
+            return;
+        }
         let late = self.keep(input);
         if if self.theirs { self.looks_at_waiting(input) } else { advanced } {
             self.release(input);
@@ -187,16 +197,18 @@ impl Model {
         self.watermark = if one { self.stream_time } else { self.lanes[0].min(self.lanes[1]) };
     }
 
-    /// Ours refuses what is too late for any partner; Kafka Streams' store refuses by the time of its own side.
-    fn keep(&mut self, input: &Input) -> bool {
-        let (retention, stream_time) = (self.join.retention(), self.stream_time);
+    fn observe(&mut self, input: &Input) -> &mut Side {
         let side = &mut self.sides[usize::from(!input.left)];
         side.observed = side.observed.max(input.at);
-        let late = if self.theirs {
-            input.at <= side.observed - retention
-        } else {
-            input.at < stream_time - retention
-        };
+        side
+    }
+
+    /// Ours refuses what is too late for any partner; Kafka Streams' store refuses by the time of its own side.
+    fn keep(&mut self, input: &Input) -> bool {
+        let (retention, stream_time, theirs) = (self.join.retention(), self.stream_time, self.theirs);
+        let side = self.observe(input);
+        let late =
+            if theirs { input.at <= side.observed - retention } else { input.at < stream_time - retention };
         if !late {
             side.kept.push(Kept { input: input.clone(), stream_time });
         }

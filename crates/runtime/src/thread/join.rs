@@ -80,6 +80,7 @@ impl Worker {
             had_assignment: false,
             assigned: Vec::new(),
             open_at: None,
+            claim_wait: Default::default(),
             active: Default::default(),
             readers: HashMap::new(),
             paused: Default::default(),

@@ -47,6 +47,7 @@ mod writing;
 
 use active::ActiveTask;
 use commit::Transaction;
+use open::ClaimWait;
 use purge::Purge;
 use quarantine::Unsettled;
 use restore::RestoringTask;
@@ -109,6 +110,7 @@ struct Worker {
     assigned: Vec<TaskId>,
     /// The assigned tasks are yet to be opened, not before this moment.
     open_at: Option<Instant>,
+    claim_wait: ClaimWait,
     active: BTreeMap<TaskId, ActiveTask>,
     /// Which active task reads a partition.
     readers: HashMap<TopicPartition, TaskId>,

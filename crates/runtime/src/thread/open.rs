@@ -28,6 +28,26 @@ use crate::state::{StoreId, StoreWrite};
 /// Before another thread of this process is asked for its task again.
 pub(super) const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
+/// A thread that keeps a task from another for longer is worth a warning.
+const CLAIM_WARNING: Duration = Duration::from_secs(5);
+
+/// How long the claim of some tasks has been refused.
+#[derive(Default)]
+pub(super) struct ClaimWait {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl ClaimWait {
+    /// It was refused; whether that is to be told now, which is once.
+    fn refused(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let due = !self.told && now.saturating_duration_since(since) >= CLAIM_WARNING;
+        self.told |= due;
+        due
+    }
+}
+
 /// Records that a planted mistake leaves out.
 const PLANTED_GAP: Offset = 20;
 
@@ -174,10 +194,18 @@ impl Worker {
         let is_open = |id: &TaskId| self.active.contains_key(id) || self.restoring.contains_key(id);
         let due: Vec<TaskId> = self.assigned.iter().filter(|id| !is_open(id)).copied().collect();
         if let Err(taken) = self.shared.claims.claim(&due, Owner::Active(self.index)) {
-            tracing::debug!(task = %taken, "another thread of this process still has it");
-            self.open_at = Some(Instant::now() + CLAIM_PAUSE);
+            let now = Instant::now();
+            if self.claim_wait.refused(now) {
+                let holder = self.shared.claims.holder(taken);
+                tracing::warn!(
+                    thread = self.index, task = %taken, ?holder,
+                    "the task cannot be opened: another thread of this process has had it for {CLAIM_WARNING:?} longer than it was given it; trying on"
+                );
+            }
+            self.open_at = Some(now + CLAIM_PAUSE);
             return Ok(());
         }
+        self.claim_wait = ClaimWait::default();
         self.ensure_producer()?;
         let Some(taken) = self.take_outside(&due)? else { return Ok(()) };
         let facts = self.runtime.block_on(Facts::of(&self.client, &self.shared, &due));
@@ -289,6 +317,13 @@ pub(super) fn store_failed(task: TaskId) -> impl Fn(headwater_streams::StoreErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_that_another_thread_keeps_is_told_once_after_some_seconds() {
+        let (mut wait, begun) = (ClaimWait::default(), Instant::now());
+        let told: Vec<bool> = [0, 1, 5, 6, 60].map(|s| wait.refused(begun + Duration::from_secs(s))).into();
+        assert_eq!(told, [false, false, true, false, false]);
+    }
 
     #[test]
     fn a_position_inside_the_changelog_restores_the_tail_and_any_other_all_of_it() {

@@ -2,11 +2,13 @@
 //!
 //! A copy is written as a restored store is, entries together with their position, so whoever takes its task over
 //! restores only what came after. Only committed records are read, and of a source topic that is its own changelog only
-//! what its task has committed. Trouble here never stops the tasks that run.
+//! what its task has committed. Trouble here never stops the tasks that run; what no retry helps against, and a panic, ends the
+//! application. However the thread ends, others may have its stores.
 
 mod freshness;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::freshness::Freshness;
+use super::message;
 use super::open::{Facts, fit_store, store_failed};
 use super::trouble::Trouble;
 use crate::app::Shared;
@@ -80,10 +83,12 @@ impl Standbys {
 impl Drop for Standbys {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the standby tasks panicked; their copies are behind");
+        if let Some(thread) = self.thread.take() {
+            // A panic is among the failures.
+            let _ = thread.join();
+        }
+        if let Some(error) = self.failure() {
+            tracing::error!(%error, "the thread of the standby tasks had failed; their copies are behind");
         }
     }
 }
@@ -129,22 +134,29 @@ struct Following {
 impl Updater {
     fn run(mut self) {
         let _entered = self.runtime.clone().enter();
+        // What it has open is closed when this returns, after a panic, too.
+        let worked = std::panic::catch_unwind(AssertUnwindSafe(|| self.work()));
+        if let Err(error) = worked.unwrap_or_else(|panic| Err(AppError::Panic(message(panic.as_ref())))) {
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+        self.shared.serving.end_copies(self.index);
+        self.tasks.iter().for_each(|task| self.shared.board.remove_standby(*task));
+        self.shared.claims.release(Owner::Standby(self.index));
+    }
+
+    /// Until it is told to stop, or fails for good.
+    fn work(&mut self) -> Result<(), AppError> {
         while !*self.stopped.borrow() {
             match self.follow() {
                 Ok(()) => break,
-                Err(Trouble::Fatal(error)) => {
-                    *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    break;
-                }
+                Err(Trouble::Fatal(error)) => return Err(error),
                 Err(trouble) => {
                     tracing::warn!(thread = self.index, %trouble, "the standby tasks begin again");
                     self.pause(RETRY);
                 }
             }
         }
-        self.shared.serving.end_copies(self.index);
-        self.tasks.iter().for_each(|task| self.shared.board.remove_standby(*task));
-        self.shared.claims.release(Owner::Standby(self.index));
+        Ok(())
     }
 
     /// Until it is told to stop, or something fails.

@@ -98,8 +98,8 @@ fn kind(trouble: &Trouble) -> Kind {
 }
 
 pub(super) fn heals(error: &ClientError) -> bool {
-    if error.refused_records().is_some() {
-        // The same records would be refused again, in whatever transaction.
+    if error.is_final() {
+        // It would be refused again, in whatever transaction.
         return false;
     }
     let membership = matches!(
@@ -264,6 +264,41 @@ mod tests {
         assert_eq!(of(ClientError::Abortable(Arc::new(refused))), Kind::Refused);
         assert_eq!(of(kafka(ErrorCode::ProducerFenced)), Kind::Fenced);
         assert_eq!(of(kafka(ErrorCode::TopicAuthorizationFailed)), Kind::Refused);
+    }
+
+    #[test]
+    fn what_no_retry_changes_has_a_limit_within_a_transaction_too() {
+        let of = |source| kind(&Trouble::Client { what: "x", source });
+        let wrapped = |source| ClientError::Abortable(Arc::new(source));
+        let codes = [
+            ErrorCode::TopicAuthorizationFailed,
+            ErrorCode::GroupAuthorizationFailed,
+            ErrorCode::ClusterAuthorizationFailed,
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            ErrorCode::InvalidTopicException,
+            ErrorCode::UnsupportedVersion,
+            ErrorCode::PolicyViolation,
+            ErrorCode::MessageTooLarge,
+        ];
+        let malformed = || ClientError::Malformed { address: "a:1".to_owned(), reason: String::new() };
+        let too_large = || ClientError::RecordTooLarge { topic: "t".to_owned(), size: 9, limit: 8 };
+        for source in codes.map(kafka).into_iter().chain([malformed(), too_large()]) {
+            assert_eq!(of(source.clone()), Kind::Refused, "{source}");
+            assert_eq!(of(wrapped(source.clone())), Kind::Refused, "{source}");
+            let gave_up =
+                ClientError::GaveUp { what: "x".to_owned(), after: WINDOW, last: Arc::new(source.clone()) };
+            assert_eq!(of(wrapped(gave_up)), Kind::Refused, "{source}");
+        }
+        // Of what ends with the transaction, and of a broker that stops, there is no limit.
+        for code in [
+            ErrorCode::OutOfOrderSequenceNumber,
+            ErrorCode::TransactionAbortable,
+            ErrorCode::UnknownServerError,
+            ErrorCode::NotEnoughReplicas,
+        ] {
+            assert_eq!(of(wrapped(kafka(code))), Kind::Healing, "{code:?}");
+        }
+        assert_eq!(of(wrapped(ClientError::State("the send was cancelled"))), Kind::Healing);
     }
 
     #[test]

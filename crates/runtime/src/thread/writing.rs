@@ -101,9 +101,13 @@ impl Worker {
             }
         }
         let entries: usize = writes.iter().map(|write| write.entries.len()).sum();
+        // What no changelog has is written before anything else can go wrong.
+        may_go_on &= self.active.values().all(ActiveTask::may_wait);
         let beside = may_go_on && entries >= self.shared.config.store_table_from;
         let runtime = beside.then_some(&self.runtime);
-        let underway = Underway::begin(runtime, &self.shared, move |stores| write(stores, writes));
+        let tasks: Vec<String> = self.active.keys().map(TaskId::to_string).collect();
+        let underway = Underway::begin(runtime, &self.shared, move |stores| write(stores, writes))
+            .of(format!("the stores of tasks {}", tasks.join(" ")));
         self.writing = Some(Writing { first, underway, places });
         self.end_writing(false)
     }

@@ -6,6 +6,7 @@ mod certificates;
 mod external;
 mod external_kill;
 mod faults;
+mod globals;
 mod http_access;
 mod migration;
 mod operators;

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use headwater_runtime::{AppConfig, StreamsApp};
-use headwater_streams::serdes::{i64, string};
-use headwater_streams::{Consumed, Grouped, Materialized, Produced, StreamsBuilder, Topology};
+use headwater_runtime::{AppConfig, AppError, StreamsApp};
+use headwater_streams::serdes::{StringSerde, i64, string};
+use headwater_streams::{
+    Bytes, Consumed, Grouped, Materialized, Produced, Serde, SerdeError, StreamsBuilder, Topology,
+};
 
 use crate::support::{self, Cluster, eventually, unique};
 
@@ -258,5 +260,50 @@ async fn a_rolling_restart_moves_no_state() {
     for app in apps {
         app.stop().await.unwrap();
     }
+    counting.cluster.stop().await;
+}
+
+/// Text whose decoding panics on threads that keep copies.
+struct Panicking;
+
+impl Serde<String> for Panicking {
+    fn serialize(&self, topic: &str, value: &String) -> Result<Bytes, SerdeError> {
+        StringSerde.serialize(topic, value)
+    }
+
+    fn deserialize(&self, topic: &str, bytes: &Bytes) -> Result<String, SerdeError> {
+        let copies = std::thread::current().name().is_some_and(|name| name.ends_with("-standby"));
+        assert!(!copies, "planted");
+        StringSerde.deserialize(topic, bytes)
+    }
+}
+
+/// A table whose topic is its changelog, so that the copy's thread decodes values.
+fn rows(application_id: &str) -> Topology {
+    let builder = StreamsBuilder::new(application_id);
+    let consumed = Consumed::with(string(), std::sync::Arc::new(Panicking));
+    builder.table(&format!("{application_id}-in"), consumed, Materialized::named("rows"));
+    builder.build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_whose_copies_panic_ends_and_says_so() {
+    let mut counting = Counting::new("panics").await;
+    counting.write(8).await;
+    let (first_place, second_place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let start = async |place: &Path| {
+        StreamsApp::start(rows(&counting.application_id), counting.config(place)).await.unwrap()
+    };
+    let first = start(first_place.path()).await;
+    let second = start(second_place.path()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::select! {
+            ended = first.wait() => ended,
+            ended = second.wait() => ended,
+        }
+    });
+    let error = ended.await.expect("a copy's thread has panicked, and its application goes on").unwrap_err();
+    assert!(matches!(&error, AppError::Panic(message) if message.contains("planted")), "{error}");
+    let _ = tokio::join!(first.stop(), second.stop());
     counting.cluster.stop().await;
 }

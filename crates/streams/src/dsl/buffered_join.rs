@@ -2,7 +2,7 @@
 //!
 //! Each record of the stream waits until the watermark of the stream is the grace past its timestamp; then it is joined with
 //! the row as of its timestamp, and goes on with its own timestamp, headers and stream time. A record that comes later than
-//! that is joined at once. Records go in the order of timestamp, key and arrival.
+//! that is joined at once. Records go in the order of timestamp, key and arrival; one whose value is null is left out.
 //!
 //! ```text
 //! buffer:  timestamp i64 | key | sequence u32  →  topic u32 | partition i32 | time i64 | headers | value
@@ -123,6 +123,7 @@ impl<V> Serde<Waiting<V>> for WaitingSerde<V> {
 
 struct Later<K, V, VT, V2> {
     key: SerdeRef<K>,
+    value: SerdeRef<V>,
     topic: String,
     buffer: usize,
     clock: usize,
@@ -195,6 +196,9 @@ impl<K: Payload, V: Payload, VT: Payload, V2: Payload> Node for LaterNode<K, V, 
     fn process(&mut self, record: &mut dyn Any, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         let record = take::<K, V>(record, cx);
         let operator = self.operator.clone();
+        if cx.skips_null(&operator.value, &record.value) {
+            return self.release(cx.watermark(operator.clock), cx);
+        }
         let key = cx.encode(&operator.key, "key", &operator.topic, &record.key)?;
         let late = record.timestamp < cx.stream_time().saturating_sub(operator.grace);
         match key {
@@ -231,11 +235,11 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         graph.errors.extend(refused);
         let key = require(&mut graph, self.key_serde.clone(), name, "key", "Joined::with");
         let value = require(&mut graph, self.value_serde.clone(), name, "value", "Joined::with");
-        let waiting: SerdeRef<Waiting<V>> = Arc::new(WaitingSerde(value));
+        let waiting: SerdeRef<Waiting<V>> = Arc::new(WaitingSerde(value.clone()));
         let topic = format!("{name}-Buffer");
         let buffer = key_value_store(&mut graph, &topic, &key, &waiting, None, &Materialized::new());
         let clock = graph.add_clock(&topic);
-        let operator = Arc::new(Later { key, topic, buffer, clock, grace, row_at, join });
+        let operator = Arc::new(Later { key, value, topic, buffer, clock, grace, row_at, join });
         let make: MakeNode =
             Arc::new(move || Box::new(LaterNode { operator: operator.clone(), released: 0 }));
         let node = graph.operator(name.to_owned(), "join", &[self.node], make);

@@ -187,7 +187,8 @@ impl StreamsBuilder {
         table_from_updates(&updates, "KTABLE-SOURCE", source, options)
     }
 
-    /// Reads all partitions of a topic into every instance, for joins by any key.
+    /// Reads all partitions of a topic into every instance, for joins by any key. A record that does not decode ends the
+    /// application, or is skipped and counted: [`DeserializationHandler::Fail`] or `Continue`, and no other.
     pub fn global_table<K: Payload, V: Payload + Sync>(
         &self,
         topic: &str,
@@ -197,7 +198,7 @@ impl StreamsBuilder {
         let mut graph = self.graph.borrow_mut();
         let name = graph.name(materialized.name.as_deref(), "GLOBAL-STORE");
         refuse_versions(&mut graph, &name, &materialized);
-        let Consumed { key, value, .. } = consumed;
+        let Consumed { key, value, handler, .. } = consumed;
         let queryable = materialized.json.as_ref().map(|json| QueryableStore {
             name: Arc::from(name.as_str()),
             layout: Layout::key_value(),
@@ -209,8 +210,8 @@ impl StreamsBuilder {
         let make = move || {
             Arc::new(GlobalRows::new(owned_topic.clone(), key.clone(), value.clone(), queried)) as Arc<_>
         };
-        let index =
-            graph.add_global(GlobalSpec { name, topic: topic.to_owned(), make: Arc::new(make), queryable });
+        let (topic, make) = (topic.to_owned(), Arc::new(make));
+        let index = graph.add_global(GlobalSpec { name, topic, handler, make, queryable });
         GlobalKTable { index, key_serde, value: PhantomData }
     }
 

@@ -272,7 +272,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         }
     }
 
-    /// Writes the stream to a topic.
+    /// Writes the stream to a topic, each record in the partition of its key; all windows of a key lie in that of the key.
     pub fn to(&self, topic: &str, produced: Produced<K, V>) {
         let mut graph = self.graph.borrow_mut();
         graph.check_name(topic);
@@ -370,6 +370,9 @@ impl<K: Payload, V: Payload> KStream<K, V> {
 
     /// For each record the table's row of the same key; records without one are dropped. Of a versioned table the row as of
     /// the record's timestamp; with [`Joined::grace`] the record waits first for late updates of the table.
+    ///
+    /// A record whose value is null by its serde ([`Joined::with`], or the stream's own) is skipped and counted, in this join
+    /// and in all others of a stream.
     pub fn join<VT: Payload, V2: Payload>(
         &self,
         table: &KTable<K, VT>,
@@ -405,9 +408,13 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         if let Some(grace) = joined.grace_ms {
             return stream.join_later(table, &name, grace, (row_at, join));
         }
+        let value_serde = stream.value_serde.clone();
         let make: MakeNode = Arc::new(move || {
-            let (row_at, join) = (row_at.clone(), join.clone());
+            let (row_at, join, serde) = (row_at.clone(), join.clone(), value_serde.clone());
             node(move |record: Rec<K, V>, cx| {
+                if serde.as_ref().is_some_and(|serde| cx.skips_null(serde, &record.value)) {
+                    return Ok(());
+                }
                 let row = row_at(cx, &record.key, record.timestamp)?;
                 match join(record.value, row.as_ref().map(|(_, row)| row)) {
                     Some(value) => cx.forward(Rec { key: record.key, value, timestamp: record.timestamp }),
@@ -452,7 +459,11 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         join: impl Fn(V, Option<&VG>) -> Option<V2> + Send + Sync + 'static,
     ) -> KStream<K, V2> {
         let (index, serde) = (global.index, global.key_serde.clone());
+        let value_serde = self.value_serde.clone();
         let node = self.each("KSTREAM-GLOBALJOIN", "join global", move |record, cx| {
+            if value_serde.as_ref().is_some_and(|serde| cx.skips_null(serde, &record.value)) {
+                return Ok(());
+            }
             let row = match select(&record.key, &record.value) {
                 Some(key) => cx
                     .encode(&serde, "key", "a global table", &key)?

@@ -93,9 +93,13 @@ pub(crate) fn sink_node<K: Payload, V: Payload>(
                 Ok(value) => value,
                 Err(error) => return cx.unserializable(&topic, error),
             };
+            let partition = match &key {
+                Some(_) => cx.partition(&key_serde, &topic, &record.key)?,
+                None => None,
+            };
             let headers = cx.core.context.headers.clone();
             let timestamp = record.timestamp;
-            cx.produce(Output { topic: topic.clone(), partition: None, timestamp, key, value, headers })
+            cx.produce(Output { topic: topic.clone(), partition, timestamp, key, value, headers })
         })
     })
 }

@@ -7,6 +7,9 @@
 //! Two records join if each came before the other's window had closed, by the stream time it carried; that is kept with
 //! them. So it does not matter which of the two is processed first. What waits, and what may be forgotten, goes by the
 //! watermark of both sides: a side that has no records holds unmatched results back.
+//!
+//! A null value (its serde says what that is) joins with nothing and is left out: a missing partner and one without a value
+//! would be the same to who joins.
 
 use std::any::Any;
 use std::ops::Bound;
@@ -33,6 +36,7 @@ type Join<V1, V2, R> = Arc<dyn Fn(Option<&V1>, Option<&V2>) -> R + Send + Sync>;
 /// One direction of the join: `V` arrives, `O` is looked up.
 struct Side<K, V, O, L, R, Out> {
     key: SerdeRef<K>,
+    value: SerdeRef<V>,
     topic: String,
     own: usize,
     other: usize,
@@ -62,6 +66,9 @@ where
     fn process(&self, record: Rec<K, V>, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         let Rec { key, value, timestamp } = record;
         let (stream_time, watermark) = (cx.stream_time(), cx.watermark(self.clock));
+        if cx.skips_null(&self.value, &value) {
+            return Ok(());
+        }
         let Some(bytes) = cx.encode(&self.key, "key", &self.topic, &key)? else {
             if self.outer {
                 return cx.forward(Rec { key, value: (self.join)(Some(&value), None), timestamp });
@@ -297,6 +304,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         };
         let left_side = Arc::new(Side::<K, V, V2, V, V2, Out> {
             key: key.clone(),
+            value,
             topic: base.clone(),
             own,
             other: that,
@@ -312,6 +320,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         });
         let right_side = Arc::new(Side::<K, V2, V, V, V2, Out> {
             key,
+            value: other_value,
             topic: base.clone(),
             own: that,
             other: own,

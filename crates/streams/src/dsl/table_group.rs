@@ -73,16 +73,21 @@ impl<K: Payload, V: Payload> KGroupedTable<K, V> {
         let mut graph = table.graph.borrow_mut();
         let name = graph.generate("KTABLE-SELECT");
         let key = require(&mut graph, grouped.key.clone(), &name, "key", "Grouped::with");
-        let select = Arc::new(select);
+        let (select, value) = (Arc::new(select), grouped.value.clone());
         let make: MakeNode = Arc::new(move || {
-            let (select, key_serde) = (select.clone(), key.clone());
+            let (select, key_serde, value_serde) = (select.clone(), key.clone(), value.clone());
             node(move |record: Rec<K0, Change<V0>>, cx| {
                 if cx.out_of_order() {
                     return Ok(());
                 }
                 let Rec { key, value: Change { new, old }, timestamp } = record;
-                let new = new.map(|value| select(&key, &value));
-                let old = old.map(|value| select(&key, &value));
+                // A null value is no row of its group, as in Kafka Streams.
+                let row = |value: V0| {
+                    let (key, value) = select(&key, &value);
+                    let null = value_serde.as_ref().is_some_and(|serde| serde.is_null(&value));
+                    (!null).then_some((key, value))
+                };
+                let (new, old) = (new.and_then(row), old.and_then(row));
                 let change = |new, old| Change { new, old };
                 match (new, old) {
                     (None, None) => Ok(()),

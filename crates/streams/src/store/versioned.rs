@@ -5,7 +5,7 @@
 //! commit that logs an earlier version logs the latest one again after it.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ const OVERHEAD: usize = 128;
 /// The history is shortened when it has moved on by a tenth of itself, and by a second at least.
 const STEPS: i64 = 10;
 const SMALLEST_STEP: i64 = 1_000;
+/// What one commit reads of the backend to shorten the history: a transaction is open meanwhile, and a store that was just
+/// restored may have all of its changelog to go through. The rest is for the commits after it.
+const MOST_SHORTENED: usize = 10_000;
 
 /// What is known of a store before its backend is.
 pub(crate) struct VersionedParts<V> {
@@ -89,6 +92,8 @@ pub(crate) struct VersionedStore<V> {
     horizon: TimestampMs,
     /// Up to which horizon versions have been removed.
     shortened: TimestampMs,
+    /// The entry of the index that the last commit came to, where it did not come to the end.
+    shortened_to: Option<Bytes>,
     writes: u64,
 }
 
@@ -105,6 +110,7 @@ impl<V: Payload> VersionedStore<V> {
             pending,
             horizon: i64::MIN,
             shortened: 0,
+            shortened_to: None,
             writes: 0,
         }
     }
@@ -263,28 +269,71 @@ impl<V: Payload> VersionedStore<V> {
         }
     }
 
-    /// Removes what held only before the history begins.
+    /// Removes what held only before the history begins, or some of it.
     fn shorten(&mut self, batch: &mut BTreeMap<Bytes, Option<Bytes>>) -> Result<(), TaskError> {
         let step = (self.parts.history_ms / STEPS).max(SMALLEST_STEP);
-        if self.horizon < self.shortened.saturating_add(step) {
+        if self.shortened_to.is_none() && self.horizon < self.shortened.saturating_add(step) {
             return Ok(());
         }
-        self.shortened = self.horizon;
-        let end = [&INDEX[..], &self.horizon.saturating_add(1).to_be_bytes()].concat();
-        let bounds = (Bound::Included(&INDEX[..]), Bound::Excluded(&end[..]));
-        for (index, _) in self.backend.range(bounds.0, bounds.1).map_err(|e| self.failed(e))? {
-            let key = index.slice(16..);
+        let (mut left, mut done) = (MOST_SHORTENED, HashSet::new());
+        // No version is written before the horizon, so nothing is missed behind an entry that was come to.
+        let (due, mut complete) = self.due(left)?;
+        for index in due {
+            let (key, entry) = (index.slice(16..), index.clone());
             batch.entry(index).or_insert(None);
-            let (low, high) = version_range(&key, 0, self.horizon);
-            for (place, (version, deletion)) in self.listed(&low, &high)?.into_iter().enumerate() {
-                // The first one still holds when the history begins; a deletion need not be remembered.
-                if place > 0 || deletion {
-                    self.insert(version.clone(), None, false);
-                    batch.insert(version, None);
-                }
+            left = left.saturating_sub(1);
+            // All that is due of a key goes with its first entry.
+            if done.insert(key.clone()) {
+                left = left.saturating_sub(self.shorten_key(&key, batch)?);
+            }
+            self.shortened_to = Some(entry);
+            if left == 0 {
+                complete = false;
+                break;
             }
         }
+        let came_to = self.shortened_to.as_ref().and_then(|entry| entry[8..].first_chunk::<8>());
+        match came_to.map(|time| i64::from_be_bytes(*time)) {
+            Some(time) if !complete => self.shortened = time,
+            _ => (self.shortened, self.shortened_to) = (self.horizon, None),
+        }
         Ok(())
+    }
+
+    /// The entries of the index before the horizon, from where the last commit came to; whether these are all.
+    fn due(&self, most: usize) -> Result<(Vec<Bytes>, bool), TaskError> {
+        let end = [&INDEX[..], &self.horizon.saturating_add(1).to_be_bytes()].concat();
+        let from = self.shortened_to.as_deref().map_or(Bound::Included(&INDEX[..]), Bound::Excluded);
+        let mut due = Vec::new();
+        let mut complete = true;
+        let scanned = self.backend.scan(from, Bound::Excluded(&end[..]), &mut |entry, _| {
+            complete = due.len() < most;
+            if complete {
+                due.push(entry);
+            }
+            complete
+        });
+        scanned.map_err(|e| self.failed(e))?;
+        Ok((due, complete))
+    }
+
+    /// Removes the versions of a key that held only before the history begins; returns how many there were to look at.
+    fn shorten_key(
+        &mut self,
+        key: &Bytes,
+        batch: &mut BTreeMap<Bytes, Option<Bytes>>,
+    ) -> Result<usize, TaskError> {
+        let (low, high) = version_range(key, 0, self.horizon);
+        let listed = self.listed(&low, &high)?;
+        let count = listed.len();
+        for (place, (version, deletion)) in listed.into_iter().enumerate() {
+            // The first one still holds when the history begins; a deletion need not be remembered.
+            if place > 0 || deletion {
+                self.insert(version.clone(), None, false);
+                batch.insert(version, None);
+            }
+        }
+        Ok(count)
     }
 }
 
@@ -360,54 +409,4 @@ impl<V: Payload> AnyStore for VersionedStore<V> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::serdes;
-    use crate::store::MemoryStore;
-
-    fn store(history_ms: i64) -> (VersionedStore<i64>, MemoryStore) {
-        let (name, backend) = (Arc::from("s"), MemoryStore::new());
-        let parts =
-            VersionedParts { name, serde: serdes::i64(), changelog: None, history_ms, cache_entries: 1_000 };
-        (VersionedStore::new(parts, Box::new(backend.clone())), backend)
-    }
-
-    fn commit(store: &mut VersionedStore<i64>, backend: &MemoryStore) {
-        let at = FlushedAt { partition: 0, stream_time: 0 };
-        store.flush(at, &mut Vec::new()).unwrap();
-        backend.clone().apply(store.take_pending()).unwrap();
-    }
-
-    #[test]
-    fn versions_are_let_go_of_by_bytes() {
-        let (mut store, backend) = store(1_000_000);
-        store.limit(1_000);
-        for time in 0..100 {
-            store.put(b"k", Some(time), time, time).unwrap();
-            commit(&mut store, &backend);
-            assert!(store.entries.len() <= 1_000 / OVERHEAD + 1, "{} at {time}", store.entries.len());
-        }
-        assert_eq!(store.as_of(b"k", 41).unwrap().map(|version| version.value), Some(Some(41)));
-        store.put(b"k", Some(7), 41, 100).unwrap();
-        commit(&mut store, &backend);
-        let counted: usize = store.entries.values().map(|slot| slot.bytes).sum();
-        assert_eq!(store.bytes, counted);
-    }
-
-    /// Such a key's versions were taken for what the store keeps for itself, and the other way round.
-    #[test]
-    fn a_key_may_have_any_bytes() {
-        let (mut store, backend) = store(1_000);
-        let key = [&INDEX[..], &0_i64.to_be_bytes(), b"k"].concat();
-        let keys: [&[u8]; 4] = [&INDEX, &META, &key, b"k"];
-        for (key, time) in keys.iter().flat_map(|key| [(key, 0), (key, 5_000), (key, 9_000)]) {
-            store.observe(time);
-            store.put(key, Some(time), time, time).unwrap();
-            commit(&mut store, &backend);
-        }
-        for key in keys {
-            assert_eq!(store.latest(key).unwrap().map(|version| version.from), Some(9_000), "{key:?}");
-            assert_eq!(store.as_of(key, 8_500).unwrap().map(|version| version.from), Some(5_000), "{key:?}");
-        }
-    }
-}
+mod tests;

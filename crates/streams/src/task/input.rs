@@ -193,6 +193,7 @@ impl Input {
                                 source: error,
                             });
                         }
+                        (DeserializationHandler::Continue, _) => {}
                         (DeserializationHandler::DeadLetter(topic), _) => {
                             metrics.records_out += 1;
                             core.out.push(dead_letter(topic, &self.at, record, what, &error));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{TaskError, TopologyError};
 use crate::failure::ProcessingHandler;
-use crate::global::GlobalStores;
+use crate::global::{self, GlobalStores};
 use crate::graph::{Changelog, DeserializationHandler, Graph, Role, StoreSpec};
 use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, RecordContext, Slot};
@@ -92,6 +92,7 @@ impl Topology {
         let subtopologies = partitions::connected_parts(&graph);
         quarantine::add_stores(&mut graph, &subtopologies);
         external::check(&mut graph, &subtopologies);
+        global::check_handlers(&mut graph);
         if !graph.errors.is_empty() {
             return Err(graph.errors.remove(0));
         }
@@ -274,8 +275,7 @@ impl Topology {
 
     /// Empty global tables; the shell fills them with [`GlobalStores::apply`].
     pub fn new_globals(&self) -> GlobalStores {
-        let tables = self.graph.globals.iter().map(|global| (global.name.clone(), (global.make)()));
-        GlobalStores { tables: Arc::new(tables.collect()) }
+        GlobalStores::new(&self.graph)
     }
 
     /// A new task over the given backends, one for each of [`Topology::stores`]. It knows from the partition counts which
@@ -311,7 +311,7 @@ impl Topology {
         Ok(Task {
             id,
             core: Core {
-                slots: self.slots(&own),
+                slots: self.slots(&own, partitions),
                 stores: made,
                 globals,
                 out: Vec::new(),
@@ -374,7 +374,7 @@ impl Topology {
         Some(Teller::new(interval, told.collect()))
     }
 
-    fn slots(&self, own: &BTreeSet<usize>) -> Vec<Slot> {
+    fn slots(&self, own: &BTreeSet<usize>, partitions: &dyn Fn(&str) -> Option<i32>) -> Vec<Slot> {
         let slot = |(index, spec): (usize, &crate::graph::NodeSpec)| {
             let node = match &spec.role {
                 Role::Operator(make) | Role::Sink { make, .. } if own.contains(&index) => Some(make()),
@@ -387,6 +387,10 @@ impl Topology {
                 late: spec.late,
                 timed: self.flow.timed[index],
                 internal: matches!(&spec.role, Role::Sink { topic, .. } if self.graph.is_internal(topic)),
+                partitions: match &spec.role {
+                    Role::Sink { topic, .. } if own.contains(&index) => partitions(topic),
+                    _ => None,
+                },
                 records: 0,
                 wall_clock: spec.wall_clock.clone(),
             }

@@ -12,6 +12,7 @@ mod foreign_joins;
 mod lanes;
 mod like_kafka_streams;
 mod migration;
+mod null_values;
 mod paging;
 mod processors;
 mod production;

@@ -119,6 +119,18 @@ fn nulls_are_skipped_and_counted_unless_the_serde_knows_them() {
 }
 
 #[test]
+fn a_record_that_does_not_decode_is_left_out_and_counted_where_that_is_the_rule() {
+    let mut builder = StreamsBuilder::new("app");
+    builder.deserialization_handler(DeserializationHandler::Continue);
+    builder.stream("in", Consumed::with(string(), i64())).to("out", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    driver.pipe_input("in", Some("k".into()), Some("bad".into()), 0).unwrap();
+    number(&mut driver, "in", "k", 1, 1);
+    assert_eq!(numbers(&mut driver, "out"), ["k=1@1"]);
+    assert_eq!(driver.metrics().deserialization_errors, 1);
+}
+
+#[test]
 fn a_record_that_does_not_decode_goes_to_the_dead_letters_and_the_rest_flows() {
     let mut builder = StreamsBuilder::new("app");
     builder.deserialization_handler(DeserializationHandler::DeadLetter("dead".to_owned()));

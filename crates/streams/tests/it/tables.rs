@@ -3,8 +3,8 @@
 use headwater_model::TopicPartition;
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, GlobalKTable, Grouped, Joined, KTable, KeyQuery, Materialized, Produced, Query, RangeQuery,
-    StreamsBuilder, TopologyTestDriver,
+    Consumed, DeserializationHandler, GlobalKTable, Grouped, Joined, KTable, KeyQuery, Materialized,
+    Produced, Query, RangeQuery, StreamsBuilder, TopologyError, TopologyTestDriver,
 };
 
 use crate::support::*;
@@ -254,6 +254,60 @@ fn global_rows_are_found_by_any_key_and_cause_no_output() {
     assert!(
         driver.query("planes", &Query::Key(KeyQuery { key: "N1".to_owned() })).unwrap().unwrap().is_empty()
     );
+}
+
+fn global_with(handler: Option<DeserializationHandler>) -> Result<TopologyTestDriver, TopologyError> {
+    let builder = StreamsBuilder::new("app");
+    let consumed = Consumed::with(string(), i64());
+    let consumed = match handler {
+        Some(handler) => consumed.deserialization_handler(handler),
+        None => consumed,
+    };
+    let sizes = builder.global_table("sizes", consumed, Materialized::named("sizes"));
+    builder
+        .stream("in", Consumed::with(string(), string()))
+        .join_global(&sizes, |key, _| Some(key.clone()), |value, size| format!("{value}{size}"))
+        .to("out", out());
+    TopologyTestDriver::with_partitions(builder.build()?, &|_| 1)
+}
+
+#[test]
+fn a_global_row_that_does_not_decode_is_an_error_unless_its_handler_leaves_it_out() {
+    let bad = |driver: &mut TopologyTestDriver| {
+        number(driver, "sizes", "a", 1, 0);
+        driver.pipe_input("sizes", Some("a".into()), Some("bad".into()), 1)
+    };
+    for handler in [None, Some(DeserializationHandler::Fail)] {
+        let error = bad(&mut global_with(handler).unwrap()).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("value of sizes/0 offset 1 in \"sizes\""), "{told}");
+    }
+    let mut driver = global_with(Some(DeserializationHandler::Continue)).unwrap();
+    bad(&mut driver).unwrap();
+    text(&mut driver, "in", "a", "v", 2);
+    assert_eq!(texts(&mut driver, "out"), ["a=v1@2"], "the row before it holds");
+}
+
+#[test]
+fn a_handler_that_no_global_table_can_heed_is_refused_with_what_to_do() {
+    let dead = DeserializationHandler::DeadLetter("dead".to_owned());
+    for handler in [dead.clone(), DeserializationHandler::Quarantine] {
+        let refused = global_with(Some(handler)).err().unwrap().to_string();
+        assert!(refused.contains("\"sizes\"") && refused.contains("or Continue"), "{refused}");
+    }
+    // The rule of all is one, too, unless the table has its own.
+    let under = |own: Option<DeserializationHandler>| {
+        let mut builder = StreamsBuilder::new("app");
+        builder.deserialization_handler(dead.clone());
+        let mut consumed = Consumed::with(string(), i64());
+        if let Some(own) = own {
+            consumed = consumed.deserialization_handler(own);
+        }
+        builder.global_table("sizes", consumed, Materialized::named("sizes"));
+        builder.build().map(drop)
+    };
+    assert!(under(None).is_err());
+    assert!(under(Some(DeserializationHandler::Continue)).is_ok());
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Windows, sessions, grace and suppression.
 
-use headwater_streams::serdes::{i64, string};
+use headwater_model::partition;
+use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, Grouped, Materialized, Produced, Query, SessionQuery, SessionWindows, StreamsBuilder,
-    TimeWindows, TopologyError, TopologyTestDriver, WindowRangeQuery, session_windowed, time_windowed,
+    Consumed, Grouped, Materialized, Produced, Query, Repartitioned, SessionQuery, SessionWindows,
+    StreamsBuilder, TimeWindows, TopicPartition, TopologyError, TopologyTestDriver, WindowRangeQuery,
+    session_windowed, time_windowed,
 };
 
 use crate::support::*;
@@ -28,6 +30,42 @@ fn sessioned(windows: SessionWindows) -> TopologyTestDriver {
         .count(Materialized::named("sessions").json())
         .to("out", Produced::with(session_windowed(string()), i64()));
     driver(builder)
+}
+
+/// As Kafka Streams' `WindowedStreamPartitioner` has it, where a repartition topic goes by all bytes of the key.
+#[test]
+fn all_windows_of_a_key_lie_in_the_partition_of_the_key() {
+    let builder = StreamsBuilder::new("app");
+    let numbers = builder.stream("in", Consumed::with(string(), i64())).group_by_key(Grouped::new());
+    let windows = time_windowed(string(), ms(10));
+    let sums = numbers.windowed_by(TimeWindows::of(ms(10))).count(Materialized::new()).to_stream();
+    sums.to("windows", Produced::with(windows.clone(), nullable(i64())));
+    sums.repartition(Repartitioned::with(windows.clone(), nullable(i64())).named("again"))
+        .to("shared", Produced::with(windows, nullable(i64())));
+    numbers
+        .windowed_by_session(SessionWindows::with_gap(ms(1)))
+        .count(Materialized::new())
+        .to("sessions", Produced::with(session_windowed(string()), i64()));
+    let count = |topic: &str| if topic == "in" { 2 } else { 7 };
+    let mut driver = TopologyTestDriver::with_partitions(builder.build().unwrap(), &count).unwrap();
+    let keys: Vec<String> = (0..9).map(|key| format!("k{key}")).collect();
+    for (key, window) in keys.iter().flat_map(|key| (0..9).map(move |window| (key, window))) {
+        number(&mut driver, "in", key, 1, window * 10);
+    }
+    let in_place = |topic: &str, tail: usize, partitions: i32| {
+        let mut wrong = 0;
+        for partition in 0..partitions {
+            for record in driver.log(&TopicPartition::new(topic, partition)) {
+                let key = record.key.as_ref().unwrap();
+                let place = partition::for_key(&key[..key.len() - tail], partitions);
+                wrong += usize::from(place != partition);
+            }
+        }
+        wrong
+    };
+    assert_eq!([("windows", 8), ("sessions", 16)].map(|(topic, tail)| in_place(topic, tail, 7)), [0, 0]);
+    assert_eq!(in_place("app-again-repartition", 0, 2), 0, "by all bytes");
+    assert!(driver.log(&TopicPartition::new("windows", 0)).len() < 81);
 }
 
 #[test]
