@@ -282,12 +282,7 @@ impl TopologyTestDriver {
         self.pipe_input(topic, key, value, timestamp)
     }
 
-    fn append(
-        &mut self,
-        topic: &str,
-        partition: Option<i32>,
-        mut record: Record,
-    ) -> Result<(), TaskError> {
+    fn append(&mut self, topic: &str, partition: Option<i32>, mut record: Record) -> Result<(), TaskError> {
         let count = self.counts.get(topic).copied().unwrap_or(1);
         let by_key = || record.key.as_ref().map_or(0, |key| partition::for_key(key, count));
         let at = TopicPartition::new(topic, partition.unwrap_or_else(by_key));

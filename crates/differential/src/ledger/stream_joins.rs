@@ -207,11 +207,8 @@ impl Model {
     fn keep(&mut self, input: &Input) -> bool {
         let (retention, stream_time, theirs) = (self.join.retention(), self.stream_time, self.theirs);
         let side = self.observe(input);
-        let late = if theirs {
-            input.at <= side.observed - retention
-        } else {
-            input.at < stream_time - retention
-        };
+        let late =
+            if theirs { input.at <= side.observed - retention } else { input.at < stream_time - retention };
         if !late {
             side.kept.push(Kept { input: input.clone(), stream_time });
         }

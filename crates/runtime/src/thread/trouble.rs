@@ -281,8 +281,7 @@ mod tests {
             ErrorCode::MessageTooLarge,
         ];
         let malformed = || ClientError::Malformed { address: "a:1".to_owned(), reason: String::new() };
-        let too_large =
-            || ClientError::RecordTooLarge { topic: "t".to_owned(), size: 9, limit: 8 };
+        let too_large = || ClientError::RecordTooLarge { topic: "t".to_owned(), size: 9, limit: 8 };
         for source in codes.map(kafka).into_iter().chain([malformed(), too_large()]) {
             assert_eq!(of(source.clone()), Kind::Refused, "{source}");
             assert_eq!(of(wrapped(source.clone())), Kind::Refused, "{source}");

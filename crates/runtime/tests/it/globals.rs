@@ -12,11 +12,8 @@ use crate::support::{self, Cluster, eventually, unique};
 fn topology(application_id: &str, handler: DeserializationHandler) -> Topology {
     let builder = StreamsBuilder::new(application_id);
     let consumed = Consumed::with(string(), i64()).deserialization_handler(handler);
-    let sizes = builder.global_table(
-        &format!("{application_id}-sizes"),
-        consumed,
-        Materialized::named("sizes"),
-    );
+    let sizes =
+        builder.global_table(&format!("{application_id}-sizes"), consumed, Materialized::named("sizes"));
     builder
         .stream(&format!("{application_id}-in"), Consumed::with(string(), string()))
         .join_global(&sizes, |key, _| Some(key.clone()), |value, size| format!("{value}{size}"))

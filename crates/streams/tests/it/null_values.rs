@@ -121,14 +121,11 @@ fn a_row_whose_value_is_null_is_in_no_group() {
     let rows = builder.table("rows", Consumed::with(string(), string()), Materialized::new());
     // `-` has no value.
     let value = |row: &String| (row != "-").then(|| row.clone());
-    rows.group_by(
-        move |_, row| ("g".to_owned(), value(row)),
-        Grouped::with(string(), nullable(string())),
-    )
-    .count(Materialized::with("counts", string(), headwater_streams::serdes::i64()))
-    .map_values(|count| count.to_string())
-    .to_stream()
-    .to("out", Produced::with(string(), nullable(string())));
+    rows.group_by(move |_, row| ("g".to_owned(), value(row)), Grouped::with(string(), nullable(string())))
+        .count(Materialized::with("counts", string(), headwater_streams::serdes::i64()))
+        .map_values(|count| count.to_string())
+        .to_stream()
+        .to("out", Produced::with(string(), nullable(string())));
     let mut driver = driver(builder);
     let mut told = |key: &str, row: &str| {
         text(&mut driver, "rows", key, row, 0);

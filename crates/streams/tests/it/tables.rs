@@ -3,8 +3,8 @@
 use headwater_model::TopicPartition;
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, DeserializationHandler, GlobalKTable, Grouped, Joined, KTable, KeyQuery, Materialized, Produced,
-    Query, RangeQuery, StreamsBuilder, TopologyError, TopologyTestDriver,
+    Consumed, DeserializationHandler, GlobalKTable, Grouped, Joined, KTable, KeyQuery, Materialized,
+    Produced, Query, RangeQuery, StreamsBuilder, TopologyError, TopologyTestDriver,
 };
 
 use crate::support::*;
