@@ -97,6 +97,7 @@ mod tests {
     fn said_about(outcome: Result<(), StoreError>, asked: bool) -> String {
         let (said, (tell, ended)) = (Said::default(), mpsc::sync_channel(1));
         tell.send(outcome).unwrap();
+        drop(tell);
         let writer = said.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
