@@ -166,6 +166,13 @@ impl<D: Disk> Located<D> {
         self.remote.iter().map(|(extent, _)| extent.file).filter(is_far).collect()
     }
 
+    /// Does without what [`Self::far`] names, and all behind it; whether anything is left, which has to be prepared yet.
+    pub fn leave_far(&mut self) -> bool {
+        self.remote.clear();
+        self.bytes = self.ranges.iter().map(|range| range.length).sum();
+        self.bytes > 0
+    }
+
     /// Reads what is not warm; what nobody has looked at is checked, and cut off where it is damaged.
     ///
     /// # Errors

@@ -204,16 +204,8 @@ pub async fn prepare(shared: &Shared, mut found: Vec<Found>) -> Vec<Found> {
             return found;
         }
     }
-    // What was brought went again before it was read, each time.
-    let settle = |one: Found| {
-        if one.is_prepared() {
-            return one;
-        }
-        let files: Vec<String> = one.far().iter().map(|file| file.name()).collect();
-        tracing::warn!(?files, "a file from the cold store has no room here for as long as it is read");
-        Found::Refused(ErrorCode::KafkaStorageError)
-    };
-    found.into_iter().map(settle).collect()
+    // What was brought went again before it was read, each time: what is here is given, and the rest when it is asked for.
+    on_a_thread(found.into_iter().map(Found::without_far).collect()).await
 }
 
 /// Waits for what is in the cold store only.
@@ -257,6 +249,18 @@ impl Found {
     /// Nothing is left to be opened or looked at.
     fn is_prepared(&self) -> bool {
         !matches!(self, Self::Records(located) if !located.is_prepared())
+    }
+
+    /// What there is of it here.
+    fn without_far(mut self) -> Self {
+        let Self::Records(located) = &mut self else { return self };
+        let far = located.far();
+        if located.is_prepared() || located.leave_far() {
+            return self;
+        }
+        let files: Vec<String> = far.iter().map(|file| file.name()).collect();
+        tracing::warn!(?files, "a file from the cold store has no room here for as long as it is read");
+        Self::Refused(ErrorCode::KafkaStorageError)
     }
 
     fn far(&self) -> Vec<FileId> {

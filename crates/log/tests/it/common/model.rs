@@ -27,7 +27,7 @@ pub struct ModelPartition {
 }
 
 impl ModelPartition {
-    /// First offset of the earliest open transaction, or the end.
+    /// First offset of the earliest open transaction, or the end; never before the start.
     pub fn last_stable(&self) -> i64 {
         let mut open: HashMap<i64, i64> = HashMap::new();
         for (offset, sent) in self.records.iter().enumerate() {
@@ -37,7 +37,7 @@ impl ModelPartition {
                 open.entry(sent.producer).or_insert(offset as i64);
             }
         }
-        open.values().copied().min().unwrap_or(self.records.len() as i64)
+        open.values().copied().min().unwrap_or(self.records.len() as i64).max(self.log_start)
     }
 
     /// Values a read_committed consumer sees.
