@@ -22,7 +22,7 @@ pub const FAILED: Case = Case {
 };
 
 const WORK: Duration = Duration::from_secs(10);
-const INJECT: &str = "inject=read,pread64,preadv,preadv2:error=EIO";
+const INJECT: &str = "inject=read,pread64,preadv,preadv2,sendfile:error=EIO";
 
 fn failed(run: &Run) -> Result<Option<Vec<Violation>>> {
     let launch = run.launch_rolling(&run.data(), 64 << 10, 200);
@@ -39,7 +39,7 @@ fn failed(run: &Run) -> Result<Option<Vec<Violation>>> {
     let attached = Attached::to(
         broker.pid(),
         run.directory.join("injected.txt"),
-        &["-P", oldest, "-e", "trace=read,pread64,preadv,preadv2", "-e", INJECT],
+        &["-P", oldest, "-e", "trace=read,pread64,preadv,preadv2,sendfile", "-e", INJECT],
     )?;
     let allowed = Allowed { refused: true, lost_tail: false };
     let (mut violations, refused) = world.compare_counting(&broker.address, allowed)?;
