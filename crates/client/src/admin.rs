@@ -149,10 +149,18 @@ impl Client {
             Ok(()) | Err(ClientError::TopicExists(_)) => {}
             Err(error) => return Err(error),
         }
+        self.until_led(&name, 1).await
+    }
+
+    /// Waits until a topic has `least` partitions, and each of its partitions a leader: Apache Kafka answers when its controller
+    /// knows of a change, and its brokers learn of it later.
+    async fn until_led(&self, name: &str, least: i32) -> Result<(), ClientError> {
         let mut pause = self.patience();
         loop {
-            let error = match self.topic(&name).await {
-                Ok(Some(info)) if self.all_led(&info.name, info.partitions) => return Ok(()),
+            let error = match self.topic(name).await {
+                Ok(Some(info)) if info.partitions >= least && self.all_led(name, info.partitions) => {
+                    return Ok(());
+                }
                 Ok(_) => ClientError::kafka(
                     format!("wait for the leaders of {name}"),
                     ErrorCode::LeaderNotAvailable.code(),
@@ -161,7 +169,7 @@ impl Client {
                 Err(error) if error.is_retriable() => error,
                 Err(error) => return Err(error),
             };
-            pause.wait(&name, error).await?;
+            pause.wait(name, error).await?;
         }
     }
 
@@ -186,7 +194,7 @@ impl Client {
         .await
     }
 
-    /// Raises the number of partitions to `total`.
+    /// Raises the number of partitions to `total`, and waits until each of them has a leader.
     pub async fn create_partitions(&self, name: &str, total: i32) -> Result<(), ClientError> {
         let wanted =
             CreatePartitionsTopic::default().with_name(text(name)).with_count(total).with_assignments(None);
@@ -204,7 +212,8 @@ impl Client {
         });
         let done = done.await;
         self.forget_topic(name);
-        done
+        done?;
+        self.until_led(name, total).await
     }
 
     /// Every configured value of a topic, defaults included.

@@ -22,7 +22,7 @@ use crate::place::{BatchPlace, Extent, FileId};
 use crate::planted::{self, Bug};
 use crate::recovery;
 use crate::run::RunWriter;
-use crate::{AbortedTransaction, Fetched, Isolation, LogError, Offsets, PartitionId};
+use crate::{AbortedTransaction, Damage, Fetched, Isolation, LogError, Offsets, PartitionId};
 
 use damage::mend;
 pub use figures::{FileUse, PartitionSummary, PartitionUse};
@@ -102,10 +102,19 @@ fn in_range(partition: &Partition, id: PartitionId, offset: Offset) -> Result<()
     }
 }
 
+/// Where a reader at `offset` has to stop: at the end that it may see, or before the next damage.
 fn limit(partition: &Partition, offset: Offset, isolation: Isolation) -> Offset {
-    let end = if isolation == Isolation::Committed { partition.last_stable() } else { partition.end };
-    let damaged = partition.damage.iter().filter(|damage| damage.first > offset);
-    damaged.map(|damage| damage.first).min().unwrap_or(end).min(end)
+    let end = visible_end(partition, isolation);
+    next_damage(partition, offset).map_or(end, |damage| damage.first.min(end))
+}
+
+fn visible_end(partition: &Partition, isolation: Isolation) -> Offset {
+    if isolation == Isolation::Committed { partition.last_stable() } else { partition.end }
+}
+
+fn next_damage(partition: &Partition, offset: Offset) -> Option<Damage> {
+    let behind = partition.damage.iter().filter(|damage| damage.first > offset);
+    behind.min_by_key(|damage| damage.first).copied()
 }
 
 impl<D: Disk> Reader<D> {
@@ -152,7 +161,7 @@ impl<D: Disk> Reader<D> {
     /// `max_bytes`. At the end of the log there are none.
     ///
     /// # Errors
-    /// `OffsetOutOfRange`, `Damaged` when the batch at `offset` is, `UnknownPartition`, and the disk's.
+    /// `OffsetOutOfRange`, `Damaged` when the batch at `offset` or the next behind it is, `UnknownPartition`, and the disk's.
     pub fn locate(
         &self,
         id: PartitionId,
@@ -238,6 +247,12 @@ impl<D: Disk> Reader<D> {
         in_range(&known, id, offset)?;
         if !used.iter().all(|file| known.extents.iter().any(|extent| extent.file == *file)) {
             return Err(LogError::Io(io::ErrorKind::NotFound.into()));
+        }
+        // Compaction left nothing before the damage. Without an error the reader would stay here for ever.
+        let stops =
+            next_damage(&known, offset).filter(|damage| damage.first < visible_end(&known, isolation));
+        if let Some(damage) = stops.filter(|_| span.is_none()) {
+            return Err(LogError::Damaged { partition: id, damage });
         }
         if let Some((from, to)) = span.filter(|_| isolation == Isolation::Committed) {
             let aborted = known.aborted_between(from, to).into_iter();

@@ -1,7 +1,9 @@
 //! Damage of every kind of file: what can be read is what was written, what cannot be read is named, and
 //! everything else is served (P3).
 
-use headwater_log::{Cause, Disk, DiskFile, Extent, FileId, Log, PartitionId, Settings, SimDisk};
+use headwater_log::{
+    Cause, Disk, DiskFile, Extent, FileId, Isolation, Log, LogError, Move, PartitionId, Settings, SimDisk,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -99,6 +101,47 @@ fn an_index_that_is_damaged_in_the_middle_doubles_nothing() {
         }
         assert_eq!(offsets, (0..=BATCHES).collect::<Vec<_>>(), "part {part}");
     }
+}
+
+/// Of three batches in a row compaction left the first and the last, and the last is damaged: whoever comes to where the
+/// second was is told, before the damage is known and after.
+#[test]
+fn a_reader_in_a_gap_before_damage_is_told_of_it() {
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let mut log = Log::open(Arc::new(disk.clone()), SETTINGS).expect("it opens");
+    log.create_partition(id).expect("created");
+    (0..3).for_each(|_| common::append_one(&mut log, id, "value"));
+    log.roll();
+    common::append_one(&mut log, id, "behind it");
+    let reader = log.reader();
+    let old = reader.usage(id).expect("it exists").extents[0];
+    assert_eq!((old.first, old.last), (0, 2));
+    let mut run = reader.begin_run(log.take_run_number()).expect("a run begins");
+    let copied = reader.each_batch(id, &old, |batch| {
+        let offset = headwater_wire::BatchHeader::read(&batch)?.base_offset;
+        if offset == 1 { Ok(()) } else { run.push(id, &batch) }
+    });
+    copied.expect("every batch is good");
+    let extents: Vec<_> = run.finish().expect("written").into_iter().map(|(_, extent)| extent).collect();
+    let (new, replaces) = (extents[0], vec![old.file]);
+    log.install(Move { id, replaces, extents, cleaned: None, aborted: Vec::new() }).expect("installed");
+    common::commit(&mut log);
+    let read = |at: i64| reader.read(id, at, 1, Isolation::Committed);
+    assert!(!read(1).expect("nothing is damaged yet").records.is_empty());
+
+    let place = reader.places_of(id, &new).expect("places")[1];
+    disk.flip_bit(&new.file.name(), (place.position + u64::from(place.size) - 1) * 8);
+    let log = reopened(&disk);
+    let reader = log.reader();
+    for isolation in [Isolation::Committed, Isolation::Uncommitted, Isolation::Committed] {
+        let told = reader.read(id, 1, 1, isolation);
+        let Err(LogError::Damaged { damage, .. }) = &told else { panic!("{told:?}") };
+        assert_eq!((damage.first, damage.last), (2, 2));
+    }
+    assert!(!reader.read(id, 0, 1000, Isolation::Committed).expect("what is before it").records.is_empty());
+    assert!(!reader.read(id, 3, 1, Isolation::Committed).expect("what is behind it").records.is_empty());
+    let end = reader.offsets(id).expect("offsets").high_watermark;
+    assert!(reader.read(id, end, 1, Isolation::Committed).expect("the end").records.is_empty());
 }
 
 #[test]

@@ -125,7 +125,7 @@ pub fn damage_the_middle(seed: u64) {
     }
 }
 
-fn commit<D: Disk>(log: &mut Log<D>) {
+pub fn commit<D: Disk>(log: &mut Log<D>) {
     let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
     log.end_commit(ticket, outcome).expect("committed");
 }

@@ -13,7 +13,8 @@ mod work;
 mod world;
 
 pub use damage::{
-    append_one, damage_one_bit, damage_the_middle, heads_of_newest, lose_commits, markers, misplace_indexes,
+    append_one, commit, damage_one_bit, damage_the_middle, heads_of_newest, lose_commits, markers,
+    misplace_indexes,
 };
 use headwater_log::{PartitionId, Settings};
 pub use look::{Visible, assert_named, read_all};
