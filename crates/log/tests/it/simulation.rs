@@ -206,3 +206,25 @@ fn what_is_being_read_is_not_written_again() {
         assert_eq!(held.load().expect("read"), before, "after {round} commits");
     }
 }
+
+/// A checkpoint says what time it was when its journal began; what the broker has stamped since says more, and what
+/// clients have stamped says nothing.
+#[test]
+fn a_crash_does_not_set_the_time_back() {
+    let disk = SimDisk::new();
+    let (state, topic) = (headwater_log::BROKER_STATE, id(1));
+    let settings = headwater_log::Settings { vital: Some(state), ..SETTINGS };
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    for (partition, stamp) in [(state, 5_000), (topic, 1 << 50)] {
+        log.create_partition(partition).expect("created");
+        let mut builder = BatchBuilder::new();
+        builder.push(stamp, None, Some(b"a value"), &[]);
+        let batch = builder.build(Compression::None, None, false).expect("it builds");
+        log.append(partition, &batch, Origin::Broker, Durability::Synced, 6_000).expect("appended");
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+    }
+    drop(log);
+    let again = Log::open(Arc::new(disk.crash(|| true)), settings).expect("it opens again");
+    assert_eq!(again.time(), 5_000);
+}
