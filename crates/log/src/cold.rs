@@ -113,10 +113,10 @@ fn other_than_put(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Copies a finished file to the store and reads it back, a piece at a time.
+/// Copies a finished file to the store and reads it back, a piece at a time. The place is this log's.
 pub(crate) fn upload<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<ColdFile> {
-    ownership::check(shared)?;
-    let open = shared.disk.open(&file.name())?;
+    // The handle that readers have: of a mirror it reads the side that was found to be good.
+    let open = shared.files.get(&*shared.disk, file)?;
     let length = open.len()?;
     let (mut at, mut crc) = (0, 0);
     let mut pieces = || -> io::Result<Option<Vec<u8>>> {

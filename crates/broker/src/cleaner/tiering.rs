@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use headwater_log::FileUse;
+use headwater_log::{FileUse, LogError};
 
 use super::{CleanError, Cleaner};
 use crate::cold::TRANSFER_BYTES;
@@ -31,6 +31,7 @@ impl Cleaner {
         if total <= budget || !self.owns_place()? {
             return Ok(());
         }
+        let mut unreadable = None;
         for file in local {
             if total <= budget {
                 break;
@@ -40,7 +41,15 @@ impl Cleaner {
             if !is_there && file.live > 0 && !self.holds_state(&file) {
                 self.pace(file.length as usize)?;
                 let share = self.take_memory();
-                let cold = self.cleaning.reader.upload(file.file)?;
+                let cold = match self.cleaning.reader.upload(file.file) {
+                    Ok(cold) => cold,
+                    // It stays, and keeps no other from going.
+                    Err(error @ LogError::Unreadable { .. }) => {
+                        unreadable = unreadable.or(Some(error));
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 drop(share);
                 self.cleaning.engine.cool(cold)?;
                 self.cleaning.activity.files_cooled.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +57,7 @@ impl Cleaner {
             }
             total = total.saturating_sub(file.length);
         }
-        Ok(())
+        unreadable.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// What an upload has in memory, of what requests and answers share; waits until there is so much.

@@ -9,6 +9,7 @@ use headwater_log::{
     Origin, Orphans, Ownership, Settings, SimDisk, Swept,
 };
 use headwater_wire::{BatchBuilder, BatchHeader, Compression};
+use rand::Rng;
 
 use crate::common::{self, SETTINGS, Store, World, read_all};
 
@@ -142,6 +143,45 @@ fn a_store_that_spoils_what_it_gets_is_found_out_before_the_local_copy_goes() {
         assert!(files.iter().all(|file| !file.cold), "seed {seed}");
         assert_eq!(read_all(&world.log), before, "seed {seed}");
     }
+}
+
+/// Both copies here go when the file is in the store, so what goes there is what is good of them.
+#[test]
+fn damage_on_one_side_of_a_mirror_does_not_go_to_the_store() {
+    let mut moved = 0;
+    for seed in 0..20 {
+        let mut world = World::mirrored(seed);
+        world.cools = false;
+        world.steady = true;
+        world.live(250);
+        world.settle();
+        let before = read_all(&world.log);
+        let newest = world.newest_journal().number();
+        let files = world.log.reader().files().expect("files");
+        let idle: Vec<FileId> = files
+            .into_iter()
+            .filter(|file| file.local && !file.cold && file.live > 0)
+            .map(|file| file.file)
+            .filter(|file| file.is_run() || file.number() + 1 < newest)
+            .collect();
+        for file in &idle {
+            let name = file.name();
+            let length = world.disk.open(&name).expect("opens").len().expect("a length");
+            for _ in 0..20 {
+                let bit = world.rng.random_range(0..length * 8);
+                world.disk.flip_bit(&name, bit);
+            }
+        }
+        for _ in 0..100 {
+            world.cool();
+            world.settle();
+        }
+        let files = world.log.reader().files().expect("files");
+        let far = files.iter().filter(|file| file.cold && !file.local);
+        moved += far.filter(|file| idle.contains(&file.file)).count();
+        assert_eq!(read_all(&world.log), before, "seed {seed}");
+    }
+    assert!(moved > 20, "{moved} damaged files were moved");
 }
 
 #[test]
@@ -289,7 +329,10 @@ fn a_restored_log_leaves_the_place_of_the_first_one_alone() {
         assert!(error.to_string().contains("prefix of its own"), "{error}");
     };
     let file = finish_a_file(&mut copy);
-    refused(reader.upload(file).expect_err("it would go over what the first one puts there"));
+    match reader.upload(file).expect_err("it would go over what the first one puts there") {
+        LogError::Io(error) => refused(error),
+        other => panic!("{other}"),
+    }
     let files = reader.files().expect("files");
     let known = files.iter().find(|file| file.cold).expect("one has moved").file;
     refused(reader.evict(known).expect_err("the first one may remove it there"));
