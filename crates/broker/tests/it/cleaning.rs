@@ -257,6 +257,50 @@ async fn a_topic_that_stays_does_not_keep_the_files_of_those_that_go() {
     assert_eq!(records(&mut raw, "stays").await, stays);
 }
 
+/// Flips a bit of the first place in the log that holds `text`.
+fn damage(directory: &Path, text: &str) {
+    for entry in std::fs::read_dir(directory.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("{text} is nowhere in {}", directory.display());
+}
+
+/// The file that it is in stays; all others go as they would.
+#[tokio::test]
+async fn a_damaged_batch_keeps_no_other_file_from_going() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lazy = eager(dir.path());
+    lazy.cleaner.backoff = Duration::from_secs(3600);
+    lazy.cleaner.retention_check = Duration::from_secs(3600);
+    let broker = Broker::start(lazy).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    create(&mut raw, "stays", &[("retention.ms", "-1")]).await;
+    create(&mut raw, "goes", &[("retention.bytes", "1000"), ("retention.ms", "-1")]).await;
+    let padding = "y".repeat(20_000);
+    for round in 0..200 {
+        assert_eq!(raw.produce("goes", 0, common::batch(&[&padding])).await.error_code, 0);
+        let value = format!("stays {round:03}");
+        assert_eq!(raw.produce("stays", 0, common::batch(&[&value])).await.error_code, 0);
+    }
+    drop(raw);
+    broker.shutdown().await;
+    assert!(log_bytes(dir.path()) > 12 * SEGMENT);
+    damage(dir.path(), "stays 001");
+    let broker = Broker::start(eager(dir.path())).await.unwrap();
+    until!("the removal of files", log_bytes(dir.path()) < 8 * SEGMENT);
+    let mut raw = Raw::connect(&broker).await;
+    for at in 0..200 {
+        let refused = raw.fetch("stays", 0, at, false).await.error_code;
+        assert_eq!(refused, if at == 1 { 2 } else { 0 }, "offset {at}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn history_moves_to_a_cold_store_and_is_read_from_there() {
     let (dir, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
