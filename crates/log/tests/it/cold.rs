@@ -93,6 +93,44 @@ fn a_large_file_goes_there_in_pieces() {
     assert!(store.get(&file.name()).expect("it is there") == bytes);
 }
 
+/// Whoever reads history, however much, leaves room for what is written.
+#[test]
+fn what_came_back_goes_again_where_there_is_no_room() {
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let settings = Settings { segment_bytes: 64 << 10, spares: 0, ..SETTINGS };
+    let log = Log::open_with(Arc::new(disk.clone()), settings, Some(Arc::new(Store::default())));
+    let mut log = log.expect("it opens");
+    log.create_partition(id).expect("created");
+    for number in 0..60 {
+        common::append_one(&mut log, id, &format!("{number:04}").repeat(2 << 10));
+    }
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("tidied up")));
+    let reader = log.reader();
+    assert_eq!(reader.claim_cold_store(7).expect("it answers"), Ownership::Ours);
+    let files = reader.files().expect("files");
+    let newest = files.iter().map(|file| file.file.number()).max().expect("there are some");
+    for file in files.iter().filter(|file| file.live > 0 && file.file.number() + 1 < newest) {
+        log.cool(reader.upload(file.file).expect("it goes there")).expect("staged");
+    }
+    let (ticket, outcome) = log.begin_commit().expect("a commit").run();
+    log.end_commit(ticket, outcome).expect("committed");
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("they go from here")));
+    let files = reader.files().expect("files");
+    let far: Vec<u64> =
+        files.iter().filter(|file| file.cold && !file.local).map(|file| file.length).collect();
+    assert!(far.len() > 4, "{} files are far", far.len());
+    let names = disk.list().expect("listed");
+    let length = |name: &String| disk.open(name).and_then(|file| file.len()).expect("a length");
+    let taken: u64 = names.iter().map(length).sum();
+    let room = 3 * far.iter().copied().max().expect("there are some");
+    disk.faults(|faults| faults.capacity = Some(taken + room));
+    for offset in 0..60 {
+        let read = reader.read(id, offset, 500, Isolation::Uncommitted).expect("it comes back");
+        assert!(!read.records.is_empty(), "nothing at {offset}");
+    }
+    common::append_one(&mut log, id, "there is room for it");
+}
+
 /// Who does not wait is told which file it is that he needs.
 #[test]
 fn a_reader_that_does_not_wait_is_told_what_is_far() {
