@@ -14,6 +14,7 @@ use headwater_log::{
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::BatchHeader;
 
+use super::runs::Runs;
 use super::{CleanError, Cleaner};
 use crate::mirror::LogDisk;
 
@@ -109,10 +110,11 @@ impl Cleaner {
         let settings = CleanSettings { now: self.now(), delete_retention_ms: settings.delete_retention_ms };
         let mut passes = Passes::new(surveyed, settings, &task.aborted, ActiveProducers::new());
         let reader = self.cleaning.reader.clone();
-        let mut run = reader.begin_run(self.run_number()?)?;
+        let (engine, most) = (self.cleaning.engine.clone(), self.cleaning.config.run_bytes);
+        let mut runs = Runs::new(reader.clone(), engine, most);
         let covered = task.extents.iter().filter(|extent| extent.first < surveyed.end);
         let mut replaces = Vec::new();
-        let (mut clean_bytes, mut kept) = (0, 0);
+        let mut clean_bytes = 0;
         for extent in covered {
             replaces.push(extent.file);
             let (mut bytes, mut failed) = (0, None);
@@ -131,9 +133,8 @@ impl Cleaner {
                     }
                 };
                 if let Some(batch) = written {
-                    kept += 1;
                     clean_bytes += if header.base_offset < surveyed.end { batch.len() as u64 } else { 0 };
-                    run.push(task.id, &batch)?;
+                    runs.push(task.id, &batch)?;
                 }
                 Ok(())
             })?;
@@ -154,10 +155,7 @@ impl Cleaner {
             replaces,
             cleaned: Some(Cleaned { to: surveyed.end, bytes: clean_bytes }),
             aborted: left.collect(),
-            extents: match kept {
-                0 => Vec::new(),
-                _ => run.finish()?.into_iter().map(|(_, extent)| extent).collect(),
-            },
+            extents: runs.finish()?,
         };
         self.cleaning.engine.install(vec![moved])?;
         let activity = &self.cleaning.activity;
