@@ -101,6 +101,31 @@ fn an_index_that_is_damaged_in_the_middle_doubles_nothing() {
     }
 }
 
+/// Nobody knows which times are in what cannot be read; what is behind it is found.
+#[test]
+fn a_damaged_batch_answers_no_search_by_time() {
+    use headwater_log::{Durability, LogError, Origin};
+    use headwater_wire::{BatchBuilder, Compression};
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let mut log = Log::open(Arc::new(disk.clone()), SETTINGS).expect("it opens");
+    log.create_partition(id).expect("created");
+    for number in 1..=3 {
+        let mut builder = BatchBuilder::new();
+        builder.push(number * 1000, None, Some(b"a value"), &[]);
+        let batch = builder.build(Compression::None, None, false).expect("it builds");
+        log.append(id, &batch, Origin::Client, Durability::Synced, 0).expect("appended");
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+    }
+    let reader = log.reader();
+    let extent = reader.usage(id).expect("it exists").extents[0];
+    let place = reader.places_of(id, &extent).expect("places")[1];
+    disk.flip_bit(&extent.file.name(), (place.position + u64::from(place.size) - 3) * 8);
+    let refused = reader.offset_for_time(id, 1500).expect_err("it is damaged");
+    assert!(matches!(&refused, LogError::Damaged { damage, .. } if damage.first == 1), "{refused}");
+    assert_eq!(reader.offset_for_time(id, 2500).expect("it is whole"), Some((2, 3000)));
+}
+
 #[test]
 fn indexes_that_changed_places_are_built_again() {
     (0..60).for_each(common::misplace_indexes);
