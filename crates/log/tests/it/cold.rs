@@ -264,6 +264,37 @@ fn objects_that_nobody_needs_go() {
     }
 }
 
+/// The log may have lost the commit that said that the file is there.
+#[test]
+fn an_object_of_a_file_that_is_missing_here_stays() {
+    let (disk, store, id) = (SimDisk::new(), Store::default(), common::id(1));
+    let open = || {
+        let store = Some(Arc::new(store.clone()) as Arc<dyn ColdStore>);
+        Log::open_with(Arc::new(disk.clone()), SETTINGS, store).expect("it opens")
+    };
+    let mut log = open();
+    log.create_partition(id).expect("created");
+    for number in 0..60 {
+        common::append_one(&mut log, id, &format!("{number:04}").repeat(200));
+    }
+    let before = read_all(&log);
+    let reader = log.reader();
+    assert_eq!(reader.claim_cold_store(7).expect("it answers"), Ownership::Ours);
+    let file = reader.usage(id).expect("it exists").extents[0].file;
+    reader.upload(file).expect("it goes there");
+    drop((log, reader));
+    disk.remove(&file.name()).expect("removed");
+    let log = open();
+    assert!(!log.damage().is_empty());
+    let swept = log.reader().sweep_cold_store(&mut Orphans::default(), 0, 0, usize::MAX).expect("swept");
+    assert_eq!(swept, Swept::default());
+    drop(log);
+    // As the finding says: it is brought back.
+    let back = disk.create(&file.name()).expect("created");
+    back.write_all_at(&store.get(&file.name()).expect("it is there"), 0).expect("written");
+    assert_eq!(read_all(&open()), before);
+}
+
 /// An object that nobody knows of goes when it has been so for long enough, and no other ever does.
 #[test]
 fn orphans_wait_and_what_is_needed_stays() {
