@@ -228,3 +228,35 @@ fn a_crash_does_not_set_the_time_back() {
     let again = Log::open(Arc::new(disk.crash(|| true)), settings).expect("it opens again");
     assert_eq!(again.time(), 5_000);
 }
+
+/// It has written a moment ago, whatever the log was told before a restart.
+#[test]
+fn a_clock_that_is_set_back_forgets_no_producer_that_writes() {
+    const DAY: i64 = 86_400_000;
+    let disk = Arc::new(SimDisk::new());
+    let settings = headwater_log::Settings { producer_expiration_ms: DAY, ..SETTINGS };
+    let first = |id: i64| {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(b"x"), &[]);
+        let producer = Some(Producer { id, epoch: 0, base_sequence: 0 });
+        builder.build(Compression::None, producer, false).expect("it builds")
+    };
+    let roll = |log: &mut Log<SimDisk>| {
+        for _ in 0..2 {
+            let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+            log.end_commit(ticket, outcome).expect("committed");
+            log.roll();
+        }
+    };
+    let mut log = Log::open(Arc::clone(&disk), settings).expect("opens");
+    log.create_partition(id(0)).expect("created");
+    log.append(id(0), &first(1), Origin::Client, Durability::Synced, 100 * DAY).expect("appended");
+    roll(&mut log);
+    drop(log);
+    let mut log = Log::open(disk, settings).expect("opens again");
+    assert_eq!(log.time(), 100 * DAY);
+    let sent = log.append(id(0), &first(2), Origin::Client, Durability::Synced, DAY).expect("appended");
+    roll(&mut log);
+    let again = log.append(id(0), &first(2), Origin::Client, Durability::Synced, DAY).expect("known");
+    assert_eq!((again.duplicate, again.base_offset), (true, sent.base_offset));
+}
