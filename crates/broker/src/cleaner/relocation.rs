@@ -35,7 +35,12 @@ impl Cleaner {
         let merged = self.merge(&finished);
         go_on(merged, &mut failed)?;
         let sparse: Vec<FileUse> = finished.into_iter().filter(is_sparse).collect();
+        // When one cannot be brought back, the store may be away, and each that is asked for takes its time.
+        let mut away = false;
         for file in sparse {
+            if away && !file.local {
+                continue;
+            }
             let mut extents = self.cleaning.reader.extents_in(file.file);
             // What is damaged stays where it is, and so does its file; the next one may go.
             let damage = self.cleaning.reader.damage();
@@ -49,6 +54,8 @@ impl Cleaner {
             let moved = self.move_out(extents);
             if go_on(moved, &mut failed)? {
                 self.cleaning.activity.files_emptied.fetch_add(1, Ordering::Relaxed);
+            } else {
+                away |= !file.local;
             }
         }
         failed.map_or(Ok(()), Err)
