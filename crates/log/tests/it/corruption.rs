@@ -101,6 +101,41 @@ fn an_index_that_is_damaged_in_the_middle_doubles_nothing() {
     }
 }
 
+/// An error of the disk costs the batch that it is in, for who asks for much at once, too.
+#[test]
+fn what_is_before_a_sector_that_cannot_be_read_is_served() {
+    use headwater_log::{Isolation, LogError};
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let settings = Settings { segment_bytes: 1 << 20, ..SETTINGS };
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    log.create_partition(id).expect("created");
+    for _ in 0..20 {
+        common::append_one(&mut log, id, &"v".repeat(2 << 10));
+    }
+    log.roll();
+    common::append_one(&mut log, id, "behind it");
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("tidied up")));
+    let extent = log.reader().usage(id).expect("it exists").extents[0];
+    let place = log.reader().places_of(id, &extent).expect("places")[10];
+    drop(log);
+    disk.break_sector(&extent.file.name(), place.position + 1024);
+    let log = Log::open(Arc::new(disk), settings).expect("it opens again");
+    let read = |offset| log.reader().read(id, offset, 1 << 20, Isolation::Uncommitted);
+    let last = |records: bytes::Bytes| {
+        let (mut rest, mut last) = (records, None);
+        while !rest.is_empty() {
+            let header = headwater_wire::BatchHeader::read(&rest).expect("a batch");
+            last = Some(header.last_offset());
+            let _ = rest.split_to(header.size);
+        }
+        last
+    };
+    assert_eq!(last(read(0).expect("it is before").records), Some(9));
+    assert!(matches!(read(10), Err(LogError::Unreadable { .. })));
+    assert_eq!(last(read(11).expect("it is behind").records), Some(20));
+    assert!(log.damage().is_empty(), "it may pass");
+}
+
 /// Nobody knows which times are in what cannot be read; what is behind it is found.
 #[test]
 fn a_damaged_batch_answers_no_search_by_time() {
