@@ -251,22 +251,32 @@ impl<D: Disk> Located<D> {
         self.bytes = self.ranges.iter().map(|range| range.length).sum();
     }
 
-    fn warm_up(&self) -> Result<(), LogError> {
-        self.ranges.iter().try_for_each(|range| {
-            let warmed = range.file.warm(range.position, range.length);
-            warmed.map_err(|source| self.unreadable(range.id, source))
-        })
+    /// What is before a range that cannot be read is left.
+    fn warm_up(&mut self) -> Result<(), LogError> {
+        for (at, range) in self.ranges.iter().enumerate() {
+            if let Err(source) = range.file.warm(range.position, range.length) {
+                let error = self.unreadable(range.id, source);
+                self.ranges.truncate(at);
+                self.bytes = self.ranges.iter().map(|range| range.length).sum();
+                return if self.bytes == 0 { Err(error) } else { Ok(()) };
+            }
+        }
+        Ok(())
     }
 
-    /// The bytes in memory.
+    /// The bytes in memory, up to what cannot be read.
     pub fn load(&self) -> Result<Bytes, LogError> {
         let mut records = BytesMut::zeroed(self.bytes);
         let mut filled = 0;
         for range in &self.ranges {
             let read = range.file.read_exact_at(&mut records[filled..filled + range.length], range.position);
-            read.map_err(|source| self.unreadable(range.id, source))?;
-            filled += range.length;
+            match read {
+                Ok(()) => filled += range.length,
+                Err(source) if filled == 0 => return Err(self.unreadable(range.id, source)),
+                Err(_) => break,
+            }
         }
+        records.truncate(filled);
         Ok(records.freeze())
     }
 }
