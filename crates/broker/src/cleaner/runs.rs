@@ -46,7 +46,7 @@ impl Runs {
     }
 
     /// All of it is on disk; returns the extents, in their order.
-    pub fn finish(self) -> Result<Vec<Extent>, CleanError> {
+    pub(super) fn finish(self) -> Result<Vec<Extent>, CleanError> {
         if self.stops {
             return Err(CleanError::Stopping);
         }
