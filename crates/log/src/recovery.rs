@@ -502,6 +502,10 @@ impl<'a, D: Disk> Replay<'a, D> {
             Change::LogStart { id, offset } => {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.delete_before(offset);
+                    // There was so much, also where nobody can read the commits that held it: what comes next is not
+                    // below the start.
+                    partition.end = partition.end.max(offset);
+                    partition.next = partition.next.max(offset);
                 }
             }
             Change::Move(moved) => {

@@ -205,6 +205,38 @@ fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
     }
 }
 
+/// What comes next would be below the start, acknowledged and read by nobody.
+#[test]
+fn a_log_goes_on_at_its_start_where_what_was_before_is_lost() {
+    let (disk, topic, other) = (SimDisk::new(), common::id(1), common::id(2));
+    let settings = Settings { segment_bytes: 1 << 20, ..SETTINGS };
+    let open = || Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    let mut log = open();
+    for id in [topic, other] {
+        log.create_partition(id).expect("created");
+    }
+    for id in [topic, topic, other, other, other] {
+        common::append_one(&mut log, id, "value");
+    }
+    log.delete_before(topic, 2).expect("staged");
+    for _ in 0..2 {
+        common::append_one(&mut log, other, "value");
+    }
+    drop(log);
+    let (journal, heads) = common::heads_of_newest(&disk);
+    // Behind the checkpoint and the first commit. The first of these four is lost, and was the topic's last.
+    for head in heads.iter().skip(2).take(4) {
+        disk.flip_bit(&journal, (head + 20) as u64 * 8);
+    }
+    let mut log = open();
+    let offsets = log.reader().offsets(topic).expect("offsets");
+    assert_eq!((offsets.log_start, offsets.high_watermark), (2, 2));
+    common::append_one(&mut log, topic, "it goes on");
+    drop(log);
+    let (records, _) = read_all(&open());
+    assert_eq!(records[&topic].keys().copied().collect::<Vec<_>>(), [2]);
+}
+
 /// Which offsets are left, and which are named.
 type Left = (Vec<(PartitionId, Vec<i64>)>, Vec<(PartitionId, i64, i64, Cause)>);
 
