@@ -14,7 +14,7 @@ use crate::api::{Sessions, ShareSessions};
 use crate::audit::{self, Audit, AuditTask};
 use crate::authorizer::Authorizer;
 use crate::catalog::Catalog;
-use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning};
+use crate::cleaner::{self, CleanerActivity, CleanerConfig, CleanerThread, Cleaning, SMALLEST_RUN};
 use crate::clock::Clock;
 use crate::cold::{ColdActivity, ColdReads, Objects};
 use crate::engine::disk::DiskActivity;
@@ -235,6 +235,7 @@ pub fn open(
     let cleaner = cleaner::start(Cleaning {
         config: CleanerConfig {
             cold_local_bytes: tiered.then_some(config.cold_local_bytes),
+            run_bytes: config.log.segment_bytes.max(SMALLEST_RUN),
             ..config.cleaner
         },
         engine: started.engine.clone(),

@@ -88,6 +88,11 @@ impl<D: Disk> Chore<D> {
         Self { shared: Arc::clone(shared), work: Work::Prepare { name, length } }
     }
 
+    /// Whether it asks the cold store, which may take its time. What is left undone the cleaner makes up for.
+    pub fn waits_for_store(&self) -> bool {
+        matches!(self.work, Work::Evict { .. } | Work::RemoveCold { .. })
+    }
+
     /// Does it. Returns the name of a spare journal for [`crate::Log::spare_ready`], if it made one.
     pub fn run(self) -> io::Result<Option<String>> {
         let disk = &*self.shared.disk;

@@ -5,16 +5,16 @@
 //! a reader needs the file it is fetched once for all who wait ([`crate::flights`]), piece by piece, checked,
 //! and kept as long as there is room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, DiskFile};
 use crate::flights::Flights;
-use crate::log::{Shared, read, write};
+use crate::log::{Shared, lock, read, write};
 use crate::ownership;
 use crate::place::FileId;
 use crate::planted::{self, Bug};
@@ -63,7 +63,13 @@ pub(crate) struct Cold {
     pub flights: Flights,
     /// The log's name for the store has been written to all sides of a mirror.
     pub named: AtomicBool,
+    /// Files that came back, oldest first, and the bytes of those that are on their way.
+    pub back: Mutex<VecDeque<FileId>>,
+    pub coming: AtomicU64,
 }
+
+/// Whoever reads history leaves the disk as much again as a file takes, up to this, for what is written.
+const LEFT_FREE: u64 = 128 << 20;
 
 pub(crate) fn no_store(name: &str) -> io::Error {
     io::Error::other(format!(
@@ -113,10 +119,10 @@ fn other_than_put(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Copies a finished file to the store and reads it back, a piece at a time.
+/// Copies a finished file to the store and reads it back, a piece at a time. The place is this log's.
 pub(crate) fn upload<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<ColdFile> {
-    ownership::check(shared)?;
-    let open = shared.disk.open(&file.name())?;
+    // The handle that readers have: of a mirror it reads the side that was found to be good.
+    let open = shared.files.get(&*shared.disk, file)?;
     let length = open.len()?;
     let (mut at, mut crc) = (0, 0);
     let mut pieces = || -> io::Result<Option<Vec<u8>>> {
@@ -158,6 +164,36 @@ pub(crate) fn fetch<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<Arc
 }
 
 fn bring<D: Disk>(shared: &Shared<D>, cold: &ColdFile) -> io::Result<()> {
+    let coming = shared.cold.coming.fetch_add(cold.length, Ordering::Relaxed) + cold.length;
+    let brought = make_room(shared, cold, coming).and_then(|()| write_copy(shared, cold));
+    shared.cold.coming.fetch_sub(cold.length, Ordering::Relaxed);
+    if brought.is_ok() {
+        let mut back = lock(&shared.cold.back);
+        back.retain(|file| *file != cold.file);
+        back.push_back(cold.file);
+    }
+    brought
+}
+
+/// What came back first goes first, where the disk has no room for what is coming: the cleaner, who keeps the disk
+/// within its bound, may be busy elsewhere.
+fn make_room<D: Disk>(shared: &Shared<D>, cold: &ColdFile, coming: u64) -> io::Result<()> {
+    let wanted = coming.saturating_add(cold.length.min(LEFT_FREE));
+    while let Some(free) = shared.disk.free().filter(|free| *free < wanted) {
+        let oldest = lock(&shared.cold.back).pop_front();
+        let Some(oldest) = oldest else {
+            let what = format!(
+                "{} is in the cold store, and {free} bytes are free here where it needs {wanted}; free some",
+                cold.file.name()
+            );
+            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+        };
+        evict(shared, oldest)?;
+    }
+    Ok(())
+}
+
+fn write_copy<D: Disk>(shared: &Shared<D>, cold: &ColdFile) -> io::Result<()> {
     let fetch = shared.cold.fetches.fetch_add(1, Ordering::Relaxed);
     let name = format!("{FETCHED}{fetch}-{}", cold.file.name());
     let copy = shared.disk.create(&name)?;
@@ -183,6 +219,7 @@ pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<boo
     if shared.cold.store(file)?.size(&file.name())? != Some(cold.length) {
         return Ok(false);
     }
+    lock(&shared.cold.back).retain(|other| *other != file);
     shared.files.forget(file);
     match shared.disk.remove(&file.name()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),

@@ -2,7 +2,7 @@
 //!
 //! `RealDisk` is a directory; `SimDisk` is memory that loses, tears and reorders what was not synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -213,6 +213,8 @@ type Inode = Arc<Mutex<SimContents>>;
 struct SimContents {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Sectors that cannot be read until they are written.
+    broken: BTreeSet<usize>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -257,8 +259,7 @@ impl SimDisk {
     pub fn crash(&self, mut choose: impl FnMut() -> bool) -> Self {
         let state = locked(&self.state);
         let mut after = SimState::default();
-        let all: std::collections::BTreeSet<&String> =
-            state.names.keys().chain(state.durable_names.keys()).collect();
+        let all: BTreeSet<&String> = state.names.keys().chain(state.durable_names.keys()).collect();
         let mut kept_inodes = Vec::new();
         for name in all {
             let (now, durable) = (state.names.get(name), state.durable_names.get(name));
@@ -276,7 +277,11 @@ impl SimDisk {
             if let Some(inode) = kept.filter(|inode| !kept_inodes.contains(&Arc::as_ptr(inode))) {
                 kept_inodes.push(Arc::as_ptr(inode));
                 let contents = locked(inode).torn(&mut choose);
-                let inode = Arc::new(Mutex::new(SimContents { now: contents.clone(), durable: contents }));
+                let inode = Arc::new(Mutex::new(SimContents {
+                    now: contents.clone(),
+                    durable: contents,
+                    ..SimContents::default()
+                }));
                 after.names.insert(name.clone(), Arc::clone(&inode));
                 after.durable_names.insert(name.clone(), inode);
             }
@@ -295,9 +300,20 @@ impl SimDisk {
             }
         }
     }
+
+    /// The sector that holds this byte of a file cannot be read until it is written, as on a bad medium.
+    pub fn break_sector(&self, name: &str, position: u64) {
+        if let Some(inode) = locked(&self.state).names.get(name) {
+            locked(inode).broken.insert(position as usize / SECTOR);
+        }
+    }
 }
 
 impl SimContents {
+    fn sectors(position: usize, length: usize) -> std::ops::Range<usize> {
+        position / SECTOR..(position + length).div_ceil(SECTOR)
+    }
+
     fn torn(&self, choose: &mut impl FnMut() -> bool) -> Vec<u8> {
         let mut kept = if self.now.len() != self.durable.len() && choose() {
             self.now.clone()
@@ -398,7 +414,11 @@ impl DiskFile for SimFile {
         let contents = locked(&self.inode);
         let start = usize::try_from(position).map_err(|_| ErrorKind::InvalidInput)?;
         let bytes = start.checked_add(buffer.len()).and_then(|end| contents.now.get(start..end));
-        buffer.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
+        let bytes = bytes.ok_or(ErrorKind::UnexpectedEof)?;
+        if contents.broken.range(SimContents::sectors(start, buffer.len())).next().is_some() {
+            return Err(io::Error::other("simulated: a sector cannot be read"));
+        }
+        buffer.copy_from_slice(bytes);
         Ok(())
     }
 
@@ -420,6 +440,8 @@ impl DiskFile for SimFile {
                 contents.now.resize(end, 0);
             }
             contents.now[start..end].copy_from_slice(fits);
+            let written = SimContents::sectors(start, fits.len());
+            contents.broken.retain(|sector| !written.contains(sector));
         }
         if fits.len() < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }

@@ -114,6 +114,9 @@ pub struct Log<D: Disk> {
     buffer: Vec<u8>,
     next_run: u64,
     time: TimestampMs,
+    /// The latest time that was told since the start: by it producers expire, whose batches since have no later one. A
+    /// clock may have been set back at the start.
+    now: Option<TimestampMs>,
     /// The size of the last checkpoint.
     checkpoint: u64,
     roll_wanted: bool,
@@ -290,6 +293,7 @@ impl<D: Disk> Log<D> {
         let partition = self.find(id)?;
         let mut header = BatchHeader::read(bytes)?;
         self.time = self.time.max(now);
+        self.now = self.now.max(Some(now));
         let mut known = lock(&partition);
         if origin == Origin::Client
             && let Judgement::Duplicate { base_offset, last_offset, commit } = known.judge(&header)?
@@ -414,7 +418,8 @@ impl<D: Disk> Log<D> {
     }
 
     fn partition_states(&self) -> Vec<PartitionState> {
-        let expired = self.time.saturating_sub(self.settings.producer_expiration_ms);
+        let expiration = self.settings.producer_expiration_ms;
+        let expired = self.now.map_or(TimestampMs::MIN, |now| now.saturating_sub(expiration));
         for partition in read(&self.shared.partitions).values() {
             lock(partition).expire_producers(expired);
         }

@@ -3,13 +3,13 @@
 //!
 //! Only the log that owns its place in the store sweeps it ([`crate::ownership`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use headwater_model::TimestampMs;
 
 use crate::disk::Disk;
-use crate::log::Shared;
+use crate::log::{Shared, lock, read};
 use crate::ownership;
 use crate::place::FileId;
 
@@ -36,7 +36,10 @@ pub(crate) fn sweep<D: Disk>(
 ) -> io::Result<Swept> {
     let Some(store) = &shared.cold.store else { return Ok(Swept::default()) };
     ownership::check(shared)?;
-    let unknown = |name: &String| FileId::parse(name).is_some_and(|file| !shared.cold.knows(file));
+    let missing = missing(shared)?;
+    let unknown = |name: &String| {
+        FileId::parse(name).is_some_and(|file| !shared.cold.knows(file) && !missing.contains(&file))
+    };
     let found: Vec<String> = store.list()?.into_iter().filter(unknown).collect();
     let before = std::mem::take(&mut orphans.since);
     orphans.since = found
@@ -63,4 +66,17 @@ pub(crate) fn sweep<D: Disk>(
     }
     swept.waiting = orphans.since.len();
     Ok(swept)
+}
+
+/// Files that partitions need and that are not on this disk. A commit that is damaged beyond reading may have said of one
+/// that it is in the store; what is there by its name is then all there is.
+fn missing<D: Disk>(shared: &Shared<D>) -> io::Result<HashSet<FileId>> {
+    let mut missing = HashSet::new();
+    for partition in read(&shared.partitions).values() {
+        missing.extend(lock(partition).extents.iter().map(|extent| extent.file));
+    }
+    for file in shared.disk.list()?.iter().filter_map(|name| FileId::parse(name)) {
+        missing.remove(&file);
+    }
+    Ok(missing)
 }

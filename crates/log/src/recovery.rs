@@ -475,6 +475,10 @@ impl<'a, D: Disk> Replay<'a, D> {
             match checked {
                 Some((header, place)) => {
                     let bytes = &frame[line.at..line.at + line.size as usize];
+                    if self.vital == Some(id) {
+                        // The broker stamps its own records; the checkpoint may be of long ago.
+                        self.time = self.time.max(header.max_timestamp);
+                    }
                     partition.stage(&header, commit, self.time);
                     partition.commit(&header, journal, place, marker(&header, bytes));
                     places.push(place);
@@ -498,6 +502,10 @@ impl<'a, D: Disk> Replay<'a, D> {
             Change::LogStart { id, offset } => {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.delete_before(offset);
+                    // There was so much, also where nobody can read the commits that held it: what comes next is not
+                    // below the start.
+                    partition.end = partition.end.max(offset);
+                    partition.next = partition.next.max(offset);
                 }
             }
             Change::Move(moved) => {

@@ -111,6 +111,13 @@ impl<D: Disk> RunWriter<D> {
         Ok(())
     }
 
+    /// Writes what was added, and holds no memory for more.
+    pub fn rest(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.body = Vec::new();
+        Ok(())
+    }
+
     /// The file is on disk with its index; returns each partition's extent in it.
     pub fn finish(mut self) -> Result<Vec<(PartitionId, Extent)>, crate::LogError> {
         self.flush()?;

@@ -14,6 +14,7 @@ use headwater_log::{
 use headwater_model::{Offset, TimestampMs};
 use headwater_wire::BatchHeader;
 
+use super::runs::Runs;
 use super::{CleanError, Cleaner};
 use crate::mirror::LogDisk;
 
@@ -109,10 +110,11 @@ impl Cleaner {
         let settings = CleanSettings { now: self.now(), delete_retention_ms: settings.delete_retention_ms };
         let mut passes = Passes::new(surveyed, settings, &task.aborted, ActiveProducers::new());
         let reader = self.cleaning.reader.clone();
-        let mut run = reader.begin_run(self.run_number()?)?;
+        let (engine, most) = (self.cleaning.engine.clone(), self.cleaning.config.run_bytes);
+        let mut runs = Runs::new(reader.clone(), engine, most);
         let covered = task.extents.iter().filter(|extent| extent.first < surveyed.end);
         let mut replaces = Vec::new();
-        let (mut clean_bytes, mut kept) = (0, 0);
+        let mut clean_bytes = 0;
         for extent in covered {
             replaces.push(extent.file);
             let (mut bytes, mut failed) = (0, None);
@@ -131,9 +133,8 @@ impl Cleaner {
                     }
                 };
                 if let Some(batch) = written {
-                    kept += 1;
                     clean_bytes += if header.base_offset < surveyed.end { batch.len() as u64 } else { 0 };
-                    run.push(task.id, &batch)?;
+                    runs.push(task.id, &batch)?;
                 }
                 Ok(())
             })?;
@@ -154,10 +155,7 @@ impl Cleaner {
             replaces,
             cleaned: Some(Cleaned { to: surveyed.end, bytes: clean_bytes }),
             aborted: left.collect(),
-            extents: match kept {
-                0 => Vec::new(),
-                _ => run.finish()?.into_iter().map(|(_, extent)| extent).collect(),
-            },
+            extents: runs.finish()?,
         };
         self.cleaning.engine.install(vec![moved])?;
         let activity = &self.cleaning.activity;
@@ -192,45 +190,177 @@ pub fn plan(
     now: TimestampMs,
 ) -> Result<Plan, LogError> {
     let first_dirty = usage.cleaned.to.max(usage.offsets.log_start);
-    let mut dirty = Vec::new();
+    let stable = usage.offsets.last_stable;
+    let mut dirty = Dirty::new(Bounds::of(settings), stable, now);
     for extent in usage.extents.iter().filter(|extent| extent.last >= first_dirty) {
         let places = reader.places_of(id, extent)?;
-        dirty.extend(places.into_iter().filter(|place| place.last_offset >= first_dirty));
+        places.iter().filter(|place| place.last_offset >= first_dirty).for_each(|place| dirty.see(place));
     }
-    let active = active_base(&dirty, settings, usage.offsets.high_watermark, now);
-    let stable = usage.offsets.last_stable;
-    let reach = |lag| {
-        let stretches = dirty
-            .iter()
-            .map(|place| Stretch { base_offset: place.base_offset, max_timestamp: place.max_timestamp });
-        first_uncleanable(first_dirty, stretches, lag, active, stable, now)
-    };
-    let upper = reach(settings.min_compaction_lag_ms);
-    let cleanable = dirty.iter().filter(|place| place.last_offset < upper);
+    let (active, before_active) = dirty.active_base(usage.offsets.high_watermark);
+    let lag = settings.min_compaction_lag_ms;
+    let reach =
+        |young: Option<Stretch>, lag: i64| first_uncleanable(first_dirty, young, lag, active, stable, now);
+    let before_young = dirty.young.map_or(u64::MAX, |(_, before)| before);
     let dirt = Dirt {
         clean_bytes: usage.cleaned.bytes,
-        dirty_bytes: cleanable.map(|place| u64::from(place.size)).sum(),
-        oldest_dirty: dirty.iter().map(|place| place.max_timestamp).find(|timestamp| *timestamp >= 0),
+        dirty_bytes: before_active.min(dirty.below_stable).min(before_young),
+        oldest_dirty: dirty.oldest,
     };
+    let upper = reach(dirty.young.map(|(stretch, _)| stretch), lag);
     let due = is_due(&dirt, settings.min_cleanable_dirty_ratio, settings.max_compaction_lag_ms, now);
-    Ok(Plan { first_dirty, upper, upper_without_lag: reach(0), active, dirt, due })
+    Ok(Plan { first_dirty, upper, upper_without_lag: reach(None, 0), active, dirt, due })
 }
 
-/// Where the active segment begins: a segment ends when the next batch would make it larger than
-/// `segment.bytes`, or when it is older than `segment.ms`.
-fn active_base(dirty: &[BatchPlace], settings: &TopicSettings, end: Offset, now: TimestampMs) -> Offset {
-    let Some(first) = dirty.first() else { return end };
-    let (mut base, mut bytes, mut since) = (first.base_offset, 0, first.max_timestamp);
-    for place in dirty {
-        let size = i64::from(place.size);
-        let old = place.max_timestamp.saturating_sub(since) > settings.segment_ms;
-        if bytes > 0 && (bytes + size > settings.segment_bytes || old) {
-            (base, bytes, since) = (place.base_offset, 0, place.max_timestamp);
+/// What bounds a cleaning, of a topic's settings.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    segment_bytes: i64,
+    segment_ms: i64,
+    min_lag_ms: i64,
+    max_lag_ms: i64,
+}
+
+impl Bounds {
+    fn of(settings: &TopicSettings) -> Self {
+        Self {
+            segment_bytes: settings.segment_bytes,
+            segment_ms: settings.segment_ms,
+            min_lag_ms: settings.min_compaction_lag_ms,
+            max_lag_ms: settings.max_compaction_lag_ms,
         }
-        bytes += size;
     }
-    let passed = since >= 0 && now.saturating_sub(since) > settings.segment_ms;
-    // A segment that holds what has been dirty for too long ends, too.
-    let overdue = since >= 0 && now.saturating_sub(since) > settings.max_compaction_lag_ms;
-    if passed || overdue { end } else { base }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    base: Offset,
+    /// Dirty bytes before it.
+    before: u64,
+    bytes: i64,
+    since: TimestampMs,
+}
+
+/// The dirty batches, seen one after the other: there may be too many to keep.
+struct Dirty {
+    bounds: Bounds,
+    stable: Offset,
+    now: TimestampMs,
+    bytes: u64,
+    /// Of these, below the last stable offset.
+    below_stable: u64,
+    /// The last segment.
+    active: Option<Segment>,
+    /// The first batch that is younger than `min.compaction.lag.ms`, and the dirty bytes before it.
+    young: Option<(Stretch, u64)>,
+    oldest: Option<TimestampMs>,
+}
+
+impl Dirty {
+    fn new(bounds: Bounds, stable: Offset, now: TimestampMs) -> Self {
+        Self { bounds, stable, now, bytes: 0, below_stable: 0, active: None, young: None, oldest: None }
+    }
+
+    fn see(&mut self, place: &BatchPlace) {
+        let (base, time, size) = (place.base_offset, place.max_timestamp, i64::from(place.size));
+        let bounds = self.bounds;
+        let goes_on = |segment: &Segment| {
+            let old = time.saturating_sub(segment.since) > bounds.segment_ms;
+            segment.bytes + size <= bounds.segment_bytes && !old
+        };
+        let next = Segment { base, before: self.bytes, bytes: 0, since: time };
+        let mut segment = self.active.filter(goes_on).unwrap_or(next);
+        segment.bytes += size;
+        self.active = Some(segment);
+        let latest = self.now.saturating_sub(bounds.min_lag_ms);
+        if self.young.is_none() && bounds.min_lag_ms > 0 && time > latest {
+            self.young = Some((Stretch { base_offset: base, max_timestamp: time }, self.bytes));
+        }
+        self.oldest = self.oldest.or(Some(time).filter(|time| *time >= 0));
+        if place.last_offset < self.stable {
+            self.below_stable += u64::from(place.size);
+        }
+        self.bytes += u64::from(place.size);
+    }
+
+    /// Where the active segment begins, and the dirty bytes before it: a segment ends when the next batch would make
+    /// it larger than `segment.bytes`, or when it is older than `segment.ms`.
+    fn active_base(&self, end: Offset) -> (Offset, u64) {
+        let Some(Segment { base, before, since, .. }) = self.active else { return (end, self.bytes) };
+        let passed = since >= 0 && self.now.saturating_sub(since) > self.bounds.segment_ms;
+        // A segment that holds what has been dirty for too long ends, too.
+        let overdue = since >= 0 && self.now.saturating_sub(since) > self.bounds.max_lag_ms;
+        if passed || overdue { (end, self.bytes) } else { (base, before) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same of all batches at once.
+    fn active_base_of(dirty: &[BatchPlace], bounds: Bounds, end: Offset, now: TimestampMs) -> Offset {
+        let Some(first) = dirty.first() else { return end };
+        let (mut base, mut bytes, mut since) = (first.base_offset, 0, first.max_timestamp);
+        for place in dirty {
+            let size = i64::from(place.size);
+            let old = place.max_timestamp.saturating_sub(since) > bounds.segment_ms;
+            if bytes > 0 && (bytes + size > bounds.segment_bytes || old) {
+                (base, bytes, since) = (place.base_offset, 0, place.max_timestamp);
+            }
+            bytes += size;
+        }
+        let ended = |ms| since >= 0 && now.saturating_sub(since) > ms;
+        if ended(bounds.segment_ms) || ended(bounds.max_lag_ms) { end } else { base }
+    }
+
+    #[test]
+    fn batches_seen_one_by_one_are_planned_as_all_at_once() {
+        let mut state = 7_u64;
+        let mut draw = |below: i64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as i64 % below
+        };
+        for round in 0..5000 {
+            let bounds = Bounds {
+                segment_bytes: 1 + draw(400),
+                segment_ms: draw(100),
+                min_lag_ms: draw(3) * draw(50),
+                max_lag_ms: draw(200),
+            };
+            let mut places = Vec::new();
+            for number in 0..draw(12) {
+                places.push(BatchPlace {
+                    base_offset: number * 10,
+                    last_offset: number * 10 + 9,
+                    max_timestamp: draw(120) - 2,
+                    position: 0,
+                    size: 1 + draw(150) as u32,
+                    crc: 0,
+                });
+            }
+            let (end, now) = (places.len() as i64 * 10, draw(150));
+            let stable = (draw(14) * 10).min(end);
+            let mut dirty = Dirty::new(bounds, stable, now);
+            places.iter().for_each(|place| dirty.see(place));
+            let (active, before_active) = dirty.active_base(end);
+            assert_eq!(active, active_base_of(&places, bounds, end, now), "round {round}");
+            let stretch = |place: &BatchPlace| Stretch {
+                base_offset: place.base_offset,
+                max_timestamp: place.max_timestamp,
+            };
+            let lag = bounds.min_lag_ms;
+            let upper = first_uncleanable(0, places.iter().map(stretch), lag, active, stable, now);
+            let young = dirty.young.map(|(stretch, _)| stretch);
+            assert_eq!(first_uncleanable(0, young, lag, active, stable, now), upper, "round {round}");
+            let cleanable = places.iter().filter(|place| place.last_offset < upper);
+            let before_young = dirty.young.map_or(u64::MAX, |(_, before)| before);
+            assert_eq!(
+                before_active.min(dirty.below_stable).min(before_young),
+                cleanable.map(|place| u64::from(place.size)).sum::<u64>(),
+                "round {round}"
+            );
+            let oldest = places.iter().map(|place| place.max_timestamp).find(|time| *time >= 0);
+            assert_eq!(dirty.oldest, oldest, "round {round}");
+        }
+    }
 }

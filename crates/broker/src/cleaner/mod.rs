@@ -9,6 +9,7 @@ pub mod compaction;
 mod manners;
 mod relocation;
 mod retention;
+mod runs;
 mod scrub;
 mod throttle;
 mod tiering;
@@ -41,6 +42,9 @@ pub const COMPACTION: &str = "compaction";
 /// A system clock that is so far ahead of the log's own time is not believed.
 pub const BELIEVED_JUMP_MS: TimestampMs = 365 * 86_400_000;
 
+/// With small journals files are larger than those.
+pub const SMALLEST_RUN: u64 = 1 << 20;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CleanerConfig {
     /// `log.cleaner.enable`
@@ -63,6 +67,8 @@ pub struct CleanerConfig {
     pub cold_orphan_grace: Duration,
     /// `headwater.clock.jump.accept`
     pub accept_clock_jump: bool,
+    /// About how large a file is that compaction writes: as large as a journal.
+    pub run_bytes: u64,
 }
 
 impl Default for CleanerConfig {
@@ -78,6 +84,7 @@ impl Default for CleanerConfig {
             cold_local_bytes: None,
             cold_orphan_grace: Duration::from_secs(3600),
             accept_clock_jump: false,
+            run_bytes: 64 << 20,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use headwater_log::{Extent, FileId, FileUse, Move, PartitionId, PartitionUse};
+use headwater_log::{Damage, Extent, FileId, FileUse, Move, PartitionId, PartitionUse};
 
 use super::{CleanError, Cleaner};
 
@@ -31,18 +31,34 @@ impl Cleaner {
             file.file.is_run() || newest.is_some_and(|newest| file.file.number() + 1 < newest)
         };
         let finished: Vec<FileUse> = files.iter().filter(finished).copied().collect();
-        self.merge(&finished)?;
+        let mut failed = None;
+        let merged = self.merge(&finished);
+        go_on(merged, &mut failed)?;
         let sparse: Vec<FileUse> = finished.into_iter().filter(is_sparse).collect();
+        // When one cannot be brought back, the store may be away, and each that is asked for takes its time.
+        let mut away = false;
         for file in sparse {
-            let extents = self.cleaning.reader.extents_in(file.file);
+            if away && !file.local {
+                continue;
+            }
+            let mut extents = self.cleaning.reader.extents_in(file.file);
+            // What is damaged stays where it is, and so does its file; the next one may go.
+            let damage = self.cleaning.reader.damage();
+            extents.retain(|(id, extent)| {
+                !damage.iter().any(|(of, damage)| of == id && lies_in(damage, extent))
+            });
             if extents.is_empty() {
                 // It was emptied since the files were looked at, and a run of nothing would stay.
                 continue;
             }
-            self.move_out(extents)?;
-            self.cleaning.activity.files_emptied.fetch_add(1, Ordering::Relaxed);
+            let moved = self.move_out(extents);
+            if go_on(moved, &mut failed)? {
+                self.cleaning.activity.files_emptied.fetch_add(1, Ordering::Relaxed);
+            } else {
+                away |= !file.local;
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn move_out(&mut self, extents: Vec<(PartitionId, Extent)>) -> Result<(), CleanError> {
@@ -126,13 +142,28 @@ impl Cleaner {
     }
 }
 
+/// Whether it went well. A file that fails keeps no other from its turn, and the first failure is told in the end; a
+/// broker that stops, or writes no more, ends it.
+fn go_on(outcome: Result<(), CleanError>, failed: &mut Option<CleanError>) -> Result<bool, CleanError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error @ (CleanError::Stopping | CleanError::Unavailable(_))) => Err(error),
+        Err(error) => {
+            *failed = failed.take().or(Some(error));
+            Ok(false)
+        }
+    }
+}
+
+fn lies_in(damage: &Damage, extent: &Extent) -> bool {
+    damage.first <= extent.last && extent.first <= damage.last
+}
+
 /// The first extents of a partition that follow each other in these files, without damage in them: a
 /// partition has one extent in a file.
 fn neighbours(usage: &PartitionUse, files: &BTreeSet<FileId>) -> Vec<Extent> {
     let fits = |extent: &&Extent| {
-        let damaged =
-            |damage: &headwater_log::Damage| damage.first <= extent.last && extent.first <= damage.last;
-        files.contains(&extent.file) && !usage.damage.iter().any(damaged)
+        files.contains(&extent.file) && !usage.damage.iter().any(|damage| lies_in(damage, extent))
     };
     let extents = usage.extents.iter().skip_while(|extent| !fits(extent));
     extents.take_while(fits).copied().collect()

@@ -11,6 +11,8 @@ use super::{CleanError, Cleaner};
 /// A rest that is shorter costs more than the work before it.
 const SHORTEST: Duration = Duration::from_micros(500);
 const LONGEST: Duration = Duration::from_millis(50);
+/// What it counts for to find the next extent, however little of it is here.
+const FINDING: u64 = 16 << 10;
 
 /// How far a pass over the log has come.
 #[derive(Debug, Default)]
@@ -31,12 +33,13 @@ impl Cleaner {
         }
         self.pass.finished = None;
         let mut left = rate.saturating_mul(budget.as_millis().try_into().unwrap_or(u64::MAX)) / 1000;
-        while left > 0 {
+        while left > 0 && !self.stopping.load(Ordering::Relaxed) {
             let Some((id, extent)) = self.next_extent() else {
                 self.pass = Pass { next: None, finished: Some(Instant::now()) };
                 return Ok(());
             };
             self.pass.next = Some((id, extent.last + 1));
+            left = left.saturating_sub(FINDING);
             let reader = self.cleaning.reader.clone();
             let activity = &self.cleaning.activity;
             let stopping = &self.stopping;

@@ -1,9 +1,10 @@
 //! More history than the disk has room for: the oldest finished files go to the cold store.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use headwater_log::FileUse;
+use headwater_log::{FileId, FileUse, LogError};
 
 use super::{CleanError, Cleaner};
 use crate::cold::TRANSFER_BYTES;
@@ -26,11 +27,13 @@ impl Cleaner {
         };
         let mut local: Vec<FileUse> = files.iter().filter(finished).copied().collect();
         let mut total: u64 = local.iter().map(|file| file.length).sum();
-        // What has come back from the store goes first: it is there already.
-        local.sort_by_cached_key(|file| (!file.cold, self.youngest(file)));
         if total <= budget || !self.owns_place()? {
             return Ok(());
         }
+        // What has come back from the store goes first: it is there already. Then the oldest history does.
+        let youngest = self.youngest();
+        local.sort_by_key(|file| (!file.cold, youngest.get(&file.file).copied().unwrap_or(i64::MIN)));
+        let mut unreadable = None;
         for file in local {
             if total <= budget {
                 break;
@@ -40,7 +43,15 @@ impl Cleaner {
             if !is_there && file.live > 0 && !self.holds_state(&file) {
                 self.pace(file.length as usize)?;
                 let share = self.take_memory();
-                let cold = self.cleaning.reader.upload(file.file)?;
+                let cold = match self.cleaning.reader.upload(file.file) {
+                    Ok(cold) => cold,
+                    // It stays, and keeps no other from going.
+                    Err(error @ LogError::Unreadable { .. }) => {
+                        unreadable = unreadable.or(Some(error));
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 drop(share);
                 self.cleaning.engine.cool(cold)?;
                 self.cleaning.activity.files_cooled.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +59,7 @@ impl Cleaner {
             }
             total = total.saturating_sub(file.length);
         }
-        Ok(())
+        unreadable.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// What an upload has in memory, of what requests and answers share; waits until there is so much.
@@ -97,9 +108,15 @@ impl Cleaner {
         extents.iter().any(|(id, _)| *id == STATE_PARTITION)
     }
 
-    /// The time of the youngest record in a file: the oldest history goes first.
-    fn youngest(&self, file: &FileUse) -> i64 {
-        let extents = self.cleaning.reader.extents_in(file.file);
-        extents.iter().map(|(_, extent)| extent.max_timestamp).max().unwrap_or(i64::MIN)
+    /// The time of the youngest record in each file.
+    fn youngest(&self) -> HashMap<FileId, i64> {
+        let reader = &self.cleaning.reader;
+        let mut youngest: HashMap<FileId, i64> = HashMap::new();
+        let extents = reader.partitions().into_iter().filter_map(|id| Some(reader.usage(id).ok()?.extents));
+        for extent in extents.flatten() {
+            let known = youngest.entry(extent.file).or_insert(i64::MIN);
+            *known = extent.max_timestamp.max(*known);
+        }
+        youngest
     }
 }

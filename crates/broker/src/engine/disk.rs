@@ -1,4 +1,5 @@
-//! The threads that wait for the disk: one for commits, one for everything that can wait.
+//! The threads that wait for the disk: one for commits, one for everything that can wait, one for what waits for the
+//! cold store.
 //!
 //! A brief commit does not take the way over a thread: waking it, and being woken by it, costs more than what
 //! could be staged meanwhile, and what arrives meanwhile makes the next commit either way.
@@ -160,21 +161,51 @@ fn attempt(job: &mut Job, activity: &DiskActivity) -> io::Result<()> {
     }
 }
 
-/// Starts the thread that saves indexes, removes files and prepares spare ones.
-/// The thread ends when the last sender is dropped and everything sent is done.
+/// Starts the thread that saves indexes, removes files and prepares spare ones, and one beside it for what waits for
+/// the cold store, so that nothing else does. The thread ends when the last sender is dropped and everything sent is
+/// done, but for what the store has not been asked for by then.
 pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<(Chores, JoinHandle<()>), StartError> {
     let (chores, inbox) = mpsc::channel::<Chore<LogDisk>>();
+    let (far, waiting) = mpsc::channel::<Chore<LogDisk>>();
+    let ends = Arc::new(AtomicBool::new(false));
+    let (is_over, told) = (Arc::clone(&ends), commands.clone());
+    let ask = move || {
+        for chore in waiting {
+            if !is_over.load(Ordering::Relaxed) {
+                tidy(chore, &told);
+            }
+        }
+    };
+    let asking = std::thread::Builder::new().name("headwater-store".to_owned()).spawn(ask);
+    let asking = asking.map_err(StartError::Thread)?;
     let work = move || {
         for chore in inbox {
-            match chore.run() {
-                Ok(None) => {}
-                Ok(Some(spare)) => drop(commands.send(Command::Spare(spare))),
-                Err(error) => {
-                    tracing::warn!(%error, "a file of the log could not be tidied up; the next start does it");
-                }
+            match chore.waits_for_store() {
+                true => drop(far.send(chore)),
+                false => tidy(chore, &commands),
             }
+        }
+        ends.store(true, Ordering::Relaxed);
+        drop(far);
+        if asking.join().is_err() {
+            tracing::error!(
+                "the thread that asks the cold store to tidy up panicked; the cleaner does its work"
+            );
         }
     };
     let thread = std::thread::Builder::new().name("headwater-chores".to_owned()).spawn(work);
     Ok((chores, thread.map_err(StartError::Thread)?))
 }
+
+fn tidy(chore: Chore<LogDisk>, commands: &mpsc::Sender<Command>) {
+    match chore.run() {
+        Ok(None) => {}
+        Ok(Some(spare)) => drop(commands.send(Command::Spare(spare))),
+        Err(error) => {
+            tracing::warn!(%error, "a file of the log could not be tidied up; the next start does it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -145,6 +145,44 @@ async fn compaction_keeps_the_last_value_of_every_key() {
     assert_eq!(list_offsets(&mut raw, "t", -1).await, 4001);
 }
 
+/// Who needs all of a file at once, as an index that is built again or a backup does, has it in memory.
+#[tokio::test]
+async fn compaction_writes_no_file_that_is_much_larger_than_a_journal() {
+    const KEYS: usize = 250;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(eager(dir.path())).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    let eager_topic =
+        [("cleanup.policy", "compact"), ("segment.ms", "50"), ("min.cleanable.dirty.ratio", "0.01")];
+    create(&mut raw, "t", &eager_topic).await;
+    let mut rng = 7_u64;
+    for number in 0..KEYS {
+        let noise: String = (0..20_000)
+            .map(|_| {
+                rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                char::from(b'a' + (rng >> 59) as u8)
+            })
+            .collect();
+        let key = format!("key {number}");
+        let batch = keyed(&[(key.as_str(), Some(noise.as_str()))], now(), None);
+        assert_eq!(raw.produce("t", 0, batch).await.error_code, 0);
+    }
+    let runs = || -> Vec<u64> {
+        let files = std::fs::read_dir(dir.path().join("log")).unwrap().filter_map(Result::ok);
+        let runs = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "run"));
+        runs.filter_map(|run| Some(run.metadata().ok()?.len())).collect()
+    };
+    until!("compaction", runs().iter().sum::<u64>() > 3 << 20);
+    let largest = runs().into_iter().max().unwrap();
+    assert!(largest < 2 << 20, "{largest} bytes in one file");
+    let before = records(&mut raw, "t").await;
+    assert_eq!(before.len(), KEYS);
+    drop(raw);
+    broker.shutdown().await;
+    let broker = Broker::start(eager(dir.path())).await.unwrap();
+    assert_eq!(records(&mut Raw::connect(&broker).await, "t").await, before);
+}
+
 #[tokio::test]
 async fn tombstones_go_when_their_time_has_passed() {
     let dir = tempfile::tempdir().unwrap();
@@ -255,6 +293,50 @@ async fn a_topic_that_stays_does_not_keep_the_files_of_those_that_go() {
     let broker = Broker::start(eager(dir.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
     assert_eq!(records(&mut raw, "stays").await, stays);
+}
+
+/// Flips a bit of the first place in the log that holds `text`.
+fn damage(directory: &Path, text: &str) {
+    for entry in std::fs::read_dir(directory.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("{text} is nowhere in {}", directory.display());
+}
+
+/// The file that it is in stays; all others go as they would.
+#[tokio::test]
+async fn a_damaged_batch_keeps_no_other_file_from_going() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lazy = eager(dir.path());
+    lazy.cleaner.backoff = Duration::from_secs(3600);
+    lazy.cleaner.retention_check = Duration::from_secs(3600);
+    let broker = Broker::start(lazy).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    create(&mut raw, "stays", &[("retention.ms", "-1")]).await;
+    create(&mut raw, "goes", &[("retention.bytes", "1000"), ("retention.ms", "-1")]).await;
+    let padding = "y".repeat(20_000);
+    for round in 0..200 {
+        assert_eq!(raw.produce("goes", 0, common::batch(&[&padding])).await.error_code, 0);
+        let value = format!("stays {round:03}");
+        assert_eq!(raw.produce("stays", 0, common::batch(&[&value])).await.error_code, 0);
+    }
+    drop(raw);
+    broker.shutdown().await;
+    assert!(log_bytes(dir.path()) > 12 * SEGMENT);
+    damage(dir.path(), "stays 001");
+    let broker = Broker::start(eager(dir.path())).await.unwrap();
+    until!("the removal of files", log_bytes(dir.path()) < 8 * SEGMENT);
+    let mut raw = Raw::connect(&broker).await;
+    for at in 0..200 {
+        let refused = raw.fetch("stays", 0, at, false).await.error_code;
+        assert_eq!(refused, if at == 1 { 2 } else { 0 }, "offset {at}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

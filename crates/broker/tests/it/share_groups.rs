@@ -291,6 +291,36 @@ async fn what_was_acknowledged_and_counted_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_before_damage_is_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = begin(dir.path(), LONG).await;
+    let mut raw = Raw::connect(&broker).await;
+    for value in ["this is damaged", "this is behind it"] {
+        assert_eq!(raw.produce("t", 0, batch(&[value])).await.error_code, 0);
+    }
+    drop(raw);
+    broker.shutdown().await;
+    let text = b"this is damaged";
+    let damaged = std::fs::read_dir(dir.path().join("log")).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let found = bytes.windows(text.len()).position(|window| window == text);
+        if let Some(at) = found {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+        found.is_some()
+    });
+    assert!(damaged);
+    let broker = start(dir.path()).await;
+    let mut one = Member::join(&broker, "one").await;
+    assert_eq!(one.acquired(0, &[]).await, [(0, 9, 1)]);
+    let refused = one.fetch(0, &[(0, 9, &[ACCEPT])]).await;
+    assert_eq!(refused.error_code, ErrorCode::CorruptMessage.code(), "{refused:?}");
+    assert_eq!(refused.acknowledge_error_code, 0);
+}
+
+#[tokio::test]
 async fn aborted_records_and_markers_are_not_delivered_under_read_committed() {
     let dir = tempfile::tempdir().unwrap();
     let broker = begin(dir.path(), LONG).await;

@@ -137,13 +137,17 @@ impl<S: Disk, B: Disk> Take<'_, S, B> {
     /// Refuses to begin without the space for it.
     fn plan<'c>(&mut self, cut: &'c Cut<S::File>) -> Result<Plan<'c, S::File>, BackupError> {
         let mut plan = Plan { files: Vec::new(), local: Vec::new(), cold: Vec::new() };
+        let extents = Extents::of(&cut.seen);
         let mut bytes = 0;
         for needed in &cut.needed {
             let doing = || doing(format!("comparing {} with the backup", needed.id.name()));
             let length = needed.end.map_or_else(|| needed.file.len(), Ok).map_err(doing())?;
             let entry = self.known(needed.id).filter(|entry| entry.length == length);
             match entry {
-                Some(entry) if store::same_as(self.backup, entry, &*needed.file).map_err(doing())? => {
+                Some(entry)
+                    if store::same_as(self.backup, entry, &*needed.file).map_err(doing())?
+                        && !self.is_mended(needed, entry, &extents)? =>
+                {
                     plan.files.push(entry.clone());
                 }
                 _ => {
@@ -174,6 +178,22 @@ impl<S: Disk, B: Disk> Take<'_, S, B> {
         let files = &self.previous.as_ref()?.files;
         let at = files.binary_search_by(|entry| entry.name.as_str().cmp(&id.name())).ok()?;
         files.get(at)
+    }
+
+    /// Whether less of a file is damaged than when it was copied: a mirror has repaired it, say.
+    fn is_mended(
+        &self,
+        needed: &Needed<S::File>,
+        entry: &Entry,
+        extents: &Extents,
+    ) -> Result<bool, BackupError> {
+        let before = self.previous.iter().flat_map(|previous| &previous.damage);
+        let known = before.filter(|damage| damage.file == entry.name && extents.hold(damage)).count();
+        if known == 0 {
+            return Ok(false);
+        }
+        let Some(bytes) = self.read(needed)? else { return Ok(false) };
+        Ok(extents.damage_in(needed.id, &recovery::survey(&bytes, needed.id)).len() < known)
     }
 
     /// What the log knows of, and what was found in files when they were copied.

@@ -126,6 +126,7 @@ impl<D: Disk> Opening<D> {
             buffer: Vec::new(),
             next_run: found.next_run,
             time: found.time,
+            now: None,
             checkpoint: position,
             roll_wanted: false,
             spares,

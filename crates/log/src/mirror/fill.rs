@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::disk::MirroredDisk;
 use super::file::MirroredFile;
+use super::mending::readable;
 use super::pair::Pair;
 use super::{heal, marker};
 use crate::Reader;
@@ -13,7 +14,6 @@ use crate::disk::{Disk, DiskFile};
 use crate::log::lock;
 use crate::place::FileId;
 use crate::planted::{self, Bug};
-use crate::recovery::read_file;
 
 /// What a file is called until it is whole.
 const UNFINISHED: &str = "fill-";
@@ -174,9 +174,15 @@ impl<D: Disk> MirroredDisk<D> {
     /// unless that is what is damaged.
     fn compare(&self, to: usize, file: FileId, source: &Arc<D::File>, there: &D::File) -> io::Result<usize> {
         let written = self.pair.writes(file);
-        let lead = read_file(&**source)?;
+        // What one of them cannot be read of may be good on the other, and is written there again.
+        let read = readable(&**source).and_then(|lead| Ok((lead, readable(there)?)));
+        let (lead, copy) = match read {
+            // It was cut off meanwhile: another round compares it.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
+            read => read?,
+        };
         let mut copies = [Vec::new(), Vec::new()];
-        copies[to] = read_file(there)?;
+        copies[to] = copy;
         // What it has behind the leading side's end was cut off there.
         copies[to].truncate(lead.len());
         copies[1 - to] = lead;
@@ -186,9 +192,18 @@ impl<D: Disk> MirroredDisk<D> {
             }
             let range = patch.at..patch.at + patch.length;
             let bytes = copies[to][range.clone()].to_vec();
-            source.write_all_at(&bytes, patch.at as u64).and_then(|()| source.sync())?;
+            let written = source.write_all_at(&bytes, patch.at as u64).and_then(|()| source.sync());
             copies[1 - to][range].copy_from_slice(&bytes);
-            self.pair.activity.repaired.fetch_add(1, Ordering::Relaxed);
+            let activity = &self.pair.activity;
+            match written {
+                Ok(()) => activity.repaired.fetch_add(1, Ordering::Relaxed),
+                // It is no fault of the side that has it.
+                Err(error) => {
+                    let side = self.pair.name(1 - to);
+                    tracing::error!(file = %file.name(), side, position = patch.at, length = patch.length, %error, "damaged bytes cannot be repaired in their place; the other side of the mirror has them");
+                    activity.unwritable.fetch_add(1, Ordering::Relaxed)
+                }
+            };
         }
         if copies[0] != copies[1] {
             there.write_all_at(&copies[1 - to], 0)?;

@@ -41,6 +41,39 @@ impl<D: Disk> Pair<D> {
 
 const CHUNK: usize = 64 << 10;
 
+/// What the medium does not give is left out by so much.
+const PIECE: usize = 4 << 10;
+
+/// What can be read of an open file; the rest is zeros.
+///
+/// # Errors
+/// `UnexpectedEof` when the file was cut off meanwhile.
+pub(super) fn readable(open: &impl DiskFile) -> io::Result<Vec<u8>> {
+    let is_cut =
+        |read: &io::Result<()>| matches!(read, Err(error) if error.kind() == ErrorKind::UnexpectedEof);
+    let mut bytes = vec![0; open.len()? as usize];
+    for (at, chunk) in bytes.chunks_mut(CHUNK).enumerate() {
+        let begins = (at * CHUNK) as u64;
+        let read = open.read_exact_at(chunk, begins);
+        if is_cut(&read) {
+            return read.map(|()| Vec::new());
+        }
+        if read.is_ok() {
+            continue;
+        }
+        for (at, piece) in chunk.chunks_mut(PIECE).enumerate() {
+            let read = open.read_exact_at(piece, begins + (at * PIECE) as u64);
+            if is_cut(&read) {
+                return read.map(|()| Vec::new());
+            }
+            if read.is_err() {
+                piece.fill(0);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
 /// What can be read of a file; the rest is zeros. A file that is not there is empty.
 fn lenient<D: Disk>(disk: &D, file: FileId) -> io::Result<Vec<u8>> {
     let open = match disk.open(&file.name()) {

@@ -55,6 +55,18 @@ impl<D: Disk> Reader<D> {
         Ok(damaged)
     }
 
+    /// As [`Self::scrub`], of all that partitions have in a file. What is damaged is named, and is no error.
+    pub(super) fn look_over(&self, file: FileId) -> Result<(), LogError> {
+        for (id, extent) in self.extents_in(file) {
+            match self.scrub(id, &extent, |_| true) {
+                // It was deleted meanwhile, or lost a commit, which is named.
+                Ok(_) | Err(LogError::UnknownPartition(_) | LogError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn no_longer_damaged(&self, id: PartitionId, damage: &Damage) {
         if let Ok(partition) = self.find(id) {
             lock(&partition).damage.retain(|known| known != damage);

@@ -75,20 +75,17 @@ fn neighbours(places: &[BatchPlace]) -> impl Iterator<Item = &[BatchPlace]> {
     })
 }
 
-/// How many batches from the first on are what was written. They lie together in the file.
-fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> io::Result<usize> {
+/// How many batches from the first on can be read, and are what was written. They lie together in the file.
+fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> usize {
+    let Some(first) = places.first() else { return 0 };
     let mut bytes = vec![0; places.iter().map(|place| place.size as usize).sum()];
-    let read = file.read_exact_at(&mut bytes, places[0].position);
-    if read.is_err() {
-        // A file that ends early may hold the first of them.
-        return places.iter().try_fold(0, |good, place| {
+    if file.read_exact_at(&mut bytes, first.position).is_err() {
+        // A file that ends early, or cannot be read everywhere, may hold the first of them.
+        let is_good = |place: &&BatchPlace| {
             let mut bytes = vec![0; place.size as usize];
-            match file.read_exact_at(&mut bytes, place.position) {
-                Ok(()) if place.holds(&bytes) => Ok(good + 1),
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
-                _ => Ok(good),
-            }
-        });
+            file.read_exact_at(&mut bytes, place.position).is_ok() && place.holds(&bytes)
+        };
+        return places.iter().take_while(is_good).count();
     }
     let mut rest = bytes.as_slice();
     let good = |place: &&BatchPlace| {
@@ -96,7 +93,7 @@ fn count_good(file: &impl DiskFile, places: &[BatchPlace]) -> io::Result<usize> 
         rest = behind;
         place.holds(batch)
     };
-    Ok(places.iter().take_while(good).count())
+    places.iter().take_while(good).count()
 }
 
 impl<D: Disk> Located<D> {
@@ -173,7 +170,7 @@ impl<D: Disk> Located<D> {
         self.bytes > 0
     }
 
-    /// Reads what is not warm; what nobody has looked at is checked, and cut off where it is damaged.
+    /// Reads what is not warm; what nobody has looked at is checked, and cut off where it is damaged or cannot be read.
     ///
     /// # Errors
     /// `Damaged` when the first batch is, `Far` when [`Self::far`] names files and the reader does not wait for
@@ -194,15 +191,18 @@ impl<D: Disk> Located<D> {
         let mut checked = 0;
         for Unchecked { id: file, file: open, places } in std::mem::take(&mut self.unchecked) {
             for together in neighbours(&places) {
-                let good =
-                    self.count_good(file, &open, together).map_err(|source| self.unreadable(file, source))?;
+                let (good, read) = self.count_good(file, &open, together);
                 checked += together[..good].iter().map(|place| place.size as usize).sum::<usize>();
                 if let (Some(first), Some(last)) = (together.first(), together[..good].last()) {
                     self.mark_checked(file, first.base_offset, last.last_offset + 1);
                 }
-                if let Some(damaged) = together.get(good) {
-                    let error = name_damage(&self.shared, self.id, unlike(file, damaged));
-                    self.cut(damaged.position, &open);
+                if let Some(bad) = together.get(good) {
+                    let error = match read {
+                        Ok(()) => name_damage(&self.shared, self.id, unlike(file, bad)),
+                        // It may pass, and damage does not.
+                        Err(source) => self.unreadable(file, source),
+                    };
+                    self.cut(bad.position, &open);
                     return if self.bytes == 0 { Err(error) } else { Ok(()) };
                 }
             }
@@ -213,17 +213,17 @@ impl<D: Disk> Located<D> {
         Ok(())
     }
 
-    /// How many batches from the first on are what was written, or are again.
-    fn count_good(&self, id: FileId, file: &D::File, places: &[BatchPlace]) -> io::Result<usize> {
-        let mut good = count_good(file, places)?;
-        while good < places.len() && mend(&self.shared, id, file, &places[good])? {
-            good += 1;
-            good += places
-                .get(good..)
-                .filter(|rest| !rest.is_empty())
-                .map_or(Ok(0), |rest| count_good(file, rest))?;
+    /// How many batches from the first on are what was written, or are again, and why the next one cannot be read.
+    fn count_good(&self, id: FileId, file: &D::File, places: &[BatchPlace]) -> (usize, io::Result<()>) {
+        let mut good = count_good(file, places);
+        while good < places.len() {
+            match mend(&self.shared, id, file, &places[good]) {
+                Ok(true) => good += 1 + count_good(file, &places[good + 1..]),
+                Ok(false) => return (good, Ok(())),
+                Err(error) => return (good, Err(error)),
+            }
         }
-        Ok(good)
+        (good, Ok(()))
     }
 
     fn unreadable(&self, file: FileId, source: io::Error) -> LogError {
@@ -251,22 +251,32 @@ impl<D: Disk> Located<D> {
         self.bytes = self.ranges.iter().map(|range| range.length).sum();
     }
 
-    fn warm_up(&self) -> Result<(), LogError> {
-        self.ranges.iter().try_for_each(|range| {
-            let warmed = range.file.warm(range.position, range.length);
-            warmed.map_err(|source| self.unreadable(range.id, source))
-        })
+    /// What is before a range that cannot be read is left.
+    fn warm_up(&mut self) -> Result<(), LogError> {
+        for (at, range) in self.ranges.iter().enumerate() {
+            if let Err(source) = range.file.warm(range.position, range.length) {
+                let error = self.unreadable(range.id, source);
+                self.ranges.truncate(at);
+                self.bytes = self.ranges.iter().map(|range| range.length).sum();
+                return if self.bytes == 0 { Err(error) } else { Ok(()) };
+            }
+        }
+        Ok(())
     }
 
-    /// The bytes in memory.
+    /// The bytes in memory, up to what cannot be read.
     pub fn load(&self) -> Result<Bytes, LogError> {
         let mut records = BytesMut::zeroed(self.bytes);
         let mut filled = 0;
         for range in &self.ranges {
             let read = range.file.read_exact_at(&mut records[filled..filled + range.length], range.position);
-            read.map_err(|source| self.unreadable(range.id, source))?;
-            filled += range.length;
+            match read {
+                Ok(()) => filled += range.length,
+                Err(source) if filled == 0 => return Err(self.unreadable(range.id, source)),
+                Err(_) => break,
+            }
         }
+        records.truncate(filled);
         Ok(records.freeze())
     }
 }

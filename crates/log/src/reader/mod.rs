@@ -500,19 +500,23 @@ impl<D: Disk> Reader<D> {
         ownership::claim(&self.shared, fresh)
     }
 
-    /// Copies a finished file to the cold store and reads it back; [`crate::Log::cool`] makes it known.
+    /// Copies a finished file to the cold store and reads it back; [`crate::Log::cool`] makes it known. All copies here
+    /// are looked at and mended before, for they go when the one in the store is there.
     ///
     /// # Errors
-    /// `PermissionDenied` when the place is not this log's, and those of the disk and the store.
-    pub fn upload(&self, file: FileId) -> io::Result<ColdFile> {
-        cold::upload(&self.shared, file)
+    /// `Unreadable` when the file cannot be read here. `Io`: `PermissionDenied` when the place is not this log's, and
+    /// those of the disk and the store.
+    pub fn upload(&self, file: FileId) -> Result<ColdFile, LogError> {
+        ownership::check(&self.shared)?;
+        self.look_over(file)?;
+        Ok(cold::upload(&self.shared, file)?)
     }
 
     /// Removes objects from the cold store that nobody has known of for `grace_ms`, at most so many. Nothing
     /// may be uploading meanwhile, and no commit may have failed.
     ///
     /// # Errors
-    /// As [`Self::upload`].
+    /// `PermissionDenied` when the place is not this log's, and those of the store.
     pub fn sweep_cold_store(
         &self,
         orphans: &mut Orphans,

@@ -33,7 +33,7 @@ impl<D: Disk> Reader<D> {
             loop {
                 let late = self.late(&partition, id, &extent, timestamp, from)?;
                 for place in &late {
-                    if let Some(found) = self.record_at(extent.file, *place, log_start, timestamp)? {
+                    if let Some(found) = self.record_at((id, extent.file), *place, log_start, timestamp)? {
                         return Ok(Some(found));
                     }
                 }
@@ -85,14 +85,19 @@ impl<D: Disk> Reader<D> {
         self.places(id, extent, from.max(extent.first), keep)
     }
 
+    /// # Errors
+    /// `Damaged`: nobody knows which times are in it.
     fn record_at(
         &self,
-        file: FileId,
+        (id, file): (PartitionId, FileId),
         place: BatchPlace,
         log_start: Offset,
         timestamp: TimestampMs,
     ) -> Result<Option<(Offset, TimestampMs)>, LogError> {
         let bytes = self.batch(file, &place)?;
+        if !place.holds(&bytes) {
+            return Err(self.damaged(id, file, &place));
+        }
         let header = BatchHeader::read(&bytes)?;
         if header.is_control() || header.is_log_append_time() {
             return Ok(Some((place.base_offset.max(log_start), header.max_timestamp)));

@@ -473,6 +473,34 @@ fn a_damaged_log_is_copied_and_its_damage_named() {
     assert!(named > 5, "{named}");
 }
 
+/// It is as long as before, and the same at both ends.
+#[test]
+fn a_file_that_was_damaged_and_is_whole_again_is_copied_again() {
+    let disk = SimDisk::new();
+    let settings = headwater_log::Settings { segment_bytes: 1 << 20, ..SETTINGS };
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    log.create_partition(id(1)).expect("created");
+    for _ in 0..60 {
+        common::append_one(&mut log, id(1), &"v".repeat(8 << 10));
+    }
+    log.roll();
+    common::append_one(&mut log, id(1), "behind it");
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("tidied up")));
+    let extent = log.reader().usage(id(1)).expect("it exists").extents[0];
+    let places = log.reader().places_of(id(1), &extent).expect("places");
+    let flip = || disk.flip_bit(&extent.file.name(), (places[30].position + 1000) * 8);
+    let to = empty();
+    flip();
+    let damaged = take(&disk, None, &to).expect("taken").manifest;
+    assert_eq!(damaged.damage.len(), 1, "{:?}", damaged.damage);
+    flip();
+    let next = take(&disk, None, &to).expect("taken").manifest;
+    assert_eq!(next.damage, []);
+    assert_eq!(read_all(&restored(&to, &next)), read_all(&log));
+    restored(&to, &damaged);
+    assert_eq!(take(&disk, None, &to).expect("taken").copied_files, 0);
+}
+
 /// What a start would put back, or a reader does, is no damage.
 #[test]
 fn a_marker_that_has_a_copy_is_not_named() {

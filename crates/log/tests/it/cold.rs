@@ -9,6 +9,7 @@ use headwater_log::{
     Origin, Orphans, Ownership, Settings, SimDisk, Swept,
 };
 use headwater_wire::{BatchBuilder, BatchHeader, Compression};
+use rand::Rng;
 
 use crate::common::{self, SETTINGS, Store, World, read_all};
 
@@ -92,6 +93,44 @@ fn a_large_file_goes_there_in_pieces() {
     assert!(store.get(&file.name()).expect("it is there") == bytes);
 }
 
+/// Whoever reads history, however much, leaves room for what is written.
+#[test]
+fn what_came_back_goes_again_where_there_is_no_room() {
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let settings = Settings { segment_bytes: 64 << 10, spares: 0, ..SETTINGS };
+    let log = Log::open_with(Arc::new(disk.clone()), settings, Some(Arc::new(Store::default())));
+    let mut log = log.expect("it opens");
+    log.create_partition(id).expect("created");
+    for number in 0..60 {
+        common::append_one(&mut log, id, &format!("{number:04}").repeat(2 << 10));
+    }
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("tidied up")));
+    let reader = log.reader();
+    assert_eq!(reader.claim_cold_store(7).expect("it answers"), Ownership::Ours);
+    let files = reader.files().expect("files");
+    let newest = files.iter().map(|file| file.file.number()).max().expect("there are some");
+    for file in files.iter().filter(|file| file.live > 0 && file.file.number() + 1 < newest) {
+        log.cool(reader.upload(file.file).expect("it goes there")).expect("staged");
+    }
+    let (ticket, outcome) = log.begin_commit().expect("a commit").run();
+    log.end_commit(ticket, outcome).expect("committed");
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("they go from here")));
+    let files = reader.files().expect("files");
+    let far: Vec<u64> =
+        files.iter().filter(|file| file.cold && !file.local).map(|file| file.length).collect();
+    assert!(far.len() > 4, "{} files are far", far.len());
+    let names = disk.list().expect("listed");
+    let length = |name: &String| disk.open(name).and_then(|file| file.len()).expect("a length");
+    let taken: u64 = names.iter().map(length).sum();
+    let room = 3 * far.iter().copied().max().expect("there are some");
+    disk.faults(|faults| faults.capacity = Some(taken + room));
+    for offset in 0..60 {
+        let read = reader.read(id, offset, 500, Isolation::Uncommitted).expect("it comes back");
+        assert!(!read.records.is_empty(), "nothing at {offset}");
+    }
+    common::append_one(&mut log, id, "there is room for it");
+}
+
 /// Who does not wait is told which file it is that he needs.
 #[test]
 fn a_reader_that_does_not_wait_is_told_what_is_far() {
@@ -144,6 +183,45 @@ fn a_store_that_spoils_what_it_gets_is_found_out_before_the_local_copy_goes() {
     }
 }
 
+/// Both copies here go when the file is in the store, so what goes there is what is good of them.
+#[test]
+fn damage_on_one_side_of_a_mirror_does_not_go_to_the_store() {
+    let mut moved = 0;
+    for seed in 0..20 {
+        let mut world = World::mirrored(seed);
+        world.cools = false;
+        world.steady = true;
+        world.live(250);
+        world.settle();
+        let before = read_all(&world.log);
+        let newest = world.newest_journal().number();
+        let files = world.log.reader().files().expect("files");
+        let idle: Vec<FileId> = files
+            .into_iter()
+            .filter(|file| file.local && !file.cold && file.live > 0)
+            .map(|file| file.file)
+            .filter(|file| file.is_run() || file.number() + 1 < newest)
+            .collect();
+        for file in &idle {
+            let name = file.name();
+            let length = world.disk.open(&name).expect("opens").len().expect("a length");
+            for _ in 0..20 {
+                let bit = world.rng.random_range(0..length * 8);
+                world.disk.flip_bit(&name, bit);
+            }
+        }
+        for _ in 0..100 {
+            world.cool();
+            world.settle();
+        }
+        let files = world.log.reader().files().expect("files");
+        let far = files.iter().filter(|file| file.cold && !file.local);
+        moved += far.filter(|file| idle.contains(&file.file)).count();
+        assert_eq!(read_all(&world.log), before, "seed {seed}");
+    }
+    assert!(moved > 20, "{moved} damaged files were moved");
+}
+
 #[test]
 fn damage_in_the_store_is_refused() {
     for seed in 0..10 {
@@ -184,6 +262,37 @@ fn objects_that_nobody_needs_go() {
         let runs = world.disk.list().expect("listed");
         assert!(runs.iter().filter_map(|name| FileId::parse(name)).all(|file| !file.is_run()), "{runs:?}");
     }
+}
+
+/// The log may have lost the commit that said that the file is there.
+#[test]
+fn an_object_of_a_file_that_is_missing_here_stays() {
+    let (disk, store, id) = (SimDisk::new(), Store::default(), common::id(1));
+    let open = || {
+        let store = Some(Arc::new(store.clone()) as Arc<dyn ColdStore>);
+        Log::open_with(Arc::new(disk.clone()), SETTINGS, store).expect("it opens")
+    };
+    let mut log = open();
+    log.create_partition(id).expect("created");
+    for number in 0..60 {
+        common::append_one(&mut log, id, &format!("{number:04}").repeat(200));
+    }
+    let before = read_all(&log);
+    let reader = log.reader();
+    assert_eq!(reader.claim_cold_store(7).expect("it answers"), Ownership::Ours);
+    let file = reader.usage(id).expect("it exists").extents[0].file;
+    reader.upload(file).expect("it goes there");
+    drop((log, reader));
+    disk.remove(&file.name()).expect("removed");
+    let log = open();
+    assert!(!log.damage().is_empty());
+    let swept = log.reader().sweep_cold_store(&mut Orphans::default(), 0, 0, usize::MAX).expect("swept");
+    assert_eq!(swept, Swept::default());
+    drop(log);
+    // As the finding says: it is brought back.
+    let back = disk.create(&file.name()).expect("created");
+    back.write_all_at(&store.get(&file.name()).expect("it is there"), 0).expect("written");
+    assert_eq!(read_all(&open()), before);
 }
 
 /// An object that nobody knows of goes when it has been so for long enough, and no other ever does.
@@ -289,7 +398,10 @@ fn a_restored_log_leaves_the_place_of_the_first_one_alone() {
         assert!(error.to_string().contains("prefix of its own"), "{error}");
     };
     let file = finish_a_file(&mut copy);
-    refused(reader.upload(file).expect_err("it would go over what the first one puts there"));
+    match reader.upload(file).expect_err("it would go over what the first one puts there") {
+        LogError::Io(error) => refused(error),
+        other => panic!("{other}"),
+    }
     let files = reader.files().expect("files");
     let known = files.iter().find(|file| file.cold).expect("one has moved").file;
     refused(reader.evict(known).expect_err("the first one may remove it there"));

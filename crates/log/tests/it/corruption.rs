@@ -144,6 +144,69 @@ fn a_reader_in_a_gap_before_damage_is_told_of_it() {
     assert!(reader.read(id, end, 1, Isolation::Committed).expect("the end").records.is_empty());
 }
 
+/// An error of the disk costs the batch that it is in, for who asks for much at once, too.
+#[test]
+fn what_is_before_a_sector_that_cannot_be_read_is_served() {
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let settings = Settings { segment_bytes: 1 << 20, ..SETTINGS };
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    log.create_partition(id).expect("created");
+    for _ in 0..20 {
+        common::append_one(&mut log, id, &"v".repeat(2 << 10));
+    }
+    log.roll();
+    common::append_one(&mut log, id, "behind it");
+    log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("tidied up")));
+    let extent = log.reader().usage(id).expect("it exists").extents[0];
+    let place = log.reader().places_of(id, &extent).expect("places")[10];
+    disk.break_sector(&extent.file.name(), place.position + 1024);
+    let last = |records: bytes::Bytes| {
+        let (mut rest, mut last) = (records, None);
+        while !rest.is_empty() {
+            let header = headwater_wire::BatchHeader::read(&rest).expect("a batch");
+            last = Some(header.last_offset());
+            let _ = rest.split_to(header.size);
+        }
+        last
+    };
+    let check = |log: &Log<SimDisk>| {
+        let read = |offset| log.reader().read(id, offset, 1 << 20, Isolation::Uncommitted);
+        assert_eq!(last(read(0).expect("it is before").records), Some(9));
+        assert!(matches!(read(10), Err(LogError::Unreadable { .. })));
+        assert_eq!(last(read(11).expect("it is behind").records), Some(20));
+        assert!(log.damage().is_empty(), "it may pass");
+    };
+    // What was looked at before, and what was not.
+    check(&log);
+    drop(log);
+    check(&Log::open(Arc::new(disk), settings).expect("it opens again"));
+}
+
+/// Nobody knows which times are in what cannot be read; what is behind it is found.
+#[test]
+fn a_damaged_batch_answers_no_search_by_time() {
+    use headwater_log::{Durability, Origin};
+    use headwater_wire::{BatchBuilder, Compression};
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let mut log = Log::open(Arc::new(disk.clone()), SETTINGS).expect("it opens");
+    log.create_partition(id).expect("created");
+    for number in 1..=3 {
+        let mut builder = BatchBuilder::new();
+        builder.push(number * 1000, None, Some(b"a value"), &[]);
+        let batch = builder.build(Compression::None, None, false).expect("it builds");
+        log.append(id, &batch, Origin::Client, Durability::Synced, 0).expect("appended");
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+    }
+    let reader = log.reader();
+    let extent = reader.usage(id).expect("it exists").extents[0];
+    let place = reader.places_of(id, &extent).expect("places")[1];
+    disk.flip_bit(&extent.file.name(), (place.position + u64::from(place.size) - 3) * 8);
+    let refused = reader.offset_for_time(id, 1500).expect_err("it is damaged");
+    assert!(matches!(&refused, LogError::Damaged { damage, .. } if damage.first == 1), "{refused}");
+    assert_eq!(reader.offset_for_time(id, 2500).expect("it is whole"), Some((2, 3000)));
+}
+
 #[test]
 fn indexes_that_changed_places_are_built_again() {
     (0..60).for_each(common::misplace_indexes);
@@ -182,6 +245,38 @@ fn commits_of_which_nothing_is_left_are_damage_of_the_vital_partition() {
         let log = Log::open(Arc::new(disk.clone()), settings).expect("it opens again");
         assert_eq!(log.damage().iter().any(|(id, _)| *id == vital), named);
     }
+}
+
+/// What comes next would be below the start, acknowledged and read by nobody.
+#[test]
+fn a_log_goes_on_at_its_start_where_what_was_before_is_lost() {
+    let (disk, topic, other) = (SimDisk::new(), common::id(1), common::id(2));
+    let settings = Settings { segment_bytes: 1 << 20, ..SETTINGS };
+    let open = || Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    let mut log = open();
+    for id in [topic, other] {
+        log.create_partition(id).expect("created");
+    }
+    for id in [topic, topic, other, other, other] {
+        common::append_one(&mut log, id, "value");
+    }
+    log.delete_before(topic, 2).expect("staged");
+    for _ in 0..2 {
+        common::append_one(&mut log, other, "value");
+    }
+    drop(log);
+    let (journal, heads) = common::heads_of_newest(&disk);
+    // Behind the checkpoint and the first commit. The first of these four is lost, and was the topic's last.
+    for head in heads.iter().skip(2).take(4) {
+        disk.flip_bit(&journal, (head + 20) as u64 * 8);
+    }
+    let mut log = open();
+    let offsets = log.reader().offsets(topic).expect("offsets");
+    assert_eq!((offsets.log_start, offsets.high_watermark), (2, 2));
+    common::append_one(&mut log, topic, "it goes on");
+    drop(log);
+    let (records, _) = read_all(&open());
+    assert_eq!(records[&topic].keys().copied().collect::<Vec<_>>(), [2]);
 }
 
 /// Which offsets are left, and which are named.

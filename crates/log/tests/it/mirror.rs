@@ -74,6 +74,42 @@ fn a_side_that_was_left_behind_is_filled_and_not_believed() {
     }
 }
 
+/// The side that comes back has what the leading one cannot read any more.
+#[test]
+fn a_side_is_filled_though_the_other_cannot_be_read_everywhere() {
+    let mut broken = 0;
+    for seed in seeds(40) {
+        let mut world = settled(seed);
+        let side = world.rng.random_range(0..2);
+        world.on_side(side, |faults| faults.gone = true);
+        world.live(60);
+        world.settle();
+        world.crash();
+        world.live(30);
+        world.settle();
+        let (before, _) = read_all(&world.log);
+        let bytes = |side: usize, name: &str| {
+            let file = world.side(side).open(name).ok()?;
+            let mut bytes = vec![0; file.len().expect("a length") as usize];
+            file.read_exact_at(&mut bytes, 0).expect("it is read");
+            Some(bytes)
+        };
+        for name in common::mirror::finished(&world) {
+            if bytes(0, &name).is_some_and(|first| Some(first) == bytes(1, &name)) {
+                world.side(1 - side).break_sector(&name, 0);
+                broken += 1;
+            }
+        }
+        fill(&mut world);
+        assert_eq!(world.disks.standing(), Standing::Both, "seed {seed}");
+        assert_eq!(read_all(&world.log), (before.clone(), Vec::new()), "seed {seed}");
+        for alone in sides_alone(&world) {
+            assert_eq!(read_all(&alone), (before.clone(), Vec::new()), "seed {seed}");
+        }
+    }
+    assert!(broken > 0, "no file was on both sides");
+}
+
 /// What the leading side holds cannot be opened: the one that is behind is then all there is.
 #[test]
 fn a_start_that_is_refused_leaves_the_side_that_is_behind_as_it_was() {

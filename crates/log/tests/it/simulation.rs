@@ -206,3 +206,57 @@ fn what_is_being_read_is_not_written_again() {
         assert_eq!(held.load().expect("read"), before, "after {round} commits");
     }
 }
+
+/// A checkpoint says what time it was when its journal began; what the broker has stamped since says more, and what
+/// clients have stamped says nothing.
+#[test]
+fn a_crash_does_not_set_the_time_back() {
+    let disk = SimDisk::new();
+    let (state, topic) = (headwater_log::BROKER_STATE, id(1));
+    let settings = headwater_log::Settings { vital: Some(state), ..SETTINGS };
+    let mut log = Log::open(Arc::new(disk.clone()), settings).expect("it opens");
+    for (partition, stamp) in [(state, 5_000), (topic, 1 << 50)] {
+        log.create_partition(partition).expect("created");
+        let mut builder = BatchBuilder::new();
+        builder.push(stamp, None, Some(b"a value"), &[]);
+        let batch = builder.build(Compression::None, None, false).expect("it builds");
+        log.append(partition, &batch, Origin::Broker, Durability::Synced, 6_000).expect("appended");
+        let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+        log.end_commit(ticket, outcome).expect("committed");
+    }
+    drop(log);
+    let again = Log::open(Arc::new(disk.crash(|| true)), settings).expect("it opens again");
+    assert_eq!(again.time(), 5_000);
+}
+
+/// It has written a moment ago, whatever the log was told before a restart.
+#[test]
+fn a_clock_that_is_set_back_forgets_no_producer_that_writes() {
+    const DAY: i64 = 86_400_000;
+    let disk = Arc::new(SimDisk::new());
+    let settings = headwater_log::Settings { producer_expiration_ms: DAY, ..SETTINGS };
+    let first = |id: i64| {
+        let mut builder = BatchBuilder::new();
+        builder.push(0, None, Some(b"x"), &[]);
+        let producer = Some(Producer { id, epoch: 0, base_sequence: 0 });
+        builder.build(Compression::None, producer, false).expect("it builds")
+    };
+    let roll = |log: &mut Log<SimDisk>| {
+        for _ in 0..2 {
+            let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+            log.end_commit(ticket, outcome).expect("committed");
+            log.roll();
+        }
+    };
+    let mut log = Log::open(Arc::clone(&disk), settings).expect("opens");
+    log.create_partition(id(0)).expect("created");
+    log.append(id(0), &first(1), Origin::Client, Durability::Synced, 100 * DAY).expect("appended");
+    roll(&mut log);
+    drop(log);
+    let mut log = Log::open(disk, settings).expect("opens again");
+    assert_eq!(log.time(), 100 * DAY);
+    let sent = log.append(id(0), &first(2), Origin::Client, Durability::Synced, DAY).expect("appended");
+    roll(&mut log);
+    let again = log.append(id(0), &first(2), Origin::Client, Durability::Synced, DAY).expect("known");
+    assert_eq!((again.duplicate, again.base_offset), (true, sent.base_offset));
+}

@@ -174,6 +174,10 @@ impl<'a> Poll<'a> {
                 let reader = shared.reader.clone();
                 let search = shared.cold.reading(move || match reader.offset_for_time(id, since) {
                     Err(LogError::Far { id, .. }) => (None, vec![id]),
+                    // Nobody can be given what cannot be read, nor knows which times are in it.
+                    Err(LogError::Damaged { damage, .. }) => {
+                        (Some(Some((damage.last + 1, since))), Vec::new())
+                    }
                     found => (found.ok(), Vec::new()),
                 });
                 let found = search.await.ok()??;

@@ -86,7 +86,7 @@ pub fn read(
         let most = budget.bytes.min(CHUNK);
         let fetched = match reader.read(place, at, most, isolation) {
             Ok(fetched) => fetched,
-            // What was read is given now, and what is wrong with the rest is told to who asks for that.
+            // What is here is given now, and what is wrong with the rest is said when that is asked for.
             Err(_) if !all.bytes.is_empty() => break,
             Err(LogError::Far { id, .. }) => return Err(Unread::Far(id)),
             Err(error) => return Err(Unread::Refused(code(&error))),
