@@ -1,6 +1,7 @@
 //! A sink's table is the fold of its topic, exactly once, whoever is killed when.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_client::{NewTopic, ProduceRecord, Producer, ProducerConfig};
@@ -174,6 +175,19 @@ async fn a_corrupt_record_goes_to_the_dead_letters_and_the_rest_flows() {
     assert_eq!(header("trace"), "7");
     assert_eq!(header("__connect.errors.topic"), topic);
     assert!(header("__connect.errors.exception.message").contains("ends within a field"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_cannot_write_says_so_though_nothing_more_comes() {
+    let cluster = Cluster::start().await;
+    let topic = unique("rows");
+    let tags = json!([{"name": "tags", "type": {"type": "array", "items": "string"}}]);
+    let source = Rows::new(&cluster, &topic, tags).await;
+    source.send(vec![source.record("a", Some(json!({"tags": ["x"]})))]).await;
+    let running = sink(&cluster, &topic).run(never());
+    let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+    let refused = ended.expect("it ends by itself").unwrap_err().to_string();
+    assert!(refused.contains("tags"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
