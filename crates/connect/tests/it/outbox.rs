@@ -70,6 +70,35 @@ async fn inserts_updates_deletes_and_key_changes_are_told_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_a_collation_does_not_see_is_told() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database(
+        "legacy.sqlite",
+        "CREATE TABLE people (login TEXT PRIMARY KEY COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE)",
+    );
+    let (name, topic) = (unique("people"), unique("people"));
+    let stream =
+        TableStream::new(name, cluster.path("legacy.sqlite"), "people", topic).record("Person", "test");
+    outbox::install(&database, &stream).unwrap();
+    database
+        .execute_batch(
+            "INSERT INTO people VALUES ('bob', 'bob miller');
+             UPDATE people SET name = 'Bob Miller';
+             UPDATE people SET login = 'Bob';",
+        )
+        .unwrap();
+    drain(&cluster, &stream).await;
+    let person = |login: &str, name: &str| Some(json!({"login": login, "name": name}));
+    let expected = [
+        ("bob".to_owned(), person("bob", "bob miller")),
+        ("bob".to_owned(), person("bob", "Bob Miller")),
+        ("bob".to_owned(), None),
+        ("Bob".to_owned(), person("Bob", "Bob Miller")),
+    ];
+    assert_eq!(cluster.read_json(&stream.topic).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_leaves_nothing() {
     let cluster = Cluster::start().await;
     let database = cluster.database("legacy.sqlite", FLIGHTS);
