@@ -99,6 +99,32 @@ async fn a_change_that_a_collation_does_not_see_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_whose_keys_look_alike_when_joined_stay_apart() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database(
+        "legacy.sqlite",
+        "CREATE TABLE parts (a TEXT, b TEXT, PRIMARY KEY (a, b));
+         CREATE TABLE plain (a TEXT PRIMARY KEY);",
+    );
+    let told = async |table: &str| {
+        let path = cluster.path("legacy.sqlite");
+        let stream = TableStream::new(unique(table), path, table, unique(table)).record("Part", "test");
+        drain(&cluster, &stream).await;
+        cluster.read_json(&stream.topic).await.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    told("parts").await;
+    told("plain").await;
+    database
+        .execute_batch(
+            r"INSERT INTO parts VALUES ('x|y', 'z'), ('x', 'y|z'), ('x\', 'y');
+              INSERT INTO plain VALUES ('x|y\z');",
+        )
+        .unwrap();
+    assert_eq!(told("parts").await, [r"x\|y|z", r"x|y\|z", r"x\\|y"]);
+    assert_eq!(told("plain").await, [r"x|y\z"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_leaves_nothing() {
     let cluster = Cluster::start().await;
     let database = cluster.database("legacy.sqlite", FLIGHTS);
