@@ -87,6 +87,30 @@ async fn a_slow_or_huge_request_ends_before_it_costs_anything() {
     node.shutdown().await;
 }
 
+/// Those who come by HTTP and say nothing keep nobody from the broker, nor for long from HTTP.
+#[tokio::test]
+async fn silent_strangers_at_the_http_address_keep_nobody_out() {
+    let guarded = Guarded::start(&[
+        "headwater.max.unauthenticated.connections=8",
+        "headwater.http.max.connections=16",
+        "headwater.authentication.timeout.ms=60000",
+    ])
+    .await;
+    let address = guarded.node.http().trim_start_matches("https://").to_owned();
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let bob = tokio::time::timeout(Duration::from_secs(30), guarded.kafka("bob")).await;
+    assert!(bob.is_ok(), "the broker's places are not theirs");
+    let begun = Instant::now();
+    while guarded.request("GET", "/subjects").basic_auth("bob", Some("bob")).send().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody makes room");
+    }
+    drop(silent);
+    guarded.node.shutdown().await;
+}
+
 /// More slow bodies than there is room for hold back nobody but who sends them, and not for long.
 #[tokio::test]
 async fn slow_bodies_hold_back_neither_others_nor_small_requests() {
