@@ -7,8 +7,9 @@ use headwater_model::acl::{Operation, ResourceType};
 use headwater_model::{Principal, Rights};
 
 use super::Gate;
-use crate::audit::{Entry, Subject};
+use crate::audit::{Entry, LONGEST_NAME, Subject};
 use crate::clock;
+use crate::security::told;
 
 pub struct Visitor {
     pub gate: Arc<Gate>,
@@ -27,7 +28,7 @@ impl Visitor {
             api: self.api,
             operation: operation.word(),
             resource,
-            name: name.to_owned(),
+            name: told(name, LONGEST_NAME),
         };
         let allowed = detail.is_some();
         self.gate.audit.tell(Entry { time: clock::wall(), subject, allowed, detail });
