@@ -82,6 +82,46 @@ fn a_schema_that_doubles_with_each_level_is_refused() {
     is_refused_quickly(&text, &[]);
 }
 
+/// A record of 40 levels, each of which has the one before twice.
+fn doubling(leaf: &str, default: &str) -> String {
+    let mut text = format!(r#"{{"name":"f0","type":{{"type":"record","name":"R0","fields":[{leaf}]}}}}"#);
+    for level in 1..40 {
+        let before = format!(r#""type":"R{}"{default}"#, level - 1);
+        text.push_str(&format!(
+            r#",{{"name":"f{level}","type":{{"type":"record","name":"R{level}","fields":[{{"name":"a",{before}}},{{"name":"b",{before}}}]}}}}"#
+        ));
+    }
+    format!(r#"{{"type":"record","name":"Top","fields":[{text}]}}"#)
+}
+
+#[test]
+fn defaults_that_stand_for_ever_more_values_are_refused() {
+    let begun = Instant::now();
+    let text = doubling(r#"{"name":"n","type":"int","default":0}"#, r#","default":{}"#);
+    assert!(AvroSchema::parse(&text).is_err());
+    // What one value would be allowed, many together are not.
+    let few = text.split(r#",{"name":"f20""#).next().unwrap().to_owned() + "]}";
+    assert!(AvroSchema::parse(&few).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let fewer = text.split(r#",{"name":"f9""#).next().unwrap().to_owned() + "]}";
+    assert!(AvroSchema::parse(&fewer).is_ok());
+}
+
+#[test]
+fn values_without_bytes_become_no_endless_json() {
+    let nulls: Vec<String> = (0..1000).map(|at| format!(r#"{{"name":"n{at}","type":"null"}}"#)).collect();
+    let record = format!(r#"{{"type":"record","name":"R","fields":[{}]}}"#, nulls.join(","));
+    let array = schema(&format!(r#"{{"type":"array","items":{record}}}"#));
+    // 60,000 records of 1,000 nulls in 4 bytes.
+    assert!(AvroCodec::to_json(&array, [0xc0_u8, 0xa9, 0x07, 0]).is_err());
+    assert!(AvroCodec::to_json(&array, [20_u8, 0]).is_ok());
+    let nullable = schema(r#"{"type":"array","items":["null","int"]}"#);
+    let mut body = vec![0x80, 0x80, 0x80, 0x01];
+    body.resize(body.len() + (1 << 20), 0);
+    body.push(0);
+    assert!(AvroCodec::to_json(&nullable, &body).is_ok(), "a mebibyte of nulls that each have their byte");
+}
+
 #[test]
 fn bytes_left_over_are_refused() {
     is_refused_quickly("\"int\"", &[2, 2]);
