@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 pub const LONGEST_CLIENT: usize = 128;
 pub const LONGEST_NAME: usize = 512;
 
+/// The operation of one that failed to prove who it is.
+pub const AUTHENTICATE: &str = "AUTHENTICATE";
+
 /// Who did what to which resource, and whether it was allowed. Entries with one subject are one line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {

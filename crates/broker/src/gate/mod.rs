@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::advertised::Advertised;
-use crate::audit::{Audit, Entry, Subject};
+use crate::audit::{AUTHENTICATE, Audit, Entry, Subject};
 use crate::authorizer::Authorizer;
 use crate::broker::Shared;
 use crate::catalog::Catalog;
@@ -246,7 +246,7 @@ impl Gate {
             host: host.to_canonical(),
             client_id,
             api,
-            operation: "AUTHENTICATE",
+            operation: AUTHENTICATE,
             resource: ResourceType::User,
             name: why.user(),
         };
