@@ -58,3 +58,16 @@ impl Rights for Visitor {
         }
     }
 }
+
+/// Who has proved nothing where proofs are asked for: it may do nothing, also where there are no rules.
+pub struct Nobody;
+
+impl Rights for Nobody {
+    fn allows(&self, _: Operation, _: ResourceType, _: &str) -> bool {
+        false
+    }
+
+    fn refused(&self, _: Operation, _: ResourceType, _: &str) {}
+
+    fn changed(&self, _: Operation, _: ResourceType, _: &str, _: String) {}
+}
