@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Isolation, OffsetSpec};
-use headwater_model::TopicPartition;
+use headwater_model::{Record, TopicPartition};
 use headwater_registry::Registry;
 use headwater_schema::{AvroCodec, confluent};
 use serde::Serialize;
@@ -53,10 +53,8 @@ pub async fn latest(
             let partition = fetched.topic_partition.partition;
             records.extend(fetched.records.into_iter().map(|record| (partition, record)));
         }
+        newest(&mut records, count);
     }
-    records
-        .sort_by_key(|(partition, record)| std::cmp::Reverse((record.timestamp, record.offset, *partition)));
-    records.truncate(count);
     let mut events = Vec::with_capacity(records.len());
     for (partition, record) in records {
         events.push(Event {
@@ -68,6 +66,13 @@ pub async fn latest(
         });
     }
     Ok(Some(events))
+}
+
+/// Leaves as many as are shown, newest first: of a topic with many partitions far more come than are held.
+fn newest(records: &mut Vec<(i32, Record)>, count: usize) {
+    records
+        .sort_by_key(|(partition, record)| std::cmp::Reverse((record.timestamp, record.offset, *partition)));
+    records.truncate(count);
 }
 
 /// Avro when it is framed and its schema is known, else JSON, else text, else hexadecimal.
@@ -85,5 +90,23 @@ fn readable(schemas: &Registry, bytes: Option<&Bytes>) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::String(text.to_owned()),
         Err(_) => Value::String(bytes.iter().take(64).map(|byte| format!("{byte:02x}")).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_are_held_than_are_shown() {
+        let record = |timestamp| Record { timestamp, offset: timestamp, ..Record::default() };
+        let mut held = Vec::new();
+        for timestamp in [3, 9, 1, 7, 5] {
+            held.push((0, record(timestamp)));
+            newest(&mut held, 2);
+            assert!(held.len() <= 2);
+        }
+        let times: Vec<i64> = held.iter().map(|(_, record)| record.timestamp).collect();
+        assert_eq!(times, [9, 7]);
     }
 }

@@ -27,6 +27,10 @@ pub enum RegistryError {
     TimedOut { what: &'static str, after: Duration },
     #[error("topic {topic} has {partitions} partitions; the registry needs exactly one")]
     Topic { topic: &'static str, partitions: i32 },
+    #[error(
+        "topic {topic} has cleanup.policy={policy}, by which schemas are deleted when they are old, and it cannot be changed: {source}; set it (kafka-configs --alter --entity-type topics --entity-name {topic} --add-config cleanup.policy=compact)"
+    )]
+    Policy { topic: &'static str, policy: String, source: ClientError },
     #[error(transparent)]
     Kafka(#[from] ClientError),
     #[error(transparent)]

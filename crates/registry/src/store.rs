@@ -81,12 +81,38 @@ impl Drop for Store {
     }
 }
 
+const POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
+
+/// Whoever made the topic before, be it by asking for it, may have made one that deletes schemas when they are old.
+async fn keep(client: &Client) -> Result<(), RegistryError> {
+    let policy = match client.topic_config(TOPIC, POLICY).await {
+        Ok(policy) => policy.and_then(|entry| entry.value).unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(%error, "whether _schemas keeps schemas for ever is not known: it needs cleanup.policy=compact");
+            return Ok(());
+        }
+    };
+    if policy == COMPACT {
+        return Ok(());
+    }
+    let wanted = [(POLICY.to_owned(), Some(COMPACT.to_owned()))];
+    let changed = client.alter_topic_configs(TOPIC, &wanted).await;
+    changed.map_err(|source| RegistryError::Policy { topic: TOPIC, policy: policy.clone(), source })?;
+    tracing::warn!(
+        policy,
+        "_schemas had another cleanup.policy, by which schemas are deleted when they are old; it has compact now"
+    );
+    Ok(())
+}
+
 impl Store {
     pub async fn start(client: Client) -> Result<Arc<Self>, RegistryError> {
         client.ensure_topic(NewTopic::new(TOPIC, 1).config("cleanup.policy", "compact")).await?;
         if let Some(found) = client.topic(TOPIC).await?.filter(|found| found.partitions != 1) {
             return Err(RegistryError::Topic { topic: TOPIC, partitions: found.partitions });
         }
+        keep(&client).await?;
         let shared = Arc::new(Shared {
             state: RwLock::default(),
             applied: watch::Sender::new(0),

@@ -150,6 +150,8 @@ impl Arrived {
         let mut serving = std::pin::pin!(serving);
         let ended = loop {
             tokio::select! {
+                // Who has just said who it is makes no room.
+                biased;
                 ended = serving.as_mut() => break ended,
                 () = known.notified(), if places.stranger.is_some() => places.stranger = None,
                 () = Stranger::displaced(places.stranger.as_ref()) => {

@@ -11,13 +11,21 @@ use crate::json_writer::Writer;
 use crate::node::{Kind, NodeId, Types};
 use crate::{AvroSchema, SchemaError};
 
+/// Parts that a value may have for each of its bytes, and besides.
+const PARTS_A_BYTE: usize = 6;
+const FREE_PARTS: usize = 65_536;
+/// A field's name is written with each of its values: so much of it counts as a part.
+const PART_OF_NAME: usize = 32;
+
 /// JSON to Avro's binary form and back.
 pub struct AvroCodec;
 
 impl AvroCodec {
     /// Reads a body written with exactly this schema.
     pub fn to_json(schema: &AvroSchema, body: impl AsRef<[u8]>) -> Result<Value, SchemaError> {
-        let mut cursor = Cursor::new(body.as_ref());
+        let body = body.as_ref();
+        let paid = body.len().saturating_mul(PARTS_A_BYTE);
+        let mut cursor = Cursor::within(body, paid.saturating_add(FREE_PARTS));
         let value = read(schema.types(), schema.types().root, &mut cursor)?;
         cursor.finish()?;
         Ok(value)
@@ -30,6 +38,7 @@ impl AvroCodec {
 }
 
 fn read(types: &Types, id: NodeId, cursor: &mut Cursor<'_>) -> Result<Value, SchemaError> {
+    cursor.spend(1)?;
     Ok(match types.kind(id) {
         Kind::Null => Value::Null,
         Kind::Boolean => Value::Bool(cursor.boolean()?),
@@ -92,6 +101,7 @@ fn read_nested(types: &Types, id: NodeId, cursor: &mut Cursor<'_>) -> Result<Val
         Kind::Record(record) => {
             let mut fields = Map::new();
             for field in &record.fields {
+                cursor.spend(1 + field.name.len() / PART_OF_NAME)?;
                 let value = read(types, field.node, cursor).map_err(|error| error.at(&field.name))?;
                 fields.insert(field.name.clone(), value);
             }

@@ -9,32 +9,51 @@ use crate::node::{Kind, NodeId, Record, Types};
 /// How many values one JSON text may be tried as; unions try their branches one after another.
 const MAX_STEPS: usize = 10_000_000;
 
+/// What encoding may cost: so many values that are tried, so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    pub values: usize,
+    pub bytes: usize,
+}
+
 /// Encodes one value by its schema.
 pub struct Writer<'t> {
     types: &'t Types,
     out: Vec<u8>,
     depth: u32,
-    steps: usize,
+    left: Allowance,
 }
 
 impl<'t> Writer<'t> {
     pub fn encode(types: &'t Types, id: NodeId, value: &Value) -> Result<Vec<u8>, SchemaError> {
-        let mut writer = Self { types, out: Vec::new(), depth: 0, steps: MAX_STEPS };
-        writer.write(id, value)?;
-        Ok(writer.out)
+        Self::encode_within(types, id, value, &mut Allowance { values: MAX_STEPS, bytes: usize::MAX })
+    }
+
+    /// Uses up what it costs.
+    pub fn encode_within(
+        types: &'t Types,
+        id: NodeId,
+        value: &Value,
+        left: &mut Allowance,
+    ) -> Result<Vec<u8>, SchemaError> {
+        let mut writer = Self { types, out: Vec::new(), depth: 0, left: *left };
+        let written = writer.write(id, value);
+        let bytes = left.bytes.saturating_sub(writer.out.len());
+        *left = Allowance { values: writer.left.values, bytes };
+        written.map(|()| writer.out)
     }
 
     fn write(&mut self, id: NodeId, value: &Value) -> Result<(), SchemaError> {
         self.depth += 1;
-        self.steps = self.steps.saturating_sub(1);
+        self.left.values = self.left.values.saturating_sub(1);
         if self.depth > MAX_DEPTH {
             return Err(SchemaError::encode(format_args!(
                 "the value is nested deeper than {MAX_DEPTH} levels"
             )));
         }
-        if self.steps == 0 {
+        if self.left.values == 0 || self.out.len() > self.left.bytes {
             return Err(SchemaError::encode(
-                "the value fits its unions in too many ways; write it in Avro's tagged form",
+                "the value stands for too many values, or fits its unions in too many ways; write it in Avro's tagged form",
             ));
         }
         let written = self.write_kind(id, value);

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use crate::SchemaError;
-use crate::json_writer::Writer;
+use crate::json_writer::{Allowance, Writer};
 use crate::node::{Enum, Field, Fixed, Kind, Name, Node, NodeId, Record, Types};
 
 /// Larger texts are refused before they are read.
 const MAX_TEXT: usize = 1 << 20;
 const MAX_FIXED: u64 = 1 << 24;
+/// Of all defaults of a schema together: an empty one may stand for ever more values, type within type.
+const DEFAULTS: Allowance = Allowance { values: 1 << 20, bytes: 4 << 20 };
 const SCHEMA_ATTRIBUTES: [&str; 6] = ["type", "name", "namespace", "doc", "aliases", "fields"];
 const FIELD_ATTRIBUTES: [&str; 6] = ["name", "type", "doc", "default", "order", "aliases"];
 
@@ -250,12 +252,12 @@ fn fixed(object: &Map<String, Value>, name: Name, aliases: Vec<String>) -> Resul
 
 /// A default is checked by encoding it, which also makes it ready for readers.
 fn encode_defaults(types: &mut Types) -> Result<(), SchemaError> {
-    let mut encoded = Vec::new();
+    let (mut encoded, mut left) = (Vec::new(), DEFAULTS);
     for (index, node) in types.nodes.iter().enumerate() {
         let Kind::Record(record) = &node.kind else { continue };
         for (position, field) in record.fields.iter().enumerate() {
             let Some(default) = &field.default else { continue };
-            let bytes = Writer::encode(types, field.node, default).map_err(|error| {
+            let bytes = Writer::encode_within(types, field.node, default, &mut left).map_err(|error| {
                 let place = format!("{}.{}", record.name.full, field.name);
                 SchemaError::invalid(format_args!(
                     "the default {default} of {place} does not fit its type: {error}"

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use crate::SchemaError;
 use crate::node::{Enum, Kind, NodeId, Record, Types};
-use crate::rules::{names_match, promotes};
+use crate::rules::{DEEPEST, names_match, promotes};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepId(u32);
@@ -84,7 +84,7 @@ pub struct Plan {
 
 impl Plan {
     pub fn compile(writer: &Types, reader: &Types) -> Result<Self, SchemaError> {
-        let mut compiler = Compiler { reader, steps: Vec::new(), known: HashMap::new() };
+        let mut compiler = Compiler { reader, steps: Vec::new(), known: HashMap::new(), depth: 0 };
         let root = compiler.step(writer, writer.root, reader.root)?;
         Ok(Self { steps: compiler.steps, root })
     }
@@ -100,6 +100,7 @@ struct Compiler<'t> {
     steps: Vec<Step>,
     /// Recursion ends here. The key says whether it is the reader's own default that is read.
     known: HashMap<(bool, NodeId, NodeId), StepId>,
+    depth: usize,
 }
 
 impl<'t> Compiler<'t> {
@@ -111,10 +112,18 @@ impl<'t> Compiler<'t> {
                 _ => Ok(*id),
             };
         }
+        if self.depth >= DEEPEST {
+            return Err(SchemaError::unresolvable(format_args!(
+                "more than {DEEPEST} types are within each other"
+            )));
+        }
         let id = StepId(self.steps.len() as u32);
         self.steps.push(Step::Null);
         self.known.insert(key, id);
-        match self.build(from, writer, reader) {
+        self.depth += 1;
+        let built = self.build(from, writer, reader);
+        self.depth -= 1;
+        match built {
             Ok(step) => {
                 self.steps[id.0 as usize] = step;
                 Ok(id)

@@ -10,6 +10,15 @@ use std::fmt;
 use crate::AvroSchema;
 use crate::node::{Enum, Fixed, Kind, NodeId, Record, Types};
 
+/// Types that refer to each other are followed so deep, so that a schema cannot use up the stack.
+pub const DEEPEST: usize = 700;
+/// Pairs of types of one comparison: two unions have as many as the product of their branches.
+const MOST_PAIRS: usize = 100_000;
+/// Of one pair of types: what is wrong with a type is wrong with each that has it, twice if it has it twice.
+const MOST_TOLD: usize = 32;
+/// In bytes: names may be of any length.
+const LONGEST_MESSAGE: usize = 1000;
+
 /// Why some data of a writer's schema cannot be read with a reader's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incompatibility {
@@ -45,6 +54,7 @@ pub fn compare(
         who,
         path: Vec::new(),
         known: HashMap::new(),
+        depth: 0,
     };
     rules.check(reader.types().root, writer.types().root)
 }
@@ -78,6 +88,7 @@ struct Rules<'t> {
     path: Vec<String>,
     /// `None` while a pair is being compared: recursion is compatible until proven otherwise.
     known: HashMap<(NodeId, NodeId), Option<Vec<Incompatibility>>>,
+    depth: usize,
 }
 
 impl<'t> Rules<'t> {
@@ -87,8 +98,14 @@ impl<'t> Rules<'t> {
             Some(None) => return Vec::new(),
             None => {}
         }
+        if self.is_over() || self.depth >= DEEPEST {
+            return vec![self.too_large()];
+        }
         self.known.insert((reader, writer), None);
-        let found = self.check_types(reader, writer);
+        self.depth += 1;
+        let mut found = self.check_types(reader, writer);
+        self.depth -= 1;
+        found.truncate(MOST_TOLD);
         self.known.insert((reader, writer), Some(found.clone()));
         found
     }
@@ -100,7 +117,23 @@ impl<'t> Rules<'t> {
         found
     }
 
-    fn found(&self, rule: &'static str, place: &str, message: String) -> Incompatibility {
+    /// Nothing more is compared.
+    fn is_over(&self) -> bool {
+        self.known.len() >= MOST_PAIRS
+    }
+
+    fn too_large(&self) -> Incompatibility {
+        let message = format!(
+            "the schemas are too large to be compared: more than {MOST_PAIRS} pairs of types, or than {DEEPEST} types within each other; use fewer types, or unions of fewer branches"
+        );
+        self.found("SCHEMA_TOO_LARGE", "", message)
+    }
+
+    fn found(&self, rule: &'static str, place: &str, mut message: String) -> Incompatibility {
+        if message.len() > LONGEST_MESSAGE {
+            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+            message.push('…');
+        }
         let mut path: String = self.path.iter().map(|segment| format!("/{segment}")).collect();
         path.push_str(place);
         Incompatibility { rule, path, message }
@@ -129,7 +162,14 @@ impl<'t> Rules<'t> {
             (Kind::Union(_), Kind::Union(branches)) => self.check_branches(reader, branches),
             // A reader that is no union reads a union when it reads each of its branches.
             (_, Kind::Union(branches)) => {
-                branches.iter().flat_map(|branch| self.check(reader, *branch)).collect()
+                let mut found = Vec::new();
+                for branch in branches {
+                    found.extend(self.check(reader, *branch));
+                    if found.len() >= MOST_TOLD {
+                        break;
+                    }
+                }
+                found
             }
             (Kind::Union(branches), _) => self.check_union_reader(branches, writer),
             _ if std::mem::discriminant(ours) == std::mem::discriminant(theirs) => Vec::new(),
@@ -202,6 +242,9 @@ impl<'t> Rules<'t> {
                 }
             }
             self.path.pop();
+            if found.len() >= MOST_TOLD {
+                break;
+            }
         }
         self.path.pop();
         found
@@ -212,6 +255,9 @@ impl<'t> Rules<'t> {
         for (index, branch) in branches.iter().enumerate() {
             if let Some(problem) = self.inside(index, reader, *branch).into_iter().next() {
                 found.push(self.found("MISSING_UNION_BRANCH", &format!("/{index}"), problem.message));
+                if found.len() >= MOST_TOLD {
+                    break;
+                }
             }
         }
         found
@@ -224,6 +270,9 @@ impl<'t> Rules<'t> {
             let problems = self.inside(index, *branch, writer);
             if problems.is_empty() {
                 return Vec::new();
+            }
+            if self.is_over() {
+                return vec![self.too_large()];
             }
             // What is wrong with the branch of that name is worth telling.
             let ours = self.reader.kind(*branch);

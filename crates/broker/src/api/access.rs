@@ -9,9 +9,10 @@ use headwater_model::acl::{CLUSTER_NAME, ResourceType};
 use headwater_wire::ErrorCode;
 
 use super::rights::{self, Right};
-use super::{APIS, Call, optional};
-use crate::audit::{Entry, Subject};
+use super::{APIS, Call};
+use crate::audit::{Entry, LONGEST_CLIENT, LONGEST_NAME, Subject};
 use crate::clock;
+use crate::security::told;
 
 impl Call {
     fn allows(&self, right: Right, name: &str) -> bool {
@@ -87,14 +88,15 @@ impl Call {
     }
 
     fn tell(&self, right: Right, name: &str, allowed: bool, detail: Option<String>) {
+        let client_id = self.client_id.as_ref().map_or("", |id| id.as_str());
         let subject = Subject {
             principal: Arc::clone(&self.principal),
             host: self.peer.ip().to_canonical(),
-            client_id: optional(&self.client_id).unwrap_or_default(),
+            client_id: told(client_id, LONGEST_CLIENT),
             api: APIS.iter().find(|api| api.key as i16 == self.key).map_or("", |api| api.name),
             operation: right.operation.word(),
             resource: right.on,
-            name: name.to_owned(),
+            name: told(name, LONGEST_NAME),
         };
         self.shared.audit.tell(Entry { time: clock::wall(), subject, allowed, detail });
     }

@@ -46,7 +46,9 @@ pub async fn describe(
     once_by(&mut request.resources, |resource| (resource.resource_type, resource.resource_name.clone()));
     let documented = request.include_documentation;
     let mut results = Vec::with_capacity(request.resources.len());
+    let mut made_up = 0;
     for resource in request.resources {
+        made_up += usize::from(matches!(resource.resource_type, GROUP | CLIENT_METRICS));
         let name = resource.resource_name.as_str();
         let allowed = match resource.resource_type {
             TOPIC if asks_for_usage(&resource) => call.check(rights::DESCRIBE_TOPIC, name),
@@ -61,6 +63,11 @@ pub async fn describe(
                 .with_resource_name(resource.resource_name)
                 .with_error_code(code.code())
                 .with_error_message(Some(KafkaString::from_static(NOT_ALLOWED))),
+            kind @ (GROUP | CLIENT_METRICS) if made_up > MOST_MADE_UP => DescribeConfigsResult::default()
+                .with_resource_type(kind)
+                .with_resource_name(resource.resource_name)
+                .with_error_code(ErrorCode::InvalidRequest.code())
+                .with_error_message(Some(KafkaString::from_static(TOO_MANY))),
             TOPIC if asks_for_usage(&resource) => usage_of_topic(call, resource).await?,
             TOPIC => of_topic(call, resource, request.include_synonyms, documented).await?,
             GROUP => group_configs::describe(call, resource, request.include_synonyms, documented).await?,
@@ -78,6 +85,11 @@ pub async fn describe(
     }
     Ok(DescribeConfigsResponseData::default().with_results(results))
 }
+
+/// Groups and subscriptions have a configuration whether they are there or not: a request may make up so many of them.
+const MOST_MADE_UP: usize = 10_000;
+const TOO_MANY: &str =
+    "a request may be for 10,000 groups and subscriptions; ask for the others in another one";
 
 fn asks_for_usage(resource: &DescribeConfigsResource) -> bool {
     matches!(resource.configuration_keys.as_deref(), Some([key]) if key.as_str() == report::KEY)

@@ -1,5 +1,7 @@
 //! Producers of a partition and the hand at a transaction that hangs (KIP-664): what `kafka-transactions` sends.
 
+use std::collections::HashSet;
+
 use headwater_log::LogError;
 use headwater_wire::messages::describe_producers_request::TopicRequest;
 use headwater_wire::messages::describe_producers_response::{
@@ -19,8 +21,14 @@ use crate::engine::Marker;
 
 pub async fn describe(
     call: &Call,
-    request: DescribeProducersRequestData,
+    mut request: DescribeProducersRequestData,
 ) -> Result<DescribeProducersResponseData, CallError> {
+    // What is named again and again would make a long answer of a short request.
+    let mut named = HashSet::new();
+    for topic in &mut request.topics {
+        let name = topic.name.clone();
+        topic.partition_indexes.retain(|index| named.insert((name.clone(), *index)));
+    }
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partition_indexes.iter().map(|index| described(call, &topic, *index));
         let partitions = partitions.collect();

@@ -25,7 +25,7 @@ use headwater_wire::{ErrorCode, KafkaString};
 
 use headwater_model::acl::CLUSTER_NAME;
 
-use super::{Call, CallError, optional, rights, text, texts};
+use super::{Call, CallError, once_by, optional, rights, text, texts};
 
 /// From these versions on a fenced producer is told PRODUCER_FENCED (KIP-588).
 const FENCED_INIT: i16 = 4;
@@ -251,8 +251,9 @@ pub async fn end(call: &Call, request: EndTxnRequestData) -> Result<EndTxnRespon
 
 pub async fn describe(
     call: &Call,
-    request: DescribeTransactionsRequestData,
+    mut request: DescribeTransactionsRequestData,
 ) -> Result<DescribeTransactionsResponseData, CallError> {
+    once_by(&mut request.transactional_ids, Clone::clone);
     let ids = texts(&request.transactional_ids);
     let (ids, refused) = call.part(rights::DESCRIBE_TRANSACTIONAL_ID, ids, String::as_str);
     let Response::DescribeTransactions(mut described) = call.ask(Request::DescribeTransactions(ids)).await?

@@ -7,6 +7,14 @@ use headwater_model::acl::ResourceType;
 use headwater_model::{Principal, TimestampMs};
 use serde_json::{Value, json};
 
+/// Of a client's name for itself, and of the name of a resource, in characters: clients say what they like, at any length,
+/// and thousands of entries may wait.
+pub const LONGEST_CLIENT: usize = 128;
+pub const LONGEST_NAME: usize = 512;
+
+/// The operation of one that failed to prove who it is.
+pub const AUTHENTICATE: &str = "AUTHENTICATE";
+
 /// Who did what to which resource, and whether it was allowed. Entries with one subject are one line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {

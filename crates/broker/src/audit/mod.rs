@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use entry::{Entry, Subject};
+pub use entry::{AUTHENTICATE, Entry, LONGEST_CLIENT, LONGEST_NAME, Subject};
 use writer::Writer;
 
 use crate::broker::Shared;

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::TOPIC;
-use super::entry::{Entry, Subject};
+use super::entry::{AUTHENTICATE, Entry, Subject};
 use crate::catalog::{Catalog, Topic};
 use crate::engine::{Batch, Engine, Produce, Unavailable};
 
 const WHILE: Duration = Duration::from_millis(200);
 /// Subjects of one while; further denials wait in the channel.
 const MOST: usize = 512;
+/// Failed attempts of one while that have a line each. Strangers call themselves as they like: the others share one, of
+/// nobody and from nowhere, so that nobody fills the disk who may do nothing.
+const ATTEMPTS: usize = 4;
 /// Denials that the log shows of one while.
 const LOGGED: usize = 4;
 /// How long the stream is kept unless its topic says otherwise.
@@ -49,12 +53,22 @@ pub struct Writer {
 struct Gathered {
     lines: Vec<(Entry, u64)>,
     denied: HashMap<Subject, usize>,
+    attempts: usize,
 }
 
 impl Gathered {
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, mut entry: Entry) {
         if entry.allowed {
             return self.lines.push((entry, 1));
+        }
+        if entry.subject.operation == AUTHENTICATE && !self.denied.contains_key(&entry.subject) {
+            self.attempts += 1;
+            if self.attempts > ATTEMPTS {
+                entry.subject.host = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                entry.subject.client_id.clear();
+                entry.subject.name.clear();
+                entry.detail = None;
+            }
         }
         match self.denied.entry(entry.subject.clone()) {
             hash_map::Entry::Occupied(line) => self.lines[*line.get()].1 += 1,
@@ -155,5 +169,33 @@ impl Writer {
             Some(failure) => Err(WriteError::Topic(failure.message)),
             None => self.catalog.by_name(TOPIC).ok_or_else(|| WriteError::Topic("it is gone again".into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::acl::ResourceType;
+
+    use super::*;
+
+    #[test]
+    fn of_many_failed_attempts_a_few_are_told_by_name_and_all_are_counted() {
+        let mut gathered = Gathered::default();
+        for attempt in 0..100_u8 {
+            let subject = Subject {
+                principal: Arc::default(),
+                host: IpAddr::V4(Ipv4Addr::new(10, 0, 0, attempt)),
+                client_id: format!("client {attempt}"),
+                api: "HTTP GET",
+                operation: AUTHENTICATE,
+                resource: ResourceType::User,
+                name: format!("user {attempt}"),
+            };
+            gathered.add(Entry { time: 0, subject, allowed: false, detail: Some("wrong".to_owned()) });
+        }
+        assert_eq!(gathered.lines.len(), ATTEMPTS + 1);
+        assert_eq!(gathered.lines.iter().map(|(_, count)| count).sum::<u64>(), 100);
+        let (others, count) = &gathered.lines[ATTEMPTS];
+        assert_eq!((others.subject.name.as_str(), *count), ("", 100 - ATTEMPTS as u64));
     }
 }

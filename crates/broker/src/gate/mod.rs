@@ -15,13 +15,13 @@ use std::time::Duration;
 use headwater_model::acl::ResourceType;
 use headwater_model::{Caller, Principal};
 pub use headwater_security::server::Unauthenticated;
-use headwater_security::server::{Authorization, Checked};
+use headwater_security::server::{Authorization, Checked, Strangers};
 use headwater_security::{Mechanism, SecurityProtocol, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::advertised::Advertised;
-use crate::audit::{Audit, Entry, Subject};
+use crate::audit::{AUTHENTICATE, Audit, Entry, Subject};
 use crate::authorizer::Authorizer;
 use crate::broker::Shared;
 use crate::catalog::Catalog;
@@ -31,7 +31,7 @@ use crate::security::{
 };
 use crate::{Config, StartError, clock, security};
 
-use visitor::Visitor;
+use visitor::{Nobody, Visitor};
 
 /// The name of the HTTP address among the listeners: `listener.name.http.KEY` is for it alone.
 const NAME: &str = "HTTP";
@@ -47,6 +47,8 @@ pub struct Gate {
     audit: Arc<Audit>,
     checked: Checked,
     connections: Arc<Semaphore>,
+    /// Apart from those of the other listeners: who comes here and says nothing keeps nobody from the broker.
+    strangers: Arc<Strangers>,
     /// Only this machine can reach it.
     local: bool,
 }
@@ -61,7 +63,7 @@ pub struct Known {
 /// The places that a connection takes.
 pub struct Places {
     _connection: OwnedSemaphorePermit,
-    /// Given back when the client has said who it is.
+    /// Given back when the client has said who it is; its connection ends when another gets the place before.
     pub stranger: Option<Stranger>,
 }
 
@@ -91,6 +93,11 @@ pub fn guarded(config: &Config, address: SocketAddr) -> Result<ListenerConfig, S
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// Those who have not said who they are leave half of the connections to those who are known.
+fn most_strangers(config: &security::SecurityConfig) -> usize {
+    config.max_unauthenticated.min(config.max_http_connections.div_ceil(2))
 }
 
 impl Gate {
@@ -129,6 +136,7 @@ impl Gate {
         Ok(Self {
             checked: Checked::new().map_err(SecurityError::from)?,
             connections: Arc::new(Semaphore::new(config.security.max_http_connections)),
+            strangers: Arc::new(Strangers::new(most_strangers(&config.security))),
             local: address.ip().is_loopback(),
             authority,
             listener,
@@ -168,7 +176,7 @@ impl Gate {
         if self.is_open() {
             return Some(Places { _connection: connection, stranger: None });
         }
-        let stranger = self.authority.strangers.admit_for_good()?;
+        let stranger = self.strangers.admit()?;
         Some(Places { _connection: connection, stranger: Some(stranger) })
     }
 
@@ -238,7 +246,7 @@ impl Gate {
             host: host.to_canonical(),
             client_id,
             api,
-            operation: "AUTHENTICATE",
+            operation: AUTHENTICATE,
             resource: ResourceType::User,
             name: why.user(),
         };
@@ -249,6 +257,11 @@ impl Gate {
             detail: Some(why.to_string()),
         });
         tokio::time::sleep(self.authority.config.failed_authentication_delay).await;
+    }
+
+    /// One that is let in without a proof where others need one.
+    pub fn nobody() -> Caller {
+        Caller::new(Arc::new(Nobody))
     }
 
     /// The client as those see it who answer it.

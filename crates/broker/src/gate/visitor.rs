@@ -7,8 +7,9 @@ use headwater_model::acl::{Operation, ResourceType};
 use headwater_model::{Principal, Rights};
 
 use super::Gate;
-use crate::audit::{Entry, Subject};
+use crate::audit::{Entry, LONGEST_NAME, Subject};
 use crate::clock;
+use crate::security::told;
 
 pub struct Visitor {
     pub gate: Arc<Gate>,
@@ -27,7 +28,7 @@ impl Visitor {
             api: self.api,
             operation: operation.word(),
             resource,
-            name: name.to_owned(),
+            name: told(name, LONGEST_NAME),
         };
         let allowed = detail.is_some();
         self.gate.audit.tell(Entry { time: clock::wall(), subject, allowed, detail });
@@ -56,4 +57,17 @@ impl Rights for Visitor {
             self.tell((operation, kind, name), Some(detail));
         }
     }
+}
+
+/// Who has proved nothing where proofs are asked for: it may do nothing, also where there are no rules.
+pub struct Nobody;
+
+impl Rights for Nobody {
+    fn allows(&self, _: Operation, _: ResourceType, _: &str) -> bool {
+        false
+    }
+
+    fn refused(&self, _: Operation, _: ResourceType, _: &str) {}
+
+    fn changed(&self, _: Operation, _: ResourceType, _: &str, _: String) {}
 }

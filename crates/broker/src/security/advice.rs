@@ -26,6 +26,19 @@ pub fn of_start(authority: &Authority, listeners: &[&Listener]) -> Vec<String> {
             "the listener {name} asks clients who they are, and no user is known, so nobody can come in by it: {next}{other}"
         ));
     }
+    // A typing mistake, and a listener does without what was meant to guard it.
+    let known = |name: &str| {
+        name == "http" || listeners.iter().any(|listener| listener.name.eq_ignore_ascii_case(name))
+    };
+    for name in authority.config.named_listeners() {
+        if !known(name) {
+            let names = listeners.iter().map(|listener| listener.name.as_str());
+            let names = names.filter(|name| *name != INTERNAL).collect::<Vec<_>>().join(", ");
+            advice.push(format!(
+                "keys begin with listener.name.{name}. and count for no listener, as there is none of that name: there are {names}, and HTTP"
+            ));
+        }
+    }
     if let Some(file) = file.filter(|file| is_for_everybody(Path::new(file))) {
         advice.push(format!(
             "headwater.sasl.users.file={file} has passwords in it, and every user of this machine can read it: chmod 600 {file}"

@@ -3,7 +3,7 @@
 //! Texts stay as they were written until the start, where each listener takes its own: a key after
 //! `listener.name.NAME.` is meant for that listener alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_security::Secret;
@@ -72,6 +72,11 @@ impl SecurityConfig {
     /// The value for one listener, or for all.
     pub fn of_listener(&self, listener: &str, key: &str) -> Option<&str> {
         self.text(&format!("{PREFIX}{}.{key}", listener.to_ascii_lowercase())).or_else(|| self.text(key))
+    }
+
+    /// Listeners that have values of their own, in small letters.
+    pub fn named_listeners(&self) -> BTreeSet<&str> {
+        self.texts.keys().filter_map(|key| Some(key.strip_prefix(PREFIX)?.split_once('.')?.0)).collect()
     }
 
     pub fn put(&mut self, key: &str, value: String) {

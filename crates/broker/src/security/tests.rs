@@ -135,3 +135,17 @@ fn a_start_says_when_nobody_can_come_in_and_when_everybody_can_read_passwords() 
     authority.credentials.put("bob", ScramMechanism::Sha256, credential);
     assert_eq!(advice(&authority, &[&listener]), Vec::<String>::new());
 }
+
+#[test]
+fn a_start_says_which_keys_are_for_a_listener_that_is_not_there() {
+    let (_, listener) = sasl(None);
+    let mut config = SecurityConfig::default();
+    for name in ["clients", "client", "http"] {
+        let key = format!("listener.name.{name}.sasl.enabled.mechanisms");
+        assert!(config.put_of_listener(&key, "SCRAM-SHA-512"));
+    }
+    let authority = Authority::new(&config, Arc::default()).unwrap();
+    let said = advice(&authority, &[&listener]);
+    let about = |name: &str| said.iter().any(|one| one.contains(&format!("listener.name.{name}.")));
+    assert!(about("client") && !about("clients") && !about("http"), "{said:?}");
+}

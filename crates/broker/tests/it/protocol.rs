@@ -317,4 +317,39 @@ async fn what_is_asked_for_again_and_again_is_told_once() {
     let group = offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(t()).with_topics(None);
     let offsets = OffsetFetchRequestData::default().with_groups(vec![group; 1_000]);
     assert_eq!(raw.call(&offsets, 8).await.groups.len(), 1);
+    let groups = ShareGroupDescribeRequestData::default().with_group_ids(vec![t(); 1_000]);
+    assert_eq!(raw.call(&groups, 1).await.groups.len(), 1);
+    let groups = StreamsGroupDescribeRequestData::default().with_group_ids(vec![t(); 1_000]);
+    assert_eq!(raw.call(&groups, 0).await.groups.len(), 1);
+    let group = describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup::default()
+        .with_group_id(t())
+        .with_topics(None);
+    let offsets = DescribeShareGroupOffsetsRequestData::default().with_groups(vec![group; 1_000]);
+    assert_eq!(raw.call(&offsets, 0).await.groups.len(), 1);
+    let transactions = DescribeTransactionsRequestData::default().with_transactional_ids(vec![t(); 1_000]);
+    assert_eq!(raw.call(&transactions, 0).await.transaction_states.len(), 1);
+    let topic = describe_producers_request::TopicRequest::default()
+        .with_name(t())
+        .with_partition_indexes(vec![0; 1_000]);
+    let producers = DescribeProducersRequestData::default().with_topics(vec![topic; 2]);
+    let told = raw.call(&producers, 0).await.topics;
+    assert_eq!(told.iter().map(|topic| topic.partitions.len()).sum::<usize>(), 1);
+}
+
+/// What need not exist is made up easily.
+#[tokio::test]
+async fn the_configuration_of_so_many_groups_is_told_at_once_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let resource = |at: i32| {
+        describe_configs_request::DescribeConfigsResource::default()
+            .with_resource_type(32)
+            .with_resource_name(format!("g{at}").into())
+    };
+    let groups = DescribeConfigsRequestData::default().with_resources((0..10_001).map(resource).collect());
+    let told = raw.call(&groups, 4).await.results;
+    assert_eq!(told.len(), 10_001);
+    assert!(told[..10_000].iter().all(|group| group.error_code == 0 && !group.configs.is_empty()));
+    assert_eq!(told[10_000].error_code, ErrorCode::InvalidRequest.code());
 }

@@ -99,6 +99,7 @@ impl RowEncoder {
     /// The record's key from a row whose selected columns begin at `first`.
     pub fn key(&mut self, row: &Row<'_>, first: usize) -> Result<Bytes, Misfit> {
         self.key.clear();
+        let several = self.layout.key.len() > 1;
         for (n, place) in self.layout.key.iter().enumerate() {
             if n > 0 {
                 self.key.push('|');
@@ -110,6 +111,7 @@ impl RowEncoder {
                 ValueRef::Integer(number) => write!(self.key, "{number}"),
                 ValueRef::Real(number) => write!(self.key, "{number}"),
                 ValueRef::Text(text) => match std::str::from_utf8(text) {
+                    Ok(text) if several => put_part(&mut self.key, text),
                     Ok(text) => self.key.write_str(text),
                     Err(_) => return Err(Misfit::new(column, value, "UTF-8 text")),
                 },
@@ -143,6 +145,17 @@ impl RowEncoder {
             self.buffer.reserve(CHUNK);
         }
     }
+}
+
+/// One of several parts of a key: what parts them is escaped within them, so that no two rows have the same key.
+fn put_part(key: &mut String, part: &str) -> std::fmt::Result {
+    for character in part.chars() {
+        if matches!(character, '|' | '\\') {
+            key.push('\\');
+        }
+        key.push(character);
+    }
+    Ok(())
 }
 
 fn put_field(out: &mut BytesMut, field: &Field, value: ValueRef<'_>) -> Result<(), Misfit> {

@@ -116,7 +116,12 @@ impl Sink {
                 fetched = consumer.poll(POLL) => fetched.map_err(self.failed("fetch"))?,
             };
             self.handle.seen(&fetched);
-            if !fetched.is_empty() && writing.fetches.send(fetched).await.is_err() {
+            // The thread may have ended with what it got last: that is told now, not when the next record comes.
+            let ended = match fetched.is_empty() {
+                true => writing.fetches.is_closed(),
+                false => writing.fetches.send(fetched).await.is_err(),
+            };
+            if ended {
                 break;
             }
         }

@@ -70,6 +70,61 @@ async fn inserts_updates_deletes_and_key_changes_are_told_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_a_collation_does_not_see_is_told() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database(
+        "legacy.sqlite",
+        "CREATE TABLE people (login TEXT PRIMARY KEY COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE)",
+    );
+    let (name, topic) = (unique("people"), unique("people"));
+    let stream =
+        TableStream::new(name, cluster.path("legacy.sqlite"), "people", topic).record("Person", "test");
+    outbox::install(&database, &stream).unwrap();
+    database
+        .execute_batch(
+            "INSERT INTO people VALUES ('bob', 'bob miller');
+             UPDATE people SET name = 'Bob Miller';
+             UPDATE people SET login = 'Bob';",
+        )
+        .unwrap();
+    drain(&cluster, &stream).await;
+    let person = |login: &str, name: &str| Some(json!({"login": login, "name": name}));
+    let expected = [
+        ("bob".to_owned(), person("bob", "bob miller")),
+        ("bob".to_owned(), person("bob", "Bob Miller")),
+        ("bob".to_owned(), None),
+        ("Bob".to_owned(), person("Bob", "Bob Miller")),
+    ];
+    assert_eq!(cluster.read_json(&stream.topic).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_whose_keys_look_alike_when_joined_stay_apart() {
+    let cluster = Cluster::start().await;
+    let database = cluster.database(
+        "legacy.sqlite",
+        "CREATE TABLE parts (a TEXT, b TEXT, PRIMARY KEY (a, b));
+         CREATE TABLE plain (a TEXT PRIMARY KEY);",
+    );
+    let told = async |table: &str| {
+        let path = cluster.path("legacy.sqlite");
+        let stream = TableStream::new(unique(table), path, table, unique(table)).record("Part", "test");
+        drain(&cluster, &stream).await;
+        cluster.read_json(&stream.topic).await.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    told("parts").await;
+    told("plain").await;
+    database
+        .execute_batch(
+            r"INSERT INTO parts VALUES ('x|y', 'z'), ('x', 'y|z'), ('x\', 'y');
+              INSERT INTO plain VALUES ('x|y\z');",
+        )
+        .unwrap();
+    assert_eq!(told("parts").await, [r"x\|y|z", r"x|y\|z", r"x\\|y"]);
+    assert_eq!(told("plain").await, [r"x|y\z"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_leaves_nothing() {
     let cluster = Cluster::start().await;
     let database = cluster.database("legacy.sqlite", FLIGHTS);

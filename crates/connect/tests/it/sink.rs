@@ -1,11 +1,16 @@
 //! A sink's table is the fold of its topic, exactly once, whoever is killed when.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use headwater_client::{NewTopic, ProduceRecord, Producer, ProducerConfig};
 use headwater_connect::sqlite::{Sink, SinkConfig, SinkStream};
 use headwater_model::Header;
+use headwater_registry::RegistryClient;
 use headwater_schema::{AvroCodec, AvroSchema, confluent};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -174,6 +179,53 @@ async fn a_corrupt_record_goes_to_the_dead_letters_and_the_rest_flows() {
     assert_eq!(header("trace"), "7");
     assert_eq!(header("__connect.errors.topic"), topic);
     assert!(header("__connect.errors.exception.message").contains("ends within a field"));
+}
+
+/// A node of a registry that hears of each schema when it is asked for the second time.
+async fn slow_registry(text: String) -> RegistryClient {
+    let asked = Arc::new(AtomicU32::new(0));
+    let answer = move || {
+        let (status, body) = match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => (StatusCode::NOT_FOUND, json!({"error_code": 40403, "message": "Schema not found"})),
+            _ => (StatusCode::OK, json!({ "schema": text })),
+        };
+        let answer = (status, body.to_string());
+        async move { answer }
+    };
+    let app = axum::Router::new().route("/schemas/ids/{id}", axum::routing::get(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    RegistryClient::new(format!("http://{address}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_which_a_node_of_the_registry_hears_late_is_waited_for() {
+    let cluster = Cluster::start().await;
+    let topic = unique("rows");
+    let source = Rows::new(&cluster, &topic, json!([{"name": "n", "type": "long"}])).await;
+    source.send(vec![source.record("a", Some(json!({"n": 1})))]).await;
+    let streams = vec![SinkStream::new(&topic, "rows")];
+    let config = SinkConfig { name: unique("sink"), database: cluster.path("sink.sqlite"), streams };
+    let registry = slow_registry(source.schema.text().to_owned()).await;
+    let sink = Sink::new(config, cluster.client.clone(), registry);
+    let handle = sink.handle();
+    handle.finish();
+    assert_eq!((sink.run(never()).await.unwrap(), handle.dead_letters()), (1, 0));
+    assert_eq!(rows(&cluster, "SELECT _key || n FROM rows"), ["a1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_cannot_write_says_so_though_nothing_more_comes() {
+    let cluster = Cluster::start().await;
+    let topic = unique("rows");
+    let tags = json!([{"name": "tags", "type": {"type": "array", "items": "string"}}]);
+    let source = Rows::new(&cluster, &topic, tags).await;
+    source.send(vec![source.record("a", Some(json!({"tags": ["x"]})))]).await;
+    let running = sink(&cluster, &topic).run(never());
+    let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+    let refused = ended.expect("it ends by itself").unwrap_err().to_string();
+    assert!(refused.contains("tags"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

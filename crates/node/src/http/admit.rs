@@ -80,7 +80,8 @@ pub async fn admit(
         return last(refusal::of(&path, (StatusCode::SERVICE_UNAVAILABLE, 503), why));
     }
     request.extensions_mut().insert(sender);
-    request.extensions_mut().insert(gate.caller(principal, host, agent, api));
+    let caller = if stranger { Gate::nobody() } else { gate.caller(principal, host, agent, api) };
+    request.extensions_mut().insert(caller);
     let response = next.run(request).await;
     match valid_for {
         _ if stranger => last(response),

@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service;
 
@@ -32,7 +32,7 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Whom the client's certificate names.
     pub certified: Arc<Principal>,
-    stranger: Arc<Mutex<Option<Stranger>>>,
+    known: Arc<Notify>,
     /// Of whose share it is: the user's who came last by it.
     held: Arc<Mutex<Option<(Sender, OwnedSemaphorePermit)>>>,
 }
@@ -51,7 +51,7 @@ impl Connection {
 
     /// The client has said who it is: its place is free for another stranger.
     pub fn is_known(&self) {
-        drop(self.stranger.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.known.notify_one();
     }
 }
 
@@ -111,18 +111,24 @@ struct Arrived {
 }
 
 impl Arrived {
-    async fn serve(mut self, gate: Arc<Gate>, app: Router, mut stop: watch::Receiver<bool>) {
-        let peer = self.peer;
-        let (stream, certified) = match tokio::time::timeout(gate.patience(), gate.secure(self.stream)).await
-        {
-            Ok(Ok(secured)) => secured,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS by HTTP"),
-            Err(_) => return tracing::debug!(%peer, "no TLS by HTTP in time"),
+    async fn serve(self, gate: Arc<Gate>, app: Router, mut stop: watch::Receiver<bool>) {
+        let Self { stream, peer, mut places } = self;
+        let handshake = tokio::time::timeout(gate.patience(), gate.secure(stream));
+        let (stream, certified) = tokio::select! {
+            secured = handshake => match secured {
+                Ok(Ok(secured)) => secured,
+                Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS by HTTP"),
+                Err(_) => return tracing::debug!(%peer, "no TLS by HTTP in time"),
+            },
+            () = Stranger::displaced(places.stranger.as_ref()) => {
+                return tracing::debug!(%peer, "made room for another stranger");
+            }
+            _ = stop.changed() => return,
         };
         let (reading, writing) = stream.into_split();
-        let stranger = Arc::new(Mutex::new(self.places.stranger.take()));
+        let known = Arc::new(Notify::new());
         let certified = Arc::new(certified);
-        let connection = Connection { peer, certified, stranger, held: Arc::default() };
+        let connection = Connection { peer, certified, known: Arc::clone(&known), held: Arc::default() };
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
             let request: Request = request.map(Body::new);
@@ -134,11 +140,19 @@ impl Arrived {
             .max_header_size(LARGEST_HEAD)
             .serve_connection(TokioIo::new(tokio::io::join(reading, writing)), service);
         let mut serving = std::pin::pin!(serving);
-        let ended = tokio::select! {
-            ended = serving.as_mut() => ended,
-            _ = stop.changed() => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
+        let ended = loop {
+            tokio::select! {
+                // Who has just said who it is makes no room.
+                biased;
+                ended = serving.as_mut() => break ended,
+                () = known.notified(), if places.stranger.is_some() => places.stranger = None,
+                () = Stranger::displaced(places.stranger.as_ref()) => {
+                    return tracing::debug!(%peer, "made room for another stranger");
+                }
+                _ = stop.changed() => {
+                    serving.as_mut().graceful_shutdown();
+                    break serving.await;
+                }
             }
         };
         if let Err(error) = ended {

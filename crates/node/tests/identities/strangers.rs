@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use headwater_client::{Client, ClientConfig};
 use headwater_node::NodeError;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -85,6 +87,55 @@ async fn a_slow_or_huge_request_ends_before_it_costs_anything() {
     }
     drop(held);
     node.shutdown().await;
+}
+
+/// Without access rules whoever is known may see everything; who is not still learns no more than a word.
+#[tokio::test]
+async fn what_ails_a_node_is_not_told_to_strangers() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users");
+    std::fs::write(&users, "alice=wonderland\n").unwrap();
+    let users = format!("headwater.sasl.users.file={}", users.display());
+    let all = settings(&["headwater.http.security.protocol=SASL_PLAINTEXT", &users]);
+    let node = start(directory.path(), "127.0.0.1:0", &all).await.unwrap();
+    let kafka = Client::connect(ClientConfig::new(node.kafka(), "test")).await.unwrap();
+    kafka.delete_topic("_schemas").await.unwrap();
+    let health = async |known: bool| {
+        let request = reqwest::Client::new().get(format!("{}/health?json", node.http()));
+        answer(if known { request.basic_auth("alice", Some("wonderland")) } else { request }).await
+    };
+    let begun = Instant::now();
+    while health(true).await.1["findings"] == json!([]) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not found");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (status, said) = health(false).await;
+    assert_eq!((status, &said["findings"]), (503, &json!([])), "{said}");
+    node.shutdown().await;
+}
+
+/// Those who come by HTTP and say nothing keep nobody from the broker, nor for long from HTTP.
+#[tokio::test]
+async fn silent_strangers_at_the_http_address_keep_nobody_out() {
+    let guarded = Guarded::start(&[
+        "headwater.max.unauthenticated.connections=8",
+        "headwater.http.max.connections=16",
+        "headwater.authentication.timeout.ms=60000",
+    ])
+    .await;
+    let address = guarded.node.http().trim_start_matches("https://").to_owned();
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let bob = tokio::time::timeout(Duration::from_secs(30), guarded.kafka("bob")).await;
+    assert!(bob.is_ok(), "the broker's places are not theirs");
+    let begun = Instant::now();
+    while guarded.request("GET", "/subjects").basic_auth("bob", Some("bob")).send().await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody makes room");
+    }
+    drop(silent);
+    guarded.node.shutdown().await;
 }
 
 /// More slow bodies than there is room for hold back nobody but who sends them, and not for long.

@@ -50,6 +50,20 @@ async fn a_registry_outlives_a_restart_of_its_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_would_delete_schemas_keeps_them() {
+    harness::embedded(|bootstrap| async move {
+        let kafka = client(&bootstrap).await;
+        kafka.ensure_topic(NewTopic::new("_schemas", 1)).await.unwrap();
+        let policy = async || kafka.topic_config("_schemas", "cleanup.policy").await.unwrap().unwrap().value;
+        assert_eq!(policy().await.as_deref(), Some("delete"), "as one that is made by asking for it");
+        let registry = Served::start(&bootstrap).await;
+        assert_eq!(policy().await.as_deref(), Some("compact"));
+        assert!(registry.client.register(&subject("kept"), "\"int\"").await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_of_other_registries_are_kept_and_passed_over() {
     harness::embedded(|bootstrap| async move {
         let kafka = client(&bootstrap).await;

@@ -90,7 +90,10 @@ impl Door {
             mapping,
             passwords,
             lists,
-            strangers: Arc::new(Strangers::new(access.most_strangers()?)),
+            // Half of the connections are left to those who are known.
+            strangers: Arc::new(Strangers::new(
+                access.most_strangers()?.min(access.most_connections()?.div_ceil(2)),
+            )),
             connections: Arc::new(Semaphore::new(access.most_connections()?)),
             patience: access.patience()?,
             delay: access.delay()?,

@@ -29,15 +29,14 @@ struct Places {
 
 struct Taken {
     since: Instant,
-    /// Of one that can be ended from outside.
-    ended: Option<Arc<Notify>>,
+    ended: Arc<Notify>,
 }
 
 /// A place, until this is dropped or somebody else gets it.
 pub struct Stranger {
     strangers: Arc<Strangers>,
     number: u64,
-    ended: Option<Arc<Notify>>,
+    ended: Arc<Notify>,
 }
 
 impl Strangers {
@@ -51,26 +50,15 @@ impl Strangers {
 
     /// A place of one that watches [`Stranger::displaced`], unless all are taken by others that have just come.
     pub fn admit(self: &Arc<Self>) -> Option<Stranger> {
-        self.take(Some(Arc::default()))
-    }
-
-    /// A place that is kept until it is given back.
-    pub fn admit_for_good(self: &Arc<Self>) -> Option<Stranger> {
-        self.take(None)
-    }
-
-    fn take(self: &Arc<Self>, ended: Option<Arc<Notify>>) -> Option<Stranger> {
         let mut places = self.lock();
         if places.taken.len() >= self.most {
-            let oldest = places.taken.iter().find(|(_, taken)| taken.ended.is_some());
-            let oldest =
-                oldest.filter(|(_, taken)| taken.since.elapsed() >= self.young).map(|(number, _)| *number)?;
-            let ended = places.taken.remove(&oldest).and_then(|taken| taken.ended);
-            ended.inspect(|ended| ended.notify_one());
+            let oldest = places.taken.first_entry().filter(|one| one.get().since.elapsed() >= self.young)?;
+            oldest.remove().ended.notify_one();
         }
         let number = places.next;
         places.next += 1;
-        places.taken.insert(number, Taken { since: Instant::now(), ended: ended.clone() });
+        let ended: Arc<Notify> = Arc::default();
+        places.taken.insert(number, Taken { since: Instant::now(), ended: Arc::clone(&ended) });
         Some(Stranger { strangers: Arc::clone(self), number, ended })
     }
 }
@@ -78,8 +66,8 @@ impl Strangers {
 impl Stranger {
     /// Returns when somebody else has got the place, and the connection is to end; never where there is none.
     pub async fn displaced(one: Option<&Self>) {
-        match one.and_then(|one| one.ended.as_ref()) {
-            Some(ended) => ended.notified().await,
+        match one {
+            Some(one) => one.ended.notified().await,
             None => pending().await,
         }
     }
@@ -119,14 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn who_has_just_come_and_who_cannot_be_ended_keep_their_places() {
+    fn who_has_just_come_keeps_its_place() {
         let young = strangers(2, Duration::from_secs(3600));
-        let _held = [young.admit().unwrap(), young.admit().unwrap()];
+        let held = [young.admit().unwrap(), young.admit().unwrap()];
         assert!(young.admit().is_none());
-        let kept = strangers(1, Duration::ZERO);
-        let held = kept.admit_for_good().unwrap();
-        assert!(kept.admit().is_none());
         drop(held);
-        assert!(kept.admit().is_some());
+        assert!(young.admit().is_some());
     }
 }

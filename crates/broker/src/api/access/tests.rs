@@ -11,9 +11,10 @@ use headwater_security::SecurityProtocol;
 use headwater_wire::messages::*;
 use headwater_wire::{ApiKey, BatchBuilder, Compression, KafkaString};
 
-use super::super::{Call, find};
+use super::super::{Call, find, rights};
 use crate::Config;
 use crate::advertised::Advertised;
+use crate::audit::{LONGEST_CLIENT, LONGEST_NAME};
 use crate::authorizer::AuthorizerConfig;
 use crate::broker::{Running, Shared, open};
 use crate::outgoing::gather;
@@ -130,6 +131,17 @@ async fn each_principal_has_its_own_rights() {
     assert_eq!(code(&bench.produce("eve", 1).await), TOPIC);
     bench.allow("eve", Operation::All).await;
     assert_eq!(code(&bench.produce("eve", 1).await), 0);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn of_what_a_client_says_a_refusal_tells_so_much_and_no_more() {
+    let mut bench = Bench::new().await;
+    let mut call = bench.call("eve", ApiKey::Metadata, 9);
+    call.client_id = Some(KafkaString::from("c".repeat(30_000)));
+    assert!(!call.may(rights::DESCRIBE_TOPIC, &"t".repeat(30_000)));
+    let told = bench.running.entries.try_recv().unwrap().subject;
+    assert_eq!((told.client_id.len(), told.name.len()), (LONGEST_CLIENT, LONGEST_NAME));
     bench.stop().await;
 }
 

@@ -14,7 +14,7 @@ use headwater_wire::messages::share_group_heartbeat_response::{
 use headwater_wire::messages::{ShareGroupDescribeRequestData, ShareGroupHeartbeatRequestData};
 use headwater_wire::{ErrorCode, KafkaString};
 
-use crate::api::{Call, CallError, optional, rights, text, texts, uuid};
+use crate::api::{Call, CallError, once_by, optional, rights, text, texts, uuid};
 
 /// What Kafka calls the only assignor that share groups have.
 const ASSIGNOR: &str = "simple";
@@ -61,8 +61,9 @@ pub async fn heartbeat(
 
 pub async fn describe(
     call: &Call,
-    request: ShareGroupDescribeRequestData,
+    mut request: ShareGroupDescribeRequestData,
 ) -> Result<ShareGroupDescribeResponseData, CallError> {
+    once_by(&mut request.group_ids, Clone::clone);
     let (allowed, refused) =
         call.part(rights::DESCRIBE_GROUP, texts(&request.group_ids), |group_id: &String| group_id);
     let ShareResponse::Describe(groups) = call.share(ShareRequest::Describe(allowed)).await? else {

@@ -1,6 +1,6 @@
 //! The offsets of share groups: what Kafka's administrators send to a broker about them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use headwater_coordinator::{
     Error, ShareOffset, ShareRequest, ShareResponse, TopicId, TopicPartitionId, code,
@@ -36,8 +36,11 @@ fn unknown_topic(name: &KafkaString) -> KafkaString {
 
 pub async fn describe(
     call: &Call,
-    request: DescribeShareGroupOffsetsRequestData,
+    mut request: DescribeShareGroupOffsetsRequestData,
 ) -> Result<DescribeShareGroupOffsetsResponseData, CallError> {
+    // As OffsetFetch has it: some topics here and others there, and all of them once.
+    let mut whole = HashSet::new();
+    request.groups.retain(|group| group.topics.is_some() || whole.insert(group.group_id.clone()));
     let mut groups = Vec::with_capacity(request.groups.len());
     for group in request.groups {
         groups.push(describe_group(call, group).await?);

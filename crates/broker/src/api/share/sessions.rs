@@ -1,6 +1,7 @@
 //! Share sessions: which partitions a member fetches, so that a request names only what changes.
 //!
-//! Invariant: a session ends with the connection that used it last.
+//! Invariant: a session ends with the connection that used it last; there are never more sessions, nor more partitions in
+//! all of them, than the bounds say.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -18,10 +19,19 @@ const INITIAL: i32 = 0;
 const FINAL: i32 = -1;
 /// `group.share.max.share.sessions`
 const MOST: usize = 2_000;
+/// Partitions of all sessions: some megabytes. Clients may name such as there are not.
+const MOST_PARTITIONS: usize = 1 << 18;
 
 #[derive(Default)]
 pub struct ShareSessions {
-    sessions: Mutex<HashMap<Key, Session>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    sessions: HashMap<Key, Session>,
+    /// Of all of them.
+    partitions: usize,
 }
 
 struct Session {
@@ -53,37 +63,61 @@ pub enum Opened {
     Over,
 }
 
+impl Held {
+    /// Whether there was one.
+    fn remove(&mut self, key: &Key) -> bool {
+        let Some(session) = self.sessions.remove(key) else { return false };
+        self.partitions -= session.partitions.len();
+        true
+    }
+
+    /// Whether a session may begin with so many partitions, in the place of one that is there.
+    fn has_room(&self, key: &Key, partitions: usize) -> bool {
+        let own = self.sessions.get(key).map(|session| session.partitions.len());
+        let others = self.sessions.len() - usize::from(own.is_some());
+        others < MOST && self.partitions - own.unwrap_or(0) + partitions <= MOST_PARTITIONS
+    }
+}
+
 impl ShareSessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Session>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn open(&self, opening: Opening) -> Result<Opened, ErrorCode> {
         let Opening { key, epoch, added, forgotten, connection } = opening;
-        let mut sessions = self.lock();
+        let mut held = self.lock();
         match epoch {
             INITIAL => {
-                let before = sessions.remove(&key).is_some();
-                if sessions.len() >= MOST {
+                let partitions = unique(added);
+                if !held.has_room(&key, partitions.len()) {
                     return Err(ErrorCode::ShareSessionLimitReached);
                 }
-                let session = Session { epoch: 1, partitions: unique(added), turn: 0, connection };
-                let partitions = session.partitions.clone();
-                sessions.insert(key, session);
+                let before = held.remove(&key);
+                held.partitions += partitions.len();
+                let session = Session { epoch: 1, partitions: partitions.clone(), turn: 0, connection };
+                held.sessions.insert(key, session);
                 Ok(if before { Opened::Anew(partitions) } else { Opened::On(partitions) })
             }
-            FINAL => sessions.remove(&key).map(|_| Opened::Over).ok_or(ErrorCode::ShareSessionNotFound),
+            FINAL if held.remove(&key) => Ok(Opened::Over),
+            FINAL => Err(ErrorCode::ShareSessionNotFound),
             epoch => {
+                let Held { sessions, partitions: all } = &mut *held;
                 let session = sessions.get_mut(&key).ok_or(ErrorCode::ShareSessionNotFound)?;
                 if session.epoch != epoch {
                     return Err(ErrorCode::InvalidShareSessionEpoch);
                 }
+                let forgotten: HashSet<TopicPartitionId> = forgotten.into_iter().collect();
+                let kept = session.partitions.iter().filter(|place| !forgotten.contains(*place));
+                let partitions = unique(kept.copied().chain(added).collect());
+                let (before, others) = (session.partitions.len(), *all - session.partitions.len());
+                if partitions.len() > before && others + partitions.len() > MOST_PARTITIONS {
+                    return Err(ErrorCode::ShareSessionLimitReached);
+                }
+                *all = others + partitions.len();
                 session.epoch = epoch.checked_add(1).unwrap_or(1);
                 session.connection = connection;
-                let forgotten: HashSet<TopicPartitionId> = forgotten.into_iter().collect();
-                session.partitions.retain(|place| !forgotten.contains(place));
-                session.partitions.extend(added);
-                session.partitions = unique(std::mem::take(&mut session.partitions));
+                session.partitions = partitions;
                 session.turn += 1;
                 let mut partitions = session.partitions.clone();
                 let turn = session.turn % partitions.len().max(1);
@@ -95,11 +129,11 @@ impl ShareSessions {
 
     /// Ends the sessions of a connection.
     pub fn hang_up(&self, connection: Connection) -> Vec<Key> {
-        let mut sessions = self.lock();
-        let ended = sessions.iter().filter(|(_, session)| session.connection == connection);
+        let mut held = self.lock();
+        let ended = held.sessions.iter().filter(|(_, session)| session.connection == connection);
         let ended: Vec<Key> = ended.map(|(key, _)| key.clone()).collect();
         for key in &ended {
-            sessions.remove(key);
+            held.remove(key);
         }
         ended
     }
@@ -146,5 +180,25 @@ mod tests {
         assert!(sessions.hang_up(connection(1)).is_empty());
         assert_eq!(sessions.hang_up(connection(2)).len(), 1);
         assert_eq!(open(&sessions, 2, &[], 2), Err(ErrorCode::ShareSessionNotFound));
+    }
+
+    #[test]
+    fn all_sessions_together_have_so_many_partitions_and_no_more() {
+        let sessions = ShareSessions::default();
+        let open = |member: &str, epoch: i32, added: std::ops::Range<i32>| {
+            let key = ("g".to_owned(), member.to_owned());
+            let added = added.map(|index| ([1; 16], index)).collect();
+            sessions.open(Opening { key, epoch, added, forgotten: Vec::new(), connection: connection(1) })
+        };
+        let most = MOST_PARTITIONS as i32;
+        assert!(open("a", 0, 0..most - 10).is_ok());
+        assert!(open("b", 0, 0..10).is_ok());
+        assert_eq!(open("c", 0, 0..1), Err(ErrorCode::ShareSessionLimitReached));
+        assert_eq!(open("b", 1, 0..11), Err(ErrorCode::ShareSessionLimitReached));
+        assert!(open("b", 1, 0..10).is_ok(), "what it has it may name again");
+        assert!(open("a", 0, 0..5).is_ok(), "in the place of its own");
+        assert!(open("c", 0, 0..most - 15).is_ok());
+        assert_eq!(sessions.hang_up(connection(1)).len(), 3);
+        assert!(open("a", 0, 0..most).is_ok());
     }
 }

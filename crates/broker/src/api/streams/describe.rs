@@ -14,12 +14,13 @@ use headwater_wire::messages::streams_group_describe_response::{
     DescribedGroup, StreamsGroupDescribeResponseData,
 };
 
-use crate::api::{Call, CallError, rights, texts};
+use crate::api::{Call, CallError, once_by, rights, texts};
 
 pub async fn describe(
     call: &Call,
-    request: StreamsGroupDescribeRequestData,
+    mut request: StreamsGroupDescribeRequestData,
 ) -> Result<StreamsGroupDescribeResponseData, CallError> {
+    once_by(&mut request.group_ids, Clone::clone);
     let (allowed, refused) =
         call.part(rights::DESCRIBE_GROUP, texts(&request.group_ids), |group_id: &String| group_id);
     let Response::DescribeStreamsGroups(groups) = call.ask(Request::DescribeStreamsGroups(allowed)).await?

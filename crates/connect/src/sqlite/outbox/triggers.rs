@@ -40,8 +40,9 @@ END;"
     ))
 }
 
+/// By their bytes, whatever the columns' collation: `bob` and `Bob` are the same to NOCASE, and not to readers.
 fn any_differs<'a>(columns: impl Iterator<Item = &'a str>) -> String {
-    let differs = columns.map(quote).map(|column| format!("OLD.{column} IS NOT NEW.{column}"));
+    let differs = columns.map(quote).map(|column| format!("OLD.{column} IS NOT NEW.{column} COLLATE BINARY"));
     format!("({})", differs.collect::<Vec<_>>().join(" OR "))
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_client::{Client, ClientError, Fetched};
@@ -27,6 +27,9 @@ use crate::SinkError;
 /// A transaction takes what waits, up to this.
 const BATCH_RECORDS: usize = 50_000;
 const BATCH_BYTES: usize = 32 * 1024 * 1024;
+/// How long a schema may be unknown: of several nodes of a registry one may have given an id of which this one has not heard.
+const UNKNOWN_FOR: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Attempts of `BUSY_TIMEOUT` each.
 const LOCK_ATTEMPTS: u32 = 12;
 
@@ -170,12 +173,18 @@ impl Writer {
 
     fn fetch_plan(&self, stream: usize, id: u32) -> Result<Plan, SinkError> {
         let (name, topic) = (self.config.name.clone(), self.streams[stream].topic.clone());
-        let schema = match self.runtime.block_on(self.registry.schema_by_id(id)) {
-            Ok(schema) => schema,
-            Err(error @ RegistryError::Refused { status: 404, .. }) => {
-                return Ok(Plan::Unknown(error.to_string()));
+        let begun = Instant::now();
+        let schema = loop {
+            match self.runtime.block_on(self.registry.schema_by_id(id)) {
+                Ok(schema) => break schema,
+                Err(RegistryError::Refused { status: 404, .. }) if begun.elapsed() < UNKNOWN_FOR => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                Err(error @ RegistryError::Refused { status: 404, .. }) => {
+                    return Ok(Plan::Unknown(error.to_string()));
+                }
+                Err(error) => return Err(SinkError::Registry { name, topic, id, source: Box::new(error) }),
             }
-            Err(error) => return Err(SinkError::Registry { name, topic, id, source: Box::new(error) }),
         };
         let plan = RecordPlan::new(&schema);
         plan.map(Plan::Known).map_err(|unsupported| SinkError::Field {

@@ -23,13 +23,14 @@ async fn who_says_nothing_makes_room_and_is_sent_away() {
     let more = [
         "ssl.client.auth=required",
         "headwater.http.readers=User:reader",
-        "headwater.max.unauthenticated.connections=3",
+        // Half of them are for those who are known.
+        "headwater.http.max.connections=6",
         "headwater.authentication.timeout.ms=60000",
     ];
     let app = start(&words, &cluster, state.path(), company.access("words", &more)).await;
     let address = app.http().unwrap();
     let mut silent = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..6 {
         silent.push(TcpStream::connect(address).await.unwrap());
     }
     // Who has been silent for a second makes room; the known one gives its place back at once.
