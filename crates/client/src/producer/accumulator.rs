@@ -346,14 +346,15 @@ impl Accumulator {
         }
     }
 
-    /// Fails batches that have waited longer than the delivery timeout without reaching a broker.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Fails batches that have waited longer than the delivery timeout without reaching a broker; whether there were any.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
         let timeout = self.config.delivery_timeout;
-        let Some(limit) = now.checked_sub(timeout) else { return };
+        let Some(limit) = now.checked_sub(timeout) else { return false };
         let mut late = Vec::new();
         for queue in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             queue.expire(limit, &mut late);
         }
+        let any = !late.is_empty();
         for one in late {
             let at = one.outcome.topic_partition();
             let refused = self.queue_of(&one).and_then(|queue| queue.refused.clone());
@@ -365,6 +366,7 @@ impl Accumulator {
             self.refuse(one, ClientError::GaveUp { what, after: timeout, last });
         }
         self.drop_waiting();
+        any
     }
 
     /// Fails one batch, and whatever its failure implies.

@@ -115,9 +115,9 @@ impl Sender {
     fn round(&mut self) -> Instant {
         let now = Instant::now();
         let mut wanted = Vec::new();
-        let (round, joining, renew) = {
+        let (round, joining, renew, expired) = {
             let mut state = self.shared.lock();
-            state.expire(now);
+            let expired = state.expire(now);
             let joining = state.transaction.ask();
             let links = &self.links;
             let leader = |topic: &str, partition: i32| self.client.cached_leader(topic, partition);
@@ -130,8 +130,12 @@ impl Sender {
             };
             let round = state.take(now, leader, admits);
             let identity = state.identity.filter(|_| state.renew && state.in_flight() == 0);
-            (round, (joining, state.identity), identity)
+            (round, (joining, state.identity), identity, expired)
         };
+        if expired {
+            // Of a partition without a leader nothing is answered that would tell.
+            self.announce();
+        }
         let mut next = round.next.unwrap_or(now + EXPIRY).min(now + EXPIRY);
         if let (joining, Some(identity)) = joining
             && !joining.is_empty()
