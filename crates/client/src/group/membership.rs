@@ -284,7 +284,9 @@ impl Task {
                 }
                 Some(ErrorCode::MemberIdRequired) => continue,
                 Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => self.forget(),
-                Some(ErrorCode::RebalanceInProgress) => {}
+                // Another one has come or gone before all had heard what they were given. A rebalance may take minutes, and many may
+                // follow one another where a large group is restarted.
+                Some(ErrorCode::RebalanceInProgress) => pause.begin_anew(),
                 _ if error.is_retriable() => {
                     self.client.forget_coordinator(CoordinatorOf::Group, &self.config.group_id);
                 }
