@@ -34,6 +34,7 @@ mod epochs;
 mod external;
 mod join;
 mod open;
+mod pace;
 mod publish;
 mod purge;
 mod quarantine;
@@ -48,6 +49,7 @@ mod writing;
 use active::ActiveTask;
 use commit::Transaction;
 use open::ClaimWait;
+use pace::Pace;
 use purge::Purge;
 use quarantine::Unsettled;
 use restore::RestoringTask;
@@ -61,8 +63,6 @@ const IDLE: Duration = Duration::from_millis(200);
 const HELD_BACK: Duration = Duration::from_millis(5);
 /// Waits while services are to answer.
 const ANSWERS: Duration = Duration::from_millis(2);
-/// Records that a task takes before the next one has its turn.
-const TURN: usize = 1000;
 
 /// Starts processing thread `index`; its end is reported to `shared`.
 pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::io::Result<JoinHandle<()>> {
@@ -133,6 +133,7 @@ struct Worker {
     /// Written while the last transaction was being committed: of the next one.
     held: Vec<Output>,
     last_commit: Instant,
+    pace: Pace,
     purge: Purge,
     failures: Failures,
     unsettled: Unsettled,
@@ -285,16 +286,19 @@ impl Worker {
     fn work(&mut self) -> Result<bool, Trouble> {
         let begun = Instant::now();
         let now = wall_clock();
-        let mut worked = false;
+        let turn = self.pace.turn();
+        let (mut worked, mut more) = (false, false);
         for (id, active) in &mut self.active {
             active.read_ahead().map_err(Trouble::task(*id))?;
-            worked |= active.work(TURN, now).map_err(Trouble::task(*id))?;
+            let done = active.work(turn, now).map_err(Trouble::task(*id))?;
+            (worked, more) = (worked || done > 0, more || done >= turn);
             self.held.append(&mut active.task.take_output());
             if std::mem::take(&mut active.fresh) {
                 self.shared.board.set_task(*id, active.status());
             }
         }
         if worked {
+            self.pace.took(begun.elapsed(), more);
             Metrics::took(&self.shared.metrics.process_micros, begun.elapsed());
         }
         Ok(worked)
