@@ -386,6 +386,11 @@ impl Client {
         }
     }
 
+    /// Number of partitions as the cache has it, be it right or not.
+    pub(crate) fn cached_partitions(&self, topic: &str) -> Option<i32> {
+        self.state().topics.get(topic).map(|topic| topic.leaders.len() as i32)
+    }
+
     /// The leader's address, if the cache knows one.
     pub(crate) fn cached_leader(&self, topic: &str, partition: i32) -> Option<String> {
         let state = self.state();

@@ -113,8 +113,20 @@ impl Accumulator {
     pub(super) fn set_topic(&mut self, topic: &str, count: i32, kind: StreamKind) {
         let known = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(topic));
         known.kind = kind;
-        let count = usize::try_from(count).unwrap_or(0).max(known.partitions.len());
-        known.partitions.resize_with(count, Queue::default);
+        known.grow(count);
+    }
+
+    /// Topics that are produced to.
+    pub(super) fn topics(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+
+    /// Topics may have more partitions by now.
+    pub(super) fn grow(&mut self, count: impl Fn(&str) -> Option<i32>) {
+        for topic in self.topics.values_mut() {
+            let count = count(&topic.name);
+            count.into_iter().for_each(|count| topic.grow(count));
+        }
     }
 
     pub(super) fn push(&mut self, record: RecordRef<'_>, now: TimestampMs) -> Result<Pushed, ClientError> {

@@ -25,6 +25,8 @@ use crate::{Client, ClientError};
 const REQUESTS_IN_FLIGHT: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is asked whether topics have more partitions by now: Kafka's metadata.max.age.ms.
+const METADATA_AGE: Duration = Duration::from_secs(300);
 /// How often batches that cannot be sent are looked at.
 const EXPIRY: Duration = Duration::from_millis(500);
 
@@ -41,6 +43,8 @@ pub(super) struct Sender {
     /// Leaders are looked up again no earlier than this.
     look_at: Instant,
     look_pause: Duration,
+    /// Then what is known of topics is old.
+    old_at: Instant,
     renew_at: Instant,
     /// While there is something in the way.
     waiting: Option<Waiting>,
@@ -79,6 +83,7 @@ impl Sender {
             renewing: false,
             look_at: now,
             look_pause: FIRST_PAUSE,
+            old_at: now + METADATA_AGE,
             renew_at: now,
             waiting: None,
         }
@@ -115,7 +120,7 @@ impl Sender {
     fn round(&mut self) -> Instant {
         let now = Instant::now();
         let mut wanted = Vec::new();
-        let (round, joining, renew, expired) = {
+        let (mut round, joining, renew, expired) = {
             let mut state = self.shared.lock();
             let expired = state.expire(now);
             let joining = state.transaction.ask();
@@ -147,7 +152,11 @@ impl Sender {
         }
         if round.leaderless.is_empty() {
             self.look_pause = FIRST_PAUSE;
-        } else if !self.looking {
+        }
+        if now >= self.old_at {
+            round.leaderless.extend(self.shared.lock().topics());
+        }
+        if !round.leaderless.is_empty() && !self.looking {
             next = next.min(self.look(round.leaderless, now));
         }
         for (address, taken) in round.taken {
@@ -192,6 +201,9 @@ impl Sender {
         topics.sort();
         topics.dedup();
         self.looking = true;
+        if now >= self.old_at {
+            self.old_at = now + METADATA_AGE;
+        }
         let client = self.client.clone();
         self.jobs.spawn(async move {
             let known = client.refresh(Some(&topics)).await;
@@ -286,6 +298,7 @@ impl Sender {
             Done::Looked(failure) => {
                 self.looking = false;
                 self.hindered(failure);
+                self.shared.lock().grow(|topic| self.client.cached_partitions(topic));
                 self.look_at = Instant::now() + self.look_pause;
                 self.look_pause = (self.look_pause * 2).min(LONGEST_PAUSE);
             }

@@ -159,3 +159,21 @@ fn a_batch_without_a_leader_gives_its_bytes_back_when_its_time_is_up() {
     assert!(!state.expire(now + timeout), "once");
     push(&mut state);
 }
+
+#[test]
+fn keys_go_to_all_partitions_that_a_topic_has_by_now() {
+    let config = ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() };
+    let mut state = Accumulator::new(config, None);
+    state.set_topic("t", 1, StreamKind::Unspecified);
+    assert_eq!(state.topics(), ["t"]);
+    for count in [Some(3), Some(2), None] {
+        state.grow(|topic| count.filter(|_| topic == "t"));
+    }
+    for key in 0..50 {
+        let key = Some(format!("k{key}").into());
+        let record = ProduceRecord { topic: "t".into(), key, ..ProduceRecord::default() };
+        assert!(matches!(state.push(RecordRef::from(&record), 0), Ok(Pushed::Done { .. })));
+    }
+    let round = state.take(Instant::now(), |_, _| Some("broker".into()), |_| true);
+    assert_eq!(round.taken.into_values().flatten().count(), 3, "a batch for each partition");
+}
