@@ -258,6 +258,11 @@ impl Assignor for StreamsAssignor {
         Some(info.encode())
     }
 
+    /// Tasks are made of what was there at the start.
+    fn follows_topics(&self) -> bool {
+        false
+    }
+
     fn prepare(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             let ends = match self.look_up().await {

@@ -5,6 +5,7 @@ mod cut_off;
 mod epochs;
 mod fake;
 mod fenced;
+mod grown;
 mod heartbeats;
 mod implicit;
 mod scripted;
