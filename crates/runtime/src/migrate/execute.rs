@@ -110,7 +110,10 @@ async fn delete(client: &Client, topic: &str) -> Result<(), MigrateError> {
         Err(error) => return Err(failed(error)),
     }
     let begun = Instant::now();
-    while client.topic(topic).await.map_err(&failed)?.is_some() && begun.elapsed() < PATIENCE {
+    while client.topic(topic).await.map_err(&failed)?.is_some() {
+        if begun.elapsed() >= PATIENCE {
+            return Err(failed(ClientError::TopicExists(topic.to_owned())));
+        }
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
