@@ -448,6 +448,26 @@ impl Client {
         }
     }
 
+    /// Those of these partitions that are there and have no leader; what is not known is asked for once.
+    pub async fn without_leader(
+        &self,
+        of: &[headwater_model::TopicPartition],
+    ) -> Result<Vec<headwater_model::TopicPartition>, ClientError> {
+        let is_led =
+            |at: &headwater_model::TopicPartition| self.cached_leader(&at.topic, at.partition).is_some();
+        let mut topics: Vec<String> = of.iter().filter(|at| !is_led(at)).map(|at| at.topic.clone()).collect();
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        topics.sort();
+        topics.dedup();
+        self.refresh_patiently(Some(&topics)).await?;
+        let is_there = |at: &headwater_model::TopicPartition| {
+            self.cached_partitions(&at.topic).is_some_and(|count| (0..count).contains(&at.partition))
+        };
+        Ok(of.iter().filter(|at| is_there(at) && !is_led(at)).cloned().collect())
+    }
+
     /// What is known of these topics may be wrong.
     pub(crate) fn forget_topic(&self, topic: &str) {
         if let Some(topic) = self.state().topics.get_mut(topic) {

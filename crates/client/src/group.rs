@@ -212,6 +212,11 @@ impl GroupConsumer {
         }
     }
 
+    /// Whether the membership is over: then the error of `poll` is its end, and not that of a partition that could not be read.
+    pub fn has_ended(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Whether start positions come from committed offsets (the default), or the caller adds each
     /// assigned partition to `consumer()` itself. Call it before the first poll.
     pub fn manage_positions(&mut self, yes: bool) {

@@ -8,6 +8,7 @@ mod fenced;
 mod grown;
 mod heartbeats;
 mod implicit;
+mod leaderless;
 mod scripted;
 mod strayed;
 mod transactions;

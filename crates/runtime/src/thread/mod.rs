@@ -33,6 +33,7 @@ mod commit;
 mod epochs;
 mod external;
 mod join;
+mod led;
 mod open;
 mod pace;
 mod publish;
@@ -54,7 +55,7 @@ use purge::Purge;
 use quarantine::Unsettled;
 use restore::RestoringTask;
 use standby::Standbys;
-use trouble::{Failures, Trouble};
+use trouble::{Failures, Trouble, heals};
 use writing::{Unwritten, Writing};
 
 /// The longest wait for records: how soon a stop is noticed.
@@ -184,11 +185,19 @@ impl Worker {
     fn poll(&mut self) -> Result<(), Trouble> {
         self.ensure_member()?;
         let patience = self.patience();
-        let event = self.runtime.block_on(self.group.poll(patience)).map_err(|source| {
-            self.membership_ended = true;
-            membership::refused(&self.shared, &source)
-                .map_or_else(|| Trouble::client("poll the group")(source), Trouble::Fatal)
-        })?;
+        let event = match self.runtime.block_on(self.group.poll(patience)) {
+            // One partition that cannot be read stops no other task.
+            Err(error) if !self.group.has_ended() && heals(&error) => {
+                tracing::warn!(thread = self.index, %error, "an input cannot be read; trying again");
+                self.group.consumer().try_again();
+                return Ok(());
+            }
+            polled => polled.map_err(|source| {
+                self.membership_ended = true;
+                membership::refused(&self.shared, &source)
+                    .map_or_else(|| Trouble::client("poll the group")(source), Trouble::Fatal)
+            })?,
+        };
         match event {
             None => Ok(()),
             Some(GroupEvent::Records(fetched)) => fetched.into_iter().try_for_each(|part| self.take(part)),

@@ -15,6 +15,7 @@ use headwater_streams::{StoreBackend, StoreError, StoreInfo, StoreKind, TaskId};
 use super::Worker;
 use super::active::ActiveTask;
 use super::external;
+use super::led::{AWAY_PAUSE, changelogs_of};
 use super::restore::{Part, RestoringTask};
 use super::trouble::Trouble;
 use super::wall_clock;
@@ -72,14 +73,8 @@ impl Facts {
     pub(super) async fn of(client: &Client, shared: &Shared, tasks: &[TaskId]) -> Result<Self, ClientError> {
         let inputs: Vec<TopicPartition> =
             tasks.iter().filter_map(|task| shared.tasks.get(task)).flatten().cloned().collect();
-        let mut changelogs = Vec::new();
-        for task in tasks {
-            for info in shared.topology.stores(task.subtopology) {
-                if let (Some(topic), false) = (info.changelog, info.source_topic) {
-                    changelogs.push(TopicPartition::new(topic, task.partition));
-                }
-            }
-        }
+        let changelogs: Vec<TopicPartition> =
+            tasks.iter().flat_map(|task| changelogs_of(shared, *task)).collect();
         let ask = async |of: &[TopicPartition], spec: OffsetSpec, isolation: Isolation| {
             let asked: Vec<_> = of.iter().map(|at| (at.clone(), spec)).collect();
             client.list_offsets(&asked, isolation).await
@@ -239,6 +234,12 @@ impl Worker {
         }
         self.claim_wait = ClaimWait::default();
         self.ensure_producer()?;
+        let (due, waiting) = self.led(&due)?;
+        let open_again = (!waiting.is_empty()).then(|| Instant::now() + AWAY_PAUSE);
+        if due.is_empty() && open_again.is_some() {
+            self.open_at = open_again;
+            return Ok(());
+        }
         let Some(taken) = self.take_outside(&due)? else { return Ok(()) };
         let facts = self.runtime.block_on(Facts::of(&self.client, &self.shared, &due));
         let facts = facts.map_err(Trouble::client("look up committed offsets and changelogs"))?;
@@ -246,7 +247,7 @@ impl Worker {
             let opened = self.open_task(id, &facts, taken.get(&id))?;
             self.restoring.insert(id, opened);
         }
-        self.open_at = None;
+        self.open_at = open_again;
         self.last_commit = Instant::now();
         self.begin_restore()
     }
