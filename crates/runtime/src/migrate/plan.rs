@@ -108,7 +108,7 @@ pub async fn plan(
     let look =
         Look { client, counts: &counts, committed: &committed, progress: &progress, copying: &copying };
     let noted_done = progress.get(&noted_at).is_some_and(|at| *at == done(&fingerprint));
-    let done = noted_done && !look.has_gone_on(migration, &fingerprint).await?;
+    let done = noted_done && !look.has_gone_on(migration, new, &fingerprint).await?;
     let mut plan = MigrationPlan {
         migration: migration.clone(),
         created: BTreeMap::new(),
@@ -161,9 +161,20 @@ struct Look<'a> {
 impl Look<'_> {
     /// Whether more lies in the topics that were copied than when all was done: the old version came back, and what is under the
     /// new names is its state no more.
-    async fn has_gone_on(&self, migration: &Migration, fingerprint: &str) -> Result<bool, MigrateError> {
+    async fn has_gone_on(
+        &self,
+        migration: &Migration,
+        new: &TopologyDescription,
+        fingerprint: &str,
+    ) -> Result<bool, MigrateError> {
         let (ours, last) = (format!("{};", note(0, fingerprint).metadata), done(fingerprint).metadata);
-        for Copied { from, .. } in &migration.copies {
+        let is_of_both = |topic: &String| {
+            new.subtopologies.iter().any(|part| {
+                part.stores.iter().any(|store| store.changelog.as_ref() == Some(topic))
+                    || part.nodes.iter().any(|node| node.topics.contains(topic))
+            })
+        };
+        for Copied { from, .. } in migration.copies.iter().filter(|copied| !is_of_both(&copied.from)) {
             // Whoever is done with the old version deletes its topics.
             let Some(count) = self.counts.get(from) else { continue };
             let all = parts(from, *count);
