@@ -326,7 +326,11 @@ impl Sender {
     fn renewed(&mut self, outcome: Result<Identity, ClientError>) {
         self.renewing = false;
         match outcome {
-            Ok(identity) => self.shared.lock().renewed(identity),
+            Ok(identity) => {
+                self.shared.lock().renewed(identity);
+                // What may have been written has failed.
+                self.announce();
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot get a new producer id; trying again");
                 self.renew_at = Instant::now() + LONGEST_PAUSE;
