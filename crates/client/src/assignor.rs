@@ -34,6 +34,11 @@ pub trait Assignor: Send + Sync {
         None
     }
 
+    /// Whether the group is to rebalance when there are more topics or partitions than the member that leads has assigned.
+    fn follows_topics(&self) -> bool {
+        true
+    }
+
     /// Looks up, in the member that leads, what the decision needs beside what the members said; then `assign` follows.
     fn prepare(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(ready(()))

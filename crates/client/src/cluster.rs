@@ -386,6 +386,11 @@ impl Client {
         }
     }
 
+    /// Number of partitions as the cache has it, be it right or not.
+    pub(crate) fn cached_partitions(&self, topic: &str) -> Option<i32> {
+        self.state().topics.get(topic).map(|topic| topic.leaders.len() as i32)
+    }
+
     /// The leader's address, if the cache knows one.
     pub(crate) fn cached_leader(&self, topic: &str, partition: i32) -> Option<String> {
         let state = self.state();
@@ -441,6 +446,26 @@ impl Client {
             // A node of a cluster hears of a new topic later than the one that made it.
             pause.wait(topic, ClientError::UnknownTopic(topic.to_owned())).await?;
         }
+    }
+
+    /// Those of these partitions that are there and have no leader; what is not known is asked for once.
+    pub async fn without_leader(
+        &self,
+        of: &[headwater_model::TopicPartition],
+    ) -> Result<Vec<headwater_model::TopicPartition>, ClientError> {
+        let is_led =
+            |at: &headwater_model::TopicPartition| self.cached_leader(&at.topic, at.partition).is_some();
+        let mut topics: Vec<String> = of.iter().filter(|at| !is_led(at)).map(|at| at.topic.clone()).collect();
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        topics.sort();
+        topics.dedup();
+        self.refresh_patiently(Some(&topics)).await?;
+        let is_there = |at: &headwater_model::TopicPartition| {
+            self.cached_partitions(&at.topic).is_some_and(|count| (0..count).contains(&at.partition))
+        };
+        Ok(of.iter().filter(|at| is_there(at) && !is_led(at)).cloned().collect())
     }
 
     /// What is known of these topics may be wrong.

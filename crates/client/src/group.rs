@@ -55,6 +55,9 @@ pub struct GroupConfig {
     pub rebalance_timeout: Duration,
     /// Of the classic protocol; under the consumer protocol the broker assigns.
     pub assignor: Arc<dyn Assignor>,
+    /// Of the classic protocol: how often the member that leads looks whether there are more partitions (Kafka's
+    /// `metadata.max.age.ms`). A topic that is not there is looked for each second.
+    pub metadata_max_age: Duration,
     pub consumer: ConsumerConfig,
 }
 
@@ -69,6 +72,7 @@ impl GroupConfig {
             session_timeout: Duration::from_secs(45),
             rebalance_timeout: Duration::from_secs(60),
             assignor: Arc::new(RangeAssignor),
+            metadata_max_age: Duration::from_secs(300),
             consumer: ConsumerConfig {
                 auto_offset_reset: AutoOffsetReset::Earliest,
                 ..ConsumerConfig::default()
@@ -206,6 +210,11 @@ impl GroupConsumer {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the membership is over: then the error of `poll` is its end, and not that of a partition that could not be read.
+    pub fn has_ended(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// Whether start positions come from committed offsets (the default), or the caller adds each

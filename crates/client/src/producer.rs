@@ -116,6 +116,11 @@ impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Accumulator> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whoever waits for space looks again: no answer of a broker tells of what was dropped.
+    pub(crate) fn freed(&self) {
+        self.space.notify_waiters();
+    }
 }
 
 /// Clones share one producer; when the last is dropped, what was sent is still delivered, unless it

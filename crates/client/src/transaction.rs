@@ -149,6 +149,7 @@ impl Producer {
             state.transaction.fail(ClientError::State("the transaction was aborted by its owner"), false);
             state.drop_waiting();
         }
+        self.shared().freed();
         self.settle().await?;
         let (begun, protocol, over) = {
             let state = self.shared().lock();
@@ -277,6 +278,7 @@ impl Producer {
         };
         state.transaction.fail(inner.clone(), false);
         state.drop_waiting();
+        self.shared().freed();
         state.transaction.failure().unwrap_or(inner)
     }
 

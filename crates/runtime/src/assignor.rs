@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use headwater_client::{
     Assignment, Assignor, Client, ClientError, Isolation, MemberSubscription, OffsetSpec,
@@ -97,6 +98,9 @@ pub(crate) struct StreamsAssignor {
     owned: Owned,
     configs: AssignmentConfigs,
     probing_interval_ms: i64,
+    /// How long the changelogs' ends are asked for. All members wait for the leader meanwhile, and the coordinator puts out one that
+    /// says nothing for a session: a partition without a leader must not keep the group from having an assignment.
+    patience: Duration,
     /// Ends of changelogs, as looked up for the assignment at hand.
     ends: Mutex<Option<HashMap<TopicPartition, Offset>>>,
     /// The group's background task outlives the thread a little; it must not keep the stores open.
@@ -119,6 +123,7 @@ impl StreamsAssignor {
             },
             probing_interval_ms: i64::try_from(config.probing_rebalance_interval.as_millis())
                 .unwrap_or(i64::MAX),
+            patience: config.session_timeout / 3,
             ends: Mutex::new(None),
             shared: Arc::downgrade(shared),
         }
@@ -208,6 +213,14 @@ impl StreamsAssignor {
     }
 }
 
+async fn within<T>(
+    patience: Duration,
+    asked: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let late = ClientError::State("they were not told in time");
+    tokio::time::timeout(patience, asked).await.unwrap_or(Err(late))
+}
+
 /// Who answers for what.
 fn hosts(plan: &AssignmentPlan, members: &[MemberSubscription]) -> HostMap {
     let mut hosts = HostMap::new();
@@ -258,15 +271,18 @@ impl Assignor for StreamsAssignor {
         Some(info.encode())
     }
 
+    /// Tasks are made of what was there at the start.
+    fn follows_topics(&self) -> bool {
+        false
+    }
+
     fn prepare(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
-            let ends = match self.look_up().await {
-                Ok(ends) => Some(ends),
-                Err(error) => {
-                    tracing::warn!(%error, "the changelogs' ends are not known: tasks stay where they run, and a probing rebalance follows");
-                    None
-                }
-            };
+            let ends = within(self.patience, self.look_up()).await;
+            if let Err(error) = &ends {
+                tracing::warn!(%error, "the changelogs' ends are not known: tasks stay where they run, and a probing rebalance follows");
+            }
+            let ends = ends.ok();
             *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
         })
     }
@@ -291,5 +307,18 @@ impl Assignor for StreamsAssignor {
         }
         // One member is enough to let the group rebalance.
         given.into_iter().map(|(id, plan)| (id.clone(), self.told(plan, probing_at.take(), &hosts))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_group_does_not_wait_for_what_nobody_tells() {
+        assert_eq!(within(Duration::from_secs(3600), ready(Ok(3))).await.ok(), Some(3));
+        assert!(within(Duration::from_millis(1), pending::<Result<i32, ClientError>>()).await.is_err());
     }
 }

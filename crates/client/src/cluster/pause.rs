@@ -32,6 +32,11 @@ impl Pause {
         self
     }
 
+    /// What is waited for goes on: patience begins anew.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.begun, self.next) = (Instant::now(), FIRST_PAUSE);
+    }
+
     /// Waits, or gives up with what was wrong last.
     pub(crate) async fn wait(&mut self, what: &str, last: ClientError) -> Result<(), ClientError> {
         self.check(what, last)?;
@@ -66,5 +71,21 @@ impl Pause {
         }
         tracing::debug!(what, %last, "trying again");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn patience_that_begins_anew_has_not_ended() {
+        let refused = || ClientError::State("not yet");
+        let mut pause = Pause::new(Duration::from_secs(3600));
+        let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(3601)) else { return };
+        pause.begun = long_ago;
+        assert!(matches!(pause.wait("try", refused()).await, Err(ClientError::GaveUp { .. })));
+        pause.begin_anew();
+        pause.wait("try", refused()).await.unwrap();
     }
 }

@@ -252,13 +252,19 @@ impl Flight {
         self.part.iter().for_each(|wanted| self.failed(wanted, error.clone()));
     }
 
+    /// There may be thousands, and an answer is about each of them.
+    pub(super) fn by_place(&self) -> HashMap<&TopicPartition, &Wanted> {
+        self.part.iter().map(|wanted| (&wanted.at, wanted)).collect()
+    }
+
     /// The partitions whose offset is out of range.
     fn accept(&self, address: &str, answer: FetchResponseData) -> HashSet<TopicPartition> {
         let mut strayed = HashSet::new();
+        let asked = self.by_place();
         for topic in answer.responses {
             for data in topic.partitions {
                 let at = TopicPartition::new(topic.topic.as_str(), data.partition_index);
-                let Some(wanted) = self.part.iter().find(|wanted| wanted.at == at) else { continue };
+                let Some(wanted) = asked.get(&at).copied() else { continue };
                 match ErrorCode::from(data.error_code) {
                     ErrorCode::None => {
                         if let Err(error) = self.decode(wanted, data) {

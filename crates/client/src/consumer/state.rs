@@ -3,7 +3,7 @@
 //! Invariant: a buffer holds consecutive runs from `position` to `fetch_from`. Whatever moves a
 //! position gives the partition a new `epoch`, and answers to fetches of an older one are dropped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -126,8 +126,9 @@ impl State {
     }
 
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
-        self.partitions.retain(|at, _| !partitions.contains(at));
-        self.order.retain(|at| !partitions.contains(at));
+        let gone: HashSet<&TopicPartition> = partitions.iter().collect();
+        self.partitions.retain(|at, _| !gone.contains(at));
+        self.order.retain(|at| !gone.contains(at));
     }
 
     pub(super) fn assignment(&self) -> Vec<TopicPartition> {

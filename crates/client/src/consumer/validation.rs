@@ -67,10 +67,11 @@ impl Flight {
     }
 
     async fn judge(&self, address: &str, answer: OffsetForLeaderEpochResponseData) {
+        let asked = self.by_place();
         for topic in answer.topics {
             for end in topic.partitions {
                 let at = TopicPartition::new(topic.topic.as_str(), end.partition);
-                if let Some(wanted) = self.part.iter().find(|wanted| wanted.at == at) {
+                if let Some(wanted) = asked.get(&at).copied() {
                     self.judge_one(address, wanted, &end).await;
                 }
             }

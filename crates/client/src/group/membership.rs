@@ -4,8 +4,8 @@
 //! session alive meanwhile. Dropping the `Membership` ends the task; the session then runs out.
 
 mod heartbeats;
+mod topics;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::call::Call;
 use crate::cluster::{CoordinatorOf, Lane, Pause};
 use crate::connection::Connection;
 use crate::{Client, ClientError, Position};
+use topics::Led;
 
 /// How long joining is tried against failures that may heal.
 const JOIN_PATIENCE: Duration = Duration::from_secs(120);
@@ -100,6 +101,7 @@ impl Membership {
             generation: -1,
             owned: Vec::new(),
             named_by: None,
+            led: None,
             lease,
         };
         let task = tokio::spawn(task.run());
@@ -162,6 +164,8 @@ struct Task {
     owned: Vec<TopicPartition>,
     /// The connection to a coordinator that knows this member's id.
     named_by: Option<Arc<Connection>>,
+    /// What this member assigned by, if it leads.
+    led: Option<Led>,
     lease: Lease,
 }
 
@@ -225,6 +229,7 @@ impl Task {
         let ended = tokio::select! {
             ended = self.heartbeats(false) => ended,
             () = self.enforced.notified() => Ended::Rebalance,
+            () = self.grown() => Ended::Rebalance,
         };
         let lost = match ended {
             Ended::Rebalance => false,
@@ -284,7 +289,9 @@ impl Task {
                 }
                 Some(ErrorCode::MemberIdRequired) => continue,
                 Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => self.forget(),
-                Some(ErrorCode::RebalanceInProgress) => {}
+                // Another one has come or gone before all had heard what they were given. A rebalance may take minutes, and many may
+                // follow one another where a large group is restarted.
+                Some(ErrorCode::RebalanceInProgress) => pause.begin_anew(),
                 _ if error.is_retriable() => {
                     self.client.forget_coordinator(CoordinatorOf::Group, &self.config.group_id);
                 }
@@ -349,12 +356,19 @@ impl Task {
         self.sync(answer).await
     }
 
-    async fn sync(&self, joined: JoinGroupResponseData) -> Result<Assignment, ClientError> {
+    async fn sync(&mut self, joined: JoinGroupResponseData) -> Result<Assignment, ClientError> {
+        self.led = None;
+        let mut assignments = Vec::new();
+        // One that comes back to lead what is assigned already looks after it, too (KIP-814).
+        let looks_after = !joined.skip_assignment || self.config.assignor.follows_topics();
+        if joined.leader == joined.member_id && looks_after {
+            let (led, members) = self.look_up(&joined).await?;
+            if !joined.skip_assignment {
+                assignments = self.lead(&led, &members).await;
+            }
+            self.led = Some(led);
+        }
         let config = &self.config;
-        let assignments = match joined.leader == joined.member_id && !joined.skip_assignment {
-            true => self.lead(&joined).await?,
-            false => Vec::new(),
-        };
         let request = SyncGroupRequestData::default()
             .with_group_id(text(&config.group_id))
             .with_generation_id(self.generation)
@@ -378,11 +392,11 @@ impl Task {
         }
     }
 
-    /// Decides for all members.
-    async fn lead(
+    /// What there is to assign, and to whom.
+    async fn look_up(
         &self,
         joined: &JoinGroupResponseData,
-    ) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
+    ) -> Result<(Led, Vec<MemberSubscription>), ClientError> {
         let mut members = Vec::with_capacity(joined.members.len());
         for member in &joined.members {
             let said =
@@ -398,24 +412,19 @@ impl Task {
         topics.sort();
         topics.dedup();
         let partitions = self.partition_counts(&topics).await?;
+        Ok((Led { topics, partitions }, members))
+    }
+
+    /// Decides for all members.
+    async fn lead(&self, led: &Led, members: &[MemberSubscription]) -> Vec<SyncGroupRequestAssignment> {
         self.config.assignor.prepare().await;
-        let assigned = self.config.assignor.assign(&partitions, &members);
+        let assigned = self.config.assignor.assign(&led.partitions, members);
         let bytes = |(id, assignment): (&String, &Assignment)| {
             SyncGroupRequestAssignment::default()
                 .with_member_id(text(id))
                 .with_assignment(protocol::encode_assignment(assignment))
         };
-        Ok(assigned.iter().map(bytes).collect())
-    }
-
-    /// Of those topics that exist.
-    async fn partition_counts(&self, topics: &[String]) -> Result<BTreeMap<String, i32>, ClientError> {
-        let answer = self.client.refresh(Some(topics)).await?;
-        let known = answer.topics.iter().filter_map(|topic| {
-            let name = topic.name.as_ref()?.to_string();
-            (!topic.partitions.is_empty()).then_some((name, topic.partitions.len() as i32))
-        });
-        Ok(known.collect())
+        assigned.iter().map(bytes).collect()
     }
 
     /// For how long after a heartbeat others are given nothing of this member's: until its session ends, or a rebalance

@@ -113,8 +113,20 @@ impl Accumulator {
     pub(super) fn set_topic(&mut self, topic: &str, count: i32, kind: StreamKind) {
         let known = self.topics.entry(topic.to_owned()).or_insert_with(|| Topic::new(topic));
         known.kind = kind;
-        let count = usize::try_from(count).unwrap_or(0).max(known.partitions.len());
-        known.partitions.resize_with(count, Queue::default);
+        known.grow(count);
+    }
+
+    /// Topics that are produced to.
+    pub(super) fn topics(&self) -> Vec<String> {
+        self.topics.keys().cloned().collect()
+    }
+
+    /// Topics may have more partitions by now.
+    pub(super) fn grow(&mut self, count: impl Fn(&str) -> Option<i32>) {
+        for topic in self.topics.values_mut() {
+            let count = count(&topic.name);
+            count.into_iter().for_each(|count| topic.grow(count));
+        }
     }
 
     pub(super) fn push(&mut self, record: RecordRef<'_>, now: TimestampMs) -> Result<Pushed, ClientError> {
@@ -346,14 +358,15 @@ impl Accumulator {
         }
     }
 
-    /// Fails batches that have waited longer than the delivery timeout without reaching a broker.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Fails batches that have waited longer than the delivery timeout without reaching a broker; whether there were any.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
         let timeout = self.config.delivery_timeout;
-        let Some(limit) = now.checked_sub(timeout) else { return };
+        let Some(limit) = now.checked_sub(timeout) else { return false };
         let mut late = Vec::new();
         for queue in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             queue.expire(limit, &mut late);
         }
+        let any = !late.is_empty();
         for one in late {
             let at = one.outcome.topic_partition();
             let refused = self.queue_of(&one).and_then(|queue| queue.refused.clone());
@@ -365,6 +378,7 @@ impl Accumulator {
             self.refuse(one, ClientError::GaveUp { what, after: timeout, last });
         }
         self.drop_waiting();
+        any
     }
 
     /// Fails one batch, and whatever its failure implies.

@@ -239,6 +239,12 @@ impl Topic {
         Self { name: Arc::from(name), partitions: Vec::new(), sticky: 0, kind: StreamKind::Unspecified }
     }
 
+    /// It has so many partitions, or none fewer than were known: what waits in them would be lost.
+    pub(super) fn grow(&mut self, count: i32) {
+        let count = usize::try_from(count).unwrap_or(0).max(self.partitions.len());
+        self.partitions.resize_with(count, Queue::default);
+    }
+
     /// The partition of a record, with a batch that has room for it; and whether one was closed for that.
     pub(super) fn choose(
         &mut self,

@@ -25,6 +25,8 @@ use crate::{Client, ClientError};
 const REQUESTS_IN_FLIGHT: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is asked whether topics have more partitions by now: Kafka's metadata.max.age.ms.
+const METADATA_AGE: Duration = Duration::from_secs(300);
 /// How often batches that cannot be sent are looked at.
 const EXPIRY: Duration = Duration::from_millis(500);
 
@@ -41,6 +43,8 @@ pub(super) struct Sender {
     /// Leaders are looked up again no earlier than this.
     look_at: Instant,
     look_pause: Duration,
+    /// Then what is known of topics is old.
+    old_at: Instant,
     renew_at: Instant,
     /// While there is something in the way.
     waiting: Option<Waiting>,
@@ -79,6 +83,7 @@ impl Sender {
             renewing: false,
             look_at: now,
             look_pause: FIRST_PAUSE,
+            old_at: now + METADATA_AGE,
             renew_at: now,
             waiting: None,
         }
@@ -115,9 +120,9 @@ impl Sender {
     fn round(&mut self) -> Instant {
         let now = Instant::now();
         let mut wanted = Vec::new();
-        let (round, joining, renew) = {
+        let (mut round, joining, renew, expired) = {
             let mut state = self.shared.lock();
-            state.expire(now);
+            let expired = state.expire(now);
             let joining = state.transaction.ask();
             let links = &self.links;
             let leader = |topic: &str, partition: i32| self.client.cached_leader(topic, partition);
@@ -130,8 +135,12 @@ impl Sender {
             };
             let round = state.take(now, leader, admits);
             let identity = state.identity.filter(|_| state.renew && state.in_flight() == 0);
-            (round, (joining, state.identity), identity)
+            (round, (joining, state.identity), identity, expired)
         };
+        if expired {
+            // Of a partition without a leader nothing is answered that would tell.
+            self.announce();
+        }
         let mut next = round.next.unwrap_or(now + EXPIRY).min(now + EXPIRY);
         if let (joining, Some(identity)) = joining
             && !joining.is_empty()
@@ -143,7 +152,11 @@ impl Sender {
         }
         if round.leaderless.is_empty() {
             self.look_pause = FIRST_PAUSE;
-        } else if !self.looking {
+        }
+        if now >= self.old_at {
+            round.leaderless.extend(self.shared.lock().topics());
+        }
+        if !round.leaderless.is_empty() && !self.looking {
             next = next.min(self.look(round.leaderless, now));
         }
         for (address, taken) in round.taken {
@@ -188,6 +201,9 @@ impl Sender {
         topics.sort();
         topics.dedup();
         self.looking = true;
+        if now >= self.old_at {
+            self.old_at = now + METADATA_AGE;
+        }
         let client = self.client.clone();
         self.jobs.spawn(async move {
             let known = client.refresh(Some(&topics)).await;
@@ -282,6 +298,7 @@ impl Sender {
             Done::Looked(failure) => {
                 self.looking = false;
                 self.hindered(failure);
+                self.shared.lock().grow(|topic| self.client.cached_partitions(topic));
                 self.look_at = Instant::now() + self.look_pause;
                 self.look_pause = (self.look_pause * 2).min(LONGEST_PAUSE);
             }
@@ -309,7 +326,11 @@ impl Sender {
     fn renewed(&mut self, outcome: Result<Identity, ClientError>) {
         self.renewing = false;
         match outcome {
-            Ok(identity) => self.shared.lock().renewed(identity),
+            Ok(identity) => {
+                self.shared.lock().renewed(identity);
+                // What may have been written has failed.
+                self.announce();
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot get a new producer id; trying again");
                 self.renew_at = Instant::now() + LONGEST_PAUSE;

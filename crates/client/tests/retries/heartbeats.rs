@@ -287,9 +287,11 @@ async fn members_leave_for_good_or_to_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_heal_ends_the_membership_and_stays_its_error() {
     let mut scene = Scene::new([Reply::Refuse(ErrorCode::GroupMaxSizeReached)]).await;
+    assert!(!scene.member.has_ended());
     for _ in 0..2 {
         let error = scene.member.poll(PATIENCE).await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::GroupMaxSizeReached), "{error}");
+        assert!(scene.member.has_ended());
     }
     assert_eq!(scene.heard().len(), 1);
 }

@@ -28,7 +28,8 @@ pub struct Asked<'a> {
 pub type Script = Box<dyn FnMut(Asked<'_>) -> Option<()> + Send>;
 
 /// Starts it; it speaks these versions and no others, beside those of metadata and coordinators, which it answers by
-/// itself: it has one topic of `leader_epochs().len()` partitions, leads all and coordinates every group.
+/// itself: it has one topic of `leader_epochs().len()` partitions, leads all whose epoch is not negative and coordinates every
+/// group.
 pub async fn start(
     versions: &[(ApiKey, i16)],
     leader_epochs: impl Fn() -> Vec<i32> + Send + Sync + 'static,
@@ -138,7 +139,7 @@ impl Broker {
         let partition = |(index, epoch): (usize, i32)| {
             MetadataResponsePartition::default()
                 .with_partition_index(index as i32)
-                .with_leader_id(NODE)
+                .with_leader_id(if epoch < 0 { -1 } else { NODE })
                 .with_leader_epoch(epoch)
                 .with_replica_nodes(vec![NODE])
                 .with_isr_nodes(vec![NODE])

@@ -237,3 +237,30 @@ async fn a_producer_whose_place_was_taken_is_fenced_for_good() {
         assert!(producer.begin_transaction().await.unwrap_err().is_fenced());
     }
 }
+
+/// Nothing is on its way whose answer would tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_space_hears_that_the_transaction_is_aborted() {
+    let broker = FakeBroker::with_transactions(2).await;
+    let client = Client::connect(ClientConfig::new(broker.address(), "retries")).await.unwrap();
+    let config = ProducerConfig {
+        transactional_id: Some("id".into()),
+        linger: Duration::from_secs(3600),
+        buffer_bytes: 1000,
+        ..ProducerConfig::default()
+    };
+    let producer = Producer::new(&client, config).await.unwrap();
+    producer.begin_transaction().await.unwrap();
+    let half = "x".repeat(500);
+    drop(producer.send(record(&half)).await.unwrap());
+    let mut second = Box::pin(producer.send(record(&half)));
+    tokio::select! {
+        biased;
+        _ = &mut second => panic!("there is no space for it"),
+        () = std::future::ready(()) => {}
+    }
+    producer.abort_transaction().await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(20), second).await.expect("it is told");
+    assert!(told.is_err());
+    assert!(broker.written().is_empty());
+}

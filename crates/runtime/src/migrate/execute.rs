@@ -13,7 +13,7 @@ use headwater_streams::{Migration, TopologyDescription, rename_clocks, reprocess
 use serde::Serialize;
 
 use super::plan::{CopyPart, MigrationPlan, ResetPart, plan};
-use super::{MigrateError, Options, group, note, offsets};
+use super::{MigrateError, Options, done, group, note, offsets};
 
 const POLL: Duration = Duration::from_millis(200);
 /// How long the transaction of an instance that was killed, and the deletion of a topic, are waited for.
@@ -54,6 +54,10 @@ pub async fn execute(
         settled(client, &first, &copied.from).await?;
     }
     let planned = plan(client, migration, new, options).await?;
+    // The run before was killed within its very last transaction, which has been carried out.
+    if planned.done {
+        return Ok(planned);
+    }
     stopped(&planned)?;
     for topic in &planned.replaced {
         delete(client, topic).await?;
@@ -106,7 +110,10 @@ async fn delete(client: &Client, topic: &str) -> Result<(), MigrateError> {
         Err(error) => return Err(failed(error)),
     }
     let begun = Instant::now();
-    while client.topic(topic).await.map_err(&failed)?.is_some() && begun.elapsed() < PATIENCE {
+    while client.topic(topic).await.map_err(&failed)?.is_some() {
+        if begun.elapsed() >= PATIENCE {
+            return Err(failed(ClientError::TopicExists(topic.to_owned())));
+        }
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -133,17 +140,19 @@ async fn create(
     client.ensure_topic(new).await.map_err(failed)
 }
 
-/// Notes where copying begins, so that what a killed run leaves in a topic is known as this migration's.
+/// Notes where copying begins, so that what a killed run leaves in a topic is known as this migration's, and that it is not done
+/// (any more, if the old version came back).
 async fn begin(client: &Client, plan: &MigrationPlan) -> Result<(), MigrateError> {
     let noted = plan.copies.iter().map(|part| {
         let at = TopicPartition::new(part.from.as_str(), part.partition);
-        (at, note(part.next, &plan.fingerprint, false))
+        (at, note(part.next, &plan.copying))
     });
-    let noted: HashMap<_, _> = noted.collect();
-    if noted.is_empty() {
+    if plan.copies.is_empty() {
         return Ok(());
     }
-    let begun = client.commit_offsets(&group(&plan.migration.application_id), &noted).await;
+    let mut all = HashMap::from([(plan.noted_at.clone(), note(0, &plan.copying))]);
+    all.extend(noted);
+    let begun = client.commit_offsets(&group(&plan.migration.application_id), &all).await;
     begun.map_err(MigrateError::client("note where copying begins"))
 }
 
@@ -232,7 +241,7 @@ impl Copying<'_> {
         }
         at_once.records = 0;
         let failed = MigrateError::client("commit what is copied");
-        let noted = positions.into_iter().map(|(at, next)| (at, note(next, &self.plan.fingerprint, false)));
+        let noted = positions.into_iter().map(|(at, next)| (at, note(next, &self.plan.copying)));
         let noted: HashMap<TopicPartition, Committed> = noted.collect();
         let member = GroupMetadata::simple(group(&self.plan.migration.application_id));
         let open = std::mem::take(&mut at_once.open);
@@ -279,10 +288,10 @@ async fn finish(producer: &Producer, plan: &MigrationPlan) -> Result<(), Migrate
     let failed = MigrateError::client("move the application's offsets");
     let application = GroupMetadata::simple(&plan.migration.application_id);
     let notes = GroupMetadata::simple(group(&plan.migration.application_id));
-    let done = HashMap::from([(plan.noted_at.clone(), note(0, &plan.fingerprint, true))]);
+    let all_done = HashMap::from([(plan.noted_at.clone(), done(&plan.fingerprint))]);
     producer.begin_transaction().await.map_err(&failed)?;
     producer.send_offsets(&application, &positions(plan)).await.map_err(&failed)?;
-    producer.send_offsets(&notes, &done).await.map_err(&failed)?;
+    producer.send_offsets(&notes, &all_done).await.map_err(&failed)?;
     producer.commit_transaction().await.map_err(failed)
 }
 

@@ -5,7 +5,10 @@
 //! killed leaves an open transaction, which the next run aborts before it asks how far the last one came; so it goes on from
 //! there, and two runs at once fence each other. The application's own offsets change at the very end, all at once.
 //!
-//! The metadata of those offsets is `hwmigration1;<fingerprint of the migration>`, and `;done` behind it for the last one.
+//! The metadata of those offsets is `hwmigration1;<fingerprint of the migration>`, with `;done` behind it for the last one and, for
+//! those before, `;<checksum of where the application was>`: of what the old version has gone on from, a copy is not all.
+
+use std::collections::HashMap;
 
 use headwater_client::{ClientError, Committed, Isolation, OffsetSpec};
 use headwater_model::{Offset, TopicPartition};
@@ -54,7 +57,7 @@ pub enum MigrateError {
     #[error("copy {topic}: there is no such topic; does the old description say what ran?")]
     NoTopic { topic: String },
     #[error(
-        "copy to {topic}: it holds records already, so the new version seems to have run; with --replace they are deleted first"
+        "copy to {topic}: it holds records already, so the new version seems to have run, or the old one again since they were copied; with --replace they are deleted first"
     )]
     Occupied { topic: String },
     #[error(
@@ -86,14 +89,37 @@ fn fingerprint(migration: &Migration) -> String {
     format!("{:08x}{:08x}", crc32c::crc32c(text.as_bytes()), text.len())
 }
 
+/// Names the copying of what an application left behind where it was. Once it has committed anything more, it is another one.
+fn copying(
+    fingerprint: &str,
+    migration: &Migration,
+    committed: &HashMap<TopicPartition, Committed>,
+) -> String {
+    let own = format!("{}-", migration.application_id);
+    let copied = |topic: &str| migration.copies.iter().any(|copied| copied.from == topic);
+    // What is in the way under the new names may be deleted by the first run, and then has no offsets in the second.
+    let mut read: Vec<String> = committed
+        .iter()
+        .filter(|(at, _)| !at.topic.starts_with(&own) || copied(&at.topic))
+        .map(|(at, committed)| format!("{at}:{}", committed.offset))
+        .collect();
+    read.sort();
+    format!("{fingerprint};{:08x}", crc32c::crc32c(read.join("\n").as_bytes()))
+}
+
 /// The group that remembers how far a migration is.
 fn group(application_id: &str) -> String {
     format!("{application_id}-migration")
 }
 
-fn note(offset: Offset, fingerprint: &str, done: bool) -> Committed {
-    let metadata = format!("{VERSION};{fingerprint}{}", if done { ";done" } else { "" });
-    Committed { offset, metadata, leader_epoch: None }
+/// That so much is copied, by what names the copying.
+fn note(offset: Offset, copying: &str) -> Committed {
+    Committed { offset, metadata: format!("{VERSION};{copying}"), leader_epoch: None }
+}
+
+/// That all is done.
+fn done(fingerprint: &str) -> Committed {
+    note(0, &format!("{fingerprint};done"))
 }
 
 type Parts = Vec<TopicPartition>;
@@ -107,10 +133,49 @@ async fn offsets(
     parts: &[TopicPartition],
     spec: OffsetSpec,
     isolation: Isolation,
-) -> Result<std::collections::HashMap<TopicPartition, Offset>, MigrateError> {
+) -> Result<HashMap<TopicPartition, Offset>, MigrateError> {
     let ask: Vec<_> = parts.iter().map(|at| (at.clone(), spec)).collect();
     client
         .list_offsets(&ask, isolation)
         .await
         .map_err(MigrateError::client("look up where topics begin and end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_streams::serdes::{i64, string};
+    use headwater_streams::{Consumed, Grouped, Materialized, Produced, Renames, StreamsBuilder};
+
+    use super::*;
+
+    /// Orders counted in a store of this name.
+    fn migration() -> Migration {
+        let version = |store: &str| {
+            let builder = StreamsBuilder::new("shop");
+            builder
+                .stream("orders", Consumed::with(string(), string()))
+                .group_by(|_, value| value.clone(), Grouped::with(string(), string()).named("by-value"))
+                .count(Materialized::named(store))
+                .to("counts", Produced::with(string(), i64()));
+            builder.build().unwrap().describe()
+        };
+        let renames = Renames::new([("old".to_owned(), "new".to_owned())]);
+        Migration::between(&version("old"), &version("new"), &renames, &[]).unwrap()
+    }
+
+    #[test]
+    fn a_copy_is_of_where_the_application_was_whatever_lies_under_the_new_names() {
+        let migration = migration();
+        assert_eq!(migration.copies[0].to, "shop-new-changelog", "{migration:?}");
+        let at = |offsets: &[(&str, Offset)]| {
+            let offsets = offsets.iter().map(|(topic, offset)| {
+                (TopicPartition::new(*topic, 0), Committed { offset: *offset, ..Committed::default() })
+            });
+            copying(&fingerprint(&migration), &migration, &offsets.collect())
+        };
+        let begun = at(&[("orders", 7)]);
+        assert_eq!(at(&[("orders", 7), ("shop-new-changelog", 3)]), begun);
+        assert_ne!(at(&[("orders", 8)]), begun, "the old version has gone on");
+        assert_ne!(note(7, &begun), done(&fingerprint(&migration)));
+    }
 }

@@ -8,7 +8,7 @@ use headwater_model::{Offset, Record, TopicPartition};
 use headwater_streams::{Copied, Fate, Migration, TopologyDescription, partitions_needed};
 use serde::Serialize;
 
-use super::{MigrateError, Options, fingerprint, group, note, offsets, parts};
+use super::{MigrateError, Options, copying, done, fingerprint, group, note, offsets, parts};
 
 const POLL: Duration = Duration::from_millis(200);
 const WATERMARK_HEADER: &str = "__headwater.watermark";
@@ -63,6 +63,9 @@ pub struct MigrationPlan {
     pub(super) noted_at: TopicPartition,
     #[serde(skip)]
     pub(super) fingerprint: String,
+    /// What notes of progress are of.
+    #[serde(skip)]
+    pub(super) copying: String,
 }
 
 impl MigrationPlan {
@@ -101,14 +104,11 @@ pub async fn plan(
     // A run that was killed may have left its transaction open: who executes ends it, and need not wait until it expires.
     let progress = client.committed_until_now(&group(application_id)).await;
     let progress = progress.map_err(MigrateError::client("look up how far a migration is"))?;
-    let done = progress.get(&noted_at).is_some_and(|at| *at == note(at.offset, &fingerprint, true));
-    let look = Look {
-        client,
-        counts: &counts,
-        committed: &committed,
-        progress: &progress,
-        fingerprint: &fingerprint,
-    };
+    let copying = copying(&fingerprint, migration, &committed);
+    let look =
+        Look { client, counts: &counts, committed: &committed, progress: &progress, copying: &copying };
+    let noted_done = progress.get(&noted_at).is_some_and(|at| *at == done(&fingerprint));
+    let done = noted_done && !look.has_gone_on(migration, new, &fingerprint).await?;
     let mut plan = MigrationPlan {
         migration: migration.clone(),
         created: BTreeMap::new(),
@@ -128,6 +128,7 @@ pub async fn plan(
         committed: committed.clone(),
         noted_at: noted_at.clone(),
         fingerprint: fingerprint.clone(),
+        copying: copying.clone(),
     };
     if done {
         return Ok(plan);
@@ -154,10 +155,44 @@ struct Look<'a> {
     counts: &'a HashMap<String, i32>,
     committed: &'a HashMap<TopicPartition, Committed>,
     progress: &'a HashMap<TopicPartition, Committed>,
-    fingerprint: &'a str,
+    copying: &'a str,
 }
 
 impl Look<'_> {
+    /// Whether more lies in the topics that were copied than when all was done: the old version came back, and what is under the
+    /// new names is its state no more.
+    async fn has_gone_on(
+        &self,
+        migration: &Migration,
+        new: &TopologyDescription,
+        fingerprint: &str,
+    ) -> Result<bool, MigrateError> {
+        let (ours, last) = (format!("{};", note(0, fingerprint).metadata), done(fingerprint).metadata);
+        let is_of_both = |topic: &String| {
+            new.subtopologies.iter().any(|part| {
+                part.stores.iter().any(|store| store.changelog.as_ref() == Some(topic))
+                    || part.nodes.iter().any(|node| node.topics.contains(topic))
+            })
+        };
+        for Copied { from, .. } in migration.copies.iter().filter(|copied| !is_of_both(&copied.from)) {
+            // Whoever is done with the old version deletes its topics.
+            let Some(count) = self.counts.get(from) else { continue };
+            let all = parts(from, *count);
+            let ends = offsets(self.client, &all, OffsetSpec::Latest, Isolation::Uncommitted).await?;
+            let copied_to = |at: &TopicPartition| {
+                let noted = self.progress.get(at)?;
+                (noted.metadata.starts_with(&ours) && noted.metadata != last).then_some(noted.offset)
+            };
+            let grown = |at: &TopicPartition| {
+                copied_to(at).zip(ends.get(at)).is_some_and(|(copied_to, end)| copied_to < *end)
+            };
+            if all.iter().any(grown) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What stays and what is copied must have the partitions that the new version gives it.
     fn check_partitions(&self, migration: &Migration, new: &TopologyDescription) -> Result<(), MigrateError> {
         let copied = |topic: &str| {
@@ -189,7 +224,7 @@ impl Look<'_> {
         let starts = offsets(self.client, &all, OffsetSpec::Earliest, Isolation::Uncommitted).await?;
         let ends = offsets(self.client, &all, OffsetSpec::Latest, Isolation::Uncommitted).await?;
         let mine = |at: &TopicPartition| {
-            self.progress.get(at).filter(|noted| **noted == note(noted.offset, self.fingerprint, false))
+            self.progress.get(at).filter(|noted| **noted == note(noted.offset, self.copying))
         };
         let resumed = all.iter().any(|at| mine(at).is_some());
         plan.resumed |= resumed;

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use headwater_client::{Client, ClientError};
-use headwater_model::{Offset, TopicPartition};
+use headwater_model::{Offset, TimestampMs, TopicPartition};
 
 pub(crate) use fetch::{Chunk, Fetch};
 pub(crate) use place::Place;
@@ -82,10 +82,21 @@ impl Snapshots {
         Ok(Some(Self { place, config: snapshots.clone(), application_id }))
     }
 
-    /// The newest snapshot of a store whose position is in `from..=to`.
-    pub async fn newest(&self, of: &Subject, (from, to): (Offset, Offset)) -> Result<Option<Found>, String> {
+    /// The newest snapshot of a store whose position is in `from..=to`; none that was taken before `since`, unless nothing came
+    /// after it but the end of a transaction.
+    pub async fn newest(
+        &self,
+        of: &Subject,
+        (from, to): (Offset, Offset),
+        since: TimestampMs,
+    ) -> Result<Option<Found>, String> {
         let kept = self.place.list(&self.folder(of)).await?;
-        let fits = |found: &Found| found.topic_id == of.topic_id && (from..=to).contains(&found.position);
+        let is_recent = |found: &Found| {
+            to - found.position <= 1 || found.object.last_modified.timestamp_millis() >= since
+        };
+        let fits = |found: &Found| {
+            found.topic_id == of.topic_id && (from..=to).contains(&found.position) && is_recent(found)
+        };
         Ok(kept.into_iter().filter(fits).max_by_key(|found| found.position))
     }
 

@@ -3,17 +3,20 @@
 //! Writes reach the operating system before they return, so a killed process loses none. A machine that loses power may
 //! lose the last ones, entries together with their position, and restores them from the changelog.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
-use headwater_model::{Bytes, Offset};
+use headwater_model::{Bytes, Offset, TimestampMs};
 use headwater_streams::{StoreBackend, StoreError};
 
 use super::view::DiskView;
 use super::{Budget, Entry, StateError, StoreWrite};
+use crate::thread::wall_clock;
 
 /// The smallest limit that fjall accepts. An opening database reads its journal, so it is kept small.
 const JOURNAL_BYTES: u64 = 64 << 20;
@@ -23,6 +26,10 @@ const WIPED_AT_ONCE: usize = 500_000;
 const TABLES_AT_ONCE: u8 = 8;
 const SMALLEST_MEMTABLE: u64 = 256 << 10;
 const LARGEST_MEMTABLE: u64 = 8 << 20;
+/// When a position was written is noted no more often.
+const NOTED: Duration = Duration::from_secs(600);
+/// Behind a store's name: the key of when its position was written.
+const TIME: &str = "\0time";
 
 /// The database of one process.
 pub struct DiskStores {
@@ -31,6 +38,8 @@ pub struct DiskStores {
     memtable_bytes: u64,
     table_from: usize,
     damage: Damage,
+    /// When it was noted last that a store's position was written.
+    noted: Mutex<HashMap<String, Instant>>,
 }
 
 /// Why the database did not open.
@@ -103,7 +112,7 @@ impl DiskStores {
         let share = budget.write_buffer_bytes / budget.stores.max(1) as u64;
         let memtable_bytes = share.clamp(SMALLEST_MEMTABLE, LARGEST_MEMTABLE);
         let damage = Damage(marker.to_owned());
-        Ok(Self { database, positions, memtable_bytes, table_from, damage })
+        Ok(Self { database, positions, memtable_bytes, table_from, damage, noted: Mutex::default() })
     }
 
     fn database(path: &Path, budget: Budget) -> Result<(Database, Keyspace), fjall::Error> {
@@ -148,12 +157,32 @@ impl DiskStores {
         parse_position(name, &stored).map(Some)
     }
 
+    /// When the position was written last, or up to [`NOTED`] before that; `None` if that was never noted.
+    pub(super) fn written_at(&self, name: &str) -> Result<Option<TimestampMs>, StoreError> {
+        let key = format!("{name}{TIME}");
+        let stored =
+            self.positions.get(key.as_str()).map_err(self.damage.failed("read the time of", name))?;
+        Ok(stored.and_then(|stored| <[u8; 8]>::try_from(&stored[..]).ok()).map(TimestampMs::from_be_bytes))
+    }
+
+    /// Whether it is to be noted that its position is written now.
+    fn is_noted_now(&self, name: &str) -> bool {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = noted.get(name).is_none_or(|at| at.elapsed() >= NOTED);
+        if is_due {
+            noted.insert(name.to_owned(), Instant::now());
+        }
+        is_due
+    }
+
     pub(super) fn positioned(&self) -> Result<Vec<String>, StoreError> {
         let name = |guard: fjall::Guard| {
             let key = guard.key().map_err(self.damage.failed("list", "positions"))?;
             Ok(String::from_utf8_lossy(&key).into_owned())
         };
-        self.positions.iter().map(name).collect()
+        let is_store =
+            |name: &Result<String, StoreError>| !name.as_ref().is_ok_and(|name| name.ends_with(TIME));
+        self.positions.iter().map(name).filter(is_store).collect()
     }
 
     pub(super) fn write(&self, writes: Vec<StoreWrite>) -> Result<(), StoreError> {
@@ -170,6 +199,10 @@ impl DiskStores {
             }
             if let Some(position) = write.position {
                 batch.insert(&self.positions, name.as_str(), position.to_be_bytes());
+                if self.is_noted_now(&name) {
+                    let key = format!("{name}{TIME}");
+                    batch.insert(&self.positions, key.as_str(), wall_clock().to_be_bytes());
+                }
             }
         }
         batch.commit().map_err(self.damage.failed("write", "batch"))
@@ -212,6 +245,9 @@ impl DiskStores {
     /// The position goes first: entries without one are wiped again by the next start.
     pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
         self.positions.remove(name).map_err(self.damage.failed("forget the position of", name))?;
+        let time = format!("{name}{TIME}");
+        self.positions.remove(time.as_str()).map_err(self.damage.failed("forget the time of", name))?;
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let keyspace = self.keyspace(name)?.keyspace;
         if self.table_from == usize::MAX {
             return keyspace.clear().map_err(self.damage.failed("empty", name));

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use headwater_model::Offset;
+use headwater_model::{Offset, TimestampMs};
 use headwater_streams::{MemoryStore, StoreBackend, StoreError};
 
 use super::{Rows, StoreWrite};
+use crate::thread::wall_clock;
 
 #[derive(Default)]
 struct Held {
     entries: MemoryStore,
     position: Option<Offset>,
+    written_at: Option<TimestampMs>,
 }
 
 /// Entries and positions by store name.
@@ -35,6 +37,10 @@ impl MemoryStores {
         self.stores().get(name).and_then(|held| held.position)
     }
 
+    pub(super) fn written_at(&self, name: &str) -> Option<TimestampMs> {
+        self.stores().get(name).and_then(|held| held.written_at)
+    }
+
     pub(super) fn positioned(&self) -> Vec<String> {
         self.stores()
             .iter()
@@ -48,7 +54,9 @@ impl MemoryStores {
         for write in writes {
             let held = stores.entry(write.id.name()).or_default();
             held.entries.apply(Arc::unwrap_or_clone(write.entries))?;
-            held.position = write.position.or(held.position);
+            if write.position.is_some() {
+                (held.position, held.written_at) = (write.position, Some(wall_clock()));
+            }
         }
         Ok(())
     }
@@ -64,7 +72,7 @@ impl MemoryStores {
     pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
         let mut stores = self.stores();
         let Some(held) = stores.get_mut(name) else { return Ok(()) };
-        held.position = None;
+        (held.position, held.written_at) = (None, None);
         let entries = held.entries.range(Bound::Unbounded, Bound::Unbounded)?;
         held.entries.apply(entries.into_iter().map(|(key, _)| (key, None)).collect())
     }

@@ -12,7 +12,7 @@ mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headwater_model::{Bytes, Offset};
+use headwater_model::{Bytes, Offset, TimestampMs};
 use headwater_streams::{StoreBackend, StoreError, TaskId};
 
 pub use directory::StateDir;
@@ -158,6 +158,14 @@ impl Stores {
         }
     }
 
+    /// When the position was written last, or some minutes before that; `None` where nobody knows.
+    pub fn written_at(&self, id: &StoreId) -> Result<Option<TimestampMs>, StoreError> {
+        match self {
+            Self::Disk(stores) => stores.written_at(&id.name()),
+            Self::Memory(stores) => Ok(stores.written_at(&id.name())),
+        }
+    }
+
     /// A store as it is, and its position; `None` if it has none.
     pub(crate) fn capture(&self, id: &StoreId) -> Result<Option<(Offset, Captured)>, StoreError> {
         match self {
@@ -226,6 +234,7 @@ pub(crate) fn parse_task(text: &str) -> Option<TaskId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::thread::wall_clock;
 
     const BUDGET: Budget =
         Budget { cache_bytes: 1 << 20, write_buffer_bytes: 4 << 20, stores: 4, table_from: 100 };
@@ -254,9 +263,11 @@ mod tests {
         assert_eq!(backend.get(b"b").unwrap(), None);
         assert_eq!(stores.open(&other).unwrap().get(b"a").unwrap(), Some(Bytes::from("9")));
         assert_eq!(stores.position(&id).unwrap(), Some(8));
+        assert!(stores.written_at(&id).unwrap().is_some_and(|at| at <= wall_clock()));
+        assert_eq!(stores.written_at(&other).unwrap(), None, "it has no position");
         assert_eq!(stores.held().unwrap(), [id.task]);
         stores.wipe(&id).unwrap();
-        assert_eq!(stores.position(&id).unwrap(), None);
+        assert_eq!((stores.position(&id).unwrap(), stores.written_at(&id).unwrap()), (None, None));
         assert_eq!(stores.open(&id).unwrap().get(b"a").unwrap(), None);
     }
 
@@ -368,6 +379,7 @@ mod tests {
         assert_eq!(directory.instance(), instance);
         let stores = Stores::on_disk(&directory, BUDGET).unwrap();
         assert_eq!(stores.position(&id).unwrap(), Some(3));
+        assert!(stores.written_at(&id).unwrap().is_some());
         assert_eq!(stores.open(&id).unwrap().get(b"k").unwrap(), Some(Bytes::from("v")));
     }
 

@@ -80,14 +80,14 @@ impl ActiveTask {
         Ok(self.task.buffered(at))
     }
 
-    /// Processes up to `turn` records and due punctuations; returns whether there were any.
-    pub fn work(&mut self, turn: usize, now: TimestampMs) -> Result<bool, TaskError> {
+    /// Processes up to `turn` records and due punctuations; returns how many there were.
+    pub fn work(&mut self, turn: usize, now: TimestampMs) -> Result<usize, TaskError> {
         let answers = self.calls.answer(&mut self.task, now)?;
         let records = self.task.process(turn, now)?;
         let punctuations = self.task.punctuate(now)?;
         self.calls.start(&mut self.task, now);
-        let worked = answers + records + punctuations > 0;
-        self.dirty |= worked;
+        let worked = answers + records + punctuations;
+        self.dirty |= worked > 0;
         Ok(worked)
     }
 

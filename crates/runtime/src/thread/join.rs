@@ -96,6 +96,7 @@ impl Worker {
             writing: None,
             held: Vec::new(),
             last_commit: Instant::now(),
+            pace: Default::default(),
             failures: Failures::default(),
             unsettled: Default::default(),
             refused: Vec::new(),

@@ -33,7 +33,9 @@ mod commit;
 mod epochs;
 mod external;
 mod join;
+mod led;
 mod open;
+mod pace;
 mod publish;
 mod purge;
 mod quarantine;
@@ -48,11 +50,12 @@ mod writing;
 use active::ActiveTask;
 use commit::Transaction;
 use open::ClaimWait;
+use pace::Pace;
 use purge::Purge;
 use quarantine::Unsettled;
 use restore::RestoringTask;
 use standby::Standbys;
-use trouble::{Failures, Trouble};
+use trouble::{Failures, Trouble, heals};
 use writing::{Unwritten, Writing};
 
 /// The longest wait for records: how soon a stop is noticed.
@@ -61,8 +64,6 @@ const IDLE: Duration = Duration::from_millis(200);
 const HELD_BACK: Duration = Duration::from_millis(5);
 /// Waits while services are to answer.
 const ANSWERS: Duration = Duration::from_millis(2);
-/// Records that a task takes before the next one has its turn.
-const TURN: usize = 1000;
 
 /// Starts processing thread `index`; its end is reported to `shared`.
 pub(crate) fn spawn(shared: Arc<Shared>, client: Client, index: usize) -> std::io::Result<JoinHandle<()>> {
@@ -133,6 +134,7 @@ struct Worker {
     /// Written while the last transaction was being committed: of the next one.
     held: Vec<Output>,
     last_commit: Instant,
+    pace: Pace,
     purge: Purge,
     failures: Failures,
     unsettled: Unsettled,
@@ -183,11 +185,19 @@ impl Worker {
     fn poll(&mut self) -> Result<(), Trouble> {
         self.ensure_member()?;
         let patience = self.patience();
-        let event = self.runtime.block_on(self.group.poll(patience)).map_err(|source| {
-            self.membership_ended = true;
-            membership::refused(&self.shared, &source)
-                .map_or_else(|| Trouble::client("poll the group")(source), Trouble::Fatal)
-        })?;
+        let event = match self.runtime.block_on(self.group.poll(patience)) {
+            // One partition that cannot be read stops no other task.
+            Err(error) if !self.group.has_ended() && heals(&error) => {
+                tracing::warn!(thread = self.index, %error, "an input cannot be read; trying again");
+                self.group.consumer().try_again();
+                return Ok(());
+            }
+            polled => polled.map_err(|source| {
+                self.membership_ended = true;
+                membership::refused(&self.shared, &source)
+                    .map_or_else(|| Trouble::client("poll the group")(source), Trouble::Fatal)
+            })?,
+        };
         match event {
             None => Ok(()),
             Some(GroupEvent::Records(fetched)) => fetched.into_iter().try_for_each(|part| self.take(part)),
@@ -285,16 +295,19 @@ impl Worker {
     fn work(&mut self) -> Result<bool, Trouble> {
         let begun = Instant::now();
         let now = wall_clock();
-        let mut worked = false;
+        let turn = self.pace.turn();
+        let (mut worked, mut more) = (false, false);
         for (id, active) in &mut self.active {
             active.read_ahead().map_err(Trouble::task(*id))?;
-            worked |= active.work(TURN, now).map_err(Trouble::task(*id))?;
+            let done = active.work(turn, now).map_err(Trouble::task(*id))?;
+            (worked, more) = (worked || done > 0, more || done >= turn);
             self.held.append(&mut active.task.take_output());
             if std::mem::take(&mut active.fresh) {
                 self.shared.board.set_task(*id, active.status());
             }
         }
         if worked {
+            self.pace.took(begun.elapsed(), more);
             Metrics::took(&self.shared.metrics.process_micros, begun.elapsed());
         }
         Ok(worked)

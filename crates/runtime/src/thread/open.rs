@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use headwater_client::planted::{self, Bug};
 use headwater_client::{Client, ClientError, Committed, Isolation, OffsetSpec, Position};
-use headwater_model::{Offset, TopicPartition};
-use headwater_streams::{StoreBackend, StoreInfo, StoreKind, TaskId};
+use headwater_model::{Offset, TimestampMs, TopicPartition};
+use headwater_streams::{StoreBackend, StoreError, StoreInfo, StoreKind, TaskId};
 
 use super::Worker;
 use super::active::ActiveTask;
 use super::external;
+use super::led::{AWAY_PAUSE, changelogs_of};
 use super::restore::{Part, RestoringTask};
 use super::trouble::Trouble;
+use super::wall_clock;
 use crate::app::Shared;
 use crate::claims::Owner;
 use crate::error::AppError;
@@ -30,6 +32,9 @@ pub(super) const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// A thread that keeps a task from another for longer is worth a warning.
 const CLAIM_WARNING: Duration = Duration::from_secs(5);
+
+/// What says that a row is gone is compacted away a day after it was written (`delete.retention.ms`), in milliseconds; less an hour.
+const TOMBSTONES: TimestampMs = 23 * 3600 * 1000;
 
 /// How long the claim of some tasks has been refused.
 #[derive(Default)]
@@ -68,14 +73,8 @@ impl Facts {
     pub(super) async fn of(client: &Client, shared: &Shared, tasks: &[TaskId]) -> Result<Self, ClientError> {
         let inputs: Vec<TopicPartition> =
             tasks.iter().filter_map(|task| shared.tasks.get(task)).flatten().cloned().collect();
-        let mut changelogs = Vec::new();
-        for task in tasks {
-            for info in shared.topology.stores(task.subtopology) {
-                if let (Some(topic), false) = (info.changelog, info.source_topic) {
-                    changelogs.push(TopicPartition::new(topic, task.partition));
-                }
-            }
-        }
+        let changelogs: Vec<TopicPartition> =
+            tasks.iter().flat_map(|task| changelogs_of(shared, *task)).collect();
         let ask = async |of: &[TopicPartition], spec: OffsetSpec, isolation: Isolation| {
             let asked: Vec<_> = of.iter().map(|at| (at.clone(), spec)).collect();
             client.list_offsets(&asked, isolation).await
@@ -112,21 +111,23 @@ impl Facts {
                 let store = StoreId::new(*task, info.name.as_str());
                 let (start, end) = self.log(&changelog, info.source_topic);
                 // One that cannot be read is for who opens it to report.
-                if start < end && shared.stores.position(&store).is_ok_and(|position| position.is_none()) {
+                let position = trusted_position(shared, &store, &info, end);
+                if start < end && position.is_ok_and(|position| position.is_none()) {
                     let from = if expires(&info) { 0 } else { start };
-                    wanted.push((store, changelog, (from, end)));
+                    let since = if info.source_topic { 0 } else { wall_clock() - TOMBSTONES };
+                    wanted.push((store, changelog, (from, end), since));
                 }
             }
         }
-        let mut topics: Vec<String> = wanted.iter().map(|(_, at, _)| at.topic.to_string()).collect();
+        let mut topics: Vec<String> = wanted.iter().map(|(_, at, ..)| at.topic.to_string()).collect();
         topics.sort();
         topics.dedup();
         let ids = snapshot::topic_ids(client, topics).await?;
         let mut found = HashMap::new();
-        for (store, changelog, range) in wanted {
+        for (store, changelog, range, since) in wanted {
             let Some(topic_id) = ids.get(changelog.topic.as_str()).copied() else { continue };
             let subject = Subject { store: store.clone(), changelog, topic_id };
-            match snapshots.newest(&subject, range).await {
+            match snapshots.newest(&subject, range, since).await {
                 Ok(Some(snapshot)) => drop(found.insert(store, (subject, snapshot))),
                 Ok(None) => {}
                 Err(error) => {
@@ -181,6 +182,32 @@ fn plan(position: Option<Offset>, start: Offset, end: Offset, expires: bool) -> 
     }
 }
 
+/// A store's position, unless what was deleted since it was written may be gone from the changelog: the rows would stay in the store.
+/// What was written last is in the log in any case.
+fn trusted(
+    position: Option<Offset>,
+    end: Offset,
+    written_at: Option<TimestampMs>,
+    now: TimestampMs,
+) -> Option<Offset> {
+    let is_old = written_at.is_some_and(|at| now - at >= TOMBSTONES);
+    position.filter(|position| !is_old || end - *position <= 1)
+}
+
+/// Of a store that is made of somebody else's topic, what compaction does there is not known.
+fn trusted_position(
+    shared: &Shared,
+    store: &StoreId,
+    info: &StoreInfo,
+    end: Offset,
+) -> Result<Option<Offset>, StoreError> {
+    let position = shared.stores.position(store)?;
+    match info.source_topic {
+        true => Ok(position),
+        false => Ok(trusted(position, end, shared.stores.written_at(store)?, wall_clock())),
+    }
+}
+
 fn expires(info: &StoreInfo) -> bool {
     matches!(info.kind, StoreKind::Window | StoreKind::Session)
 }
@@ -207,6 +234,12 @@ impl Worker {
         }
         self.claim_wait = ClaimWait::default();
         self.ensure_producer()?;
+        let (due, waiting) = self.led(&due)?;
+        let open_again = (!waiting.is_empty()).then(|| Instant::now() + AWAY_PAUSE);
+        if due.is_empty() && open_again.is_some() {
+            self.open_at = open_again;
+            return Ok(());
+        }
         let Some(taken) = self.take_outside(&due)? else { return Ok(()) };
         let facts = self.runtime.block_on(Facts::of(&self.client, &self.shared, &due));
         let facts = facts.map_err(Trouble::client("look up committed offsets and changelogs"))?;
@@ -214,7 +247,7 @@ impl Worker {
             let opened = self.open_task(id, &facts, taken.get(&id))?;
             self.restoring.insert(id, opened);
         }
-        self.open_at = None;
+        self.open_at = open_again;
         self.last_commit = Instant::now();
         self.begin_restore()
     }
@@ -277,17 +310,17 @@ pub(super) fn fit_store(
     }
     let id = StoreId::new(task, info.name.as_str());
     let stores = &shared.stores;
-    let mut position = stores.position(&id).map_err(store_failed(task))?;
+    let mut position = trusted_position(shared, &id, info, end).map_err(store_failed(task))?;
     if planted::is(Bug::TrustWipedStore) {
         position = position.or(Some(end));
     }
     let plan = plan(position, start, end, expires(info));
     if plan.wipe {
-        if let Some(position) = position {
+        if let Some(position) = stores.position(&id).map_err(store_failed(task))? {
             Metrics::add(&shared.metrics.wiped_stores, 1);
             tracing::warn!(
                 %task, store = info.name, position, %changelog, start, end,
-                "the store's position is not in its changelog: restoring all of it"
+                "the store's position is not in its changelog, or so old that what was deleted since may not be there any more: restoring all of it"
             );
         }
         stores.wipe(&id).map_err(store_failed(task))?;
@@ -323,6 +356,22 @@ mod tests {
         let (mut wait, begun) = (ClaimWait::default(), Instant::now());
         let told: Vec<bool> = [0, 1, 5, 6, 60].map(|s| wait.refused(begun + Duration::from_secs(s))).into();
         assert_eq!(told, [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn a_position_is_trusted_as_long_as_the_changelog_has_what_was_deleted_since() {
+        let (written, day) = (Some(1_000), 24 * 3600 * 1000);
+        let at = |position, now| trusted(Some(position), 100, written, now);
+        assert_eq!(at(50, day - 3_600_000), Some(50));
+        assert_eq!(at(50, day), None);
+        // Nothing has come but the end of the transaction that the position is of.
+        assert_eq!((at(99, 9 * day), at(100, 9 * day)), (Some(99), Some(100)));
+        assert_eq!(
+            trusted(Some(50), 100, None, 9 * day),
+            Some(50),
+            "an earlier version did not note the time"
+        );
+        assert_eq!(trusted(None, 100, written, 0), None);
     }
 
     #[test]

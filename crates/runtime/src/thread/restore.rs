@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::Worker;
 use super::active::ActiveTask;
 use super::open::store_failed;
-use super::trouble::Trouble;
+use super::trouble::{Trouble, heals};
 use super::underway::Underway;
 use crate::app::Shared;
 use crate::board::TaskStatus;
@@ -255,8 +255,15 @@ impl Worker {
     pub(super) fn restore(&mut self) -> Result<(), Trouble> {
         let Some(restorer) = &mut self.restorer else { return Ok(()) };
         let wait = if self.active.is_empty() { ALONE } else { BESIDE };
-        let fetched =
-            self.runtime.block_on(restorer.poll(wait)).map_err(Trouble::client("read changelogs"))?;
+        let fetched = match self.runtime.block_on(restorer.poll(wait)) {
+            // Tasks that are restored go on, and so does what else is to be restored.
+            Err(error) if heals(&error) => {
+                tracing::warn!(thread = self.index, %error, "a changelog cannot be read; trying again");
+                restorer.try_again();
+                Vec::new()
+            }
+            polled => polled.map_err(Trouble::client("read changelogs"))?,
+        };
         for part in &fetched {
             self.restore_from(part)?;
         }

@@ -245,6 +245,43 @@ async fn same_as_from_zero(cluster: &Cluster, (id, zero): (&str, &str), new: &To
     }
 }
 
+/// It may as long as the new one has not run; what was copied before is not its state any more then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_version_that_came_back_is_migrated_with_what_it_has_done_since() {
+    let cluster = Cluster::start().await;
+    let (topics, id) = (Topics::new(&cluster).await, unique("back"));
+    let state_dir = tempfile::tempdir().unwrap();
+    let renames = Renames::new([
+        ("counts".to_owned(), "totals".to_owned()),
+        ("by-value".to_owned(), "by-kind".to_owned()),
+    ]);
+    let (old, new) = (first(&id, &topics).describe(), second(&id, &topics).describe());
+    let migration = Migration::between(&old, &new, &renames, &[]).unwrap();
+    let execute = async |replace: bool| {
+        let options = Options { replace, ..Options::default() };
+        let go = |_| ControlFlow::Continue(());
+        migrate::execute(&cluster.client, &migration, &new, &options, go).await
+    };
+    let run = async |from: i64, to: i64| {
+        order(&cluster, &topics.orders, now(), from, to).await;
+        let app = start(&cluster, first(&id, &topics), state_dir.path()).await;
+        until(&cluster, &format!("{id}-counts"), to as usize).await;
+        stop(&cluster, app, &id).await;
+    };
+    run(0, 100).await;
+    execute(false).await.unwrap();
+    assert!(execute(false).await.unwrap().done, "what is done is not done again");
+    run(100, 200).await;
+    let refused = execute(false).await.unwrap_err();
+    assert!(matches!(refused, MigrateError::Occupied { .. }), "{refused}");
+    let copied = execute(true).await.unwrap();
+    assert!(!copied.resumed && !copied.done, "{copied:?}");
+    let kept = state(&cluster, &format!("{id}-counts-changelog")).await;
+    assert_eq!(state(&cluster, &format!("{id}-totals-changelog")).await, kept);
+    assert!(execute(false).await.unwrap().done);
+    cluster.stop().await;
+}
+
 /// Orders by key, as one version or the other keeps them; bills are counted by both alike.
 fn kept(id: &str, topics: &Topics, windowed: bool) -> Topology {
     let builder = StreamsBuilder::new(id);

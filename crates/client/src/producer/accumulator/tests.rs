@@ -139,3 +139,41 @@ fn a_batch_whose_time_is_up_says_why_it_was_refused() {
     assert!(matches!(failure, ClientError::GaveUp { .. }) && failure.code() == Some(few), "{failure}");
     assert!(state.in_the_way().is_none(), "nothing is to be sent any more");
 }
+
+/// Who waits for its bytes is told: there may be no answer of a broker that would.
+#[test]
+fn a_batch_without_a_leader_gives_its_bytes_back_when_its_time_is_up() {
+    let config = ProducerConfig { linger: Duration::ZERO, buffer_bytes: 250, ..ProducerConfig::default() };
+    let timeout = config.delivery_timeout;
+    let mut state = Accumulator::new(config, None);
+    state.set_topic("t", 1, StreamKind::Unspecified);
+    push(&mut state);
+    let value = vec![b'v'; 90];
+    let record = ProduceRecord { topic: "t".into(), value: Some(value.into()), ..ProduceRecord::default() };
+    assert!(matches!(state.push(RecordRef::from(&record), 0), Ok(Pushed::NoSpace)));
+    let now = Instant::now();
+    let round = state.take(now, |_, _| None, |_| true);
+    assert!(round.taken.is_empty() && round.leaderless == ["t"]);
+    assert!(!state.expire(now), "its time is not up");
+    assert!(state.expire(now + timeout), "there is something to tell");
+    assert!(!state.expire(now + timeout), "once");
+    push(&mut state);
+}
+
+#[test]
+fn keys_go_to_all_partitions_that_a_topic_has_by_now() {
+    let config = ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() };
+    let mut state = Accumulator::new(config, None);
+    state.set_topic("t", 1, StreamKind::Unspecified);
+    assert_eq!(state.topics(), ["t"]);
+    for count in [Some(3), Some(2), None] {
+        state.grow(|topic| count.filter(|_| topic == "t"));
+    }
+    for key in 0..50 {
+        let key = Some(format!("k{key}").into());
+        let record = ProduceRecord { topic: "t".into(), key, ..ProduceRecord::default() };
+        assert!(matches!(state.push(RecordRef::from(&record), 0), Ok(Pushed::Done { .. })));
+    }
+    let round = state.take(Instant::now(), |_, _| Some("broker".into()), |_| true);
+    assert_eq!(round.taken.into_values().flatten().count(), 3, "a batch for each partition");
+}
