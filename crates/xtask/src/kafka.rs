@@ -131,7 +131,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    fn settings(&self) -> PathBuf {
+    pub fn settings(&self) -> PathBuf {
         self.dir.join("server.properties")
     }
 

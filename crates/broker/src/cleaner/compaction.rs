@@ -39,8 +39,9 @@ impl Cleaner {
         let reached: Vec<Extent> =
             usage.extents.iter().filter(|extent| extent.first < upper).copied().collect();
         if usage.growing && reached.len() == usage.extents.len() {
-            // The journal it is in must be finished first; the next round finds it so.
+            // The journal it is in must be finished first; the next round, which comes soon, finds it so.
             self.cleaning.engine.roll();
+            self.rolled = true;
             return Ok(());
         }
         let aborted = self.cleaning.reader.aborted(id, usage.offsets.log_start, upper)?;

@@ -39,6 +39,9 @@ use manners::Manners;
 pub const RETENTION: &str = "retention";
 pub const COMPACTION: &str = "compaction";
 
+/// When a journal has to end before what is in it can be compacted, the next round is not long after this one.
+const ROLLED: Duration = Duration::from_secs(1);
+
 /// A system clock that is so far ahead of the log's own time is not believed.
 pub const BELIEVED_JUMP_MS: TimestampMs = 365 * 86_400_000;
 
@@ -232,6 +235,8 @@ struct Cleaner {
     pass: scrub::Pass,
     orphans: Orphans,
     swept: Option<Instant>,
+    /// A journal was ended in this round, for the next.
+    rolled: bool,
 }
 
 pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
@@ -247,6 +252,7 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
         pass: scrub::Pass::default(),
         orphans: Orphans::default(),
         swept: None,
+        rolled: false,
         cleaning,
     };
     let work = move || {
@@ -261,7 +267,8 @@ pub fn start(cleaning: Cleaning) -> Result<CleanerThread, StartError> {
 impl Cleaner {
     fn run(&mut self, stopped: &mpsc::Receiver<()>) {
         let mut next_retention = Instant::now() + self.cleaning.config.retention_check;
-        let step = self.cleaning.config.backoff.min(self.cleaning.config.retention_check);
+        let usual = self.cleaning.config.backoff.min(self.cleaning.config.retention_check);
+        let mut step = usual;
         while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(step) {
             let retention = Instant::now() >= next_retention;
             if retention {
@@ -278,6 +285,9 @@ impl Cleaner {
             self.note(swept, Work::all("removing objects that nobody needs from the cold store"));
             let scrubbed = self.scrub(step);
             self.note(scrubbed, Work::all("looking for damage"));
+            // Not twice in a row: with many topics there is always one.
+            let soon = std::mem::take(&mut self.rolled) && step == usual;
+            step = if soon { usual.min(ROLLED) } else { usual };
         }
     }
 

@@ -17,6 +17,7 @@ use super::machine::{self, Machine};
 use super::payload::{self, Payloads};
 use super::performance::Produce;
 use super::server::{Durability, Recipe, Server, Side};
+use super::tls::Tls;
 use crate::kafka;
 
 /// The fairness rules' warm-up of a JVM.
@@ -28,6 +29,7 @@ pub struct Context {
     pub binary: PathBuf,
     pub work: PathBuf,
     pub drivers: Drivers,
+    pub tls: Option<Tls>,
     pub tools: PathBuf,
     pub machine: Machine,
     pub versions: BTreeMap<String, String>,
@@ -50,7 +52,11 @@ impl Context {
         // What an interrupted run left.
         let _ = fs::remove_dir_all(&work);
         fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-        let drivers = librdkafka::build()?;
+        let mut drivers = librdkafka::build(options.tls)?;
+        let tls = if options.tls { Some(Tls::new(&work)?) } else { None };
+        if let Some(tls) = &tls {
+            drivers = tls.drivers(&drivers)?;
+        }
         let tools = java::fetch()?;
         eprintln!("bench: measuring this machine's limits");
         let machine = machine::describe(&work, options.quick)?;
@@ -60,6 +66,7 @@ impl Context {
             binary,
             work,
             drivers,
+            tls,
             tools,
             machine,
             versions,
@@ -109,7 +116,7 @@ impl Context {
                 pair.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
             }));
         }
-        Recipe::new(side, &self.binary, dir, &all)
+        Recipe::new(side, &self.binary, dir, &all, self.tls.as_ref())
     }
 
     /// The two servers that the throughput and latency benchmarks share, warm.

@@ -27,6 +27,12 @@ fn tool(jars: &Path, class: &str) -> Command {
     java
 }
 
+fn configure(command: &mut Command, server: &Server) {
+    if let Some(file) = &server.client_config {
+        command.arg("--command-config").arg(file);
+    }
+}
+
 /// A run of `kafka-producer-perf-test`.
 pub struct Produce<'a> {
     pub topic: &'a str,
@@ -45,6 +51,7 @@ impl Produce<'_> {
         for (key, value) in self.properties {
             command.arg(format!("{key}={value}"));
         }
+        configure(&mut command, server);
         let mut driver = Owned::spawn(&mut command)?;
         let lines = BufReader::new(driver.0.stdout.take().context("no output to read")?).lines();
         let mut window = Window::new(server.pid(), driver.pid(), warmup, warmup + seconds);
@@ -73,6 +80,7 @@ pub fn consume(jars: &Path, server: &Server, topic: &str, group: &str, records: 
     let mut command = tool(jars, "ConsumerPerformance");
     command.args(["--bootstrap-server", &server.bootstrap, "--topic", topic, "--group", group]);
     command.args(["--num-records", &records.to_string(), "--hide-header", "--timeout", "30000"]);
+    configure(&mut command, server);
     let before = server.cpu()?;
     let mut driver = Owned::spawn(&mut command)?;
     let output = driver.0.stdout.take().context("no output to read")?;
@@ -94,6 +102,7 @@ pub fn consume(jars: &Path, server: &Server, topic: &str, group: &str, records: 
 pub fn end_to_end(jars: &Path, server: &Server, topic: &str, records: u64) -> Result<Sample> {
     let mut command = tool(jars, "EndToEndLatency");
     command.args([&server.bootstrap, topic, &records.to_string(), "all", "100"]);
+    command.args(&server.client_config);
     let before = server.cpu()?;
     let mut driver = Owned::spawn(&mut command)?;
     let output = driver.0.stdout.take().context("no output to read")?;

@@ -16,8 +16,7 @@ const OPEN_LOOP: &str = include_str!("openloop.c");
 const REBALANCE: &str = include_str!("rebalance.c");
 const TRANSACTIONS: &str = include_str!("transactions.c");
 /// Nothing that the benchmarks do not use, so that no development package is needed.
-pub const WITHOUT: [&str; 7] = [
-    "--disable-ssl",
+pub const WITHOUT: [&str; 6] = [
     "--disable-gssapi",
     "--disable-curl",
     "--disable-zstd",
@@ -33,20 +32,30 @@ pub struct Drivers {
     pub transactions: PathBuf,
 }
 
-pub fn build() -> Result<Drivers> {
-    let tree = cache().join(format!("librdkafka-{VERSION}"));
+/// With TLS they are a library of their own, which needs OpenSSL's headers.
+pub fn build(tls: bool) -> Result<Drivers> {
+    let tree = cache().join(format!("librdkafka-{VERSION}{}", if tls { "-tls" } else { "" }));
     let performance = tree.join("examples/rdkafka_performance");
     if !tree.join(".complete").exists() {
         eprintln!("bench: building librdkafka {VERSION} in {} (once, about a minute)", tree.display());
         copy_source(&source()?, &tree)?;
-        run(Command::new("./configure").args(WITHOUT).current_dir(&tree))?;
+        let ssl = if tls { "--enable-ssl" } else { "--disable-ssl" };
+        let configured = run(Command::new("./configure").args(WITHOUT).arg(ssl).current_dir(&tree));
+        configured.with_context(|| {
+            if tls {
+                "TLS needs OpenSSL's headers (Debian: apt-get install libssl-dev)"
+            } else {
+                "configuring librdkafka"
+            }
+        })?;
         run(Command::new("make").args(["-j2", "-C", "src", "librdkafka.a"]).current_dir(&tree))?;
         run(Command::new("make").args(["-C", "examples", "rdkafka_performance"]).current_dir(&tree))?;
         fs::write(tree.join(".complete"), "")?;
     }
-    let open_loop = program(&tree, "openloop", OPEN_LOOP)?;
-    let rebalance = program(&tree, "rebalance", REBALANCE)?;
-    let transactions = program(&tree, "transactions", TRANSACTIONS)?;
+    let libraries: &[&str] = if tls { &["-lssl", "-lcrypto"] } else { &[] };
+    let open_loop = program(&tree, "openloop", OPEN_LOOP, libraries)?;
+    let rebalance = program(&tree, "rebalance", REBALANCE, libraries)?;
+    let transactions = program(&tree, "transactions", TRANSACTIONS, libraries)?;
     Ok(Drivers { performance, open_loop, rebalance, transactions })
 }
 
@@ -96,7 +105,7 @@ pub fn copy_source(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// A client of our own, compiled when its source is not the one that was compiled last.
-fn program(tree: &Path, name: &str, text: &str) -> Result<PathBuf> {
+fn program(tree: &Path, name: &str, text: &str, libraries: &[&str]) -> Result<PathBuf> {
     let (source, program) = (tree.join(format!("{name}.c")), tree.join(name));
     let known = fs::read_to_string(&source).is_ok_and(|known| known == text);
     if !known || !program.exists() {
@@ -108,6 +117,7 @@ fn program(tree: &Path, name: &str, text: &str) -> Result<PathBuf> {
             .arg("-o")
             .arg(&program)
             .arg(tree.join("src/librdkafka.a"))
+            .args(libraries)
             .args(["-lm", "-lpthread", "-ldl", "-lrt"]))?;
     }
     Ok(program)

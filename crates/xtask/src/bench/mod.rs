@@ -22,6 +22,7 @@ mod report;
 pub mod server;
 mod stats;
 mod streams;
+mod tls;
 mod transactions;
 mod window;
 mod wire;
@@ -54,6 +55,9 @@ pub struct Options {
     /// Only cases whose name contains this; may repeat
     #[arg(long = "case", value_name = "TEXT")]
     cases: Vec<String>,
+    /// The drivers speak TLS, to both servers; the cases are kept beside those without
+    #[arg(long)]
+    tls: bool,
     /// A server property for Headwater, as `headwater up --config` takes it; may repeat
     #[arg(long, value_name = "KEY=VALUE")]
     config: Vec<String>,
@@ -77,9 +81,15 @@ impl Options {
         if let Some(unknown) = self.names.iter().find(|name| ALL.iter().all(|known| known.name != **name)) {
             bail!("there is no benchmark {unknown}; `cargo xtask bench --list` lists them");
         }
-        let wanted =
-            |known: &&Benchmark| self.names.is_empty() || self.names.iter().any(|name| name == known.name);
-        Ok(ALL.iter().filter(wanted).collect())
+        let wanted = |known: &&Benchmark| match self.names.as_slice() {
+            [] => !self.tls || tls::OFFERED.contains(&known.name),
+            names => names.iter().any(|name| name == known.name),
+        };
+        let chosen: Vec<_> = ALL.iter().filter(wanted).collect();
+        if let Some(other) = chosen.iter().find(|known| self.tls && !tls::OFFERED.contains(&known.name)) {
+            bail!("{} has no case by TLS; these have: {}", other.name, tls::OFFERED.join(", "));
+        }
+        Ok(chosen)
     }
 }
 
@@ -112,7 +122,10 @@ pub fn run(options: Options) -> Result<()> {
 /// Keeps every case as soon as it is there, so that an interrupted run loses one.
 fn measure(context: &Context, benchmark: &Benchmark, quick: bool) -> Result<()> {
     let mut kept = Ok(());
-    (benchmark.run)(context, &mut |outcome: Outcome| {
+    (benchmark.run)(context, &mut |mut outcome: Outcome| {
+        if context.tls.is_some() {
+            outcome.case.push_str(tls::SUFFIX);
+        }
         println!("{}", report::case(&outcome));
         if !quick && kept.is_ok() {
             kept = record::store(context, benchmark.name, &[outcome]);

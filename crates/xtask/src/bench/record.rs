@@ -41,7 +41,7 @@ pub fn append(context: &Context, bench: &str, case: &str, entry: &str, sample: &
     fs::create_dir_all(directory())?;
     let path = directory().join("runs.jsonl");
     let line = json!({
-        "date": today()?, "bench": bench, "case": case, "entry": entry, "quick": context.options.quick,
+        "date": today()?, "bench": bench, "case": case, "entry": entry, "quick": context.options.quick, "tls": context.options.tls,
         "seed": context.options.seed, "versions": context.versions, "sample": sample,
     });
     let mut file = File::options().create(true).append(true).open(&path)?;

@@ -32,7 +32,7 @@ fn document(stored: &[Stored]) -> String {
          (A B, B A, …). A ratio is ours over the peer's, the median over the pairs with its 95 % interval; what may be \
          claimed is the interval's worse end. Server CPU comes from `/proc/PID/stat`. *unsynced* means acknowledged \
          from the page cache, *synced* on disk before the acknowledgement; flushes were counted with strace in a run \
-         of their own. The heap of Apache Kafka is fixed at 1 GiB, and it was warm: at least a minute and 2 million \
+         of their own. *TLS*: the drivers come by TLS to both servers, which have certificates of one authority. The heap of Apache Kafka is fixed at 1 GiB, and it was warm: at least a minute and 2 million \
          records.\n\n",
     );
     losses(&mut text, stored);

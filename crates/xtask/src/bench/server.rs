@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::process::{self, Owned};
+use super::tls::Tls;
 use super::wire::{Client, INVALID_CONFIG, TOPIC_ALREADY_EXISTS};
 use crate::kafka;
 
@@ -83,27 +84,44 @@ impl Durability {
 pub struct Recipe {
     pub side: Side,
     pub data: PathBuf,
+    /// Where drivers come in.
     pub bootstrap: String,
+    plain: String,
     prepared: Option<kafka::Prepared>,
     binary: PathBuf,
     http: String,
     /// Kafka-style server properties.
     pub properties: Vec<(String, String)>,
+    client_config: Option<PathBuf>,
 }
 
 impl Recipe {
-    pub fn new(side: Side, binary: &Path, dir: &Path, properties: &[(String, String)]) -> Result<Self> {
+    pub fn new(
+        side: Side,
+        binary: &Path,
+        dir: &Path,
+        properties: &[(String, String)],
+        tls: Option<&Tls>,
+    ) -> Result<Self> {
         let dir = dir.join(if side == Side::Ours { "headwater" } else { "kafka" });
         fs::create_dir_all(&dir)?;
         let prepared = if side == Side::Peer { Some(kafka::prepare(&dir, 0)?) } else { None };
-        let bootstrap = match &prepared {
+        let plain = match &prepared {
             Some(prepared) => prepared.bootstrap.clone(),
             None => format!("127.0.0.1:{}", kafka::free_port()?),
         };
         let http = format!("127.0.0.1:{}", kafka::free_port()?);
         let data = dir.join("data");
-        let properties = properties.to_vec();
-        Ok(Self { side, data, bootstrap, prepared, binary: binary.to_owned(), http, properties })
+        let mut properties = properties.to_vec();
+        let mut bootstrap = plain.clone();
+        if let Some(tls) = tls {
+            let (address, more) = tls.listener(side, &plain, prepared.as_ref())?;
+            properties.extend(more);
+            bootstrap = address;
+        }
+        let client_config = tls.map(Tls::client_properties);
+        let binary = binary.to_owned();
+        Ok(Self { side, data, bootstrap, plain, prepared, binary, http, properties, client_config })
     }
 
     fn command(&self) -> Result<Command> {
@@ -117,7 +135,10 @@ impl Recipe {
             return Ok(tied);
         }
         let mut command = process::tied(&self.binary.to_string_lossy());
-        command.args(["up", "--listen", &self.bootstrap, "--http", &self.http, "--data-dir"]).arg(&self.data);
+        command.args(["up", "--http", &self.http, "--data-dir"]).arg(&self.data);
+        if self.bootstrap == self.plain {
+            command.args(["--listen", &self.plain]);
+        }
         for (key, value) in &self.properties {
             command.args(["--config", &format!("{key}={value}")]);
         }
@@ -135,8 +156,10 @@ impl Recipe {
         let mut command = self.command()?;
         let shown = process::shown(&command);
         let process = Owned::spawn(&mut command)?;
-        let (side, bootstrap, data) = (self.side, self.bootstrap.clone(), self.data.clone());
-        Ok(Server { side, process, bootstrap, command: shown, data, log: self.log() })
+        let (side, data) = (self.side, self.data.clone());
+        let (bootstrap, plain) = (self.bootstrap.clone(), self.plain.clone());
+        let (client_config, log) = (self.client_config.clone(), self.log());
+        Ok(Server { side, process, bootstrap, plain, client_config, command: shown, data, log })
     }
 
     /// Starts the process and waits until it creates topics.
@@ -161,7 +184,12 @@ impl Recipe {
 pub struct Server {
     pub side: Side,
     pub process: Owned,
+    /// Where drivers come in.
     pub bootstrap: String,
+    /// Where the harness does, which knows no TLS.
+    plain: String,
+    /// What Kafka's own tools are told, if they need more than the address.
+    pub client_config: Option<PathBuf>,
     pub command: String,
     pub data: PathBuf,
     log: PathBuf,
@@ -182,8 +210,7 @@ impl Server {
 
     /// Creates a topic; one that exists already is fine.
     pub fn create_topic(&self, name: &str, partitions: u32, configs: &[(&str, &str)]) -> Result<()> {
-        let (error, why) =
-            Client::connect(&self.bootstrap)?.create_topic(name, partitions as i32, configs)?;
+        let (error, why) = Client::connect(&self.plain)?.create_topic(name, partitions as i32, configs)?;
         match error {
             0 | TOPIC_ALREADY_EXISTS => Ok(()),
             INVALID_CONFIG => bail!("not offered by this build of {}: {why}", self.side.name()),
@@ -192,7 +219,7 @@ impl Server {
     }
 
     pub fn delete_topic(&self, name: &str) -> Result<()> {
-        let error = Client::connect(&self.bootstrap)?.delete_topic(name)?;
+        let error = Client::connect(&self.plain)?.delete_topic(name)?;
         if error != 0 {
             bail!("{} refused to delete topic {name}: error {error}", self.side.name());
         }
@@ -201,7 +228,7 @@ impl Server {
 
     /// The sum of a group's committed offsets in a topic.
     pub fn committed(&self, group: &str, topic: &str, partitions: u32) -> Result<u64> {
-        let committed = Client::connect(&self.bootstrap)?.committed(group, topic, partitions);
+        let committed = Client::connect(&self.plain)?.committed(group, topic, partitions);
         committed.with_context(|| format!("asking {} for the offsets of {group}", self.side.name()))
     }
 

@@ -80,7 +80,8 @@ fn named(name: &str) -> DistinguishedName {
     named
 }
 
-fn certificates(dir: &Path) -> Result<()> {
+/// An authority, and certificates of the node and of a client at 127.0.0.1.
+pub fn certificates(dir: &Path) -> Result<()> {
     let mut params = CertificateParams::default();
     params.distinguished_name = named("company");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
