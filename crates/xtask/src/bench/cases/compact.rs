@@ -18,7 +18,7 @@ pub const METHOD: &str = "10 million updates of 100 B on 200,000 uniformly drawn
     in an open loop; the same flow goes on, counted apart, when the load has ended, while the data directory is watched \
     until it has not shrunk for 40 s. Three steps a run: the \
     foreground alone; the load with compaction; the same load into a topic that is not compacted. Cleaning CPU is the \
-    server's in the second step less that in the third, what it takes at rest in the same time taken off both. \
+    server's in the second step less that in the third, what it takes for the flow alone in the same time taken off both. \
     Reclaimed is what was sent, 120 B a record, less what the data directory grew by. Both servers stay up, in \
     their default durability class.";
 
@@ -79,13 +79,16 @@ fn measure(context: &Context, server: &Server) -> Result<Sample> {
         (context.new_topic(), context.new_topic(), context.new_topic());
     server.create_topic(&foreground_topic, 6, &[])?;
     let flow = |seconds| foreground(context, server, &foreground_topic, seconds);
-    let alone = flow(context.quick_or(3.0, 10.0))?.finish()?;
-    let idle = idle_cpu(server)?;
+    server.settle()?;
+    let running = flow(context.quick_or(3.0, 10.0))?;
+    let (before, begun) = (server.cpu()?, Instant::now());
+    let alone = running.finish()?;
+    let usual = (server.cpu()? - before) / begun.elapsed().as_secs_f64();
     // What a deleted topic left must be gone before the directory is measured.
     until_steady(server, Duration::from_secs(3))?;
     let base = files_and_bytes(&server.data).1;
     server.create_topic(&compacted_topic, 6, &compact)?;
-    let step = Step { context, server, idle, flow: &flow };
+    let step = Step { context, server, usual, flow: &flow };
     let compacted = step.run(&compacted_topic, QUIET)?;
     let kept = compacted.steady.bytes.saturating_sub(base) as f64;
     server.create_topic(&plain_topic, 6, &[segment])?;
@@ -110,28 +113,21 @@ fn measure(context: &Context, server: &Server) -> Result<Sample> {
         .set("foreground p99 beside the load over plain load", beside / plain.flow.values["p99"]))
 }
 
-/// CPU seconds a second of the server alone.
-fn idle_cpu(server: &Server) -> Result<f64> {
-    server.settle()?;
-    let (before, rest) = (server.cpu()?, Duration::from_secs(4));
-    std::thread::sleep(rest);
-    Ok((server.cpu()? - before) / rest.as_secs_f64())
-}
-
 struct BesideLoad {
     load: Sample,
     flow: Sample,
     /// From the load's end until the directory rests: beside whatever cleaning is left to do.
     cleaning_flow: Sample,
     steady: Steady,
-    /// Less what the idle server takes in the same time.
+    /// Less what the server takes for the foreground alone in the same time.
     cpu: f64,
 }
 
 struct Step<'a> {
     context: &'a Context,
     server: &'a Server,
-    idle: f64,
+    /// CPU seconds a second for the foreground alone.
+    usual: f64,
     flow: &'a dyn Fn(f64) -> Result<Running>,
 }
 
@@ -145,7 +141,7 @@ impl Step<'_> {
         let flowing = (self.flow)(ENDLESS)?;
         let steady = until_steady(self.server, quiet.max(SHORTEST))?;
         let cleaning_flow = flowing.stop()?;
-        let cpu = self.server.cpu()? - before - self.idle * begun.elapsed().as_secs_f64();
+        let cpu = self.server.cpu()? - before - self.usual * begun.elapsed().as_secs_f64();
         Ok(BesideLoad { load, flow, cleaning_flow, steady, cpu })
     }
 }
