@@ -206,6 +206,11 @@ fn write_copy<D: Disk>(shared: &Shared<D>, cold: &ColdFile) -> io::Result<()> {
         let _ = shared.disk.remove(&name);
         return Err(error);
     }
+    if !shared.cold.knows(cold.file) {
+        // Nobody needs it any more, and whoever was to remove it did not find it.
+        shared.disk.remove(&cold.file.name())?;
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("{}: no such file", cold.file.name())));
+    }
     // Whoever wants it opens it by its own name.
     Ok(())
 }
@@ -220,8 +225,8 @@ pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<boo
         return Ok(false);
     }
     lock(&shared.cold.back).retain(|other| *other != file);
-    shared.files.forget(file);
-    match shared.disk.remove(&file.name()) {
+    // Nobody opens it between the two.
+    match shared.files.retire(file, |_| shared.disk.remove(&file.name())) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         removed => removed.map(|()| true),
     }

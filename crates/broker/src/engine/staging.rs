@@ -103,7 +103,8 @@ impl Worker {
         producer_epoch: i16,
         commit: bool,
     ) -> Result<(), LogError> {
-        let now = clock::wall();
+        // A marker from the future would keep from deletion all that follows it.
+        let now = if self.clock_jump > 0 { self.clock.now() } else { clock::wall() };
         let mut marker = batch::transaction_marker(producer_id, producer_epoch, commit, 0, now);
         for (index, (topic_id, partition)) in partitions.into_iter().enumerate() {
             if index > 0 && planted::is(Bug::TearCommits) {

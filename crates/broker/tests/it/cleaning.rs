@@ -489,16 +489,16 @@ async fn a_restored_broker_leaves_the_first_ones_place_in_the_store_alone_and_sa
     assert!(objects(store.path()) == before);
 }
 
-#[tokio::test]
-async fn a_clock_that_has_jumped_far_ahead_deletes_nothing_by_age() {
+const YEAR_2001: i64 = 1_000_000_000_000;
+
+/// A data directory that was used last in 2001.
+fn of_2001(directory: &Path) {
     use headwater_log::{Durability, Log, Origin, PartitionId, RealDisk};
-    const YEAR_2001: i64 = 1_000_000_000_000;
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("log")).unwrap();
+    std::fs::create_dir(directory.join("log")).unwrap();
     let marker =
         format!(r#"{{"format": {}, "cluster_id": "WLy-lWSxQcmEJoK81ELxZw"}}"#, headwater_log::FORMAT);
-    std::fs::write(dir.path().join("headwater.json"), marker).unwrap();
-    let disk = std::sync::Arc::new(RealDisk::new(dir.path().join("log")));
+    std::fs::write(directory.join("headwater.json"), marker).unwrap();
+    let disk = std::sync::Arc::new(RealDisk::new(directory.join("log")));
     let mut log = Log::open(disk, LogSettings::default()).unwrap();
     let id = PartitionId { topic_id: [9; 16], partition: 0 };
     log.create_partition(id).unwrap();
@@ -509,7 +509,35 @@ async fn a_clock_that_has_jumped_far_ahead_deletes_nothing_by_age() {
         log.end_commit(ticket, outcome).unwrap();
         log.roll();
     }
-    drop(log);
+}
+
+/// It would keep from deletion all that follows it, until that year has come.
+#[tokio::test]
+async fn a_clock_that_is_not_believed_stamps_no_marker() {
+    let dir = tempfile::tempdir().unwrap();
+    of_2001(dir.path());
+    let broker = Broker::start(eager(dir.path())).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    create(&mut raw, "t", &[("retention.ms", "-1")]).await;
+    let producer = raw.begin("tx", "t").await;
+    let batch = keyed(&[("k", Some("v"))], YEAR_2001, Some(producer));
+    assert_eq!(raw.produce_as(Some("tx"), "t", 0, batch).await.error_code, 0);
+    let end = EndTxnRequestData::default()
+        .with_transactional_id("tx".to_owned().into())
+        .with_producer_id(producer.id)
+        .with_producer_epoch(producer.epoch)
+        .with_committed(true);
+    assert_eq!(raw.call(&end, 3).await.error_code, 0);
+    let read = batches(raw.fetch("t", 0, 0, false).await.records.unwrap_or_default());
+    let marker = read.iter().map(|(header, _)| header).find(|header| header.is_control());
+    let stamped = marker.expect("a marker").max_timestamp;
+    assert!((YEAR_2001..YEAR_2001 + 86_400_000).contains(&stamped), "{stamped}");
+}
+
+#[tokio::test]
+async fn a_clock_that_has_jumped_far_ahead_deletes_nothing_by_age() {
+    let dir = tempfile::tempdir().unwrap();
+    of_2001(dir.path());
     for accepted in [false, true] {
         let mut config = eager(dir.path());
         config.cleaner.accept_clock_jump = accepted;

@@ -1,12 +1,12 @@
 //! Files in a cold store: they are read as if they were here, and never go before they are there as a whole.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 
 use headwater_log::{
     COLD_PIECE, ColdStore, Disk, DiskFile, Durability, FileId, Isolation, Log, LogError, MirroredDisk,
-    Origin, Orphans, Ownership, Settings, SimDisk, Swept,
+    Origin, Orphans, Ownership, Pieces, Settings, SimDisk, Swept,
 };
 use headwater_wire::{BatchBuilder, BatchHeader, Compression};
 use rand::Rng;
@@ -129,6 +129,82 @@ fn what_came_back_goes_again_where_there_is_no_room() {
         assert!(!read.records.is_empty(), "nothing at {offset}");
     }
     common::append_one(&mut log, id, "there is room for it");
+}
+
+/// A store that stops in the midst of a fetch, and keeps what it was told to remove then.
+struct Held {
+    store: Store,
+    holds: AtomicBool,
+    gate: Barrier,
+}
+
+impl ColdStore for Held {
+    fn put(&self, name: &str, pieces: Pieces<'_>) -> std::io::Result<()> {
+        self.store.put(name, pieces)
+    }
+
+    fn put_new(&self, name: &str, bytes: Vec<u8>) -> std::io::Result<bool> {
+        self.store.put_new(name, bytes)
+    }
+
+    fn get(&self, name: &str) -> std::io::Result<Vec<u8>> {
+        self.store.get(name)
+    }
+
+    fn get_range(&self, name: &str, from: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        if self.holds.load(Ordering::Relaxed) {
+            self.gate.wait();
+            self.gate.wait();
+        }
+        self.store.get_range(name, from, length)
+    }
+
+    fn delete(&self, name: &str) -> std::io::Result<()> {
+        if self.holds.load(Ordering::Relaxed) { Ok(()) } else { self.store.delete(name) }
+    }
+
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        self.store.list()
+    }
+
+    fn size(&self, name: &str) -> std::io::Result<Option<u64>> {
+        self.store.size(name)
+    }
+}
+
+#[test]
+fn a_file_that_comes_back_when_nobody_needs_it_any_more_does_not_stay() {
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let (store, holds, gate) = (Store::default(), AtomicBool::new(false), Barrier::new(2));
+    let held = Arc::new(Held { store, holds, gate });
+    let cold: Arc<dyn ColdStore> = held.clone();
+    let settings = Settings { spares: 0, ..SETTINGS };
+    let mut log = Log::open_with(Arc::new(disk.clone()), settings, Some(cold)).expect("it opens");
+    log.create_partition(id).expect("created");
+    for number in 0..60 {
+        common::append_one(&mut log, id, &format!("{number:04}").repeat(200));
+    }
+    let reader = log.reader();
+    assert_eq!(reader.claim_cold_store(7).expect("it answers"), Ownership::Ours);
+    let file = reader.usage(id).expect("it exists").extents[0].file;
+    log.cool(reader.upload(file).expect("it goes there")).expect("staged");
+    let tidied = |log: &mut Log<SimDisk>| {
+        let (ticket, outcome) = log.begin_commit().expect("a commit").run();
+        log.end_commit(ticket, outcome).expect("committed");
+        log.take_chores().into_iter().for_each(|chore| drop(chore.run().expect("done")));
+    };
+    tidied(&mut log);
+    assert!(!disk.list().expect("listed").contains(&file.name()));
+    held.holds.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let fetching = scope.spawn(|| reader.fetch(file));
+        held.gate.wait();
+        log.delete_partition(id).expect("deleted");
+        tidied(&mut log);
+        held.gate.wait();
+        fetching.join().expect("no panic").expect_err("nobody needs it");
+    });
+    assert!(!disk.list().expect("listed").contains(&file.name()));
 }
 
 /// Who does not wait is told which file it is that he needs.

@@ -65,9 +65,9 @@ fn leave(directory: &Path, configs: &[(&str, &str)], records: bool) {
     };
     let mut state = State::default();
     for record in [StateRecord::Topic(topic), StateRecord::Offset(offset)] {
-        state.push(&mut log, &record, 1).unwrap();
+        state.push(&mut log, &record, clock::wall()).unwrap();
     }
-    state.flush(&mut log, &Coordinator::new(Settings::default()), 1).unwrap();
+    state.flush(&mut log, &Coordinator::new(Settings::default()), clock::wall()).unwrap();
     let (ticket, outcome) = log.begin_commit().unwrap().run();
     outcome.unwrap();
     log.end_commit(ticket, Ok(())).unwrap();
@@ -160,8 +160,8 @@ async fn changed(directory: &Path, policy: &str) -> TopicRecord {
 fn put(directory: &Path, topic: &TopicRecord, more: impl FnOnce(&mut Log<LogDisk>)) {
     let (_home, mut log) = opened(directory);
     let mut state = State::default();
-    state.push(&mut log, &StateRecord::Topic(topic.clone()), 1).unwrap();
-    state.flush(&mut log, &Coordinator::new(Settings::default()), 1).unwrap();
+    state.push(&mut log, &StateRecord::Topic(topic.clone()), clock::wall()).unwrap();
+    state.flush(&mut log, &Coordinator::new(Settings::default()), clock::wall()).unwrap();
     more(&mut log);
     let (ticket, outcome) = log.begin_commit().unwrap().run();
     outcome.unwrap();
