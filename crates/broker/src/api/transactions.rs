@@ -100,6 +100,9 @@ pub async fn add_partitions(
     call: &Call,
     request: AddPartitionsToTxnRequestData,
 ) -> Result<AddPartitionsToTxnResponseData, CallError> {
+    let of_many = request.transactions.iter().flat_map(|one| &one.topics);
+    let topics = request.v3_and_below_topics.iter().chain(of_many);
+    call.bear(topics.map(|topic| (topic.name.as_str().len(), topic.partitions.len())))?;
     let adds = match call.version >= MANY_TRANSACTIONS {
         true => request
             .transactions
