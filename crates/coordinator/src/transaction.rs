@@ -397,10 +397,12 @@ impl Transactions {
     }
 
     pub fn list(&self, now: TimestampMs, filter: &ListTransactions) -> Vec<TransactionListing> {
+        // There may be as many as a request has room for.
+        let producers: BTreeSet<i64> = filter.producer_ids.iter().copied().collect();
         let shown = |record: &&TransactionRecord| {
             let age = if record.ongoing() { now.saturating_sub(record.started_ms) } else { -1 };
             (filter.states.is_empty() || filter.states.iter().any(|state| state == record.state.name()))
-                && (filter.producer_ids.is_empty() || filter.producer_ids.contains(&record.producer_id))
+                && (producers.is_empty() || producers.contains(&record.producer_id))
                 && (filter.longer_than_ms < 0 || age > filter.longer_than_ms)
         };
         let listing = |record: &TransactionRecord| TransactionListing {

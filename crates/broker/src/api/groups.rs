@@ -148,9 +148,27 @@ pub async fn leave(call: &Call, request: LeaveGroupRequestData) -> Result<LeaveG
     Ok(LeaveGroupResponseData::default().with_error_code(code(error)).with_members(members.collect()))
 }
 
+/// More states or types than there will ever be. The engine compares each with those of every group.
+const MOST_WORDS: usize = 64;
+
+/// Each once, and in small letters, as they are compared.
+fn words(filter: &[KafkaString]) -> Vec<String> {
+    let mut words = Vec::new();
+    for word in filter {
+        let word = word.as_str().to_ascii_lowercase();
+        if !words.contains(&word) {
+            words.push(word);
+        }
+        if words.len() == MOST_WORDS {
+            break;
+        }
+    }
+    words
+}
+
 pub async fn list(call: &Call, request: ListGroupsRequestData) -> Result<ListGroupsResponseData, CallError> {
     let filter =
-        Request::ListGroups { states: texts(&request.states_filter), types: texts(&request.types_filter) };
+        Request::ListGroups { states: words(&request.states_filter), types: words(&request.types_filter) };
     let Response::ListGroups(mut groups) = call.ask(filter).await? else { return Err(call.mismatch()) };
     if !call.sees_cluster(rights::DESCRIBE_CLUSTER) {
         groups.retain(|group| call.sees(rights::DESCRIBE_GROUP, &group.group_id));
@@ -226,4 +244,19 @@ pub async fn delete(
         DeletableGroupResult::default().with_group_id(group.into()).with_error_code(code)
     });
     Ok(DeleteGroupsResponseData::default().with_results(results.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_groups_are_filtered_by_each_word_is_looked_for_once() {
+        let of = |filter: &[&'static str]| {
+            words(&filter.iter().copied().map(KafkaString::from_static).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["Stable", "stable", "EMPTY", "Stable"]), ["stable", "empty"]);
+        let many: Vec<KafkaString> = (0..1_000).map(|at| KafkaString::from(format!("s{at}"))).collect();
+        assert_eq!(words(&many).len(), MOST_WORDS);
+    }
 }

@@ -78,6 +78,10 @@ pub enum CallError {
     Implausible(usize),
     #[error("a Produce request with acks=0 for topic {topic}, partition {partition}, was refused: {message}")]
     Unanswered { topic: String, partition: i32, message: String },
+    #[error(
+        "a request of API {key} whose partitions take {bytes} bytes with the name that each has, where {MOST_NAMES} are allowed; ask for fewer at once"
+    )]
+    Sprawling { key: i16, bytes: usize },
     #[error("a response of API {key} v{version} cannot be written: {error}; this is an error in Headwater")]
     Encode { key: i16, version: i16, error: ProtocolError },
     #[error("a response of API {key} that is longer than a frame can be; ask for less at once")]
@@ -89,6 +93,10 @@ pub enum CallError {
 }
 
 pub type Serving = Pin<Box<dyn Future<Output = Result<Option<Outgoing>, CallError>> + Send>>;
+
+/// What the names of a request may take where each partition has its topic's: in the request a name stands once, before as
+/// many partitions as there is room for.
+const MOST_NAMES: usize = 64 << 20;
 
 /// One line of the table.
 pub struct Api {
@@ -135,6 +143,15 @@ impl Call {
             id: optional(&self.client_id).unwrap_or_default(),
             host: format!("/{}", self.peer.ip().to_canonical()),
             principal: Arc::clone(&self.principal),
+        }
+    }
+
+    /// Refuses what would take memory out of all proportion to the request: lengths of names, and how many have each.
+    fn bear(&self, named: impl Iterator<Item = (usize, usize)>) -> Result<(), CallError> {
+        let take = |sum: usize, (name, times): (usize, usize)| sum.saturating_add(name.saturating_mul(times));
+        match named.fold(0, take) {
+            bytes if bytes > MOST_NAMES => Err(CallError::Sprawling { key: self.key, bytes }),
+            _ => Ok(()),
         }
     }
 

@@ -12,7 +12,7 @@ use headwater_wire::messages::offset_fetch_response::{
     OffsetFetchResponseData, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
-use headwater_wire::{ErrorCode, KafkaUuid};
+use headwater_wire::{ErrorCode, KafkaString, KafkaUuid};
 
 use super::offsets::{BY_TOPIC_ID, by_topic};
 use super::rights;
@@ -21,6 +21,8 @@ use super::{Call, CallError, optional, text};
 
 /// KIP-709: offsets of several groups at once.
 const MANY_GROUPS: i16 = 8;
+/// Of a topic's name.
+const LONGEST_TOPIC: usize = 249;
 /// KIP-848: the member that asks is checked.
 const MEMBER: i16 = 9;
 
@@ -28,6 +30,15 @@ pub async fn fetch(
     call: &Call,
     mut request: OffsetFetchRequestData,
 ) -> Result<OffsetFetchResponseData, CallError> {
+    let length = |name: &KafkaString| match call.version >= BY_TOPIC_ID {
+        true => LONGEST_TOPIC,
+        false => name.as_str().len(),
+    };
+    let of_groups = request.groups.iter().flat_map(|group| group.topics.iter().flatten());
+    let of_groups = of_groups.map(|topic| (length(&topic.name), topic.partition_indexes.len()));
+    let of_one = request.topics.iter().flatten();
+    let of_one = of_one.map(|topic| (length(&topic.name), topic.partition_indexes.len()));
+    call.bear(of_groups.chain(of_one))?;
     // The same group may be asked for some topics here and others there; all of them it tells once.
     let mut whole = HashSet::new();
     request.groups.retain(|group| group.topics.is_some() || whole.insert(group.group_id.clone()));

@@ -82,6 +82,7 @@ pub async fn commit(
     call: &Call,
     request: OffsetCommitRequestData,
 ) -> Result<OffsetCommitResponseData, CallError> {
+    call.bear(request.topics.iter().map(|topic| (topic.name.as_str().len(), topic.partitions.len())))?;
     let mut topics = TopicIds::new(call, call.version >= BY_TOPIC_ID);
     let mut offsets = Vec::new();
     for topic in &request.topics {
@@ -143,6 +144,7 @@ pub async fn commit_in_transaction(
     call: &Call,
     request: TxnOffsetCommitRequestData,
 ) -> Result<TxnOffsetCommitResponseData, CallError> {
+    call.bear(request.topics.iter().map(|topic| (topic.name.as_str().len(), topic.partitions.len())))?;
     let offsets = request.topics.iter().flat_map(|topic| {
         topic.partitions.iter().map(|partition| NewOffset {
             partition: TopicPartition::new(topic.name.as_str(), partition.partition_index),
@@ -197,6 +199,7 @@ pub async fn delete(
     call: &Call,
     request: OffsetDeleteRequestData,
 ) -> Result<OffsetDeleteResponseData, CallError> {
+    call.bear(request.topics.iter().map(|topic| (topic.name.as_str().len(), topic.partitions.len())))?;
     let partitions = request.topics.iter().flat_map(|topic| {
         let place = |index| TopicPartition::new(topic.name.as_str(), index);
         topic.partitions.iter().map(move |partition| place(partition.partition_index))

@@ -100,6 +100,9 @@ pub async fn add_partitions(
     call: &Call,
     request: AddPartitionsToTxnRequestData,
 ) -> Result<AddPartitionsToTxnResponseData, CallError> {
+    let of_many = request.transactions.iter().flat_map(|one| &one.topics);
+    let topics = request.v3_and_below_topics.iter().chain(of_many);
+    call.bear(topics.map(|topic| (topic.name.as_str().len(), topic.partitions.len())))?;
     let adds = match call.version >= MANY_TRANSACTIONS {
         true => request
             .transactions
@@ -293,6 +296,14 @@ fn described_transaction(transaction: DescribedTransaction) -> Described {
         .with_topics(topics)
 }
 
+/// The states that are meant, each once, as the engine compares each with that of every transaction; nothing where none of
+/// them is known, so that no transaction is meant.
+fn known_states(filter: &[KafkaString]) -> Option<Vec<String>> {
+    let is_named = |known: &&str| filter.iter().any(|state| state.as_str() == *known);
+    let states: Vec<String> = STATES.into_iter().filter(is_named).map(str::to_owned).collect();
+    (filter.is_empty() || !states.is_empty()).then_some(states)
+}
+
 pub async fn list(
     call: &Call,
     request: ListTransactionsRequestData,
@@ -302,8 +313,11 @@ pub async fn list(
         let code = ErrorCode::InvalidRegularExpression.code();
         return Ok(ListTransactionsResponseData::default().with_error_code(code));
     };
+    let Some(states) = known_states(&request.state_filters) else {
+        return Ok(ListTransactionsResponseData::default().with_unknown_state_filters(request.state_filters));
+    };
     let filter = ListTransactions {
-        states: texts(&request.state_filters),
+        states,
         producer_ids: request.producer_id_filters,
         longer_than_ms: request.duration_filter,
     };
@@ -322,4 +336,22 @@ pub async fn list(
             .with_transaction_state(KafkaString::from_static(one.state))
     });
     Ok(response.with_transaction_states(listed.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_states_that_are_asked_for_the_known_ones_count_each_once() {
+        let of = |filter: &[&'static str]| {
+            known_states(&filter.iter().copied().map(KafkaString::from_static).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[]), Some(Vec::new()), "all");
+        assert_eq!(
+            of(&["Ongoing", "Dead", "Ongoing", "Empty"]),
+            Some(vec!["Empty".into(), "Ongoing".into()])
+        );
+        assert_eq!(of(&["Dead"]), None);
+    }
 }

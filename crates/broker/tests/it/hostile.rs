@@ -1,6 +1,8 @@
 //! What nobody should send costs the connection it came on, and nothing else.
 
 use headwater_broker::{Broker, Config};
+use headwater_wire::KafkaString;
+use headwater_wire::messages::*;
 use tokio::io::AsyncWriteExt;
 
 use crate::common::{Raw, batch, config, start};
@@ -53,6 +55,41 @@ async fn nonsense_ends_its_own_connection_only() {
         assert!(hostile.is_closed().await, "{what}");
         assert_eq!(bystander.produce("t", 0, batch(&["v"])).await.error_code, 0, "after {what}");
     }
+}
+
+/// In a request a topic's name stands once before its partitions; where each partition has it, it takes that often so much.
+#[tokio::test]
+async fn long_names_of_many_partitions_cost_the_connection_and_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let name = || KafkaString::from("n".repeat(1_000));
+    let many: Vec<i32> = (0..100_000).collect();
+    let mut raw = Raw::connect(&broker).await;
+    let topic = offset_fetch_request::OffsetFetchRequestTopics::default()
+        .with_name(name())
+        .with_partition_indexes(many.clone());
+    let group = offset_fetch_request::OffsetFetchRequestGroup::default()
+        .with_group_id(KafkaString::from_static("g"))
+        .with_topics(Some(vec![topic]));
+    raw.send(&OffsetFetchRequestData::default().with_groups(vec![group]), 8).await;
+    assert!(raw.is_closed().await, "OffsetFetch");
+    let mut raw = Raw::connect(&broker).await;
+    let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+        .with_name(name())
+        .with_partitions(many.clone());
+    raw.send(&AddPartitionsToTxnRequestData::default().with_v3_and_below_topics(vec![topic]), 3).await;
+    assert!(raw.is_closed().await, "AddPartitionsToTxn");
+    let mut raw = Raw::connect(&broker).await;
+    let partition = |index: &i32| {
+        offset_commit_request::OffsetCommitRequestPartition::default().with_partition_index(*index)
+    };
+    let topic = offset_commit_request::OffsetCommitRequestTopic::default()
+        .with_name(name())
+        .with_partitions(many.iter().map(partition).collect());
+    raw.send(&OffsetCommitRequestData::default().with_topics(vec![topic]), 8).await;
+    assert!(raw.is_closed().await, "OffsetCommit");
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
 }
 
 #[tokio::test]

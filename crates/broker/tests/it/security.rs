@@ -458,6 +458,10 @@ async fn a_token_of_the_issuer_lets_its_subject_in_and_no_other_token_does() {
         "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url=file://{}\n",
         path("token").display()
     );
+    let mut parts_of_seconds = good.clone();
+    parts_of_seconds["exp"] = serde_json::json!(now as f64 + 600.5);
+    std::fs::write(path("token"), bearer::token(&key, &parts_of_seconds)).unwrap();
+    connect(&broker, &security).await.expect("the end need not be a whole second");
     std::fs::write(path("token"), bearer::token(&key, &good)).unwrap();
     write_and_read(&connect(&broker, &security).await.unwrap()).await;
     let mut unsigned: Vec<String> = bearer::token(&key, &good).split('.').map(str::to_owned).collect();

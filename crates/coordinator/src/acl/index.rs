@@ -57,7 +57,8 @@ struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Host {
     Any,
-    Address(IpAddr),
+    /// With how it is written: two rules of one address in other words go one by one, as they came.
+    Address(IpAddr, String),
     /// Not an address, so nobody comes from there.
     Nowhere(String),
 }
@@ -71,7 +72,7 @@ impl Rule {
         };
         let host = match acl.host.parse::<IpAddr>() {
             _ if acl.host == WILDCARD => Host::Any,
-            Ok(address) => Host::Address(address.to_canonical()),
+            Ok(address) => Host::Address(address.to_canonical(), acl.host.clone()),
             Err(_) => Host::Nowhere(acl.host.clone()),
         };
         Some(Self { principal, host, operation: acl.operation, permission: acl.permission })
@@ -79,9 +80,9 @@ impl Rule {
 
     fn is_about(&self, asker: Asker<'_>) -> bool {
         self.principal.as_ref().is_none_or(|principal| principal == asker.principal)
-            && match self.host {
+            && match &self.host {
                 Host::Any => true,
-                Host::Address(address) => address == asker.host,
+                Host::Address(address, _) => *address == asker.host,
                 Host::Nowhere(_) => false,
             }
     }

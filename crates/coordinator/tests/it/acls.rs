@@ -88,6 +88,22 @@ fn a_filter_that_matches_a_resource_finds_wildcards_and_prefixes() {
     assert_eq!(bench.coordinator.acls().count(), 0);
 }
 
+#[test]
+fn of_two_rules_of_one_address_in_other_words_one_stays_when_the_other_goes() {
+    let from = |host: &str| AclBinding { host: host.into(), ..allow("orders", Operation::Read) };
+    let (short, long) = (from("10.0.0.1"), from("::ffff:10.0.0.1"));
+    let mut index = AclIndex::default();
+    let alice = Principal::user("alice");
+    let asker = Asker { principal: &alice, host: address(1) };
+    let says = |index: &AclIndex| index.verdict(asker, Operation::Read, ResourceType::Topic, "orders");
+    index.insert(&short);
+    index.insert(&long);
+    index.remove(&short);
+    assert_eq!(says(&index), Verdict::Allowed);
+    index.remove(&long);
+    assert_eq!(says(&index), Verdict::NoAcl);
+}
+
 /// As Kafka describes it: all rules that are about the resource are read; a DENY that fits decides.
 fn naive(
     acls: &[AclBinding],

@@ -13,7 +13,7 @@ use headwater_wire::messages::streams_group_heartbeat_response::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::topology::{has_patterns, topology};
+use super::topology::{has_patterns, referred, topology};
 use crate::api::{Call, CallError, optional, rights, text};
 
 pub async fn heartbeat(
@@ -24,6 +24,10 @@ pub async fn heartbeat(
     if let Err(code) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
         return Ok(response.with_error_code(code.code()));
     }
+    let tasks = [&request.active_tasks, &request.standby_tasks, &request.warmup_tasks];
+    let tasks = tasks.into_iter().flatten().flatten();
+    let tasks = tasks.map(|one| (one.subtopology_id.as_str().len(), one.partitions.len()));
+    call.bear(tasks.chain(request.topology.as_deref().into_iter().flat_map(referred)))?;
     let topology = match request.topology.as_deref().map(topology).transpose() {
         Ok(topology) => topology,
         Err(message) => return Ok(refused(Failure::new(Error::StreamsInvalidTopology, message))),

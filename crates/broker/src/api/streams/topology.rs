@@ -25,6 +25,17 @@ pub fn topology(given: &wire::Topology) -> Result<StreamsTopology, String> {
     Ok(topology)
 }
 
+/// Of each subtopology the length of the longest name that its copartition groups refer to, and how often they do.
+pub fn referred(given: &wire::Topology) -> impl Iterator<Item = (usize, usize)> {
+    given.subtopologies.iter().map(|one| {
+        let sources = one.source_topics.iter().map(|name| name.as_str().len());
+        let repartitioned = one.repartition_source_topics.iter().map(|topic| topic.name.as_str().len());
+        let groups = one.copartition_groups.iter();
+        let places = groups.map(|group| group.source_topics.len() + group.repartition_source_topics.len());
+        (sources.chain(repartitioned).max().unwrap_or(0), places.sum())
+    })
+}
+
 pub fn has_patterns(given: &wire::Topology) -> bool {
     given.subtopologies.iter().any(|one| !one.source_topic_regex.is_empty())
 }

@@ -109,7 +109,8 @@ pub struct Tokens(Option<Issuer>);
 
 #[derive(Deserialize)]
 struct Claims {
-    exp: u64,
+    /// In seconds, which need not be whole ones (RFC 7519, "NumericDate").
+    exp: f64,
     #[serde(flatten)]
     others: serde_json::Map<String, Value>,
 }
@@ -208,7 +209,9 @@ impl Issuer {
         let subject = claims.others.get(&self.claim).and_then(Value::as_str).filter(|name| !name.is_empty());
         let subject = subject.ok_or_else(|| TokenError::NoSubject(self.claim.clone()))?.to_owned();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Valid { subject, valid_for: Duration::from_secs(claims.exp).saturating_sub(now) })
+        // Before 1970 is refused above, so what does not fit is far ahead.
+        let until = Duration::try_from_secs_f64(claims.exp).unwrap_or(Duration::MAX);
+        Ok(Valid { subject, valid_for: until.saturating_sub(now) })
     }
 }
 
