@@ -38,7 +38,7 @@ pub fn start(choice: &Choice, dir: &Path, properties: &[(&str, &str)]) -> Result
     let alone = if side == Side::Peer { &ALONE[..] } else { &[] };
     let all = properties.iter().chain(&OPEN_AUTHORIZER).chain(alone);
     let all: Vec<_> = all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Recipe::new(side, &binary, dir, &all)?.start()
+    Recipe::new(side, &binary, dir, &all, None)?.start()
 }
 
 /// Builds what will be tested, so that no test's time has the build in it.
