@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
+use crate::addresses::AddressLimits;
 use crate::broker::Shared;
 use crate::connection::{self, Arrived};
 use crate::security::{Listener, Stranger};
@@ -22,6 +23,8 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let (own, unlimited) = (listener.is_internal(), AddressLimits::default());
+    let limits = if own { &unlimited } else { &shared.config.max_connections_per_ip };
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -30,7 +33,7 @@ pub async fn run(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let place = shared.addresses.admit(&shared.config.max_connections_per_ip, peer.ip());
+                let place = shared.addresses.admit(limits, peer.ip());
                 let place = place.inspect_err(|limit| {
                     tracing::warn!(%peer, limit, "refused: too many connections from its address");
                 });
@@ -53,22 +56,30 @@ pub async fn run(
     while connections.join_next().await.is_some() {}
 }
 
-/// A place among all connections and, where clients must say who they are, among those that have not.
+/// A place among all connections and, where clients must say who they are, among those that have not. The parts of this
+/// process take none that clients could have taken: those who prove nothing are few at its listener, and nobody else can.
 fn admit(
     listener: &Listener,
     shared: &Shared,
     peer: SocketAddr,
-) -> Option<(OwnedSemaphorePermit, Option<Stranger>)> {
-    let Ok(slot) = Arc::clone(&shared.connections).try_acquire_owned() else {
-        tracing::warn!(%peer, limit = shared.config.max_connections, "refused: too many connections");
-        return None;
+) -> Option<(Option<OwnedSemaphorePermit>, Option<Stranger>)> {
+    let authority = &shared.authority;
+    let (slot, strangers) = match listener.is_internal() {
+        true => (None, &authority.internal_strangers),
+        false => {
+            let Ok(slot) = Arc::clone(&shared.connections).try_acquire_owned() else {
+                tracing::warn!(%peer, limit = shared.config.max_connections, "refused: too many connections");
+                return None;
+            };
+            (Some(slot), &authority.strangers)
+        }
     };
     if listener.is_open() {
         return Some((slot, None));
     }
-    let Some(stranger) = shared.authority.strangers.admit() else {
-        let limit = shared.config.security.max_unauthenticated;
-        tracing::warn!(%peer, limit, "refused: too many clients that have not said who they are");
+    let Some(stranger) = strangers.admit() else {
+        let listener = listener.name.as_str();
+        tracing::warn!(%peer, listener, "refused: too many clients that have not said who they are");
         return None;
     };
     Some((slot, Some(stranger)))

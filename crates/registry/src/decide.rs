@@ -58,7 +58,7 @@ pub fn register(state: &State, subject: &str, schema: &AvroSchema) -> Result<Reg
 pub fn incompatibilities(
     level: CompatibilityLevel,
     schema: &AvroSchema,
-    versions: &[(i32, Version)],
+    versions: &[(i32, &Version)],
 ) -> Vec<String> {
     if level == CompatibilityLevel::None {
         return Vec::new();

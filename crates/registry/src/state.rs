@@ -87,10 +87,10 @@ impl State {
                 versions.range_mut(..=version).for_each(|(_, version)| version.deleted = true);
             }
             Change::ClearSubject { subject } => {
-                for (version, _) in
-                    self.versions(&subject, true).into_iter().filter(|(_, version)| version.deleted)
-                {
-                    self.remove(&subject, version);
+                let versions = self.versions(&subject, true).into_iter();
+                let gone = versions.filter(|(_, version)| version.deleted).map(|(number, _)| number);
+                for number in gone.collect::<Vec<_>>() {
+                    self.remove(&subject, number);
                 }
             }
             Change::HighestId(id) => self.highest_id = self.highest_id.max(id),
@@ -158,11 +158,11 @@ impl State {
     }
 
     /// Oldest first.
-    pub fn versions(&self, subject: &str, deleted: bool) -> Vec<(i32, Version)> {
+    pub fn versions(&self, subject: &str, deleted: bool) -> Vec<(i32, &Version)> {
         let versions = self.subjects.get(subject).into_iter().flatten();
         versions
             .filter(|(_, version)| deleted || !version.deleted)
-            .map(|(number, version)| (*number, version.clone()))
+            .map(|(number, version)| (*number, version))
             .collect()
     }
 

@@ -21,6 +21,8 @@ pub enum ListenerError {
     Malformed(String),
     #[error("the listener {0} is there twice: give each its own name")]
     Twice(String),
+    #[error("the listener {INTERNAL} is the broker's own: give this one another name")]
+    Reserved,
     #[error(
         "the protocol of listener {0} is not known: name it PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, or give it one by listener.security.protocol.map={0}:SASL_SSL"
     )]
@@ -92,6 +94,9 @@ pub fn configured(config: &Config) -> Result<Vec<ListenerConfig>, ListenerError>
     for (index, one) in listeners.iter().enumerate() {
         if listeners[..index].iter().any(|other| other.name == one.name) {
             return Err(ListenerError::Twice(one.name.clone()));
+        }
+        if one.name.eq_ignore_ascii_case(INTERNAL) {
+            return Err(ListenerError::Reserved);
         }
         one.refuse_open(security)?;
     }
@@ -201,5 +206,8 @@ mod tests {
         assert!(configured(&with(&["listeners=SSL://127.0.0.1:1,SSL://127.0.0.1:2"])).is_err());
         let unknown = ["listeners=SSL://127.0.0.1:1", "advertised.listeners=OTHER://a:1"];
         assert!(configured(&with(&unknown)).is_err());
+        let own = "listener.security.protocol.map=HEADWATER_INTERNAL:PLAINTEXT";
+        let reserved = configured(&with(&["listeners=HEADWATER_INTERNAL://127.0.0.1:1", own]));
+        assert!(matches!(reserved, Err(ListenerError::Reserved)), "{reserved:?}");
     }
 }

@@ -90,6 +90,9 @@ pub struct InternalUser {
     pub password: Secret,
 }
 
+/// The parts of the process come by few connections, and prove at once who they are.
+const INTERNAL_STRANGERS: usize = 64;
+
 /// What all listeners know of users.
 pub struct Authority {
     pub config: SecurityConfig,
@@ -102,6 +105,8 @@ pub struct Authority {
     pub derivations: Derivations,
     /// One place for each client that has not said who it is.
     pub strangers: Arc<Strangers>,
+    /// Apart from them, at the listener for this process.
+    pub internal_strangers: Arc<Strangers>,
 }
 
 impl Authority {
@@ -115,6 +120,7 @@ impl Authority {
             secret: random_bytes()?,
             derivations: Derivations::new(AT_ONCE),
             strangers: Arc::new(Strangers::new(config.max_unauthenticated)),
+            internal_strangers: Arc::new(Strangers::new(INTERNAL_STRANGERS)),
         })
     }
 
@@ -156,6 +162,11 @@ impl Listener {
             tls,
             mapping: Mapping::parse(rules.unwrap_or_default())?,
         })
+    }
+
+    /// Whether only this process can come in.
+    pub fn is_internal(&self) -> bool {
+        self.name == INTERNAL
     }
 
     /// Whether clients come as anonymous, and without any handshake.

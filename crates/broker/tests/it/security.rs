@@ -416,6 +416,23 @@ async fn the_parts_of_the_process_come_by_a_listener_of_their_own() {
     write_and_read(&client).await;
 }
 
+#[tokio::test]
+async fn the_parts_of_the_process_come_in_whoever_has_taken_all_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        "max.connections=1",
+        "max.connections.per.ip=1",
+        "headwater.max.unauthenticated.connections=1",
+        "headwater.authentication.timeout.ms=60000",
+    ];
+    let broker = sasl(dir.path(), &settings).await;
+    let _silent = tokio::net::TcpStream::connect(broker.bootstrap()).await.unwrap();
+    let (internal, user) = broker.internal().unwrap();
+    let security = Security::scram(user.name, user.password.clone());
+    let client = Client::connect(ClientConfig::new(internal, "inside").security(security)).await.unwrap();
+    write_and_read(&client).await;
+}
+
 /// A token in the way of RFC 7515, signed by a key of which the broker has the public half.
 mod bearer {
     use base64::Engine;

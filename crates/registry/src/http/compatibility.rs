@@ -47,6 +47,6 @@ pub async fn with_one(
     let schema = answer::schema(&body)?;
     let state = store.state();
     let (number, found) = decide::version(&state, &subject, wanted, false)?;
-    let reasons = decide::incompatibilities(state.level(&subject), &schema, &[(number, found.clone())]);
+    let reasons = decide::incompatibilities(state.level(&subject), &schema, &[(number, found)]);
     Ok(verdict(reasons, &flags))
 }

@@ -60,7 +60,8 @@ pub async fn versions(
     Path(subject): Path<String>,
     Query(flags): Query<Flags>,
 ) -> Answered<Vec<i32>> {
-    let versions = store.state().versions(&subject, flags.deleted || flags.deleted_only);
+    let state = store.state();
+    let versions = state.versions(&subject, flags.deleted || flags.deleted_only);
     let numbers: Vec<i32> = versions
         .iter()
         .filter(|(_, version)| !flags.deleted_only || version.deleted)

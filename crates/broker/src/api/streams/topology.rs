@@ -32,7 +32,7 @@ pub fn referred(given: &wire::Topology) -> impl Iterator<Item = (usize, usize)> 
         let repartitioned = one.repartition_source_topics.iter().map(|topic| topic.name.as_str().len());
         let groups = one.copartition_groups.iter();
         let places = groups.map(|group| group.source_topics.len() + group.repartition_source_topics.len());
-        (sources.chain(repartitioned).max().unwrap_or(0), places.sum())
+        (sources.chain(repartitioned).max().unwrap_or(0), places.sum::<usize>())
     })
 }
 
