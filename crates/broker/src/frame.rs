@@ -39,6 +39,8 @@ const LEAST: usize = 4 << 10;
 const SPARE: usize = 64;
 /// How far the buffer grows ahead of the bytes that are there.
 const STEP: usize = 1 << 20;
+/// The same where the request before was as large.
+const BELIEVED: usize = 4 << 20;
 
 #[derive(Debug, Error)]
 pub enum FrameError {
@@ -83,6 +85,8 @@ pub struct FrameReader {
     alarm: Pin<Box<Sleep>>,
     /// Room for a request like the last one, so that one read gets all of it.
     usual: usize,
+    /// How large the last request was: the client has shown that it sends so much.
+    shown: usize,
     arriving: bool,
     ended: bool,
     limit: Limit,
@@ -110,6 +114,7 @@ impl FrameReader {
             deadline,
             alarm: Box::pin(sleep_until(deadline)),
             usual: LEAST,
+            shown: 0,
             arriving: false,
             ended: false,
             limit: Limit::Known,
@@ -155,7 +160,9 @@ impl FrameReader {
         self.buffer.advance(LENGTH);
         let bytes = self.buffer.split_to(wanted.size).freeze();
         self.arriving = false;
-        self.usual = (LENGTH + wanted.size + SPARE).clamp(LEAST, AHEAD);
+        let size = LENGTH + wanted.size + SPARE;
+        self.usual = size.clamp(LEAST, AHEAD);
+        self.shown = size.min(BELIEVED);
         self.deadline = Instant::now() + self.shared.config.max_idle;
         Ok(Frame { bytes, memory: std::mem::take(&mut self.share) })
     }
@@ -170,7 +177,9 @@ impl FrameReader {
         if there < covered {
             return Ok(covered - there);
         }
-        self.extend(there + room.min(there.clamp(AHEAD, STEP))).await?;
+        // A buffer that grows step by step is copied with each.
+        let step = there.clamp(AHEAD, STEP).max(self.shown.saturating_sub(there));
+        self.extend(there + room.min(step)).await?;
         self.transfer = Some(self.shared.memory.transfer(Duration::ZERO));
         Ok(room.min(self.share.bytes().saturating_sub(there)).max(LEAST))
     }
