@@ -15,6 +15,7 @@ mod transactions;
 mod users;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use headwater_model::{Offset, TopicPartition};
 use headwater_wire::messages::{
@@ -149,16 +150,16 @@ impl Client {
             Ok(()) | Err(ClientError::TopicExists(_)) => {}
             Err(error) => return Err(error),
         }
-        self.until_led(&name, 1).await
+        self.until_led(&name, 0, 1).await
     }
 
-    /// Waits until a topic has `least` partitions, and each of its partitions a leader: Apache Kafka answers when its controller
+    /// Waits until a topic has `least` partitions, and each from `first` on a leader: Apache Kafka answers when its controller
     /// knows of a change, and its brokers learn of it later.
-    async fn until_led(&self, name: &str, least: i32) -> Result<(), ClientError> {
+    async fn until_led(&self, name: &str, first: i32, least: i32) -> Result<(), ClientError> {
         let mut pause = self.patience();
         loop {
             let error = match self.topic(name).await {
-                Ok(Some(info)) if info.partitions >= least && self.all_led(name, info.partitions) => {
+                Ok(Some(info)) if info.partitions >= least && self.all_led(name, first..info.partitions) => {
                     return Ok(());
                 }
                 Ok(_) => ClientError::kafka(
@@ -173,8 +174,8 @@ impl Client {
         }
     }
 
-    fn all_led(&self, topic: &str, partitions: i32) -> bool {
-        partitions > 0 && (0..partitions).all(|partition| self.cached_leader(topic, partition).is_some())
+    fn all_led(&self, topic: &str, mut partitions: Range<i32>) -> bool {
+        partitions.all(|partition| self.cached_leader(topic, partition).is_some())
     }
 
     pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
@@ -194,8 +195,9 @@ impl Client {
         .await
     }
 
-    /// Raises the number of partitions to `total`, and waits until each of them has a leader.
+    /// Raises the number of partitions to `total`, and waits until each of the new ones has a leader.
     pub async fn create_partitions(&self, name: &str, total: i32) -> Result<(), ClientError> {
+        let before = self.topic(name).await?.map_or(0, |info| info.partitions);
         let wanted =
             CreatePartitionsTopic::default().with_name(text(name)).with_count(total).with_assignments(None);
         let request = CreatePartitionsRequestData::default()
@@ -213,7 +215,7 @@ impl Client {
         let done = done.await;
         self.forget_topic(name);
         done?;
-        self.until_led(name, total).await
+        self.until_led(name, before, total).await
     }
 
     /// Every configured value of a topic, defaults included.

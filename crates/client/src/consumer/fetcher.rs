@@ -196,8 +196,14 @@ impl Flight {
             if self.client.cached_leader(&wanted.at.topic, wanted.at.partition).is_some() {
                 continue;
             }
+            let is_there = |count: i32| wanted.at.partition < count;
             let error = match &outcome {
                 Err(error) => error.clone(),
+                // Its brokers are away, which passes.
+                Ok(_) if self.client.cached_partitions(&wanted.at.topic).is_some_and(is_there) => {
+                    let what = format!("find the leader of {}", wanted.at);
+                    ClientError::kafka(what, ErrorCode::LeaderNotAvailable.code(), None)
+                }
                 Ok(_) => ClientError::UnknownTopic(wanted.at.topic.clone()),
             };
             state.trouble(wanted, &error);

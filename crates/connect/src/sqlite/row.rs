@@ -149,12 +149,16 @@ impl RowEncoder {
 
 /// One of several parts of a key: what parts them is escaped within them, so that no two rows have the same key.
 fn put_part(key: &mut String, part: &str) -> std::fmt::Result {
+    // Backslashes that come right before.
+    let mut slashes = 0;
     for character in part.chars() {
-        if matches!(character, '|' | '\\') {
-            key.push('\\');
+        if character == '|' {
+            key.extend(std::iter::repeat_n('\\', slashes + 1));
         }
+        slashes = if character == '\\' { slashes + 1 } else { 0 };
         key.push(character);
     }
+    key.extend(std::iter::repeat_n('\\', slashes));
     Ok(())
 }
 

@@ -21,8 +21,8 @@ pub struct TableStream {
     pub namespace: String,
     /// The value's fields, in this order; empty for all columns.
     pub columns: Vec<String>,
-    /// Their values, joined by `|`, are the record's key; empty for the primary key. Of several, `|` and `\` within a text
-    /// have a `\` before them.
+    /// Their values, joined by `|`, are the record's key; empty for the primary key. Of several, `|` within a text has a `\`
+    /// before it, and so has each `\` that comes right before one or ends the text.
     pub key: Vec<String>,
     /// An INTEGER column of UTC milliseconds that becomes the records' timestamp; the time of publishing when none.
     pub event_time: Option<String>,

@@ -223,8 +223,11 @@ impl Look<'_> {
         let all = parts(from, count);
         let starts = offsets(self.client, &all, OffsetSpec::Earliest, Isolation::Uncommitted).await?;
         let ends = offsets(self.client, &all, OffsetSpec::Latest, Isolation::Uncommitted).await?;
+        // Notes of a version before this one do not say where the application was.
+        let before = self.copying.split_once(';').map_or("", |(fingerprint, _)| fingerprint);
         let mine = |at: &TopicPartition| {
-            self.progress.get(at).filter(|noted| **noted == note(noted.offset, self.copying))
+            let noted = self.progress.get(at);
+            noted.filter(|noted| [self.copying, before].iter().any(|of| **noted == note(noted.offset, of)))
         };
         let resumed = all.iter().any(|at| mine(at).is_some());
         plan.resumed |= resumed;

@@ -9,6 +9,7 @@ use headwater_streams::TaskId;
 use super::Worker;
 use super::trouble::Trouble;
 use crate::app::Shared;
+use crate::balance::names;
 
 /// Before it is looked for leaders again.
 pub(super) const AWAY_PAUSE: Duration = Duration::from_secs(2);
@@ -45,8 +46,11 @@ impl Worker {
         let away: BTreeSet<TopicPartition> =
             away.map_err(Trouble::client("look for leaders"))?.into_iter().collect();
         let (led, waiting) = split(tasks, &away);
-        for task in &waiting {
-            tracing::warn!(thread = self.index, %task, ?away, "the task waits: a partition that it needs has no leader");
+        if let Some(first) = away.first().filter(|_| !waiting.is_empty()) {
+            tracing::warn!(
+                thread = self.index, tasks = names(&waiting).join(" "), partitions = away.len(), %first,
+                "tasks wait: partitions that they need have no leader"
+            );
         }
         Ok((led, waiting))
     }

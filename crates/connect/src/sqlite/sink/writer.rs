@@ -30,6 +30,8 @@ const BATCH_BYTES: usize = 32 * 1024 * 1024;
 /// How long a schema may be unknown: of several nodes of a registry one may have given an id of which this one has not heard.
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// After an id that stayed unknown others are not waited for so long: the topic may hold something else.
+const IN_VAIN: Duration = Duration::from_secs(60);
 /// Attempts of `BUSY_TIMEOUT` each.
 const LOCK_ATTEMPTS: u32 = 12;
 
@@ -42,6 +44,8 @@ pub(super) struct Writer {
     handle: SinkHandle,
     runtime: Handle,
     next: Offsets,
+    /// When a schema was waited for in vain.
+    in_vain: Option<Instant>,
 }
 
 struct Stream {
@@ -83,7 +87,7 @@ impl Writer {
         });
         let streams = streams.collect::<Result<_, SinkError>>()?;
         let dead_letters = DeadLetters::new(&config.name, client);
-        Ok(Self { config, connection, streams, registry, dead_letters, handle, runtime, next })
+        Ok(Self { config, connection, streams, registry, dead_letters, handle, runtime, next, in_vain: None })
     }
 
     pub fn resume_from(&self) -> &Offsets {
@@ -165,19 +169,23 @@ impl Writer {
 
     fn plan(&mut self, stream: usize, id: u32) -> Result<&Plan, SinkError> {
         if !self.streams[stream].plans.contains_key(&id) {
-            let plan = self.fetch_plan(stream, id)?;
+            let waits = self.in_vain.is_none_or(|at| at.elapsed() >= IN_VAIN);
+            let plan = self.fetch_plan(stream, id, waits)?;
+            if waits && matches!(plan, Plan::Unknown(_)) {
+                self.in_vain = Some(Instant::now());
+            }
             self.streams[stream].plans.insert(id, plan);
         }
         Ok(&self.streams[stream].plans[&id])
     }
 
-    fn fetch_plan(&self, stream: usize, id: u32) -> Result<Plan, SinkError> {
+    fn fetch_plan(&self, stream: usize, id: u32, waits: bool) -> Result<Plan, SinkError> {
         let (name, topic) = (self.config.name.clone(), self.streams[stream].topic.clone());
         let begun = Instant::now();
         let schema = loop {
             match self.runtime.block_on(self.registry.schema_by_id(id)) {
                 Ok(schema) => break schema,
-                Err(RegistryError::Refused { status: 404, .. }) if begun.elapsed() < UNKNOWN_FOR => {
+                Err(RegistryError::Refused { status: 404, .. }) if waits && begun.elapsed() < UNKNOWN_FOR => {
                     std::thread::sleep(ASK_AGAIN);
                 }
                 Err(error @ RegistryError::Refused { status: 404, .. }) => {

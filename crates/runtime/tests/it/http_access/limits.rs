@@ -80,14 +80,14 @@ async fn there_are_no_more_connections_than_the_limit() {
     let more = [
         "ssl.client.auth=required",
         "headwater.http.readers=User:reader",
-        "headwater.http.max.connections=2",
+        "headwater.http.max.connections=4",
     ];
     let app = start(&words, &cluster, state.path(), company.access("words", &more)).await;
-    let clients = [company.client("reader"), company.client("reader"), company.client("reader")];
-    for client in &clients[..2] {
+    let clients: Vec<_> = (0..5).map(|_| company.client("reader")).collect();
+    for client in &clients[..4] {
         assert_eq!(answer(client.get(url(&app, "/stores"))).await.0, 200);
     }
-    assert!(clients[2].get(url(&app, "/stores")).send().await.is_err(), "both are held");
+    assert!(clients[4].get(url(&app, "/stores")).send().await.is_err(), "all are held");
     drop(clients);
     eventually("a place is free again", async || {
         company.client("reader").get(url(&app, "/stores")).send().await.is_ok()
