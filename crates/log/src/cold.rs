@@ -155,18 +155,29 @@ pub(crate) fn fetch<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<Arc
     let cold = read(&shared.cold.files).get(&file).copied();
     let cold = cold
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{}: no such file", file.name())))?;
-    shared.cold.flights.join(file, || match here() {
-        // It came since it was looked for.
-        Ok(_) => Ok(()),
-        Err(_) => bring(shared, &cold),
-    })?;
-    here()
+    let come = || {
+        shared.cold.flights.join(file, || match here() {
+            // It came since it was looked for.
+            Ok(_) => Ok(()),
+            Err(_) => bring(shared, &cold),
+        })
+    };
+    come()?;
+    match here() {
+        // It made room for another already.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            come()?;
+            here()
+        }
+        found => found,
+    }
 }
 
 fn bring<D: Disk>(shared: &Shared<D>, cold: &ColdFile) -> io::Result<()> {
     let coming = shared.cold.coming.fetch_add(cold.length, Ordering::Relaxed) + cold.length;
-    let brought = make_room(shared, cold, coming).and_then(|()| write_copy(shared, cold));
-    shared.cold.coming.fetch_sub(cold.length, Ordering::Relaxed);
+    let mut left = cold.length;
+    let brought = make_room(shared, cold, coming).and_then(|()| write_copy(shared, cold, &mut left));
+    shared.cold.coming.fetch_sub(left, Ordering::Relaxed);
     if brought.is_ok() {
         let mut back = lock(&shared.cold.back);
         back.retain(|file| *file != cold.file);
@@ -193,11 +204,18 @@ fn make_room<D: Disk>(shared: &Shared<D>, cold: &ColdFile, coming: u64) -> io::R
     Ok(())
 }
 
-fn write_copy<D: Disk>(shared: &Shared<D>, cold: &ColdFile) -> io::Result<()> {
+/// `left` is what has not come yet: what has is no longer free.
+fn write_copy<D: Disk>(shared: &Shared<D>, cold: &ColdFile, left: &mut u64) -> io::Result<()> {
     let fetch = shared.cold.fetches.fetch_add(1, Ordering::Relaxed);
     let name = format!("{FETCHED}{fetch}-{}", cold.file.name());
     let copy = shared.disk.create(&name)?;
-    let written = shared.cold.each_piece(cold, |piece, at| copy.write_all_at(piece, at));
+    let written = shared.cold.each_piece(cold, |piece, at| {
+        copy.write_all_at(piece, at)?;
+        let came = (piece.len() as u64).min(*left);
+        *left -= came;
+        shared.cold.coming.fetch_sub(came, Ordering::Relaxed);
+        Ok(())
+    });
     // A torn copy under the file's name would be taken for the file after a crash.
     let named =
         written.and_then(|()| copy.sync()).and_then(|()| shared.disk.rename(&name, &cold.file.name()));

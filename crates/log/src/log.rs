@@ -29,7 +29,7 @@ use crate::{Appended, Durability, LogError, OpenTransaction, Origin, PartitionId
 pub use opening::Opening;
 
 /// A buffer for frames that has grown beyond this is given back.
-const KEPT_BUFFER: usize = 8 << 20;
+const KEPT_BUFFER: usize = 16 << 20;
 
 /// What the log shares with its readers.
 pub(crate) struct Shared<D: Disk> {

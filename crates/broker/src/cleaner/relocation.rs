@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use headwater_log::{Damage, Extent, FileId, FileUse, Move, PartitionId, PartitionUse};
+use headwater_log::{Cause, Damage, Extent, FileId, FileUse, LogError, Move, PartitionId, PartitionUse};
 
 use super::{CleanError, Cleaner};
 
@@ -37,21 +37,28 @@ impl Cleaner {
         let sparse: Vec<FileUse> = finished.into_iter().filter(is_sparse).collect();
         // When one cannot be brought back, the store may be away, and each that is asked for takes its time.
         let mut away = false;
+        // Where the disk is full, only what is smaller than what did not fit is tried.
+        let mut fits = u64::MAX;
         for file in sparse {
-            if away && !file.local {
+            if (away && !file.local) || file.live >= fits {
                 continue;
             }
             let mut extents = self.cleaning.reader.extents_in(file.file);
             // What is damaged stays where it is, and so does its file; the next one may go.
             let damage = self.cleaning.reader.damage();
             extents.retain(|(id, extent)| {
-                !damage.iter().any(|(of, damage)| of == id && lies_in(damage, extent))
+                // What a lost commit held is not there to be kept.
+                let stays = |damage: &Damage| damage.cause != Cause::LostCommit && lies_in(damage, extent);
+                !damage.iter().any(|(of, damage)| of == id && stays(damage))
             });
             if extents.is_empty() {
                 // It was emptied since the files were looked at, and a run of nothing would stay.
                 continue;
             }
             let moved = self.move_out(extents);
+            if file.local && moved.as_ref().is_err_and(is_full) {
+                fits = file.live;
+            }
             if go_on(moved, &mut failed)? {
                 self.cleaning.activity.files_emptied.fetch_add(1, Ordering::Relaxed);
             } else {
@@ -153,6 +160,11 @@ fn go_on(outcome: Result<(), CleanError>, failed: &mut Option<CleanError>) -> Re
             Ok(false)
         }
     }
+}
+
+fn is_full(error: &CleanError) -> bool {
+    let (CleanError::Io(error) | CleanError::Log(LogError::Io(error))) = error else { return false };
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn lies_in(damage: &Damage, extent: &Extent) -> bool {

@@ -46,9 +46,13 @@ impl Runs {
     }
 
     /// All of it is on disk; returns the extents, in their order.
-    pub(super) fn finish(self) -> Result<Vec<Extent>, CleanError> {
+    pub(super) fn finish(mut self) -> Result<Vec<Extent>, CleanError> {
         if self.stops {
             return Err(CleanError::Stopping);
+        }
+        // While none is finished all of them go, should there be no room for the rest.
+        if let Some(last) = self.runs.last_mut() {
+            last.rest()?;
         }
         let mut extents = Vec::new();
         for run in self.runs {

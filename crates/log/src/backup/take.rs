@@ -138,6 +138,7 @@ impl<S: Disk, B: Disk> Take<'_, S, B> {
     fn plan<'c>(&mut self, cut: &'c Cut<S::File>) -> Result<Plan<'c, S::File>, BackupError> {
         let mut plan = Plan { files: Vec::new(), local: Vec::new(), cold: Vec::new() };
         let extents = Extents::of(&cut.seen);
+        let own = check::damage_of(&cut.seen);
         let mut bytes = 0;
         for needed in &cut.needed {
             let doing = || doing(format!("comparing {} with the backup", needed.id.name()));
@@ -146,7 +147,7 @@ impl<S: Disk, B: Disk> Take<'_, S, B> {
             match entry {
                 Some(entry)
                     if store::same_as(self.backup, entry, &*needed.file).map_err(doing())?
-                        && !self.is_mended(needed, entry, &extents)? =>
+                        && !self.is_mended(needed, entry, &extents, &own) =>
                 {
                     plan.files.push(entry.clone());
                 }
@@ -180,20 +181,26 @@ impl<S: Disk, B: Disk> Take<'_, S, B> {
         files.get(at)
     }
 
-    /// Whether less of a file is damaged than when it was copied: a mirror has repaired it, say.
+    /// Whether less of a file is damaged than when it was copied: a mirror has repaired it, say. One that cannot be read now is
+    /// not better than its copy. What the log itself names (`own`) says nothing of the file.
     fn is_mended(
         &self,
         needed: &Needed<S::File>,
         entry: &Entry,
         extents: &Extents,
-    ) -> Result<bool, BackupError> {
+        own: &[NamedDamage],
+    ) -> bool {
         let before = self.previous.iter().flat_map(|previous| &previous.damage);
-        let known = before.filter(|damage| damage.file == entry.name && extents.hold(damage)).count();
+        let of_copy = |damage: &&NamedDamage| {
+            damage.file == entry.name && extents.hold(damage) && !own.contains(*damage)
+        };
+        let known = before.filter(of_copy).count();
         if known == 0 {
-            return Ok(false);
+            return false;
         }
-        let Some(bytes) = self.read(needed)? else { return Ok(false) };
-        Ok(extents.damage_in(needed.id, &recovery::survey(&bytes, needed.id)).len() < known)
+        let Ok(Some(bytes)) = self.read(needed) else { return false };
+        let found = extents.damage_in(needed.id, &recovery::survey(&bytes, needed.id));
+        found.iter().filter(|damage| !own.contains(*damage)).count() < known
     }
 
     /// What the log knows of, and what was found in files when they were copied.

@@ -133,6 +133,7 @@ async fn silent_strangers_at_the_http_address_keep_nobody_out() {
     let begun = Instant::now();
     while guarded.request("GET", "/subjects").basic_auth("bob", Some("bob")).send().await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(30), "nobody makes room");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     drop(silent);
     guarded.node.shutdown().await;
