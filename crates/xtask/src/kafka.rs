@@ -92,7 +92,7 @@ pub fn fetch_into(jars: PathBuf, pom_text: &str) -> Result<PathBuf> {
     if let Some(reason) = missing() {
         bail!("{reason}");
     }
-    eprintln!("xtask: fetching jars of Apache Kafka from Maven Central into {}", jars.display());
+    eprintln!("xtask: fetching jars from Maven Central into {}", jars.display());
     fs::create_dir_all(&jars).with_context(|| format!("creating {}", jars.display()))?;
     let pom = jars.join("pom.xml");
     fs::write(&pom, pom_text)?;
@@ -104,7 +104,7 @@ pub fn fetch_into(jars: PathBuf, pom_text: &str) -> Result<PathBuf> {
         .arg(format!("-DoutputDirectory={}", jars.display()))
         .stdout(Stdio::inherit())
         .status()
-        .context("running mvn")?;
+        .context("running mvn (Debian: apt-get install maven)")?;
     if !status.success() {
         bail!("Maven could not fetch what {} names; can Maven reach Maven Central from here?", pom.display());
     }

@@ -6,17 +6,15 @@
 
 mod answers;
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
-use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::ledger::Outcome;
-use super::{Choice, Ran, servers};
+use super::{Choice, Ran, classes, servers};
 use crate::bench::process::{self, Owned};
 use crate::bench::server::Side;
 use crate::kafka;
@@ -43,23 +41,10 @@ fn recorded() -> PathBuf {
     home().join("suites/admin-kafka.txt")
 }
 
-/// Why this machine cannot run the suite; `None` when it can.
-fn missing() -> Option<String> {
-    let compiles = Command::new("javac").arg("-version").output().is_ok_and(|output| output.status.success());
-    match kafka::missing() {
-        None if !compiles => {
-            Some("a Java compiler is needed (Debian: apt-get install default-jdk-headless)".to_owned())
-        }
-        missing => missing.map(str::to_owned),
-    }
-}
-
 pub fn run(choice: &Choice) -> Result<Vec<Ran>> {
-    if let Some(missing) = missing() {
-        bail!("{missing}");
-    }
+    classes::ensure_java()?;
     let jars = kafka::streams()?;
-    let classes = compiled(&jars)?;
+    let classes = classes::compiled(SUITE, &jars)?;
     let dir = servers::work(SUITE, choice.side())?;
     servers::build(choice)?;
     let begun = Instant::now();
@@ -113,31 +98,4 @@ fn asked(jars: &Path, classes: &Path, bootstrap: &str, dir: &Path) -> Result<Ans
         }
         (code, _) => bail!("the program ended with {code:?}; see {} and {}", said.display(), log.display()),
     }
-}
-
-/// Where the compiled program is; compiled anew when its source is another.
-fn compiled(jars: &Path) -> Result<PathBuf> {
-    let source = home().join("java/admin");
-    let mut files: Vec<PathBuf> = fs::read_dir(&source)
-        .with_context(|| format!("reading {}", source.display()))?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<std::io::Result<_>>()?;
-    files.sort();
-    let mut hash = DefaultHasher::new();
-    for file in &files {
-        fs::read(file)?.hash(&mut hash);
-    }
-    let classes = kafka::cache().join("suites-admin").join(format!("{:016x}", hash.finish()));
-    if classes.join("compiled").exists() {
-        return Ok(classes);
-    }
-    fs::create_dir_all(&classes)?;
-    let mut javac = Command::new("javac");
-    javac.args(["-nowarn", "-cp"]).arg(format!("{}/*", jars.display())).arg("-d").arg(&classes).args(&files);
-    let output = javac.output().context("running javac (Debian: apt-get install default-jdk-headless)")?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr));
-    }
-    fs::write(classes.join("compiled"), "")?;
-    Ok(classes)
 }

@@ -4,7 +4,9 @@
 //! Kafka makes of the same test stands beside it, so that a failure says whose it is.
 
 mod admin;
+mod classes;
 mod connect;
+mod flink;
 mod go;
 mod ledger;
 mod librdkafka;
@@ -50,6 +52,8 @@ enum Suite {
     Python(Choice),
     /// Apache Kafka Connect with exactly-once, one worker killed
     Connect(Choice),
+    /// Apache Flink's Kafka connector with exactly-once, the job and the broker killed
+    Flink(Choice),
     /// Clients of years ago: Java's 2.8, librdkafka 1.9, Python's
     Old(Choice),
     /// Node's clients, each with a program of ours
@@ -110,6 +114,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Python(choice) => ("python", choice),
         Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
         Suite::Connect(choice) => ("connect", choice),
+        Suite::Flink(choice) => ("flink", choice),
         Suite::Old(choice) => ("old", choice),
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
@@ -131,6 +136,7 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
         "streams" => streams::run(choice),
         "python" => python::run(choice),
         "connect" => connect::run(choice),
+        "flink" => flink::run(choice),
         "old" => old::run(choice),
         "node" => node::run(choice),
         "go" => go::run(choice),

@@ -25,6 +25,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
     cargo xtask suites connect                   # Kafka Connect: exactly-once, one of two workers killed\n\
+    cargo xtask suites flink                     # Flink's own Kafka connector: exactly-once, job and broker killed\n\
     cargo xtask suites old                       # clients of years ago: Java's 2.8.2, librdkafka 1.9.2, Python's\n\
     cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
     cargo xtask suites go                        # franz-go, Sarama and segmentio/kafka-go\n\
@@ -37,7 +38,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     not been run there. In the quick part a test that fails is run once more, as some measure time; failing twice is a failure.\n";
 
 /// What a reader of the failures would ask, by suite.
-const NOTES: [(&str, &str); 4] = [
+const NOTES: [(&str, &str); 5] = [
     (
         "admin",
         "A test is a method; it passes when each of its cases is answered as by Apache Kafka (`crates/xtask/suites/admin-kafka.txt`),\n\
@@ -47,6 +48,14 @@ const NOTES: [(&str, &str); 4] = [
         "connect",
         "Two workers of Kafka Connect in one group run a source of two tasks with `exactly.once.source.support` and a sink; one\n\
          worker is killed. Afterwards each task's numbers are there once and in order for who reads what is committed.\n",
+    ),
+    (
+        "flink",
+        "Apache Flink's own Kafka connector 5.0.0-2.2 with Flink 2.2.1, unmodified, on Flink's local cluster: a job copies one topic\n\
+         to another, with a checkpoint every half second. What a producer of ours was told is stored is compared, record by record,\n\
+         with what a reader of committed records finds. `killed` is twice the job's process with signal 9, each time started again\n\
+         from its last retained checkpoint, and between them the broker. `pooling` is the sink that reuses its transactional ids and\n\
+         asks the broker which of them are open.\n",
     ),
     (
         "old",

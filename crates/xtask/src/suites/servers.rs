@@ -33,12 +33,17 @@ pub fn work(suite: &str, side: Side) -> Result<PathBuf> {
 
 /// Starts the server that `choice` asks for, with its data below `dir`.
 pub fn start(choice: &Choice, dir: &Path, properties: &[(&str, &str)]) -> Result<Server> {
+    recipe(choice, dir, properties)?.start()
+}
+
+/// The same for who starts it again after its death.
+pub fn recipe(choice: &Choice, dir: &Path, properties: &[(&str, &str)]) -> Result<Recipe> {
     let side = choice.side();
     let binary = if side == Side::Ours { binary(choice)? } else { PathBuf::new() };
     let alone = if side == Side::Peer { &ALONE[..] } else { &[] };
     let all = properties.iter().chain(&OPEN_AUTHORIZER).chain(alone);
     let all: Vec<_> = all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    Recipe::new(side, &binary, dir, &all, None)?.start()
+    Recipe::new(side, &binary, dir, &all, None)
 }
 
 /// Builds what will be tested, so that no test's time has the build in it.
