@@ -16,6 +16,7 @@ mod pairs;
 mod payload;
 mod performance;
 pub mod process;
+mod rabbitmq;
 mod rebalance;
 mod record;
 mod report;

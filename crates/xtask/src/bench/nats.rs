@@ -5,12 +5,11 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::librdkafka;
 use super::outcome::Sample;
 use super::process::{self, Owned};
 use crate::{go, kafka};
@@ -32,25 +31,11 @@ pub struct Tools {
 /// Fetches and compiles nothing that is there already.
 pub fn build() -> Result<Tools> {
     let home = kafka::cache().join(format!("nats-{SERVER}-client-{CLIENT}"));
-    if !home.join(".complete").exists() {
-        if let Some(missing) = go::missing(GO) {
-            bail!("NATS is built from its Go modules: {missing}");
-        }
-        eprintln!(
-            "bench: building NATS {SERVER} and its client {CLIENT} in {} (once, minutes)",
-            home.display()
-        );
-        fs::create_dir_all(&home).with_context(|| format!("creating {}", home.display()))?;
-        for module in [
-            format!("github.com/nats-io/nats-server/v2@v{SERVER}"),
-            format!("github.com/nats-io/natscli/nats@v{CLIENT}"),
-        ] {
-            let mut install = Command::new("go");
-            install.args(["install", &module]).env("GOBIN", &home).env("GOTOOLCHAIN", "local");
-            librdkafka::run(&mut install).context("can Go reach its module proxy from here?")?;
-        }
-        fs::write(home.join(".complete"), "")?;
-    }
+    let modules = [
+        format!("github.com/nats-io/nats-server/v2@v{SERVER}"),
+        format!("github.com/nats-io/natscli/nats@v{CLIENT}"),
+    ];
+    go::install(&home, GO, &modules)?;
     Ok(Tools { server: home.join("nats-server"), client: home.join("nats") })
 }
 

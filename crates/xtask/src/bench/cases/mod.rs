@@ -7,6 +7,7 @@ pub mod latency;
 pub mod many;
 pub mod nats;
 pub mod produce;
+pub mod rabbitmq;
 pub mod rebalance;
 pub mod start;
 pub mod state;
@@ -44,6 +45,13 @@ pub const ALL: &[Benchmark] = &[
         title: "Produce throughput, on disk before the acknowledgement",
         method: produce::METHOD,
         run: produce::synced,
+    },
+    Benchmark {
+        name: "rabbitmq",
+        number: 2,
+        title: "Produce throughput beside a RabbitMQ stream with publisher confirms",
+        method: rabbitmq::METHOD,
+        run: rabbitmq::run,
     },
     Benchmark {
         name: "latency",
