@@ -14,23 +14,23 @@ use crate::bench::rabbitmq::{self, Publish, Rabbit, Tools};
 use crate::bench::server::Durability::{self, Synced, Unsynced};
 use crate::bench::server::{Server, Side};
 
-pub const METHOD: &str = "RabbitMQ: one node with its stream plugin, a new stream of one copy for each run; its client \
-    is its own `perfTest` (Go stream client 1.8.3), one publisher on one connection of the stream protocol, every \
-    message confirmed. RabbitMQ confirms a stream's messages from the page cache and, as its manual says, never \
+pub const METHOD: &str = "RabbitMQ: one node with its stream plugin, a new stream of one copy for each run; its \
+    client is its own `perfTest` (Go stream client 1.8.3), one publisher on one connection of the stream protocol, \
+    every message confirmed. RabbitMQ confirms a stream's messages from the page cache and, as its manual says, never \
     flushes them (those counted are of its log and of a stream's creation and removal), so its class is unsynced, and \
-    three of four cases set ours, synced, against that. Headwater: a \
-    new topic of one partition; its client is `rdkafka_performance`, one producer, acks=all, not idempotent. 1,024 B \
-    a message, at most 10,000 unacknowledged, which is `perfTest`'s own limit; one seeded message of printable noise \
-    again and again here, the time and zeros there, compressed by neither. The drivers differ, one in C on Kafka's \
-    protocol and one in Go on RabbitMQ's, and share the machine's cores with the servers: throughput is what server \
-    and client reach together and says little of a server alone; compare the server's CPU a record. 16 and 300 KiB \
-    batches: librdkafka's batches of at most that size (linger 5 and 50 ms), and 16 or 300 messages as one sub-entry, \
-    which RabbitMQ, too, stores and confirms as a whole; 300 is the most that `perfTest` takes. Each client's own \
-    batches: librdkafka's defaults (up to 1 MB, 5 ms), and 200 messages a request, which RabbitMQ keeps apart. \
-    RabbitMQ's connections have segments of 1,448 B as on Ethernet, because confirms in the loopback's large ones \
-    wait 200 ms each for room in the small receive buffer that the client asks for. Throughput and the server's CPU \
-    are those of five seconds after three of warm-up, read at the same moments. Both servers run all the time; \
-    between runs topic and stream are deleted and the disk synced.";
+    three of four cases set ours, synced, against that. Headwater: a new topic of one partition; its client is \
+    `rdkafka_performance`, one producer, acks=all, not idempotent. 1,024 B a message, at most 10,000 unacknowledged, \
+    which is `perfTest`'s own limit; one seeded message of printable noise again and again here, the time and zeros \
+    there, compressed by neither. The drivers differ, one in C on Kafka's protocol and one in Go on RabbitMQ's, and \
+    share the machine's cores with the servers: throughput is what server and client reach together and says little \
+    of a server alone; compare the server's CPU a record. 16 and 300 KiB batches: librdkafka's batches of at most \
+    that size (linger 5 and 50 ms), and 16 or 300 messages as one sub-entry, which RabbitMQ, too, stores and confirms \
+    as a whole; 300 is the most that `perfTest` takes. Each client's own batches: librdkafka's defaults (up to 1 MB, \
+    5 ms), and 200 messages a request, which RabbitMQ keeps apart. RabbitMQ's connections have segments of 1,448 B as \
+    on Ethernet, because confirms in the loopback's large ones wait 200 ms each for room in the small receive buffer \
+    that the client asks for. Throughput and the server's CPU are those of five seconds after three of warm-up, read \
+    at the same moments. Both servers run all the time; between runs topic and stream are deleted and the disk \
+    synced.";
 
 struct Shape {
     name: &'static str,
