@@ -286,10 +286,14 @@ fn damage_on_one_side_of_a_mirror_does_not_go_to_the_store() {
                 world.disk.flip_bit(&name, bit);
             }
         }
-        for _ in 0..100 {
-            world.cool();
-            world.settle();
+        // Nobody has looked at them since.
+        let log = world.reopened();
+        world.log = log;
+        for file in &idle {
+            let cold = world.log.reader().upload(*file).expect("it goes there");
+            world.log.cool(cold).expect("cooled");
         }
+        world.settle();
         let files = world.log.reader().files().expect("files");
         let far = files.iter().filter(|file| file.cold && !file.local);
         moved += far.filter(|file| idle.contains(&file.file)).count();
