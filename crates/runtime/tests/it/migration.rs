@@ -231,7 +231,14 @@ fn window(key: &Bytes) -> i64 {
 async fn same_as_from_zero(cluster: &Cluster, (id, zero): (&str, &str), new: &Topology, outputs: &[&str]) {
     for changelog in changelogs(new, |_| true) {
         let other = changelog.replace(id, zero);
-        let (mut migrated, built) = (state(cluster, &changelog).await, state(cluster, &other).await);
+        let (mut migrated, mut built) = (state(cluster, &changelog).await, state(cluster, &other).await);
+        // What has expired goes some with each commit, in each task by itself; the newest two windows are kept in any case.
+        if changelog.contains("AGGREGATE") || changelog.ends_with("-orders-changelog") {
+            let newest = built.keys().map(window).max().unwrap();
+            let is_kept = |key: &Bytes| window(key) > newest - 2 * WINDOW.as_millis() as i64;
+            migrated.retain(|key, _| is_kept(key));
+            built.retain(|key, _| is_kept(key));
+        }
         // A changelog may have windows that the store has forgotten: those of a run that was long ago.
         if changelog.contains("AGGREGATE") {
             let oldest = built.keys().map(window).min().unwrap();
