@@ -13,6 +13,10 @@ use crate::recovery;
 
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
+/// So much of a file is given back at once. A file system that tells its disk what is free (ext4 with `discard`) lets
+/// nobody write until it has: 64 MiB kept commits waiting for 20 ms.
+const PIECE: u64 = 1 << 20;
+
 /// One piece of work; it needs no lock on the log.
 pub struct Chore<D: Disk> {
     shared: Arc<Shared<D>>,
@@ -93,8 +97,14 @@ impl<D: Disk> Chore<D> {
         matches!(self.work, Work::Evict { .. } | Work::RemoveCold { .. })
     }
 
-    /// Does it. Returns the name of a spare journal for [`crate::Log::spare_ready`], if it made one.
+    /// As [`Self::run_with_rests`], without.
     pub fn run(self) -> io::Result<Option<String>> {
+        self.run_with_rests(&mut || {})
+    }
+
+    /// Does it. Returns the name of a spare journal for [`crate::Log::spare_ready`], if it made one. Between two pieces of
+    /// work that others may have to wait for, `rest` is called.
+    pub fn run_with_rests(self, rest: &mut dyn FnMut()) -> io::Result<Option<String>> {
         let disk = &*self.shared.disk;
         match self.work {
             Work::SaveIndex { file, index } => {
@@ -103,7 +113,7 @@ impl<D: Disk> Chore<D> {
                 Ok(None)
             }
             Work::Truncate { file, length } => {
-                disk.open(&file.name())?.set_len(length)?;
+                shrink(&disk.open(&file.name())?, length, rest)?;
                 Ok(None)
             }
             Work::Remove { file, spare, length } => {
@@ -112,11 +122,10 @@ impl<D: Disk> Chore<D> {
                     let _ = disk.remove(&file.index_name());
                 }
                 let spare = spare.filter(|_| has_room(disk, length));
-                // A file that somebody still reads keeps its bytes until he is done: it is not written again.
-                let removed = self.shared.files.retire(file, |is_read| match spare.filter(|_| !is_read) {
-                    Some(spare) => disk.rename(&file.name(), &spare).map(|()| Some(spare)),
-                    None => disk.remove(&file.name()).map(|()| None),
-                });
+                let removed = match spare {
+                    Some(spare) => put_aside(&self.shared, file, spare),
+                    None => remove(&self.shared, file, rest).map(|()| None),
+                };
                 match removed {
                     // It was in the cold store only.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -124,9 +133,9 @@ impl<D: Disk> Chore<D> {
                 }
             }
             Work::NoteNewest { journal } => recovery::note_newest(disk, journal).map(|()| None),
-            Work::Discard { name } => disk.remove(&name).map(|()| None),
+            Work::Discard { name } => give_back(disk, &name, rest).map(|()| None),
             // What is not there stays here, and goes there again.
-            Work::Evict { file } => cold::evict(&self.shared, file).map(|_| None),
+            Work::Evict { file } => cold::evict(&self.shared, file, rest).map(|_| None),
             Work::RemoveCold { file } => cold::remove(&self.shared, file).map(|()| None),
             // Half of what is free, at most: the rest is for the journal that is being written, and for all else.
             Work::Prepare { length, .. } if !has_room(disk, length.saturating_mul(2)) => Ok(None),
@@ -140,6 +149,53 @@ impl<D: Disk> Chore<D> {
             },
         }
     }
+}
+
+/// Gives a file that nobody needs another name, unless somebody still reads it: he keeps its bytes until he is done,
+/// so it is not written again. `None` when it is gone for that.
+fn put_aside<D: Disk>(shared: &Shared<D>, file: FileId, name: String) -> io::Result<Option<String>> {
+    shared.files.retire(file, |is_read| match is_read {
+        true => shared.disk.remove(&file.name()).map(|()| None),
+        false => shared.disk.rename(&file.name(), &name).map(|()| Some(name)),
+    })
+}
+
+/// Removes a file that nobody needs. One that somebody still reads loses its name only. The copies of a mirror may not have
+/// the same names while one of them is filled, so there it goes at once.
+pub(crate) fn remove<D: Disk>(shared: &Shared<D>, file: FileId, rest: &mut dyn FnMut()) -> io::Result<()> {
+    let disk = &*shared.disk;
+    if disk.copies() > 1 || disk.open(&file.name())?.len()? <= PIECE {
+        return shared.files.retire(file, |_| disk.remove(&file.name()));
+    }
+    match put_aside(shared, file, recovery::doomed_name(file))? {
+        // After a power cut no file that has its name may lack its end.
+        Some(doomed) => disk.sync_directory().and_then(|()| give_back(disk, &doomed, rest)),
+        None => Ok(()),
+    }
+}
+
+/// Removes a file that nobody knows.
+fn give_back(disk: &impl Disk, name: &str, rest: &mut dyn FnMut()) -> io::Result<()> {
+    if disk.copies() > 1 {
+        return disk.remove(name);
+    }
+    // What is needed for the records may take it away meanwhile.
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match disk.open(name).and_then(|file| shrink(&file, 0, rest)).and_then(|()| disk.remove(name)) {
+        Err(error) if gone(&error) => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Cuts a file off, piece by piece.
+fn shrink(file: &impl DiskFile, length: u64, rest: &mut dyn FnMut()) -> io::Result<()> {
+    let mut at = file.len()?;
+    while at > length.saturating_add(PIECE) {
+        at -= PIECE;
+        file.set_len(at)?;
+        rest();
+    }
+    file.set_len(length)
 }
 
 /// Where the file system does not say how much is free, there is room until there is none.

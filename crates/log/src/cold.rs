@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::chore;
 use crate::disk::{Disk, DiskFile};
 use crate::flights::Flights;
 use crate::log::{Shared, lock, read, write};
@@ -199,7 +200,7 @@ fn make_room<D: Disk>(shared: &Shared<D>, cold: &ColdFile, coming: u64) -> io::R
             );
             return Err(io::Error::new(io::ErrorKind::StorageFull, what));
         };
-        evict(shared, oldest)?;
+        evict(shared, oldest, &mut || {})?;
     }
     Ok(())
 }
@@ -235,7 +236,7 @@ fn write_copy<D: Disk>(shared: &Shared<D>, cold: &ColdFile, left: &mut u64) -> i
 
 /// Removes the local copy of a file that is in the store. Readers that have it open keep it. False when the
 /// store does not have it: a log that was restored from a backup knows of objects that are in another place.
-pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<bool> {
+pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId, rest: &mut dyn FnMut()) -> io::Result<bool> {
     let Some(cold) = read(&shared.cold.files).get(&file).copied() else { return Ok(false) };
     // What is in another log's place may go without a word.
     ownership::check(shared)?;
@@ -243,8 +244,7 @@ pub(crate) fn evict<D: Disk>(shared: &Shared<D>, file: FileId) -> io::Result<boo
         return Ok(false);
     }
     lock(&shared.cold.back).retain(|other| *other != file);
-    // Nobody opens it between the two.
-    match shared.files.retire(file, |_| shared.disk.remove(&file.name())) {
+    match chore::remove(shared, file, rest) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         removed => removed.map(|()| true),
     }

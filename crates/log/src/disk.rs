@@ -72,6 +72,10 @@ pub trait Disk: Send + Sync + 'static {
 /// One open file; writes are durable after `sync`.
 pub trait DiskFile: Send + Sync + 'static {
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()>;
+    /// As [`Self::read_exact_at`], and what comes behind is not read ahead: others may have to wait for that.
+    fn read_no_more_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, position)
+    }
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
     /// As [`Self::write_all_at`], of what nobody is expected to read soon: where the file system can, it does not go
     /// through the page cache. It must be lined up for that (`crate::real_file::lead`), or goes through it.

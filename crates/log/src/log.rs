@@ -263,7 +263,7 @@ impl<D: Disk> Log<D> {
         self.check()?;
         if planted::is(Bug::EvictEarly) {
             self.shared.cold.set(cold);
-            let _ = crate::cold::evict(&self.shared, cold.file);
+            let _ = crate::cold::evict(&self.shared, cold.file, &mut || {});
         }
         self.change(Change::Cool(cold));
         Ok(())

@@ -72,6 +72,11 @@ pub struct BatchPlace {
 }
 
 impl BatchPlace {
+    /// Where it ends in its file.
+    pub fn end(&self) -> u64 {
+        self.position + u64::from(self.size)
+    }
+
     pub fn new(header: &BatchHeader, position: u64) -> Self {
         Self {
             base_offset: header.base_offset,

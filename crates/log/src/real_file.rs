@@ -35,11 +35,13 @@ pub struct RealFile {
     file: File,
     /// The same file without the page cache, once it was asked for; `None` where there is no such way.
     direct: OnceLock<Option<File>>,
+    /// The same file without reading ahead, once it was asked for.
+    no_more: OnceLock<Option<File>>,
 }
 
 impl From<File> for RealFile {
     fn from(file: File) -> Self {
-        Self { file, direct: OnceLock::new() }
+        Self { file, direct: OnceLock::new(), no_more: OnceLock::new() }
     }
 }
 
@@ -71,11 +73,23 @@ fn blocks(bytes: &[u8], position: u64) -> (&[u8], &[u8], &[u8]) {
 impl RealFile {
     fn direct(&self) -> Option<&File> {
         let open = || {
-            // By its descriptor, as it may have another name by now.
-            let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok()
+            OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(self.path()).ok()
         };
         self.direct.get_or_init(open).as_ref()
+    }
+
+    /// What was advised is so for whoever reads by the same descriptor, so there is another.
+    fn no_more(&self) -> &File {
+        let open = || {
+            let file = File::open(self.path()).ok()?;
+            fadvise(&file, 0, None, Advice::Random).ok().map(|()| file)
+        };
+        self.no_more.get_or_init(open).as_ref().unwrap_or(&self.file)
+    }
+
+    /// By its descriptor, as it may have another name by now.
+    fn path(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
     }
 
     /// Writes whole blocks past the cache and says how many bytes of them; the rest must go another way.
@@ -108,6 +122,10 @@ impl RealFile {
 impl DiskFile for RealFile {
     fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         FileExt::read_exact_at(&self.file, buffer, position)
+    }
+
+    fn read_no_more_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self.no_more(), buffer, position)
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {

@@ -31,6 +31,12 @@ pub fn spare_name(number: u64) -> String {
     format!("{SPARE}{number:020}")
 }
 
+/// What a file is called that goes as soon as its space has been given back. Like a spare journal it gives way to what
+/// finds no space; a start removes it.
+pub fn doomed_name(file: FileId) -> String {
+    format!("{SPARE}{}", file.name())
+}
+
 /// Notes that a journal is on disk, so that its loss would be noticed: nothing else refers to the newest.
 pub fn note_newest<D: Disk>(disk: &D, journal: FileId) -> io::Result<()> {
     let number = journal.number().to_be_bytes();

@@ -18,7 +18,7 @@ use crate::planted::{self, Bug};
 /// A frame is closed when it has grown to so much.
 const FRAME_BYTES: usize = 1 << 20;
 /// A commit that comes meanwhile waits for so much.
-const SYNC_BYTES: u64 = 1 << 20;
+const SYNC_BYTES: usize = 256 << 10;
 
 /// A run that is being written; the file goes again unless it is finished.
 pub struct RunWriter<D: Disk> {
@@ -93,7 +93,7 @@ impl<D: Disk> RunWriter<D> {
         };
         directory.write(of, &mut frame);
         frame.extend_from_slice(&self.body);
-        self.handle.write_all_at(&frame, self.position)?;
+        self.write(&frame)?;
         let mut at = self.position + directory.body_at() as u64;
         let places = self.index.entry(id).or_default();
         for header in self.headers.drain(..) {
@@ -103,10 +103,19 @@ impl<D: Disk> RunWriter<D> {
         self.position = at;
         self.sequence += 1;
         self.body.clear();
-        if self.position - self.synced >= SYNC_BYTES {
-            // Many small syncs disturb the commits of others less than a large one.
-            self.handle.sync()?;
-            self.synced = self.position;
+        Ok(())
+    }
+
+    /// Many small syncs disturb the commits of others less than a large one.
+    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        let mut at = self.position;
+        for piece in frame.chunks(SYNC_BYTES) {
+            self.handle.write_all_at(piece, at)?;
+            at += piece.len() as u64;
+            if at - self.synced >= SYNC_BYTES as u64 {
+                self.handle.sync()?;
+                self.synced = at;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! nothing by age.
 
 pub mod compaction;
-mod manners;
+pub mod manners;
 mod relocation;
 mod retention;
 mod runs;

@@ -1,11 +1,13 @@
 //! More history than the disk has room for: the oldest finished files go to the cold store.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use headwater_log::{FileId, FileUse, LogError};
 
+use super::manners::STEP;
 use super::{CleanError, Cleaner};
 use crate::cold::TRANSFER_BYTES;
 use crate::engine::STATE_PARTITION;
@@ -39,7 +41,7 @@ impl Cleaner {
                 break;
             }
             // What the store does not have was moved by the log that this one was restored from.
-            let is_there = file.cold && self.cleaning.reader.evict(file.file)?;
+            let is_there = file.cold && self.evict(file.file)?;
             if !is_there && file.live > 0 && !self.holds_state(&file) {
                 self.pace(file.length as usize)?;
                 let share = self.take_memory();
@@ -60,6 +62,12 @@ impl Cleaner {
             total = total.saturating_sub(file.length);
         }
         unreadable.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Removes the local copy; false when the store does not have it.
+    fn evict(&mut self, file: FileId) -> io::Result<bool> {
+        let (manners, disk) = (&mut self.manners, &self.cleaning.disk);
+        self.cleaning.reader.evict(file, &mut || manners.did(STEP, disk))
     }
 
     /// What an upload has in memory, of what requests and answers share; waits until there is so much.

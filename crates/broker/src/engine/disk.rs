@@ -14,6 +14,7 @@ use headwater_log::{Chore, CommitJob, CommitTicket};
 
 use super::Command;
 use crate::StartError;
+use crate::cleaner::manners::{Manners, STEP};
 use crate::mirror::LogDisk;
 
 pub type Job = CommitJob<LogDisk>;
@@ -164,15 +165,18 @@ fn attempt(job: &mut Job, activity: &DiskActivity) -> io::Result<()> {
 /// Starts the thread that saves indexes, removes files and prepares spare ones, and one beside it for what waits for
 /// the cold store, so that nothing else does. The thread ends when the last sender is dropped and everything sent is
 /// done, but for what the store has not been asked for by then.
-pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<(Chores, JoinHandle<()>), StartError> {
+pub(super) fn start_chores(
+    commands: mpsc::Sender<Command>,
+    activity: Arc<DiskActivity>,
+) -> Result<(Chores, JoinHandle<()>), StartError> {
     let (chores, inbox) = mpsc::channel::<Chore<LogDisk>>();
     let (far, waiting) = mpsc::channel::<Chore<LogDisk>>();
     let ends = Arc::new(AtomicBool::new(false));
-    let (is_over, told) = (Arc::clone(&ends), commands.clone());
+    let (is_over, told, disk) = (Arc::clone(&ends), commands.clone(), Arc::clone(&activity));
     let ask = move || {
         for chore in waiting {
             if !is_over.load(Ordering::Relaxed) {
-                tidy(chore, &told);
+                tidy(chore, &told, &disk);
             }
         }
     };
@@ -182,7 +186,7 @@ pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<(Chores, J
         for chore in inbox {
             match chore.waits_for_store() {
                 true => drop(far.send(chore)),
-                false => tidy(chore, &commands),
+                false => tidy(chore, &commands, &activity),
             }
         }
         ends.store(true, Ordering::Relaxed);
@@ -197,8 +201,9 @@ pub(super) fn start_chores(commands: mpsc::Sender<Command>) -> Result<(Chores, J
     Ok((chores, thread.map_err(StartError::Thread)?))
 }
 
-fn tidy(chore: Chore<LogDisk>, commands: &mpsc::Sender<Command>) {
-    match chore.run() {
+fn tidy(chore: Chore<LogDisk>, commands: &mpsc::Sender<Command>, disk: &DiskActivity) {
+    let mut manners = Manners::new(None);
+    match chore.run_with_rests(&mut || manners.did(STEP, disk)) {
         Ok(None) => {}
         Ok(Some(spare)) => drop(commands.send(Command::Spare(spare))),
         Err(error) => {

@@ -179,7 +179,7 @@ pub fn start(
     let (commands, inbox) = mpsc::channel();
     let fenced = Arc::new(OnceLock::new());
     let activity = Arc::new(DiskActivity::default());
-    let (chores, tidying) = disk::start_chores(commands.clone())?;
+    let (chores, tidying) = disk::start_chores(commands.clone(), Arc::clone(&activity))?;
     let wiring = worker::Wiring {
         catalog: published.catalog,
         credentials: published.credentials,

@@ -159,18 +159,19 @@ fn cut_off<D: Disk>(disk: &D, ends: &[(FileId, u64)]) -> io::Result<()> {
 
 /// Spare journals, and the highest number of one.
 fn spares(names: &[String]) -> (Vec<&String>, u64) {
-    let spares: Vec<&String> = names.iter().filter(|name| name.starts_with(SPARE)).collect();
-    let numbers = spares.iter().filter_map(|name| name.strip_prefix(SPARE)?.parse().ok());
-    let highest = numbers.max().unwrap_or(0);
+    let number = |name: &&String| name.strip_prefix(SPARE)?.parse().ok();
+    let spares: Vec<&String> = names.iter().filter(|name| number(name).is_some()).collect();
+    let highest = spares.iter().filter_map(number).max().unwrap_or(0);
     (spares, highest)
 }
 
-/// Spare journals that are kept, and the highest number of one; surplus ones go.
+/// Spare journals that are kept, and the highest number of one; surplus ones go, and files that were going.
 fn keep_spares<D: Disk>(disk: &D, wanted: usize) -> io::Result<(Vec<String>, u64)> {
     let names = disk.list()?;
     let (spares, highest) = spares(&names);
-    let (kept, surplus) = spares.split_at(spares.len().min(wanted));
-    surplus.iter().try_for_each(|name| disk.remove(name))?;
+    let kept = &spares[..spares.len().min(wanted)];
+    let surplus = names.iter().filter(|name| name.starts_with(SPARE) && !kept.contains(name));
+    surplus.into_iter().try_for_each(|name| disk.remove(name))?;
     Ok((kept.iter().map(|name| (*name).clone()).collect(), highest))
 }
 

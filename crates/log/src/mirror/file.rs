@@ -141,6 +141,10 @@ impl<D: Disk> DiskFile for MirroredFile<D> {
         self.read_with(|file| file.read_exact_at(buffer, position))
     }
 
+    fn read_no_more_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        self.read_with(|file| file.read_no_more_at(buffer, position))
+    }
+
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         self.on_each(|file| file.write_all_at(bytes, position))
     }

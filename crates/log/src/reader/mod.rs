@@ -41,6 +41,10 @@ impl<D: Disk> Clone for Reader<D> {
     }
 }
 
+/// Who goes over all batches of a partition reads so much at once, unless there is more than this between two of them.
+const AT_ONCE: u64 = 256 << 10;
+const BETWEEN: u64 = 32 << 10;
+
 /// A file that is to be read; what is in the cold store only is `Far` to who does not wait.
 fn open<D: Disk>(shared: &Shared<D>, file: FileId, waits: bool) -> Result<Arc<D::File>, LogError> {
     if waits {
@@ -439,7 +443,7 @@ impl<D: Disk> Reader<D> {
         };
         let open = open(&self.shared, file, self.waits)?;
         let mut bytes = BytesMut::zeroed(place.size as usize);
-        let read = open.read_exact_at(&mut bytes, place.position);
+        let read = open.read_no_more_at(&mut bytes, place.position);
         let good = read.is_ok() && place.holds(&bytes);
         let may_mend = read.is_ok() || self.shared.disk.copies() > 1;
         if !good && may_mend && mend(&self.shared, file, &open, place)? {
@@ -450,7 +454,18 @@ impl<D: Disk> Reader<D> {
         Ok(bytes.freeze())
     }
 
-    /// The batches of an extent in offset order, each checked.
+    /// Batches that lie near one another, in one read; `None` when they cannot be read so.
+    fn batches_at_once(&self, file: FileId, places: &[BatchPlace]) -> Option<Vec<Bytes>> {
+        let (first, last) = (places.first()?, places.last()?);
+        let mut bytes = BytesMut::zeroed((last.end() - first.position) as usize);
+        open(&self.shared, file, self.waits).ok()?.read_no_more_at(&mut bytes, first.position).ok()?;
+        let bytes = bytes.freeze();
+        let from = |place: &BatchPlace| (place.position - first.position) as usize;
+        Some(places.iter().map(|place| bytes.slice(from(place)..from(place) + place.size as usize)).collect())
+    }
+
+    /// The batches of an extent in offset order, each checked. It reads little at once and nothing ahead: what others want
+    /// of the disk meanwhile does not wait for long.
     ///
     /// # Errors
     /// `Damaged`, and the disk's.
@@ -465,12 +480,22 @@ impl<D: Disk> Reader<D> {
             places.extend_from_slice(chunk);
             false
         })?;
-        for place in places {
-            let bytes = self.batch(extent.file, &place)?;
-            if !place.holds(&bytes) {
-                return Err(self.damaged(id, extent.file, &place));
+        let mut left = &places[..];
+        while !left.is_empty() {
+            let (near, later) = left.split_at(near(left));
+            left = later;
+            let mut read = self.batches_at_once(extent.file, near).unwrap_or_default().into_iter();
+            for place in near {
+                if let Some(bytes) = read.next().filter(|bytes| place.holds(bytes)) {
+                    each(bytes)?;
+                    continue;
+                }
+                let bytes = self.batch(extent.file, place)?;
+                if !place.holds(&bytes) {
+                    return Err(self.damaged(id, extent.file, place));
+                }
+                each(bytes)?;
             }
-            each(bytes)?;
         }
         Ok(())
     }
@@ -527,15 +552,28 @@ impl<D: Disk> Reader<D> {
         orphans::sweep(&self.shared, orphans, now, grace_ms, most)
     }
 
-    /// Removes the local copy of a file that is in the cold store; false when the store does not have it.
-    pub fn evict(&self, file: FileId) -> io::Result<bool> {
-        cold::evict(&self.shared, file)
+    /// Removes the local copy of a file that is in the cold store; false when the store does not have it. Between two pieces
+    /// of work that others may have to wait for, `rest` is called.
+    pub fn evict(&self, file: FileId, rest: &mut dyn FnMut()) -> io::Result<bool> {
+        cold::evict(&self.shared, file, rest)
     }
 
     /// A new run file; the number is the log's to give.
     pub fn begin_run(&self, number: u64) -> io::Result<RunWriter<D>> {
         RunWriter::create(&self.shared, number)
     }
+}
+
+/// How many of these batches are read at once, which lie one behind the other.
+fn near(places: &[BatchPlace]) -> usize {
+    let Some(first) = places.first() else { return 0 };
+    let mut end = first.end();
+    let next = places[1..].iter().take_while(|place| {
+        let is_near = (end..=end.saturating_add(BETWEEN)).contains(&place.position);
+        end = place.end();
+        is_near && end - first.position <= AT_ONCE
+    });
+    1 + next.count()
 }
 
 fn offsets(partition: &Partition) -> Offsets {

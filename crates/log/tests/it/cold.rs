@@ -484,7 +484,7 @@ fn a_restored_log_leaves_the_place_of_the_first_one_alone() {
     }
     let files = reader.files().expect("files");
     let known = files.iter().find(|file| file.cold).expect("one has moved").file;
-    refused(reader.evict(known).expect_err("the first one may remove it there"));
+    refused(reader.evict(known, &mut || {}).expect_err("the first one may remove it there"));
     assert!(reader.files().expect("files").iter().all(|file| file.local), "everything stays here");
     refused(reader.sweep_cold_store(&mut Orphans::default(), 9, 0, 9).expect_err("it is not its own"));
     for id in copy.partitions() {
@@ -519,7 +519,7 @@ fn a_restored_log_moves_its_files_again_to_a_place_of_its_own() {
         reader.files().expect("files").iter().filter(|file| file.cold).map(|file| file.file).collect();
     assert!(!known.is_empty());
     for file in known {
-        assert!(!reader.evict(file).expect("asked"), "it is not there");
+        assert!(!reader.evict(file, &mut || {}).expect("asked"), "it is not there");
         let cold = reader.upload(file).expect("so it is put there");
         copy.cool(cold).expect("staged");
         let (ticket, outcome) = copy.begin_commit().expect("a commit").run();

@@ -95,7 +95,7 @@ fn a_store_that_does_not_answer_holds_up_no_other_chore() {
     log.delete_before(id, second.last + 1).unwrap();
     commit(&mut log);
     let (commands, _inbox) = mpsc::channel();
-    let (chores, tidying) = start_chores(commands).unwrap();
+    let (chores, tidying) = start_chores(commands, Arc::default()).unwrap();
     for chore in log.take_chores() {
         assert!(chores.send(chore).is_ok());
     }
