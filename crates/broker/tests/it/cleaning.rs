@@ -11,7 +11,7 @@ use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableT
 use headwater_wire::messages::*;
 use headwater_wire::{BatchBuilder, Compression, Producer};
 
-use crate::common::{self, Raw, batches, config};
+use crate::common::{self, Raw, batches, config, damage};
 
 const SEGMENT: u64 = 256 << 10;
 
@@ -293,20 +293,6 @@ async fn a_topic_that_stays_does_not_keep_the_files_of_those_that_go() {
     let broker = Broker::start(eager(dir.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
     assert_eq!(records(&mut raw, "stays").await, stays);
-}
-
-/// Flips a bit of the first place in the log that holds `text`.
-fn damage(directory: &Path, text: &str) {
-    for entry in std::fs::read_dir(directory.join("log")).unwrap() {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
-            bytes[at] ^= 1;
-            std::fs::write(&path, bytes).unwrap();
-            return;
-        }
-    }
-    panic!("{text} is nowhere in {}", directory.display());
 }
 
 /// The file that it is in stays; all others go as they would.

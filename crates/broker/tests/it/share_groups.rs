@@ -17,7 +17,7 @@ use headwater_wire::messages::share_fetch_response::PartitionData;
 use headwater_wire::messages::*;
 use headwater_wire::{ErrorCode, KafkaString, KafkaUuid, Producer};
 
-use crate::common::{Raw, batch, batch_of, batches, config, start};
+use crate::common::{Raw, batch, batch_of, batches, config, damage, start};
 
 const ACCEPT: i8 = 1;
 const RELEASE: i8 = 2;
@@ -300,18 +300,7 @@ async fn what_is_before_damage_is_delivered() {
     }
     drop(raw);
     broker.shutdown().await;
-    let text = b"this is damaged";
-    let damaged = std::fs::read_dir(dir.path().join("log")).unwrap().any(|entry| {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let found = bytes.windows(text.len()).position(|window| window == text);
-        if let Some(at) = found {
-            bytes[at] ^= 1;
-            std::fs::write(&path, bytes).unwrap();
-        }
-        found.is_some()
-    });
-    assert!(damaged);
+    damage(dir.path(), "this is damaged");
     let broker = start(dir.path()).await;
     let mut one = Member::join(&broker, "one").await;
     assert_eq!(one.acquired(0, &[]).await, [(0, 9, 1)]);

@@ -124,6 +124,20 @@ pub async fn start(directory: &Path) -> Broker {
     Broker::start(config(directory)).await.expect("the broker starts")
 }
 
+/// Flips a bit of the first place in the log that holds `text`.
+pub fn damage(directory: &Path, text: &str) {
+    for entry in std::fs::read_dir(directory.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("{text} is nowhere in {}", directory.display());
+}
+
 pub struct Raw {
     pub stream: TcpStream,
     correlation_id: i32,
