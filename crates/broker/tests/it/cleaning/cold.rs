@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_broker::{Broker, Config};
 use headwater_model::Record;
 
-use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, now, records, until};
+use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
 use crate::common::Raw;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,12 +24,7 @@ async fn history_moves_to_a_cold_store_and_is_read_from_there() {
     let mut rng = 7_u64;
     let mut sent = Vec::new();
     for _ in 0..300 {
-        let noise: String = (0..10_000)
-            .map(|_| {
-                rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                char::from(b'a' + (rng >> 59) as u8)
-            })
-            .collect();
+        let noise = noise(&mut rng, 10_000);
         raw.produce("t", 0, keyed(&[("k", Some(noise.as_str()))], now(), None)).await;
         sent.push(noise);
     }
@@ -117,18 +112,12 @@ async fn a_restored_broker_leaves_the_first_ones_place_in_the_store_alone_and_sa
         let findings = broker.observer().health().findings;
         findings.into_iter().find(|finding| finding.kind == "cold_store_not_ours")
     };
-    let noise = |seed: u64, length: usize| -> String {
-        let next = |x: &u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-        std::iter::successors(Some(seed), next)
-            .map(|x| char::from(b'a' + (x >> 59) as u8))
-            .take(length)
-            .collect()
-    };
+    let value = |mut number: u64| noise(&mut number, 10_000);
     let broker = Broker::start(tiered(first.path(), store.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
     create(&mut raw, "t", &[("retention.ms", "-1")]).await;
     for number in 0..200 {
-        raw.produce("t", 0, keyed(&[("k", Some(&noise(number, 10_000)))], now(), None)).await;
+        raw.produce("t", 0, keyed(&[("k", Some(&value(number)))], now(), None)).await;
     }
     until!("the move of old files", objects(store.path()).len() > 3);
     assert_eq!(is_told(&broker), None, "it is its own place");
@@ -142,7 +131,7 @@ async fn a_restored_broker_leaves_the_first_ones_place_in_the_store_alone_and_sa
     assert!(told.next.contains("prefix of its own"), "{told:?}");
     let mut raw = Raw::connect(&broker).await;
     for number in 200..400 {
-        raw.produce("t", 0, keyed(&[("k", Some(&noise(number, 10_000)))], now(), None)).await;
+        raw.produce("t", 0, keyed(&[("k", Some(&value(number)))], now(), None)).await;
     }
     // More than it may have here, for many rounds of the cleaner.
     tokio::time::sleep(Duration::from_millis(500)).await;

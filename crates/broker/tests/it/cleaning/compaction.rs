@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headwater_broker::Broker;
 use headwater_model::Record;
 
-use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, now, records, until};
+use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
 use crate::common::Raw;
 
 fn fold(records: Vec<Record>) -> BTreeMap<Bytes, Bytes> {
@@ -67,12 +67,7 @@ async fn compaction_writes_no_file_that_is_much_larger_than_a_journal() {
     create(&mut raw, "t", &eager_topic).await;
     let mut rng = 7_u64;
     for number in 0..KEYS {
-        let noise: String = (0..20_000)
-            .map(|_| {
-                rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                char::from(b'a' + (rng >> 59) as u8)
-            })
-            .collect();
+        let noise = noise(&mut rng, 20_000);
         let key = format!("key {number}");
         let batch = keyed(&[(key.as_str(), Some(noise.as_str()))], now(), None);
         assert_eq!(raw.produce("t", 0, batch).await.error_code, 0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use headwater_broker::{Broker, LogSettings};
 use headwater_wire::messages::*;
 
-use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, now, records, until};
+use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
 use crate::common::{self, Raw, batches, config, damage};
 
 #[tokio::test]
@@ -44,15 +44,9 @@ async fn a_topic_that_stays_does_not_keep_the_files_of_those_that_go() {
     let mut raw = Raw::connect(&broker).await;
     create(&mut raw, "stays", &[("retention.ms", "-1")]).await;
     create(&mut raw, "goes", &[("retention.bytes", "1000"), ("retention.ms", "-1")]).await;
-    let padding = "y".repeat(20_000);
     let mut rng = 7_u64;
     for round in 0..200 {
-        let noise: String = (0..padding.len())
-            .map(|_| {
-                rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                char::from(b'a' + (rng >> 59) as u8)
-            })
-            .collect();
+        let noise = noise(&mut rng, 20_000);
         raw.produce("goes", 0, keyed(&[("k", Some(noise.as_str()))], now(), None)).await;
         let value = format!("stays {round}");
         raw.produce("stays", 0, keyed(&[("k", Some(value.as_str()))], now(), None)).await;

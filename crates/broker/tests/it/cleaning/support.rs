@@ -53,6 +53,15 @@ pub fn keyed(records: &[(&str, Option<&str>)], timestamp: i64, producer: Option<
     builder.build(Compression::Lz4, producer, producer.is_some()).unwrap()
 }
 
+/// Text that hardly gets smaller.
+pub fn noise(rng: &mut u64, length: usize) -> String {
+    let next = |_| {
+        *rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + (*rng >> 59) as u8)
+    };
+    (0..length).map(next).collect()
+}
+
 /// All records from the log start on.
 pub async fn records(raw: &mut Raw, topic: &str) -> Vec<Record> {
     let mut all = Vec::new();
