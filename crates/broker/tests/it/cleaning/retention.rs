@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use headwater_broker::{Broker, LogSettings};
-use headwater_wire::messages::*;
 
 use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
 use crate::common::{self, Raw, batches, config, damage};
@@ -124,12 +123,7 @@ async fn a_clock_that_is_not_believed_stamps_no_marker() {
     let producer = raw.begin("tx", "t").await;
     let batch = keyed(&[("k", Some("v"))], YEAR_2001, Some(producer));
     assert_eq!(raw.produce_as(Some("tx"), "t", 0, batch).await.error_code, 0);
-    let end = EndTxnRequestData::default()
-        .with_transactional_id("tx".to_owned().into())
-        .with_producer_id(producer.id)
-        .with_producer_epoch(producer.epoch)
-        .with_committed(true);
-    assert_eq!(raw.call(&end, 3).await.error_code, 0);
+    assert_eq!(raw.end_transaction("tx", producer, true).await, 0);
     let read = batches(raw.fetch("t", 0, 0, false).await.records.unwrap_or_default());
     let marker = read.iter().map(|(header, _)| header).find(|header| header.is_control());
     let stamped = marker.expect("a marker").max_timestamp;
