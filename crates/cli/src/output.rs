@@ -75,7 +75,7 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        if let Some(code) = error.code().filter(|code| is_denied(*code)) {
+        if let Some(code) = error.code().filter(|_| error.is_denied()) {
             tracing::debug!(?code, "denied");
             let next = "headwater acl list shows who may";
             let what = error.to_string().replace(&format!("; {next}"), "");
@@ -102,17 +102,6 @@ impl From<ClientError> for Failure {
             _ => Self::with_advice(UNAVAILABLE, error),
         }
     }
-}
-
-fn is_denied(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::TopicAuthorizationFailed
-            | ErrorCode::GroupAuthorizationFailed
-            | ErrorCode::ClusterAuthorizationFailed
-            | ErrorCode::TransactionalIdAuthorizationFailed
-            | ErrorCode::DelegationTokenAuthorizationFailed
-    )
 }
 
 /// What the caller has to change.

@@ -156,6 +156,11 @@ impl ClientError {
         }
     }
 
+    /// Somebody has to allow it first.
+    pub fn is_denied(&self) -> bool {
+        self.code().is_some_and(is_denied)
+    }
+
     /// Whoever tries the same again hears the same: somebody must change what may be done, what is configured or what is sent.
     ///
     /// It is asked about the cause, too, of a transaction that must be aborted: aborting it changes nothing. What a broker
@@ -163,7 +168,7 @@ impl ClientError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Abortable(inner) | Self::GaveUp { last: inner, .. } => inner.is_final(),
-            Self::Kafka { code, .. } => is_final(*code),
+            Self::Kafka { code, .. } => is_denied(*code) || is_final(*code),
             Self::RecordsRefused { .. }
             | Self::RecordTooLarge { .. }
             | Self::TooOld { .. }
@@ -198,15 +203,23 @@ fn heals(code: ErrorCode) -> bool {
     }
 }
 
-fn is_final(code: ErrorCode) -> bool {
+fn is_denied(code: ErrorCode) -> bool {
     matches!(
         code,
-        // Who may do what.
         ErrorCode::TopicAuthorizationFailed
             | ErrorCode::GroupAuthorizationFailed
             | ErrorCode::ClusterAuthorizationFailed
             | ErrorCode::TransactionalIdAuthorizationFailed
-            | ErrorCode::SaslAuthenticationFailed
+            | ErrorCode::DelegationTokenAuthorizationFailed
+    )
+}
+
+/// Beside those that are denied.
+fn is_final(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        // Who one is.
+        ErrorCode::SaslAuthenticationFailed
             | ErrorCode::UnsupportedSaslMechanism
             | ErrorCode::IllegalSaslState
             | ErrorCode::SecurityDisabled

@@ -19,7 +19,6 @@ pub mod planted;
 mod producer;
 mod security;
 mod transaction;
-mod verifier;
 
 pub use admin::{
     ConfigEntry, GroupDescription, GroupListing, Member, NewTopic, OffsetSpec, ShareGroupDescription,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use headwater_broker::{Broker, Config, LogSettings, StartError};
 
-use crate::common::{self, Raw, batch, config};
+use crate::common::{self, Raw, batch, config, damage};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -20,20 +20,6 @@ fn mirrored(data: &Path, mirror: &Path) -> Config {
 
 async fn started(data: &Path, mirror: &Path) -> Broker {
     Broker::start(mirrored(data, mirror)).await.expect("the broker starts")
-}
-
-/// Flips a bit of the first place in the log that holds `text`.
-fn damage(directory: &Path, text: &str) {
-    for entry in std::fs::read_dir(directory.join("log")).unwrap() {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
-            bytes[at] ^= 1;
-            std::fs::write(&path, bytes).unwrap();
-            return;
-        }
-    }
-    panic!("{text} is nowhere in {}", directory.display());
 }
 
 fn findings(broker: &Broker) -> Vec<String> {

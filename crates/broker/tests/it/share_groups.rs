@@ -17,7 +17,7 @@ use headwater_wire::messages::share_fetch_response::PartitionData;
 use headwater_wire::messages::*;
 use headwater_wire::{ErrorCode, KafkaString, KafkaUuid, Producer};
 
-use crate::common::{Raw, batch, batch_of, batches, config, start};
+use crate::common::{Raw, batch, batch_of, batches, config, damage, start};
 
 const ACCEPT: i8 = 1;
 const RELEASE: i8 = 2;
@@ -300,18 +300,7 @@ async fn what_is_before_damage_is_delivered() {
     }
     drop(raw);
     broker.shutdown().await;
-    let text = b"this is damaged";
-    let damaged = std::fs::read_dir(dir.path().join("log")).unwrap().any(|entry| {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let found = bytes.windows(text.len()).position(|window| window == text);
-        if let Some(at) = found {
-            bytes[at] ^= 1;
-            std::fs::write(&path, bytes).unwrap();
-        }
-        found.is_some()
-    });
-    assert!(damaged);
+    damage(dir.path(), "this is damaged");
     let broker = start(dir.path()).await;
     let mut one = Member::join(&broker, "one").await;
     assert_eq!(one.acquired(0, &[]).await, [(0, 9, 1)]);
@@ -326,30 +315,13 @@ async fn aborted_records_and_markers_are_not_delivered_under_read_committed() {
     let broker = begin(dir.path(), LONG).await;
     let mut one = Member::join(&broker, "one").await;
     set(&mut one.raw, "share.isolation.level", "read_committed").await;
-    let id = || KafkaString::from_static("writer");
-    let init = InitProducerIdRequestData::default()
-        .with_transactional_id(Some(id()))
-        .with_transaction_timeout_ms(60_000);
-    let init = one.raw.call(&init, 3).await;
+    let writer = one.raw.init_producer("writer", 60_000).await;
     for (turn, commit) in [(0, false), (1, true)] {
-        let topic = AddPartitionsToTxnTopic::default()
-            .with_name(KafkaString::from_static("t"))
-            .with_partitions(vec![0]);
-        let add = AddPartitionsToTxnRequestData::default()
-            .with_v3_and_below_transactional_id(id())
-            .with_v3_and_below_producer_id(init.producer_id)
-            .with_v3_and_below_producer_epoch(init.producer_epoch)
-            .with_v3_and_below_topics(vec![topic]);
-        one.raw.call(&add, 3).await;
-        let producer = Producer { id: init.producer_id, epoch: init.producer_epoch, base_sequence: turn };
+        assert_eq!(one.raw.add_to_transaction("writer", writer, "t", &[0]).await, 0);
+        let producer = Producer { base_sequence: turn, ..writer };
         let written = batch_of(&["transactional"], Some(producer), true);
         assert_eq!(one.raw.produce_as(Some("writer"), "t", 0, written).await.error_code, 0);
-        let end = EndTxnRequestData::default()
-            .with_transactional_id(id())
-            .with_producer_id(init.producer_id)
-            .with_producer_epoch(init.producer_epoch)
-            .with_committed(commit);
-        assert_eq!(one.raw.call(&end, 3).await.error_code, 0);
+        assert_eq!(one.raw.end_transaction("writer", writer, commit).await, 0);
     }
     assert_eq!(one.acquired(0, &[]).await, [(0, 9, 1), (12, 12, 1)]);
     assert!(one.acquired(0, &[(0, 9, &[ACCEPT]), (12, 12, &[ACCEPT])]).await.is_empty());

@@ -15,25 +15,11 @@ fn id() -> KafkaString {
 }
 
 async fn init(raw: &mut Raw, timeout_ms: i32) -> Producer {
-    let request = InitProducerIdRequestData::default()
-        .with_transactional_id(Some(id()))
-        .with_transaction_timeout_ms(timeout_ms);
-    let response = raw.call(&request, 3).await;
-    assert_eq!(response.error_code, 0, "{response:?}");
-    Producer { id: response.producer_id, epoch: response.producer_epoch, base_sequence: 0 }
+    raw.init_producer(ID, timeout_ms).await
 }
 
 async fn add(raw: &mut Raw, producer: Producer, partitions: &[i32]) -> i16 {
-    let topic = AddPartitionsToTxnTopic::default()
-        .with_name("t".to_owned().into())
-        .with_partitions(partitions.to_vec());
-    let request = AddPartitionsToTxnRequestData::default()
-        .with_v3_and_below_transactional_id(id())
-        .with_v3_and_below_producer_id(producer.id)
-        .with_v3_and_below_producer_epoch(producer.epoch)
-        .with_v3_and_below_topics(vec![topic]);
-    let response = raw.call(&request, 3).await;
-    response.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code
+    raw.add_to_transaction(ID, producer, "t", partitions).await
 }
 
 async fn write(raw: &mut Raw, producer: Producer, partition: i32, value: &str) -> i16 {
@@ -41,12 +27,7 @@ async fn write(raw: &mut Raw, producer: Producer, partition: i32, value: &str) -
 }
 
 async fn end(raw: &mut Raw, producer: Producer, commit: bool) -> i16 {
-    let request = EndTxnRequestData::default()
-        .with_transactional_id(id())
-        .with_producer_id(producer.id)
-        .with_producer_epoch(producer.epoch)
-        .with_committed(commit);
-    raw.call(&request, 3).await.error_code
+    raw.end_transaction(ID, producer, commit).await
 }
 
 #[tokio::test]

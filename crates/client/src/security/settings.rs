@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use headwater_security::rustls::{ClientConfig, RootCertStore};
-use headwater_security::{Identity, Secret, SecurityProtocol, lines, provider, trust};
+use headwater_security::{Identity, Secret, SecurityProtocol, ServerVerifier, lines, provider, trust};
 
 use super::indirect::resolved;
 use super::{KEYS, SecurityError};
-use crate::verifier::AnyName;
 
 /// Keys for the registry alone stand behind this; without one, it is reached as the brokers are.
 pub const REGISTRY: &str = "schema.registry.";
@@ -141,8 +140,8 @@ fn tls(of: Of<'_>) -> Result<ClientConfig, SecurityError> {
     let builder = match of("ssl.endpoint.identification.algorithm").unwrap_or("https") {
         "https" => builder.with_root_certificates(roots),
         "" | "none" => {
-            let verifier = AnyName::new(roots).map_err(SecurityError::Unusable)?;
-            builder.dangerous().with_custom_certificate_verifier(verifier)
+            let verifier = ServerVerifier::new(roots, true).map_err(SecurityError::Unusable)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
         other => {
             let key = "ssl.endpoint.identification.algorithm";

@@ -6,46 +6,36 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_client::{Client, ClientConfig, GroupConfig, GroupConsumer, GroupEvent};
-use headwater_wire::ApiKey;
 use headwater_wire::messages::{
-    HeartbeatRequestData, HeartbeatResponseData, JoinGroupRequestData, JoinGroupResponseData,
-    SyncGroupRequestData, SyncGroupResponseData,
+    JoinGroupRequestData, JoinGroupResponseData, SyncGroupRequestData, SyncGroupResponseData,
 };
 
+use crate::classic::{self, Group};
 use crate::scripted::{self, Asked, TOPIC};
 
-const VERSIONS: [(ApiKey, i16); 3] = [(ApiKey::JoinGroup, 7), (ApiKey::SyncGroup, 5), (ApiKey::Heartbeat, 4)];
 /// Version 0, partition 0 of the topic `t`, no user data.
 const ONE: &[u8] = &[0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 const SESSION: Duration = Duration::from_secs(2);
 /// A heartbeat's interval and what a busy machine adds; far less than any request is waited for.
 const LATE: Duration = Duration::from_millis(1500);
 
-fn answer(mut asked: Asked<'_>, beats: bool) -> Option<()> {
-    match asked.key {
-        ApiKey::JoinGroup => {
-            JoinGroupRequestData::read(&mut asked.body, asked.version).unwrap();
-            let answer = JoinGroupResponseData::default()
-                .with_generation_id(1)
-                .with_protocol_type(Some("consumer".to_owned().into()))
-                .with_protocol_name(Some("range".to_owned().into()))
-                .with_leader("another".to_owned().into())
-                .with_member_id("m".to_owned().into());
-            answer.write(asked.answer, asked.version).unwrap();
-        }
-        ApiKey::SyncGroup => {
-            SyncGroupRequestData::read(&mut asked.body, asked.version).unwrap();
-            let answer = SyncGroupResponseData::default().with_assignment(Bytes::from_static(ONE));
-            answer.write(asked.answer, asked.version).unwrap();
-        }
-        ApiKey::Heartbeat if beats => {
-            HeartbeatRequestData::read(&mut asked.body, asked.version).unwrap();
-            HeartbeatResponseData::default().write(asked.answer, asked.version).unwrap();
-        }
-        ApiKey::Heartbeat => return None,
-        other => panic!("{other:?}"),
+/// Its member has one partition; once it is cut off, heartbeats end connections.
+struct Coordinator {
+    cut: Arc<AtomicBool>,
+}
+
+impl Group for Coordinator {
+    fn join(&mut self, _asked: JoinGroupRequestData) -> JoinGroupResponseData {
+        classic::joined(1, "another", "m")
     }
-    Some(())
+
+    fn sync(&mut self, _asked: SyncGroupRequestData) -> Option<SyncGroupResponseData> {
+        Some(SyncGroupResponseData::default().with_assignment(Bytes::from_static(ONE)))
+    }
+
+    fn beat(&mut self) -> Option<()> {
+        (!self.cut.load(Ordering::Relaxed)).then_some(())
+    }
 }
 
 async fn event(member: &mut GroupConsumer) -> GroupEvent {
@@ -56,9 +46,9 @@ async fn event(member: &mut GroupConsumer) -> GroupEvent {
 /// From when the coordinator is cut off to when the member is told.
 async fn told(silent: bool) {
     let (cut, muted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let beats = Arc::clone(&cut);
-    let script = move |asked: Asked<'_>| answer(asked, !beats.load(Ordering::Relaxed));
-    let address = scripted::start_muted(&VERSIONS, || vec![0], script, Arc::clone(&muted)).await;
+    let mut group = Coordinator { cut: Arc::clone(&cut) };
+    let script = move |asked: Asked<'_>| classic::answer(&mut group, asked);
+    let address = scripted::start_muted(&classic::VERSIONS, || vec![0], script, Arc::clone(&muted)).await;
     let client = Client::connect(ClientConfig::new(address, "cut-off")).await.unwrap();
     let config = GroupConfig { session_timeout: SESSION, ..GroupConfig::new("g", vec![TOPIC.to_owned()]) };
     let mut member = GroupConsumer::join(&client, config).await.unwrap();

@@ -6,15 +6,13 @@ use std::time::Duration;
 use headwater_client::{
     Client, ClientConfig, ClientError, ErrorCode, GroupConfig, GroupConsumer, GroupEvent,
 };
-use headwater_wire::ApiKey;
 use headwater_wire::messages::{
-    HeartbeatRequestData, HeartbeatResponseData, JoinGroupRequestData, JoinGroupResponseData,
-    SyncGroupRequestData, SyncGroupResponseData,
+    JoinGroupRequestData, JoinGroupResponseData, SyncGroupRequestData, SyncGroupResponseData,
 };
 
+use crate::classic::{self, Group};
 use crate::scripted::{self, Asked, TOPIC};
 
-const VERSIONS: [(ApiKey, i16); 3] = [(ApiKey::JoinGroup, 7), (ApiKey::SyncGroup, 5), (ApiKey::Heartbeat, 4)];
 /// Version 0, no topics, no user data.
 const NOTHING: &[u8] = &[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 
@@ -27,48 +25,26 @@ struct Coordinator {
     dies: bool,
 }
 
-impl Coordinator {
-    fn answer(&mut self, mut asked: Asked<'_>) -> Option<()> {
-        match asked.key {
-            ApiKey::JoinGroup => {
-                let join = JoinGroupRequestData::read(&mut asked.body, asked.version).unwrap();
-                assert_eq!(join.group_instance_id.map(|id| id.to_string()).as_deref(), Some("one"));
-                self.joins.push(join.member_id.to_string());
-                if self.dies && self.joins.last().is_some_and(|id| !id.is_empty()) {
-                    let refused =
-                        JoinGroupResponseData::default().with_error_code(ErrorCode::FencedInstanceId.code());
-                    refused.write(asked.answer, asked.version).unwrap();
-                    return Some(());
-                }
-                let answer = JoinGroupResponseData::default()
-                    .with_generation_id(1)
-                    .with_protocol_type(Some("consumer".to_owned().into()))
-                    .with_protocol_name(Some("range".to_owned().into()))
-                    .with_leader("another".to_owned().into())
-                    .with_member_id(format!("one-{}", self.joins.len()).into());
-                answer.write(asked.answer, asked.version).unwrap();
-            }
-            ApiKey::SyncGroup => {
-                let sync = SyncGroupRequestData::read(&mut asked.body, asked.version).unwrap();
-                assert_eq!(sync.member_id.to_string(), format!("one-{}", self.joins.len()));
-                self.syncs += 1;
-                let code = match self.dies {
-                    true if self.syncs == 1 => return None,
-                    true => 0,
-                    false => ErrorCode::FencedInstanceId.code(),
-                };
-                let answer = SyncGroupResponseData::default()
-                    .with_error_code(code)
-                    .with_assignment(bytes::Bytes::from_static(NOTHING));
-                answer.write(asked.answer, asked.version).unwrap();
-            }
-            ApiKey::Heartbeat => {
-                HeartbeatRequestData::read(&mut asked.body, asked.version).unwrap();
-                HeartbeatResponseData::default().write(asked.answer, asked.version).unwrap();
-            }
-            other => panic!("{other:?}"),
+impl Group for Coordinator {
+    fn join(&mut self, asked: JoinGroupRequestData) -> JoinGroupResponseData {
+        assert_eq!(asked.group_instance_id.map(|id| id.to_string()).as_deref(), Some("one"));
+        self.joins.push(asked.member_id.to_string());
+        if self.dies && self.joins.last().is_some_and(|id| !id.is_empty()) {
+            return JoinGroupResponseData::default().with_error_code(ErrorCode::FencedInstanceId.code());
         }
-        Some(())
+        classic::joined(1, "another", &format!("one-{}", self.joins.len()))
+    }
+
+    fn sync(&mut self, asked: SyncGroupRequestData) -> Option<SyncGroupResponseData> {
+        assert_eq!(asked.member_id.to_string(), format!("one-{}", self.joins.len()));
+        self.syncs += 1;
+        let code = match self.dies {
+            true if self.syncs == 1 => return None,
+            true => 0,
+            false => ErrorCode::FencedInstanceId.code(),
+        };
+        let assignment = bytes::Bytes::from_static(NOTHING);
+        Some(SyncGroupResponseData::default().with_error_code(code).with_assignment(assignment))
     }
 }
 
@@ -76,8 +52,8 @@ impl Coordinator {
 async fn joined(dies: bool) -> (Result<Option<GroupEvent>, ClientError>, Vec<String>) {
     let coordinator = Arc::new(Mutex::new(Coordinator { dies, ..Coordinator::default() }));
     let shared = Arc::clone(&coordinator);
-    let script = move |asked: Asked<'_>| shared.lock().unwrap().answer(asked);
-    let address = scripted::start(&VERSIONS, || vec![0], script).await;
+    let script = move |asked: Asked<'_>| classic::answer(&mut *shared.lock().unwrap(), asked);
+    let address = scripted::start(&classic::VERSIONS, || vec![0], script).await;
     let client = Client::connect(ClientConfig::new(address, "fenced")).await.unwrap();
     let mut config = GroupConfig::new("g", vec![TOPIC.to_owned()]);
     config.instance_id = Some("one".to_owned());

@@ -1,53 +1,38 @@
 //! A member that leads a group of the classic protocol, whose topic gets more partitions.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headwater_client::{Client, ClientConfig, GroupConfig, GroupConsumer, GroupEvent};
-use headwater_wire::ApiKey;
 use headwater_wire::messages::join_group_response::JoinGroupResponseMember;
 use headwater_wire::messages::{
-    HeartbeatRequestData, HeartbeatResponseData, JoinGroupRequestData, JoinGroupResponseData,
-    SyncGroupRequestData, SyncGroupResponseData,
+    JoinGroupRequestData, JoinGroupResponseData, SyncGroupRequestData, SyncGroupResponseData,
 };
 
+use crate::classic::{self, Group};
 use crate::scripted::{self, Asked, TOPIC};
 
-const VERSIONS: [(ApiKey, i16); 3] = [(ApiKey::JoinGroup, 7), (ApiKey::SyncGroup, 5), (ApiKey::Heartbeat, 4)];
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers the only member of a group; `generation` is the last one.
-fn answer(generation: &mut i32, mut asked: Asked<'_>) -> Option<()> {
-    match asked.key {
-        ApiKey::JoinGroup => {
-            let join = JoinGroupRequestData::read(&mut asked.body, asked.version).unwrap();
-            *generation += 1;
-            let member = JoinGroupResponseMember::default()
-                .with_member_id("one".to_owned().into())
-                .with_metadata(join.protocols[0].metadata.clone());
-            let answer = JoinGroupResponseData::default()
-                .with_generation_id(*generation)
-                .with_protocol_type(Some("consumer".to_owned().into()))
-                .with_protocol_name(Some("range".to_owned().into()))
-                .with_leader("one".to_owned().into())
-                .with_member_id("one".to_owned().into())
-                .with_members(vec![member]);
-            answer.write(asked.answer, asked.version).unwrap();
-        }
-        ApiKey::SyncGroup => {
-            let sync = SyncGroupRequestData::read(&mut asked.body, asked.version).unwrap();
-            let answer =
-                SyncGroupResponseData::default().with_assignment(sync.assignments[0].assignment.clone());
-            answer.write(asked.answer, asked.version).unwrap();
-        }
-        ApiKey::Heartbeat => {
-            HeartbeatRequestData::read(&mut asked.body, asked.version).unwrap();
-            HeartbeatResponseData::default().write(asked.answer, asked.version).unwrap();
-        }
-        other => panic!("{other:?}"),
+/// A group of one member, in its last generation.
+struct Alone {
+    generation: i32,
+}
+
+impl Group for Alone {
+    fn join(&mut self, asked: JoinGroupRequestData) -> JoinGroupResponseData {
+        self.generation += 1;
+        let member = JoinGroupResponseMember::default()
+            .with_member_id("one".to_owned().into())
+            .with_metadata(asked.protocols[0].metadata.clone());
+        classic::joined(self.generation, "one", "one").with_members(vec![member])
     }
-    Some(())
+
+    fn sync(&mut self, asked: SyncGroupRequestData) -> Option<SyncGroupResponseData> {
+        let assignment = asked.assignments[0].assignment.clone();
+        Some(SyncGroupResponseData::default().with_assignment(assignment))
+    }
 }
 
 async fn event(member: &mut GroupConsumer) -> GroupEvent {
@@ -70,10 +55,11 @@ async fn assigned(member: &mut GroupConsumer) -> Vec<i32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_are_added_are_given_out() {
-    let (count, generation) = (Arc::new(AtomicUsize::new(1)), Mutex::new(0));
+    let (count, mut group) = (Arc::new(AtomicUsize::new(1)), Alone { generation: 0 });
     let there = Arc::clone(&count);
-    let script = move |asked: Asked<'_>| answer(&mut generation.lock().unwrap(), asked);
-    let address = scripted::start(&VERSIONS, move || vec![0; there.load(Ordering::Relaxed)], script).await;
+    let script = move |asked: Asked<'_>| classic::answer(&mut group, asked);
+    let epochs = move || vec![0; there.load(Ordering::Relaxed)];
+    let address = scripted::start(&classic::VERSIONS, epochs, script).await;
     let client = Client::connect(ClientConfig::new(address, "grown")).await.unwrap();
     let config = GroupConfig {
         metadata_max_age: Duration::from_millis(20),

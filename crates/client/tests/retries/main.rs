@@ -1,5 +1,6 @@
 //! What the producer does when answers are lost, refused or late, against a broker that fails on cue.
 
+mod classic;
 mod coordinator;
 mod cut_off;
 mod epochs;

@@ -8,16 +8,10 @@ use std::time::Duration;
 
 use headwater_client::{HttpSecurity, Proof};
 use headwater_model::Principal;
-use headwater_security::provider;
-use headwater_security::rustls::client::WebPkiServerVerifier;
-use headwater_security::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use headwater_security::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use headwater_security::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-};
+use headwater_security::rustls::pki_types::CertificateDer;
+use headwater_security::rustls::{ClientConfig, Error};
 use headwater_security::server::{Mapping, Watched, authorities, identity};
+use headwater_security::{ServerVerifier, provider};
 use reqwest::{ClientBuilder, RequestBuilder, Url};
 
 use super::allowed::Allowed;
@@ -107,12 +101,11 @@ fn made(access: &HttpAccess) -> Result<Result<reqwest::Client, String>, HttpAcce
     };
     let mapping = Mapping::parse(of(RULES).unwrap_or_default())
         .map_err(|source| HttpAccessError::Mapping { origin: access.origin(), source })?;
-    let known = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
-    let verifier = Instances {
-        known: known.map_err(|error| unusable(error.to_string()))?,
-        any_name: access.takes_any_name()?,
-        allowed: instances(access, &mapping)?,
-        mapping,
+    let known = ServerVerifier::new(roots, access.takes_any_name()?).map_err(unusable)?;
+    let verifier = match instances(access, &mapping)? {
+        Some(allowed) => known.and(move |certificate| is_an_instance(certificate, &mapping, &allowed)),
+        // Nobody is asked for a certificate.
+        None => known,
     };
     let tls = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -125,65 +118,19 @@ fn made(access: &HttpAccess) -> Result<Result<reqwest::Client, String>, HttpAcce
     client.map(Ok).map_err(|error| unusable(error.to_string()))
 }
 
-/// Certificates of instances: what any client checks, and then whom they name.
-#[derive(Debug)]
-struct Instances {
-    known: Arc<WebPkiServerVerifier>,
-    /// `ssl.endpoint.identification.algorithm` is nothing.
-    any_name: bool,
-    mapping: Mapping,
-    /// `None` where nobody is asked for a certificate.
-    allowed: Option<Allowed>,
-}
-
-impl ServerCertVerifier for Instances {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        match self.known.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.any_name => {}
-            other => {
-                other?;
-            }
-        }
-        let Some(allowed) = &self.allowed else { return Ok(ServerCertVerified::assertion()) };
-        let principal = self.mapping.named(certificate).map(Principal::user).unwrap_or_default();
-        if allowed.includes(&principal) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(Error::General(format!(
-            "its certificate is of {principal}, which is no instance of this application (headwater.http.instances)"
-        )))
+/// Whether a trusted certificate names one of them.
+fn is_an_instance(
+    certificate: &CertificateDer<'_>,
+    mapping: &Mapping,
+    allowed: &Allowed,
+) -> Result<(), Error> {
+    let principal = mapping.named(certificate).map(Principal::user).unwrap_or_default();
+    if allowed.includes(&principal) {
+        return Ok(());
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.known.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.known.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.known.supported_verify_schemes()
-    }
+    Err(Error::General(format!(
+        "its certificate is of {principal}, which is no instance of this application (headwater.http.instances)"
+    )))
 }
 
 #[cfg(test)]

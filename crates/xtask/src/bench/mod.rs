@@ -3,6 +3,7 @@
 //! Owns the fairness: interleaved pairs, equal clients and payloads, durability classes proved by counted flushes, and
 //! claims that are an interval's worse end. The document is written from the figures, losses first, never by hand.
 
+mod both;
 mod cases;
 mod context;
 mod flushes;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::both::Peer;
 use super::outcome::Sample;
 use super::process::{self, Owned};
 use crate::{go, kafka};
@@ -23,13 +24,13 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const SLOWEST: Duration = Duration::from_secs(900);
 const STREAM: &str = "bench";
 
-pub struct Tools {
+struct Tools {
     server: PathBuf,
     client: PathBuf,
 }
 
 /// Fetches and compiles nothing that is there already.
-pub fn build() -> Result<Tools> {
+fn build() -> Result<Tools> {
     let home = kafka::cache().join(format!("nats-{SERVER}-client-{CLIENT}"));
     let modules = [
         format!("github.com/nats-io/nats-server/v2@v{SERVER}"),
@@ -41,14 +42,17 @@ pub fn build() -> Result<Tools> {
 
 pub struct Nats {
     process: Owned,
+    client: PathBuf,
     url: String,
-    /// With what its configuration file says.
-    pub command: String,
+    command: String,
 }
 
-impl Nats {
-    /// Starts the server on an empty `dir` and waits until it answers.
-    pub fn start(tools: &Tools, dir: &Path) -> Result<Self> {
+impl Peer for Nats {
+    const BENCH: &'static str = "nats";
+
+    /// Waits until it answers.
+    fn start(dir: &Path) -> Result<Self> {
+        let tools = build()?;
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         let address = format!("127.0.0.1:{}", kafka::free_port()?);
         let (settings, log) = (dir.join("nats.conf"), dir.join("nats.log"));
@@ -73,14 +77,18 @@ impl Nats {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Self { process, url: format!("nats://{address}"), command: shown })
+        Ok(Self { process, client: tools.client, url: format!("nats://{address}"), command: shown })
     }
 
-    pub fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    pub fn stop(mut self) -> Result<()> {
+    fn command(&self) -> &str {
+        &self.command
+    }
+
+    fn stop(mut self) -> Result<()> {
         process::signal(self.pid(), "TERM")?;
         self.process.finish(Duration::from_secs(60)).map(drop)
     }
@@ -111,9 +119,9 @@ pub struct Publish<'a> {
 }
 
 impl Publish<'_> {
-    pub fn run(&self, tools: &Tools, nats: &Nats) -> Result<Sample> {
+    pub fn run(&self, nats: &Nats) -> Result<Sample> {
         let figures = self.work.join("nats-bench.csv");
-        let mut command = process::tied(&tools.client.to_string_lossy());
+        let mut command = process::tied(&nats.client.to_string_lossy());
         command.args(["--no-context", "--server", &nats.url, "bench", "js", "pub"]).args(self.way);
         command.args([
             STREAM,

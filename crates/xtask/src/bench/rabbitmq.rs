@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::both::Peer;
 use super::librdkafka;
 use super::outcome::Sample;
 use super::process::{self, Owned};
@@ -38,14 +39,13 @@ const TIME: usize = 8;
 
 static NAME: OnceLock<String> = OnceLock::new();
 
-pub struct Tools {
-    /// What tables call the server, with its version.
-    pub name: &'static str,
+struct Tools {
+    name: &'static str,
     client: PathBuf,
 }
 
 /// Fetches and compiles nothing that is there already.
-pub fn build() -> Result<Tools> {
+fn build() -> Result<Tools> {
     let script = Path::new(SCRIPTS).join("rabbitmq-server");
     let Ok(script) = script.canonicalize() else {
         bail!(
@@ -130,13 +130,18 @@ pub struct Rabbit {
     _names: Owned,
     environment: Vec<(&'static str, String)>,
     uri: String,
-    /// With what its configuration files say.
-    pub command: String,
+    command: String,
+    /// What tables call it, with its version.
+    pub name: &'static str,
+    client: PathBuf,
 }
 
-impl Rabbit {
-    /// Starts a node on an empty `dir` and waits until it serves streams.
-    pub fn start(dir: &Path) -> Result<Self> {
+impl Peer for Rabbit {
+    const BENCH: &'static str = "rabbitmq";
+
+    /// Waits until the node serves streams.
+    fn start(dir: &Path) -> Result<Self> {
+        let Tools { name, client } = build()?;
         let settings = Settings::new(dir)?;
         settings.write(dir)?;
         let names = directory(settings.names)?;
@@ -159,22 +164,29 @@ impl Rabbit {
         }
         // Its user from the first start on, who may come from this machine only.
         let uri = format!("rabbitmq-stream://guest:guest@127.0.0.1:{}/%2f", settings.stream);
-        Ok(Self { node, _names: names, environment: settings.environment, uri, command: shown })
+        let environment = settings.environment;
+        Ok(Self { node, _names: names, environment, uri, command: shown, name, client })
     }
 
-    pub fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.node.pid()
     }
 
+    fn command(&self) -> &str {
+        &self.command
+    }
+
+    fn stop(mut self) -> Result<()> {
+        process::signal(self.pid(), "TERM")?;
+        self.node.finish(Duration::from_secs(60)).map(drop)
+    }
+}
+
+impl Rabbit {
     pub fn delete(&self, stream: &str) -> Result<()> {
         let mut command = Command::new(format!("{SCRIPTS}/rabbitmqctl"));
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         librdkafka::run(command.args(["--quiet", "--node", NODE, "delete_queue", stream]))
-    }
-
-    pub fn stop(mut self) -> Result<()> {
-        process::signal(self.pid(), "TERM")?;
-        self.node.finish(Duration::from_secs(60)).map(drop)
     }
 }
 
@@ -221,8 +233,8 @@ impl Publish<'_> {
     }
 
     /// Runs for `seconds` after `warmup` seconds; throughput and CPU are those of the time between.
-    pub fn run(&self, tools: &Tools, rabbit: &Rabbit, warmup: f64, seconds: f64) -> Result<Sample> {
-        let mut command = self.command(&tools.client, &rabbit.uri);
+    pub fn run(&self, rabbit: &Rabbit, warmup: f64, seconds: f64) -> Result<Sample> {
+        let mut command = self.command(&rabbit.client, &rabbit.uri);
         let mut driver = Owned::spawn(&mut command)?;
         let lines = BufReader::new(driver.0.stderr.take().context("no output to read")?).lines();
         // Its lines come once a second, a little early or late.

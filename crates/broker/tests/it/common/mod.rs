@@ -11,7 +11,7 @@ use headwater_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use headwater_wire::messages::fetch_response::PartitionData;
 use headwater_wire::messages::*;
 use headwater_wire::{
-    ApiKey, BatchBuilder, Compression, KafkaString, Producer, ProtocolError, request_header_version,
+    ApiKey, BatchBuilder, Compression, Producer, ProtocolError, request_header_version,
     response_header_version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,6 +124,20 @@ pub async fn start(directory: &Path) -> Broker {
     Broker::start(config(directory)).await.expect("the broker starts")
 }
 
+/// Flips a bit of the first place in the log that holds `text`.
+pub fn damage(directory: &Path, text: &str) {
+    for entry in std::fs::read_dir(directory.join("log")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("{text} is nowhere in {}", directory.display());
+}
+
 pub struct Raw {
     pub stream: TcpStream,
     correlation_id: i32,
@@ -213,25 +227,51 @@ impl Raw {
         response.responses.remove(0).partition_responses.remove(0)
     }
 
-    /// Begins a transaction on partition 0 of a topic, by KIP-98's first protocol.
-    pub async fn begin(&mut self, transactional_id: &'static str, topic: &str) -> Producer {
-        let id = || KafkaString::from_static(transactional_id);
+    /// The identity of a transactional id, which has to be given; what was open under the id is aborted.
+    pub async fn init_producer(&mut self, transactional_id: &str, timeout_ms: i32) -> Producer {
         let init = InitProducerIdRequestData::default()
-            .with_transactional_id(Some(id()))
-            .with_transaction_timeout_ms(60_000);
-        let given = self.call(&init, 4).await;
+            .with_transactional_id(Some(transactional_id.to_owned().into()))
+            .with_transaction_timeout_ms(timeout_ms);
+        let given = self.call(&init, 3).await;
         assert_eq!(given.error_code, 0, "{given:?}");
+        Producer { id: given.producer_id, epoch: given.producer_epoch, base_sequence: 0 }
+    }
+
+    /// Adds partitions of one topic by KIP-98's first protocol; returns the error code of the first one.
+    pub async fn add_to_transaction(
+        &mut self,
+        transactional_id: &str,
+        producer: Producer,
+        topic: &str,
+        partitions: &[i32],
+    ) -> i16 {
         let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
             .with_name(topic.to_owned().into())
-            .with_partitions(vec![0]);
+            .with_partitions(partitions.to_vec());
         let add = AddPartitionsToTxnRequestData::default()
-            .with_v3_and_below_transactional_id(id())
-            .with_v3_and_below_producer_id(given.producer_id)
-            .with_v3_and_below_producer_epoch(given.producer_epoch)
+            .with_v3_and_below_transactional_id(transactional_id.to_owned().into())
+            .with_v3_and_below_producer_id(producer.id)
+            .with_v3_and_below_producer_epoch(producer.epoch)
             .with_v3_and_below_topics(vec![topic]);
         let added = self.call(&add, 3).await;
-        assert_eq!(added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code, 0);
-        Producer { id: given.producer_id, epoch: given.producer_epoch, base_sequence: 0 }
+        added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code
+    }
+
+    /// Returns the error code.
+    pub async fn end_transaction(&mut self, transactional_id: &str, producer: Producer, commit: bool) -> i16 {
+        let end = EndTxnRequestData::default()
+            .with_transactional_id(transactional_id.to_owned().into())
+            .with_producer_id(producer.id)
+            .with_producer_epoch(producer.epoch)
+            .with_committed(commit);
+        self.call(&end, 3).await.error_code
+    }
+
+    /// Begins a transaction on partition 0 of a topic.
+    pub async fn begin(&mut self, transactional_id: &str, topic: &str) -> Producer {
+        let producer = self.init_producer(transactional_id, 60_000).await;
+        assert_eq!(self.add_to_transaction(transactional_id, producer, topic, &[0]).await, 0);
+        producer
     }
 
     /// Records of a partition from an offset on, as (offset, value); waits for `min_bytes` for up to `max_wait_ms`.

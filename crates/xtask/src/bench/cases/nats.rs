@@ -3,17 +3,17 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
+use crate::bench::both::{Both, Peer};
 use crate::bench::context::Context;
-use crate::bench::flushes::Counter;
-use crate::bench::nats::{self, Nats, Publish, Tools};
+use crate::bench::nats::{self, Nats, Publish};
 use crate::bench::openloop::OpenLoop;
 use crate::bench::outcome::{Metric, Outcome, Sample, Target};
 use crate::bench::pairs::{Case, Entry};
 use crate::bench::process;
 use crate::bench::server::Durability::Synced;
-use crate::bench::server::{Server, Side};
+use crate::bench::server::Side;
 
 pub const METHOD: &str = "NATS: one server with JetStream, `sync_interval: always`, one stream in files, one copy, \
     emptied before each run; its client is its own `nats bench` (natscli 0.5.0), one connection. Headwater: a new topic \
@@ -82,38 +82,21 @@ pub fn run(context: &Context, done: &mut dyn FnMut(Outcome)) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let dir = context.work.join("nats");
-    let start = |tools: Tools| Ok((Nats::start(&tools, &dir.join("nats"))?, tools));
-    let (theirs, tools) = match nats::build().and_then(start) {
-        Ok(started) => started,
-        // What was measured earlier or elsewhere stays as it is.
-        Err(missing) => {
-            eprintln!("bench: nats is skipped: {missing:#}");
-            return Ok(());
-        }
-    };
-    let ours = context.recipe(Side::Ours, &dir, &[])?.start()?;
-    let payload = dir.join("payload");
-    fs::write(&payload, &context.payloads(SIZE)?.one)?;
-    let both = Both { context, tools, ours, theirs, payload };
+    let Some(both) = Both::<Nats>::start(context)? else { return Ok(()) };
+    fs::write(both.payload(), &context.payloads(SIZE)?.one)?;
     for shape in wanted {
         let outcome = both.measure(shape);
         done(outcome.unwrap_or_else(|error| Outcome::failed(shape.name, format!("{error:#}"))));
     }
-    both.ours.stop()?;
-    both.theirs.stop()?;
-    fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
+    both.stop()
 }
 
-struct Both<'a> {
-    context: &'a Context,
-    tools: Tools,
-    ours: Server,
-    theirs: Nats,
-    payload: PathBuf,
-}
+impl Both<'_, Nats> {
+    /// A file whose content is the message.
+    fn payload(&self) -> PathBuf {
+        self.dir.join("payload")
+    }
 
-impl Both<'_> {
     fn measure(&self, shape: &Shape) -> Result<Outcome> {
         let (ours, peer) = (Entry::new(Side::Ours, Synced), Entry::other(nats::NAME, Synced));
         let (seconds, first) = self.context.quick_or((1.0, 500), (10.0, 5_000));
@@ -122,23 +105,15 @@ impl Both<'_> {
             Ok(((rate * seconds) as u64).max(first))
         };
         let counts = [count(&ours)?, count(&peer)?];
-        let flushes = [&ours, &peer].map(|entry| self.count_flushes(shape, entry));
+        let flushes = [&ours, &peer].map(|entry| {
+            let messages = self.context.quick_or(500, 5_000);
+            self.count_flushes(shape.name, entry, "acknowledged", || self.once(shape, entry, messages))
+        });
         let (name, pairs) = (shape.name, self.context.pairs(7));
-        let case = Case { bench: "nats", name, ours, peer, metrics: shape.metrics, pairs };
-        let mut outcome = case.run(self.context, |entry| {
-            let sample = self.once(shape, entry, counts[usize::from(entry.side == Side::Peer)])?;
-            process::settle(self.pid(entry))?;
-            let command = if entry.side == Side::Ours { &self.ours.command } else { &self.theirs.command };
-            Ok((sample, command.clone()))
-        })?;
-        for (contestant, counted) in outcome.contestants.iter_mut().zip(flushes) {
-            contestant.flushes = Some(counted.unwrap_or_else(|error| format!("not counted: {error:#}")));
-        }
-        Ok(outcome)
-    }
-
-    fn pid(&self, entry: &Entry) -> u32 {
-        if entry.side == Side::Ours { self.ours.pid() } else { self.theirs.pid() }
+        let case = Case { bench: Nats::BENCH, name, ours, peer, metrics: shape.metrics, pairs };
+        self.pairs(&case, flushes, |entry| {
+            self.once(shape, entry, counts[usize::from(entry.side == Side::Peer)])
+        })
     }
 
     fn once(&self, shape: &Shape, entry: &Entry, messages: u64) -> Result<Sample> {
@@ -146,9 +121,9 @@ impl Both<'_> {
         let sample = match entry.side {
             Side::Ours => self.produce(shape, entry, messages)?,
             Side::Peer => {
-                let (payload, work) = (&self.payload, &self.context.work);
+                let (payload, work) = (&self.payload(), &self.context.work);
                 let run = Publish { way: shape.way, messages, size: SIZE, payload, work };
-                run.run(&self.tools, &self.theirs)?
+                run.run(&self.theirs)?
             }
         };
         let cpu = process::cpu_seconds(self.pid(entry))? - before;
@@ -176,16 +151,5 @@ impl Both<'_> {
         let sample = client.start(&self.context.drivers.open_loop, &self.ours.bootstrap)?.finish()?;
         self.ours.delete_topic(&topic)?;
         Ok(sample)
-    }
-
-    /// A short run under `strace`, which is not timed.
-    fn count_flushes(&self, shape: &Shape, entry: &Entry) -> Result<String> {
-        eprintln!("bench: {}: counting flushes of {}", shape.name, entry.name());
-        let messages = self.context.quick_or(500, 5_000);
-        let counter = Counter::attach(self.pid(entry), &self.context.work)?;
-        let sample = self.once(shape, entry, messages);
-        let flushes = counter.detach()?;
-        process::settle(self.pid(entry))?;
-        Ok(flushes.describe(sample?.values["acknowledged"]))
     }
 }

@@ -1,18 +1,15 @@
 //! bench-2 again, with another peer: how much one producer gets confirmed by a stream of RabbitMQ.
 
-use std::fs;
+use anyhow::Result;
 
-use anyhow::{Context as _, Result};
-
+use crate::bench::both::{Both, Peer};
 use crate::bench::context::Context;
-use crate::bench::flushes::Counter;
 use crate::bench::outcome::{Metric, Outcome, Sample};
 use crate::bench::pairs::{Case, Entry};
 use crate::bench::performance::Produce;
-use crate::bench::process;
-use crate::bench::rabbitmq::{self, Publish, Rabbit, Tools};
+use crate::bench::rabbitmq::{Publish, Rabbit};
 use crate::bench::server::Durability::{self, Synced, Unsynced};
-use crate::bench::server::{Server, Side};
+use crate::bench::server::Side;
 
 pub const METHOD: &str = "RabbitMQ: one node with its stream plugin, a new stream of one copy for each run; its \
     client is its own `perfTest` (Go stream client 1.8.3), one publisher on one connection of the stream protocol, \
@@ -79,54 +76,22 @@ pub fn run(context: &Context, done: &mut dyn FnMut(Outcome)) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let dir = context.work.join("rabbitmq");
-    let start = |tools: Tools| Ok((Rabbit::start(&dir.join("rabbitmq"))?, tools));
-    let (theirs, tools) = match rabbitmq::build().and_then(start) {
-        Ok(started) => started,
-        // What was measured earlier or elsewhere stays as it is.
-        Err(missing) => {
-            eprintln!("bench: rabbitmq is skipped: {missing:#}");
-            return Ok(());
-        }
-    };
-    let ours = context.recipe(Side::Ours, &dir, &[])?.start()?;
-    let both = Both { context, tools, ours, theirs };
+    let Some(both) = Both::<Rabbit>::start(context)? else { return Ok(()) };
     for shape in wanted {
         let outcome = both.measure(shape);
         done(outcome.unwrap_or_else(|error| Outcome::failed(shape.name, format!("{error:#}"))));
     }
-    both.ours.stop()?;
-    both.theirs.stop()?;
-    fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
+    both.stop()
 }
 
-struct Both<'a> {
-    context: &'a Context,
-    tools: Tools,
-    ours: Server,
-    theirs: Rabbit,
-}
-
-impl Both<'_> {
+impl Both<'_, Rabbit> {
     fn measure(&self, shape: &Shape) -> Result<Outcome> {
-        let (ours, peer) = (Entry::new(Side::Ours, shape.ours), Entry::other(self.tools.name, Unsynced));
-        let flushes = [&ours, &peer].map(|entry| self.count_flushes(shape, entry));
+        let (ours, peer) = (Entry::new(Side::Ours, shape.ours), Entry::other(self.theirs.name, Unsynced));
+        let flushes = [&ours, &peer]
+            .map(|entry| self.count_flushes(shape.name, entry, "total", || self.once(shape, entry, 2.0)));
         let (name, pairs) = (shape.name, self.context.pairs(7));
-        let case = Case { bench: "rabbitmq", name, ours, peer, metrics: &METRICS, pairs };
-        let mut outcome = case.run(self.context, |entry| {
-            let sample = self.once(shape, entry, 5.0)?;
-            process::settle(self.pid(entry))?;
-            let command = if entry.side == Side::Ours { &self.ours.command } else { &self.theirs.command };
-            Ok((sample, command.clone()))
-        })?;
-        for (contestant, counted) in outcome.contestants.iter_mut().zip(flushes) {
-            contestant.flushes = Some(counted.unwrap_or_else(|error| format!("not counted: {error:#}")));
-        }
-        Ok(outcome)
-    }
-
-    fn pid(&self, entry: &Entry) -> u32 {
-        if entry.side == Side::Ours { self.ours.pid() } else { self.theirs.pid() }
+        let case = Case { bench: Rabbit::BENCH, name, ours, peer, metrics: &METRICS, pairs };
+        self.pairs(&case, flushes, |entry| self.once(shape, entry, 5.0))
     }
 
     /// One run into a topic or stream of its own.
@@ -134,7 +99,7 @@ impl Both<'_> {
         let (timing, name) = (self.context.timing(3.0, seconds), self.context.new_topic());
         if entry.side == Side::Peer {
             let run = Publish { stream: &name, size: SIZE, way: shape.way };
-            let sample = run.run(&self.tools, &self.theirs, timing.warmup, timing.seconds)?;
+            let sample = run.run(&self.theirs, timing.warmup, timing.seconds)?;
             self.theirs.delete(&name)?;
             return Ok(sample);
         }
@@ -152,15 +117,5 @@ impl Both<'_> {
         let sample = run.run(program, &self.ours, timing.warmup, timing.seconds)?;
         self.ours.delete_topic(&name)?;
         Ok(sample)
-    }
-
-    /// A short run under `strace`, which is not timed.
-    fn count_flushes(&self, shape: &Shape, entry: &Entry) -> Result<String> {
-        eprintln!("bench: {}: counting flushes of {}", shape.name, entry.name());
-        let counter = Counter::attach(self.pid(entry), &self.context.work)?;
-        let sample = self.once(shape, entry, 2.0);
-        let flushes = counter.detach()?;
-        process::settle(self.pid(entry))?;
-        Ok(flushes.describe(sample?.values["total"]))
     }
 }
