@@ -132,6 +132,8 @@ pub struct RuntimeSettings {
     pub threads: Option<usize>,
     /// Copies of each task's stores on other instances.
     pub num_standby_replicas: Option<usize>,
+    /// How long the stores of a task that has moved to another instance are kept.
+    pub state_cleanup_delay_ms: Option<u64>,
     /// Where snapshots of the stores lie: `file:///directory` or `s3://bucket/prefix`.
     pub snapshots: Option<String>,
     pub snapshot_interval_ms: Option<u64>,
@@ -142,7 +144,7 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 14] = [
+const RUNTIME: [&str; 15] = [
     "bootstrap",
     "command_config",
     "registry",
@@ -155,6 +157,7 @@ const RUNTIME: [&str; 14] = [
     "commit_interval_ms",
     "threads",
     "num_standby_replicas",
+    "state_cleanup_delay_ms",
     "snapshots",
     "snapshot_interval_ms",
 ];
@@ -308,6 +311,7 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
         commit_interval_ms: section.number("commit_interval_ms", 1)?,
         threads: section.number("threads", 1)?,
         num_standby_replicas: section.number("num_standby_replicas", 0)?,
+        state_cleanup_delay_ms: section.number("state_cleanup_delay_ms", 0)?,
         snapshots: section.text("snapshots")?,
         snapshot_interval_ms: section.number("snapshot_interval_ms", 1)?,
     })

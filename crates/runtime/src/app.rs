@@ -15,6 +15,7 @@ use crate::access::{Asker, Door};
 use crate::assignor::TaskInputs;
 use crate::board::{Board, Phase, StandbyStatus, TaskStatus};
 use crate::claims::Claims;
+use crate::cleanup::Given;
 use crate::config::{AppConfig, StateStore};
 use crate::error::AppError;
 use crate::membership::Membership;
@@ -24,7 +25,7 @@ use crate::queries::{Flows, Hosts, Queries, Serving};
 use crate::snapshot::Snapshots;
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
-use crate::{catalog, external, globals, serve, snapshot, thread, topics};
+use crate::{catalog, cleanup, external, globals, serve, snapshot, thread, topics};
 
 /// How long a broker that does not answer is tried at the start: it may be starting, too.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub stores: Stores,
     pub globals: GlobalStores,
     pub claims: Claims,
+    pub given: Given,
     pub snapshots: Option<Arc<Snapshots>>,
     /// What may be read here.
     pub serving: Serving,
@@ -141,6 +143,8 @@ pub struct StreamsApp {
     close_http: watch::Sender<bool>,
     http_task: Option<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
+    /// Ends by itself.
+    cleanup: Option<JoinHandle<()>>,
 }
 
 impl StreamsApp {
@@ -172,12 +176,13 @@ impl StreamsApp {
             // It is set nowhere else.
             let _ = shared.endpoint.set(endpoint);
         }
-        let mut app =
-            Self { shared, threads: Vec::new(), http, close_http, http_task, background: Vec::new() };
+        let (threads, background) = (Vec::new(), Vec::new());
+        let mut app = Self { shared, threads, http, close_http, http_task, background, cleanup: None };
         let (door, asker) = (Arc::downgrade(&app.shared.door), Arc::clone(&app.shared.asker));
         app.background.push(tokio::spawn(Door::watch(door, move |access| asker.renew(access))));
         app.background.extend(globals::load(&client, &app.shared, &counts).await?);
         app.start_threads(&client)?;
+        app.cleanup = Some(tokio::spawn(cleanup::run(app.shared.clone())));
         app.background.push(tokio::spawn(snapshot::run(client.clone(), app.shared.clone())));
         app.background.push(tokio::spawn(announce(client, app.shared.clone())));
         Ok(app)
@@ -274,6 +279,10 @@ impl StreamsApp {
             // Aborted tasks end with an error that says so.
             let _ = task.await;
         }
+        if let Some(cleanup) = self.cleanup.take() {
+            // What is being removed is removed first: somebody may be about to start on the directory anew.
+            let _ = cleanup.await;
+        }
         if let Some(mut serving) = self.http_task.take()
             && tokio::time::timeout(HTTP_PATIENCE, &mut serving).await.is_err()
         {
@@ -367,6 +376,7 @@ fn share(
         board: Board::new(),
         metrics: Metrics::default(),
         claims: Claims::default(),
+        given: Given::new(config.threads.max(1)),
         membership: Membership::Classic,
         snapshots: Snapshots::open(&config)?.map(Arc::new),
         serving: Serving::default(),

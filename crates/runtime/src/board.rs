@@ -85,6 +85,11 @@ impl Board {
         self.read().tasks.clone()
     }
 
+    /// Whether it is assigned to this process.
+    pub fn has_task(&self, task: TaskId) -> bool {
+        self.read().tasks.contains_key(&task)
+    }
+
     pub fn set_task(&self, task: TaskId, status: TaskStatus) {
         self.write().tasks.insert(task, status);
     }

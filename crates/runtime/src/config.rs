@@ -101,6 +101,9 @@ pub struct AppConfig {
     /// `probing.rebalance.interval.ms`: how long after a rebalance that left tasks where they were, for want of state
     /// elsewhere, the group looks again (default 10 min).
     pub probing_rebalance_interval: Duration,
+    /// `state.cleanup.delay.ms`: how long the stores of a task that has moved to another instance are kept, so that it finds them
+    /// if it comes back; then they are removed (default 10 min).
+    pub state_cleanup_delay: Duration,
     /// Where snapshots of the stores are put and found (default: nowhere).
     pub snapshots: Option<SnapshotConfig>,
     /// The database of stores that were built with `Materialized::external` (default: none).
@@ -161,6 +164,7 @@ impl AppConfig {
             acceptable_recovery_lag: 10_000,
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
+            state_cleanup_delay: Duration::from_secs(600),
             snapshots: None,
             external: None,
             clock_skew_bound: Duration::from_secs(10),
@@ -290,6 +294,9 @@ impl AppConfig {
         if let Some(replicas) = settings.num_standby_replicas {
             config.num_standby_replicas = replicas;
         }
+        if let Some(ms) = settings.state_cleanup_delay_ms {
+            config.state_cleanup_delay = Duration::from_millis(ms);
+        }
         config.manifest = Some(manifest.clone());
         Ok(config)
     }
@@ -331,6 +338,16 @@ mod tests {
         };
         let config = AppConfig::from_manifest_and(&manifest, &environment).unwrap();
         assert_eq!((config.bootstrap.as_str(), config.state_dir.to_str()), ("other:1", Some("/data")));
+    }
+
+    #[test]
+    fn the_manifest_says_how_long_what_has_moved_away_is_kept() {
+        let of = |text: &str| {
+            let manifest = Manifest::parse(&format!("{MANIFEST}{text}"), "headwater.toml").unwrap();
+            AppConfig::from_manifest_and(&manifest, &|_| None).unwrap().state_cleanup_delay
+        };
+        assert_eq!(of(""), Duration::from_secs(600));
+        assert_eq!(of("state_cleanup_delay_ms = 90000\n"), Duration::from_secs(90));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod balance;
 mod board;
 mod catalog;
 mod claims;
+mod cleanup;
 mod config;
 mod error;
 pub mod external;

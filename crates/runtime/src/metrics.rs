@@ -79,6 +79,8 @@ counters! {
     snapshot_failures,
     #[doc = "Stores thrown away because their position did not fit their changelog."]
     wiped_stores,
+    #[doc = "Stores removed because their task had moved away."]
+    removed_stores,
     #[doc = "Transactions or commits done."]
     commits,
     #[doc = "Transactions or commits given up and repeated."]

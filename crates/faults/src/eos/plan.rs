@@ -152,17 +152,25 @@ pub struct Copies {
     /// How often snapshots are taken; 0 takes none.
     #[serde(default)]
     pub snapshot_ms: u64,
+    /// How long stores of tasks that have moved away are kept; 0 keeps them for the round.
+    #[serde(default)]
+    pub cleanup_ms: u64,
 }
 
 impl Copies {
-    /// Of the rounds three in five have standbys, and two in three snapshots.
+    /// Of the rounds three in five have standbys, two in three snapshots, and two in three remove what has moved away.
     fn random(random: &mut StdRng) -> Self {
-        Self {
-            standbys: [0, 0, 1, 1, 2][random.random_range(0..5)],
-            acceptable_lag: [0, 20, 10_000][random.random_range(0..3)],
-            probing_ms: random.random_range(700..3000),
-            snapshot_ms: [0, 150, 600][random.random_range(0..3)],
-        }
+        let standbys = [0, 0, 1, 1, 2][random.random_range(0..5)];
+        let acceptable_lag = [0, 20, 10_000][random.random_range(0..3)];
+        let probing_ms = random.random_range(700..3000);
+        let snapshot_ms = [0, 150, 600][random.random_range(0..3)];
+        // Without another draw, so that a seed stays the round that it was.
+        let cleanup_ms = match probing_ms % 3 {
+            0 => 0,
+            1 => 300,
+            _ => 1500,
+        };
+        Self { standbys, acceptable_lag, probing_ms, snapshot_ms, cleanup_ms }
     }
 }
 

@@ -60,6 +60,9 @@ pub fn run(options: &Options) -> Result<bool> {
     config.num_standby_replicas = plan.copies.standbys;
     config.acceptable_recovery_lag = plan.copies.acceptable_lag;
     config.probing_rebalance_interval = Duration::from_millis(plan.copies.probing_ms.max(1));
+    if plan.copies.cleanup_ms > 0 {
+        config.state_cleanup_delay = Duration::from_millis(plan.copies.cleanup_ms);
+    }
     config.store_write_at_once = plan.writes.at_once;
     config.store_write_delay = Duration::from_millis(plan.writes.delay_ms);
     config.store_table_from = plan.writes.table_from;

@@ -96,12 +96,22 @@ impl StoreBackend for ExternalBackend {
         Ok(found.into_iter().next().map(|(_, value)| value))
     }
 
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), StoreError> {
         let mut rows = self.link.with(|session| session.rows(&self.table, self.partition))?;
         // A database has an order of its own.
         rows.retain(|(key, _)| std::ops::RangeBounds::<[u8]>::contains(&(from, to), &key[..]));
         rows.sort();
-        Ok(rows)
+        for (key, value) in rows {
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Rows and positions are written together, by the thread's commit.

@@ -1,7 +1,10 @@
-//! Stores on disk: one fjall database per process, a keyspace per store and task, one more for positions.
+//! Stores on disk: one fjall database per process, a keyspace per store and task, one more for positions, and where stores have
+//! been removed one or two that are empty.
 //!
 //! Writes reach the operating system before they return, so a killed process loses none. A machine that loses power may
 //! lose the last ones, entries together with their position, and restores them from the changelog.
+
+mod removal;
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -242,12 +245,17 @@ impl DiskStores {
         table.finish().map_err(failed())
     }
 
-    /// The position goes first: entries without one are wiped again by the next start.
-    pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
+    fn forget_position(&self, name: &str) -> Result<(), StoreError> {
         self.positions.remove(name).map_err(self.damage.failed("forget the position of", name))?;
         let time = format!("{name}{TIME}");
         self.positions.remove(time.as_str()).map_err(self.damage.failed("forget the time of", name))?;
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(())
+    }
+
+    /// The position goes first: entries without one are wiped again by the next start.
+    pub(super) fn wipe(&self, name: &str) -> Result<(), StoreError> {
+        self.forget_position(name)?;
         let keyspace = self.keyspace(name)?.keyspace;
         if self.table_from == usize::MAX {
             return keyspace.clear().map_err(self.damage.failed("empty", name));
@@ -329,15 +337,6 @@ impl StoreBackend for DiskStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let found = self.keyspace.get(key).map_err(self.damage.failed("read", &self.name))?;
         Ok(found.map(|value| Bytes::copy_from_slice(&value)))
-    }
-
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let mut found = Vec::new();
-        self.scan(from, to, &mut |key, value| {
-            found.push((key, value));
-            true
-        })?;
-        Ok(found)
     }
 
     fn scan(

@@ -41,6 +41,16 @@ impl MemoryStores {
         self.stores().get(name).and_then(|held| held.written_at)
     }
 
+    pub(super) fn names(&self) -> Vec<String> {
+        self.stores().keys().cloned().collect()
+    }
+
+    /// Nobody has them open.
+    pub(super) fn remove(&self, names: &[String]) {
+        let mut stores = self.stores();
+        names.iter().for_each(|name| drop(stores.remove(name)));
+    }
+
     pub(super) fn positioned(&self) -> Vec<String> {
         self.stores()
             .iter()

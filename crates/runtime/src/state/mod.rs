@@ -93,6 +93,14 @@ pub struct StoreWrite {
     pub position: Option<Offset>,
 }
 
+/// What was removed of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub stores: usize,
+    /// Of their files.
+    pub bytes: u64,
+}
+
 /// All stores of a process; clones share them.
 #[derive(Clone)]
 pub enum Stores {
@@ -209,11 +217,34 @@ impl Stores {
             Self::Disk(stores) => stores.positioned()?,
             Self::Memory(stores) => stores.positioned(),
         };
-        let mut tasks: Vec<TaskId> =
-            names.iter().filter_map(|name| parse_task(name.split_once('/')?.0)).collect();
-        tasks.sort();
-        tasks.dedup();
-        Ok(tasks)
+        Ok(tasks_of(&names))
+    }
+
+    /// Tasks that have a store here, whatever is in it.
+    pub(crate) fn tasks(&self) -> Vec<TaskId> {
+        tasks_of(&self.names())
+    }
+
+    /// Removes the stores of a task, and their positions. Nobody has one open, nor opens one meanwhile.
+    pub(crate) fn remove(&self, task: TaskId) -> Result<Removed, StoreError> {
+        let prefix = format!("{task}/");
+        let mut names = self.names();
+        names.retain(|name| name.starts_with(&prefix));
+        let bytes = match self {
+            Self::Disk(stores) => stores.remove(&names)?,
+            Self::Memory(stores) => {
+                stores.remove(&names);
+                0
+            }
+        };
+        Ok(Removed { stores: names.len(), bytes })
+    }
+
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Disk(stores) => stores.names(),
+            Self::Memory(stores) => stores.names(),
+        }
     }
 
     /// Bytes on disk.
@@ -223,6 +254,15 @@ impl Stores {
             Self::Memory(_) => 0,
         }
     }
+}
+
+/// The tasks that these stores are of.
+fn tasks_of(names: &[String]) -> Vec<TaskId> {
+    let mut tasks: Vec<TaskId> =
+        names.iter().filter_map(|name| parse_task(name.split_once('/')?.0)).collect();
+    tasks.sort();
+    tasks.dedup();
+    tasks
 }
 
 /// Reads `0_1` back.

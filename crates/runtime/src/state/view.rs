@@ -38,15 +38,6 @@ impl StoreBackend for DiskView {
         Ok(found.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let mut found = Vec::new();
-        self.scan(from, to, &mut |key, value| {
-            found.push((key, value));
-            true
-        })?;
-        Ok(found)
-    }
-
     fn scan(
         &self,
         from: Bound<&[u8]>,

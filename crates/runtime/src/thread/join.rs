@@ -116,6 +116,7 @@ impl Worker {
     /// A membership that ended with an error is replaced: the tasks it had may be another member's.
     pub(super) fn ensure_member(&mut self) -> Result<(), Trouble> {
         if self.membership_ended {
+            self.shared.given.revoked(self.index, true);
             self.unlist();
             self.assigned.clear();
             self.owned.set(Vec::new(), Vec::new());

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use headwater_client::{Client, ClientError};
 use headwater_model::TopicPartition;
 use headwater_streams::TaskId;
 
@@ -33,26 +34,35 @@ fn split(tasks: Vec<Reads>, away: &BTreeSet<TopicPartition>) -> (Vec<TaskId>, Ve
     (ids(led), ids(waiting))
 }
 
+/// Those of these tasks that can be opened now, and those that cannot. A `thread` runs them, or keeps copies of them.
+pub(super) async fn led(
+    client: &Client,
+    shared: &Shared,
+    (thread, copies): (usize, bool),
+    tasks: &[TaskId],
+) -> Result<(Vec<TaskId>, Vec<TaskId>), ClientError> {
+    let reads = |task: &TaskId| {
+        let inputs = shared.tasks.get(task).into_iter().flatten().cloned();
+        (*task, inputs.chain(changelogs_of(shared, *task)).collect())
+    };
+    let tasks: Vec<Reads> = tasks.iter().map(reads).collect();
+    let all: Vec<TopicPartition> = tasks.iter().flat_map(|(_, reads)| reads.iter().cloned()).collect();
+    let away: BTreeSet<TopicPartition> = client.without_leader(&all).await?.into_iter().collect();
+    let (led, waiting) = split(tasks, &away);
+    if let Some(first) = away.first().filter(|_| !waiting.is_empty()) {
+        tracing::warn!(
+            thread, copies, tasks = names(&waiting).join(" "), partitions = away.len(), %first,
+            "tasks wait: partitions that they need have no leader"
+        );
+    }
+    Ok((led, waiting))
+}
+
 impl Worker {
     /// Those of these tasks that can be opened now, and those that cannot.
     pub(super) fn led(&self, tasks: &[TaskId]) -> Result<(Vec<TaskId>, Vec<TaskId>), Trouble> {
-        let reads = |task: &TaskId| {
-            let inputs = self.shared.tasks.get(task).into_iter().flatten().cloned();
-            (*task, inputs.chain(changelogs_of(&self.shared, *task)).collect())
-        };
-        let tasks: Vec<Reads> = tasks.iter().map(reads).collect();
-        let all: Vec<TopicPartition> = tasks.iter().flat_map(|(_, reads)| reads.iter().cloned()).collect();
-        let away = self.runtime.block_on(self.client.without_leader(&all));
-        let away: BTreeSet<TopicPartition> =
-            away.map_err(Trouble::client("look for leaders"))?.into_iter().collect();
-        let (led, waiting) = split(tasks, &away);
-        if let Some(first) = away.first().filter(|_| !waiting.is_empty()) {
-            tracing::warn!(
-                thread = self.index, tasks = names(&waiting).join(" "), partitions = away.len(), %first,
-                "tasks wait: partitions that they need have no leader"
-            );
-        }
-        Ok((led, waiting))
+        let found = self.runtime.block_on(led(&self.client, &self.shared, (self.index, false), tasks));
+        found.map_err(Trouble::client("look for leaders"))
     }
 }
 

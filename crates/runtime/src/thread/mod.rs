@@ -345,6 +345,7 @@ impl Worker {
             Instant::now() + Duration::from_millis(wait).min(longest)
         });
         self.begin_copies(standby)?;
+        self.shared.given.assigned(self.index, Instant::now());
         if !std::mem::replace(&mut self.had_assignment, true) {
             self.shared.first_assignment();
         }
@@ -355,6 +356,7 @@ impl Worker {
     fn begin_copies(&mut self, standby: Vec<TaskId>) -> Result<(), Trouble> {
         // The thread before lets go of its copies first.
         self.standbys = None;
+        self.shared.given.copies(self.index, standby.clone());
         if !standby.is_empty() {
             let begun = Standbys::begin(&self.shared, &self.client, &self.runtime, self.index, standby);
             self.standbys = Some(begun.map_err(|error| Trouble::Fatal(AppError::Thread(error)))?);
@@ -379,6 +381,7 @@ impl Worker {
     /// What can still be committed is; then the tasks belong to others.
     fn revoked(&mut self, lost: bool) -> Result<(), Trouble> {
         tracing::info!(thread = self.index, lost, "revoked");
+        self.shared.given.revoked(self.index, lost);
         let committed = if lost { Ok(()) } else { self.commit() };
         self.unlist();
         self.assigned.clear();

@@ -2,10 +2,12 @@
 //!
 //! A copy is written as a restored store is, entries together with their position, so whoever takes its task over
 //! restores only what came after. Only committed records are read, and of a source topic that is its own changelog only
-//! what its task has committed. Trouble here never stops the tasks that run; what no retry helps against, and a panic, ends the
-//! application. However the thread ends, others may have its stores.
+//! what its task has committed. A copy waits while a partition that it needs has no leader, and keeps no other waiting. Trouble
+//! here never stops the tasks that run; what no retry helps against, and a panic, ends the application. However the thread ends,
+//! others may have its stores.
 
 mod freshness;
+mod opening;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -13,16 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use headwater_client::{Client, ClientError, Consumer, ConsumerConfig, Fetched, Isolation};
+use headwater_client::{Client, ClientError, Consumer, Fetched};
 use headwater_model::{Offset, TopicPartition};
-use headwater_streams::{StoreBackend, StoreInfo, Task, TaskId};
+use headwater_streams::{StoreInfo, Task, TaskId};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::freshness::Freshness;
 use super::message;
-use super::open::{Facts, fit_store, store_failed};
-use super::trouble::Trouble;
+use super::open::store_failed;
+use super::trouble::{Trouble, heals};
 use crate::app::Shared;
 use crate::board::StandbyStatus;
 use crate::claims::Owner;
@@ -127,6 +129,9 @@ struct Following {
     tasks: HashMap<TaskId, Task>,
     copies: Vec<Copy>,
     consumer: Consumer,
+    /// Tasks of partitions that had no leader when that was looked for last.
+    waiting: Vec<TaskId>,
+    leaders_at: Instant,
     limits_at: Instant,
     ends_at: Instant,
 }
@@ -171,7 +176,7 @@ impl Updater {
         }
         let Some(mut following) = self.open()? else { return Ok(()) };
         loop {
-            self.publish(&mut following.copies);
+            self.publish(&mut following);
             let mut stopped = self.stopped.clone();
             let polled = self.runtime.block_on(async {
                 tokio::select! {
@@ -181,8 +186,20 @@ impl Updater {
                 }
             });
             let Some(polled) = polled else { return Ok(()) };
-            for part in polled.map_err(Trouble::client("read changelogs of standby tasks"))? {
+            let fetched = match polled {
+                // The other copies go on.
+                Err(error) if heals(&error) => {
+                    tracing::warn!(thread = self.index, %error, "a changelog of a standby task cannot be read; trying again");
+                    following.consumer.try_again();
+                    Vec::new()
+                }
+                polled => polled.map_err(Trouble::client("read changelogs of standby tasks"))?,
+            };
+            for part in fetched {
                 self.apply(&mut following, &part)?;
+            }
+            if !self.open_waiting(&mut following)? {
+                return Ok(());
             }
             self.raise_limits(&mut following)?;
             self.look_up_ends(&mut following)?;
@@ -194,65 +211,6 @@ impl Updater {
         let mut stopped = self.stopped.clone();
         let told = async { stopped.wait_for(|stop| *stop).await.is_ok() };
         self.runtime.block_on(tokio::time::timeout(time, told)).unwrap_or(false)
-    }
-
-    fn open(&self) -> Result<Option<Following>, Trouble> {
-        let asked_at = Instant::now();
-        let mut stopped = self.stopped.clone();
-        let facts = self.runtime.block_on(async {
-            tokio::select! {
-                facts = Facts::of(&self.client, &self.shared, &self.tasks) => Some(facts),
-                _ = stopped.wait_for(|stop| *stop) => None,
-            }
-        });
-        let Some(facts) = facts else { return Ok(None) };
-        let facts = facts.map_err(Trouble::client("look up changelogs of standby tasks"))?;
-        let (mut tasks, mut copies) = (HashMap::new(), Vec::new());
-        for id in &self.tasks {
-            copies.extend(self.copies(*id, &facts, asked_at)?);
-            tasks.insert(*id, self.task(*id)?);
-        }
-        let mut starts: HashMap<TopicPartition, Offset> = HashMap::new();
-        for copy in &copies {
-            let next = starts.entry(copy.changelog.clone()).or_insert(copy.next);
-            *next = copy.next.min(*next);
-        }
-        let config = ConsumerConfig { isolation: Isolation::Committed, ..ConsumerConfig::default() };
-        let mut consumer = Consumer::new(&self.client, config);
-        consumer.assign(starts.into_iter().collect());
-        let (limits_at, ends_at) = (asked_at, asked_at);
-        Ok(Some(Following { tasks, copies, consumer, limits_at, ends_at }))
-    }
-
-    fn copies(&self, id: TaskId, facts: &Facts, asked_at: Instant) -> Result<Vec<Copy>, Trouble> {
-        let mut copies = Vec::new();
-        for info in self.shared.topology.stores(id.subtopology) {
-            let Some(topic) = &info.changelog else { continue };
-            let changelog = TopicPartition::new(topic.as_str(), id.partition);
-            let mut lacks = fit_store(&self.shared, id, &info, facts)?;
-            if let Some(part) = &mut lacks {
-                let loaded = part.load_snapshot(&self.shared, &self.runtime, &mut self.stopped.clone());
-                loaded.map_err(store_failed(id))?;
-            }
-            let (_, end) = facts.log(&changelog, info.source_topic);
-            let next = lacks.map_or(end, |part| part.next);
-            let limit = if info.source_topic { end } else { Offset::MAX };
-            let freshness = Freshness::new(end, asked_at);
-            copies.push(Copy { task: id, info, changelog, next, limit, end, freshness });
-        }
-        Ok(copies)
-    }
-
-    /// A task that never processes: it knows how changelog records become entries.
-    fn task(&self, id: TaskId) -> Result<Task, Trouble> {
-        let mut backends: HashMap<String, Box<dyn StoreBackend>> = HashMap::new();
-        for info in self.shared.topology.stores(id.subtopology) {
-            let opened = self.shared.stores.open(&StoreId::new(id, info.name.as_str()));
-            backends.insert(info.name, opened.map_err(store_failed(id))?);
-        }
-        let count = |topic: &str| self.shared.counts.get(topic).copied();
-        let globals = self.shared.globals.clone();
-        self.shared.topology.task(id, backends, globals, &count).map_err(Trouble::task(id))
     }
 
     fn apply(&self, following: &mut Following, part: &Fetched) -> Result<(), Trouble> {
@@ -318,9 +276,15 @@ impl Updater {
         Ok(())
     }
 
-    fn publish(&self, copies: &mut [Copy]) {
+    fn publish(&self, following: &mut Following) {
+        let Following { tasks, copies, .. } = following;
         copies.iter_mut().for_each(|copy| copy.freshness.reached(copy.next));
         for task in &self.tasks {
+            if !tasks.contains_key(task) {
+                // It may have been followed before the last trouble.
+                self.shared.board.remove_standby(*task);
+                continue;
+            }
             let own = || copies.iter().filter(|copy| copy.task == *task);
             let lag = own().map(Copy::lag).sum();
             self.shared.board.set_standby(*task, StandbyStatus { lag });

@@ -38,6 +38,7 @@ impl Worker {
             self.open_at = Some(Instant::now());
         }
         self.keep_copies(standby)?;
+        self.shared.given.assigned(self.index, Instant::now());
         if !std::mem::replace(&mut self.had_assignment, true) {
             self.shared.first_assignment();
         }

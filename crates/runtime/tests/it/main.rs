@@ -3,6 +3,7 @@
 mod calls;
 #[path = "../../../broker/tests/it/common/certificates.rs"]
 mod certificates;
+mod cleanup;
 mod external;
 mod external_kill;
 mod faults;

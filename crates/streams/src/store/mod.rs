@@ -38,7 +38,14 @@ pub trait StoreBackend: Send {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
     /// All entries between the bounds, in key order.
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError>;
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let mut found = Vec::new();
+        self.scan(from, to, &mut |key, value| {
+            found.push((key, value));
+            true
+        })?;
+        Ok(found)
+    }
 
     /// The first entry between the bounds.
     fn first(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>, StoreError> {
@@ -50,21 +57,13 @@ pub trait StoreBackend: Send {
         Ok(found)
     }
 
-    /// Hands the entries between the bounds to `visit`, in key order, until it returns false. Backends override it where
-    /// they need not hold all of them at once.
+    /// Hands the entries between the bounds to `visit`, in key order, until it returns false.
     fn scan(
         &self,
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
-    ) -> Result<(), StoreError> {
-        for (key, value) in self.range(from, to)? {
-            if !visit(key, value) {
-                break;
-            }
-        }
-        Ok(())
-    }
+    ) -> Result<(), StoreError>;
 
     /// Writes (`Some`) and deletes (`None`) atomically.
     fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError>;
@@ -99,13 +98,6 @@ impl MemoryStore {
 impl StoreBackend for MemoryStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         Ok(self.entries().get(key).cloned())
-    }
-
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        if keys::is_empty_range(from, to) {
-            return Ok(Vec::new());
-        }
-        Ok(self.entries().range::<[u8], _>((from, to)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     fn scan(

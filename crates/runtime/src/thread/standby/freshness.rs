@@ -3,15 +3,19 @@
 //! Where a changelog ends is asked for again and again, also when nothing comes: a copy that hears nothing does not know
 //! whether there is nothing to hear.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use headwater_client::{ClientError, Isolation, OffsetSpec};
 use headwater_model::{Offset, TopicPartition};
 
-use super::{Following, Trouble, Updater};
+use super::super::led::AWAY_PAUSE;
+use super::{Following, Trouble, Updater, heals};
 
 /// How often the ends of changelogs are looked up while anybody may ask.
 const ENDS: Duration = Duration::from_millis(250);
+/// How long they are waited for: no copy is read on meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is known of one copy. The end of a moment includes what is in transactions that are open then, so whoever has read
 /// up to it has all that was committed.
@@ -64,19 +68,27 @@ impl Updater {
             return Ok(());
         }
         let asked_at = Instant::now();
-        let asked: Vec<_> = own.into_iter().map(|at| (at, OffsetSpec::Latest)).collect();
         let mut stopped = self.stopped.clone();
-        let ends = self.runtime.block_on(async {
+        let told = self.runtime.block_on(async {
             tokio::select! {
-                ends = self.client.list_offsets(&asked, Isolation::Uncommitted) => ends,
-                _ = stopped.wait_for(|stop| *stop) => Err(ClientError::State("the standby tasks end")),
+                told = tokio::time::timeout(PATIENCE, self.ends(&own)) => Some(told),
+                _ = stopped.wait_for(|stop| *stop) => None,
             }
         });
         *ends_at = Instant::now();
-        if *self.stopped.borrow() {
-            return Ok(());
-        }
-        let ends = ends.map_err(Trouble::client("look up the ends of changelogs of standby tasks"))?;
+        let ends = match told {
+            None => return Ok(()),
+            Some(Ok(Ok(ends))) => ends,
+            Some(Ok(Err(error))) if !heals(&error) => {
+                return Err(Trouble::client("look up the ends of changelogs of standby tasks")(error));
+            }
+            // The copies are read on, and do not know how far they are behind.
+            Some(untold) => {
+                tracing::debug!(thread = self.index, ?untold, "the ends of changelogs are not told");
+                *ends_at += AWAY_PAUSE;
+                return Ok(());
+            }
+        };
         for copy in copies.iter_mut().filter(|copy| !copy.info.source_topic) {
             if let Some(end) = ends.get(&copy.changelog) {
                 copy.end = copy.end.max(*end);
@@ -84,6 +96,14 @@ impl Updater {
             }
         }
         Ok(())
+    }
+
+    /// Of those changelogs that have leaders.
+    async fn ends(&self, of: &[TopicPartition]) -> Result<HashMap<TopicPartition, Offset>, ClientError> {
+        let away = self.client.without_leader(of).await?;
+        let led = of.iter().filter(|at| !away.contains(at));
+        let asked: Vec<_> = led.map(|at| (at.clone(), OffsetSpec::Latest)).collect();
+        self.client.list_offsets(&asked, Isolation::Uncommitted).await
     }
 }
 

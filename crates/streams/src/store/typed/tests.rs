@@ -26,10 +26,15 @@ impl StoreBackend for Watched {
         self.inner.get(key)
     }
 
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), StoreError> {
         let from_bytes = from.map(Bytes::copy_from_slice);
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(from_bytes);
-        self.inner.range(from, to)
+        self.inner.scan(from, to, visit)
     }
 
     fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
