@@ -138,6 +138,19 @@ fn members_are_fenced_by_epoch_and_by_tasks_and_topologies_are_kept() {
 }
 
 #[test]
+fn who_has_not_got_the_answer_with_its_tasks_is_told_them_again() {
+    let mut bench = Bench::with(settings(7));
+    let mut a = Thread::of("a", "one");
+    a.join(&mut bench).expect("it joins");
+    bench.pass(2 * DELAY_MS);
+    let lost = a.clone().beat(&mut bench, false).expect("it lives");
+    assert_eq!(lost.tasks.as_ref().map(|tasks| tasks.active.len()), Some(8));
+    let again = a.beat(&mut bench, false).expect("its epoch is the one before");
+    assert_eq!((again.member_epoch, again.tasks), (lost.member_epoch, lost.tasks));
+    assert_eq!(a.beat(&mut bench, false).expect("it lives").tasks, None, "it has them");
+}
+
+#[test]
 fn a_silent_member_is_out_and_one_that_keeps_its_tasks_too() {
     let mut bench = Bench::with(settings(7));
     let mut threads = pair(&mut bench);
