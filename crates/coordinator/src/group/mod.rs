@@ -22,16 +22,24 @@ use crate::response::{GroupDescription, GroupListing, MemberDescription, Respons
 /// Names of assignors and what a member says to each, as they are joined with.
 type Protocols = [(String, Bytes)];
 
-/// Whether one of these protocols is offered by all others, too.
-pub(crate) fn share_one<'a>(offered: &Protocols, others: impl Iterator<Item = &'a Protocols>) -> bool {
+/// The names of these protocols that all others offer, too. Each list is read once: a client may send a very long one.
+pub(crate) fn common<'a>(
+    offered: &'a Protocols,
+    others: impl Iterator<Item = &'a Protocols>,
+) -> BTreeSet<&'a str> {
     let names =
         |offered: &'a Protocols| offered.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>();
-    let mut common: BTreeSet<&str> = offered.iter().map(|(name, _)| name.as_str()).collect();
+    let mut common = names(offered);
     for other in others {
         let offered = names(other);
         common.retain(|name| offered.contains(name));
     }
-    !common.is_empty()
+    common
+}
+
+/// Whether one of these protocols is offered by all others, too.
+pub(crate) fn share_one<'a>(offered: &'a Protocols, others: impl Iterator<Item = &'a Protocols>) -> bool {
+    !common(offered, others).is_empty()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -122,6 +122,32 @@ fn an_empty_group_waits_the_initial_delay() {
 }
 
 #[test]
+fn what_most_members_prefer_of_the_protocols_that_all_offer_is_chosen() {
+    let mut bench = Bench::with(Settings { initial_rebalance_delay_ms: 3_000, ..settings(1) });
+    let join = |names: &[&str]| {
+        Request::JoinGroup(JoinGroup {
+            group_id: "g".into(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 20_000,
+            member_id: String::new(),
+            instance_id: None,
+            protocol_type: "consumer".into(),
+            protocols: names.iter().map(|name| ((*name).to_owned(), Bytes::new())).collect(),
+            require_known_member_id: false,
+            supports_skipping_assignment: true,
+        })
+    };
+    let offers: [&[&str]; 3] = [&["a", "sticky", "range"], &["range", "sticky"], &["b", "sticky", "range"]];
+    let tickets = offers.map(|names| bench.send(join(names)));
+    let stranger = bench.send(join(&["a", "b"]));
+    assert_eq!(bench.joined(stranger).error, Some(Error::InconsistentGroupProtocol));
+    bench.pass(4_000);
+    for ticket in tickets {
+        assert_eq!(bench.joined(ticket).protocol.as_deref(), Some("sticky"));
+    }
+}
+
+#[test]
 fn a_generation_forms_without_members_that_do_not_rejoin() {
     let mut bench = Bench::new();
     let (leader, follower) = stable_pair(&mut bench);
