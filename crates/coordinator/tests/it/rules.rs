@@ -342,9 +342,13 @@ fn produce_is_checked_against_the_transaction() {
     let check =
         |bench: &Bench, epoch| bench.coordinator.check_transactional_produce(Some("t"), id, epoch, place);
     assert_eq!(check(&bench, epoch), Err(Error::InvalidTxnState));
-    let effects = bench.coordinator.add_partition_implicitly("t", id, epoch, place, bench.now).unwrap();
-    assert_eq!(effects.len(), 1);
-    assert_eq!(bench.coordinator.add_partition_implicitly("t", id, epoch, place, bench.now), Ok(vec![]));
+    let now = bench.now;
+    let mut add = |places: &[TopicPartitionId]| {
+        bench.coordinator.add_partitions_implicitly("t", id, epoch, places, now)
+    };
+    assert_eq!(add(&[place, (place.0, 9)]), Err(Error::UnknownTopicOrPartition));
+    assert_eq!(add(&[place]).unwrap().len(), 1, "none of them was added");
+    assert_eq!(add(&[place]), Ok(vec![]));
     assert_eq!(check(&bench, epoch), Ok(()));
     assert_eq!(check(&bench, epoch - 1), Err(Error::InvalidProducerEpoch));
     assert_eq!(
