@@ -230,18 +230,18 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a member of a consumer group reads this topic; `None` when subscriptions cannot be read.
-    pub fn subscribes_to(&self, topic: &str) -> Option<bool> {
+    /// The topics that members of a consumer group read; `None` when subscriptions cannot be read.
+    pub fn subscribed(&self) -> Option<BTreeSet<&str>> {
         if self.protocol_type != "consumer" {
             return None;
         }
-        let mut found = false;
+        let mut topics = BTreeSet::new();
         for member in self.members.values() {
             for (_, metadata) in &member.record.protocols {
-                found |= subscription(metadata)?.contains(&topic);
+                topics.extend(subscription(metadata)?);
             }
         }
-        Some(found)
+        Some(topics)
     }
 
     /// The connection that waits for this ticket is gone; the member stays until its session ends.
