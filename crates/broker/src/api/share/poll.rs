@@ -68,13 +68,14 @@ impl<'a> Poll<'a> {
         let known = self.locate();
         let waiting = shared.waiters.register(known.iter().map(|(_, id)| *id).collect());
         let mut claimed = Some(claimed);
-        let mut last = false;
+        // What is wrong with some partitions is said at once, with what there is of the others.
+        let mut last = self.answers.has_refusals();
         loop {
             let plan = match self.plan(claimed.take().unwrap_or_default(), &known).await? {
                 Ok(plan) => plan,
                 Err(error) => return Ok(Err(error)),
             };
-            if known.is_empty() || self.answers.has_refusals() {
+            if known.is_empty() {
                 return Ok(Ok(()));
             }
             if self.initialize(&plan, &known).await? {
