@@ -46,6 +46,20 @@ fn a_new_group_waits_for_members_and_topics_and_then_shares_its_tasks() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_before_a_restart_delays_no_assignment() {
+    let mut bench = Bench::with(settings(7));
+    bench.now = 10_000_000;
+    let mut threads = pair(&mut bench);
+    bench.now = 1_000_000;
+    bench.restart();
+    let mut c = Thread::of("c", "three");
+    c.join(&mut bench).expect("it joins");
+    threads.push(c);
+    settle(&mut bench, &mut threads);
+    assert!(!threads[2].has.active.is_empty(), "{threads:?}");
+}
+
+#[test]
 fn what_is_in_the_way_of_a_topology_is_said() {
     let mut bench = Bench::with(settings(7));
     let a = Thread::of("a", "one");
