@@ -248,7 +248,7 @@ impl Coordinator {
             StateRecord::ProducerIds { reserved } => self.transactions.reserve(reserved),
             StateRecord::Transaction(record) => {
                 let id = record.transactional_id.clone();
-                self.transactions.put(record);
+                self.transactions.put(record, now);
                 self.settle_offsets(&id);
                 self.watch_transaction(&id);
             }

@@ -316,6 +316,19 @@ fn a_transaction_that_is_too_old_is_aborted() {
 }
 
 #[test]
+fn a_transaction_times_out_where_the_clock_was_set_back_before_a_restart() {
+    let mut bench = Bench::new();
+    bench.now = 10_000_000;
+    let producer = bench.init("t", None).unwrap();
+    bench.add("t", producer, 1);
+    bench.now = 1_000;
+    bench.restart();
+    bench.pass(60_000);
+    assert_eq!(bench.markers.len(), 1);
+    assert_eq!(bench.end("t", producer, true, true), Err(Error::ProducerFenced));
+}
+
+#[test]
 fn an_exhausted_epoch_brings_a_new_producer_id() {
     let mut bench = Bench::new();
     let mut producer = bench.init("t", None).unwrap();
