@@ -39,32 +39,29 @@ impl Coordinator {
         classic.or_else(consumer).or_else(|| self.streams_groups.get(id)?.deadline())
     }
 
-    /// Whether a member reads this topic; `None` when its subscription cannot be read.
-    pub(crate) fn group_subscribes_to(&self, id: &str, topic: &str) -> Option<bool> {
-        if let Some(group) = self.streams_groups.get(id) {
-            return Some(group.subscribes_to(topic));
-        }
-        match (self.groups.get(id), self.consumer_groups.get(id)) {
-            (Some(group), _) if !group.is_empty() => group.subscribes_to(topic),
-            (_, Some(group)) => Some(group.subscribes_to(topic)),
-            _ => Some(false),
-        }
-    }
-
-    /// Which of these topics the members of a group read, as [`Self::group_subscribes_to`] tells of each.
+    /// Which of these topics the members of a group read; `None` when a subscription cannot be read.
     pub(crate) fn topics_read<'a>(
         &self,
         id: &str,
         topics: impl Iterator<Item = &'a str>,
     ) -> Option<BTreeSet<String>> {
-        let topics: BTreeSet<&str> = topics.collect();
-        let mut read = BTreeSet::new();
-        for topic in topics {
-            if self.group_subscribes_to(id, topic)? {
-                read.insert(topic.to_owned());
-            }
+        let mut topics: BTreeSet<&str> = topics.collect();
+        if topics.is_empty() {
+            return Some(BTreeSet::new());
         }
-        Some(read)
+        let (classic, consumer) = (self.groups.get(id), self.consumer_groups.get(id));
+        if let Some(group) = self.streams_groups.get(id) {
+            topics.retain(|topic| group.subscribes_to(topic));
+        } else if let Some(group) = classic.filter(|group| !group.is_empty()) {
+            // There may be many members and topics: a subscription is read once.
+            let subscribed = group.subscribed()?;
+            topics.retain(|topic| subscribed.contains(topic));
+        } else if let Some(group) = consumer {
+            topics.retain(|topic| group.subscribes_to(topic));
+        } else {
+            topics.clear();
+        }
+        Some(topics.into_iter().map(str::to_owned).collect())
     }
 
     /// Whether offsets may be committed in this name; counts as a heartbeat of a classic member.

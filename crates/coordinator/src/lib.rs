@@ -248,7 +248,7 @@ impl Coordinator {
             StateRecord::ProducerIds { reserved } => self.transactions.reserve(reserved),
             StateRecord::Transaction(record) => {
                 let id = record.transactional_id.clone();
-                self.transactions.put(record);
+                self.transactions.put(record, now);
                 self.settle_offsets(&id);
                 self.watch_transaction(&id);
             }
@@ -395,26 +395,26 @@ impl Coordinator {
         }
     }
 
-    /// KIP-890: Produce v12 and above adds the partition to the transaction. No effects when it is there; the effects
-    /// belong into the log commit of the batch, before it.
+    /// KIP-890: Produce v12 and above adds partitions to the transaction, all of them or none. No effects when they are there;
+    /// the effects belong into the log commit of the batches, before them.
     ///
     /// # Errors
     /// As [`Self::check_transactional_produce`], and `UNKNOWN_TOPIC_OR_PARTITION`.
-    pub fn add_partition_implicitly(
+    pub fn add_partitions_implicitly(
         &mut self,
         transactional_id: &str,
         producer_id: i64,
         producer_epoch: i16,
-        partition: TopicPartitionId,
+        partitions: &[TopicPartitionId],
         now: TimestampMs,
     ) -> Result<Vec<Effect>, Error> {
         self.cx.now = now;
-        if !self.topics.has(partition) {
+        if !partitions.iter().all(|partition| self.topics.has(*partition)) {
             return Err(Error::UnknownTopicOrPartition);
         }
         let producer = ProducerIdentity { producer_id, producer_epoch };
         self.transactions
-            .add(&mut self.cx, transactional_id, producer, &[partition], None)
+            .add(&mut self.cx, transactional_id, producer, partitions, None)
             .map_err(as_data_error)?;
         self.watch_transaction(transactional_id);
         Ok(std::mem::take(&mut self.cx.effects))

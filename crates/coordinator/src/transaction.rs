@@ -80,7 +80,11 @@ pub(crate) fn as_data_error(error: Error) -> Error {
 }
 
 impl Transactions {
-    pub fn put(&mut self, record: TransactionRecord) {
+    /// Replays a record. What is to begin later by a clock that was set back has begun now: it would keep readers waiting for
+    /// as long.
+    pub fn put(&mut self, mut record: TransactionRecord, now: TimestampMs) {
+        record.started_ms = record.started_ms.min(now);
+        record.updated_ms = record.updated_ms.min(now);
         self.reserve(record.producer_id.saturating_add(1));
         self.insert(record);
     }

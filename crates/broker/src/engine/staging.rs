@@ -123,7 +123,34 @@ impl Worker {
 
     pub fn produce(&mut self, produce: Produce) -> Produced {
         let Produce { transactional_id, implicit, batches } = produce;
+        if let Some(id) = transactional_id.as_deref().filter(|_| implicit) {
+            self.add_partitions(id, &batches);
+        }
         batches.iter().map(|batch| self.append(transactional_id.as_deref(), implicit, batch)).collect()
+    }
+
+    /// Adds all partitions of a request to its transaction at once: one after the other, each would be written down with all
+    /// before it. What is refused here is refused of each batch by itself.
+    fn add_partitions(&mut self, transactional_id: &str, batches: &[Batch]) {
+        let Some(first) = batches.iter().find(|batch| batch.transactional) else { return };
+        let (producer_id, epoch) = (first.producer_id, first.producer_epoch);
+        let places: Vec<TopicPartitionId> = batches
+            .iter()
+            .filter(|batch| batch.transactional && batch.producer_id == producer_id)
+            .map(|batch| (batch.partition.topic_id, batch.partition.partition))
+            .filter(|(topic_id, partition)| {
+                self.partitions.get(topic_id).is_some_and(|count| partition < count)
+            })
+            .collect();
+        if places.len() < 2 {
+            return;
+        }
+        let now = self.clock.now();
+        let added =
+            self.coordinator.add_partitions_implicitly(transactional_id, producer_id, epoch, &places, now);
+        if let Ok(effects) = added {
+            self.perform(effects);
+        }
     }
 
     fn append(
@@ -158,9 +185,9 @@ impl Worker {
             (true, None) => Err(Error::InvalidProducerIdMapping),
             (true, Some(id)) if implicit => {
                 let now = self.clock.now();
-                let place = (topic_id, partition);
+                let places = [(topic_id, partition)];
                 let effects =
-                    self.coordinator.add_partition_implicitly(id, producer_id, epoch, place, now)?;
+                    self.coordinator.add_partitions_implicitly(id, producer_id, epoch, &places, now)?;
                 self.perform(effects);
                 Ok(())
             }

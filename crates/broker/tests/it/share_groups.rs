@@ -207,6 +207,24 @@ async fn a_record_limit_splits_a_batch_and_a_batch_size_its_acquisitions() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_gone_keeps_back_no_records_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = begin(dir.path(), LONG).await;
+    let mut one = Member::join(&broker, "one").await;
+    let gone = KafkaUuid::from_parts(7, 7);
+    let mut request = one.request(&[]).with_max_wait_ms(30_000);
+    let partitions = vec![FetchPartition::default()];
+    request.topics.push(FetchTopic::default().with_topic_id(gone).with_partitions(partitions));
+    let response = one.call(request).await;
+    let of = |id: KafkaUuid| {
+        let topic = response.responses.iter().find(|topic| topic.topic_id == id);
+        &topic.expect("an answer for each topic").partitions[0]
+    };
+    assert_eq!(of(gone).error_code, ErrorCode::UnknownTopicId.code());
+    assert_eq!((of(one.topic).error_code, ranges(of(one.topic))), (0, vec![(0, 9, 1)]));
+}
+
+#[tokio::test]
 async fn what_a_closed_connection_held_is_available_at_once_as_if_not_delivered() {
     let dir = tempfile::tempdir().unwrap();
     let broker = begin(dir.path(), LONG).await;

@@ -10,6 +10,7 @@ use super::records::{
 };
 use super::{ConsumerGroup, Member, describe, embedded};
 use crate::context::Context;
+use crate::group::common;
 use crate::records::{GroupRecord, MemberRecord, TopicPartitionId};
 use crate::topics::Topics;
 
@@ -104,10 +105,12 @@ impl ConsumerGroup {
     pub fn to_classic(&self, topics: &Topics, now: headwater_model::TimestampMs) -> GroupRecord {
         let members: Vec<MemberRecord> =
             self.members.values().filter_map(|member| member.to_classic(topics)).collect();
-        let offered =
-            |name: &str| members.iter().all(|member| member.protocols.iter().any(|(other, _)| other == name));
-        let first = members.first().map(|member| &member.protocols);
-        let protocol = first.into_iter().flatten().map(|(name, _)| name.clone()).find(|name| offered(name));
+        let mut offers = members.iter().map(|member| &member.protocols[..]);
+        let protocol = offers.next().and_then(|first| {
+            let common = common(first, offers);
+            let mut names = first.iter().map(|(name, _)| name);
+            names.find(|name| common.contains(name.as_str())).cloned()
+        });
         GroupRecord {
             group_id: self.id.clone(),
             // The epoch that members have reached, so that their next heartbeats are of this generation.

@@ -4,7 +4,7 @@ use headwater_model::TimestampMs;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::records::GroupRecord;
+use crate::records::{GroupRecord, StateRecord};
 
 use super::join::reply_join;
 use super::{Group, reply_sync};
@@ -26,10 +26,17 @@ impl Group {
     /// The group that members of a consumer group go on in; they are called to a generation of their own.
     pub fn taken_over(cx: &mut Context, record: &GroupRecord) -> Self {
         let mut group = Self::restored(record, cx.now);
-        group.persist(cx);
-        if !group.is_empty() {
-            group.prepare_rebalance(cx);
+        if group.is_empty() {
+            group.persist(cx);
+            return group;
         }
+        // A restart does not know that members were called. It knows another generation than this one and the next, so they
+        // come all the same, and what left with the others is given to somebody.
+        let generation = record.generation.saturating_add(2);
+        let called = GroupRecord { generation, timestamp: cx.now, ..record.clone() };
+        cx.append(StateRecord::Group(called.clone()));
+        group.persisted = Some(called);
+        group.prepare_rebalance(cx);
         group
     }
 }

@@ -22,16 +22,24 @@ use crate::response::{GroupDescription, GroupListing, MemberDescription, Respons
 /// Names of assignors and what a member says to each, as they are joined with.
 type Protocols = [(String, Bytes)];
 
-/// Whether one of these protocols is offered by all others, too.
-pub(crate) fn share_one<'a>(offered: &Protocols, others: impl Iterator<Item = &'a Protocols>) -> bool {
+/// The names of these protocols that all others offer, too. Each list is read once: a client may send a very long one.
+pub(crate) fn common<'a>(
+    offered: &'a Protocols,
+    others: impl Iterator<Item = &'a Protocols>,
+) -> BTreeSet<&'a str> {
     let names =
         |offered: &'a Protocols| offered.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>();
-    let mut common: BTreeSet<&str> = offered.iter().map(|(name, _)| name.as_str()).collect();
+    let mut common = names(offered);
     for other in others {
         let offered = names(other);
         common.retain(|name| offered.contains(name));
     }
-    !common.is_empty()
+    common
+}
+
+/// Whether one of these protocols is offered by all others, too.
+pub(crate) fn share_one<'a>(offered: &'a Protocols, others: impl Iterator<Item = &'a Protocols>) -> bool {
+    !common(offered, others).is_empty()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -222,18 +230,18 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a member of a consumer group reads this topic; `None` when subscriptions cannot be read.
-    pub fn subscribes_to(&self, topic: &str) -> Option<bool> {
+    /// The topics that members of a consumer group read; `None` when subscriptions cannot be read.
+    pub fn subscribed(&self) -> Option<BTreeSet<&str>> {
         if self.protocol_type != "consumer" {
             return None;
         }
-        let mut found = false;
+        let mut topics = BTreeSet::new();
         for member in self.members.values() {
             for (_, metadata) in &member.record.protocols {
-                found |= subscription(metadata)?.contains(&topic);
+                topics.extend(subscription(metadata)?);
             }
         }
-        Some(found)
+        Some(topics)
     }
 
     /// The connection that waits for this ticket is gone; the member stays until its session ends.

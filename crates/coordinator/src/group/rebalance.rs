@@ -84,12 +84,12 @@ impl Group {
 
     /// The protocol that most members prefer among those all support; the first by name when even.
     pub(super) fn vote(&self) -> Option<String> {
-        let supports = |name: &str| {
-            self.members.values().all(|member| member.record.protocols.iter().any(|(other, _)| other == name))
-        };
+        let mut offers = self.members.values().map(|member| &member.record.protocols[..]);
+        let common = super::common(offers.next()?, offers);
         let mut votes = std::collections::BTreeMap::<&str, usize>::new();
         for member in self.members.values() {
-            if let Some((name, _)) = member.record.protocols.iter().find(|(name, _)| supports(name)) {
+            let mut names = member.record.protocols.iter().map(|(name, _)| name.as_str());
+            if let Some(name) = names.find(|name| common.contains(name)) {
                 *votes.entry(name).or_default() += 1;
             }
         }

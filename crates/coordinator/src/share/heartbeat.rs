@@ -76,7 +76,8 @@ impl ShareGroup {
         let epoch = self.epoch;
         let member = self.members.get_mut(&beat.member_id).ok_or(Error::UnknownMemberId)?;
         member.session_deadline = deadline;
-        let news = beat.member_epoch == JOIN || member.epoch != Some(epoch);
+        // Who tells another epoch, or all of itself, has not got the last answer.
+        let news = beat.member_epoch != epoch || beat.subscription.is_some();
         if member.epoch != Some(epoch) {
             member.previous_epoch = member.epoch.unwrap_or(JOIN);
             member.epoch = Some(epoch);

@@ -186,7 +186,8 @@ impl StreamsGroup {
         vec![StreamsStatus { kind: StreamsStatusKind::StaleTopology, detail }]
     }
 
-    /// The tasks are told to who joins or gets others.
+    /// The tasks are told to who joins, gets others, or says that it has others: that one has not got the last answer, and
+    /// nobody else would work on them.
     fn answer(
         &mut self,
         beat: &StreamsGroupHeartbeat,
@@ -196,8 +197,10 @@ impl StreamsGroup {
         mut status: Vec<StreamsStatus>,
     ) -> StreamsGroupBeat {
         let Some(member) = self.members.get(&beat.member_id) else { return StreamsGroupBeat::default() };
-        let told = beat.member_epoch == JOIN || member.current.assigned.tasks() != before.tasks();
-        if told && member.record.user_endpoint.is_some() {
+        let assigned = member.current.assigned.tasks();
+        let news = beat.member_epoch == JOIN || assigned != before.tasks();
+        let told = news || beat.owned().is_some_and(|owned| owned != assigned);
+        if news && member.record.user_endpoint.is_some() {
             self.endpoint_epoch = self.endpoint_epoch.saturating_add(1);
         }
         let knows_endpoints = beat.endpoint_epoch == self.endpoint_epoch;
@@ -217,7 +220,7 @@ impl StreamsGroup {
             member_epoch: member.current.epoch,
             heartbeat_interval_ms: settings.heartbeat_interval_ms,
             status,
-            tasks: told.then(|| member.current.assigned.tasks()),
+            tasks: told.then_some(assigned),
             endpoint_epoch: self.endpoint_epoch,
             endpoints: (!knows_endpoints).then(|| self.endpoints(topics)),
             missing,

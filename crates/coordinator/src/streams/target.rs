@@ -30,7 +30,8 @@ impl StreamsGroup {
         let behind = epochs.epoch > epochs.assignment_epoch;
         let waits = self.delayed_until.is_some_and(|until| until > cx.now);
         let next_ms = epochs.assigned_ms.saturating_add(settings.assignment_interval_ms.into());
-        let too_soon = epochs.assigned_ms > 0 && cx.now < next_ms;
+        // The clock may have been set back since, and then nobody knows how long ago it was.
+        let too_soon = epochs.assigned_ms > 0 && (epochs.assigned_ms..next_ms).contains(&cx.now);
         match behind {
             true if waits => delayed("initial rebalance delay"),
             true if too_soon => delayed("assignment interval"),

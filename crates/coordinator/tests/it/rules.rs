@@ -122,6 +122,32 @@ fn an_empty_group_waits_the_initial_delay() {
 }
 
 #[test]
+fn what_most_members_prefer_of_the_protocols_that_all_offer_is_chosen() {
+    let mut bench = Bench::with(Settings { initial_rebalance_delay_ms: 3_000, ..settings(1) });
+    let join = |names: &[&str]| {
+        Request::JoinGroup(JoinGroup {
+            group_id: "g".into(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 20_000,
+            member_id: String::new(),
+            instance_id: None,
+            protocol_type: "consumer".into(),
+            protocols: names.iter().map(|name| ((*name).to_owned(), Bytes::new())).collect(),
+            require_known_member_id: false,
+            supports_skipping_assignment: true,
+        })
+    };
+    let offers: [&[&str]; 3] = [&["a", "sticky", "range"], &["range", "sticky"], &["b", "sticky", "range"]];
+    let tickets = offers.map(|names| bench.send(join(names)));
+    let stranger = bench.send(join(&["a", "b"]));
+    assert_eq!(bench.joined(stranger).error, Some(Error::InconsistentGroupProtocol));
+    bench.pass(4_000);
+    for ticket in tickets {
+        assert_eq!(bench.joined(ticket).protocol.as_deref(), Some("sticky"));
+    }
+}
+
+#[test]
 fn a_generation_forms_without_members_that_do_not_rejoin() {
     let mut bench = Bench::new();
     let (leader, follower) = stable_pair(&mut bench);
@@ -290,6 +316,19 @@ fn a_transaction_that_is_too_old_is_aborted() {
 }
 
 #[test]
+fn a_transaction_times_out_where_the_clock_was_set_back_before_a_restart() {
+    let mut bench = Bench::new();
+    bench.now = 10_000_000;
+    let producer = bench.init("t", None).unwrap();
+    bench.add("t", producer, 1);
+    bench.now = 1_000;
+    bench.restart();
+    bench.pass(60_000);
+    assert_eq!(bench.markers.len(), 1);
+    assert_eq!(bench.end("t", producer, true, true), Err(Error::ProducerFenced));
+}
+
+#[test]
 fn an_exhausted_epoch_brings_a_new_producer_id() {
     let mut bench = Bench::new();
     let mut producer = bench.init("t", None).unwrap();
@@ -316,9 +355,13 @@ fn produce_is_checked_against_the_transaction() {
     let check =
         |bench: &Bench, epoch| bench.coordinator.check_transactional_produce(Some("t"), id, epoch, place);
     assert_eq!(check(&bench, epoch), Err(Error::InvalidTxnState));
-    let effects = bench.coordinator.add_partition_implicitly("t", id, epoch, place, bench.now).unwrap();
-    assert_eq!(effects.len(), 1);
-    assert_eq!(bench.coordinator.add_partition_implicitly("t", id, epoch, place, bench.now), Ok(vec![]));
+    let now = bench.now;
+    let mut add = |places: &[TopicPartitionId]| {
+        bench.coordinator.add_partitions_implicitly("t", id, epoch, places, now)
+    };
+    assert_eq!(add(&[place, (place.0, 9)]), Err(Error::UnknownTopicOrPartition));
+    assert_eq!(add(&[place]).unwrap().len(), 1, "none of them was added");
+    assert_eq!(add(&[place]), Ok(vec![]));
     assert_eq!(check(&bench, epoch), Ok(()));
     assert_eq!(check(&bench, epoch - 1), Err(Error::InvalidProducerEpoch));
     assert_eq!(

@@ -60,6 +60,18 @@ fn members_share_the_partitions_and_learn_of_it_by_heartbeats() {
 }
 
 #[test]
+fn who_has_not_got_an_answer_is_told_its_partitions_again() {
+    let mut bench = Bench::new();
+    join(&mut bench, "one");
+    join(&mut bench, "two");
+    let lost = beat(&mut bench, "one", 1, None).expect("it stays");
+    assert_eq!((lost.member_epoch, partitions(&lost).len()), (2, 2));
+    assert_eq!(beat(&mut bench, "one", 1, None), Ok(lost.clone()), "it goes on with the epoch before");
+    assert_eq!(beat(&mut bench, "one", 2, Some(&["orders"])), Ok(lost), "who says all is told all");
+    assert_eq!(beat(&mut bench, "one", 2, None).expect("it stays").assignment, None);
+}
+
+#[test]
 fn a_wrong_epoch_is_fenced_and_a_stranger_is_unknown() {
     let mut bench = Bench::new();
     assert_eq!(beat(&mut bench, "one", 3, None), Err(Error::GroupIdNotFound));

@@ -41,6 +41,15 @@ impl Wish {
     }
 }
 
+/// What the partitions had.
+#[derive(Default)]
+struct Read {
+    found: Vec<(TopicPartitionId, Batches)>,
+    /// A log begins behind what was to be read since it was looked up. The next request knows that; Java's client cannot bear
+    /// to be told.
+    moved: bool,
+}
+
 /// A fetch on its way.
 pub struct Poll<'a> {
     pub call: &'a Call,
@@ -68,24 +77,25 @@ impl<'a> Poll<'a> {
         let known = self.locate();
         let waiting = shared.waiters.register(known.iter().map(|(_, id)| *id).collect());
         let mut claimed = Some(claimed);
-        let mut last = false;
+        // What is wrong with some partitions is said at once, with what there is of the others.
+        let mut last = self.answers.has_refusals();
         loop {
             let plan = match self.plan(claimed.take().unwrap_or_default(), &known).await? {
                 Ok(plan) => plan,
                 Err(error) => return Ok(Err(error)),
             };
-            if known.is_empty() || self.answers.has_refusals() {
+            if known.is_empty() {
                 return Ok(Ok(()));
             }
             if self.initialize(&plan, &known).await? {
                 continue;
             }
-            let read = self.read(&plan, &known, wish.budget).await;
+            let Read { found: read, moved } = self.read(&plan, &known, wish.budget).await;
             let found = !read.is_empty();
-            let enough = last || wish.is_met_by(&read) || self.answers.has_refusals();
+            let enough = last || moved || wish.is_met_by(&read) || self.answers.has_refusals();
             // What was read is not kept while more is waited for.
             let acquired = if enough { self.acquire(read, &wish).await? } else { false };
-            if acquired || last {
+            if acquired || last || moved {
                 return Ok(Ok(()));
             }
             if !(enough && found) && timeout_at(wish.deadline, waiting.woken()).await.is_err() {
@@ -192,12 +202,13 @@ impl<'a> Poll<'a> {
         plan: &SharePlan,
         known: &[(TopicPartitionId, PartitionId)],
         whole: Budget,
-    ) -> Vec<(TopicPartitionId, Batches)> {
+    ) -> Read {
         let shared = Arc::clone(&self.call.shared);
         let isolation = read::isolation(plan.isolation);
         let wanted = readable(&shared, plan, known);
+        let mut read = Read::default();
         if wanted.is_empty() {
-            return Vec::new();
+            return read;
         }
         let reader = shared.reader.clone();
         let reading = shared.cold.reading(move || {
@@ -218,14 +229,14 @@ impl<'a> Poll<'a> {
             }
             (read, far)
         });
-        let mut found = Vec::new();
-        for (place, read) in reading.await.unwrap_or_default() {
-            match read {
-                Ok(batches) => found.push((place, batches)),
+        for (place, outcome) in reading.await.unwrap_or_default() {
+            match outcome {
+                Ok(batches) => read.found.push((place, batches)),
+                Err(ErrorCode::OffsetOutOfRange) => read.moved = true,
                 Err(code) => self.answers.refuse(place, code),
             }
         }
-        found
+        read
     }
 
     /// Takes what is still there of what was read; whether there is something to tell.

@@ -157,6 +157,30 @@ async fn who_reads_the_topic_knows_what_offset_fetch_says() {
 }
 
 #[tokio::test]
+async fn what_a_request_adds_to_a_transaction_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("kept", 3).await;
+    assert_eq!(commit(&mut raw, "x", "kept", 0, 1).await, 0);
+    let init = InitProducerIdRequestData::default()
+        .with_transactional_id(Some("writer".to_owned().into()))
+        .with_transaction_timeout_ms(60_000);
+    let init = raw.call(&init, 3).await;
+    let producer = Producer { id: init.producer_id, epoch: init.producer_epoch, base_sequence: 0 };
+    let batch = || common::batch_of(&["v"], Some(producer), true);
+    let mut request = common::produce(Some("writer"), "kept", 0, batch());
+    for partition in 1..3 {
+        request.topic_data.extend(common::produce(Some("writer"), "kept", partition, batch()).topic_data);
+    }
+    let written = raw.call(&request, 12).await;
+    let codes = written.responses.iter().map(|topic| topic.partition_responses[0].error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [0, 0, 0]);
+    let states = Reading::of(&mut raw).await.states_of("writer");
+    assert_eq!(states.iter().filter(|state| **state == 1).count(), 1, "Ongoing once: {states:?}");
+}
+
+#[tokio::test]
 async fn a_consumer_that_tails_sees_a_commit_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;

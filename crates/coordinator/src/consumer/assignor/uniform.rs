@@ -17,7 +17,8 @@ pub fn assign(assignees: &[Assignee<'_>], buckets: &[Bucket]) -> Vec<BTreeSet<To
     for &bucket in &order {
         shares.hand_out(bucket, &buckets[bucket]);
     }
-    while order.iter().any(|&bucket| shares.even_out(bucket, &buckets[bucket])) {}
+    // All buckets in each round: with many, to begin anew after each that changed would take much longer.
+    while order.iter().fold(false, |moved, &bucket| shares.even_out(bucket, &buckets[bucket]) || moved) {}
     shares.targets()
 }
 

@@ -96,6 +96,29 @@ fn a_classic_group_comes_along_and_goes_back_with_its_members() {
 }
 
 #[test]
+fn members_of_a_group_that_went_back_are_called_after_a_restart_too() {
+    let mut bench = Bench::new();
+    let old = alone(&mut bench);
+    let mut new = Consumer::of("new", &["orders"]);
+    new.join(&mut bench).unwrap();
+    classic(&mut bench, &old.member_id, &[0, 1, 2, 3]);
+    let ticket = classic(&mut bench, &old.member_id, &[0, 1]);
+    let joined = bench.joined(ticket);
+    assert_eq!(sync(&mut bench, &joined, vec![]).assignment, assignment(&[0, 1]));
+    new.beat(&mut bench).unwrap();
+    assert_eq!(new.owned.len(), 2);
+    new.leave(&mut bench, -1).unwrap();
+    bench.restart();
+    let beat = bench.heartbeat("g", joined.generation, &old.member_id);
+    assert_eq!(beat, Some(Error::IllegalGeneration), "two partitions are nobody's");
+    let ticket = classic(&mut bench, &old.member_id, &[]);
+    let again = bench.joined(ticket);
+    assert!(again.generation > joined.generation, "{again:?}");
+    assert_eq!((again.leader.as_str(), again.members.len()), (old.member_id.as_str(), 1));
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+}
+
+#[test]
 fn a_classic_member_that_does_not_follow_is_out() {
     let mut bench = Bench::new();
     let old = alone(&mut bench);

@@ -46,6 +46,20 @@ fn a_new_group_waits_for_members_and_topics_and_then_shares_its_tasks() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_before_a_restart_delays_no_assignment() {
+    let mut bench = Bench::with(settings(7));
+    bench.now = 10_000_000;
+    let mut threads = pair(&mut bench);
+    bench.now = 1_000_000;
+    bench.restart();
+    let mut c = Thread::of("c", "three");
+    c.join(&mut bench).expect("it joins");
+    threads.push(c);
+    settle(&mut bench, &mut threads);
+    assert!(!threads[2].has.active.is_empty(), "{threads:?}");
+}
+
+#[test]
 fn what_is_in_the_way_of_a_topology_is_said() {
     let mut bench = Bench::with(settings(7));
     let a = Thread::of("a", "one");
@@ -135,6 +149,19 @@ fn members_are_fenced_by_epoch_and_by_tasks_and_topologies_are_kept() {
     let joining = StreamsGroupHeartbeat { topology: Some(other.clone()), ..c.joining() };
     assert_eq!(refused(&mut bench, joining), Error::InvalidRequest, "a group keeps its topology");
     assert_eq!(describe(&mut bench).members.len(), 2);
+}
+
+#[test]
+fn who_has_not_got_the_answer_with_its_tasks_is_told_them_again() {
+    let mut bench = Bench::with(settings(7));
+    let mut a = Thread::of("a", "one");
+    a.join(&mut bench).expect("it joins");
+    bench.pass(2 * DELAY_MS);
+    let lost = a.clone().beat(&mut bench, false).expect("it lives");
+    assert_eq!(lost.tasks.as_ref().map(|tasks| tasks.active.len()), Some(8));
+    let again = a.beat(&mut bench, false).expect("its epoch is the one before");
+    assert_eq!((again.member_epoch, again.tasks), (lost.member_epoch, lost.tasks));
+    assert_eq!(a.beat(&mut bench, false).expect("it lives").tasks, None, "it has them");
 }
 
 #[test]
