@@ -27,6 +27,8 @@ pub(crate) const CONTROL: i16 = 1 << 5;
 pub(crate) const DELETE_HORIZON: i16 = 1 << 6;
 /// No batch decompresses to more than this.
 pub const MAX_DECOMPRESSED: usize = 128 << 20;
+/// The time of a record that nobody stamped.
+pub const NO_TIMESTAMP: TimestampMs = -1;
 
 #[derive(Debug, Error)]
 pub enum BatchError {
@@ -191,6 +193,14 @@ pub fn assign_append_time(batch: &mut [u8], now: TimestampMs) {
     let attributes = i16::from_be_bytes(array(batch, 21)) | LOG_APPEND_TIME;
     batch[21..23].copy_from_slice(&attributes.to_be_bytes());
     batch[35..43].copy_from_slice(&now.to_be_bytes());
+    seal(batch);
+}
+
+/// Marks the batch as stamped by its producer, `latest` being the time of its latest record, and renews its checksum.
+pub fn assign_create_time(batch: &mut [u8], latest: TimestampMs) {
+    let attributes = i16::from_be_bytes(array(batch, 21)) & !LOG_APPEND_TIME;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[35..43].copy_from_slice(&latest.to_be_bytes());
     seal(batch);
 }
 

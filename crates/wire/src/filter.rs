@@ -11,7 +11,7 @@ use headwater_model::{Offset, TimestampMs};
 
 use crate::batch::{
     BatchError, BatchHeader, CODEC, CONTROL, DELETE_HORIZON, HEADER_LEN, LENGTH_PREFIX, LOG_APPEND_TIME,
-    MAX_DECOMPRESSED, TRANSACTIONAL, put_varlong, seal,
+    MAX_DECOMPRESSED, NO_TIMESTAMP, TRANSACTIONAL, put_varlong, seal,
 };
 use crate::compression::Compression;
 
@@ -106,15 +106,16 @@ impl<'a> OpenBatch<'a> {
         Ok(())
     }
 
-    /// Checks every record to its last byte.
-    pub fn check(&self) -> Result<(), BatchError> {
-        let mut checked = Ok(());
+    /// Checks every record to its last byte; the time of the latest, as its producer has it.
+    pub fn check(&self) -> Result<TimestampMs, BatchError> {
+        let (mut checked, mut latest) = (Ok(()), NO_TIMESTAMP);
         self.visit(|record| {
+            latest = latest.max(record.timestamp());
             if checked.is_ok() {
                 checked = record.check_headers();
             }
         })?;
-        checked
+        checked.map(|()| latest)
     }
 
     /// The batch with only the records in `kept`, which are spans of this batch in their order.
@@ -219,6 +220,11 @@ impl<'a> OpenBatch<'a> {
 
 /// Views the record whose length prefix starts at `start` and whose body runs from `at` to the end.
 impl RecordView<'_> {
+    /// When it was written, as its producer has it: the broker's own time is in the batch's header.
+    pub fn timestamp(&self) -> TimestampMs {
+        self.span.timestamp
+    }
+
     /// A count, so many pairs of key and value, and nothing after them.
     pub fn check_headers(&self) -> Result<(), BatchError> {
         let mut at = 0;
@@ -351,7 +357,7 @@ mod tests {
     #[test]
     fn what_is_wrong_within_a_record_is_found() {
         for codec in CODECS {
-            OpenBatch::open(&sample(codec)).unwrap().check().unwrap();
+            assert_eq!(OpenBatch::open(&sample(codec)).unwrap().check().unwrap(), 1900, "{codec:?}");
         }
         let batch = sample(Compression::None);
         let header = read_checked(&batch).unwrap();

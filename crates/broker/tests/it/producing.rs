@@ -135,6 +135,41 @@ async fn a_topic_with_append_time_is_stamped_by_the_broker() {
     assert_eq!(batches(data.records.unwrap())[0].1[0].timestamp, produced.log_append_time_ms);
 }
 
+/// Retention and searches by time go by it. Sarama before 1.45.1 leaves it at −1, and a client may say that the broker has
+/// stamped what it sends.
+#[tokio::test]
+async fn the_time_of_a_batch_is_that_of_its_latest_record_whatever_its_producer_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let times = [5_000_i64, 7_000, 6_000];
+    for codec in [Compression::None, Compression::Gzip] {
+        let mut builder = BatchBuilder::new();
+        for time in times {
+            builder.push(time, None, Some(b"v"), &[]);
+        }
+        let right = builder.build(codec, None, false).unwrap();
+        let mut unstamped = BytesMut::from(&right[..]);
+        unstamped[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
+        // It changes nothing but the checksum.
+        let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
+        headwater_wire::batch::assign_producer(&mut unstamped, nobody);
+        let mut appended = BytesMut::from(&right[..]);
+        headwater_wire::batch::assign_append_time(&mut appended, 99_000);
+        for bytes in [unstamped, appended] {
+            let produced = raw.produce("t", 0, bytes.freeze()).await;
+            assert_eq!((produced.error_code, produced.log_append_time_ms), (0, -1), "{codec:?}");
+        }
+    }
+    let fetched = batches(raw.fetch("t", 0, 0, false).await.records.unwrap());
+    assert_eq!(fetched.len(), 4);
+    for (header, records) in fetched {
+        assert_eq!((header.max_timestamp, header.is_log_append_time()), (7_000, false));
+        assert_eq!(records.iter().map(|record| record.timestamp).collect::<Vec<_>>(), times);
+    }
+}
+
 async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
     use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
     let configs = configs.iter().map(|(name, value)| {

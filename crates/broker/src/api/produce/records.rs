@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 
 use headwater_coordinator::{StreamKind, TopicSettings};
+use headwater_model::TimestampMs;
+use headwater_wire::batch::NO_TIMESTAMP;
 use headwater_wire::filter::{OpenBatch, RecordView};
 use headwater_wire::{BatchError, BatchHeader, Compression};
 
@@ -48,6 +50,8 @@ pub struct Judged {
     pub wrong: Vec<Wrong>,
     /// Why schemas could not be looked at.
     pub unreadable: Option<Unreadable>,
+    /// The time of the latest record, where all were looked at.
+    pub latest: Option<TimestampMs>,
 }
 
 impl Wrong {
@@ -137,8 +141,16 @@ impl Judged {
     }
 }
 
+/// Whether the header says of its records' times what cannot be: that the latest is older than the first (Sarama before
+/// 1.45.1 leaves it at −1), or that the broker stamped what has only come.
+fn is_misdated(topic: &Topic, header: &BatchHeader) -> bool {
+    let stamped = topic.settings.log_append_time;
+    !stamped && (header.is_log_append_time() || header.max_timestamp < header.base_timestamp)
+}
+
 /// Judges the records of a batch whose checksum and counts are right. What is not compressed is looked at to the last
-/// byte, so that nobody stores what no consumer gets past; what is compressed only where the topic asks for it.
+/// byte, so that nobody stores what no consumer gets past; what is compressed only where the topic asks for it, or where
+/// its header cannot be believed.
 pub fn judge(
     shared: &Shared,
     topic: &Topic,
@@ -149,19 +161,20 @@ pub fn judge(
     let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, asker.sees));
     let plain = header.compression()? == Compression::None;
     let looked_at = rule.is_some() || judges.are_there() || asker.refuses.is_some();
-    if !looked_at && !plain {
+    if !looked_at && !plain && !is_misdated(topic, header) {
         return Ok(judged);
     }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
     let batch = OpenBatch::decompress(BatchHeader { base_offset: 0, ..*header }, bytes)?;
     if plain {
-        batch.check()?;
+        judged.latest = Some(batch.check()?);
     }
-    if !looked_at {
+    if !looked_at && plain {
         return Ok(judged);
     }
-    let mut index = 0;
+    let (mut index, mut latest) = (0, NO_TIMESTAMP);
     batch.visit(|record| {
+        latest = latest.max(record.timestamp());
         let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);
         let broken = broken.or_else(|| asker.refuses?(&record).map(Cow::Owned));
         if let Some(rule) = broken.or_else(|| judged.by_schema(&mut judges, &record)) {
@@ -169,5 +182,6 @@ pub fn judge(
         }
         index += 1;
     })?;
+    judged.latest = Some(latest);
     Ok(judged)
 }
