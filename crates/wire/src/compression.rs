@@ -74,7 +74,8 @@ impl Compression {
                 out.write_all(plain)?;
                 out.finish().map_err(io::Error::other)?
             }
-            Self::Zstd => zstd::stream::encode_all(plain, level.unwrap_or(3))?,
+            // All at once: its tables are then as large as what is there, and not as the level's window, of which 22 takes most of a GiB.
+            Self::Zstd => zstd::bulk::compress(plain, level.unwrap_or(3))?,
         })
     }
 
