@@ -31,7 +31,7 @@ pub fn is_internal(name: &str) -> bool {
 }
 
 /// Whether a topic may have the name.
-fn is_legal(name: &str) -> bool {
+pub fn is_legal(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !name.is_empty() && name.len() <= 249 && !matches!(name, "." | "..") && name.chars().all(legal)
 }

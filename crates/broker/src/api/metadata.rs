@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_coordinator::{NewTopic, QuotaKey, Request, Response};
+use headwater_coordinator::{NewTopic, QuotaKey, Request, Response, is_legal_topic};
 use headwater_model::acl::ResourceType;
 use headwater_wire::messages::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponseData,
@@ -71,7 +71,11 @@ async fn by_name(
     show_operations: bool,
 ) -> Result<MetadataResponseTopic, CallError> {
     let catalog = &call.shared.catalog;
-    let mut error = ErrorCode::UnknownTopicOrPartition.code();
+    // Clients wait for what is not there, and give up at once what cannot be.
+    let mut error = match is_legal_topic(name.as_str()) {
+        true => ErrorCode::UnknownTopicOrPartition.code(),
+        false => ErrorCode::InvalidTopicException.code(),
+    };
     if let Err(code) = call.check(rights::DESCRIBE_TOPIC, name.as_str()) {
         return Ok(MetadataResponseTopic::default().with_error_code(code.code()).with_name(Some(name)));
     }

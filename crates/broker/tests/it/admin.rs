@@ -1,5 +1,6 @@
 //! What administrators ask of a cluster, answered by a cluster of one.
 
+use headwater_broker::{Broker, Config};
 use headwater_wire::messages::api_versions_response::FinalizedFeatureKey;
 use headwater_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
@@ -496,4 +497,21 @@ async fn records_of_what_is_only_compacted_cannot_be_deleted() {
         assert_eq!(deleted.topics[0].partitions[0].error_code, code.code(), "{name}");
     }
     broker.shutdown().await;
+}
+
+/// A producer waits for a topic that is not there, and not for one that cannot be.
+#[tokio::test]
+async fn a_topic_that_cannot_be_is_told_from_one_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { auto_create_topics: false, ..common::config(dir.path()) };
+    let broker = Broker::start(config).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    let named = |name| {
+        metadata_request::MetadataRequestTopic::default().with_name(Some(KafkaString::from_static(name)))
+    };
+    let topics = vec![named("orders"), named("not legal")];
+    let told = raw.call(&MetadataRequestData::default().with_topics(Some(topics)), 9).await;
+    let codes: Vec<_> = told.topics.iter().map(|topic| topic.error_code).collect();
+    let expected = [ErrorCode::UnknownTopicOrPartition, ErrorCode::InvalidTopicException];
+    assert_eq!(codes, expected.map(|code| code.code()));
 }
