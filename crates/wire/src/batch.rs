@@ -380,8 +380,8 @@ fn decode_record(header: &BatchHeader, body: &mut Bytes) -> Result<Record, Batch
     let mut headers = Vec::with_capacity(count.min(body.len() / 2));
     for _ in 0..count {
         let name = take_bytes(body)?.ok_or(BatchError::Invalid("header without a key"))?;
-        let key =
-            String::from_utf8(name.to_vec()).map_err(|_| BatchError::Invalid("header key is not UTF-8"))?;
+        // As Kafka's own readers: nobody gets past a record that is refused here, and brokers take any bytes.
+        let key = String::from_utf8_lossy(&name).into_owned();
         headers.push(Header { key, value: take_bytes(body)? });
     }
     let timestamp = if header.is_log_append_time() { header.max_timestamp } else { timestamp };
@@ -476,6 +476,19 @@ mod tests {
             let outside_checksum = bit / 8 < 8 || (12..16).contains(&(bit / 8));
             assert_eq!(header.verify(&bytes).is_ok(), outside_checksum, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_no_text_keeps_nobody_from_its_record() {
+        let mut bytes = sample(Compression::None).to_vec();
+        let at = HEADER_LEN + bytes[HEADER_LEN..].iter().position(|byte| *byte == b'h').unwrap();
+        bytes[at] = 0xff;
+        seal(&mut bytes);
+        let bytes = Bytes::from(bytes);
+        let header = BatchHeader::read(&bytes).unwrap();
+        header.verify(&bytes).unwrap();
+        let records = decode(&header, &bytes).unwrap();
+        assert_eq!((records.len(), records[0].headers[0].key.as_str()), (2, "\u{fffd}"));
     }
 
     #[test]
