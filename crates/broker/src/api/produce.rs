@@ -17,7 +17,7 @@ use headwater_wire::messages::produce_request::PartitionProduceData;
 use headwater_wire::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
 };
-use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
+use headwater_wire::{BatchError, BatchHeader, Compression, CompressionError, ErrorCode, batch};
 
 use super::{Call, CallError, Outgoing, Serving, optional, rights, skim, text};
 use crate::audit;
@@ -260,6 +260,8 @@ fn refused(error: BatchError) -> Refused {
     let code = match &error {
         BatchError::Truncated { .. } | BatchError::Checksum { .. } => ErrorCode::CorruptMessage,
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
+        // Of this a producer makes smaller batches; another code ends its records.
+        BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
         BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Invalid(_) => ErrorCode::InvalidRecord,
     };
@@ -356,5 +358,17 @@ fn code(refusal: &Refusal, version: i16) -> i16 {
             LogError::Batch(_) => ErrorCode::InvalidRecord.code(),
             _ => ErrorCode::KafkaStorageError.code(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_once_unpacked_is_told_from_what_cannot_be_unpacked() {
+        let code = |error: CompressionError| refused(error.into()).code;
+        assert_eq!(code(CompressionError::TooLarge { cap: 1 }), ErrorCode::MessageTooLarge);
+        assert_eq!(code(CompressionError::UnknownCodec(7)), ErrorCode::UnsupportedCompressionType);
     }
 }
