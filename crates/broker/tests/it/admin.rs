@@ -515,3 +515,31 @@ async fn a_topic_that_cannot_be_is_told_from_one_that_is_not_there() {
     let expected = [ErrorCode::UnknownTopicOrPartition, ErrorCode::InvalidTopicException];
     assert_eq!(codes, expected.map(|code| code.code()));
 }
+
+#[tokio::test]
+async fn one_request_makes_no_more_than_ten_thousand_partitions() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let topic = |name| {
+        create_topics_request::CreatableTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_num_partitions(6_000)
+            .with_replication_factor(1)
+    };
+    let both = CreateTopicsRequestData::default().with_topics(vec![topic("a"), topic("b")]);
+    let made = raw.call(&both.with_timeout_ms(1000), 5).await;
+    let codes: Vec<_> = made.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [ErrorCode::PolicyViolation.code(); 2], "{made:?}");
+    raw.create_topic("a", 1).await;
+    raw.create_topic("b", 1).await;
+    let grown = |name| {
+        create_partitions_request::CreatePartitionsTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_count(6_000)
+    };
+    let both = CreatePartitionsRequestData::default().with_topics(vec![grown("a"), grown("b")]);
+    let told = raw.call(&both.with_timeout_ms(1000), 1).await;
+    let codes: Vec<_> = told.results.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [ErrorCode::PolicyViolation.code(); 2], "{told:?}");
+}
