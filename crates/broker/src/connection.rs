@@ -359,7 +359,6 @@ impl Connection {
 
     /// `shared` tells that others may come to wait for the memory of these answers.
     async fn write(&mut self, answers: &[Outgoing], shared: bool) -> Result<(), Ended> {
-        self.reader.answered();
         let shared = shared || !self.pending.is_empty();
         let patience = self.shared.config.transfer_timeout;
         let sending = sending::send(&mut self.writer, answers, patience);
@@ -369,6 +368,8 @@ impl Connection {
             () = given_up(&self.shared.memory, shared, Duration::ZERO) => return Err(Ended::Slow),
             () = stopping_for(&self.stop, patience) => return Err(Ended::Stopped),
         }
+        // Who took long to read it has as long as others to ask for more.
+        self.reader.answered();
         Ok(())
     }
 }
