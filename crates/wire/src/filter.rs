@@ -37,6 +37,14 @@ pub struct RecordView<'a> {
     pub span: RecordSpan,
 }
 
+/// When the records of a batch were written, as their producer has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Of those that are stamped.
+    pub earliest: Option<TimestampMs>,
+    pub latest: TimestampMs,
+}
+
 /// A batch whose checksum was right, with its records decompressed.
 #[derive(Debug)]
 pub struct OpenBatch<'a> {
@@ -106,16 +114,16 @@ impl<'a> OpenBatch<'a> {
         Ok(())
     }
 
-    /// Checks every record to its last byte; the time of the latest, as its producer has it.
-    pub fn check(&self) -> Result<TimestampMs, BatchError> {
-        let (mut checked, mut latest) = (Ok(()), NO_TIMESTAMP);
+    /// Checks every record to its last byte, and tells when they were written.
+    pub fn check(&self) -> Result<Times, BatchError> {
+        let (mut checked, mut times) = (Ok(()), Times::default());
         self.visit(|record| {
-            latest = latest.max(record.timestamp());
+            times.add(&record);
             if checked.is_ok() {
                 checked = record.check_headers();
             }
         })?;
-        checked.map(|()| latest)
+        checked.map(|()| times)
     }
 
     /// The batch with only the records in `kept`, which are spans of this batch in their order.
@@ -215,6 +223,28 @@ impl<'a> OpenBatch<'a> {
         put_varlong(out, delta);
         out.extend_from_slice(rest);
         Ok(())
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { earliest: None, latest: NO_TIMESTAMP }
+    }
+}
+
+impl Times {
+    /// What the header says, which knows the first record and the latest.
+    pub fn told(header: &BatchHeader) -> Self {
+        let first = header.base_timestamp;
+        Self { earliest: (first >= 0).then_some(first), latest: header.max_timestamp }
+    }
+
+    pub fn add(&mut self, record: &RecordView<'_>) {
+        let time = record.timestamp();
+        self.latest = self.latest.max(time);
+        if time != NO_TIMESTAMP {
+            self.earliest = Some(self.earliest.map_or(time, |earliest| earliest.min(time)));
+        }
     }
 }
 
@@ -357,7 +387,8 @@ mod tests {
     #[test]
     fn what_is_wrong_within_a_record_is_found() {
         for codec in CODECS {
-            assert_eq!(OpenBatch::open(&sample(codec)).unwrap().check().unwrap(), 1900, "{codec:?}");
+            let times = OpenBatch::open(&sample(codec)).unwrap().check().unwrap();
+            assert_eq!(times, Times { earliest: Some(990), latest: 1900 }, "{codec:?}");
         }
         let batch = sample(Compression::None);
         let header = read_checked(&batch).unwrap();

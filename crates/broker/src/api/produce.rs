@@ -11,7 +11,7 @@ use headwater_coordinator::{Error, PublishedTopic, QuotaKey, UsageKind};
 use headwater_log::{Appended, Durability, LogError};
 use headwater_model::{CATALOG, TimestampMs};
 use headwater_schema::topic_of_subject;
-use headwater_wire::filter::RecordView;
+use headwater_wire::filter::{RecordView, Times};
 use headwater_wire::messages::ProduceRequestData;
 use headwater_wire::messages::produce_request::PartitionProduceData;
 use headwater_wire::messages::produce_response::{
@@ -201,10 +201,10 @@ fn check_batch(
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
-    let latest = check_records(call, topic, &header, &bytes)?.unwrap_or(header.max_timestamp);
+    let times = check_records(call, topic, &header, &bytes)?.unwrap_or_else(|| Times::told(&header));
     let bytes = compression::repack(&topic.settings, &header, bytes).map_err(refused)?;
     check_size(topic, &bytes)?;
-    let (bytes, append_time) = stamp(topic, &header, latest, bytes)?;
+    let (bytes, append_time) = stamp(topic, &header, times, bytes)?;
     let batch = Batch {
         partition,
         bytes,
@@ -230,7 +230,7 @@ fn check_size(topic: &Topic, batch: &[u8]) -> Result<(), Refused> {
 fn stamp(
     topic: &Topic,
     header: &BatchHeader,
-    latest: TimestampMs,
+    Times { earliest, latest }: Times,
     bytes: Bytes,
 ) -> Result<(Bytes, TimestampMs), Refused> {
     let now = clock::wall();
@@ -240,11 +240,11 @@ fn stamp(
         return Ok((stamped.freeze(), now));
     }
     let (before, after) = (topic.settings.timestamp_before_max_ms, topic.settings.timestamp_after_max_ms);
-    let early = header.base_timestamp >= 0 && header.base_timestamp < now.saturating_sub(before);
+    let early = earliest.is_some_and(|earliest| earliest < now.saturating_sub(before));
     if early || latest > now.saturating_add(after) {
         let message = format!(
             "timestamps from {} to {latest} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
-            header.base_timestamp
+            earliest.unwrap_or(latest)
         );
         return Err(Refused::new(ErrorCode::InvalidTimestamp, message));
     }
@@ -268,14 +268,14 @@ fn refused(error: BatchError) -> Refused {
     Refused::new(code, error.to_string())
 }
 
-/// Opens a compressed batch only when the topic has a rule for its records, or its header cannot be right; the time of the
-/// latest record, if it was looked at.
+/// Opens a compressed batch only when the topic has a rule for its records, or its header cannot be right; the times of the
+/// records, if they were looked at.
 fn check_records(
     call: &Call,
     topic: &Topic,
     header: &BatchHeader,
     bytes: &[u8],
-) -> Result<Option<TimestampMs>, Refused> {
+) -> Result<Option<Times>, Refused> {
     // As the registry itself has it: a subject is as its topic, and who may read `_schemas` may see all.
     let sees = |subject: &str| {
         call.sees(rights::DESCRIBE_TOPIC, topic_of_subject(subject))
@@ -288,7 +288,7 @@ fn check_records(
     if let Some(error) = judged.unreadable {
         return Err(Refused::new(ErrorCode::KafkaStorageError, error.to_string()));
     }
-    let Some(first) = judged.wrong.first() else { return Ok(judged.latest) };
+    let Some(first) = judged.wrong.first() else { return Ok(judged.times) };
     let message = match judged.count {
         1 => first.message(),
         count => format!("{count} records are refused; {}", first.message()),

@@ -170,6 +170,25 @@ async fn the_time_of_a_batch_is_that_of_its_latest_record_whatever_its_producer_
     }
 }
 
+#[tokio::test]
+async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.before.max.ms", "3600000")]).await, 0);
+    let young = batches(batch(&["young"]))[0].0.max_timestamp;
+    for codec in [Compression::None, Compression::Gzip] {
+        let mut builder = BatchBuilder::new();
+        builder.push(young, None, Some(b"young"), &[]);
+        let alone = builder.build(codec, None, false).unwrap();
+        assert_eq!(raw.produce("t", 0, alone).await.error_code, 0, "{codec:?}");
+        builder.push(young, None, Some(b"young"), &[]);
+        builder.push(5_000, None, Some(b"old"), &[]);
+        let refused = raw.produce("t", 0, builder.build(codec, None, false).unwrap()).await;
+        assert_eq!(refused.error_code, ErrorCode::InvalidTimestamp.code(), "{codec:?}: {refused:?}");
+    }
+}
+
 async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
     use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
     let configs = configs.iter().map(|(name, value)| {

@@ -7,9 +7,7 @@
 use std::borrow::Cow;
 
 use headwater_coordinator::{StreamKind, TopicSettings};
-use headwater_model::TimestampMs;
-use headwater_wire::batch::NO_TIMESTAMP;
-use headwater_wire::filter::{OpenBatch, RecordView};
+use headwater_wire::filter::{OpenBatch, RecordView, Times};
 use headwater_wire::{BatchError, BatchHeader, Compression};
 
 use crate::broker::Shared;
@@ -50,8 +48,8 @@ pub struct Judged {
     pub wrong: Vec<Wrong>,
     /// Why schemas could not be looked at.
     pub unreadable: Option<Unreadable>,
-    /// The time of the latest record, where all were looked at.
-    pub latest: Option<TimestampMs>,
+    /// When the records were written, where all were looked at.
+    pub times: Option<Times>,
 }
 
 impl Wrong {
@@ -141,11 +139,12 @@ impl Judged {
     }
 }
 
-/// Whether the header says of its records' times what cannot be: that the latest is older than the first (Sarama before
-/// 1.45.1 leaves it at −1), or that the broker stamped what has only come.
-fn is_misdated(topic: &Topic, header: &BatchHeader) -> bool {
-    let stamped = topic.settings.log_append_time;
-    !stamped && (header.is_log_append_time() || header.max_timestamp < header.base_timestamp)
+/// Whether the times of the records must be looked at: where the topic says how old one may be, and where the header says
+/// what cannot be, that the latest is older than the first (Sarama before 1.45.1 leaves it at −1), or that the broker
+/// stamped what has only come.
+fn are_times_asked(topic: &Topic, header: &BatchHeader) -> bool {
+    let is_wrong = header.is_log_append_time() || header.max_timestamp < header.base_timestamp;
+    !topic.settings.log_append_time && (is_wrong || topic.settings.timestamp_before_max_ms < i64::MAX)
 }
 
 /// Judges the records of a batch whose checksum and counts are right. What is not compressed is looked at to the last
@@ -161,20 +160,20 @@ pub fn judge(
     let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, asker.sees));
     let plain = header.compression()? == Compression::None;
     let looked_at = rule.is_some() || judges.are_there() || asker.refuses.is_some();
-    if !looked_at && !plain && !is_misdated(topic, header) {
+    if !looked_at && !plain && !are_times_asked(topic, header) {
         return Ok(judged);
     }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
     let batch = OpenBatch::decompress(BatchHeader { base_offset: 0, ..*header }, bytes)?;
     if plain {
-        judged.latest = Some(batch.check()?);
+        judged.times = Some(batch.check()?);
     }
     if !looked_at && plain {
         return Ok(judged);
     }
-    let (mut index, mut latest) = (0, NO_TIMESTAMP);
+    let (mut index, mut times) = (0, Times::default());
     batch.visit(|record| {
-        latest = latest.max(record.timestamp());
+        times.add(&record);
         let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);
         let broken = broken.or_else(|| asker.refuses?(&record).map(Cow::Owned));
         if let Some(rule) = broken.or_else(|| judged.by_schema(&mut judges, &record)) {
@@ -182,6 +181,6 @@ pub fn judge(
         }
         index += 1;
     })?;
-    judged.latest = Some(latest);
+    judged.times = Some(times);
     Ok(judged)
 }
