@@ -189,6 +189,32 @@ async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
     }
 }
 
+#[tokio::test]
+async fn what_is_wrong_within_a_record_is_found_in_compressed_batches_that_are_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(create_with(&mut raw, "t", &[("cleanup.policy", "compact")]).await, 0);
+    let mut builder = BatchBuilder::new();
+    builder.push(5_000, Some(b"k"), Some(b"v"), &[]);
+    let plain = builder.build(Compression::None, None, false).unwrap();
+    let (head, right) = plain.split_at(headwater_wire::batch::HEADER_LEN);
+    let mut wrong = right.to_vec();
+    // The last byte is the count of headers: one that is not there instead of none.
+    *wrong.last_mut().unwrap() = 2;
+    for (records, code) in [(right.to_vec(), ErrorCode::None), (wrong, ErrorCode::InvalidRecord)] {
+        let mut packed = BytesMut::from(head);
+        packed.extend_from_slice(&Compression::Gzip.compress(&records).unwrap());
+        let length = packed.len() as i32 - 12;
+        packed[8..12].copy_from_slice(&length.to_be_bytes());
+        packed[22] = Compression::Gzip as u8;
+        // It changes nothing but the checksum.
+        let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
+        headwater_wire::batch::assign_producer(&mut packed, nobody);
+        assert_eq!(ErrorCode::from(raw.produce("t", 0, packed.freeze()).await.error_code), code);
+    }
+}
+
 async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
     use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
     let configs = configs.iter().map(|(name, value)| {

@@ -1,8 +1,8 @@
 //! The rules of a topic for the records of a batch: who needs a key, who may have none, who may be null, and which
 //! schema keys and values must have.
 //!
-//! What is not compressed is looked at to the last byte; other batches are opened only for topics with a rule. A batch
-//! with one wrong record is refused whole.
+//! What is not compressed is looked at to the last byte; other batches only where they are opened, for topics with a rule.
+//! A batch with one wrong record is refused whole.
 
 use std::borrow::Cow;
 
@@ -165,15 +165,12 @@ pub fn judge(
     }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
     let batch = OpenBatch::decompress(BatchHeader { base_offset: 0, ..*header }, bytes)?;
-    if plain {
-        judged.times = Some(batch.check()?);
-    }
-    if !looked_at && plain {
+    judged.times = Some(batch.check()?);
+    if !looked_at {
         return Ok(judged);
     }
-    let (mut index, mut times) = (0, Times::default());
+    let mut index = 0;
     batch.visit(|record| {
-        times.add(&record);
         let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);
         let broken = broken.or_else(|| asker.refuses?(&record).map(Cow::Owned));
         if let Some(rule) = broken.or_else(|| judged.by_schema(&mut judges, &record)) {
@@ -181,6 +178,5 @@ pub fn judge(
         }
         index += 1;
     })?;
-    judged.times = Some(times);
     Ok(judged)
 }
