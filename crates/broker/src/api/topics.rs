@@ -29,7 +29,8 @@ const CONSECUTIVE: &str = "replicas must be assigned to partitions 0, 1, 2 … w
 const ONE_EACH: &str = "replicas must be assigned to each partition that is added, and to no others";
 /// As Apache Kafka has it: a short request would else make more than the broker can hold, and with each start again.
 const MOST_PARTITIONS: i32 = 10_000;
-const TOO_MANY: &str = "a request makes 10,000 partitions at most: make the others with another one";
+const TOO_MANY: &str =
+    "a request makes 10,000 partitions at most, and names no more topics: make the others with another one";
 /// From here on topics are deleted by name or id.
 const BY_ID: i16 = 6;
 /// KIP-599: from these versions on a client knows THROTTLING_QUOTA_EXCEEDED.
@@ -139,11 +140,12 @@ fn tell_of(call: &Call, right: Right, results: &[TopicResult], validate_only: bo
     }
 }
 
-/// All of them, or none where one request would make too many partitions: those come second. A topic that is too large by
-/// itself is refused with a reason of its own.
+/// All of them, or none where one request would make too many partitions or names too many topics: those come second. A
+/// topic that is too large by itself is refused with a reason of its own.
 fn at_once<T>(topics: Vec<T>, cost: impl Fn(&T) -> i32) -> (Vec<T>, Vec<T>) {
     let legal = topics.iter().map(cost).filter(|cost| (0..=MOST_PARTITIONS).contains(cost));
-    match legal.map(i64::from).sum::<i64>() > i64::from(MOST_PARTITIONS) {
+    let partitions: i64 = legal.map(i64::from).sum();
+    match partitions.max(topics.len() as i64) > i64::from(MOST_PARTITIONS) {
         true => (Vec::new(), topics),
         false => (topics, Vec::new()),
     }

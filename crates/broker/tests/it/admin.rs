@@ -542,4 +542,11 @@ async fn one_request_makes_no_more_than_ten_thousand_partitions() {
     let told = raw.call(&both.with_timeout_ms(1000), 1).await;
     let codes: Vec<_> = told.results.iter().map(|topic| topic.error_code).collect();
     assert_eq!(codes, [ErrorCode::PolicyViolation.code(); 2], "{told:?}");
+    // Nor does it name more topics, which would each be looked for among all others.
+    let nothing = |at: i32| {
+        create_topics_request::CreatableTopic::default().with_name(KafkaString::from(format!("t{at}")))
+    };
+    let many = CreateTopicsRequestData::default().with_topics((0..10_001).map(nothing).collect());
+    let told = raw.call(&many.with_timeout_ms(1000), 5).await;
+    assert!(told.topics.iter().all(|topic| topic.error_code == ErrorCode::PolicyViolation.code()));
 }
