@@ -215,6 +215,30 @@ async fn what_is_wrong_within_a_record_is_found_in_compressed_batches_that_are_o
     }
 }
 
+#[tokio::test]
+async fn a_batch_that_nobody_unpacks_is_found_by_the_time_of_its_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let mut builder = BatchBuilder::new();
+    builder.push(5_000, None, Some(b"v"), &[]);
+    let mut garbage = BytesMut::from(&builder.build(Compression::Gzip, None, false).unwrap()[..]);
+    garbage[headwater_wire::batch::HEADER_LEN..].fill(0);
+    // It changes nothing but the checksum.
+    let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
+    headwater_wire::batch::assign_producer(&mut garbage, nobody);
+    assert_eq!(raw.produce("t", 0, garbage.freeze()).await.error_code, 0);
+    let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(4_000);
+    let topic = list_offsets_request::ListOffsetsTopic::default()
+        .with_name("t".to_owned().into())
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequestData::default().with_replica_id(-1).with_topics(vec![topic]);
+    let told = raw.call(&request, 7).await;
+    let found = &told.topics[0].partitions[0];
+    assert_eq!((found.error_code, found.offset, found.timestamp), (0, 0, 5_000));
+}
+
 async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
     use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
     let configs = configs.iter().map(|(name, value)| {
