@@ -28,7 +28,7 @@ const TOLD_TWICE: &str =
 const CONSECUTIVE: &str = "replicas must be assigned to partitions 0, 1, 2 … without a gap, to each once";
 const ONE_EACH: &str = "replicas must be assigned to each partition that is added, and to no others";
 /// As Apache Kafka has it: a short request would else make more than the broker can hold, and with each start again.
-const MOST_PARTITIONS: i32 = 10_000;
+pub const MOST_PARTITIONS: i32 = 10_000;
 const TOO_MANY: &str =
     "a request makes 10,000 partitions at most, and names no more topics: make the others with another one";
 /// From here on topics are deleted by name or id.

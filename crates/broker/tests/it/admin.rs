@@ -550,3 +550,21 @@ async fn one_request_makes_no_more_than_ten_thousand_partitions() {
     let told = raw.call(&many.with_timeout_ms(1000), 5).await;
     assert!(told.topics.iter().all(|topic| topic.error_code == ErrorCode::PolicyViolation.code()));
 }
+
+#[tokio::test]
+async fn what_is_made_on_use_is_no_more_at_once_than_a_request_may_make() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { default_partitions: 5_000, ..common::config(dir.path()) };
+    let broker = Broker::start(config).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    let named = |name| {
+        metadata_request::MetadataRequestTopic::default().with_name(Some(KafkaString::from_static(name)))
+    };
+    let topics = vec![named("a"), named("b"), named("c")];
+    let wanted = MetadataRequestData::default().with_topics(Some(topics));
+    for last in [ErrorCode::UnknownTopicOrPartition, ErrorCode::None] {
+        let told = raw.call(&wanted, 9).await;
+        let codes: Vec<_> = told.topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [0, 0, last.code()]);
+    }
+}
