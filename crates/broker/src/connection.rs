@@ -19,7 +19,7 @@ use headwater_wire::{ApiKey, request_header_version};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::api::{self, Api, Call, CallError, Serving};
 use crate::broker::Shared;
@@ -43,8 +43,6 @@ enum Ended {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Call(#[from] CallError),
-    #[error("a response was not read in time")]
-    Unread,
     #[error("a request or its response took so long that others waited for the memory it takes")]
     Slow,
     #[error(transparent)]
@@ -361,16 +359,28 @@ impl Connection {
 
     /// `shared` tells that others may come to wait for the memory of these answers.
     async fn write(&mut self, answers: &[Outgoing], shared: bool) -> Result<(), Ended> {
-        self.reader.answered();
         let shared = shared || !self.pending.is_empty();
-        let sending = sending::send(&mut self.writer, answers);
+        let patience = self.shared.config.transfer_timeout;
+        let sending = sending::send(&mut self.writer, answers, patience);
         tokio::select! {
             biased;
-            sent = timeout(self.shared.config.transfer_timeout, sending) => sent.map_err(|_| Ended::Unread)??,
+            sent = sending => sent?,
             () = given_up(&self.shared.memory, shared, Duration::ZERO) => return Err(Ended::Slow),
+            () = stopping_for(&self.stop, patience) => return Err(Ended::Stopped),
         }
+        // Who took long to read it has as long as others to ask for more.
+        self.reader.answered();
         Ok(())
     }
+}
+
+/// Returns when the broker has been stopping for so long: nobody who reads slowly keeps it from its end.
+async fn stopping_for(stop: &watch::Receiver<bool>, patience: Duration) {
+    // A receiver of its own, as the connection's has yet to tell what it has not told.
+    let mut stop = stop.clone();
+    // Without a sender nobody stops it any more but by dropping it.
+    drop(stop.wait_for(|stops| *stops).await);
+    sleep(patience).await;
 }
 
 /// Returns when others need the memory; never when none is held. It is asked for only if it must be waited for.

@@ -4,6 +4,7 @@
 //! has left.
 
 use std::io;
+use std::time::Duration;
 
 use headwater_log::FileRange;
 use tokio::net::TcpStream;
@@ -24,6 +25,7 @@ mod linux {
     use rustix::io::Errno;
     use rustix::net::SendFlags;
     use tokio::io::Interest;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -52,8 +54,13 @@ mod linux {
         Ok(())
     }
 
-    /// Sends all of a range; 0 when the file system of the log cannot do it.
-    pub async fn send(socket: &TcpStream, range: &FileRange<LogFile>) -> Result<usize, SendError> {
+    /// Sends all of a range, unless the other side reads nothing for as long as `patience`; 0 when the file system of the
+    /// log cannot do it.
+    pub async fn send(
+        socket: &TcpStream,
+        range: &FileRange<LogFile>,
+        patience: Duration,
+    ) -> Result<usize, SendError> {
         let mut sent = 0;
         while sent < range.length {
             let (position, length) = (range.position + sent as u64, range.length - sent);
@@ -62,7 +69,8 @@ mod linux {
                 let mut position = position;
                 uninterrupted(|| rustix::fs::sendfile(socket, &*range.file, Some(&mut position), turn))
             };
-            match socket.async_io(Interest::WRITABLE, send).await {
+            let moved = timeout(patience, socket.async_io(Interest::WRITABLE, send)).await;
+            match moved.map_err(|_| SendError::Unread)? {
                 Ok(0) => {
                     let source = ErrorKind::UnexpectedEof.into();
                     return Err(SendError::Log { file: range.id.name(), position, length, source });
@@ -98,6 +106,6 @@ pub async fn write_ahead(_: &TcpStream, _: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub async fn send(_: &TcpStream, _: &FileRange<LogFile>) -> Result<usize, SendError> {
+pub async fn send(_: &TcpStream, _: &FileRange<LogFile>, _: Duration) -> Result<usize, SendError> {
     Ok(0)
 }

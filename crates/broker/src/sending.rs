@@ -5,16 +5,19 @@
 //! around them: up to [`DIRECT`], one copy costs less than the system calls it saves. What is not a plain socket
 //! gets everything that way.
 //!
-//! Invariant: what was announced is sent in full, or the connection ends; nothing is ever made up in between.
+//! Invariant: what was announced is sent in full, or the connection ends; nothing is ever made up in between. It ends when
+//! the other side reads nothing for too long, and not when it is slow: what it asks for again would be as large.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_log::{DiskFile, FileRange};
 use headwater_security::Writing;
 use thiserror::Error;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::mirror::LogFile;
 use crate::outgoing::{Outgoing, Part};
@@ -34,6 +37,8 @@ struct Staged {
     length: usize,
     /// What the kernel has sent of this response since others had a turn.
     since_turn: usize,
+    /// For how long the other side may read nothing.
+    patience: Duration,
 }
 
 impl Staged {
@@ -60,6 +65,8 @@ impl Staged {
 pub enum SendError {
     #[error(transparent)]
     Socket(io::Error),
+    #[error("a response was not read in time")]
+    Unread,
     #[error(
         "{length} bytes at byte {position} of {file} cannot be read: {source}; check the disk and the log's directory"
     )]
@@ -80,51 +87,72 @@ impl Wire for Writing {
     }
 }
 
-/// Sends responses in their order; those without records leave together.
-pub async fn send(wire: &mut impl Wire, answers: &[Outgoing]) -> Result<(), SendError> {
+/// Sends responses in their order; those without records leave together. `patience` is for how long the other side may
+/// read nothing.
+pub async fn send(wire: &mut impl Wire, answers: &[Outgoing], patience: Duration) -> Result<(), SendError> {
     let mut rest = answers;
     while let Some(answer) = rest.first() {
         let plain: Vec<&[u8]> = rest.iter().map_while(Outgoing::as_bytes).collect();
         if plain.is_empty() {
-            send_scattered(wire, answer).await?;
+            send_scattered(wire, answer, patience).await?;
             rest = &rest[1..];
         } else {
-            write_all(wire, &plain).await.map_err(SendError::Socket)?;
+            write_pieces(wire, &plain, patience).await?;
             rest = &rest[plain.len()..];
         }
     }
     // TLS keeps what the socket did not take at once.
-    wire.flush().await.map_err(SendError::Socket)
+    within(patience, wire.flush()).await
 }
 
-async fn write_all(wire: &mut impl Wire, pieces: &[&[u8]]) -> io::Result<()> {
+/// One step of sending, which ends as soon as something has moved.
+async fn within<T>(patience: Duration, step: impl Future<Output = io::Result<T>>) -> Result<T, SendError> {
+    timeout(patience, step).await.map_err(|_| SendError::Unread)?.map_err(SendError::Socket)
+}
+
+async fn write_pieces(wire: &mut impl Wire, pieces: &[&[u8]], patience: Duration) -> Result<(), SendError> {
     if let [piece] = pieces {
-        return wire.write_all(piece).await;
+        return write(wire, piece, patience).await;
     }
     let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
     let mut slices = &mut slices[..];
     while !slices.is_empty() {
-        let written = wire.write_vectored(slices).await?;
+        let written = within(patience, wire.write_vectored(slices)).await?;
         if written == 0 {
-            return Err(ErrorKind::WriteZero.into());
+            return Err(SendError::Socket(ErrorKind::WriteZero.into()));
         }
         IoSlice::advance_slices(&mut slices, written);
     }
     Ok(())
 }
 
-async fn send_scattered(wire: &mut impl Wire, answer: &Outgoing) -> Result<(), SendError> {
+async fn write(wire: &mut impl Wire, mut bytes: &[u8], patience: Duration) -> Result<(), SendError> {
+    while !bytes.is_empty() {
+        let written = within(patience, wire.write(bytes)).await?;
+        if written == 0 {
+            return Err(SendError::Socket(ErrorKind::WriteZero.into()));
+        }
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+async fn send_scattered(
+    wire: &mut impl Wire,
+    answer: &Outgoing,
+    patience: Duration,
+) -> Result<(), SendError> {
     let goes_direct = |part: Part<'_>| matches!(part, Part::Files(ranges) if ranges.iter().any(is_direct));
     let corks = wire.socket().is_some() && answer.parts().any(goes_direct);
     hold(wire, corks, true)?;
-    let mut staged = Staged::default();
+    let mut staged = Staged { patience, ..Staged::default() };
     for part in answer.parts() {
         match part {
             Part::Bytes(bytes) => staged.extend(bytes),
             Part::Files(ranges) => send_ranges(wire, &mut staged, ranges).await?,
         }
     }
-    flush(wire, &mut staged, More::Nothing).await.map_err(SendError::Socket)?;
+    flush(wire, &mut staged, More::Nothing).await?;
     // What did not fill a segment leaves now.
     hold(wire, corks, false)
 }
@@ -164,7 +192,7 @@ async fn send_ranges(
             copy(wire, staged, first, 0).await?;
         } else {
             if staged.length + length > STAGE {
-                flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
+                flush(wire, staged, More::Follows).await?;
             }
             load(span, staged)?;
         }
@@ -178,9 +206,9 @@ async fn send_direct(
     staged: &mut Staged,
     range: &FileRange<LogFile>,
 ) -> Result<(), SendError> {
-    flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
+    flush(wire, staged, More::Follows).await?;
     let sent = match wire.socket() {
-        Some(socket) => sendfile::send(socket, range).await?,
+        Some(socket) => sendfile::send(socket, range, staged.patience).await?,
         None => 0,
     };
     copy(wire, staged, range, sent).await
@@ -195,7 +223,7 @@ async fn copy(
 ) -> Result<(), SendError> {
     while done < range.length {
         if staged.length >= STAGE {
-            flush(wire, staged, More::Follows).await.map_err(SendError::Socket)?;
+            flush(wire, staged, More::Follows).await?;
         }
         let length = (range.length - done).min(STAGE - staged.length);
         read(range, range.position + done as u64, length, staged)?;
@@ -257,12 +285,12 @@ enum More {
     Nothing,
 }
 
-async fn flush(wire: &mut impl Wire, staged: &mut Staged, more: More) -> io::Result<()> {
+async fn flush(wire: &mut impl Wire, staged: &mut Staged, more: More) -> Result<(), SendError> {
     match wire.socket() {
         Some(socket) if more == More::Follows && staged.length > 0 => {
-            sendfile::write_ahead(socket, staged.bytes()).await?
+            within(staged.patience, sendfile::write_ahead(socket, staged.bytes())).await?
         }
-        _ => wire.write_all(staged.bytes()).await?,
+        _ => write(wire, staged.bytes(), staged.patience).await?,
     }
     staged.length = 0;
     Ok(())

@@ -348,8 +348,16 @@ impl Client {
         Ok(topics.collect())
     }
 
-    /// One topic, asked of the broker; `None` when it does not exist.
+    /// One topic, asked of the broker; `None` when it does not exist, also because no topic can have the name.
     pub async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError> {
+        match self.possible_topic(name).await {
+            Err(error) if error.code() == Some(ErrorCode::InvalidTopicException) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// The same; a name that no topic can have is an error.
+    async fn possible_topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError> {
         let names = [name.to_owned()];
         let answer = self.refresh_patiently(Some(&names)).await?;
         let mut topics = answer.topics.iter();
@@ -379,7 +387,7 @@ impl Client {
         }
         let mut pause = self.pause(TOPIC_PATIENCE);
         loop {
-            match self.topic(topic).await? {
+            match self.possible_topic(topic).await? {
                 Some(info) if info.partitions > 0 => return Ok(info.partitions),
                 _ => pause.wait(topic, ClientError::UnknownTopic(topic.to_owned())).await?,
             }

@@ -23,13 +23,15 @@ pub(crate) struct Topics {
     version: u64,
 }
 
-/// Whether clients should hide the topic: Kafka's own and the registry's.
+/// Whether clients should hide the topic: one of Kafka's own. Others may be called alike (Debezium's heartbeats are), and
+/// are found by who subscribes to a pattern.
 pub fn is_internal(name: &str) -> bool {
-    name.starts_with("__")
+    const SHARE_STATE: &str = "__share_group_state";
+    PublishedTopic::named(name).is_some() || name == SHARE_STATE
 }
 
 /// Whether a topic may have the name.
-fn is_legal(name: &str) -> bool {
+pub fn is_legal(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !name.is_empty() && name.len() <= 249 && !matches!(name, "." | "..") && name.chars().all(legal)
 }
@@ -306,5 +308,18 @@ impl Topics {
             results.push(TopicResult { name: topic, result });
         }
         results
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_hide_kafkas_own_topics_and_no_others() {
+        assert!(
+            ["__consumer_offsets", "__transaction_state", "__share_group_state"].into_iter().all(is_internal)
+        );
+        assert!(!["__debezium-heartbeat.shop", "__mine", "_schemas", "orders"].into_iter().any(is_internal));
     }
 }

@@ -27,6 +27,8 @@ pub(crate) const CONTROL: i16 = 1 << 5;
 pub(crate) const DELETE_HORIZON: i16 = 1 << 6;
 /// No batch decompresses to more than this.
 pub const MAX_DECOMPRESSED: usize = 128 << 20;
+/// The time of a record that nobody stamped.
+pub const NO_TIMESTAMP: TimestampMs = -1;
 
 #[derive(Debug, Error)]
 pub enum BatchError {
@@ -191,6 +193,14 @@ pub fn assign_append_time(batch: &mut [u8], now: TimestampMs) {
     let attributes = i16::from_be_bytes(array(batch, 21)) | LOG_APPEND_TIME;
     batch[21..23].copy_from_slice(&attributes.to_be_bytes());
     batch[35..43].copy_from_slice(&now.to_be_bytes());
+    seal(batch);
+}
+
+/// Marks the batch as stamped by its producer, `latest` being the time of its latest record, and renews its checksum.
+pub fn assign_create_time(batch: &mut [u8], latest: TimestampMs) {
+    let attributes = i16::from_be_bytes(array(batch, 21)) & !LOG_APPEND_TIME;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[35..43].copy_from_slice(&latest.to_be_bytes());
     seal(batch);
 }
 
@@ -370,8 +380,8 @@ fn decode_record(header: &BatchHeader, body: &mut Bytes) -> Result<Record, Batch
     let mut headers = Vec::with_capacity(count.min(body.len() / 2));
     for _ in 0..count {
         let name = take_bytes(body)?.ok_or(BatchError::Invalid("header without a key"))?;
-        let key =
-            String::from_utf8(name.to_vec()).map_err(|_| BatchError::Invalid("header key is not UTF-8"))?;
+        // As Kafka's own readers: nobody gets past a record that is refused here, and brokers take any bytes.
+        let key = String::from_utf8_lossy(&name).into_owned();
         headers.push(Header { key, value: take_bytes(body)? });
     }
     let timestamp = if header.is_log_append_time() { header.max_timestamp } else { timestamp };
@@ -466,6 +476,19 @@ mod tests {
             let outside_checksum = bit / 8 < 8 || (12..16).contains(&(bit / 8));
             assert_eq!(header.verify(&bytes).is_ok(), outside_checksum, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_no_text_keeps_nobody_from_its_record() {
+        let mut bytes = sample(Compression::None).to_vec();
+        let at = HEADER_LEN + bytes[HEADER_LEN..].iter().position(|byte| *byte == b'h').unwrap();
+        bytes[at] = 0xff;
+        seal(&mut bytes);
+        let bytes = Bytes::from(bytes);
+        let header = BatchHeader::read(&bytes).unwrap();
+        header.verify(&bytes).unwrap();
+        let records = decode(&header, &bytes).unwrap();
+        assert_eq!((records.len(), records[0].headers[0].key.as_str()), (2, "\u{fffd}"));
     }
 
     #[test]

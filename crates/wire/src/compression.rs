@@ -30,8 +30,9 @@ pub enum CompressionError {
 /// The frame that snappy-java (and so every Java client) puts around its blocks.
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER: usize = 16;
-/// 8 MiB: what Kafka's own reader allows for zstd's window.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// 128 MiB: what zstd's readers allow by default, and so Kafka's. Levels from 20 on have windows of more than 8 MiB, which
+/// are told by whoever does not know beforehand how much will come.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 impl Compression {
     pub fn from_attributes(attributes: i16) -> Result<Self, CompressionError> {
@@ -73,7 +74,8 @@ impl Compression {
                 out.write_all(plain)?;
                 out.finish().map_err(io::Error::other)?
             }
-            Self::Zstd => zstd::stream::encode_all(plain, level.unwrap_or(3))?,
+            // All at once: its tables are then as large as what is there, and not as the level's window, of which 22 takes most of a GiB.
+            Self::Zstd => zstd::bulk::compress(plain, level.unwrap_or(3))?,
         })
     }
 
@@ -142,6 +144,17 @@ mod tests {
             let packed = codec.compress(&plain).unwrap();
             assert_eq!(codec.decompress(&packed, plain.len()).unwrap(), plain, "{codec:?}");
         }
+    }
+
+    /// Kafka's producers write so under levels from 20 on.
+    #[test]
+    fn the_largest_window_of_zstd_is_read() {
+        let plain: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&plain).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert_eq!(Compression::Zstd.decompress(&packed, plain.len()).unwrap(), plain);
     }
 
     #[test]

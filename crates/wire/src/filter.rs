@@ -11,7 +11,7 @@ use headwater_model::{Offset, TimestampMs};
 
 use crate::batch::{
     BatchError, BatchHeader, CODEC, CONTROL, DELETE_HORIZON, HEADER_LEN, LENGTH_PREFIX, LOG_APPEND_TIME,
-    MAX_DECOMPRESSED, TRANSACTIONAL, put_varlong, seal,
+    MAX_DECOMPRESSED, NO_TIMESTAMP, TRANSACTIONAL, put_varlong, seal,
 };
 use crate::compression::Compression;
 
@@ -35,6 +35,14 @@ pub struct RecordView<'a> {
     /// The headers' count and bytes, unread: see [`RecordView::check_headers`].
     pub headers: &'a [u8],
     pub span: RecordSpan,
+}
+
+/// When the records of a batch were written, as their producer has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Of those that are stamped.
+    pub earliest: Option<TimestampMs>,
+    pub latest: TimestampMs,
 }
 
 /// A batch whose checksum was right, with its records decompressed.
@@ -106,15 +114,16 @@ impl<'a> OpenBatch<'a> {
         Ok(())
     }
 
-    /// Checks every record to its last byte.
-    pub fn check(&self) -> Result<(), BatchError> {
-        let mut checked = Ok(());
+    /// Checks every record to its last byte, and tells when they were written.
+    pub fn check(&self) -> Result<Times, BatchError> {
+        let (mut checked, mut times) = (Ok(()), Times::default());
         self.visit(|record| {
+            times.add(&record);
             if checked.is_ok() {
                 checked = record.check_headers();
             }
         })?;
-        checked
+        checked.map(|()| times)
     }
 
     /// The batch with only the records in `kept`, which are spans of this batch in their order.
@@ -217,8 +226,35 @@ impl<'a> OpenBatch<'a> {
     }
 }
 
+impl Default for Times {
+    fn default() -> Self {
+        Self { earliest: None, latest: NO_TIMESTAMP }
+    }
+}
+
+impl Times {
+    /// What the header says, which knows the first record and the latest.
+    pub fn told(header: &BatchHeader) -> Self {
+        let first = header.base_timestamp;
+        Self { earliest: (first >= 0).then_some(first), latest: header.max_timestamp }
+    }
+
+    pub fn add(&mut self, record: &RecordView<'_>) {
+        let time = record.timestamp();
+        self.latest = self.latest.max(time);
+        if time != NO_TIMESTAMP {
+            self.earliest = Some(self.earliest.map_or(time, |earliest| earliest.min(time)));
+        }
+    }
+}
+
 /// Views the record whose length prefix starts at `start` and whose body runs from `at` to the end.
 impl RecordView<'_> {
+    /// When it was written, as its producer has it: the broker's own time is in the batch's header.
+    pub fn timestamp(&self) -> TimestampMs {
+        self.span.timestamp
+    }
+
     /// A count, so many pairs of key and value, and nothing after them.
     pub fn check_headers(&self) -> Result<(), BatchError> {
         let mut at = 0;
@@ -351,7 +387,8 @@ mod tests {
     #[test]
     fn what_is_wrong_within_a_record_is_found() {
         for codec in CODECS {
-            OpenBatch::open(&sample(codec)).unwrap().check().unwrap();
+            let times = OpenBatch::open(&sample(codec)).unwrap().check().unwrap();
+            assert_eq!(times, Times { earliest: Some(990), latest: 1900 }, "{codec:?}");
         }
         let batch = sample(Compression::None);
         let header = read_checked(&batch).unwrap();

@@ -7,7 +7,7 @@ use headwater_wire::messages::list_config_resources_response::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::{Call, CallError, rights};
+use super::{Call, CallError, once_by, rights};
 use crate::NODE_ID;
 
 pub const TOPIC: i8 = 2;
@@ -27,7 +27,7 @@ pub async fn list(
     if let Err(code) = call.check_cluster(rights::DESCRIBE_CLUSTER_CONFIGS) {
         return Ok(response.with_error_code(code.code()));
     }
-    let wanted = match call.version >= ANY_TYPE {
+    let mut wanted = match call.version >= ANY_TYPE {
         true if request.resource_types.is_empty() => ALL.to_vec(),
         true => request.resource_types,
         false => vec![CLIENT_METRICS],
@@ -35,6 +35,8 @@ pub async fn list(
     if wanted.iter().any(|kind| !ALL.contains(kind)) {
         return Ok(response.with_error_code(ErrorCode::UnsupportedVersion.code()));
     }
+    // A type takes one byte of the request and all topics of the answer.
+    once_by(&mut wanted, |kind| *kind);
     let resource = |kind: i8| {
         move |name: KafkaString| {
             let resource = ConfigResource::default().with_resource_name(name);

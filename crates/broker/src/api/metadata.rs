@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_coordinator::{NewTopic, QuotaKey, Request, Response};
+use headwater_coordinator::{NewTopic, QuotaKey, Request, Response, is_legal_topic};
 use headwater_model::acl::ResourceType;
 use headwater_wire::messages::describe_cluster_response::{
     DescribeClusterBroker, DescribeClusterResponseData,
@@ -23,6 +23,7 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
+use super::topics::MOST_PARTITIONS;
 use super::{Call, CallError, once_by, rights, text, uuid};
 use crate::NODE_ID;
 use crate::catalog::Topic;
@@ -38,6 +39,8 @@ pub async fn metadata(call: &Call, request: MetadataRequestData) -> Result<Metad
     let node = MetadataResponseBroker::default().with_node_id(NODE_ID).with_host(host).with_port(port);
     let wanted = request.topics.filter(|topics| call.version > 0 || !topics.is_empty());
     let may_create = call.shared.config.auto_create_topics && request.allow_auto_topic_creation;
+    // The topics that are still made for this request; the others are when they are asked for again.
+    let mut left = (MOST_PARTITIONS / call.shared.config.default_partitions.max(1)).max(1);
     let show_operations = request.include_topic_authorized_operations;
     let mut topics = Vec::new();
     match wanted {
@@ -46,7 +49,12 @@ pub async fn metadata(call: &Call, request: MetadataRequestData) -> Result<Metad
             once_by(&mut wanted, |topic| (topic.name.clone(), topic.topic_id));
             for topic in wanted {
                 topics.push(match topic.name.filter(|_| topic.topic_id.is_nil()) {
-                    Some(name) => by_name(call, name, may_create, show_operations).await?,
+                    Some(name) => {
+                        let is_new = call.shared.catalog.by_name(name.as_str()).is_none();
+                        let makes = may_create && is_new && left > 0;
+                        left -= i32::from(makes);
+                        by_name(call, name, makes, show_operations).await?
+                    }
                     None => by_id(call, topic.topic_id.to_bytes(), show_operations),
                 });
             }
@@ -71,7 +79,11 @@ async fn by_name(
     show_operations: bool,
 ) -> Result<MetadataResponseTopic, CallError> {
     let catalog = &call.shared.catalog;
-    let mut error = ErrorCode::UnknownTopicOrPartition.code();
+    // Clients wait for what is not there, and give up at once what cannot be.
+    let mut error = match is_legal_topic(name.as_str()) {
+        true => ErrorCode::UnknownTopicOrPartition.code(),
+        false => ErrorCode::InvalidTopicException.code(),
+    };
     if let Err(code) = call.check(rights::DESCRIBE_TOPIC, name.as_str()) {
         return Ok(MetadataResponseTopic::default().with_error_code(code.code()).with_name(Some(name)));
     }

@@ -11,13 +11,13 @@ use headwater_coordinator::{Error, PublishedTopic, QuotaKey, UsageKind};
 use headwater_log::{Appended, Durability, LogError};
 use headwater_model::{CATALOG, TimestampMs};
 use headwater_schema::topic_of_subject;
-use headwater_wire::filter::RecordView;
+use headwater_wire::filter::{RecordView, Times};
 use headwater_wire::messages::ProduceRequestData;
 use headwater_wire::messages::produce_request::PartitionProduceData;
 use headwater_wire::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponseData, TopicProduceResponse,
 };
-use headwater_wire::{BatchError, BatchHeader, Compression, ErrorCode, batch};
+use headwater_wire::{BatchError, BatchHeader, Compression, CompressionError, ErrorCode, batch};
 
 use super::{Call, CallError, Outgoing, Serving, optional, rights, skim, text};
 use crate::audit;
@@ -201,10 +201,10 @@ fn check_batch(
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
-    check_records(call, topic, &header, &bytes)?;
+    let times = check_records(call, topic, &header, &bytes)?.unwrap_or_else(|| Times::told(&header));
     let bytes = compression::repack(&topic.settings, &header, bytes).map_err(refused)?;
     check_size(topic, &bytes)?;
-    let (bytes, append_time) = stamp(topic, &header, bytes)?;
+    let (bytes, append_time) = stamp(topic, &header, times, bytes)?;
     let batch = Batch {
         partition,
         bytes,
@@ -225,8 +225,14 @@ fn check_size(topic: &Topic, batch: &[u8]) -> Result<(), Refused> {
     Err(Refused::new(ErrorCode::MessageTooLarge, message))
 }
 
-/// The producer's timestamps, checked, or the broker's own; −1 for the producer's.
-fn stamp(topic: &Topic, header: &BatchHeader, bytes: Bytes) -> Result<(Bytes, TimestampMs), Refused> {
+/// The producer's timestamps, checked, or the broker's own; −1 for the producer's. Retention and searches by time go by
+/// the header, so it tells the time of the latest record, whatever the producer wrote there.
+fn stamp(
+    topic: &Topic,
+    header: &BatchHeader,
+    Times { earliest, latest }: Times,
+    bytes: Bytes,
+) -> Result<(Bytes, TimestampMs), Refused> {
     let now = clock::wall();
     if topic.settings.log_append_time {
         let mut stamped = BytesMut::from(&bytes[..]);
@@ -234,29 +240,42 @@ fn stamp(topic: &Topic, header: &BatchHeader, bytes: Bytes) -> Result<(Bytes, Ti
         return Ok((stamped.freeze(), now));
     }
     let (before, after) = (topic.settings.timestamp_before_max_ms, topic.settings.timestamp_after_max_ms);
-    let early = header.base_timestamp >= 0 && header.base_timestamp < now.saturating_sub(before);
-    if early || header.max_timestamp > now.saturating_add(after) {
+    let early = earliest.is_some_and(|earliest| earliest < now.saturating_sub(before));
+    if early || latest > now.saturating_add(after) {
         let message = format!(
-            "timestamps from {} to {} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
-            header.base_timestamp, header.max_timestamp
+            "timestamps from {} to {latest} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
+            earliest.unwrap_or(latest)
         );
         return Err(Refused::new(ErrorCode::InvalidTimestamp, message));
     }
-    Ok((bytes, -1))
+    if latest == header.max_timestamp && !header.is_log_append_time() {
+        return Ok((bytes, -1));
+    }
+    let mut stamped = BytesMut::from(&bytes[..]);
+    batch::assign_create_time(&mut stamped, latest);
+    Ok((stamped.freeze(), -1))
 }
 
 fn refused(error: BatchError) -> Refused {
     let code = match &error {
         BatchError::Truncated { .. } | BatchError::Checksum { .. } => ErrorCode::CorruptMessage,
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
+        // Of this a producer makes smaller batches; another code ends its records.
+        BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
         BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
         BatchError::Invalid(_) => ErrorCode::InvalidRecord,
     };
     Refused::new(code, error.to_string())
 }
 
-/// Opens the batch only when the topic has a rule for its records.
-fn check_records(call: &Call, topic: &Topic, header: &BatchHeader, bytes: &[u8]) -> Result<(), Refused> {
+/// Opens a compressed batch only when the topic has a rule for its records, or its header cannot be right; the times of the
+/// records, if they were looked at.
+fn check_records(
+    call: &Call,
+    topic: &Topic,
+    header: &BatchHeader,
+    bytes: &[u8],
+) -> Result<Option<Times>, Refused> {
     // As the registry itself has it: a subject is as its topic, and who may read `_schemas` may see all.
     let sees = |subject: &str| {
         call.sees(rights::DESCRIBE_TOPIC, topic_of_subject(subject))
@@ -269,7 +288,7 @@ fn check_records(call: &Call, topic: &Topic, header: &BatchHeader, bytes: &[u8])
     if let Some(error) = judged.unreadable {
         return Err(Refused::new(ErrorCode::KafkaStorageError, error.to_string()));
     }
-    let Some(first) = judged.wrong.first() else { return Ok(()) };
+    let Some(first) = judged.wrong.first() else { return Ok(judged.times) };
     let message = match judged.count {
         1 => first.message(),
         count => format!("{count} records are refused; {}", first.message()),
@@ -339,5 +358,17 @@ fn code(refusal: &Refusal, version: i16) -> i16 {
             LogError::Batch(_) => ErrorCode::InvalidRecord.code(),
             _ => ErrorCode::KafkaStorageError.code(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_once_unpacked_is_told_from_what_cannot_be_unpacked() {
+        let code = |error: CompressionError| refused(error.into()).code;
+        assert_eq!(code(CompressionError::TooLarge { cap: 1 }), ErrorCode::MessageTooLarge);
+        assert_eq!(code(CompressionError::UnknownCodec(7)), ErrorCode::UnsupportedCompressionType);
     }
 }

@@ -49,6 +49,7 @@ rights! {
     WRITE_TRANSACTIONAL_ID = Write TransactionalId;
     DESCRIBE_TRANSACTIONAL_ID = Describe TransactionalId;
     CREATE_CLUSTER = Create Cluster;
+    DELETE_CLUSTER = Delete Cluster;
     ALTER_CLUSTER = Alter Cluster;
     DESCRIBE_CLUSTER = Describe Cluster;
     CLUSTER_ACTION = ClusterAction Cluster;
@@ -88,10 +89,10 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     DescribeCluster: DESCRIBE_CLUSTER;
     DescribeLogDirs: DESCRIBE_CLUSTER;
     // Topics. The configuration of a new topic is shown to whoever may DESCRIBE_CONFIGS; who uses a topic, to whoever
-    // may DESCRIBE it, with the groups and transactional ids that may be DESCRIBEd.
+    // may DESCRIBE it, with the groups and transactional ids that may be DESCRIBEd. DELETE of the cluster is that of any topic.
     CreateTopics: CREATE_TOPIC, CREATE_CLUSTER, DESCRIBE_TOPIC_CONFIGS;
     CreatePartitions: ALTER_TOPIC;
-    DeleteTopics: DESCRIBE_TOPIC, DELETE_TOPIC;
+    DeleteTopics: DESCRIBE_TOPIC, DELETE_TOPIC, DELETE_CLUSTER;
     DescribeConfigs: DESCRIBE_TOPIC, DESCRIBE_TOPIC_CONFIGS, DESCRIBE_CLUSTER_CONFIGS, DESCRIBE_GROUP_CONFIGS, DESCRIBE_GROUP,
         DESCRIBE_TRANSACTIONAL_ID, DESCRIBE_CLUSTER;
     AlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;

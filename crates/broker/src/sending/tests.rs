@@ -1,3 +1,6 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::BufMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -6,6 +9,7 @@ use super::*;
 use crate::outgoing::gather;
 
 const SIZE: usize = 3 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A wire on which bytes are changed on their way, as TLS does.
 impl Wire for tokio::io::DuplexStream {}
@@ -87,7 +91,7 @@ async fn check(mut wire: impl Wire, mut other: impl tokio::io::AsyncRead + Unpin
     let expected: Vec<u8> = answers.iter().flat_map(gather).collect();
     let mut received = Vec::new();
     let sending = async {
-        send(&mut wire, &answers).await.unwrap();
+        send(&mut wire, &answers, PATIENCE).await.unwrap();
         drop(wire);
     };
     let (_, read) = tokio::join!(sending, other.read_to_end(&mut received));
@@ -114,7 +118,7 @@ async fn a_file_that_ends_early_is_an_error_and_nothing_is_made_up() {
         let answers = [answer(&file(), &[(position, length)])];
         let mut received = Vec::new();
         let sending = async {
-            let failed = send(&mut writer, &answers).await;
+            let failed = send(&mut writer, &answers, PATIENCE).await;
             drop(writer);
             failed
         };
@@ -131,6 +135,53 @@ async fn a_client_that_has_gone_is_not_an_error_of_the_log() {
     client.set_zero_linger().unwrap();
     drop(client);
     let answers = [answer(&file(), &[(0, SIZE), (0, SIZE), (0, SIZE)])];
-    let failed = send(&mut writer, &answers).await;
+    let failed = send(&mut writer, &answers, PATIENCE).await;
     assert!(matches!(failed, Err(SendError::Socket(_))), "{failed:?}");
+}
+
+/// Takes a little at a time, and its time for it.
+#[derive(Default)]
+struct Slow {
+    taken: usize,
+    waits: bool,
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.waits = !self.waits;
+        if self.waits {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        let taken = bytes.len().min(STAGE);
+        self.taken += taken;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Wire for Slow {}
+
+/// It takes longer than the patience in all, and much less at each step.
+#[tokio::test]
+async fn who_reads_slowly_gets_all_and_who_reads_nothing_is_given_up() {
+    let answers = [answer(&file(), &[(0, SIZE)])];
+    let mut slow = Slow::default();
+    send(&mut slow, &answers, Duration::from_millis(200)).await.unwrap();
+    assert_eq!(slow.taken, gather(&answers[0]).len());
+    let (mut writer, _reader) = tokio::io::duplex(1_000);
+    let unread = send(&mut writer, &answers, Duration::from_millis(10)).await;
+    assert!(matches!(unread, Err(SendError::Unread)), "{unread:?}");
 }

@@ -1,5 +1,6 @@
 //! What administrators ask of a cluster, answered by a cluster of one.
 
+use headwater_broker::{Broker, Config};
 use headwater_wire::messages::api_versions_response::FinalizedFeatureKey;
 use headwater_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use headwater_wire::messages::describe_configs_request::DescribeConfigsResource;
@@ -496,4 +497,74 @@ async fn records_of_what_is_only_compacted_cannot_be_deleted() {
         assert_eq!(deleted.topics[0].partitions[0].error_code, code.code(), "{name}");
     }
     broker.shutdown().await;
+}
+
+/// A producer waits for a topic that is not there, and not for one that cannot be.
+#[tokio::test]
+async fn a_topic_that_cannot_be_is_told_from_one_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { auto_create_topics: false, ..common::config(dir.path()) };
+    let broker = Broker::start(config).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    let named = |name| {
+        metadata_request::MetadataRequestTopic::default().with_name(Some(KafkaString::from_static(name)))
+    };
+    let topics = vec![named("orders"), named("not legal")];
+    let told = raw.call(&MetadataRequestData::default().with_topics(Some(topics)), 9).await;
+    let codes: Vec<_> = told.topics.iter().map(|topic| topic.error_code).collect();
+    let expected = [ErrorCode::UnknownTopicOrPartition, ErrorCode::InvalidTopicException];
+    assert_eq!(codes, expected.map(|code| code.code()));
+}
+
+#[tokio::test]
+async fn one_request_makes_no_more_than_ten_thousand_partitions() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let topic = |name| {
+        create_topics_request::CreatableTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_num_partitions(6_000)
+            .with_replication_factor(1)
+    };
+    let both = CreateTopicsRequestData::default().with_topics(vec![topic("a"), topic("b")]);
+    let made = raw.call(&both.with_timeout_ms(1000), 5).await;
+    let codes: Vec<_> = made.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [ErrorCode::PolicyViolation.code(); 2], "{made:?}");
+    raw.create_topic("a", 1).await;
+    raw.create_topic("b", 1).await;
+    let grown = |name| {
+        create_partitions_request::CreatePartitionsTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_count(6_000)
+    };
+    let both = CreatePartitionsRequestData::default().with_topics(vec![grown("a"), grown("b")]);
+    let told = raw.call(&both.with_timeout_ms(1000), 1).await;
+    let codes: Vec<_> = told.results.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [ErrorCode::PolicyViolation.code(); 2], "{told:?}");
+    // Nor does it name more topics, which would each be looked for among all others.
+    let nothing = |at: i32| {
+        create_topics_request::CreatableTopic::default().with_name(KafkaString::from(format!("t{at}")))
+    };
+    let many = CreateTopicsRequestData::default().with_topics((0..10_001).map(nothing).collect());
+    let told = raw.call(&many.with_timeout_ms(1000), 5).await;
+    assert!(told.topics.iter().all(|topic| topic.error_code == ErrorCode::PolicyViolation.code()));
+}
+
+#[tokio::test]
+async fn what_is_made_on_use_is_no_more_at_once_than_a_request_may_make() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { default_partitions: 5_000, ..common::config(dir.path()) };
+    let broker = Broker::start(config).await.unwrap();
+    let mut raw = Raw::connect(&broker).await;
+    let named = |name| {
+        metadata_request::MetadataRequestTopic::default().with_name(Some(KafkaString::from_static(name)))
+    };
+    let topics = vec![named("a"), named("b"), named("c")];
+    let wanted = MetadataRequestData::default().with_topics(Some(topics));
+    for last in [ErrorCode::UnknownTopicOrPartition, ErrorCode::None] {
+        let told = raw.call(&wanted, 9).await;
+        let codes: Vec<_> = told.topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [0, 0, last.code()]);
+    }
 }

@@ -42,6 +42,15 @@ async fn read(client: &Client, topic: &str, count: usize) -> Vec<usize> {
     read
 }
 
+/// Who looks for many topics, as dead letters do for theirs, is not stopped by one.
+#[tokio::test]
+async fn a_topic_that_cannot_be_does_not_exist() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let client = client(&broker.bootstrap()).await;
+    assert!(client.topic("not legal").await.unwrap().is_none());
+}
+
 #[tokio::test]
 async fn every_record_is_there_once_and_in_order_although_the_broker_is_killed() {
     let dir = tempfile::tempdir().unwrap();

@@ -135,6 +135,110 @@ async fn a_topic_with_append_time_is_stamped_by_the_broker() {
     assert_eq!(batches(data.records.unwrap())[0].1[0].timestamp, produced.log_append_time_ms);
 }
 
+/// Retention and searches by time go by it. Sarama before 1.45.1 leaves it at −1, and a client may say that the broker has
+/// stamped what it sends.
+#[tokio::test]
+async fn the_time_of_a_batch_is_that_of_its_latest_record_whatever_its_producer_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let times = [5_000_i64, 7_000, 6_000];
+    for codec in [Compression::None, Compression::Gzip] {
+        let mut builder = BatchBuilder::new();
+        for time in times {
+            builder.push(time, None, Some(b"v"), &[]);
+        }
+        let right = builder.build(codec, None, false).unwrap();
+        let mut unstamped = BytesMut::from(&right[..]);
+        unstamped[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
+        // It changes nothing but the checksum.
+        let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
+        headwater_wire::batch::assign_producer(&mut unstamped, nobody);
+        let mut appended = BytesMut::from(&right[..]);
+        headwater_wire::batch::assign_append_time(&mut appended, 99_000);
+        for bytes in [unstamped, appended] {
+            let produced = raw.produce("t", 0, bytes.freeze()).await;
+            assert_eq!((produced.error_code, produced.log_append_time_ms), (0, -1), "{codec:?}");
+        }
+    }
+    let fetched = batches(raw.fetch("t", 0, 0, false).await.records.unwrap());
+    assert_eq!(fetched.len(), 4);
+    for (header, records) in fetched {
+        assert_eq!((header.max_timestamp, header.is_log_append_time()), (7_000, false));
+        assert_eq!(records.iter().map(|record| record.timestamp).collect::<Vec<_>>(), times);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.before.max.ms", "3600000")]).await, 0);
+    let young = batches(batch(&["young"]))[0].0.max_timestamp;
+    for codec in [Compression::None, Compression::Gzip] {
+        let mut builder = BatchBuilder::new();
+        builder.push(young, None, Some(b"young"), &[]);
+        let alone = builder.build(codec, None, false).unwrap();
+        assert_eq!(raw.produce("t", 0, alone).await.error_code, 0, "{codec:?}");
+        builder.push(young, None, Some(b"young"), &[]);
+        builder.push(5_000, None, Some(b"old"), &[]);
+        let refused = raw.produce("t", 0, builder.build(codec, None, false).unwrap()).await;
+        assert_eq!(refused.error_code, ErrorCode::InvalidTimestamp.code(), "{codec:?}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_within_a_record_is_found_in_compressed_batches_that_are_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(create_with(&mut raw, "t", &[("cleanup.policy", "compact")]).await, 0);
+    let mut builder = BatchBuilder::new();
+    builder.push(5_000, Some(b"k"), Some(b"v"), &[]);
+    let plain = builder.build(Compression::None, None, false).unwrap();
+    let (head, right) = plain.split_at(headwater_wire::batch::HEADER_LEN);
+    let mut wrong = right.to_vec();
+    // The last byte is the count of headers: one that is not there instead of none.
+    *wrong.last_mut().unwrap() = 2;
+    for (records, code) in [(right.to_vec(), ErrorCode::None), (wrong, ErrorCode::InvalidRecord)] {
+        let mut packed = BytesMut::from(head);
+        packed.extend_from_slice(&Compression::Gzip.compress(&records).unwrap());
+        let length = packed.len() as i32 - 12;
+        packed[8..12].copy_from_slice(&length.to_be_bytes());
+        packed[22] = Compression::Gzip as u8;
+        // It changes nothing but the checksum.
+        let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
+        headwater_wire::batch::assign_producer(&mut packed, nobody);
+        assert_eq!(ErrorCode::from(raw.produce("t", 0, packed.freeze()).await.error_code), code);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_nobody_unpacks_is_found_by_the_time_of_its_header() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let mut builder = BatchBuilder::new();
+    builder.push(5_000, None, Some(b"v"), &[]);
+    let mut garbage = BytesMut::from(&builder.build(Compression::Gzip, None, false).unwrap()[..]);
+    garbage[headwater_wire::batch::HEADER_LEN..].fill(0);
+    // It changes nothing but the checksum.
+    let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
+    headwater_wire::batch::assign_producer(&mut garbage, nobody);
+    assert_eq!(raw.produce("t", 0, garbage.freeze()).await.error_code, 0);
+    let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(4_000);
+    let topic = list_offsets_request::ListOffsetsTopic::default()
+        .with_name("t".to_owned().into())
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequestData::default().with_replica_id(-1).with_topics(vec![topic]);
+    let told = raw.call(&request, 7).await;
+    let found = &told.topics[0].partitions[0];
+    assert_eq!((found.error_code, found.offset, found.timestamp), (0, 0, 5_000));
+}
+
 async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
     use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
     let configs = configs.iter().map(|(name, value)| {

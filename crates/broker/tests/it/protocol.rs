@@ -328,6 +328,9 @@ async fn what_is_asked_for_again_and_again_is_told_once() {
     assert_eq!(raw.call(&offsets, 0).await.groups.len(), 1);
     let transactions = DescribeTransactionsRequestData::default().with_transactional_ids(vec![t(); 1_000]);
     assert_eq!(raw.call(&transactions, 0).await.transaction_states.len(), 1);
+    let types = |times| ListConfigResourcesRequestData::default().with_resource_types(vec![2; times]);
+    let once = raw.call(&types(1), 1).await.config_resources.len();
+    assert_eq!(raw.call(&types(1_000), 1).await.config_resources.len(), once);
     let topic = describe_producers_request::TopicRequest::default()
         .with_name(t())
         .with_partition_indexes(vec![0; 1_000]);

@@ -99,10 +99,13 @@ impl<D: Disk> Reader<D> {
             return Err(self.damaged(id, file, &place));
         }
         let header = BatchHeader::read(&bytes)?;
+        let whole = Some((place.base_offset.max(log_start), header.max_timestamp));
         if header.is_control() || header.is_log_append_time() {
-            return Ok(Some((place.base_offset.max(log_start), header.max_timestamp)));
+            return Ok(whole);
         }
-        let records = batch::decode(&header, &bytes)?;
+        // What its producer has packed so that nobody unpacks it, or too much of it, is known by its header: who looks
+        // for a time in it would else look for ever.
+        let Ok(records) = batch::decode(&header, &bytes) else { return Ok(whole) };
         let found = records.into_iter().find(|r| r.timestamp >= timestamp && r.offset >= log_start);
         Ok(found.map(|record| (record.offset, record.timestamp)))
     }

@@ -27,6 +27,19 @@ async fn who_may_read_a_topic_fetches_it_and_no_other() {
     broker.shutdown().await;
 }
 
+/// As in Apache Kafka, and as CREATE of the cluster is that of any topic.
+#[tokio::test]
+async fn who_may_delete_of_the_cluster_deletes_any_topic() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [allow(Operation::Delete, ResourceType::Cluster, CLUSTER_NAME)];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let delete = DeleteTopicsRequestData::default().with_topic_names(vec![named("orders")]);
+    let told = raw.call(&delete, 5).await;
+    assert_eq!(told.responses[0].error_code, 0, "{told:?}");
+    broker.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_deny_wins_over_a_prefix_that_allows() {
     let directory = tempfile::tempdir().expect("a directory");
