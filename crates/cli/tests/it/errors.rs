@@ -122,6 +122,25 @@ fn input_that_is_wrong_is_wrong_data() {
 }
 
 #[test]
+fn lines_before_one_that_does_not_fit_are_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&dir.path().join("node"));
+    let schema = dir.path().join("order.avsc").display().to_string();
+    let fields = r#"[{"name":"id","type":"long"}]"#;
+    let text = format!(r#"{{"type":"record","name":"Order","fields":{fields}}}"#);
+    std::fs::write(&schema, text).expect("written");
+    node.done(&["schema", "register", "orders-value", &schema], "");
+    node.done(&["topic", "create", "orders"], "");
+    let lines = "{\"id\":1}\n{\"id\":2}\n{\"number\":3}\n{\"id\":4}\n";
+    let output = node.run(&["produce", "orders", "--avro"], lines);
+    says(&output, 65, &["line 3: ", "number", "; the 2 lines before are written"]);
+    let read = node.done(&["tail", "orders", "--from-beginning", "--no-follow", "--decode"], "");
+    assert_eq!(read, "orders/0@0\t-\t{\"id\":1}\norders/0@1\t-\t{\"id\":2}\n");
+    let none = node.run(&["produce", "orders", "--avro"], "no JSON\n");
+    says(&none, 65, &["line 1: ", "; nothing is written"]);
+}
+
+#[test]
 fn a_backup_inside_of_what_it_copies_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
