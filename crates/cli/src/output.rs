@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use headwater_client::{ClientError, ErrorCode};
@@ -171,7 +172,16 @@ pub fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// Writes one line; a reader that has gone away (`| head`) ends the program quietly.
+/// Whether what runs comes to its end although nobody reads what it says.
+static TO_THE_END: AtomicBool = AtomicBool::new(false);
+
+/// For what changes something, or has an exit code that counts: from here on a reader that goes away ends nothing. Half
+/// of a change would be left, with an exit code that says it is done.
+pub fn to_the_end() {
+    TO_THE_END.store(true, Ordering::Relaxed);
+}
+
+/// Writes one line; a reader that has gone away (`| head`) ends the program quietly, unless it goes [`to_the_end`].
 pub fn line(text: &str) {
     write(format!("{text}\n").as_bytes());
 }
@@ -183,6 +193,9 @@ pub fn write(bytes: &[u8]) {
     let written = out.write_all(bytes).and_then(|()| out.flush());
     if let Err(error) = written {
         if error.kind() == ErrorKind::BrokenPipe {
+            if TO_THE_END.load(Ordering::Relaxed) {
+                return;
+            }
             std::process::exit(0);
         }
         note(&format!("error: writing to standard output: {error}"));

@@ -281,6 +281,7 @@ pub async fn with_progress<T: Send + 'static>(
     common: &Common,
     work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, Failure> {
+    output::to_the_end();
     let bar = if common.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
     if let Ok(style) = ProgressStyle::with_template(
         "{msg:9} {bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",

@@ -38,6 +38,7 @@ impl Demo {
                 _ = interrupt.recv() => {}
             }
         };
+        output::to_the_end();
         let options = Options {
             data_dir: self.data_dir,
             kill_every: self.kill_every,

@@ -74,6 +74,9 @@ impl Migrate {
         let client = connect(common).await?;
         let plan = migrate::plan(&client, &migration, &new, &options).await.map_err(failed)?;
         let estimate = self.estimate(&client, &plan).await?;
+        if self.execute {
+            output::to_the_end();
+        }
         self.tell(&plan, &estimate, common);
         if !self.execute || plan.done {
             return Ok(ExitCode::SUCCESS);

@@ -79,6 +79,9 @@ impl Reprocess {
         let parts = plan.parts.iter().map(|(at, part)| (at.clone(), (part.from, part.end))).collect();
         let sample = Sample::take(&client, &parts, Duration::from_secs(self.sample)).await?;
         let (speed, by) = self.speed.of(&sample, &self.application).await?;
+        if self.execute {
+            output::to_the_end();
+        }
         self.tell(&plan, &sample, (speed, by), common);
         if !self.execute {
             return Ok(ExitCode::SUCCESS);

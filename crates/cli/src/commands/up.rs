@@ -93,6 +93,7 @@ impl Up {
             node = Node::start(config) => node?,
             () = signals.next() => return Ok(ExitCode::SUCCESS),
         };
+        output::to_the_end();
         match common.json {
             true => output::json(&ready_json(&node)),
             false => print_ready(&node, common.bootstrap.is_none().then_some(&data_dir)),

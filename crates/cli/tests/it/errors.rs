@@ -31,6 +31,30 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
+/// Runs a command whose standard output nobody reads.
+fn unread(node: &Node, arguments: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(HEADWATER);
+    command.args(arguments).env("HEADWATER_BOOTSTRAP", &node.kafka).stdout(writer);
+    command.status().expect("it runs").code()
+}
+
+#[test]
+fn what_changes_something_goes_on_when_its_reader_goes_away() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    for name in ["a", "b", "c"] {
+        node.done(&["topic", "create", name], "");
+    }
+    assert_eq!(unread(&node, &["topic", "delete", "a", "b", "--yes"]), Some(0));
+    assert_eq!(node.done(&["topic", "list"], ""), "TOPIC\tPARTITIONS\tRECORDS\nc\t1\t0\n");
+    let reset = ["group", "reset", "readers", "--topic", "c", "--to-earliest", "--execute"];
+    assert_eq!(unread(&node, &reset), Some(0));
+    let described = node.done(&["group", "describe", "readers", "--json"], "");
+    assert!(described.contains("\"committed\":0"), "{described}");
+}
+
 #[test]
 fn what_a_write_waits_for_is_told_before_it_ends() {
     let dir = tempfile::tempdir().expect("a directory");

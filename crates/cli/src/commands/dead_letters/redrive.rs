@@ -76,6 +76,9 @@ impl Redrive {
 
     pub async fn run(self, common: &Common, sends: bool) -> Result<ExitCode, Failure> {
         let client = connect(common).await?;
+        if !self.dry_run {
+            output::to_the_end();
+        }
         let group = &self.filter.chosen.group;
         // Before what is done is asked for: it aborts what a run that was killed left open.
         let producer = match self.dry_run {

@@ -28,6 +28,7 @@ pub async fn run(
             format!("headwater group describe {}, then headwater group delete {names} --yes", groups[0]),
         ));
     }
+    output::to_the_end();
     for group in groups {
         client.delete_group(&group).await.map_err(|error| match error.code() {
             Some(ErrorCode::NonEmptyGroup) => Failure::new(

@@ -38,6 +38,7 @@ pub async fn run(
             format!("headwater topic delete {all} --yes{more}"),
         ));
     }
+    output::to_the_end();
     for name in names {
         client.delete_topic(name).await?;
         if name != CATALOG {
