@@ -1,5 +1,6 @@
 //! Tables, JSON lines and errors, as people and pipes want them.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -203,6 +204,23 @@ pub fn write(bytes: &[u8]) {
     }
 }
 
+/// Text of others, for whoever looks: to a terminal its control characters would be commands.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if is_terminal() { escaped(text) } else { Cow::Borrowed(text) }
+}
+
+/// Control characters as Rust writes them, `\n` and `\u{1b}`.
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for one in text.chars() {
+        if one.is_control() { shown.extend(one.escape_default()) } else { shown.push(one) }
+    }
+    Cow::Owned(shown)
+}
+
 pub fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
         Ok(text) => line(&text),
@@ -210,8 +228,12 @@ pub fn json(value: &impl Serialize) {
     }
 }
 
-/// Rows under a header; columns whose header ends in `#` hold numbers and stand right.
+/// Rows under a header; columns whose header ends in `#` hold numbers and stand right. A line end or a tab in a name makes
+/// no row and no column.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
+    let cells =
+        |row: Vec<String>| -> Vec<String> { row.iter().map(|text| escaped(text).into_owned()).collect() };
+    let rows: Vec<Vec<String>> = rows.into_iter().map(cells).collect();
     if !is_terminal() {
         line(&header.iter().map(|name| name.trim_end_matches('#')).collect::<Vec<_>>().join("\t"));
         rows.iter().for_each(|row| line(&row.join("\t")));
@@ -251,4 +273,15 @@ pub fn number(value: i64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_give_no_commands() {
+        assert_eq!(escaped("a\u{1b}[2J\tb\n\u{9b}c"), "a\\u{1b}[2J\\tb\\n\\u{9b}c");
+        assert_eq!(escaped("Straße"), "Straße");
+    }
 }

@@ -96,7 +96,7 @@ fn for_people(base: &str, diagnosis: &Diagnosis) {
     output::line(&format!("{base}   {}; {}", counts.join(", "), looked_at(diagnosis)));
     for finding in &diagnosis.findings {
         output::line("");
-        output::line(&format!("{} {}", painted(finding.severity), finding.what));
+        output::line(&format!("{} {}", painted(finding.severity), output::visible(&finding.what)));
         let since = finding.since_ms.map(|at| ago(diagnosis.at_ms - at)).unwrap_or_default();
         for (label, text) in [
             ("where", place(&finding.place)),
@@ -105,7 +105,7 @@ fn for_people(base: &str, diagnosis: &Diagnosis) {
             ("try", finding.next.clone()),
         ] {
             if !text.is_empty() {
-                output::line(&format!("  {label:<6}{text}"));
+                output::line(&format!("  {label:<6}{}", output::visible(&text)));
             }
         }
     }
