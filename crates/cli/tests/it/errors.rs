@@ -165,6 +165,21 @@ fn lines_before_one_that_does_not_fit_are_written() {
 }
 
 #[test]
+fn what_is_no_avro_does_not_end_a_tail_that_decodes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    node.done(&["topic", "create", "orders"], "");
+    // A number of eight bytes as key begins as what names a schema does.
+    node.done(&["produce", "orders", "--key-separator", "="], "\0\0\0\0\0\0\0*=first\nsecond=1.10\n");
+    let tail = ["tail", "orders", "--from-beginning", "--no-follow", "--decode", "--json"];
+    let output = node.run(&tail, "");
+    says(&output, 0, &["orders/0@0 is shown as it is, and not decoded"]);
+    let read = String::from_utf8(output.stdout).expect("UTF-8");
+    let last = read.lines().last().expect("a line");
+    assert!(read.contains("\"value\":\"first\"") && last.contains("\"value\":1.10,"), "{read}");
+}
+
+#[test]
 fn a_backup_inside_of_what_it_copies_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
