@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
-use headwater_client::{Client, ClientConfig, Committed, ProduceRecord, Producer, ProducerConfig};
+use headwater_client::{
+    Client, ClientConfig, Committed, GroupConfig, GroupConsumer, GroupEvent, ProduceRecord, Producer,
+    ProducerConfig,
+};
 use headwater_model::TopicPartition;
 use serde_json::Value;
 
@@ -100,6 +104,18 @@ async fn groups_are_deleted_when_it_is_asked_for_twice_and_all_are_there() {
     refused(&node.run(&["group", "delete", "readers"], ""), 2, &["--yes"]);
     refused(&node.run(&["group", "delete", "readers", "nope", "--yes"], ""), 66, &["no group nope"]);
     assert_eq!(committed(&node), [4]);
+    let connected = client(&node).await;
+    let running = GroupConfig::new("running", vec!["orders".to_owned()]);
+    let mut member = GroupConsumer::join(&connected, running).await.expect("it joins");
+    loop {
+        let event = member.poll(Duration::from_secs(30)).await.expect("it polls");
+        if matches!(event, Some(GroupEvent::Assigned { .. })) {
+            break;
+        }
+    }
+    refused(&node.run(&["group", "delete", "readers", "running", "--yes"], ""), 65, &["running has members"]);
+    assert_eq!(committed(&node), [4], "all or none");
+    member.leave().await.expect("it leaves");
     assert_eq!(node.done(&["group", "delete", "readers", "--yes"], ""), "deleted readers\n");
     refused(&node.run(&["group", "describe", "readers"], ""), 66, &["group list"]);
 }
