@@ -79,6 +79,25 @@ fn options_of_a_broker_are_refused_beside_the_address_of_another_kafka() {
 }
 
 #[test]
+fn a_setting_that_is_wrong_is_wrong_data_and_the_command_line_wins_over_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("server.properties").display().to_string();
+    let data = directory.path().join("data").display().to_string();
+    let refused = |more: &[&str]| refused(&[&FREE[..], &["--data-dir", &data], more].concat(), None);
+    let (code, said) = refused(&["--config", "log.retention.hours=1"]);
+    assert_eq!(code, Some(65), "{said}");
+    let (code, said) = refused(&["--config-file", &file]);
+    assert_eq!(code, Some(66), "{said}");
+    assert!(said.contains("  try: "), "{said}");
+    std::fs::write(&file, "num.partitions=7\n").expect("written");
+    let more = ["--data-dir", &data, "--config-file", &file, "--default-partitions", "3"];
+    let node = Node::start_with_arguments(&mut Command::new(HEADWATER), &more);
+    node.done(&["topic", "create", "orders", "--partitions=-1"], "");
+    let listed = node.done(&["topic", "list"], "");
+    assert!(listed.contains("orders\t3\t0"), "{listed}");
+}
+
+#[test]
 fn a_node_without_a_broker_says_so() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(directory.path());
