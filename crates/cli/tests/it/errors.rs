@@ -111,6 +111,7 @@ fn what_is_not_there_has_one_exit_code_and_a_next_step() {
     says(&node.run(&["produce", "nope"], "x\n"), 66, &["no topic nope", "topic create nope"]);
     says(&node.run(&["tail", "nope"], ""), 66, &["no topic nope", "topic create nope"]);
     says(&node.run(&["schema", "get", "nope"], ""), 66, &["  try: headwater schema list"]);
+    says(&node.run(&["user", "delete", "nope", "--yes"], ""), 66, &["  try: headwater user list"]);
     node.done(&["topic", "create", "orders"], "");
     says(&node.run(&["produce", "orders", "--avro"], "1\n"), 66, &["headwater schema register orders-value"]);
     let nope = dir.path().join("nope").display().to_string();
