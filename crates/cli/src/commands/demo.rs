@@ -97,7 +97,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let duration = match &text[digits.len()..] {
         "ms" => Duration::from_millis(number),
         "" | "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number * 60),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
         unit => return Err(format!("{unit:?} is not a unit of time; use ms, s or m")),
     };
     match duration.as_millis() {

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::connect;
-use super::sample::{Parts, Sample, Speed, plain};
+use super::sample::{Parts, Sample, Speed, for_seconds, plain};
 use super::topology::load;
 use crate::Common;
 use crate::output::{self, DATA, Failure, UNAVAILABLE};
@@ -182,7 +182,7 @@ fn lines(plan: &MigrationPlan, estimate: &Estimate) -> Vec<String> {
     }
     let about = |seconds: Option<f64>| {
         seconds.map_or("for a time that is not known".to_owned(), |seconds| {
-            format!("for about {}", plain(Duration::from_secs_f64(seconds.ceil())))
+            format!("for about {}", plain(for_seconds(seconds.ceil())))
         })
     };
     let number = |count: f64| output::number(count.round() as i64);

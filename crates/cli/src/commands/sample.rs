@@ -63,8 +63,13 @@ pub struct Speed {
     #[arg(long, value_name = "URL")]
     instance: Option<String>,
     /// The speed that the estimate goes by, of all instances together
-    #[arg(long, value_name = "NUMBER", conflicts_with = "instance")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "instance", value_parser = speed)]
     records_per_second: Option<f64>,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "it is a number above 0".to_owned())
 }
 
 impl Speed {
@@ -98,6 +103,11 @@ impl Speed {
     }
 }
 
+/// Estimates have no end of their own, and times have.
+pub fn for_seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
 /// `2h 05m`, `3m 20s`, `12s`.
 pub fn plain(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -105,5 +115,20 @@ pub fn plain(duration: Duration) -> String {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_speed_is_too_low_for_an_estimate() {
+        assert_eq!(speed("0.5"), Ok(0.5));
+        for wrong in ["0", "-5", "NaN", "inf", "fast"] {
+            assert!(speed(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(for_seconds(1e300), Duration::MAX);
+        assert_eq!(plain(for_seconds(7500.4)), "2h 05m");
     }
 }
