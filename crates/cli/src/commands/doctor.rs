@@ -31,7 +31,7 @@ const FORMER: &str = "HEADWATER_HTTP";
 impl Doctor {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let former = || std::env::var(FORMER).ok().filter(|text| text.contains("://"));
-        let (base, origin) = match self.http.or_else(former) {
+        let (base, origin) = match self.http.filter(|url| !url.is_empty()).or_else(former) {
             Some(base) => (base, "--http"),
             None => (common.registry_url()?, "--registry"),
         };

@@ -100,6 +100,8 @@ fn the_node_of_the_tools_has_a_variable_of_its_own() {
     };
     doctor(&[("HEADWATER_URL", &node.http)]);
     doctor(&[("HEADWATER_HTTP", &node.http)]);
+    let empty = [("HEADWATER_URL", ""), ("HEADWATER_COMMAND_CONFIG", "")];
+    doctor(&[&empty[..], &[("HEADWATER_REGISTRY", node.http.as_str())]].concat());
     // A service's: where it listens.
     doctor(&[("HEADWATER_HTTP", "127.0.0.1:1"), ("HEADWATER_REGISTRY", node.http.as_str())]);
 }

@@ -86,6 +86,8 @@ fn a_setting_that_is_wrong_is_wrong_data_and_the_command_line_wins_over_the_file
     let refused = |more: &[&str]| refused(&[&FREE[..], &["--data-dir", &data], more].concat(), None);
     let (code, said) = refused(&["--config", "log.retention.hours=1"]);
     assert_eq!(code, Some(65), "{said}");
+    let wrong = ["--data-dir", &data, "--config", "log.retention.hours=1"];
+    assert_eq!(self::refused(&wrong, Some("")).0, Some(65), "an empty variable names no other Kafka");
     let (code, said) = refused(&["--config-file", &file]);
     assert_eq!(code, Some(66), "{said}");
     assert!(said.contains("  try: "), "{said}");
