@@ -202,6 +202,9 @@ fn a_backup_inside_of_what_it_copies_is_refused() {
     says(&headwater(&prune, &[]), 2, &["would remove 1 backup for ever", "--yes"]);
     let pruned = headwater(&[&prune[..], &["--yes"]].concat(), &[]);
     assert!(String::from_utf8_lossy(&pruned.stdout).starts_with("removed 1 backup and "), "{pruned:?}");
+    let nothing = headwater(&[&prune[..], &["--json"]].concat(), &[]);
+    says(&nothing, 0, &["nothing to remove"]);
+    assert_eq!(String::from_utf8_lossy(&nothing.stdout), "{\"bytes\":0,\"files\":0,\"removed\":[]}\n");
 }
 
 #[test]
