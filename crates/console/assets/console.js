@@ -89,6 +89,8 @@ let chosen = new URLSearchParams(location.search).get("stream");
 let streams = [];
 let services = [];
 let sawAt = 0;
+// What the node says is wrong with itself.
+let trouble = "";
 
 function link(name) {
   const button = document.createElement("button");
@@ -107,8 +109,9 @@ function show({ overview, graph }) {
   sawAt = Date.now();
   const health = at("health");
   const late = overview.groups.filter((group) => group.behind_seconds > 60);
-  health.classList.toggle("ill", Boolean(overview.error) || late.length > 0);
-  health.textContent = overview.error ? `▲ ${overview.error}`
+  health.classList.toggle("ill", Boolean(trouble || overview.error) || late.length > 0);
+  health.textContent = trouble ? `▲ ${trouble}`
+    : overview.error ? `▲ ${overview.error}`
     : late.length ? `▲ ${late.map((group) => group.group).join(", ")} over a minute behind` : "● all is well";
   document.querySelector("hw-throughput").history = overview.throughput;
   at("rate").textContent = `${short.format(overview.throughput.at(-1) ?? 0)} records/s`;
@@ -188,6 +191,17 @@ async function refreshWindows() {
   ]);
 }
 
+// A disk that is full, or a log that is damaged, is seen in no figure of the overview.
+async function refreshHealth() {
+  if (document.hidden) return;
+  const { live, ready, findings } = await (await fetch("/health?json")).json();
+  const worst = ["failure", "warning"].map((of) => findings.find(({ severity }) => severity === of)).find(Boolean);
+  trouble = worst ? `${worst.what}; headwater doctor says more` : live && ready ? "" : "the node is not ready";
+}
+
 // A question that failed is asked again; that the node is gone is said by the live feed.
 const refresh = () => Promise.allSettled([refreshEvents(), refreshWindows()]);
 setInterval(refresh, 2000);
+const look = () => refreshHealth().catch(() => {});
+setInterval(look, 10_000);
+look();

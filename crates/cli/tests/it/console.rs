@@ -136,6 +136,12 @@ async fn the_overview_is_live_and_events_are_never_markup() {
     browser.wait_for("return document.querySelector('#health').textContent.includes('all is well')").await;
     browser.wait_for("return document.querySelector('hw-events').innerText.includes('no stream nope')").await;
 
+    // All is not well where the figures say nothing of it, either.
+    node.done(&["topic", "delete", "_schemas", "--yes", "--internal"], "");
+    browser
+        .wait_for("return document.querySelector('#health').textContent.includes('_schemas was deleted')")
+        .await;
+
     node.kill();
     browser
         .wait_for(
