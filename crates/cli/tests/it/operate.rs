@@ -113,6 +113,9 @@ async fn groups_are_deleted_when_it_is_asked_for_twice_and_all_are_there() {
             break;
         }
     }
+    let described = json(&node.done(&["group", "describe", "running", "--json"], ""));
+    let partition = &described["partitions"][1];
+    assert_eq!((&partition["committed"], &partition["end"]), (&Value::Null, &10.into()), "{described}");
     refused(&node.run(&["group", "delete", "readers", "running", "--yes"], ""), 65, &["running has members"]);
     assert_eq!(committed(&node), [4], "all or none");
     member.leave().await.expect("it leaves");
