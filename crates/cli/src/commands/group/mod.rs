@@ -6,7 +6,7 @@ mod reset;
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 
-use headwater_client::{Client, ClientError, Isolation, OffsetSpec};
+use headwater_client::{Client, ClientError, Isolation, Member, OffsetSpec};
 use headwater_model::TopicPartition;
 use serde_json::{Value, json};
 
@@ -70,9 +70,13 @@ impl Group {
                 }
                 let mut places: BTreeMap<TopicPartition, Option<i64>> =
                     committed.into_iter().map(|(at, place)| (at, Some(place.offset))).collect();
+                let mut held: HashMap<&TopicPartition, &Member> = HashMap::new();
+                for member in &description.members {
+                    held.extend(member.assignment.iter().map(|at| (at, member)));
+                }
                 // What a member has is the group's, too, where nothing of it is committed.
-                for at in description.members.iter().flat_map(|member| &member.assignment) {
-                    places.entry(at.clone()).or_insert(None);
+                for at in held.keys() {
+                    places.entry((*at).clone()).or_insert(None);
                 }
                 let ends = ends(&client, places.keys()).await?;
                 let mut total = 0;
@@ -82,8 +86,7 @@ impl Group {
                     let end = ends.get(&at).copied().or(committed);
                     let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
                     total += lag.unwrap_or(0);
-                    let member = description.members.iter().find(|member| member.assignment.contains(&at));
-                    let member = member.map_or_else(String::new, |m| {
+                    let member = held.get(&at).map_or_else(String::new, |m| {
                         format!("{} ({})", m.client_id, m.host.trim_start_matches('/'))
                     });
                     partitions.push(json!({
