@@ -73,7 +73,7 @@ impl Migrate {
         };
         let client = connect(common).await?;
         let plan = migrate::plan(&client, &migration, &new, &options).await.map_err(failed)?;
-        let estimate = self.estimate(&client, &plan).await?;
+        let estimate = self.estimate(&client, &plan, common).await?;
         if self.execute {
             output::to_the_end();
         }
@@ -112,6 +112,7 @@ impl Migrate {
         &self,
         client: &headwater_client::Client,
         plan: &MigrationPlan,
+        common: &Common,
     ) -> Result<Estimate, Failure> {
         let patience = Duration::from_secs(self.sample);
         let mut parts = Parts::new();
@@ -127,7 +128,7 @@ impl Migrate {
         // An instance is asked only if it has anything to do.
         let (speed, by) = match plan.resets.is_empty() {
             true => (0.0, String::new()),
-            false => self.speed.of(&read, &plan.migration.application_id).await?,
+            false => self.speed.of(&read, &plan.migration.application_id, common).await?,
         };
         let (records, processed) = (records(&copied, plan.to_copy()), records(&read, plan.to_process()));
         // What is read is written as well.

@@ -94,7 +94,7 @@ impl Reprocess {
         let plan = self.plan(&client).await?;
         let parts = plan.parts.iter().map(|(at, part)| (at.clone(), (part.from, part.end))).collect();
         let sample = Sample::take(&client, &parts, Duration::from_secs(self.sample)).await?;
-        let (speed, by) = self.speed.of(&sample, &self.application).await?;
+        let (speed, by) = self.speed.of(&sample, &self.application, common).await?;
         if self.execute {
             output::to_the_end();
         }

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use headwater_client::{Client, Consumer, ConsumerConfig};
 use headwater_model::{Offset, TopicPartition};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::http;
-use crate::output::{DATA, Failure};
+use crate::Common;
+use crate::output::{DATA, Failure, UNAVAILABLE};
 
 /// What reading for a while taught.
 #[derive(Default)]
@@ -59,7 +61,7 @@ impl Sample {
 /// What an estimate of time goes by.
 #[derive(clap::Args)]
 pub struct Speed {
-    /// An instance whose measured speed the estimate goes by: http://HOST:PORT
+    /// An instance whose measured speed the estimate goes by: http://HOST:PORT, or https:// with --command-config
     #[arg(long, value_name = "URL")]
     instance: Option<String>,
     /// The speed that the estimate goes by, of all instances together
@@ -74,7 +76,12 @@ fn speed(text: &str) -> Result<f64, String> {
 
 impl Speed {
     /// Records in a second, and how that is known.
-    pub async fn of(&self, sample: &Sample, application: &str) -> Result<(f64, String), Failure> {
+    pub async fn of(
+        &self,
+        sample: &Sample,
+        application: &str,
+        common: &Common,
+    ) -> Result<(f64, String), Failure> {
         if let Some(given) = self.records_per_second {
             return Ok((given, "as given".to_owned()));
         }
@@ -82,11 +89,7 @@ impl Speed {
             let speed = if sample.seconds > 0.0 { sample.records as f64 / sample.seconds } else { 0.0 };
             return Ok((speed, "of reading here, so at most; --instance measures processing".to_owned()));
         };
-        let url = format!("{}/topology", instance.trim_end_matches('/'));
-        http::base(&url, "--instance")?;
-        let failed =
-            |error: reqwest::Error| http::failed("instance", &url, &error, "name an instance that runs");
-        let answer: Value = reqwest::get(&url).await.map_err(failed)?.json().await.map_err(failed)?;
+        let answer = told(instance, common).await?;
         if answer["application_id"].as_str() != Some(application) {
             let what =
                 format!("{instance} is an instance of {}, not of {application}", answer["application_id"]);
@@ -101,6 +104,18 @@ impl Speed {
         let by = "that a thread of the instance had while it was busy, alone".to_owned();
         Ok((counter("records_in") / busy, by))
     }
+}
+
+/// What an instance says of itself, to whoever `--command-config` says.
+async fn told(instance: &str, common: &Common) -> Result<Value, Failure> {
+    let security = common.security()?;
+    let otherwise = "name an instance that runs";
+    let asked = http::Asked { security: security.http(), whom: "instance", otherwise };
+    let url = http::base(&format!("{}/topology", instance.trim_end_matches('/')), "--instance")?;
+    let text = asked.answer(&url, asked.request(Method::GET, &url).await?, UNAVAILABLE).await?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::new(DATA, format_args!("{url} answers no JSON: {error}"), otherwise.to_owned())
+    })
 }
 
 /// Estimates have no end of their own, and times have.
