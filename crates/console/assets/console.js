@@ -45,7 +45,7 @@ class Events extends HTMLElement {
       // A record may have no time (-1), or one that no calendar has.
       if (event.timestamp_ms >= 0 && !Number.isNaN(moment.getTime())) {
         time.dateTime = moment.toISOString();
-        time.textContent = time.dateTime.replace("T", " ").slice(0, 19);
+        time.textContent = `${time.dateTime.replace("T", " ").slice(0, 19)}Z`;
       } else {
         time.textContent = "no time";
       }
