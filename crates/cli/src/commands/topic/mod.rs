@@ -5,7 +5,7 @@ mod delete;
 
 use std::process::ExitCode;
 
-use headwater_client::{Client, ClientError, Isolation, NewTopic, OffsetSpec};
+use headwater_client::{Client, ClientError, ErrorCode, Isolation, NewTopic, OffsetSpec};
 use headwater_model::{StreamKind, TopicPartition};
 use serde_json::{Map, Value, json};
 
@@ -160,10 +160,12 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
     let usage = usage::of(client, name).await?;
     let kind = match configs.iter().find(|entry| entry.name == kind::KEY) {
         Some(entry) => entry.value.clone().filter(|_| !entry.is_default),
-        None => {
-            let known = client.kind_of(name).await?;
-            (known != StreamKind::Unspecified).then(|| known.name().to_owned())
-        }
+        None => match client.kind_of(name).await {
+            Ok(known) => (known != StreamKind::Unspecified).then(|| known.name().to_owned()),
+            // Whoever may not read the catalog sees the rest.
+            Err(error) if error.code() == Some(ErrorCode::TopicAuthorizationFailed) => None,
+            Err(error) => return Err(error.into()),
+        },
     };
     if common.json {
         let partitions: Vec<Value> = offsets
