@@ -125,7 +125,9 @@ impl Up {
         ];
         let option = given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option.to_owned());
         let setting = || self.configs.iter().find(|setting| !is_of_http(setting));
-        let Some(option) = option.or_else(|| setting().map(|setting| format!("--config {setting}"))) else {
+        // What it is set to may be a password.
+        let key = |setting: &String| format!("--config {}", setting.split('=').next().unwrap_or_default());
+        let Some(option) = option.or_else(|| setting().map(key)) else {
             return Ok(());
         };
         let (from, without) = match origin() {

@@ -70,6 +70,9 @@ fn options_of_a_broker_are_refused_beside_the_address_of_another_kafka() {
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(option[0]) && said.contains("leave out --bootstrap"), "{said}");
     }
+    let password = "listener.name.partners.ssl.keystore.password=secret";
+    let (_, said) = refused(&["--config", password], Some("127.0.0.1:1"));
+    assert!(said.contains("--config listener.name.partners") && !said.contains("secret"), "{said}");
     // It would ask the other Kafka, which is not there, if it were not refused.
     let (code, said) = refused(
         &["--http", "127.0.0.1:0", "--config", "headwater.http.max.connections=9"],
