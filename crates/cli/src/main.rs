@@ -198,7 +198,7 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && output::may_be_coloured())
         .init();
     if let Command::Completion { shell } = command {
         let mut script = Vec::new();

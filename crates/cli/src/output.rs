@@ -168,6 +168,11 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Whether nobody has asked for text without colours (<https://no-color.org>).
+pub fn may_be_coloured() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Whether standard output is a person's terminal.
 pub fn is_terminal() -> bool {
     std::io::stdout().is_terminal()

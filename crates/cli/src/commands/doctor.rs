@@ -118,9 +118,9 @@ fn painted(severity: Severity) -> String {
         Severity::Warning => (33, "!"),
         Severity::Note => (36, "·"),
     };
-    match std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
-        true => format!("{sign} {severity}"),
-        false => format!("\u{1b}[{colour}m{sign} {severity}\u{1b}[0m"),
+    match output::may_be_coloured() {
+        true => format!("\u{1b}[{colour}m{sign} {severity}\u{1b}[0m"),
+        false => format!("{sign} {severity}"),
     }
 }
 
