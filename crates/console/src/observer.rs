@@ -272,7 +272,8 @@ impl Eye {
             }
             return Ok((lag, reached));
         }
-        for (at, place) in self.client.committed(&listing.group_id, None).await? {
+        // A transaction that somebody leaves open must not hold up the view of everything else.
+        for (at, place) in self.client.committed_until_now(&listing.group_id).await? {
             lag += (ends.get(&at).copied().unwrap_or(place.offset) - place.offset).max(0);
             reached += place.offset;
         }

@@ -6,8 +6,8 @@ use std::process::Output;
 use std::time::Duration;
 
 use headwater_client::{
-    Client, ClientConfig, Committed, GroupConfig, GroupConsumer, GroupEvent, ProduceRecord, Producer,
-    ProducerConfig,
+    Client, ClientConfig, Committed, GroupConfig, GroupConsumer, GroupEvent, GroupMetadata, ProduceRecord,
+    Producer, ProducerConfig,
 };
 use headwater_model::TopicPartition;
 use serde_json::Value;
@@ -121,6 +121,25 @@ async fn groups_are_deleted_when_it_is_asked_for_twice_and_all_are_there() {
     member.leave().await.expect("it leaves");
     assert_eq!(node.done(&["group", "delete", "readers", "--yes"], ""), "deleted readers\n");
     refused(&node.run(&["group", "describe", "readers"], ""), 66, &["group list"]);
+}
+
+#[tokio::test]
+async fn a_group_is_described_while_a_transaction_holds_its_offsets() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    read_in_part(&node).await;
+    let connected = client(&node).await;
+    let config = ProducerConfig { transactional_id: Some("copier".to_owned()), ..ProducerConfig::default() };
+    let producer = Producer::new(&connected, config).await.expect("a producer");
+    producer.begin_transaction().await.expect("begun");
+    let read =
+        HashMap::from([(TopicPartition::new("orders", 0), Committed { offset: 6, ..Committed::default() })]);
+    producer.send_offsets(&GroupMetadata::simple("readers"), &read).await.expect("sent");
+    assert_eq!(committed(&node), [4], "as it is now");
+    let overview = reqwest::get(format!("{}/api/v1/overview", node.http)).await.expect("an answer");
+    let overview = json(&overview.text().await.expect("text"));
+    assert_eq!((&overview["error"], &overview["groups"][0]["lag"]), (&Value::Null, &6.into()), "{overview}");
+    producer.abort_transaction().await.expect("aborted");
 }
 
 #[test]

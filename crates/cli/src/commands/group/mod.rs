@@ -64,7 +64,8 @@ impl Group {
                     return describe_share(&client, &group, common).await;
                 }
                 let description = client.describe_group(&group).await?;
-                let committed = client.committed(&group, None).await?;
+                // As Kafka's tool: what an open transaction may add is not waited for.
+                let committed = client.committed_until_now(&group).await?;
                 if description.members.is_empty() && committed.is_empty() {
                     return Err(unknown_group(&group));
                 }
