@@ -179,12 +179,12 @@ impl Shown {
     }
 }
 
-/// So many ids without a schema are remembered.
+/// So many ids by which nothing is decoded are remembered.
 const MANY: usize = 10_000;
 
 struct Decoder {
     registry: Option<RegistryClient>,
-    /// Ids that the registry does not have: that was said.
+    /// Ids by which nothing is decoded: that was said.
     odd: HashSet<u32>,
 }
 
@@ -228,7 +228,12 @@ impl Decoder {
                     Ok(value) => return Ok(Shown::value(&value)),
                     Err(error) => format!("by schema {id}: {error}"),
                 },
-                Err(error @ RegistryError::Refused { status: 404, .. }) => {
+                // Unknown, or of a format that is not decoded here.
+                Err(
+                    error @ (RegistryError::Refused { status: 404, .. }
+                    | RegistryError::Malformed { .. }
+                    | RegistryError::Schema(_)),
+                ) => {
                     if self.odd.len() == MANY {
                         self.odd.clear();
                     }
