@@ -84,7 +84,7 @@ impl Group {
                 let mut rows = Vec::new();
                 let mut partitions: Vec<Value> = Vec::new();
                 for (at, committed) in places {
-                    let end = ends.get(&at).copied().or(committed);
+                    let end = ends.get(&at).copied();
                     let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
                     total += lag.unwrap_or(0);
                     let member = held.get(&at).map_or_else(String::new, |m| {
@@ -119,7 +119,7 @@ impl Group {
     }
 }
 
-/// Where partitions end; one that is not there any more has no end.
+/// Where partitions end; nothing of one that is not there any more, or has no leader since its node is away.
 async fn ends<'a>(
     client: &Client,
     partitions: impl Iterator<Item = &'a TopicPartition>,
@@ -129,7 +129,10 @@ async fn ends<'a>(
         topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
     let is_there =
         |at: &&TopicPartition| there.get(at.topic.as_str()).is_some_and(|count| at.partition < *count);
-    let ask: Vec<_> = partitions.filter(is_there).map(|at| (at.clone(), OffsetSpec::Latest)).collect();
+    let found: Vec<TopicPartition> = partitions.filter(is_there).cloned().collect();
+    let away = client.without_leader(&found).await?;
+    let led = found.into_iter().filter(|at| !away.contains(at));
+    let ask: Vec<_> = led.map(|at| (at, OffsetSpec::Latest)).collect();
     client.list_offsets(&ask, Isolation::Uncommitted).await
 }
 
