@@ -200,7 +200,14 @@ async function refreshHealth() {
 }
 
 // A question that failed is asked again; that the node is gone is said by the live feed.
-const refresh = () => Promise.allSettled([refreshEvents(), refreshWindows()]);
+let asking = false;
+async function refresh() {
+  // One after the other, however long an answer takes: a browser has few connections to a node.
+  if (asking) return;
+  asking = true;
+  await Promise.allSettled([refreshEvents(), refreshWindows()]);
+  asking = false;
+}
 setInterval(refresh, 2000);
 const look = () => refreshHealth().catch(() => {});
 setInterval(look, 10_000);

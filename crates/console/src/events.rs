@@ -43,8 +43,12 @@ pub async fn latest(
     (count, form): (usize, Form),
 ) -> Result<Option<Vec<Event>>, ClientError> {
     let Some(info) = client.topic(topic).await? else { return Ok(None) };
-    let partitions = (0..info.partitions).map(|partition| TopicPartition::new(topic, partition));
-    let ask = |spec: OffsetSpec| partitions.clone().map(|at| (at, spec)).collect::<Vec<_>>();
+    let mut partitions: Vec<TopicPartition> =
+        (0..info.partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+    // Of those without a leader nothing can be shown, and the others' events need not wait for it.
+    let away = client.without_leader(&partitions).await?;
+    partitions.retain(|at| !away.contains(at));
+    let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
     let starts = client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Committed).await?;
     let ends = client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Committed).await?;
     let mut wanted = Vec::new();
