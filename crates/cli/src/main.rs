@@ -10,6 +10,7 @@ mod waiting;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -43,7 +44,13 @@ pub struct Common {
     #[arg(long, global = true, env = "HEADWATER_BOOTSTRAP", value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// Properties file with Kafka's client keys for TLS and SASL
-    #[arg(long, global = true, env = "HEADWATER_COMMAND_CONFIG", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "HEADWATER_COMMAND_CONFIG",
+        value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
     command_config: Option<PathBuf>,
     #[arg(
         long,
@@ -61,6 +68,16 @@ pub struct Common {
 impl Common {
     const DEFAULT_BOOTSTRAP: &str = "127.0.0.1:9092";
     const DEFAULT_REGISTRY: &str = "http://127.0.0.1:8081";
+
+    /// A variable that is empty, as files that start containers leave it, is none.
+    fn without_empty(self) -> Self {
+        Self {
+            bootstrap: self.bootstrap.filter(|text| !text.is_empty()),
+            command_config: self.command_config.filter(|file| !file.as_os_str().is_empty()),
+            registry: self.registry.filter(|text| !text.is_empty()),
+            json: self.json,
+        }
+    }
 
     pub fn bootstrap(&self) -> &str {
         self.bootstrap.as_deref().unwrap_or(Self::DEFAULT_BOOTSTRAP)
@@ -171,6 +188,7 @@ fn exit(mut error: clap::Error) -> ! {
 
 fn main() -> ExitCode {
     let Arguments { common, command } = Arguments::try_parse().unwrap_or_else(|error| exit(error));
+    let common = common.without_empty();
     let filter = match log_filter() {
         Ok(filter) => filter,
         Err(failure) => return failure.report(common.json),
@@ -180,7 +198,7 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && output::may_be_coloured())
         .init();
     if let Command::Completion { shell } = command {
         let mut script = Vec::new();

@@ -1,8 +1,10 @@
 //! Tables, JSON lines and errors, as people and pipes want them.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use headwater_client::{ClientError, ErrorCode};
@@ -155,12 +157,26 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Whether nobody has asked for text without colours (<https://no-color.org>).
+pub fn may_be_coloured() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Whether standard output is a person's terminal.
 pub fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// Writes one line; a reader that has gone away (`| head`) ends the program quietly.
+/// Whether what runs comes to its end although nobody reads what it says.
+static TO_THE_END: AtomicBool = AtomicBool::new(false);
+
+/// For what changes something, or has an exit code that counts: from here on a reader that goes away ends nothing. Half
+/// of a change would be left, with an exit code that says it is done.
+pub fn to_the_end() {
+    TO_THE_END.store(true, Ordering::Relaxed);
+}
+
+/// Writes one line; a reader that has gone away (`| head`) ends the program quietly, unless it goes [`to_the_end`].
 pub fn line(text: &str) {
     write(format!("{text}\n").as_bytes());
 }
@@ -172,11 +188,31 @@ pub fn write(bytes: &[u8]) {
     let written = out.write_all(bytes).and_then(|()| out.flush());
     if let Err(error) = written {
         if error.kind() == ErrorKind::BrokenPipe {
+            if TO_THE_END.load(Ordering::Relaxed) {
+                return;
+            }
             std::process::exit(0);
         }
         note(&format!("error: writing to standard output: {error}"));
         std::process::exit(i32::from(SOFTWARE));
     }
+}
+
+/// Text of others, for whoever looks: to a terminal its control characters would be commands.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if is_terminal() { escaped(text) } else { Cow::Borrowed(text) }
+}
+
+/// Control characters as Rust writes them, `\n` and `\u{1b}`.
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for one in text.chars() {
+        if one.is_control() { shown.extend(one.escape_default()) } else { shown.push(one) }
+    }
+    Cow::Owned(shown)
 }
 
 pub fn json(value: &impl Serialize) {
@@ -186,8 +222,12 @@ pub fn json(value: &impl Serialize) {
     }
 }
 
-/// Rows under a header; columns whose header ends in `#` hold numbers and stand right.
+/// Rows under a header; columns whose header ends in `#` hold numbers and stand right. A line end or a tab in a name makes
+/// no row and no column.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) {
+    let cells =
+        |row: Vec<String>| -> Vec<String> { row.iter().map(|text| escaped(text).into_owned()).collect() };
+    let rows: Vec<Vec<String>> = rows.into_iter().map(cells).collect();
     if !is_terminal() {
         line(&header.iter().map(|name| name.trim_end_matches('#')).collect::<Vec<_>>().join("\t"));
         rows.iter().for_each(|row| line(&row.join("\t")));
@@ -227,4 +267,15 @@ pub fn number(value: i64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_give_no_commands() {
+        assert_eq!(escaped("a\u{1b}[2J\tb\n\u{9b}c"), "a\\u{1b}[2J\\tb\\n\\u{9b}c");
+        assert_eq!(escaped("Straße"), "Straße");
+    }
 }

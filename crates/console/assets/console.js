@@ -39,13 +39,26 @@ class Events extends HTMLElement {
     this.replaceChildren(...list.map((event) => {
       const line = document.createElement("div");
       const key = document.createElement("b");
-      key.textContent = typeof event.key === "string" ? event.key : JSON.stringify(event.key);
+      key.textContent = event.key ?? "-";
       const time = document.createElement("time");
-      time.dateTime = new Date(event.timestamp_ms).toISOString();
-      time.textContent = time.dateTime.replace("T", " ").slice(0, 19);
-      line.append(time, key, event.value === null ? "tombstone" : JSON.stringify(event.value));
+      const moment = new Date(event.timestamp_ms);
+      // A record may have no time (-1), or one that no calendar has.
+      if (event.timestamp_ms >= 0 && !Number.isNaN(moment.getTime())) {
+        time.dateTime = moment.toISOString();
+        time.textContent = `${time.dateTime.replace("T", " ").slice(0, 19)}Z`;
+      } else {
+        time.textContent = "no time";
+      }
+      line.append(time, key, event.value ?? "tombstone");
       return line;
     }));
+  }
+
+  set refused(why) {
+    const line = document.createElement("p");
+    line.className = "empty";
+    line.textContent = why;
+    this.replaceChildren(line);
   }
 }
 
@@ -76,6 +89,8 @@ let chosen = new URLSearchParams(location.search).get("stream");
 let streams = [];
 let services = [];
 let sawAt = 0;
+// What the node says is wrong with itself.
+let trouble = "";
 
 function link(name) {
   const button = document.createElement("button");
@@ -94,8 +109,9 @@ function show({ overview, graph }) {
   sawAt = Date.now();
   const health = at("health");
   const late = overview.groups.filter((group) => group.behind_seconds > 60);
-  health.classList.toggle("ill", Boolean(overview.error) || late.length > 0);
-  health.textContent = overview.error ? `▲ ${overview.error}`
+  health.classList.toggle("ill", Boolean(trouble || overview.error) || late.length > 0);
+  health.textContent = trouble ? `▲ ${trouble}`
+    : overview.error ? `▲ ${overview.error}`
     : late.length ? `▲ ${late.map((group) => group.group).join(", ")} over a minute behind` : "● all is well";
   document.querySelector("hw-throughput").history = overview.throughput;
   at("rate").textContent = `${short.format(overview.throughput.at(-1) ?? 0)} records/s`;
@@ -109,13 +125,29 @@ function show({ overview, graph }) {
   ]);
 }
 
-const live = new EventSource("/console/live");
-live.addEventListener("overview", (message) => show(JSON.parse(message.data)));
-live.addEventListener("error", () => {
-  const health = at("health");
-  health.classList.add("ill");
-  health.textContent = sawAt ? `▲ connection lost; stale since ${new Date(sawAt).toLocaleTimeString()}` : "▲ not reachable";
-});
+// The node looks at its broker as long as somebody listens: a tab that nobody sees does not.
+let live;
+function follow() {
+  live?.close();
+  live = undefined;
+  if (document.hidden) return;
+  const feed = new EventSource("/console/live");
+  live = feed;
+  feed.addEventListener("overview", (message) => show(JSON.parse(message.data)));
+  feed.addEventListener("error", () => {
+    const health = at("health");
+    health.classList.add("ill");
+    health.textContent = sawAt ? `▲ connection lost; stale since ${new Date(sawAt).toLocaleTimeString()}` : "▲ not reachable";
+    // After an answer that is a refusal the browser does not try again by itself.
+    if (feed.readyState === EventSource.CLOSED) setTimeout(() => feed === live && follow(), 5000);
+  });
+}
+document.addEventListener("visibilitychange", follow);
+follow();
+
+// Which stream is shown, and with how many records it was asked for.
+let wanted;
+let shown;
 
 async function refreshEvents() {
   if (document.hidden) return;
@@ -123,10 +155,21 @@ async function refreshEvents() {
     .sort((a, b) => b.records_per_second - a.records_per_second || b.records - a.records)[0];
   const stream = chosen ?? busiest?.name;
   if (!stream) return;
+  const row = streams.find((row) => row.name === stream);
+  const state = `${stream} ${row?.records}`;
+  // Nothing has come since: an idle page asks for nothing.
+  if (row?.records_per_second === 0 && state === shown) return;
+  wanted = stream;
+  const answer = await fetch(`/api/v1/streams/${encodeURIComponent(stream)}/latest?count=15&text=true`);
+  const said = await answer.json();
+  // Another stream may have been chosen meanwhile.
+  if (wanted !== stream) return;
   at("events-of").textContent = `of ${stream}`;
   at("try").textContent = `headwater tail ${stream} --decode`;
-  const answer = await fetch(`/api/v1/streams/${encodeURIComponent(stream)}/latest?count=15`);
-  if (answer.ok) document.querySelector("hw-events").events = await answer.json();
+  const events = document.querySelector("hw-events");
+  if (answer.ok) events.events = said;
+  else events.refused = said.detail;
+  shown = answer.ok ? state : undefined;
 }
 
 // The last hours of the demo's answers, asked of the service that holds them.
@@ -148,6 +191,24 @@ async function refreshWindows() {
   ]);
 }
 
+// A disk that is full, or a log that is damaged, is seen in no figure of the overview.
+async function refreshHealth() {
+  if (document.hidden) return;
+  const { live, ready, findings } = await (await fetch("/health?json")).json();
+  const worst = ["failure", "warning"].map((of) => findings.find(({ severity }) => severity === of)).find(Boolean);
+  trouble = worst ? `${worst.what}; headwater doctor says more` : live && ready ? "" : "the node is not ready";
+}
+
 // A question that failed is asked again; that the node is gone is said by the live feed.
-const refresh = () => Promise.allSettled([refreshEvents(), refreshWindows()]);
+let asking = false;
+async function refresh() {
+  // One after the other, however long an answer takes: a browser has few connections to a node.
+  if (asking) return;
+  asking = true;
+  await Promise.allSettled([refreshEvents(), refreshWindows()]);
+  asking = false;
+}
 setInterval(refresh, 2000);
+const look = () => refreshHealth().catch(() => {});
+setInterval(look, 10_000);
+look();

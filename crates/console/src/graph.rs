@@ -195,6 +195,10 @@ fn escape(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
+            // XML knows them in no form: with one of them the browser would show no picture at all.
+            '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => {
+                safe.push(char::REPLACEMENT_CHARACTER);
+            }
             other => safe.push(other),
         }
     }
@@ -239,5 +243,13 @@ mod tests {
         graph.service("<script>alert(1)</script>", &[], &owned(&["a\"b"]));
         let svg = graph.svg(|_| "<b>".into(), |_| 0.0);
         assert!(!svg.contains("<script") && !svg.contains("<b>") && !svg.contains("a\"b"), "{svg}");
+    }
+
+    #[test]
+    fn a_name_cannot_make_the_picture_unreadable() {
+        let mut graph = Graph::default();
+        graph.service("bil\u{1}ling\u{ffff}", &[], &owned(&["tab\tstays"]));
+        let svg = graph.svg(|_| String::new(), |_| 0.0);
+        assert!(svg.contains("bil\u{fffd}ling\u{fffd}") && svg.contains("tab\tstays"), "{svg}");
     }
 }

@@ -1,6 +1,6 @@
 //! Looks at the broker once a second while somebody watches, and keeps the last five minutes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -128,6 +128,8 @@ struct Eye {
     /// Where the catalog ended when reading it began, of partitions that are not read so far.
     unread: HashMap<TopicPartition, i64>,
     ends: HashMap<TopicPartition, i64>,
+    /// What had no leader at the last look.
+    away: HashSet<TopicPartition>,
     committed: HashMap<String, i64>,
     at_ms: i64,
     throughput: VecDeque<f64>,
@@ -141,6 +143,7 @@ impl Eye {
             services: BTreeMap::new(),
             unread: HashMap::new(),
             ends: HashMap::new(),
+            away: HashSet::new(),
             committed: HashMap::new(),
             at_ms: 0,
             throughput: VecDeque::new(),
@@ -179,9 +182,16 @@ impl Eye {
                 (0..topic.partitions).map(|partition| TopicPartition::new(&topic.name, partition))
             })
             .collect();
-        let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
-        let ends = self.client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
+        // Their node is away: waiting for it would keep back what is known of all others.
+        let away: HashSet<TopicPartition> =
+            self.client.without_leader(&partitions).await?.into_iter().collect();
+        let led: Vec<&TopicPartition> = partitions.iter().filter(|at| !away.contains(*at)).collect();
+        let ask = |spec: OffsetSpec| led.iter().map(|at| ((*at).clone(), spec)).collect::<Vec<_>>();
+        let mut ends = self.client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
         let starts = self.client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Uncommitted).await?;
+        // What was known of them stays, so that nothing seems to flow when they are back.
+        let known = away.iter().filter_map(|at| Some((at.clone(), *self.ends.get(at)?)));
+        ends.extend(known);
         let now = now_ms();
         let seconds = ((now - self.at_ms) as f64 / 1000.0).max(0.001);
         let first_look = self.at_ms == 0;
@@ -199,9 +209,10 @@ impl Eye {
             for partition in 0..topic.partitions {
                 let at = TopicPartition::new(&topic.name, partition);
                 let end = ends.get(&at).copied().unwrap_or(0);
-                row.records += end - starts.get(&at).copied().unwrap_or(0);
+                row.records += starts.get(&at).map_or(0, |start| end - start);
                 if !first_look {
-                    let before = self.ends.get(&at).copied().unwrap_or(0);
+                    let new = if self.away.contains(&at) { end } else { 0 };
+                    let before = self.ends.get(&at).copied().unwrap_or(new);
                     row.records_per_second += (end - before).max(0) as f64 / seconds;
                 }
             }
@@ -219,12 +230,14 @@ impl Eye {
         }
 
         let groups = self.groups(&ends, seconds, first_look).await?;
+        let error = leaderless(away.len());
         self.ends = ends;
+        self.away = away;
         self.at_ms = now;
         let services: Vec<ServiceRow> = self.services.values().map(ServiceRow::from).collect();
         let mut overview = Overview {
             at_ms: now,
-            error: None,
+            error,
             streams,
             groups,
             services,
@@ -272,7 +285,8 @@ impl Eye {
             }
             return Ok((lag, reached));
         }
-        for (at, place) in self.client.committed(&listing.group_id, None).await? {
+        // A transaction that somebody leaves open must not hold up the view of everything else.
+        for (at, place) in self.client.committed_until_now(&listing.group_id).await? {
             lag += (ends.get(&at).copied().unwrap_or(place.offset) - place.offset).max(0);
             reached += place.offset;
         }
@@ -287,6 +301,10 @@ impl Eye {
         let Some(topic) = self.client.topic(catalog::TOPIC).await? else { return Ok(()) };
         let partitions: Vec<TopicPartition> =
             (0..topic.partitions).map(|partition| TopicPartition::new(catalog::TOPIC, partition)).collect();
+        if !self.client.without_leader(&partitions).await?.is_empty() {
+            // It is read when it can be.
+            return Ok(());
+        }
         let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
         let starts = self.client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Uncommitted).await?;
         let ends = self.client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
@@ -333,6 +351,16 @@ impl From<&Service> for ServiceRow {
     }
 }
 
+/// What is said of partitions without a leader; their names are not for everybody.
+fn leaderless(partitions: usize) -> Option<String> {
+    let which = match partitions {
+        0 => return None,
+        1 => "1 partition has".to_owned(),
+        more => format!("{more} partitions have"),
+    };
+    Some(format!("{which} no leader: the node that has them is away"))
+}
+
 fn is_internal(topic: &str) -> bool {
     topic.ends_with("-changelog") || topic.ends_with("-repartition")
 }
@@ -348,4 +376,16 @@ pub(crate) fn thousands(number: i64) -> String {
         grouped.push(digit);
     }
     if number < 0 { format!("-{grouped}") } else { grouped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_without_a_leader_are_counted() {
+        assert_eq!(leaderless(0), None);
+        assert!(leaderless(1).is_some_and(|said| said.starts_with("1 partition has no leader")));
+        assert!(leaderless(7).is_some_and(|said| said.starts_with("7 partitions have no leader")));
+    }
 }

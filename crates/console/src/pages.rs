@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 
-use crate::{Inner, events, services, view};
+use crate::events::{self, Form};
+use crate::{Inner, services, view};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -88,6 +89,9 @@ async fn overview(State(inner): State<Arc<Inner>>, caller: Option<Extension<Call
 #[derive(Deserialize)]
 struct Latest {
     count: Option<usize>,
+    /// Keys and values as text, as the page shows them.
+    #[serde(default)]
+    text: bool,
 }
 
 async fn latest(
@@ -100,7 +104,8 @@ async fn latest(
         return not_allowed(&format!("the events of {topic} need READ on TOPIC {topic}"));
     }
     let count = query.count.unwrap_or(20).min(MOST_EVENTS);
-    match events::latest(&inner.client, &inner.schemas, &topic, count).await {
+    let form = if query.text { Form::Text } else { Form::Json };
+    match events::latest(&inner.client, &inner.schemas, &topic, (count, form)).await {
         Ok(Some(events)) => Json(events).into_response(),
         Ok(None) => problem(
             StatusCode::NOT_FOUND,

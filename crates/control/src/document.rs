@@ -166,7 +166,9 @@ impl<'a, 'i> Section<'a, 'i> {
             .map(|(name, value)| {
                 let text = match value.get_ref() {
                     DeValue::String(text) => text.to_string(),
-                    DeValue::Integer(number) => number.as_str().to_owned(),
+                    // Kafka reads decimal digits only: those of 0x10 are 16.
+                    DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                        .map_or_else(|_| number.to_string(), |number| number.to_string()),
                     DeValue::Float(number) => number.as_str().to_owned(),
                     DeValue::Boolean(flag) => flag.to_string(),
                     _ => return Err(self.wrong(name.get_ref(), value, "a string, a number or a boolean")),

@@ -19,6 +19,7 @@ partitions = 4
 [outputs.enriched.config]
 "cleanup.policy" = "compact"
 "retention.ms" = -1
+"segment.bytes" = 0x1000_0000
 
 [internal]
 repartitions = ["by-tailnum"]
@@ -47,6 +48,7 @@ fn a_complete_manifest_is_read_and_names_the_clients() {
     let enriched = &manifest.outputs["enriched"];
     assert_eq!(enriched.partitions, Some(4));
     assert_eq!(enriched.config["retention.ms"], "-1");
+    assert_eq!(enriched.config["segment.bytes"], "268435456");
     assert_eq!(manifest.internal.stores, ["rotations"]);
     assert_eq!(manifest.streams[0].topic, "corrections");
     assert_eq!(manifest.runtime.guarantee, Some(Guarantee::AtLeastOnce));

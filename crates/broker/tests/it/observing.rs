@@ -278,6 +278,18 @@ async fn groups_that_lost_records_or_have_nobody_are_named() {
     assert_eq!(finding.severity, Severity::Warning);
     let [finding] = of_kind(&diagnosis, "group_without_members")[..] else { panic!("{diagnosis:?}") };
     assert!(finding.what.contains("enrich is 1 records behind"), "what was deleted is no lag: {finding:?}");
+    // Somebody reads for it by the consumer protocol from now on; what was deleted it has not read, either.
+    let heartbeat = ConsumerGroupHeartbeatRequestData::default()
+        .with_group_id("enrich".to_owned().into())
+        .with_member_id("m".to_owned().into())
+        .with_rebalance_timeout_ms(30_000)
+        .with_subscribed_topic_names(Some(vec!["t".to_owned().into()]))
+        .with_topic_partitions(Some(Vec::new()));
+    assert_eq!(raw.call(&heartbeat, 1).await.error_code, 0);
+    let diagnosis = diagnose(&broker).await;
+    assert_eq!(of_kind(&diagnosis, "group_below_log_start").len(), 1, "{diagnosis:?}");
+    assert!(of_kind(&diagnosis, "group_without_members").is_empty(), "{diagnosis:?}");
+    assert_eq!(diagnosis.looked_at.groups, 1);
 }
 
 #[tokio::test]

@@ -67,7 +67,9 @@ impl Backup {
         let Self { existing, data_dir, to, cold_store, without_lost, unlock } = self;
         match (existing, data_dir, to) {
             (Some(Existing::List { from }), _, _) => list(common, from).await,
-            (Some(Existing::Prune { from, keep, yes: false, .. }), _, _) => ask_to_prune(from, keep).await,
+            (Some(Existing::Prune { from, keep, yes: false, .. }), _, _) => {
+                ask_to_prune(common, from, keep).await
+            }
             (Some(Existing::Prune { from, keep, unlock, yes: true }), _, _) => {
                 prune(common, from, keep, unlock).await
             }
@@ -114,12 +116,15 @@ fn outside(data_dir: &Path, to: &str) -> Result<(), Failure> {
 }
 
 /// The plan.
-async fn ask_to_prune(from: String, keep: u32) -> Result<ExitCode, Failure> {
+async fn ask_to_prune(common: &Common, from: String, keep: u32) -> Result<ExitCode, Failure> {
     let place = from.clone();
     let listed = tokio::task::spawn_blocking(move || keeping(&place, backup::list_backups));
     let known: Vec<_> = listed.await.map_err(Failure::internal)??.into_iter().flatten().collect();
     let gone = known.len().saturating_sub(keep as usize);
     if gone == 0 {
+        if common.json {
+            output::json(&json!({ "removed": [], "files": 0, "bytes": 0 }));
+        }
         output::note(&format!("nothing to remove: there are {}", output::count(known.len(), "backup")));
         return Ok(ExitCode::SUCCESS);
     }
@@ -281,6 +286,7 @@ pub async fn with_progress<T: Send + 'static>(
     common: &Common,
     work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, Failure> {
+    output::to_the_end();
     let bar = if common.json { ProgressBar::hidden() } else { ProgressBar::new(0) };
     if let Ok(style) = ProgressStyle::with_template(
         "{msg:9} {bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",

@@ -38,6 +38,7 @@ impl Demo {
                 _ = interrupt.recv() => {}
             }
         };
+        output::to_the_end();
         let options = Options {
             data_dir: self.data_dir,
             kill_every: self.kill_every,
@@ -96,7 +97,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let duration = match &text[digits.len()..] {
         "ms" => Duration::from_millis(number),
         "" | "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number * 60),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
         unit => return Err(format!("{unit:?} is not a unit of time; use ms, s or m")),
     };
     match duration.as_millis() {

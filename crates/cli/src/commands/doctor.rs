@@ -31,7 +31,7 @@ const FORMER: &str = "HEADWATER_HTTP";
 impl Doctor {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let former = || std::env::var(FORMER).ok().filter(|text| text.contains("://"));
-        let (base, origin) = match self.http.or_else(former) {
+        let (base, origin) = match self.http.filter(|url| !url.is_empty()).or_else(former) {
             Some(base) => (base, "--http"),
             None => (common.registry_url()?, "--registry"),
         };
@@ -96,7 +96,7 @@ fn for_people(base: &str, diagnosis: &Diagnosis) {
     output::line(&format!("{base}   {}; {}", counts.join(", "), looked_at(diagnosis)));
     for finding in &diagnosis.findings {
         output::line("");
-        output::line(&format!("{} {}", painted(finding.severity), finding.what));
+        output::line(&format!("{} {}", painted(finding.severity), output::visible(&finding.what)));
         let since = finding.since_ms.map(|at| ago(diagnosis.at_ms - at)).unwrap_or_default();
         for (label, text) in [
             ("where", place(&finding.place)),
@@ -105,7 +105,7 @@ fn for_people(base: &str, diagnosis: &Diagnosis) {
             ("try", finding.next.clone()),
         ] {
             if !text.is_empty() {
-                output::line(&format!("  {label:<6}{text}"));
+                output::line(&format!("  {label:<6}{}", output::visible(&text)));
             }
         }
     }
@@ -118,9 +118,9 @@ fn painted(severity: Severity) -> String {
         Severity::Warning => (33, "!"),
         Severity::Note => (36, "·"),
     };
-    match std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
-        true => format!("{sign} {severity}"),
-        false => format!("\u{1b}[{colour}m{sign} {severity}\u{1b}[0m"),
+    match output::may_be_coloured() {
+        true => format!("\u{1b}[{colour}m{sign} {severity}\u{1b}[0m"),
+        false => format!("{sign} {severity}"),
     }
 }
 

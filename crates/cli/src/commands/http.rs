@@ -77,6 +77,15 @@ pub fn failed(whom: &str, url: &str, error: &reqwest::Error, otherwise: &str) ->
     }
 }
 
+/// The exit code of an answer that is none; `otherwise` where what was asked for is to blame.
+fn code_of(status: u16, otherwise: u8) -> u8 {
+    match status {
+        401 | 403 => NO_PERMISSION,
+        500.. => UNAVAILABLE,
+        _ => otherwise,
+    }
+}
+
 /// A server that is asked as whoever the file of `--command-config` says.
 pub struct Asked<'a> {
     pub security: &'a HttpSecurity,
@@ -113,7 +122,7 @@ impl Asked<'_> {
         let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let title = problem["title"].as_str().map_or_else(String::new, |title| format!(": {title}"));
         let detail = problem["detail"].as_str().unwrap_or(self.otherwise);
-        let code = if matches!(status.as_u16(), 401 | 403) { NO_PERMISSION } else { code };
+        let code = code_of(status.as_u16(), code);
         Err(Failure::new(code, format!("{url} answers {status}{title}"), detail.to_owned()))
     }
 }
@@ -130,6 +139,12 @@ mod tests {
             let next = failure.next.expect("advice");
             assert!(failure.what.contains("--http") && next.contains("http://"), "{next}");
         }
+    }
+
+    #[test]
+    fn a_server_that_cannot_answer_is_told_from_what_is_not_there() {
+        let codes = [401, 403, 404, 409, 500, 503].map(|status| code_of(status, 66));
+        assert_eq!(codes, [NO_PERMISSION, NO_PERMISSION, 66, 66, UNAVAILABLE, UNAVAILABLE]);
     }
 
     #[test]

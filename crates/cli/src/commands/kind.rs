@@ -1,8 +1,10 @@
 //! What the events of a stream are (`--kind`): a configuration of the topic on Headwater's broker, which then refuses
 //! what does not fit, and an entry `topic/NAME` in `_headwater.catalog` on every broker.
 
-use headwater_client::{Client, ClientError, NewTopic};
-use headwater_model::StreamKind;
+use headwater_client::{Client, NewTopic};
+use headwater_model::{CATALOG, StreamKind};
+
+use crate::output::{self, Failure};
 
 pub const KEY: &str = "headwater.stream.kind";
 
@@ -38,7 +40,7 @@ pub async fn create(
     wanted: &NewTopic,
     configs: &[(String, String)],
     kind: Kind,
-) -> Result<bool, ClientError> {
+) -> Result<bool, Failure> {
     let topic = |own: bool| {
         let mut topic = wanted.clone();
         if own {
@@ -55,8 +57,17 @@ pub async fn create(
             client.create_topic(topic(false)).await?;
             false
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
-    client.announce_kind(&wanted.name, kind.into()).await?;
+    if let Err(error) = client.announce_kind(&wanted.name, kind.into()).await {
+        let name = &wanted.name;
+        let what = format!("{name} is created, and {CATALOG} does not say of what kind it is: {error}");
+        if !enforced {
+            let next = format!("headwater topic delete {name} --yes, and again as who may write {CATALOG}");
+            return Err(Failure { what, next: Some(next), ..Failure::from(error) });
+        }
+        // The broker knows it, which is what counts here.
+        output::note(&what);
+    }
     Ok(enforced)
 }

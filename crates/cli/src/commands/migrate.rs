@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::connect;
-use super::sample::{Parts, Sample, Speed, plain};
+use super::sample::{Parts, Sample, Speed, for_seconds, plain};
 use super::topology::load;
 use crate::Common;
 use crate::output::{self, DATA, Failure, UNAVAILABLE};
@@ -73,7 +73,10 @@ impl Migrate {
         };
         let client = connect(common).await?;
         let plan = migrate::plan(&client, &migration, &new, &options).await.map_err(failed)?;
-        let estimate = self.estimate(&client, &plan).await?;
+        let estimate = self.estimate(&client, &plan, common).await?;
+        if self.execute {
+            output::to_the_end();
+        }
         self.tell(&plan, &estimate, common);
         if !self.execute || plan.done {
             return Ok(ExitCode::SUCCESS);
@@ -109,6 +112,7 @@ impl Migrate {
         &self,
         client: &headwater_client::Client,
         plan: &MigrationPlan,
+        common: &Common,
     ) -> Result<Estimate, Failure> {
         let patience = Duration::from_secs(self.sample);
         let mut parts = Parts::new();
@@ -124,7 +128,7 @@ impl Migrate {
         // An instance is asked only if it has anything to do.
         let (speed, by) = match plan.resets.is_empty() {
             true => (0.0, String::new()),
-            false => self.speed.of(&read, &plan.migration.application_id).await?,
+            false => self.speed.of(&read, &plan.migration.application_id, common).await?,
         };
         let (records, processed) = (records(&copied, plan.to_copy()), records(&read, plan.to_process()));
         // What is read is written as well.
@@ -179,7 +183,7 @@ fn lines(plan: &MigrationPlan, estimate: &Estimate) -> Vec<String> {
     }
     let about = |seconds: Option<f64>| {
         seconds.map_or("for a time that is not known".to_owned(), |seconds| {
-            format!("for about {}", plain(Duration::from_secs_f64(seconds.ceil())))
+            format!("for about {}", plain(for_seconds(seconds.ceil())))
         })
     };
     let number = |count: f64| output::number(count.round() as i64);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use headwater_client::{ProduceRecord, Producer, ProducerConfig};
 use headwater_registry::RegistryError;
-use headwater_schema::{AvroCodec, confluent};
+use headwater_schema::{AvroCodec, AvroSchema, confluent};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -44,42 +44,40 @@ impl Produce {
         } else {
             None
         };
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
         let mut count = 0_u64;
+        let read = self.send_lines(&producer, schema.as_ref(), &mut count).await;
+        // What was fine is written, whatever came after it.
+        producer.flush().await?;
+        read?;
+        if common.json {
+            output::json(&json!({ "topic": self.topic, "produced": count }));
+        } else {
+            output::note(&format!("{} written to {}", output::count(count, "event"), self.topic));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Sends line after line, to the end or to one that cannot be sent; counts those that can.
+    async fn send_lines(
+        &self,
+        producer: &Producer,
+        schema: Option<&(u32, AvroSchema)>,
+        count: &mut u64,
+    ) -> Result<(), Failure> {
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
         loop {
             let line = match lines.next_line().await {
                 Ok(Some(line)) => line,
-                Ok(None) => break,
-                Err(error) => {
-                    producer.flush().await?;
-                    return Err(unreadable(count, &error));
-                }
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(unreadable(*count, &error)),
             };
-            let (key, value) = match &self.key_separator {
-                None => (None, Some(line)),
-                Some(separator) => match line.split_once(separator.as_str()) {
-                    Some((key, "")) => (Some(key.to_owned()), None),
-                    Some((key, value)) => (Some(key.to_owned()), Some(value.to_owned())),
-                    None => {
-                        producer.flush().await?;
-                        let what =
-                            format!("line {} has no separator {separator:?}; {}", count + 1, before(count));
-                        let next = format!("mend the line, and go on with it: tail -n +{} FILE", count + 1);
-                        return Err(Failure::new(DATA, what, next));
-                    }
-                },
-            };
-            let value = match (value, &schema) {
+            let (key, text) = self.split(line, *count)?;
+            let value = match (text, schema) {
                 (Some(text), Some((id, schema))) => {
-                    let bad = |error: &dyn std::fmt::Display| {
-                        Failure::new(
-                            DATA,
-                            format_args!("line {}: {error}", count + 1),
-                            format!("headwater schema get {}-value", self.topic),
-                        )
-                    };
-                    let parsed = serde_json::from_str(&text).map_err(|error| bad(&error))?;
-                    let body = AvroCodec::from_json(schema, &parsed).map_err(|error| bad(&error))?;
+                    let body = encoded(&text, schema).map_err(|error| {
+                        let next = format!("headwater schema get {}-value", self.topic);
+                        Failure::new(DATA, at_line(*count, &error), next)
+                    })?;
                     Some(confluent::frame(*id, &body))
                 }
                 (Some(text), None) => Some(Bytes::from(text)),
@@ -91,17 +89,38 @@ impl Produce {
                 value,
                 ..ProduceRecord::default()
             };
-            drop(producer.send(record).await?);
-            count += 1;
+            drop(producer.send(record).await.map_err(|error| {
+                let failure = Failure::from(error);
+                Failure { what: at_line(*count, &failure.what), ..failure }
+            })?);
+            *count += 1;
         }
-        producer.flush().await?;
-        if common.json {
-            output::json(&json!({ "topic": self.topic, "produced": count }));
-        } else {
-            output::note(&format!("{} written to {}", output::count(count, "event"), self.topic));
-        }
-        Ok(ExitCode::SUCCESS)
     }
+
+    /// Key and value of a line.
+    fn split(&self, line: String, count: u64) -> Result<(Option<String>, Option<String>), Failure> {
+        let Some(separator) = &self.key_separator else { return Ok((None, Some(line))) };
+        match line.split_once(separator.as_str()) {
+            Some((key, "")) => Ok((Some(key.to_owned()), None)),
+            Some((key, value)) => Ok((Some(key.to_owned()), Some(value.to_owned()))),
+            None => {
+                let what = format!("line {} has no separator {separator:?}; {}", count + 1, before(count));
+                let next = format!("mend the line, and go on with it: tail -n +{} FILE", count + 1);
+                Err(Failure::new(DATA, what, next))
+            }
+        }
+    }
+}
+
+/// JSON as the schema has it.
+fn encoded(text: &str, schema: &AvroSchema) -> Result<Vec<u8>, String> {
+    let parsed = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    AvroCodec::from_json(schema, &parsed).map_err(|error| error.to_string())
+}
+
+/// What is wrong with a line, and what became of those before it.
+fn at_line(count: u64, wrong: &str) -> String {
+    format!("line {}: {wrong}; {}", count + 1, before(count))
 }
 
 /// What is written of lines that were fine.

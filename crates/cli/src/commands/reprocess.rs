@@ -10,7 +10,7 @@ use headwater_streams::reprocess_until;
 use serde_json::json;
 
 use super::external::Outside;
-use super::sample::{Sample, Speed, plain};
+use super::sample::{Sample, Speed, for_seconds, plain};
 use super::{connect, moment};
 use crate::Common;
 use crate::output::{self, DATA, Failure, NO_INPUT};
@@ -25,6 +25,10 @@ pub struct Reprocess {
     /// From this time on (2013-06-01T00:00:00Z, or milliseconds since 1970) instead of from the beginning
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     from: Option<TimestampMs>,
+    /// A changelog that its name gives to this application and that is another's, as both names begin alike: it stays; may
+    /// repeat
+    #[arg(long, value_name = "TOPIC")]
+    keep: Vec<String>,
     #[command(flatten)]
     speed: Speed,
     /// Seconds to read for, to learn how large records are
@@ -52,6 +56,8 @@ struct Plan {
     skipped: BTreeMap<TopicPartition, Offset>,
     /// Changelogs that are deleted, and made anew by the application.
     deleted: Vec<String>,
+    /// Those of them that may as well be another application's by their name: the topic and the other's group.
+    doubtful: Vec<(String, String)>,
     /// Its external stores.
     outside: Option<Outside>,
 }
@@ -72,13 +78,26 @@ impl Plan {
     }
 }
 
+/// Changelogs whose name begins with that of another group, too.
+fn doubtful(deleted: &[String], others: &[String]) -> Vec<(String, String)> {
+    let of = |topic: &String| {
+        let rest =
+            |group: &&String| topic.strip_prefix(group.as_str()).is_some_and(|rest| rest.starts_with('-'));
+        others.iter().find(rest).map(|group| (topic.clone(), group.clone()))
+    };
+    deleted.iter().filter_map(of).collect()
+}
+
 impl Reprocess {
     pub async fn run(self, common: &Common) -> Result<ExitCode, Failure> {
         let client = connect(common).await?;
         let plan = self.plan(&client).await?;
         let parts = plan.parts.iter().map(|(at, part)| (at.clone(), (part.from, part.end))).collect();
         let sample = Sample::take(&client, &parts, Duration::from_secs(self.sample)).await?;
-        let (speed, by) = self.speed.of(&sample, &self.application).await?;
+        let (speed, by) = self.speed.of(&sample, &self.application, common).await?;
+        if self.execute {
+            output::to_the_end();
+        }
         self.tell(&plan, &sample, (speed, by), common);
         if !self.execute {
             return Ok(ExitCode::SUCCESS);
@@ -129,13 +148,17 @@ impl Reprocess {
             }
         }
         let topics = client.topics().await?.into_iter().map(|topic| topic.name);
-        let mut deleted: Vec<String> = topics.filter(|topic| internal(topic, "-changelog")).collect();
+        let goes = |topic: &String| internal(topic, "-changelog") && !self.keep.contains(topic);
+        let mut deleted: Vec<String> = topics.filter(goes).collect();
         deleted.sort();
+        let groups = client.list_groups().await?.into_iter().map(|group| group.group_id);
+        let alike: Vec<String> = groups.filter(|group| group.starts_with(&own)).collect();
+        let doubtful = doubtful(&deleted, &alike);
         let outside = match &self.external {
             Some(url) => Some(Outside::look(url, &self.application).await?),
             None => None,
         };
-        Ok(Plan { parts, skipped, deleted, outside })
+        Ok(Plan { parts, skipped, deleted, doubtful, outside })
     }
 
     fn tell(&self, plan: &Plan, sample: &Sample, (speed, by): (f64, String), common: &Common) {
@@ -155,6 +178,7 @@ impl Reprocess {
                 "application_id": self.application, "partitions": plan.parts.iter().map(part).collect::<Vec<_>>(),
                 "offsets": offsets, "records": records, "bytes": bytes, "records_per_second": speed, "speed": by,
                 "seconds": seconds, "deleted": plan.deleted, "emptied": plan.tables(),
+                "doubtful": plan.doubtful.iter().map(|(topic, _)| topic).collect::<Vec<_>>(),
                 "skipped": plan.skipped.keys().map(ToString::to_string).collect::<Vec<_>>(),
             }));
             return;
@@ -168,7 +192,7 @@ impl Reprocess {
         output::table(&header, plan.parts.iter().map(row).collect());
         let how_long = seconds.map_or_else(
             || "for a time that is not known".to_owned(),
-            |seconds| format!("for about {}", plain(Duration::from_secs_f64(seconds))),
+            |seconds| format!("for about {}", plain(for_seconds(seconds))),
         );
         output::line(&format!(
             "\nabout {} records, {} bytes, {how_long} at {} records a second ({by})",
@@ -178,6 +202,9 @@ impl Reprocess {
         ));
         let deleted = if plan.deleted.is_empty() { "none".to_owned() } else { plan.deleted.join(", ") };
         output::line(&format!("changelogs that are deleted: {deleted}"));
+        for (topic, other) in &plan.doubtful {
+            output::line(&format!("    {topic} may be that of {other}: --keep {topic} if it is"));
+        }
         if let Some(outside) = &plan.outside {
             let number = |bytes: u64| output::number(i64::try_from(bytes).unwrap_or(i64::MAX));
             let tables =
@@ -203,6 +230,14 @@ impl Reprocess {
             );
             let next = "stop every instance first, and wait until their sessions end (session_timeout, 10 s)"
                 .to_owned();
+            return Err(Failure::new(DATA, what, next));
+        }
+        if let Some((topic, other)) = plan.doubtful.first() {
+            let what =
+                format!("{topic} may be a changelog of {other} instead of {}, by its name", self.application);
+            let next = format!(
+                "if it is {other}'s, the same command with --keep {topic}; else delete it first: headwater topic delete {topic} --yes"
+            );
             return Err(Failure::new(DATA, what, next));
         }
         let offsets = plan.offsets();

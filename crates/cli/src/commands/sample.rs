@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use headwater_client::{Client, Consumer, ConsumerConfig};
 use headwater_model::{Offset, TopicPartition};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::http;
-use crate::output::{DATA, Failure};
+use crate::Common;
+use crate::output::{DATA, Failure, UNAVAILABLE};
 
 /// What reading for a while taught.
 #[derive(Default)]
@@ -59,17 +61,27 @@ impl Sample {
 /// What an estimate of time goes by.
 #[derive(clap::Args)]
 pub struct Speed {
-    /// An instance whose measured speed the estimate goes by: http://HOST:PORT
+    /// An instance whose measured speed the estimate goes by: http://HOST:PORT, or https:// with --command-config
     #[arg(long, value_name = "URL")]
     instance: Option<String>,
     /// The speed that the estimate goes by, of all instances together
-    #[arg(long, value_name = "NUMBER", conflicts_with = "instance")]
+    #[arg(long, value_name = "NUMBER", conflicts_with = "instance", value_parser = speed)]
     records_per_second: Option<f64>,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "it is a number above 0".to_owned())
 }
 
 impl Speed {
     /// Records in a second, and how that is known.
-    pub async fn of(&self, sample: &Sample, application: &str) -> Result<(f64, String), Failure> {
+    pub async fn of(
+        &self,
+        sample: &Sample,
+        application: &str,
+        common: &Common,
+    ) -> Result<(f64, String), Failure> {
         if let Some(given) = self.records_per_second {
             return Ok((given, "as given".to_owned()));
         }
@@ -77,11 +89,7 @@ impl Speed {
             let speed = if sample.seconds > 0.0 { sample.records as f64 / sample.seconds } else { 0.0 };
             return Ok((speed, "of reading here, so at most; --instance measures processing".to_owned()));
         };
-        let url = format!("{}/topology", instance.trim_end_matches('/'));
-        http::base(&url, "--instance")?;
-        let failed =
-            |error: reqwest::Error| http::failed("instance", &url, &error, "name an instance that runs");
-        let answer: Value = reqwest::get(&url).await.map_err(failed)?.json().await.map_err(failed)?;
+        let answer = told(instance, common).await?;
         if answer["application_id"].as_str() != Some(application) {
             let what =
                 format!("{instance} is an instance of {}, not of {application}", answer["application_id"]);
@@ -98,6 +106,23 @@ impl Speed {
     }
 }
 
+/// What an instance says of itself, to whoever `--command-config` says.
+async fn told(instance: &str, common: &Common) -> Result<Value, Failure> {
+    let security = common.security()?;
+    let otherwise = "name an instance that runs";
+    let asked = http::Asked { security: security.http(), whom: "instance", otherwise };
+    let url = http::base(&format!("{}/topology", instance.trim_end_matches('/')), "--instance")?;
+    let text = asked.answer(&url, asked.request(Method::GET, &url).await?, UNAVAILABLE).await?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::new(DATA, format_args!("{url} answers no JSON: {error}"), otherwise.to_owned())
+    })
+}
+
+/// Estimates have no end of their own, and times have.
+pub fn for_seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
 /// `2h 05m`, `3m 20s`, `12s`.
 pub fn plain(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -105,5 +130,20 @@ pub fn plain(duration: Duration) -> String {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_speed_is_too_low_for_an_estimate() {
+        assert_eq!(speed("0.5"), Ok(0.5));
+        for wrong in ["0", "-5", "NaN", "inf", "fast"] {
+            assert!(speed(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(for_seconds(1e300), Duration::MAX);
+        assert_eq!(plain(for_seconds(7500.4)), "2h 05m");
     }
 }

@@ -1,13 +1,13 @@
 //! `headwater tail`: events as they come, decoded when asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_client::{Consumer, ConsumerConfig, Isolation, OffsetSpec};
 use headwater_model::{Record, TopicPartition};
-use headwater_registry::RegistryClient;
+use headwater_registry::{RegistryClient, RegistryError};
 use headwater_schema::{AvroCodec, confluent};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::output::{self, Failure, NO_INPUT};
 )]
 pub struct Tail {
     topic: String,
-    /// Decode Avro values through the schema registry
+    /// Decode Avro keys and values through the schema registry; what is none is shown as it is
     #[arg(long)]
     decode: bool,
     /// Begin with the oldest event instead of the next one
@@ -116,7 +116,8 @@ impl Tail {
         remaining.retain(|at, end| starts.get(at).is_some_and(|start| start < end));
         let mut consumer = Consumer::new(&client, ConsumerConfig { isolation, ..ConsumerConfig::default() });
         consumer.assign(starts.into_iter().collect());
-        let decoder = Decoder { registry: self.decode.then(|| common.registry()).transpose()? };
+        let registry = self.decode.then(|| common.registry()).transpose()?;
+        let mut decoder = Decoder { registry, odd: HashSet::new() };
         let mut left = self.count.unwrap_or(u64::MAX);
         while left > 0 && !(self.no_follow && remaining.is_empty()) {
             for fetched in consumer.poll(Duration::from_secs(1)).await? {
@@ -140,54 +141,131 @@ fn advance(remaining: &mut HashMap<TopicPartition, i64>, at: &TopicPartition, ne
     }
 }
 
+/// A key or a value as a person and as a program reads it.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    plain: String,
+    json: String,
+}
+
+impl Shown {
+    fn nothing() -> Self {
+        Self { plain: "-".to_owned(), json: "null".to_owned() }
+    }
+
+    fn value(value: &Value) -> Self {
+        let json = value.to_string();
+        let plain = match value {
+            Value::String(text) => text.clone(),
+            Value::Null => "-".to_owned(),
+            _ => json.clone(),
+        };
+        Self { plain, json }
+    }
+
+    /// JSON stays as it was written: read and written again, `1.10` and digits beyond a float's would be others.
+    fn bytes(bytes: &[u8]) -> Self {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Self::value(&Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
+        };
+        match serde_json::from_str::<Value>(text) {
+            // Line ends are only between its parts.
+            Ok(_) => {
+                let line = text.trim().replace(['\n', '\r'], " ");
+                Self { plain: line.clone(), json: line }
+            }
+            Err(_) => Self::value(&Value::String(text.to_owned())),
+        }
+    }
+}
+
+/// So many ids by which nothing is decoded are remembered.
+const MANY: usize = 10_000;
+
 struct Decoder {
     registry: Option<RegistryClient>,
+    /// Ids by which nothing is decoded: that was said.
+    odd: HashSet<u32>,
 }
 
 impl Decoder {
-    async fn show(&self, common: &Common, at: &TopicPartition, record: &Record) -> Result<(), Failure> {
-        let key = self.readable(record.key.as_ref()).await?;
-        let value = self.readable(record.value.as_ref()).await?;
+    async fn show(&mut self, common: &Common, at: &TopicPartition, record: &Record) -> Result<(), Failure> {
+        let place = format!("{at}@{}", record.offset);
+        let key = self.readable(&place, record.key.as_ref()).await?;
+        let value = self.readable(&place, record.value.as_ref()).await?;
         if common.json {
             let headers: Vec<Value> = record
                 .headers
                 .iter()
                 .map(|header| json!({ "key": header.key, "value": header.value.as_ref().map(|v| String::from_utf8_lossy(v)) }))
                 .collect();
-            output::json(&json!({
-                "topic": at.topic, "partition": at.partition, "offset": record.offset, "timestamp": record.timestamp,
-                "key": key, "value": value, "headers": headers,
-            }));
+            output::line(&format!(
+                "{{\"topic\":{},\"partition\":{},\"offset\":{},\"timestamp\":{},\"key\":{},\"value\":{},\"headers\":{}}}",
+                json!(at.topic),
+                at.partition,
+                record.offset,
+                record.timestamp,
+                key.json,
+                value.json,
+                Value::Array(headers),
+            ));
         } else {
-            let plain = |value: &Value| match value {
-                Value::String(text) => text.clone(),
-                Value::Null => "-".to_owned(),
-                other => other.to_string(),
-            };
-            output::line(&format!("{at}@{}\t{}\t{}", record.offset, plain(&key), plain(&value)));
+            let (key, value) = (output::visible(&key.plain), output::visible(&value.plain));
+            output::line(&format!("{place}\t{key}\t{value}"));
         }
         Ok(())
     }
 
-    async fn readable(&self, bytes: Option<&Bytes>) -> Result<Value, Failure> {
-        let Some(bytes) = bytes else { return Ok(Value::Null) };
+    async fn readable(&mut self, place: &str, bytes: Option<&Bytes>) -> Result<Shown, Failure> {
+        let Some(bytes) = bytes else { return Ok(Shown::nothing()) };
         if let Some(registry) = &self.registry
             && let Ok((id, body)) = confluent::unframe(bytes)
+            && !self.odd.contains(&id)
         {
-            let schema = registry.schema_by_id(id).await?;
-            return AvroCodec::to_json(&schema, body)
-                .map_err(|error| Failure::new(output::DATA, error, None));
+            // Other bytes may begin with a zero, too, as a number does: they must not end it.
+            let why = match registry.schema_by_id(id).await {
+                Ok(schema) => match AvroCodec::to_json(&schema, body) {
+                    Ok(value) => return Ok(Shown::value(&value)),
+                    Err(error) => format!("by schema {id}: {error}"),
+                },
+                // Unknown, or of a format that is not decoded here.
+                Err(
+                    error @ (RegistryError::Refused { status: 404, .. }
+                    | RegistryError::Malformed { .. }
+                    | RegistryError::Schema(_)),
+                ) => {
+                    if self.odd.len() == MANY {
+                        self.odd.clear();
+                    }
+                    self.odd.insert(id);
+                    error.to_string()
+                }
+                Err(error) => return Err(error.into()),
+            };
+            output::note(&format!("{place} is shown as it is, and not decoded: {why}"));
         }
-        Ok(match std::str::from_utf8(bytes) {
-            Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
-            Err(_) => Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
-        })
+        Ok(Shown::bytes(bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_shown_as_it_was_written() {
+        for text in ["1.10", "1e3", r#"{"b":12345678901234567890123,"a":1.0}"#, r#""x""#, "null"] {
+            let shown = Shown { plain: text.to_owned(), json: text.to_owned() };
+            assert_eq!(Shown::bytes(text.as_bytes()), shown);
+        }
+        assert_eq!(Shown::bytes(b"{\n \"a\": 1\r\n}\n").json, "{  \"a\": 1  }");
+        assert_eq!(
+            Shown::bytes(b"007"),
+            Shown { plain: "007".to_owned(), json: "\"007\"".to_owned() },
+            "no JSON"
+        );
+        assert_eq!(Shown::bytes(b"\xff\x01").plain, "ff01");
+    }
 
     #[test]
     fn an_offset_is_a_place_or_counts_from_the_end() {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use headwater_node::{Node, NodeConfig, NodeError};
@@ -19,13 +19,16 @@ const USAGE: u8 = 2;
 /// What a shell says of a program that SIGINT has ended.
 const INTERRUPTED: i32 = 130;
 /// Keys of --config that say who may come by HTTP, and so are of use without a broker.
-const OF_HTTP: [&str; 10] = [
+const OF_HTTP: [&str; 13] = [
     "allow.everyone.if.no.acl.found",
     "authorizer.",
+    "connections.max.reauth.ms",
     "headwater.authentication.",
     "headwater.http.",
     "headwater.insecure",
     "headwater.sasl.",
+    "headwater.security.",
+    "headwater.services.",
     "listener.name.http.",
     "sasl.",
     "ssl.",
@@ -73,11 +76,16 @@ impl Up {
         };
         if let Some(bootstrap) = &common.bootstrap {
             self.refuse_options_of_a_broker(bootstrap)?;
+            self.config_file.as_deref().into_iter().for_each(tell_unheeded);
         }
         let data_dir = match self.data_dir {
             Some(dir) => dir,
             None => default_data_dir()?,
         };
+        // What the command line says wins over the file.
+        if let Some(count) = self.default_partitions {
+            self.configs.insert(0, format!("num.partitions={count}"));
+        }
         self.configs.extend(self.insecure.then(|| "headwater.insecure=true".to_owned()));
         let config = NodeConfig {
             data_dir: data_dir.clone(),
@@ -93,6 +101,7 @@ impl Up {
             node = Node::start(config) => node?,
             () = signals.next() => return Ok(ExitCode::SUCCESS),
         };
+        output::to_the_end();
         match common.json {
             true => output::json(&ready_json(&node)),
             false => print_ready(&node, common.bootstrap.is_none().then_some(&data_dir)),
@@ -109,7 +118,6 @@ impl Up {
 
     /// They would say nothing to nobody: with a bootstrap this process has no broker.
     fn refuse_options_of_a_broker(&self, bootstrap: &str) -> Result<(), Failure> {
-        let is_of_http = |setting: &&String| OF_HTTP.iter().any(|key| setting.starts_with(key));
         let given = [
             ("--data-dir", self.data_dir.is_some()),
             ("--listen", self.listen.is_some()),
@@ -117,7 +125,9 @@ impl Up {
         ];
         let option = given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option.to_owned());
         let setting = || self.configs.iter().find(|setting| !is_of_http(setting));
-        let Some(option) = option.or_else(|| setting().map(|setting| format!("--config {setting}"))) else {
+        // What it is set to may be a password.
+        let key = |setting: &String| format!("--config {}", setting.split('=').next().unwrap_or_default());
+        let Some(option) = option.or_else(|| setting().map(key)) else {
             return Ok(());
         };
         let (from, without) = match origin() {
@@ -132,6 +142,36 @@ impl Up {
             ),
         ))
     }
+}
+
+fn is_of_http(setting: &str) -> bool {
+    OF_HTTP.iter().any(|key| setting.starts_with(key))
+}
+
+/// A file may serve a node with a broker, too, so that its settings are no error here; but nobody is to count on them.
+fn tell_unheeded(file: &Path) {
+    // That it cannot be read is said by the node.
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let unheeded = unheeded(&text);
+    if !unheeded.is_empty() {
+        let what = "there is no broker here that would heed these of its settings";
+        output::note(&format!("{}: {what}: {}", file.display(), unheeded.join(", ")));
+    }
+}
+
+/// Keys of a properties file that are for a broker.
+fn unheeded(text: &str) -> Vec<&str> {
+    let mut keys = Vec::new();
+    let mut goes_on = false;
+    for line in text.lines().map(str::trim) {
+        let is_key = !goes_on && !line.is_empty() && !line.starts_with(['#', '!']);
+        goes_on = line.ends_with('\\');
+        let key = line.split(['=', ':', ' ', '\t']).next().unwrap_or(line);
+        if is_key && !is_of_http(key) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 /// SIGTERM and Ctrl-C.
@@ -229,6 +269,23 @@ fn default_data_dir() -> Result<PathBuf, Failure> {
 
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
-        Self::new(output::UNAVAILABLE, error, None)
+        let code = match &error {
+            NodeError::Setting(_) | NodeError::Services { .. } => output::DATA,
+            NodeError::ConfigFile { .. } => output::NO_INPUT,
+            _ => output::UNAVAILABLE,
+        };
+        Self::with_advice(code, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_nobody_heeds_are_named() {
+        let text = "# log.dirs=/a\nssl.keystore.key=a\\\n  b=c\n\nlog.retention.ms = 5\nnum.partitions:3\n";
+        assert_eq!(unheeded(text), ["log.retention.ms", "num.partitions"]);
+        assert!(unheeded("headwater.services.config.file=/a\n! b=c\n").is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use headwater_client::Secret;
+use headwater_client::{ErrorCode, Secret};
 use serde_json::json;
 
 use super::connect;
@@ -57,7 +57,12 @@ impl User {
                 ));
             }
             User::Delete { name, yes: true } => {
-                connect(common).await?.delete_user(&name).await?;
+                connect(common).await?.delete_user(&name).await.map_err(|error| match error.code() {
+                    Some(ErrorCode::ResourceNotFound) => {
+                        Failure::new(NO_INPUT, error, "headwater user list".to_owned())
+                    }
+                    _ => Failure::from(error),
+                })?;
                 say(common, &name, "deleted");
             }
         }

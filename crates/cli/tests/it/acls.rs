@@ -64,6 +64,24 @@ fn rules_are_added_shown_and_removed_and_count_at_once() {
 }
 
 #[test]
+fn topics_come_and_go_for_who_may_not_touch_the_catalog() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = guarded(directory.path());
+    node.done(&["topic", "create", "orders", "--kind", "keyed"], "");
+    let catalog = ["acl", "add", "--topic", "_headwater.catalog", "--principal", "User:ANONYMOUS"];
+    node.done(&[&catalog[..], &["-o", "all", "--deny"]].concat(), "");
+    let told = |output: &Output| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("_headwater.catalog"), "{said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(told(&node.run(&["topic", "create", "bills", "--kind", "keyed"], "")).contains("created bills"));
+    node.done(&["topic", "describe", "bills"], "");
+    let deleted = told(&node.run(&["topic", "delete", "orders", "bills", "--yes"], ""));
+    assert_eq!(deleted, "deleted orders\ndeleted bills\n");
+}
+
+#[test]
 fn confluent_kafka_makes_rules_and_meets_them() {
     let Some(python) = python() else { return };
     let directory = tempfile::tempdir().expect("a directory");

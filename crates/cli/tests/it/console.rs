@@ -119,11 +119,28 @@ async fn the_overview_is_live_and_events_are_never_markup() {
     // A second event comes to the page without reloading it.
     node.done(&["produce", "orders"], "another\n");
     browser.wait_for("return document.querySelector('hw-events').innerText.includes('another')").await;
+    // A number with more digits than a browser's have is shown with all of them.
+    let number = "12345678901234567890123";
+    node.done(&["produce", "orders"], &format!("{{\"id\":{number}}}\n"));
+    let shows =
+        format!("return document.querySelector('hw-events').innerText.includes('{{\"id\":{number}}}')");
+    browser.wait_for(&shows).await;
 
     let log = browser.post("/se/log", json!({ "type": "browser" })).await;
     let severe: Vec<&Value> =
         log.as_array().expect("a log").iter().filter(|line| line["level"] == "SEVERE").collect();
     assert!(severe.is_empty(), "the browser complains: {severe:#?}");
+
+    // What is refused is not shown as the events of another stream.
+    browser.post("/url", json!({ "url": format!("{}/?stream=nope", node.http) })).await;
+    browser.wait_for("return document.querySelector('#health').textContent.includes('all is well')").await;
+    browser.wait_for("return document.querySelector('hw-events').innerText.includes('no stream nope')").await;
+
+    // All is not well where the figures say nothing of it, either.
+    node.done(&["topic", "delete", "_schemas", "--yes", "--internal"], "");
+    browser
+        .wait_for("return document.querySelector('#health').textContent.includes('_schemas was deleted')")
+        .await;
 
     node.kill();
     browser

@@ -31,6 +31,30 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
+/// Runs a command whose standard output nobody reads.
+fn unread(node: &Node, arguments: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(HEADWATER);
+    command.args(arguments).env("HEADWATER_BOOTSTRAP", &node.kafka).stdout(writer);
+    command.status().expect("it runs").code()
+}
+
+#[test]
+fn what_changes_something_goes_on_when_its_reader_goes_away() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    for name in ["a", "b", "c"] {
+        node.done(&["topic", "create", name], "");
+    }
+    assert_eq!(unread(&node, &["topic", "delete", "a", "b", "--yes"]), Some(0));
+    assert_eq!(node.done(&["topic", "list"], ""), "TOPIC\tPARTITIONS\tRECORDS\nc\t1\t0\n");
+    let reset = ["group", "reset", "readers", "--topic", "c", "--to-earliest", "--execute"];
+    assert_eq!(unread(&node, &reset), Some(0));
+    let described = node.done(&["group", "describe", "readers", "--json"], "");
+    assert!(described.contains("\"committed\":0"), "{described}");
+}
+
 #[test]
 fn what_a_write_waits_for_is_told_before_it_ends() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -76,6 +100,8 @@ fn the_node_of_the_tools_has_a_variable_of_its_own() {
     };
     doctor(&[("HEADWATER_URL", &node.http)]);
     doctor(&[("HEADWATER_HTTP", &node.http)]);
+    let empty = [("HEADWATER_URL", ""), ("HEADWATER_COMMAND_CONFIG", "")];
+    doctor(&[&empty[..], &[("HEADWATER_REGISTRY", node.http.as_str())]].concat());
     // A service's: where it listens.
     doctor(&[("HEADWATER_HTTP", "127.0.0.1:1"), ("HEADWATER_REGISTRY", node.http.as_str())]);
 }
@@ -87,6 +113,7 @@ fn what_is_not_there_has_one_exit_code_and_a_next_step() {
     says(&node.run(&["produce", "nope"], "x\n"), 66, &["no topic nope", "topic create nope"]);
     says(&node.run(&["tail", "nope"], ""), 66, &["no topic nope", "topic create nope"]);
     says(&node.run(&["schema", "get", "nope"], ""), 66, &["  try: headwater schema list"]);
+    says(&node.run(&["user", "delete", "nope", "--yes"], ""), 66, &["  try: headwater user list"]);
     node.done(&["topic", "create", "orders"], "");
     says(&node.run(&["produce", "orders", "--avro"], "1\n"), 66, &["headwater schema register orders-value"]);
     let nope = dir.path().join("nope").display().to_string();
@@ -122,6 +149,40 @@ fn input_that_is_wrong_is_wrong_data() {
 }
 
 #[test]
+fn lines_before_one_that_does_not_fit_are_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(&dir.path().join("node"));
+    let schema = dir.path().join("order.avsc").display().to_string();
+    let fields = r#"[{"name":"id","type":"long"}]"#;
+    let text = format!(r#"{{"type":"record","name":"Order","fields":{fields}}}"#);
+    std::fs::write(&schema, text).expect("written");
+    node.done(&["schema", "register", "orders-value", &schema], "");
+    node.done(&["topic", "create", "orders"], "");
+    let lines = "{\"id\":1}\n{\"id\":2}\n{\"number\":3}\n{\"id\":4}\n";
+    let output = node.run(&["produce", "orders", "--avro"], lines);
+    says(&output, 65, &["line 3: ", "number", "; the 2 lines before are written"]);
+    let read = node.done(&["tail", "orders", "--from-beginning", "--no-follow", "--decode"], "");
+    assert_eq!(read, "orders/0@0\t-\t{\"id\":1}\norders/0@1\t-\t{\"id\":2}\n");
+    let none = node.run(&["produce", "orders", "--avro"], "no JSON\n");
+    says(&none, 65, &["line 1: ", "; nothing is written"]);
+}
+
+#[test]
+fn what_is_no_avro_does_not_end_a_tail_that_decodes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    node.done(&["topic", "create", "orders"], "");
+    // A number of eight bytes as key begins as what names a schema does.
+    node.done(&["produce", "orders", "--key-separator", "="], "\0\0\0\0\0\0\0*=first\nsecond=1.10\n");
+    let tail = ["tail", "orders", "--from-beginning", "--no-follow", "--decode", "--json"];
+    let output = node.run(&tail, "");
+    says(&output, 0, &["orders/0@0 is shown as it is, and not decoded"]);
+    let read = String::from_utf8(output.stdout).expect("UTF-8");
+    let last = read.lines().last().expect("a line");
+    assert!(read.contains("\"value\":\"first\"") && last.contains("\"value\":1.10,"), "{read}");
+}
+
+#[test]
 fn a_backup_inside_of_what_it_copies_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
@@ -141,6 +202,9 @@ fn a_backup_inside_of_what_it_copies_is_refused() {
     says(&headwater(&prune, &[]), 2, &["would remove 1 backup for ever", "--yes"]);
     let pruned = headwater(&[&prune[..], &["--yes"]].concat(), &[]);
     assert!(String::from_utf8_lossy(&pruned.stdout).starts_with("removed 1 backup and "), "{pruned:?}");
+    let nothing = headwater(&[&prune[..], &["--json"]].concat(), &[]);
+    says(&nothing, 0, &["nothing to remove"]);
+    assert_eq!(String::from_utf8_lossy(&nothing.stdout), "{\"bytes\":0,\"files\":0,\"removed\":[]}\n");
 }
 
 #[test]

@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
-use headwater_client::{Client, ClientConfig, Committed, ProduceRecord, Producer, ProducerConfig};
+use headwater_client::{
+    Client, ClientConfig, Committed, GroupConfig, GroupConsumer, GroupEvent, GroupMetadata, ProduceRecord,
+    Producer, ProducerConfig,
+};
 use headwater_model::TopicPartition;
 use serde_json::Value;
 
@@ -100,8 +104,42 @@ async fn groups_are_deleted_when_it_is_asked_for_twice_and_all_are_there() {
     refused(&node.run(&["group", "delete", "readers"], ""), 2, &["--yes"]);
     refused(&node.run(&["group", "delete", "readers", "nope", "--yes"], ""), 66, &["no group nope"]);
     assert_eq!(committed(&node), [4]);
+    let connected = client(&node).await;
+    let running = GroupConfig::new("running", vec!["orders".to_owned()]);
+    let mut member = GroupConsumer::join(&connected, running).await.expect("it joins");
+    loop {
+        let event = member.poll(Duration::from_secs(30)).await.expect("it polls");
+        if matches!(event, Some(GroupEvent::Assigned { .. })) {
+            break;
+        }
+    }
+    let described = json(&node.done(&["group", "describe", "running", "--json"], ""));
+    let partition = &described["partitions"][1];
+    assert_eq!((&partition["committed"], &partition["end"]), (&Value::Null, &10.into()), "{described}");
+    refused(&node.run(&["group", "delete", "readers", "running", "--yes"], ""), 65, &["running has members"]);
+    assert_eq!(committed(&node), [4], "all or none");
+    member.leave().await.expect("it leaves");
     assert_eq!(node.done(&["group", "delete", "readers", "--yes"], ""), "deleted readers\n");
     refused(&node.run(&["group", "describe", "readers"], ""), 66, &["group list"]);
+}
+
+#[tokio::test]
+async fn a_group_is_described_while_a_transaction_holds_its_offsets() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    read_in_part(&node).await;
+    let connected = client(&node).await;
+    let config = ProducerConfig { transactional_id: Some("copier".to_owned()), ..ProducerConfig::default() };
+    let producer = Producer::new(&connected, config).await.expect("a producer");
+    producer.begin_transaction().await.expect("begun");
+    let read =
+        HashMap::from([(TopicPartition::new("orders", 0), Committed { offset: 6, ..Committed::default() })]);
+    producer.send_offsets(&GroupMetadata::simple("readers"), &read).await.expect("sent");
+    assert_eq!(committed(&node), [4], "as it is now");
+    let overview = reqwest::get(format!("{}/api/v1/overview", node.http)).await.expect("an answer");
+    let overview = json(&overview.text().await.expect("text"));
+    assert_eq!((&overview["error"], &overview["groups"][0]["lag"]), (&Value::Null, &6.into()), "{overview}");
+    producer.abort_transaction().await.expect("aborted");
 }
 
 #[test]

@@ -85,7 +85,18 @@ fn a_plan_changes_nothing_and_what_is_executed_is_what_was_planned() {
         assert!(!refused.status.success() && said.contains("stop every instance"), "{said}");
         member.leave().await.expect("gone");
 
-        run(&["--execute"]);
+        // Another application's name begins with this one's, so its changelog's does, too.
+        node.done(&["topic", "create", "app-two-totals-changelog"], "");
+        let others = HashMap::from([(at("orders", 0), committed(1))]);
+        client.commit_offsets("app-two", &others).await.expect("committed");
+        let refused = node.run(&["topology", "reprocess", "app", "--execute"], "");
+        let said = String::from_utf8(refused.stderr).expect("UTF-8");
+        assert_eq!(refused.status.code(), Some(65), "{said}");
+        assert!(said.contains("--keep app-two-totals-changelog"), "{said}");
+        assert!(client.topic("app-counts-changelog").await.expect("asked").is_some(), "nothing is done");
+
+        run(&["--execute", "--keep", "app-two-totals-changelog"]);
+        assert!(client.topic("app-two-totals-changelog").await.expect("asked").is_some());
         let offsets = client.committed("app", None).await.expect("offsets");
         let again =
             |end: i64| Committed { offset: 0, metadata: format!("hw3;-1;-1;;;{end}"), leader_epoch: None };

@@ -46,6 +46,8 @@ async fn a_service_is_asked_as_whom_the_command_config_says() {
     for topic in ["words", "copied"] {
         node.done(&["topic", "create", topic], "");
     }
+    // So that there is something to process again.
+    node.done(&["group", "reset", "copies", "--topic", "words", "--to-earliest", "--execute"], "");
     let app = service(&node, &ca, directory.path()).await;
     let address = format!("https://{}", app.http().expect("it listens"));
     let settings = |user: &str, password: &str| {
@@ -72,5 +74,16 @@ async fn a_service_is_asked_as_whom_the_command_config_says() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(said), "{arguments:?}: {text}");
     }
+    // The broker asks nobody who they are; the service does.
+    let file = directory.path().join("http.properties");
+    let trust = ca.trust("company").display().to_string();
+    let text =
+        format!("schema.registry.ssl.truststore.location={trust}\nbasic.auth.user.info=alice:wonderland\n");
+    std::fs::write(&file, text).expect("a file");
+    let file = file.display().to_string();
+    let again = ["topology", "reprocess", "copies", "--instance", &address, "--command-config", &file];
+    let output = node.run(&again, "");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("has processed nothing yet"), "{text}");
     app.stop().await.expect("it ends");
 }

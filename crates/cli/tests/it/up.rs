@@ -70,12 +70,36 @@ fn options_of_a_broker_are_refused_beside_the_address_of_another_kafka() {
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(option[0]) && said.contains("leave out --bootstrap"), "{said}");
     }
+    let password = "listener.name.partners.ssl.keystore.password=secret";
+    let (_, said) = refused(&["--config", password], Some("127.0.0.1:1"));
+    assert!(said.contains("--config listener.name.partners") && !said.contains("secret"), "{said}");
     // It would ask the other Kafka, which is not there, if it were not refused.
     let (code, said) = refused(
         &["--http", "127.0.0.1:0", "--config", "headwater.http.max.connections=9"],
         Some("127.0.0.1:1"),
     );
     assert_eq!(code, Some(69), "{said}");
+}
+
+#[test]
+fn a_setting_that_is_wrong_is_wrong_data_and_the_command_line_wins_over_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("server.properties").display().to_string();
+    let data = directory.path().join("data").display().to_string();
+    let refused = |more: &[&str]| refused(&[&FREE[..], &["--data-dir", &data], more].concat(), None);
+    let (code, said) = refused(&["--config", "log.retention.hours=1"]);
+    assert_eq!(code, Some(65), "{said}");
+    let wrong = ["--data-dir", &data, "--config", "log.retention.hours=1"];
+    assert_eq!(self::refused(&wrong, Some("")).0, Some(65), "an empty variable names no other Kafka");
+    let (code, said) = refused(&["--config-file", &file]);
+    assert_eq!(code, Some(66), "{said}");
+    assert!(said.contains("  try: "), "{said}");
+    std::fs::write(&file, "num.partitions=7\n").expect("written");
+    let more = ["--data-dir", &data, "--config-file", &file, "--default-partitions", "3"];
+    let node = Node::start_with_arguments(&mut Command::new(HEADWATER), &more);
+    node.done(&["topic", "create", "orders", "--partitions=-1"], "");
+    let listed = node.done(&["topic", "list"], "");
+    assert!(listed.contains("orders\t3\t0"), "{listed}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwater_coordinator::{
-    DescribedTransaction, FetchedGroup, GroupDescription, OffsetFetch, OffsetFetchGroup, Request, Response,
+    DescribedTransaction, FetchedGroup, OffsetFetch, OffsetFetchGroup, Request, Response,
 };
 use headwater_log::{FileUse, PartitionId, PartitionUse};
 use headwater_model::TimestampMs;
@@ -14,10 +14,16 @@ use crate::broker::Shared;
 use crate::catalog::Topic;
 use crate::observe::{PATIENCE, ask, transactions};
 
+/// A group, whatever its protocol, and what it has committed.
+pub struct Group {
+    pub has_members: bool,
+    pub committed: FetchedGroup,
+}
+
 /// What the coordinator says; `None` without an answer in time.
 pub struct Answers {
     pub transactions: Option<Vec<DescribedTransaction>>,
-    pub groups: Option<Vec<(GroupDescription, FetchedGroup)>>,
+    pub groups: Option<Vec<Group>>,
 }
 
 impl Answers {
@@ -33,29 +39,24 @@ impl Answers {
     }
 }
 
-async fn groups(shared: &Shared) -> Option<Vec<(GroupDescription, FetchedGroup)>> {
+async fn groups(shared: &Shared) -> Option<Vec<Group>> {
     let list = Request::ListGroups { states: Vec::new(), types: Vec::new() };
-    let Response::ListGroups(listed) = ask(shared, list, PATIENCE).await? else { return None };
-    // Of a consumer group with members there is nothing to say; one without is described as any other.
-    let listed = listed.into_iter().filter(|group| group.kind == "classic" || group.state == "Empty");
-    let ids: Vec<String> = listed.map(|group| group.group_id).collect();
-    let fetched = OffsetFetch {
-        groups: ids
-            .iter()
-            .map(|id| OffsetFetchGroup { group_id: id.clone(), member: None, partitions: None })
-            .collect(),
+    let Response::ListGroups(mut listed) = ask(shared, list, PATIENCE).await? else { return None };
+    // They commit no offsets.
+    listed.retain(|group| group.kind != "share");
+    let all = |group_id: String| OffsetFetchGroup { group_id, member: None, partitions: None };
+    let fetch = OffsetFetch {
+        groups: listed.iter().map(|group| all(group.group_id.clone())).collect(),
         require_stable: false,
     };
-    let described = ask(shared, Request::DescribeGroups(ids), PATIENCE).await?;
-    let Response::DescribeGroups(described) = described else { return None };
-    let Response::OffsetFetch(fetched) = ask(shared, Request::OffsetFetch(fetched), PATIENCE).await? else {
+    let Response::OffsetFetch(fetched) = ask(shared, Request::OffsetFetch(fetch), PATIENCE).await? else {
         return None;
     };
     let mut offsets: HashMap<String, FetchedGroup> =
         fetched.into_iter().map(|group| (group.group_id.clone(), group)).collect();
-    let together = described.into_iter().filter_map(|group| {
-        let offsets = offsets.remove(&group.group_id)?;
-        Some((group, offsets))
+    let together = listed.into_iter().filter_map(|group| {
+        let committed = offsets.remove(&group.group_id)?;
+        Some(Group { has_members: group.state != "Empty", committed })
     });
     Some(together.collect())
 }
@@ -119,6 +120,7 @@ impl Facts {
     }
 
     pub fn find(&self, topic: &str, partition: i32) -> Option<&Known> {
-        self.partitions.iter().find(|known| known.index() == partition && known.topic.name() == topic)
+        let place = |known: &Known| (known.topic.name(), known.index()).cmp(&(topic, partition));
+        self.partitions.binary_search_by(place).ok().and_then(|at| self.partitions.get(at))
     }
 }

@@ -1,6 +1,6 @@
 //! Consumer groups that lost records, or that nobody reads for.
 
-use headwater_coordinator::{FetchedGroup, GroupDescription};
+use headwater_coordinator::FetchedGroup;
 use headwater_log::{Isolation, LogError};
 use headwater_wire::{BatchError, BatchHeader};
 use thiserror::Error;
@@ -22,14 +22,15 @@ enum Unread {
 }
 
 pub fn look(facts: &Facts, findings: &mut Vec<Finding>) {
-    for (group, offsets) in facts.answers.groups.iter().flatten() {
+    for group in facts.answers.groups.iter().flatten() {
+        let offsets = &group.committed;
         let committed = offsets.offsets.iter().filter(|offset| offset.offset >= 0);
         let known: Vec<(&Known, i64)> = committed
             .filter_map(|at| Some((facts.find(&at.partition.topic, at.partition.partition)?, at.offset)))
             .collect();
         findings.extend(known.iter().filter_map(|(known, offset)| overtaken(offsets, known, *offset)));
-        if group.members.is_empty() {
-            findings.extend(abandoned(facts, group, &known));
+        if !group.has_members {
+            findings.extend(abandoned(facts, &offsets.group_id, &known));
         }
     }
 }
@@ -88,13 +89,12 @@ fn only_markers(facts: &Facts, known: &Known, from: i64) -> Result<bool, Unread>
     Ok(true)
 }
 
-fn abandoned(facts: &Facts, group: &GroupDescription, known: &[(&Known, i64)]) -> Option<Finding> {
+fn abandoned(facts: &Facts, id: &str, known: &[(&Known, i64)]) -> Option<Finding> {
     let behind = |(known, offset): &(&Known, i64)| behind(facts, known, *offset);
     let lags = known.iter().map(|of| (of, behind(of))).filter(|(_, lag)| *lag > 0);
     let (late, lags): (Vec<&(&Known, i64)>, Vec<i64>) = lags.unzip();
     let lag: i64 = lags.iter().sum();
     (lag > 0).then(|| {
-        let id = &group.group_id;
         let named: Vec<String> = late.iter().take(NAMED).map(|(known, _)| known.name()).collect();
         let more = late.len().saturating_sub(NAMED);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -102,7 +102,7 @@ fn abandoned(facts: &Facts, group: &GroupDescription, known: &[(&Known, i64)]) -
             format!("group {id} is {lag} records behind on {}{more}, and has no members", named.join(", "));
         Finding::new(Severity::Warning, "group_without_members", what)
             .at(Place {
-                group: Some(id.clone()),
+                group: Some(id.to_owned()),
                 topic: late.first().map(|(known, _)| known.topic.name().to_owned()),
                 ..Place::default()
             })

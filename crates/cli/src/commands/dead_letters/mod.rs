@@ -194,10 +194,11 @@ async fn show(
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let names = ["origin", "exception", "message", "error", "redrives", "done", "timestamp", "key", "value"];
     for name in names.iter().filter(|name| value.get(**name).is_some()) {
-        output::line(&format!("{name:<10} {}", plain(&value[*name])));
+        output::line(&format!("{name:<10} {}", output::visible(&plain(&value[*name]))));
     }
     for header in value["headers"].as_array().into_iter().flatten() {
-        output::line(&format!("header     {}={}", plain(&header["key"]), plain(&header["value"])));
+        let (key, value) = (plain(&header["key"]), plain(&header["value"]));
+        output::line(&format!("header     {}={}", output::visible(&key), output::visible(&value)));
     }
     Ok(ExitCode::SUCCESS)
 }

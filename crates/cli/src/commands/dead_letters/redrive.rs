@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use headwater_client::{Client, Committed, Delivery, GroupMetadata, ProduceRecord, Producer, ProducerConfig};
 use headwater_model::{Record, TopicPartition};
@@ -41,6 +42,9 @@ pub struct Redrive {
     by_key: bool,
 }
 
+/// How long a transaction is kept open for more letters: far less than its timeout, of a minute.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// What became of the letters.
 #[derive(Default)]
 struct Counts {
@@ -76,6 +80,9 @@ impl Redrive {
 
     pub async fn run(self, common: &Common, sends: bool) -> Result<ExitCode, Failure> {
         let client = connect(common).await?;
+        if !self.dry_run {
+            output::to_the_end();
+        }
         let group = &self.filter.chosen.group;
         // Before what is done is asked for: it aborts what a run that was killed left open.
         let producer = match self.dry_run {
@@ -113,6 +120,12 @@ fn bar(total: u64, common: &Common) -> ProgressBar {
     // It draws on standard error, and only on a terminal.
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} offsets, {msg}");
     ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Whether a transaction is committed, which has taken so many letters and is open for so long. With a filter that takes few
+/// of very many it would otherwise be open until its timeout, in every run anew.
+fn is_full(taken: u64, batch: u64, open: Option<Duration>) -> bool {
+    taken >= batch || open.is_some_and(|open| open >= LONGEST)
 }
 
 impl Run<'_> {
@@ -157,7 +170,8 @@ impl Run<'_> {
         while !ended {
             let mut passed: HashMap<TopicPartition, i64> = HashMap::new();
             let (mut taken, mut deliveries) = (0, Vec::new());
-            while taken < self.options.batch {
+            let mut begun: Option<Instant> = None;
+            while !is_full(taken, self.options.batch, begun.map(|begun| begun.elapsed())) {
                 let next = if self.is_over() { None } else { letters.next().await? };
                 let Some((at, record)) = next else {
                     ended = true;
@@ -170,6 +184,7 @@ impl Run<'_> {
                     Some(Ok(letter)) => {
                         if taken == 0 {
                             producer.begin_transaction().await?;
+                            begun = Some(Instant::now());
                         }
                         if self.sends {
                             deliveries.push(producer.send(self.redriven(&letter, &record)).await?);
@@ -306,5 +321,16 @@ impl Run<'_> {
             ));
         }
         if given_up + unreadable + homeless == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_does_not_stay_open_for_letters_that_a_filter_leaves() {
+        assert!(!is_full(0, 500, None) && !is_full(499, 500, Some(Duration::ZERO)));
+        assert!(is_full(500, 500, Some(Duration::ZERO)) && is_full(1, 500, Some(LONGEST)));
     }
 }

@@ -3,9 +3,11 @@
 mod delete;
 mod reset;
 
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 
-use headwater_client::{Client, Isolation, OffsetSpec};
+use headwater_client::{Client, ClientError, Isolation, Member, OffsetSpec};
+use headwater_model::TopicPartition;
 use serde_json::{Value, json};
 
 use super::connect;
@@ -62,31 +64,38 @@ impl Group {
                     return describe_share(&client, &group, common).await;
                 }
                 let description = client.describe_group(&group).await?;
-                let committed = client.committed(&group, None).await?;
+                // As Kafka's tool: what an open transaction may add is not waited for.
+                let committed = client.committed_until_now(&group).await?;
                 if description.members.is_empty() && committed.is_empty() {
                     return Err(unknown_group(&group));
                 }
-                let ask: Vec<_> = committed.keys().map(|at| (at.clone(), OffsetSpec::Latest)).collect();
-                let ends = client.list_offsets(&ask, Isolation::Uncommitted).await?;
-                let mut places: Vec<_> = committed.into_iter().collect();
-                places.sort_by(|a, b| a.0.cmp(&b.0));
+                let mut places: BTreeMap<TopicPartition, Option<i64>> =
+                    committed.into_iter().map(|(at, place)| (at, Some(place.offset))).collect();
+                let mut held: HashMap<&TopicPartition, &Member> = HashMap::new();
+                for member in &description.members {
+                    held.extend(member.assignment.iter().map(|at| (at, member)));
+                }
+                // What a member has is the group's, too, where nothing of it is committed.
+                for at in held.keys() {
+                    places.entry((*at).clone()).or_insert(None);
+                }
+                let ends = ends(&client, places.keys()).await?;
                 let mut total = 0;
                 let mut rows = Vec::new();
                 let mut partitions: Vec<Value> = Vec::new();
-                for (at, place) in places {
-                    let end = ends.get(&at).copied().unwrap_or(place.offset);
-                    let lag = (end - place.offset).max(0);
-                    total += lag;
-                    let member = description.members.iter().find(|member| member.assignment.contains(&at));
-                    let member = member.map_or_else(String::new, |m| {
+                for (at, committed) in places {
+                    let end = ends.get(&at).copied();
+                    let lag = committed.zip(end).map(|(committed, end)| (end - committed).max(0));
+                    total += lag.unwrap_or(0);
+                    let member = held.get(&at).map_or_else(String::new, |m| {
                         format!("{} ({})", m.client_id, m.host.trim_start_matches('/'))
                     });
                     partitions.push(json!({
-                        "topic": at.topic, "partition": at.partition, "committed": place.offset, "end": end, "lag": lag,
+                        "topic": at.topic, "partition": at.partition, "committed": committed, "end": end, "lag": lag,
                         "member": member,
                     }));
-                    let cell = output::number;
-                    rows.push(vec![at.to_string(), cell(place.offset), cell(end), cell(lag), member]);
+                    let cell = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), output::number);
+                    rows.push(vec![at.to_string(), cell(committed), cell(end), cell(lag), member]);
                 }
                 if common.json {
                     output::json(&json!({
@@ -108,6 +117,23 @@ impl Group {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Where partitions end; nothing of one that is not there any more, or has no leader since its node is away.
+async fn ends<'a>(
+    client: &Client,
+    partitions: impl Iterator<Item = &'a TopicPartition>,
+) -> Result<HashMap<TopicPartition, i64>, ClientError> {
+    let topics = client.topics().await?;
+    let there: HashMap<&str, i32> =
+        topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
+    let is_there =
+        |at: &&TopicPartition| there.get(at.topic.as_str()).is_some_and(|count| at.partition < *count);
+    let found: Vec<TopicPartition> = partitions.filter(is_there).cloned().collect();
+    let away = client.without_leader(&found).await?;
+    let led = found.into_iter().filter(|at| !away.contains(at));
+    let ask: Vec<_> = led.map(|at| (at, OffsetSpec::Latest)).collect();
+    client.list_offsets(&ask, Isolation::Uncommitted).await
 }
 
 /// Members of a share group have no partition for themselves, so none is named beside one.

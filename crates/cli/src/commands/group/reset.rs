@@ -75,6 +75,9 @@ impl Reset {
         let chosen = self.chosen(client, &committed).await?;
         let plan = self.plan(client, &committed, chosen).await?;
         let members = client.describe_group(group).await?.members.len();
+        if self.execute {
+            output::to_the_end();
+        }
         self.tell(&plan, described.is_some(), members, common);
         if !self.execute {
             return Ok(ExitCode::SUCCESS);

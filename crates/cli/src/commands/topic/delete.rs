@@ -38,14 +38,17 @@ pub async fn run(
             format!("headwater topic delete {all} --yes{more}"),
         ));
     }
+    output::to_the_end();
     for name in names {
         client.delete_topic(name).await?;
-        if name != CATALOG {
-            client.withdraw_kind(name).await?;
-        }
+        let withdrawn = if name == CATALOG { Ok(()) } else { client.withdraw_kind(name).await };
         match common.json {
             true => output::json(&json!({ "deleted": name })),
             false => output::line(&format!("deleted {name}")),
+        }
+        // It is gone all the same, and the others are to go, too.
+        if let Err(error) = withdrawn {
+            output::note(&format!("what {CATALOG} says of {name}, if anything, stays there: {error}"));
         }
     }
     Ok(())

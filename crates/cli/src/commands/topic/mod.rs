@@ -5,7 +5,7 @@ mod delete;
 
 use std::process::ExitCode;
 
-use headwater_client::{Client, ClientError, Isolation, NewTopic, OffsetSpec};
+use headwater_client::{Client, ClientError, ErrorCode, Isolation, NewTopic, OffsetSpec};
 use headwater_model::{StreamKind, TopicPartition};
 use serde_json::{Map, Value, json};
 
@@ -115,16 +115,17 @@ async fn create(
     Ok(())
 }
 
-async fn ends(client: &Client, name: &str, partitions: i32) -> Result<Vec<(i64, i64)>, ClientError> {
+/// Where each partition begins and ends; nothing of one without a leader, whose node is away: to wait for it would keep back
+/// what is known of the others.
+async fn ends(client: &Client, name: &str, partitions: i32) -> Result<Vec<Option<(i64, i64)>>, ClientError> {
+    let all: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(name, partition)).collect();
+    let away = client.without_leader(&all).await?;
     let ask = |spec: OffsetSpec| -> Vec<_> {
-        (0..partitions).map(|partition| (TopicPartition::new(name, partition), spec)).collect()
+        all.iter().filter(|at| !away.contains(at)).map(|at| (at.clone(), spec)).collect()
     };
     let starts = client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Uncommitted).await?;
     let ends = client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
-    let offset = |of: &std::collections::HashMap<TopicPartition, i64>, partition| {
-        of.get(&TopicPartition::new(name, partition)).copied().unwrap_or(0)
-    };
-    Ok((0..partitions).map(|partition| (offset(&starts, partition), offset(&ends, partition))).collect())
+    Ok(all.iter().map(|at| Some((*starts.get(at)?, *ends.get(at)?))).collect())
 }
 
 async fn list(client: &Client, common: &Common, all: bool) -> Result<(), Failure> {
@@ -134,7 +135,7 @@ async fn list(client: &Client, common: &Common, all: bool) -> Result<(), Failure
     let mut rows = Vec::new();
     for topic in &topics {
         let offsets = ends(client, &topic.name, topic.partitions).await?;
-        let records: i64 = offsets.iter().map(|(start, end)| end - start).sum();
+        let records: i64 = offsets.iter().flatten().map(|(start, end)| end - start).sum();
         if common.json {
             output::json(
                 &json!({ "topic": topic.name, "partitions": topic.partitions, "records": records, "internal": topic.internal }),
@@ -160,16 +161,23 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
     let usage = usage::of(client, name).await?;
     let kind = match configs.iter().find(|entry| entry.name == kind::KEY) {
         Some(entry) => entry.value.clone().filter(|_| !entry.is_default),
-        None => {
-            let known = client.kind_of(name).await?;
-            (known != StreamKind::Unspecified).then(|| known.name().to_owned())
-        }
+        None => match client.kind_of(name).await {
+            Ok(known) => (known != StreamKind::Unspecified).then(|| known.name().to_owned()),
+            // Whoever may not read the catalog sees the rest.
+            Err(error) if error.code() == Some(ErrorCode::TopicAuthorizationFailed) => None,
+            Err(error) => return Err(error.into()),
+        },
     };
     if common.json {
         let partitions: Vec<Value> = offsets
             .iter()
             .enumerate()
-            .map(|(partition, (start, end))| json!({ "partition": partition, "log_start_offset": start, "end_offset": end }))
+            .map(|(partition, of)| {
+                json!({
+                    "partition": partition, "log_start_offset": of.map(|(start, _)| start),
+                    "end_offset": of.map(|(_, end)| end),
+                })
+            })
             .collect();
         let configs: Map<String, Value> =
             configs.into_iter().map(|entry| (entry.name, entry.value.into())).collect();
@@ -182,15 +190,21 @@ async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Fa
     if let Some(kind) = kind {
         output::line(&format!("an {} stream", kind).replace("an keyed", "a keyed"));
     }
-    let rows = offsets.iter().enumerate().map(|(partition, (start, end))| {
+    let cell = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), output::number);
+    let rows = offsets.iter().enumerate().map(|(partition, of)| {
         vec![
             format!("{name}/{partition}"),
-            output::number(*start),
-            output::number(*end),
-            output::number(end - start),
+            cell(of.map(|(start, _)| start)),
+            cell(of.map(|(_, end)| end)),
+            cell(of.map(|(start, end)| end - start)),
         ]
     });
     output::table(&["PARTITION", "START#", "END#", "RECORDS#"], rows.collect());
+    if offsets.contains(&None) {
+        output::note(
+            "partitions of which nothing is known (-) have no leader: the node that has them is away",
+        );
+    }
     let owned = configs.iter().any(|entry| entry.name == OWNER && !entry.is_default);
     let open = (!owned && OWN.iter().any(|end| name.ends_with(end))).then_some(OPEN);
     let rows: Vec<_> = configs
