@@ -48,6 +48,8 @@ struct Side<K, V, O, L, R, Out> {
     side: u8,
     /// Unmatched records of this side are results.
     outer: bool,
+    /// Those of both sides are.
+    both_wait: bool,
     left_windows: JoinWindows,
     join: Join<V, O, Out>,
     join_left: Join<L, R, Out>,
@@ -179,11 +181,29 @@ where
     }
 
     /// Emits what waited in vain: its window and grace have passed.
-    fn emit_unmatched(&self, watermark: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
+    ///
+    /// Where one side waits longer than the other, what is left of it is not looked at each time: before `seen` there is nothing of
+    /// the side that waits less long, as what comes so late of that one does not wait.
+    fn emit_unmatched(
+        &self,
+        watermark: TimestampMs,
+        seen: &mut TimestampMs,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TaskError> {
         let Some(waiting) = self.waiting else { return Ok(()) };
         let JoinWindows { before, after, grace } = self.left_windows;
-        let end = watermark.saturating_sub(before.min(after)).saturating_sub(grace).max(0).to_be_bytes();
-        let candidates = cx.store::<Either<L, R>>(waiting).range(Bound::Unbounded, Bound::Excluded(&end))?;
+        let end = |reach: i64| watermark.saturating_sub(reach).saturating_sub(grace).max(0);
+        // Of a left join only the left side waits.
+        let (longer, shorter) =
+            if self.both_wait { (before.max(after), before.min(after)) } else { (after, after) };
+        let (end_of_both, end_of_one) = (end(longer), end(shorter));
+        let from = end_of_both.max(*seen);
+        *seen = end_of_one.max(*seen);
+        let store = cx.store::<Either<L, R>>(waiting);
+        let mut candidates = store.range(Bound::Unbounded, Bound::Excluded(&end_of_both.to_be_bytes()))?;
+        candidates.extend(
+            store.range(Bound::Included(&from.to_be_bytes()), Bound::Excluded(&end_of_one.to_be_bytes()))?,
+        );
         for (entry, timestamp, value) in candidates {
             let reach = if matches!(value, Either::Left(_)) { after } else { before };
             if timestamp.saturating_add(reach).saturating_add(grace) >= watermark {
@@ -204,7 +224,11 @@ where
 }
 
 /// One direction in its node. Both share what waits, so the left one gives it out.
-struct SideNode<K, V, O, L, R, Out>(Arc<Side<K, V, O, L, R, Out>>);
+struct SideNode<K, V, O, L, R, Out> {
+    side: Arc<Side<K, V, O, L, R, Out>>,
+    /// See [`Side::emit_unmatched`].
+    seen: TimestampMs,
+}
 
 impl<K, V, O, L, R, Out> Node for SideNode<K, V, O, L, R, Out>
 where
@@ -217,11 +241,12 @@ where
 {
     fn process(&mut self, record: &mut dyn Any, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         let record = take::<K, V>(record, cx);
-        self.0.process(record, cx)
+        self.side.process(record, cx)
     }
 
     fn advance(&mut self, watermark: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
-        if self.0.side == 0 { self.0.emit_unmatched(watermark, cx) } else { Ok(()) }
+        let Self { side, seen } = self;
+        if side.side == 0 { side.emit_unmatched(watermark, seen, cx) } else { Ok(()) }
     }
 }
 
@@ -313,6 +338,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             windows,
             side: 0,
             outer: left_outer,
+            both_wait: left_outer && right_outer,
             left_windows: windows,
             join: join.clone(),
             join_left: join.clone(),
@@ -329,14 +355,15 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             windows: windows.reversed(),
             side: 1,
             outer: right_outer,
+            both_wait: left_outer && right_outer,
             left_windows: windows,
             join: flipped,
             join_left: join,
             wrap: Either::Right,
         });
         let stores: Vec<usize> = [Some(own), Some(that), waiting].into_iter().flatten().collect();
-        let from_left: MakeNode = Arc::new(move || Box::new(SideNode(left_side.clone())));
-        let from_right: MakeNode = Arc::new(move || Box::new(SideNode(right_side.clone())));
+        let from_left: MakeNode = Arc::new(move || Box::new(SideNode { side: left_side.clone(), seen: 0 }));
+        let from_right: MakeNode = Arc::new(move || Box::new(SideNode { side: right_side.clone(), seen: 0 }));
         let name = graph.generate("KSTREAM-JOINTHIS");
         let this = graph.operator(name, "join streams", &[left.node], from_left);
         let name = graph.generate("KSTREAM-JOINOTHER");
