@@ -25,7 +25,7 @@ use crate::store::StoreKind;
 use crate::windows::JoinWindows;
 
 use super::join_entries::{
-    Either, EitherSerde, Seen, SeenSerde, waiting_entries, waiting_key, waiting_prefix,
+    Either, EitherSerde, Seen, SeenSerde, first_free, waiting_entries, waiting_key, waiting_prefix,
 };
 use super::kstream::KStream;
 use super::options::{Materialized, StreamJoined};
@@ -81,9 +81,13 @@ where
         let late = !self.remember(&bytes, &value, timestamp, cx)?;
         let mut matched = false;
         let others = if late { Vec::new() } else { self.partners(&bytes, timestamp, stream_time, cx)? };
+        let mut forgotten = None;
         for (other_timestamp, other) in others {
             matched = true;
-            self.forget_waiting(other_timestamp, &bytes, cx)?;
+            // Once for all of one time, which come together.
+            if forgotten.replace(other_timestamp) != Some(other_timestamp) {
+                self.forget_waiting(other_timestamp, &bytes, cx)?;
+            }
             let value = (self.join)(Some(&value), Some(&other));
             cx.forward(Rec { key: key.clone(), value, timestamp: timestamp.max(other_timestamp) })?;
         }
@@ -146,10 +150,10 @@ where
             return Ok(false);
         }
         let layout = store.layout();
-        let taken = store.fetch(key, timestamp, timestamp)?;
-        let last = taken.last().and_then(|(key, ..)| layout.parse(key)).map_or(-1, |entry| entry.second);
+        let entry = |sequence: i64| layout.store_key(key, timestamp, sequence);
+        let sequence = first_free(|sequence| Ok(store.get(&entry(sequence))?.is_some()))?;
         let seen = Seen { stream_time, value: value.clone() };
-        store.put(layout.store_key(key, timestamp, last + 1), Some((timestamp, seen)));
+        store.put(entry(sequence), Some((timestamp, seen)));
         Ok(true)
     }
 
@@ -162,10 +166,12 @@ where
         cx: &mut Cx<'_>,
     ) -> Result<(), TaskError> {
         let store = cx.store::<Either<L, R>>(waiting);
-        let taken = waiting_entries(store, &prefix)?;
-        let length = (prefix.len() - 9) as u32;
-        let key = [&prefix[..], &(taken.len() as u32).to_be_bytes(), &length.to_be_bytes()].concat();
-        store.put(Bytes::from(key), Some((timestamp, value)));
+        let length = ((prefix.len() - 9) as u32).to_be_bytes();
+        let entry =
+            |sequence: i64| Bytes::from([&prefix[..], &(sequence as u32).to_be_bytes(), &length].concat());
+        // Those of one time, side and key go together, so that none lacks between others.
+        let sequence = first_free(|sequence| Ok(store.get(&entry(sequence))?.is_some()))?;
+        store.put(entry(sequence), Some((timestamp, value)));
         Ok(())
     }
 
