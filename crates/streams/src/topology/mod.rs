@@ -257,6 +257,13 @@ impl Topology {
         }
     }
 
+    /// Whether what a backend has of a store is laid out as this version of the program reads it: that follows from the retention of
+    /// windows and sessions, among other things. One that does not fit is to be emptied, and restored from its changelog.
+    pub fn fits(&self, store: &str, backend: Box<dyn StoreBackend>) -> Result<bool, TaskError> {
+        let spec = self.graph.stores.iter().find(|spec| &*spec.name == store);
+        spec.map_or(Ok(true), |spec| (spec.make)(backend).fits())
+    }
+
     /// The stores that are kept in a database, by name.
     pub fn external_stores(&self) -> BTreeMap<String, ExternalTable> {
         let of = |spec: &StoreSpec| match &spec.changelog {
