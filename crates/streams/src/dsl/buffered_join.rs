@@ -246,6 +246,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         graph.connect(node, &[buffer]);
         graph.connect(node, &table.stores);
         graph.set_clock(node, clock);
+        graph.nodes[node].holds_back = grace;
         let sources = copartition(&mut graph, node, &self.sources, &table.sources);
         drop(graph);
         KStream { sources, ..self.with_values(node) }

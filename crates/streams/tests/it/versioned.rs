@@ -393,6 +393,35 @@ fn without_grace_nothing_waits_and_with_it_headers_and_order_are_kept() {
 }
 
 #[test]
+fn windows_behind_a_join_with_a_grace_wait_for_what_it_holds_back() {
+    for behind_a_topic in [false, true] {
+        let builder = StreamsBuilder::new("app");
+        let table = versioned(&builder);
+        let events = builder.stream("events", Consumed::with(string(), i64()));
+        let later = Joined::with(string(), i64()).named("later").grace(ms(10));
+        let joined = events.left_join(&table, |event, _: Option<&i64>| event, later);
+        let grouped = match behind_a_topic {
+            true => joined.group_by(|key, _| key.clone(), Grouped::with(string(), i64()).named("again")),
+            false => joined.group_by_key(Grouped::with(string(), i64())),
+        };
+        grouped
+            .windowed_by(TimeWindows::of(ms(5)))
+            .emit_on_close()
+            .count(Materialized::named("counts"))
+            .to("out", Produced::with(time_windowed(string(), ms(5)), i64()));
+        let mut driver = driver(builder);
+        let mut told = Vec::new();
+        for time in [1, 3, 12, 14, 30, 50] {
+            number(&mut driver, "events", "k", 0, time);
+            // What is held back, and what has been told, survive.
+            driver.crash_and_wipe().unwrap();
+            told.extend(time_windows(&mut driver, "out", 5));
+        }
+        assert_eq!(told[..2], ["k[0,5]=2@3", "k[10,15]=2@14"], "behind a topic: {behind_a_topic}");
+    }
+}
+
+#[test]
 fn versions_are_kept_of_rows_only() {
     let kept = || Materialized::named("kept").versioned(ms(5));
     let refused = |build: &dyn Fn(&StreamsBuilder)| {
