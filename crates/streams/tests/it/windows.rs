@@ -32,6 +32,25 @@ fn sessioned(windows: SessionWindows) -> TopologyTestDriver {
     driver(builder)
 }
 
+#[test]
+fn a_join_of_windows_is_final_when_both_sides_are() {
+    let builder = StreamsBuilder::new("app");
+    let grouped = builder.stream("in", Consumed::with(string(), i64())).group_by_key(Grouped::new());
+    let prompt = grouped.windowed_by(TimeWindows::of(ms(10))).count(Materialized::named("prompt"));
+    let windows = TimeWindows::of(ms(10)).grace(ms(10));
+    let patient = grouped.windowed_by(windows).count(Materialized::named("patient"));
+    prompt
+        .join(&patient, |prompt, patient| prompt * 100 + patient)
+        .materialized(Materialized::with("joined", time_windowed(string(), ms(10)), i64()))
+        .suppress_until_window_closes(None)
+        .to("out", Produced::with(time_windowed(string(), ms(10)), i64()));
+    let mut driver = driver(builder);
+    for time in [1, 12, 5, 15, 25] {
+        number(&mut driver, "in", "k", 0, time);
+    }
+    assert_eq!(time_windows(&mut driver, "out", 10), ["k[0,10]=102@5"]);
+}
+
 /// As Kafka Streams' `WindowedStreamPartitioner` has it, where a repartition topic goes by all bytes of the key.
 #[test]
 fn all_windows_of_a_key_lie_in_the_partition_of_the_key() {
