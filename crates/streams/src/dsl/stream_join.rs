@@ -188,12 +188,13 @@ where
 
     /// Emits what waited in vain: its window and grace have passed.
     ///
-    /// Where one side waits longer than the other, what is left of it is not looked at each time: before `seen` there is nothing of
-    /// the side that waits less long, as what comes so late of that one does not wait.
+    /// What was looked at before is not looked at again: what has gone from there would have to be stepped over, and where one side waits
+    /// longer than the other, what is left of it would be read each time. Nothing is added there, as what comes so late does
+    /// not wait.
     fn emit_unmatched(
         &self,
         watermark: TimestampMs,
-        seen: &mut TimestampMs,
+        seen: &mut Looked,
         cx: &mut Cx<'_>,
     ) -> Result<(), TaskError> {
         let Some(waiting) = self.waiting else { return Ok(()) };
@@ -202,14 +203,15 @@ where
         // Of a left join only the left side waits.
         let (longer, shorter) =
             if self.both_wait { (before.max(after), before.min(after)) } else { (after, after) };
-        let (end_of_both, end_of_one) = (end(longer), end(shorter));
-        let from = end_of_both.max(*seen);
-        *seen = end_of_one.max(*seen);
+        let now = Looked { both: end(longer).max(seen.both), one: end(shorter).max(seen.one) };
+        let of_both = (seen.both.to_be_bytes(), now.both.to_be_bytes());
+        let of_one = (seen.one.max(now.both).to_be_bytes(), now.one.to_be_bytes());
+        *seen = now;
         let store = cx.store::<Either<L, R>>(waiting);
-        let mut candidates = store.range(Bound::Unbounded, Bound::Excluded(&end_of_both.to_be_bytes()))?;
-        candidates.extend(
-            store.range(Bound::Included(&from.to_be_bytes()), Bound::Excluded(&end_of_one.to_be_bytes()))?,
-        );
+        let mut candidates = Vec::new();
+        for (from, to) in [of_both, of_one] {
+            candidates.extend(store.range(Bound::Included(&from), Bound::Excluded(&to))?);
+        }
         for (entry, timestamp, value) in candidates {
             let reach = if matches!(value, Either::Left(_)) { after } else { before };
             if timestamp.saturating_add(reach).saturating_add(grace) >= watermark {
@@ -229,11 +231,17 @@ where
     }
 }
 
+/// Before which times nothing waits: of both sides, and of the one that waits less long. Unknown after a restart.
+#[derive(Default)]
+struct Looked {
+    both: TimestampMs,
+    one: TimestampMs,
+}
+
 /// One direction in its node. Both share what waits, so the left one gives it out.
 struct SideNode<K, V, O, L, R, Out> {
     side: Arc<Side<K, V, O, L, R, Out>>,
-    /// See [`Side::emit_unmatched`].
-    seen: TimestampMs,
+    seen: Looked,
 }
 
 impl<K, V, O, L, R, Out> Node for SideNode<K, V, O, L, R, Out>
@@ -368,8 +376,10 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             wrap: Either::Right,
         });
         let stores: Vec<usize> = [Some(own), Some(that), waiting].into_iter().flatten().collect();
-        let from_left: MakeNode = Arc::new(move || Box::new(SideNode { side: left_side.clone(), seen: 0 }));
-        let from_right: MakeNode = Arc::new(move || Box::new(SideNode { side: right_side.clone(), seen: 0 }));
+        let from_left: MakeNode =
+            Arc::new(move || Box::new(SideNode { side: left_side.clone(), seen: Looked::default() }));
+        let from_right: MakeNode =
+            Arc::new(move || Box::new(SideNode { side: right_side.clone(), seen: Looked::default() }));
         let name = graph.generate("KSTREAM-JOINTHIS");
         let this = graph.operator(name, "join streams", &[left.node], from_left);
         let name = graph.generate("KSTREAM-JOINOTHER");
