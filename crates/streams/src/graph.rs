@@ -286,6 +286,10 @@ impl Graph {
         if self.is_internal(topic) {
             self.errors.push(TopologyError::Duplicate { kind: "repartition topic", name: topic.to_owned() });
         }
+        if let Some(count) = partitions.filter(|count| *count < 1) {
+            let reason = format!("a repartition topic has at least one partition, not {count}");
+            self.errors.push(TopologyError::InvalidWindow { node: topic.to_owned(), reason });
+        }
         let null_keys = RelaxedKeys::default();
         let (topic, relaxed) = (Arc::from(topic), null_keys.clone());
         self.repartitions.push(RepartitionSpec { topic, partitions, follows_partner, null_keys });
