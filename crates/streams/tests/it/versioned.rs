@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use headwater_model::{Bytes, Header, Record, TopicPartition};
 use headwater_streams::serdes::{i64, nullable, string};
@@ -390,6 +391,25 @@ fn without_grace_nothing_waits_and_with_it_headers_and_order_are_kept() {
             if grace == 0 { &["'b'@20 h1", "'a'@20 h2", "'c'@30 h3"] } else { &["'a'@20 h2", "'b'@20 h1"] };
         assert_eq!(shown, expected);
     }
+}
+
+#[test]
+fn records_of_one_key_and_time_wait_without_being_read_again() {
+    let builder = StreamsBuilder::new("app");
+    let kept = Materialized::named("rows").versioned(ms(100));
+    let table = builder.table("rows", Consumed::with(string(), string()), kept);
+    let events = builder.stream("events", Consumed::with(string(), string()));
+    let later = Joined::with(string(), string()).named("later").grace(ms(10));
+    events
+        .left_join(&table, |event, _: Option<&String>| event, later)
+        .to("out", Produced::with(string(), string()));
+    let mut task = Counting::new(builder);
+    for _ in 0..300 {
+        assert_eq!(task.step(&["events"], "k", 5), 0);
+    }
+    assert_eq!(task.step(&["events"], "k", 20), 300);
+    let read = task.asked.read.load(Ordering::Relaxed);
+    assert!(read < 1_000, "{read} entries were read");
 }
 
 #[test]
