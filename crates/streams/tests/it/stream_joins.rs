@@ -111,7 +111,7 @@ fn what_waits_for_a_partner_is_not_read_again_with_every_record() {
         pairs.to("out", Produced::with(string(), string()));
         let mut task = Counting::new(builder);
         let written: usize =
-            (0..500).map(|time| task.step(&["left", "right"], &time.to_string(), time)).sum();
+            (0..500_i64).map(|time| task.step(&["left", "right"], &time.to_string(), time)).sum();
         // Of the left side those that are older than 300 ms by now, of the right one all but the last.
         assert_eq!(written, if outer { 199 + 499 } else { 199 });
         let (read, from_the_start) = (&task.asked.read, &task.asked.from_the_start);
