@@ -52,6 +52,9 @@ pub(crate) struct Layout {
     pub indexed: bool,
 }
 
+/// How many segments are looked at to see whether a store fits; few stores have more.
+const SEGMENTS_TO_FIT: usize = 100;
+
 /// What index keys begin with: no segment does.
 pub(crate) const INDEX: [u8; 8] = [0xff; 8];
 
@@ -194,13 +197,15 @@ impl Layout {
 
     /// Whether the entries of a backend are laid out so. How long a segment is follows from the retention, and whether there is an
     /// index from when windows are told: another version of the program may have had it otherwise. The first entry of each segment
-    /// is looked at.
+    /// is looked at, but not of all where there are very many.
     pub fn fits(&self, backend: &dyn StoreBackend) -> Result<bool, StoreError> {
         if !self.is_timed() {
             return Ok(true);
         }
         let mut from = Self::segment_start(0);
-        while let Some((key, _)) = backend.first(Bound::Included(&from), Bound::Excluded(&INDEX))? {
+        for _ in 0..SEGMENTS_TO_FIT {
+            let first = backend.first(Bound::Included(&from), Bound::Excluded(&INDEX))?;
+            let Some((key, _)) = first else { break };
             let segment = key.first_chunk::<8>().map(|segment| i64::from_be_bytes(*segment));
             let (Some(segment), Some(entry)) = (segment, self.parse(&key)) else { return Ok(false) };
             if segment != self.segment(entry.time) {
