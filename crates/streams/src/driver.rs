@@ -16,7 +16,7 @@ use crate::production::RefusedOutput;
 use crate::reprocessing::reprocess_until;
 use crate::serdes::{SerdeRef, to_wire};
 use crate::store::{MemoryStore, StoreBackend};
-use crate::task::{Output, Task, TaskId};
+use crate::task::{Output, StoreInfo, Task, TaskId};
 use crate::topology::{InternalTopic, Topology};
 use crate::windows::duration_ms;
 
@@ -51,6 +51,23 @@ pub struct TopologyTestDriver {
     /// `max.message.bytes` by topic, where the test has set it.
     limits: HashMap<String, usize>,
     refused: Vec<RefusedOutput>,
+}
+
+/// Fills an empty store from its changelog.
+fn fill(
+    task: &mut Task,
+    info: &StoreInfo,
+    logs: &BTreeMap<TopicPartition, Vec<Record>>,
+    committed: &BTreeMap<TopicPartition, (i64, String)>,
+) -> Result<(), TaskError> {
+    let Some(changelog) = &info.changelog else { return Ok(()) };
+    let at = TopicPartition::new(changelog.as_str(), task.id().partition);
+    let log = logs.get(&at).map(Vec::as_slice).unwrap_or_default();
+    let end = match info.source_topic {
+        true => committed.get(&at).map_or(0, |(offset, _)| *offset as usize),
+        false => log.len(),
+    };
+    task.restore(&info.name, &log[..end])
 }
 
 /// The task, the input, the offset, and what the record failed with where.
@@ -134,11 +151,19 @@ impl TopologyTestDriver {
             let backends = self.backends.entry(id).or_default();
             let stores = self.topology.stores(id.subtopology);
             let mut given: HashMap<String, Box<dyn StoreBackend>> = HashMap::new();
+            let mut emptied = Vec::new();
             for info in &stores {
-                let backend = backends.entry(info.name.clone()).or_default().clone();
-                given.insert(info.name.clone(), Box::new(backend));
+                let backend = backends.entry(info.name.clone()).or_default();
+                if !self.topology.fits(&info.name, Box::new(backend.clone()))? {
+                    *backend = MemoryStore::new();
+                    emptied.push(info);
+                }
+                given.insert(info.name.clone(), Box::new(backend.clone()));
             }
             let mut task = self.topology.task(id, given, self.globals.clone(), &count)?;
+            for info in emptied {
+                fill(&mut task, info, &self.logs, &self.committed)?;
+            }
             task.set_limits(Arc::new(self.limits.clone()));
             task.set_refused(self.refused.clone());
             let mut fetched = BTreeMap::new();
@@ -158,17 +183,9 @@ impl TopologyTestDriver {
 
     /// Fills empty stores from their changelogs, as an instance on a new machine would.
     fn restore(&mut self) -> Result<(), TaskError> {
-        for (id, running) in &mut self.tasks {
+        for running in self.tasks.values_mut() {
             for info in running.task.stores() {
-                let Some(changelog) = info.changelog else { continue };
-                let at = TopicPartition::new(changelog, id.partition);
-                let log = self.logs.get(&at).map(Vec::as_slice).unwrap_or_default();
-                let end = if info.source_topic {
-                    self.committed.get(&at).map_or(0, |(offset, _)| *offset as usize)
-                } else {
-                    log.len()
-                };
-                running.task.restore(&info.name, &log[..end])?;
+                fill(&mut running.task, &info, &self.logs, &self.committed)?;
             }
         }
         Ok(())

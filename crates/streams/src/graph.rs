@@ -54,6 +54,8 @@ pub(crate) struct NodeSpec {
     pub late: Option<usize>,
     /// The clock of a windowed operator; both sides of a join share one.
     pub clock: Option<usize>,
+    /// How long it holds records back, in milliseconds of its clock: those that it lets go are so much behind the time of their source.
+    pub holds_back: i64,
     pub stores: Vec<usize>,
     pub globals: Vec<usize>,
     /// What the author says of it: why results may differ.
@@ -204,6 +206,7 @@ impl Graph {
             children: Vec::new(),
             late: None,
             clock: None,
+            holds_back: 0,
             stores: Vec::new(),
             globals: Vec::new(),
             impure: None,
@@ -282,6 +285,10 @@ impl Graph {
     ) -> RelaxedKeys {
         if self.is_internal(topic) {
             self.errors.push(TopologyError::Duplicate { kind: "repartition topic", name: topic.to_owned() });
+        }
+        if let Some(count) = partitions.filter(|count| *count < 1) {
+            let reason = format!("a repartition topic has at least one partition, not {count}");
+            self.errors.push(TopologyError::InvalidWindow { node: topic.to_owned(), reason });
         }
         let null_keys = RelaxedKeys::default();
         let (topic, relaxed) = (Arc::from(topic), null_keys.clone());

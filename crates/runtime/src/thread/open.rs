@@ -294,6 +294,25 @@ impl Worker {
     }
 }
 
+/// Empties a store of windows or sessions that another version of the program has laid out otherwise, by another retention: this one
+/// would not find what is in it.
+fn empty_misfit(shared: &Shared, task: TaskId, info: &StoreInfo) -> Result<(), Trouble> {
+    if !expires(info) {
+        return Ok(());
+    }
+    let id = StoreId::new(task, info.name.as_str());
+    let backend = shared.stores.open(&id).map_err(store_failed(task))?;
+    if shared.topology.fits(&info.name, backend).map_err(Trouble::task(task))? {
+        return Ok(());
+    }
+    Metrics::add(&shared.metrics.wiped_stores, 1);
+    tracing::warn!(
+        %task, store = info.name,
+        "the store was written with another retention, or told its windows otherwise: what its changelog has is restored"
+    );
+    shared.stores.wipe(&id).map_err(store_failed(task))
+}
+
 /// Empties a store that does not fit its changelog, and says what is to be restored.
 pub(super) fn fit_store(
     shared: &Shared,
@@ -301,6 +320,7 @@ pub(super) fn fit_store(
     info: &StoreInfo,
     facts: &Facts,
 ) -> Result<Option<Part>, Trouble> {
+    empty_misfit(shared, task, info)?;
     // A store that is not logged keeps what the last process on this machine left in it.
     let Some(topic) = &info.changelog else { return Ok(None) };
     let changelog = TopicPartition::new(topic.as_str(), task.partition);

@@ -154,8 +154,20 @@ impl Part {
                 if self.held >= most { self.load(None, shared, runtime) } else { Ok(()) }
             }
             Chunk::End => {
-                self.next = fetch.found.position.clamp(self.next, self.end);
+                let position = fetch.found.position;
                 self.snapshot = None;
+                self.load(None, shared, runtime)?;
+                self.end_load()?;
+                let fits = shared.topology.fits(&self.store.store, shared.stores.open(&self.store)?);
+                if !fits.map_err(|error| StoreError::new(error.to_string()))? {
+                    Metrics::add(&shared.metrics.snapshot_failures, 1);
+                    tracing::warn!(
+                        store = %self.store,
+                        "the snapshot is of a version with another retention: restoring from the changelog"
+                    );
+                    return shared.stores.wipe(&self.store);
+                }
+                self.next = position.clamp(self.next, self.end);
                 self.load(Some(self.next), shared, runtime)
             }
             Chunk::Failed(error) => {

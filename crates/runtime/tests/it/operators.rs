@@ -231,6 +231,44 @@ async fn sessions_that_come_back_in_many_loads_are_found_by_every_part_of_them()
     cluster.stop().await;
 }
 
+/// How long a store keeps windows says how they are laid out in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_windows_go_on_in_a_version_with_another_grace() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let id = unique("grace");
+    let (events, counts) = (format!("{id}-events"), format!("{id}-counts"));
+    let from = recent();
+    cluster.topic(&events, 1).await;
+    let start = async |grace: Duration| {
+        let mut config = AppConfig::new(&cluster.bootstrap, &id);
+        config.security = support::security();
+        config.state_dir = state.path().to_owned();
+        config.instance = Some("one".to_owned());
+        config.commit_interval = Duration::from_millis(50);
+        let builder = StreamsBuilder::new(&id);
+        builder
+            .stream(&events, Consumed::with(string(), string()))
+            .group_by_key(Grouped::with(string(), string()))
+            .windowed_by(TimeWindows::of(600 * SECOND).grace(grace))
+            .count(Materialized::named("counted"))
+            .to(&counts, Produced::with(time_windowed(string(), 600 * SECOND), i64()));
+        StreamsApp::start(builder.build().unwrap(), config).await.unwrap()
+    };
+    let app = start(Duration::ZERO).await;
+    cluster.produce(&events, &[("k", "x", from), ("k", "x", from + 1_000)]).await;
+    eventually("both are counted", async || cluster.read(&counts).await.len() == 2).await;
+    app.stop().await.unwrap();
+
+    let app = start(600 * SECOND).await;
+    cluster.produce(&events, &[("k", "x", from + 2_000)]).await;
+    eventually("the third one is counted", async || cluster.read(&counts).await.len() == 3).await;
+    assert_eq!(shown(&cluster.read(&counts).await, from), ["1@0", "2@1000", "3@2000"]);
+    assert_eq!(app.metrics().wiped_stores, 1);
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_new_is_read_from_the_next_start_on_and_the_state_stays() {
     let cluster = Cluster::start().await;

@@ -21,6 +21,7 @@ use crate::lanes::Stamp;
 use crate::node::{Cx, Node, Payload, Rec, take};
 use crate::serdes::{Serde, SerdeError, SerdeRef};
 
+use super::join_entries::first_free;
 use super::kstream::KStream;
 use super::ktable::KTable;
 use super::options::Materialized;
@@ -154,12 +155,9 @@ impl<K: Payload, V: Payload, VT: Payload, V2: Payload> Later<K, V, VT, V2> {
         let waiting = Waiting { stamp: cx.core.context.stamp, headers, value: record.value };
         let store = cx.store::<Waiting<V>>(self.buffer);
         let prefix = [&record.timestamp.to_be_bytes()[..], &key].concat();
-        let entry = |sequence: u32| Bytes::from([&prefix[..], &sequence.to_be_bytes()].concat());
-        let taken = store.range(Bound::Included(&entry(0)), Bound::Included(&entry(u32::MAX)))?;
-        // Longer keys may lie between two entries of this one.
-        let own = taken.iter().rev().find(|(taken, ..)| taken.len() == prefix.len() + 4);
-        let last = own.and_then(|(taken, ..)| taken.last_chunk::<4>().map(|last| u32::from_be_bytes(*last)));
-        let sequence = last.map_or(0, |last| last.wrapping_add(1));
+        let entry = |sequence: i64| Bytes::from([&prefix[..], &(sequence as u32).to_be_bytes()].concat());
+        // Those of one time go together, so that none lacks between others.
+        let sequence = first_free(|sequence| Ok(store.get(&entry(sequence))?.is_some()))?;
         store.put(entry(sequence), Some((record.timestamp, waiting)));
         Ok(())
     }
@@ -246,6 +244,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         graph.connect(node, &[buffer]);
         graph.connect(node, &table.stores);
         graph.set_clock(node, clock);
+        graph.nodes[node].holds_back = grace;
         let sources = copartition(&mut graph, node, &self.sources, &table.sources);
         drop(graph);
         KStream { sources, ..self.with_values(node) }

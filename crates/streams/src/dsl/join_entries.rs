@@ -72,6 +72,27 @@ pub(super) fn waiting_key(entry: &Bytes) -> Option<Bytes> {
     (17 + length == entry.len()).then(|| entry.slice(9..9 + length))
 }
 
+/// The first number that is free, where those that are taken follow each other from 0: found by doubling and halving, as so many records
+/// of one key may have one time.
+pub(super) fn first_free(mut is_taken: impl FnMut(i64) -> Result<bool, TaskError>) -> Result<i64, TaskError> {
+    if !is_taken(0)? {
+        return Ok(0);
+    }
+    let (mut taken, mut free) = (0, 1);
+    while is_taken(free)? {
+        (taken, free) = (free, 2 * free);
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_taken(middle)? {
+            taken = middle;
+        } else {
+            free = middle;
+        }
+    }
+    Ok(free)
+}
+
 /// The entries of one time, side and key.
 pub(super) fn waiting_entries<V: Payload>(
     store: &mut TypedStore<V>,
@@ -86,6 +107,19 @@ pub(super) fn waiting_entries<V: Payload>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_number_is_found_without_a_look_at_all_of_them() {
+        for count in (0..70).chain([999, 1_000, 100_000]) {
+            let mut looks = 0;
+            let found = first_free(|number| {
+                looks += 1;
+                Ok(number < count)
+            });
+            assert_eq!(found.unwrap(), count);
+            assert!(looks <= 36, "{looks} for {count}");
+        }
+    }
 
     #[test]
     fn what_waits_is_ordered_by_time_right_side_first_and_key() {

@@ -170,7 +170,9 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         self.with_values(node)
     }
 
-    /// Another event time for each record, for the windows and joins that follow.
+    /// Another event time for each record, for the windows and joins that follow. Whether it is late there is still judged by the time
+    /// of its source partition: give them a grace as long as the new times may be behind that. Where all records have such a
+    /// time, `Consumed::timestamp_extractor` makes it the source's own.
     pub fn with_timestamp(&self, extract: impl Fn(&K, &V) -> TimestampMs + Send + Sync + 'static) -> Self {
         let node = self.each("KSTREAM-TIMESTAMP", "timestamp", move |record, cx| {
             let timestamp = extract(&record.key, &record.value);

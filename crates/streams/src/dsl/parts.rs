@@ -190,7 +190,7 @@ impl<K: Payload, V: Payload> NewStore<'_, K, V> {
     }
 }
 
-/// Re-encodes a source record as the table would have written it; what does not decode was never in the table.
+/// Re-encodes a source record as the table would have written it; what does not decode was never in the table, nor what has no time.
 fn normalize<K: Payload, V: Payload>(
     store: &str,
     (key, value): (&SerdeRef<K>, &SerdeRef<V>),
@@ -201,6 +201,9 @@ fn normalize<K: Payload, V: Payload>(
     let (key, value, key_out, value_out) =
         (key.clone(), value.clone(), store_key.clone(), store_value.clone());
     Arc::new(move |record: &Record| {
+        if record.timestamp < 0 {
+            return None;
+        }
         let decoded = key.deserialize(&topic, record.key.as_ref()?).ok()?;
         let store_key = key_out.serialize(&store, &decoded).ok()?;
         let stored = match &record.value {

@@ -25,7 +25,7 @@ use crate::store::StoreKind;
 use crate::windows::JoinWindows;
 
 use super::join_entries::{
-    Either, EitherSerde, Seen, SeenSerde, waiting_entries, waiting_key, waiting_prefix,
+    Either, EitherSerde, Seen, SeenSerde, first_free, waiting_entries, waiting_key, waiting_prefix,
 };
 use super::kstream::KStream;
 use super::options::{Materialized, StreamJoined};
@@ -48,6 +48,8 @@ struct Side<K, V, O, L, R, Out> {
     side: u8,
     /// Unmatched records of this side are results.
     outer: bool,
+    /// Those of both sides are.
+    both_wait: bool,
     left_windows: JoinWindows,
     join: Join<V, O, Out>,
     join_left: Join<L, R, Out>,
@@ -79,9 +81,13 @@ where
         let late = !self.remember(&bytes, &value, timestamp, cx)?;
         let mut matched = false;
         let others = if late { Vec::new() } else { self.partners(&bytes, timestamp, stream_time, cx)? };
+        let mut forgotten = None;
         for (other_timestamp, other) in others {
             matched = true;
-            self.forget_waiting(other_timestamp, &bytes, cx)?;
+            // Once for all of one time, which come together.
+            if forgotten.replace(other_timestamp) != Some(other_timestamp) {
+                self.forget_waiting(other_timestamp, &bytes, cx)?;
+            }
             let value = (self.join)(Some(&value), Some(&other));
             cx.forward(Rec { key: key.clone(), value, timestamp: timestamp.max(other_timestamp) })?;
         }
@@ -144,10 +150,10 @@ where
             return Ok(false);
         }
         let layout = store.layout();
-        let taken = store.fetch(key, timestamp, timestamp)?;
-        let last = taken.last().and_then(|(key, ..)| layout.parse(key)).map_or(-1, |entry| entry.second);
+        let entry = |sequence: i64| layout.store_key(key, timestamp, sequence);
+        let sequence = first_free(|sequence| Ok(store.get(&entry(sequence))?.is_some()))?;
         let seen = Seen { stream_time, value: value.clone() };
-        store.put(layout.store_key(key, timestamp, last + 1), Some((timestamp, seen)));
+        store.put(entry(sequence), Some((timestamp, seen)));
         Ok(true)
     }
 
@@ -160,10 +166,12 @@ where
         cx: &mut Cx<'_>,
     ) -> Result<(), TaskError> {
         let store = cx.store::<Either<L, R>>(waiting);
-        let taken = waiting_entries(store, &prefix)?;
-        let length = (prefix.len() - 9) as u32;
-        let key = [&prefix[..], &(taken.len() as u32).to_be_bytes(), &length.to_be_bytes()].concat();
-        store.put(Bytes::from(key), Some((timestamp, value)));
+        let length = ((prefix.len() - 9) as u32).to_be_bytes();
+        let entry =
+            |sequence: i64| Bytes::from([&prefix[..], &(sequence as u32).to_be_bytes(), &length].concat());
+        // Those of one time, side and key go together, so that none lacks between others.
+        let sequence = first_free(|sequence| Ok(store.get(&entry(sequence))?.is_some()))?;
+        store.put(entry(sequence), Some((timestamp, value)));
         Ok(())
     }
 
@@ -179,11 +187,31 @@ where
     }
 
     /// Emits what waited in vain: its window and grace have passed.
-    fn emit_unmatched(&self, watermark: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
+    ///
+    /// What was looked at before is not looked at again: what has gone from there would have to be stepped over, and where one side waits
+    /// longer than the other, what is left of it would be read each time. Nothing is added there, as what comes so late does
+    /// not wait.
+    fn emit_unmatched(
+        &self,
+        watermark: TimestampMs,
+        seen: &mut Looked,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TaskError> {
         let Some(waiting) = self.waiting else { return Ok(()) };
         let JoinWindows { before, after, grace } = self.left_windows;
-        let end = watermark.saturating_sub(before.min(after)).saturating_sub(grace).max(0).to_be_bytes();
-        let candidates = cx.store::<Either<L, R>>(waiting).range(Bound::Unbounded, Bound::Excluded(&end))?;
+        let end = |reach: i64| watermark.saturating_sub(reach).saturating_sub(grace).max(0);
+        // Of a left join only the left side waits.
+        let (longer, shorter) =
+            if self.both_wait { (before.max(after), before.min(after)) } else { (after, after) };
+        let now = Looked { both: end(longer).max(seen.both), one: end(shorter).max(seen.one) };
+        let of_both = (seen.both.to_be_bytes(), now.both.to_be_bytes());
+        let of_one = (seen.one.max(now.both).to_be_bytes(), now.one.to_be_bytes());
+        *seen = now;
+        let store = cx.store::<Either<L, R>>(waiting);
+        let mut candidates = Vec::new();
+        for (from, to) in [of_both, of_one] {
+            candidates.extend(store.range(Bound::Included(&from), Bound::Excluded(&to))?);
+        }
         for (entry, timestamp, value) in candidates {
             let reach = if matches!(value, Either::Left(_)) { after } else { before };
             if timestamp.saturating_add(reach).saturating_add(grace) >= watermark {
@@ -203,8 +231,18 @@ where
     }
 }
 
+/// Before which times nothing waits: of both sides, and of the one that waits less long. Unknown after a restart.
+#[derive(Default)]
+struct Looked {
+    both: TimestampMs,
+    one: TimestampMs,
+}
+
 /// One direction in its node. Both share what waits, so the left one gives it out.
-struct SideNode<K, V, O, L, R, Out>(Arc<Side<K, V, O, L, R, Out>>);
+struct SideNode<K, V, O, L, R, Out> {
+    side: Arc<Side<K, V, O, L, R, Out>>,
+    seen: Looked,
+}
 
 impl<K, V, O, L, R, Out> Node for SideNode<K, V, O, L, R, Out>
 where
@@ -217,11 +255,12 @@ where
 {
     fn process(&mut self, record: &mut dyn Any, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         let record = take::<K, V>(record, cx);
-        self.0.process(record, cx)
+        self.side.process(record, cx)
     }
 
     fn advance(&mut self, watermark: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
-        if self.0.side == 0 { self.0.emit_unmatched(watermark, cx) } else { Ok(()) }
+        let Self { side, seen } = self;
+        if side.side == 0 { side.emit_unmatched(watermark, seen, cx) } else { Ok(()) }
     }
 }
 
@@ -313,6 +352,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             windows,
             side: 0,
             outer: left_outer,
+            both_wait: left_outer && right_outer,
             left_windows: windows,
             join: join.clone(),
             join_left: join.clone(),
@@ -329,14 +369,17 @@ impl<K: Payload, V: Payload> KStream<K, V> {
             windows: windows.reversed(),
             side: 1,
             outer: right_outer,
+            both_wait: left_outer && right_outer,
             left_windows: windows,
             join: flipped,
             join_left: join,
             wrap: Either::Right,
         });
         let stores: Vec<usize> = [Some(own), Some(that), waiting].into_iter().flatten().collect();
-        let from_left: MakeNode = Arc::new(move || Box::new(SideNode(left_side.clone())));
-        let from_right: MakeNode = Arc::new(move || Box::new(SideNode(right_side.clone())));
+        let from_left: MakeNode =
+            Arc::new(move || Box::new(SideNode { side: left_side.clone(), seen: Looked::default() }));
+        let from_right: MakeNode =
+            Arc::new(move || Box::new(SideNode { side: right_side.clone(), seen: Looked::default() }));
         let name = graph.generate("KSTREAM-JOINTHIS");
         let this = graph.operator(name, "join streams", &[left.node], from_left);
         let name = graph.generate("KSTREAM-JOINOTHER");

@@ -110,10 +110,12 @@ impl<K: Payload, V: Payload> Suppress<K, V> {
         if closed < self.first_end {
             return Ok(());
         }
+        // What was emitted before lies before it, and would have to be stepped over.
+        let from = self.first_end.max(0).to_be_bytes();
         self.first_end = closed.saturating_add(1);
         let end = self.first_end.max(0).to_be_bytes();
         for (buffer_key, timestamp, value) in
-            cx.store::<V>(*store).range(Bound::Unbounded, Bound::Excluded(&end))?
+            cx.store::<V>(*store).range(Bound::Included(&from), Bound::Excluded(&end))?
         {
             cx.store::<V>(*store).put(buffer_key.clone(), None);
             let wrong = |source| TaskError::StoredValue { store: topic.clone(), source };

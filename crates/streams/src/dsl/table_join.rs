@@ -90,7 +90,8 @@ impl<K: Payload, V: Payload> KTable<K, V> {
             value_serde: None,
             stores: self.stores.iter().chain(&other.stores).copied().collect(),
             getter,
-            close_after_ms: self.close_after_ms,
+            // A window is final when neither side changes it any more.
+            close_after_ms: self.close_after_ms.map(|own| own.max(other.close_after_ms.unwrap_or(0))),
             history: None,
             unsettled: None,
         }

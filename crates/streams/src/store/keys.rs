@@ -21,7 +21,7 @@ use std::ops::Bound;
 
 use headwater_model::{Bytes, TimestampMs};
 
-use super::StoreKind;
+use super::{StoreBackend, StoreError, StoreKind};
 
 /// Whether the bounds exclude everything (`BTreeMap::range` panics on such).
 pub(crate) fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
@@ -51,6 +51,9 @@ pub(crate) struct Layout {
     /// Entries are also found by time alone.
     pub indexed: bool,
 }
+
+/// How many segments are looked at to see whether a store fits; few stores have more.
+const SEGMENTS_TO_FIT: usize = 100;
 
 /// What index keys begin with: no segment does.
 pub(crate) const INDEX: [u8; 8] = [0xff; 8];
@@ -192,6 +195,33 @@ impl Layout {
         (at(from), at(to.saturating_add(1)))
     }
 
+    /// Whether the entries of a backend are laid out so. How long a segment is follows from the retention, and whether there is an
+    /// index from when windows are told: another version of the program may have had it otherwise. The first entry of each segment
+    /// is looked at, but not of all where there are very many.
+    pub fn fits(&self, backend: &dyn StoreBackend) -> Result<bool, StoreError> {
+        if !self.is_timed() {
+            return Ok(true);
+        }
+        let mut from = Self::segment_start(0);
+        for _ in 0..SEGMENTS_TO_FIT {
+            let first = backend.first(Bound::Included(&from), Bound::Excluded(&INDEX))?;
+            let Some((key, _)) = first else { break };
+            let segment = key.first_chunk::<8>().map(|segment| i64::from_be_bytes(*segment));
+            let (Some(segment), Some(entry)) = (segment, self.parse(&key)) else { return Ok(false) };
+            if segment != self.segment(entry.time) {
+                return Ok(false);
+            }
+            if let Some(index) = self.index_key_of(&key)
+                && backend.get(&index)?.is_none()
+            {
+                return Ok(false);
+            }
+            let Some(next) = segment.checked_add(1) else { break };
+            from = Self::segment_start(next);
+        }
+        Ok(true)
+    }
+
     /// The changelog key of a store key.
     pub fn changelog_key_of(self, store_key: Bytes) -> Option<Bytes> {
         if self.tail_len() == 0 {
@@ -263,6 +293,29 @@ pub(crate) fn split_value(stored: &[u8]) -> Option<(TimestampMs, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn a_store_of_another_retention_or_without_its_index_does_not_fit() {
+        let (short, long) =
+            (Layout::timed(StoreKind::Window, 600_000), Layout::timed(StoreKind::Window, 1_200_000));
+        let indexed = Layout { indexed: true, ..short };
+        let mut store = MemoryStore::new();
+        for layout in [short, long, indexed, Layout::key_value()] {
+            assert!(layout.fits(&store).unwrap(), "empty");
+        }
+        let mut put = |layout: Layout, time| {
+            let key = layout.store_key(b"k", time, 0);
+            let index = layout.index_key_of(&key).map(|index| (index, Some(Bytes::new())));
+            store.apply(index.into_iter().chain([(key, Some(Bytes::new()))]).collect()).unwrap();
+            [short, long, indexed].map(|layout| layout.fits(&store).unwrap())
+        };
+        // The first segments of both are one.
+        assert_eq!(put(short, 0), [true, true, false]);
+        assert_eq!(put(short, 700_000), [true, false, false]);
+        assert_eq!(put(indexed, 0), [true, false, false]);
+        assert_eq!(put(indexed, 700_000), [true, false, true]);
+    }
 
     #[test]
     fn keys_keep_their_order_and_no_key_is_a_prefix_of_another() {

@@ -66,6 +66,10 @@ pub(crate) trait AnyStore: Send {
     fn limit(&mut self, _bytes: usize) {}
     fn restore_batch(&self, records: &[Record]) -> Result<Batch, TaskError>;
     fn apply(&mut self, batch: Batch) -> Result<(), TaskError>;
+    /// Whether what the backend has is laid out as this store reads it.
+    fn fits(&self) -> Result<bool, TaskError> {
+        Ok(true)
+    }
     /// How often it was written to.
     fn writes(&self) -> u64;
     /// Whether it knows what the key has without asking the backend.
@@ -416,6 +420,10 @@ impl<V: Payload> AnyStore for TypedStore<V> {
 
     fn limit(&mut self, bytes: usize) {
         self.limits.bytes = bytes;
+    }
+
+    fn fits(&self) -> Result<bool, TaskError> {
+        self.parts.layout.fits(&*self.backend).map_err(|e| self.parts.failed(e))
     }
 
     fn writes(&self) -> u64 {

@@ -87,9 +87,10 @@ impl Task {
     }
 
     pub(super) fn settle_watermarks(&mut self) {
-        for (watermark, inputs) in self.core.watermarks.iter_mut().zip(&self.clock_inputs) {
+        let clocks = self.clock_inputs.iter().zip(&self.clock_behind);
+        for (watermark, (inputs, behind)) in self.core.watermarks.iter_mut().zip(clocks) {
             let lowest = inputs.iter().map(|&input| self.inputs[input].watermark()).min().unwrap_or(-1);
-            *watermark = lowest.max(*watermark);
+            *watermark = lowest.saturating_sub(*behind).max(*watermark);
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct Task {
     pub(crate) inputs: Vec<Input>,
     /// Per clock the inputs (by place) that its watermark follows.
     pub(crate) clock_inputs: Vec<Vec<usize>>,
+    /// Per clock how far its watermark stays behind them, for what is held back above.
+    pub(crate) clock_behind: Vec<i64>,
     /// Under which each clock is committed: its name's hash.
     pub(crate) clock_ids: Vec<u32>,
     /// This task's nodes with a clock, and which.

@@ -246,7 +246,7 @@ fn same_store(name: &str, old: &Used<'_>, new: &Used<'_>) -> Vec<TopologyChange>
                 ms(new.store.retention_ms),
                 ms(old.store.retention_ms)
             ),
-            "what has gone does not come back; a changelog that exists keeps its retention.ms: alter it, too",
+            "what has gone does not come back; a store of windows or sessions is restored from its changelog once, as it is laid out by its retention; a changelog that exists keeps its retention.ms: alter it, too",
         ));
     }
     if old.subtopology != new.subtopology {

@@ -11,6 +11,9 @@ pub(super) struct Flow {
     parents: Vec<Vec<usize>>,
     /// Per clock the source nodes above its operators, within their sub-topology.
     pub clock_sources: Vec<BTreeSet<usize>>,
+    /// Per clock how far the records that come to its operators may be behind the time of their source: what operators above hold
+    /// back, also across topics of ours. No watermark may be ahead of them.
+    pub clock_behind: Vec<i64>,
     /// Nodes whose records reach an operator with a clock, so that their time has to travel on.
     pub timed: Vec<bool>,
 }
@@ -23,9 +26,15 @@ impl Flow {
                 parents[child].push(index);
             }
         }
-        let mut flow = Self { parents, clock_sources: Vec::new(), timed: Vec::new() };
+        let (clock_sources, clock_behind) = (Vec::new(), vec![0; graph.clocks.len()]);
+        let mut flow = Self { parents, clock_sources, clock_behind, timed: Vec::new() };
         flow.clock_sources =
             (0..graph.clocks.len()).map(|clock| flow.sources_of_clock(graph, clock)).collect();
+        for (node, behind) in flow.behind(graph).into_iter().enumerate() {
+            if let Some(clock) = graph.nodes[node].clock {
+                flow.clock_behind[clock] = flow.clock_behind[clock].max(behind);
+            }
+        }
         flow.timed = flow.timed_nodes(graph);
         flow
     }
@@ -38,6 +47,34 @@ impl Flow {
             open.extend(self.parents[node].iter().copied().filter(|parent| seen.insert(*parent)));
         }
         seen
+    }
+
+    /// Per node how far the records that come to it may be behind the time of their source.
+    fn behind(&self, graph: &Graph) -> Vec<i64> {
+        let mut behind = vec![0_i64; graph.nodes.len()];
+        if graph.nodes.iter().all(|node| node.holds_back == 0) {
+            return behind;
+        }
+        // Most nodes stand behind their parents in the graph, so that one round tells nearly all.
+        let mut settled = false;
+        while !settled {
+            settled = true;
+            for node in 0..behind.len() {
+                let let_go = |parent: usize| behind[parent].saturating_add(graph.nodes[parent].holds_back);
+                let above = self.parents[node].iter().map(|&parent| let_go(parent)).max();
+                let written = match &graph.nodes[node].role {
+                    Role::Source { topic, .. } if graph.is_internal(topic) => {
+                        writers(graph, topic).map(|sink| behind[sink]).max()
+                    }
+                    _ => None,
+                };
+                if let Some(most) = above.max(written).filter(|most| *most > behind[node]) {
+                    behind[node] = most;
+                    settled = false;
+                }
+            }
+        }
+        behind
     }
 
     fn sources_of_clock(&self, graph: &Graph, clock: usize) -> BTreeSet<usize> {

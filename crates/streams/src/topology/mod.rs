@@ -257,6 +257,13 @@ impl Topology {
         }
     }
 
+    /// Whether what a backend has of a store is laid out as this version of the program reads it: that follows from the retention of
+    /// windows and sessions, among other things. One that does not fit is to be emptied, and restored from its changelog.
+    pub fn fits(&self, store: &str, backend: Box<dyn StoreBackend>) -> Result<bool, TaskError> {
+        let spec = self.graph.stores.iter().find(|spec| &*spec.name == store);
+        spec.map_or(Ok(true), |spec| (spec.make)(backend).fits())
+    }
+
     /// The stores that are kept in a database, by name.
     pub fn external_stores(&self) -> BTreeMap<String, ExternalTable> {
         let of = |spec: &StoreSpec| match &spec.changelog {
@@ -306,8 +313,12 @@ impl Topology {
         let clock_inputs = self.clock_inputs(&inputs);
         let teller = self.teller(&own, &inputs, &counts);
         let lanes = |at: &usize| inputs[*at].lanes.as_ref().map_or(1, LaneClocks::len);
-        let one_lane =
-            clock_inputs.iter().map(|places| places.iter().map(lanes).sum::<usize>() <= 1).collect();
+        let clock_behind = self.flow.clock_behind.clone();
+        // What is held back comes many records at once, like that of several lanes.
+        let one_lane = |(places, behind): (&Vec<usize>, &i64)| {
+            *behind == 0 && places.iter().map(lanes).sum::<usize>() <= 1
+        };
+        let one_lane = clock_inputs.iter().zip(&clock_behind).map(one_lane).collect();
         Ok(Task {
             id,
             core: Core {
@@ -338,6 +349,7 @@ impl Topology {
                 punctuations: Vec::new(),
             },
             clock_inputs,
+            clock_behind,
             clock_ids: self.graph.clocks.iter().map(|name| topic_id(name)).collect(),
             clocked: own.iter().filter_map(|&node| Some((node, self.graph.nodes[node].clock?))).collect(),
             before: Vec::new(),

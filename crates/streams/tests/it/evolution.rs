@@ -5,7 +5,7 @@ use std::time::Duration;
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
     ChangeSafety, Consumed, Grouped, KStream, Materialized, Produced, StreamsBuilder, TimeWindows, Topology,
-    TopologyDescription, TopologyDiff,
+    TopologyDescription, TopologyDiff, TopologyTestDriver, time_windowed,
 };
 
 fn topology(build: impl Fn(&StreamsBuilder)) -> Topology {
@@ -120,6 +120,42 @@ fn a_store_of_another_kind_or_operator_is_of_no_use() {
     assert_eq!(most(&diff), (ChangeSafety::Rebuild, "store s is of kind Window, before KeyValue"));
     let diff = counted.diff(&reduced);
     assert_eq!(most(&diff).0, ChangeSafety::Rebuild, "{diff}");
+}
+
+#[test]
+fn open_windows_go_on_where_their_grace_changes_or_when_they_are_told() {
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let windows = |grace: u64, on_close: bool| {
+        topology(move |builder| {
+            let windows = TimeWindows::of(minutes(10)).grace(minutes(grace));
+            let grouped = orders(builder).group_by_key(Grouped::with(string(), string()));
+            let windowed = grouped.windowed_by(windows);
+            let windowed = if on_close { windowed.emit_on_close() } else { windowed };
+            let counts = windowed.count(Materialized::named("counts"));
+            let key = time_windowed(string(), minutes(10));
+            counts.to_stream().to("counts", Produced::with(key, nullable(i64())));
+        })
+    };
+    let order = |driver: &mut TopologyTestDriver, minute: i64| {
+        let (key, value) = ("ann".to_owned(), "tea".to_owned());
+        driver.pipe("orders", (&string(), &string()), (&key, &value), minute * 60_000).unwrap();
+    };
+    let told = |driver: &mut TopologyTestDriver| -> Vec<i64> {
+        let rows = driver.read("counts", (&time_windowed(string(), minutes(10)), &i64()));
+        rows.into_iter().map(|(_, count, _)| count.unwrap()).collect()
+    };
+    let mut driver = TopologyTestDriver::new(windows(0, false)).unwrap();
+    order(&mut driver, 11);
+    order(&mut driver, 12);
+    assert_eq!(told(&mut driver), [1, 2]);
+    // Segments are as long as the retention asks for, which has the grace.
+    driver.upgrade(windows(10, false)).unwrap();
+    order(&mut driver, 13);
+    assert_eq!(told(&mut driver), [3]);
+    // What is told on close is found by an index.
+    driver.upgrade(windows(10, true)).unwrap();
+    order(&mut driver, 30);
+    assert_eq!(told(&mut driver), [3]);
 }
 
 #[test]

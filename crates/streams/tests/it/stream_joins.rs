@@ -1,5 +1,7 @@
 //! Joins of two streams.
 
+use std::sync::atomic::Ordering;
+
 use headwater_streams::serdes::string;
 use headwater_streams::{
     Consumed, JoinWindows, KStream, Produced, StreamJoined, StreamsBuilder, TopologyTestDriver,
@@ -91,4 +93,30 @@ fn an_outer_join_gives_both_sides_alone() {
     // Its window has closed already, so it need not wait.
     text(&mut driver, "right", "k", "y", 5);
     assert_eq!(texts(&mut driver, "out"), ["k=_y@5"]);
+}
+
+#[test]
+fn what_waits_for_a_partner_is_not_read_again_with_every_record() {
+    let windows = JoinWindows::of(ms(0)).after(ms(300));
+    for outer in [false, true] {
+        let builder = StreamsBuilder::new("app");
+        let left = builder.stream("left", Consumed::with(string(), string()));
+        let right = builder.stream("right", Consumed::with(string(), string()));
+        let pairs = match outer {
+            true => {
+                left.outer_join_stream(&right, |a, b| format!("{}{}", side(a), side(b)), windows, joined())
+            }
+            false => left.left_join_stream(&right, |a, b| format!("{a}{}", side(b)), windows, joined()),
+        };
+        pairs.to("out", Produced::with(string(), string()));
+        let mut task = Counting::new(builder);
+        let written: usize =
+            (0..500_i64).map(|time| task.step(&["left", "right"], &time.to_string(), time)).sum();
+        // Of the left side those that are older than 300 ms by now, of the right one all but the last.
+        assert_eq!(written, if outer { 199 + 499 } else { 199 });
+        let (read, from_the_start) = (&task.asked.read, &task.asked.from_the_start);
+        let (read, from_the_start) = (read.load(Ordering::Relaxed), from_the_start.load(Ordering::Relaxed));
+        assert!(read < 5_000, "{read} entries were read for 1,000 records");
+        assert!(from_the_start < 5, "{from_the_start} times from the start");
+    }
 }

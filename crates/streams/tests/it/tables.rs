@@ -38,6 +38,21 @@ fn a_table_follows_updates_and_tombstones_in_offset_order() {
 }
 
 #[test]
+fn what_is_skipped_for_its_time_is_not_in_a_restored_table_either() {
+    let builder = StreamsBuilder::new("app");
+    builder.table("in", Consumed::with(string(), string()), Materialized::named("rows").json());
+    let mut driver = driver(builder);
+    text(&mut driver, "in", "k", "a", 5);
+    text(&mut driver, "in", "k", "b", -1);
+    for _ in 0..2 {
+        let query = Query::Key(KeyQuery { key: "k".to_owned() });
+        let rows = driver.query("rows", &query).unwrap().unwrap();
+        assert_eq!(rows[0]["value"], "a");
+        driver.crash_and_wipe().unwrap();
+    }
+}
+
+#[test]
 fn a_range_of_keys_is_answered_in_order() {
     let builder = StreamsBuilder::new("app");
     builder.table("in", Consumed::with(string(), string()), Materialized::named("rows").json());

@@ -79,6 +79,17 @@ fn joining(repartition: bool) -> Topology {
 }
 
 #[test]
+fn a_repartition_topic_without_partitions_is_refused() {
+    for partitions in [0, -1] {
+        let builder = StreamsBuilder::new("app");
+        let options = Repartitioned::with(string(), string()).named("again").partitions(partitions);
+        builder.stream("in", strings()).repartition(options).to("out", Produced::with(string(), string()));
+        let error = builder.build().err().unwrap();
+        assert!(error.to_string().contains("at least one partition"), "{error}");
+    }
+}
+
+#[test]
 fn each_subtopology_says_what_it_reads_writes_and_keeps() {
     let topology = joining(true);
     let counts = |topic: &str| Some(if topic == "rows" { 3 } else { 2 });

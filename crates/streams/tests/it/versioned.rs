@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use headwater_model::{Bytes, Header, Record, TopicPartition};
 use headwater_streams::serdes::{i64, nullable, string};
@@ -389,6 +390,54 @@ fn without_grace_nothing_waits_and_with_it_headers_and_order_are_kept() {
         let expected: &[_] =
             if grace == 0 { &["'b'@20 h1", "'a'@20 h2", "'c'@30 h3"] } else { &["'a'@20 h2", "'b'@20 h1"] };
         assert_eq!(shown, expected);
+    }
+}
+
+#[test]
+fn records_of_one_key_and_time_wait_without_being_read_again() {
+    let builder = StreamsBuilder::new("app");
+    let kept = Materialized::named("rows").versioned(ms(100));
+    let table = builder.table("rows", Consumed::with(string(), string()), kept);
+    let events = builder.stream("events", Consumed::with(string(), string()));
+    let later = Joined::with(string(), string()).named("later").grace(ms(10));
+    events
+        .left_join(&table, |event, _: Option<&String>| event, later)
+        .to("out", Produced::with(string(), string()));
+    let mut task = Counting::new(builder);
+    for _ in 0..300 {
+        assert_eq!(task.step(&["events"], "k", 5), 0);
+    }
+    assert_eq!(task.step(&["events"], "k", 20), 300);
+    let read = task.asked.read.load(Ordering::Relaxed);
+    assert!(read < 1_000, "{read} entries were read");
+}
+
+#[test]
+fn windows_behind_a_join_with_a_grace_wait_for_what_it_holds_back() {
+    for behind_a_topic in [false, true] {
+        let builder = StreamsBuilder::new("app");
+        let table = versioned(&builder);
+        let events = builder.stream("events", Consumed::with(string(), i64()));
+        let later = Joined::with(string(), i64()).named("later").grace(ms(10));
+        let joined = events.left_join(&table, |event, _: Option<&i64>| event, later);
+        let grouped = match behind_a_topic {
+            true => joined.group_by(|key, _| key.clone(), Grouped::with(string(), i64()).named("again")),
+            false => joined.group_by_key(Grouped::with(string(), i64())),
+        };
+        grouped
+            .windowed_by(TimeWindows::of(ms(5)))
+            .emit_on_close()
+            .count(Materialized::named("counts"))
+            .to("out", Produced::with(time_windowed(string(), ms(5)), i64()));
+        let mut driver = driver(builder);
+        let mut told = Vec::new();
+        for time in [1, 3, 12, 14, 30, 50] {
+            number(&mut driver, "events", "k", 0, time);
+            // What is held back, and what has been told, survive.
+            driver.crash_and_wipe().unwrap();
+            told.extend(time_windows(&mut driver, "out", 5));
+        }
+        assert_eq!(told[..2], ["k[0,5]=2@3", "k[10,15]=2@14"], "behind a topic: {behind_a_topic}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Windows, sessions, grace and suppression.
 
+use std::sync::atomic::Ordering;
+
 use headwater_model::partition;
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
@@ -30,6 +32,42 @@ fn sessioned(windows: SessionWindows) -> TopologyTestDriver {
         .count(Materialized::named("sessions").json())
         .to("out", Produced::with(session_windowed(string()), i64()));
     driver(builder)
+}
+
+#[test]
+fn a_join_of_windows_is_final_when_both_sides_are() {
+    let builder = StreamsBuilder::new("app");
+    let grouped = builder.stream("in", Consumed::with(string(), i64())).group_by_key(Grouped::new());
+    let prompt = grouped.windowed_by(TimeWindows::of(ms(10))).count(Materialized::named("prompt"));
+    let windows = TimeWindows::of(ms(10)).grace(ms(10));
+    let patient = grouped.windowed_by(windows).count(Materialized::named("patient"));
+    prompt
+        .join(&patient, |prompt, patient| prompt * 100 + patient)
+        .materialized(Materialized::with("joined", time_windowed(string(), ms(10)), i64()))
+        .suppress_until_window_closes(None)
+        .to("out", Produced::with(time_windowed(string(), ms(10)), i64()));
+    let mut driver = driver(builder);
+    for time in [1, 12, 5, 15, 25] {
+        number(&mut driver, "in", "k", 0, time);
+    }
+    assert_eq!(time_windows(&mut driver, "out", 10), ["k[0,10]=102@5"]);
+}
+
+#[test]
+fn what_was_emitted_is_not_stepped_over_with_every_record() {
+    let builder = StreamsBuilder::new("app");
+    builder
+        .stream("in", Consumed::with(string(), string()))
+        .group_by_key(Grouped::new())
+        .windowed_by(TimeWindows::of(ms(10)))
+        .count(Materialized::named("counts"))
+        .suppress_until_window_closes(None)
+        .to("out", Produced::with(time_windowed(string(), ms(10)), i64()));
+    let mut task = Counting::new(builder);
+    let written: usize = (0..500).map(|time| task.step(&["in"], "k", time)).sum();
+    assert_eq!(written, 49);
+    let from_the_start = task.asked.from_the_start.load(Ordering::Relaxed);
+    assert!(from_the_start < 5, "{from_the_start} times from the start");
 }
 
 /// As Kafka Streams' `WindowedStreamPartitioner` has it, where a repartition topic goes by all bytes of the key.

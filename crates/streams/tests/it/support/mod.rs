@@ -1,9 +1,16 @@
 //! Short ways to feed and read text and numbers.
 
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use headwater_streams::serdes::{i64, nullable, string};
-use headwater_streams::{StreamsBuilder, TopologyTestDriver, Windowed, session_windowed, time_windowed};
+use headwater_streams::{
+    Bytes, MemoryStore, Record, StoreBackend, StoreError, StreamsBuilder, Task, TaskId, TopicPartition,
+    Topology, TopologyTestDriver, Windowed, session_windowed, time_windowed,
+};
 
 pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -50,4 +57,80 @@ pub fn time_windows(driver: &mut TopologyTestDriver, topic: &str, size: u64) -> 
 
 pub fn sessions(driver: &mut TopologyTestDriver, topic: &str) -> Vec<String> {
     windows(driver.read(topic, (&session_windowed(string()), &i64())))
+}
+
+/// What a task's stores were asked for in ranges: entries that were read, and how often from the very beginning.
+#[derive(Default)]
+pub struct Asked {
+    pub read: AtomicUsize,
+    pub from_the_start: AtomicUsize,
+}
+
+struct Counted(MemoryStore, Arc<Asked>);
+
+impl StoreBackend for Counted {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.0.get(key)
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let found = self.0.range(from, to)?;
+        self.1.read.fetch_add(found.len(), Ordering::Relaxed);
+        let begins = match from {
+            Bound::Included(from) | Bound::Excluded(from) => from == [0; 8],
+            Bound::Unbounded => true,
+        };
+        self.1.from_the_start.fetch_add(usize::from(begins), Ordering::Relaxed);
+        Ok(found)
+    }
+
+    fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
+        self.0.apply(batch)
+    }
+}
+
+/// The first task of a topology, whose stores count what they are asked for; it commits every record.
+pub struct Counting {
+    task: Task,
+    kept: HashMap<String, MemoryStore>,
+    pub asked: Arc<Asked>,
+}
+
+impl Counting {
+    pub fn new(builder: StreamsBuilder) -> Self {
+        let topology: Topology = builder.build().unwrap();
+        let asked = Arc::new(Asked::default());
+        let mut kept = HashMap::new();
+        let mut given: HashMap<String, Box<dyn StoreBackend>> = HashMap::new();
+        for info in topology.stores(0) {
+            let store = MemoryStore::new();
+            given.insert(info.name.clone(), Box::new(Counted(store.clone(), asked.clone())));
+            kept.insert(info.name, store);
+        }
+        let id = TaskId { subtopology: 0, partition: 0 };
+        let task = topology.task(id, given, topology.new_globals(), &|_| Some(1)).unwrap();
+        Self { task, kept, asked }
+    }
+
+    /// Feeds one record to each of these topics; returns how many records the task wrote to `out`.
+    pub fn step(&mut self, topics: &[&str], key: &str, time: i64) -> usize {
+        for topic in topics {
+            let (key, value) = (Bytes::from(format!("{topic}-{key}")), Bytes::from("value"));
+            let record = Record {
+                offset: time,
+                timestamp: time,
+                key: Some(key),
+                value: Some(value),
+                ..Record::default()
+            };
+            self.task.enqueue(&TopicPartition::new(*topic, 0), vec![record]).unwrap();
+        }
+        self.task.process(usize::MAX, 0).unwrap();
+        self.task.pre_commit().unwrap();
+        let written = self.task.take_output().iter().filter(|output| &*output.topic == "out").count();
+        for (store, batch) in self.task.committed(0) {
+            self.kept.get_mut(&store).unwrap().apply(batch).unwrap();
+        }
+        written
+    }
 }
