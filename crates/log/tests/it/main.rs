@@ -11,3 +11,4 @@ mod mirror;
 mod past_cache;
 mod racing;
 mod simulation;
+mod space;

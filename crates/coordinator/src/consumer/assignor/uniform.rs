@@ -18,7 +18,13 @@ pub fn assign(assignees: &[Assignee<'_>], buckets: &[Bucket]) -> Vec<BTreeSet<To
         shares.hand_out(bucket, &buckets[bucket]);
     }
     // All buckets in each round: with many, to begin anew after each that changed would take much longer.
-    while order.iter().fold(false, |moved, &bucket| shares.even_out(bucket, &buckets[bucket]) || moved) {}
+    let mut moved = true;
+    while moved {
+        moved = false;
+        for &bucket in &order {
+            moved |= shares.even_out(bucket, &buckets[bucket]);
+        }
+    }
     shares.targets()
 }
 

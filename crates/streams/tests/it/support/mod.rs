@@ -73,15 +73,21 @@ impl StoreBackend for Counted {
         self.0.get(key)
     }
 
-    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let found = self.0.range(from, to)?;
-        self.1.read.fetch_add(found.len(), Ordering::Relaxed);
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), StoreError> {
         let begins = match from {
             Bound::Included(from) | Bound::Excluded(from) => from == [0; 8],
             Bound::Unbounded => true,
         };
         self.1.from_the_start.fetch_add(usize::from(begins), Ordering::Relaxed);
-        Ok(found)
+        self.0.scan(from, to, &mut |key, value| {
+            self.1.read.fetch_add(1, Ordering::Relaxed);
+            visit(key, value)
+        })
     }
 
     fn apply(&mut self, batch: Vec<(Bytes, Option<Bytes>)>) -> Result<(), StoreError> {
