@@ -152,11 +152,14 @@ impl<D: Disk> Chore<D> {
 }
 
 /// Gives a file that nobody needs another name, unless somebody still reads it: he keeps its bytes until he is done,
-/// so it is not written again. `None` when it is gone for that.
+/// so it is not written again. `None` when it is gone for that, or since no other name could be had: where the disk is full,
+/// the directory may have no space for one.
 fn put_aside<D: Disk>(shared: &Shared<D>, file: FileId, name: String) -> io::Result<Option<String>> {
-    shared.files.retire(file, |is_read| match is_read {
-        true => shared.disk.remove(&file.name()).map(|()| None),
-        false => shared.disk.rename(&file.name(), &name).map(|()| Some(name)),
+    shared.files.retire(file, |is_read| {
+        if !is_read && shared.disk.rename(&file.name(), &name).is_ok() {
+            return Ok(Some(name));
+        }
+        shared.disk.remove(&file.name()).map(|()| None)
     })
 }
 
@@ -181,7 +184,12 @@ fn give_back(disk: &impl Disk, name: &str, rest: &mut dyn FnMut()) -> io::Result
     }
     // What is needed for the records may take it away meanwhile.
     let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    match disk.open(name).and_then(|file| shrink(&file, 0, rest)).and_then(|()| disk.remove(name)) {
+    let removed = match disk.open(name).and_then(|file| shrink(&file, 0, rest)) {
+        Err(error) if gone(&error) => return Ok(()),
+        // What cannot be cut off goes all the same.
+        _ => disk.remove(name),
+    };
+    match removed {
         Err(error) if gone(&error) => Ok(()),
         removed => removed,
     }

@@ -191,6 +191,8 @@ pub struct Faults {
     pub full: bool,
     /// How many bytes all files may have: a write that goes beyond it is done in part, and fails.
     pub capacity: Option<u64>,
+    /// No file gets another name: there is no space for it in the directory.
+    pub no_renames: bool,
     /// Everything fails, as on a disk that has been pulled out.
     pub gone: bool,
     /// Everything fails from the so many-th change or sync on.
@@ -391,6 +393,9 @@ impl Disk for SimDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = locked(&self.state);
         state.alive(true)?;
+        if state.faults.no_renames {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let inode = state.names.remove(from);
         let inode =
             inode.ok_or_else(|| io::Error::new(ErrorKind::NotFound, format!("{from}: no such file")))?;

@@ -93,3 +93,20 @@ fn what_is_going_gives_way_to_records() {
     assert!(done, "nothing went a piece at a time");
     assert_it_stays(&log);
 }
+
+/// Where the disk is full, its directory may have no space for a longer name; what gives space back must not need any.
+#[test]
+fn a_file_that_gets_no_other_name_goes_at_once() {
+    for spares in [0, 1] {
+        let disk = SimDisk::new();
+        drop(outlived(&disk));
+        let mut log = Log::open(Arc::new(disk.clone()), Settings { spares, ..LARGE }).expect("it opens");
+        let before = total(&disk);
+        disk.faults(|faults| faults.no_renames = true);
+        // What is noted anew and not removed does need another name.
+        log.take_chores().into_iter().for_each(|chore| drop(chore.run()));
+        disk.faults(|faults| faults.no_renames = false);
+        assert!(before - total(&disk) > 6 * PIECE, "{spares}: {before} bytes became {}", total(&disk));
+        assert_it_stays(&log);
+    }
+}
