@@ -82,7 +82,8 @@ fn what_is_going_gives_way_to_records() {
     for chore in log.take_chores() {
         let ended = chore.run_with_rests(&mut || {
             if !done {
-                disk.faults(|faults| faults.capacity = Some(total(&disk)));
+                let taken = total(&disk);
+                disk.faults(|faults| faults.capacity = Some(taken));
                 append_one(&mut log, common::id(4), &"more".repeat(64 << 10));
                 disk.faults(|faults| faults.capacity = None);
                 done = true;
