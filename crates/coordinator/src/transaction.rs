@@ -84,7 +84,6 @@ impl Transactions {
     /// as long.
     pub fn put(&mut self, mut record: TransactionRecord, now: TimestampMs) {
         record.started_ms = record.started_ms.min(now);
-        record.updated_ms = record.updated_ms.min(now);
         self.reserve(record.producer_id.saturating_add(1));
         self.insert(record);
     }
