@@ -235,6 +235,7 @@ fn main() -> ExitCode {
     // Blocking readers of standard input must not hold up the end.
     runtime.shutdown_background();
     match done {
+        Ok(_) if output::is_lost() => ExitCode::from(output::SOFTWARE),
         Ok(code) => code,
         Err(failure) => failure.report(common.json),
     }

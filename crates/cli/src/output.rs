@@ -170,8 +170,11 @@ pub fn is_terminal() -> bool {
 /// Whether what runs comes to its end although nobody reads what it says.
 static TO_THE_END: AtomicBool = AtomicBool::new(false);
 
-/// For what changes something, or has an exit code that counts: from here on a reader that goes away ends nothing. Half
-/// of a change would be left, with an exit code that says it is done.
+/// Something could not be written, and not because nobody reads it.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// For what changes something, or has an exit code that counts: from here on a reader that goes away ends nothing, nor does a
+/// disk that is full. Half of a change would be left, with an exit code that says it is done.
 pub fn to_the_end() {
     TO_THE_END.store(true, Ordering::Relaxed);
 }
@@ -187,15 +190,26 @@ pub fn write(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
     if let Err(error) = written {
+        let goes_on = TO_THE_END.load(Ordering::Relaxed);
         if error.kind() == ErrorKind::BrokenPipe {
-            if TO_THE_END.load(Ordering::Relaxed) {
+            if goes_on {
                 return;
             }
             std::process::exit(0);
         }
-        note(&format!("error: writing to standard output: {error}"));
-        std::process::exit(i32::from(SOFTWARE));
+        // Said once, however much is lost.
+        if !LOST.swap(true, Ordering::Relaxed) {
+            note(&format!("error: writing to standard output: {error}"));
+        }
+        if !goes_on {
+            std::process::exit(i32::from(SOFTWARE));
+        }
     }
+}
+
+/// Whether something could not be written to standard output, as on a disk that is full: that is no success.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Text of others, for whoever looks: to a terminal its control characters would be commands.

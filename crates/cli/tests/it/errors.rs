@@ -56,6 +56,21 @@ fn what_changes_something_goes_on_when_its_reader_goes_away() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn what_changes_something_goes_on_when_what_it_says_cannot_be_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    for name in ["a", "b", "c"] {
+        node.done(&["topic", "create", name], "");
+    }
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let mut command = Command::new(HEADWATER);
+    command.args(["topic", "delete", "a", "b", "--yes"]).env("HEADWATER_BOOTSTRAP", &node.kafka).stdout(full);
+    says(&command.output().expect("it runs"), 70, &["writing to standard output"]);
+    assert_eq!(node.done(&["topic", "list"], ""), "TOPIC\tPARTITIONS\tRECORDS\nc\t1\t0\n");
+}
+
+#[test]
 fn what_a_write_waits_for_is_told_before_it_ends() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = Node::start(dir.path());
