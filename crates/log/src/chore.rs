@@ -15,7 +15,7 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// So much of a file is given back at once. A file system that tells its disk what is free (ext4 with `discard`) lets
 /// nobody write until it has: 64 MiB kept commits waiting for 20 ms.
-const PIECE: u64 = 256 << 10;
+const PIECE: u64 = 1 << 20;
 
 /// One piece of work; it needs no lock on the log.
 pub struct Chore<D: Disk> {

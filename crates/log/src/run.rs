@@ -18,7 +18,7 @@ use crate::planted::{self, Bug};
 /// A frame is closed when it has grown to so much.
 const FRAME_BYTES: usize = 1 << 20;
 /// A commit that comes meanwhile waits for so much.
-const SYNC_BYTES: usize = 64 << 10;
+const SYNC_BYTES: usize = 256 << 10;
 
 /// A run that is being written; the file goes again unless it is finished.
 pub struct RunWriter<D: Disk> {

@@ -42,7 +42,7 @@ impl<D: Disk> Clone for Reader<D> {
 }
 
 /// Who goes over all batches of a partition reads so much at once, unless there is more than this between two of them.
-const AT_ONCE: u64 = 64 << 10;
+const AT_ONCE: u64 = 256 << 10;
 const BETWEEN: u64 = 8 << 10;
 
 /// A file that is to be read; what is in the cold store only is `Far` to who does not wait.
