@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use headwater_model::{Bytes, TimestampMs};
 
-use super::rows::{Handed, Limits, Rows};
+use super::rows::{Handed, Limits, Place, Rows};
 
 /// A row that was written since the last flush.
 pub(super) struct Written<V> {
@@ -61,12 +61,23 @@ impl<V> Overlay<V> {
 
     /// Keeps what the backend has, or has not.
     pub fn keep(&mut self, key: &[u8], stored: Option<&[u8]>) {
-        self.rows.put((self.rows.hash(key), key), stored, false, |_| {});
+        self.rows.put((key, None), stored, false, |_| {});
+    }
+
+    /// Where rows are that were taken. Looking for several at once, with nothing else in between, has the processor wait for their
+    /// memory once.
+    pub fn find(&self, taken: &[Written<V>], found: &mut Vec<Option<Place>>) {
+        found.extend(taken.iter().map(|row| self.rows.find(self.rows.hash(&row.key), &row.key)));
     }
 
     /// Keeps what was written as it is encoded: see [`Rows::put`].
-    pub fn encoded(&mut self, key: &[u8], stored: Option<&[u8]>, hand: impl FnOnce(&mut Handed)) {
-        self.rows.put((self.rows.hash(key), key), stored, true, hand);
+    pub fn encoded(
+        &mut self,
+        row: (&[u8], Option<Place>),
+        stored: Option<&[u8]>,
+        hand: impl FnOnce(&mut Handed),
+    ) {
+        self.rows.put(row, stored, true, hand);
     }
 
     /// Writes a row; tells its key if this is its first change since the last flush.

@@ -45,7 +45,7 @@ pub(super) struct Handed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     piece: u32,
     at: u32,
 }
@@ -197,7 +197,8 @@ impl Rows {
         self.hasher.hash_one(key)
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
+    /// Where a row is, until one is let go.
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
         let table = &self.tables[table_of(hash)];
         table.find(hash, |place| self.pieces.key(*place) == key).copied()
     }
@@ -223,10 +224,11 @@ impl Rows {
         row.get(HEAD + head.key..)?.get(..length).map(Some)
     }
 
-    /// Keeps a row. `hand` is told where its last encoding lies among what is handed over, and says where this one does.
+    /// Keeps a row, which was `found` before if it was there. `hand` is told where its last encoding lies among what is handed
+    /// over, and says where this one does.
     pub fn put(
         &mut self,
-        (hash, key): (u64, &[u8]),
+        (key, found): (&[u8], Option<Place>),
         value: Option<&[u8]>,
         used: bool,
         hand: impl FnOnce(&mut Handed),
@@ -235,6 +237,17 @@ impl Rows {
         let mut head =
             Head { handed: Handed::default(), used, key: key.len(), value: value.map(<[u8]>::len) };
         let value = value.unwrap_or_default();
+        if let Some(row) = found
+            .and_then(|place| pieces.all.get_mut(place.piece as usize)?.bytes.get_mut(place.at as usize..))
+            && let Some(before) = Head::read(row).filter(|before| before.value == head.value)
+        {
+            head.handed = before.handed;
+            hand(&mut head.handed);
+            row[..HEAD].copy_from_slice(&head.bytes());
+            row[HEAD + key.len()..head.size()].copy_from_slice(value);
+            return;
+        }
+        let hash = hasher.hash_one(key);
         let (is, again) =
             (|place: &Place| pieces.key(*place) == key, |place: &Place| hasher.hash_one(pieces.key(*place)));
         match tables[table_of(hash)].entry(hash, is, again) {

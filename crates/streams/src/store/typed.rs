@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Buf as _;
 use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::expiry::Expiry;
@@ -16,7 +17,7 @@ use super::fresh::Fresh;
 use super::keys::{self, Layout, Timed};
 use super::outbound::{Outbound, Sheet};
 use super::overlay::{Known, Overlay, Written};
-use super::rows::Limits;
+use super::rows::{Limits, Place};
 use super::sessions::Longest;
 use super::{StoreBackend, StoreError};
 use crate::error::TaskError;
@@ -29,6 +30,10 @@ mod tests;
 
 /// What is kept between commits unless the shell says otherwise: see [`crate::Task::limit_caches`].
 pub(super) const CACHE_BYTES: usize = 16 << 20;
+/// So many rows are looked for before they are written.
+const FOUND_AT_ONCE: usize = 64;
+/// The timestamp before a stored value, in bytes.
+const TIMESTAMP: usize = 8;
 
 /// Entries for a backend: `None` deletes.
 pub(crate) type Batch = Vec<(Bytes, Option<Bytes>)>;
@@ -335,7 +340,11 @@ impl<V: Payload> TypedStore<V> {
     }
 
     /// Encodes a row that was written: entries for the backend, and a changelog record.
-    fn flush_row(&mut self, row: Written<V>, at: FlushedAt) -> Result<Option<Output>, TaskError> {
+    fn flush_row(
+        &mut self,
+        (row, found): (Written<V>, Option<Place>),
+        at: FlushedAt,
+    ) -> Result<Option<Output>, TaskError> {
         let Self { parts, overlay, outbound, encoded, .. } = self;
         let Written { key, value } = row;
         let stored = match &value {
@@ -346,16 +355,19 @@ impl<V: Payload> TypedStore<V> {
             None => None,
         };
         let mut copy = None;
-        overlay.encoded(&key, stored, |handed| {
+        overlay.encoded((&key, found), stored, |handed| {
             copy = outbound.row(&key, stored, parts.layout.index_key_of(&key), handed);
         });
         let Some(topic) = &parts.changelog else { return Ok(None) };
+        if let Some(copy) = &mut copy {
+            copy.advance(TIMESTAMP);
+        }
         Ok(Some(Output {
             topic: topic.clone(),
             partition: Some(at.partition),
             timestamp: value.map_or(at.stream_time, |(timestamp, _)| timestamp),
             key: parts.layout.changelog_key_of(key),
-            value: copy.map(|copy| copy.slice(8..)),
+            value: copy,
             headers: Vec::new(),
         }))
     }
@@ -380,9 +392,15 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         deleted.map_err(|e| self.parts.failed(e))?;
         self.outbound.extend(self.expiry.take_deletes());
         let mut written = self.overlay.take_written();
-        for row in written.drain(..) {
-            out.extend(self.flush_row(row, at)?);
+        let (mut rows, mut found) = (written.drain(..), Vec::with_capacity(FOUND_AT_ONCE));
+        while !rows.as_slice().is_empty() {
+            let taken = rows.as_slice();
+            self.overlay.find(&taken[..taken.len().min(FOUND_AT_ONCE)], &mut found);
+            for (found, row) in found.drain(..).zip(rows.by_ref()) {
+                out.extend(self.flush_row((row, found), at)?);
+            }
         }
+        drop(rows);
         self.overlay.reuse(written);
         self.flushed.append(&mut self.fresh);
         let longest = self.longest.flush(self.parts.layout, &*self.backend);
