@@ -286,14 +286,16 @@ impl Task {
         Ok(())
     }
 
-    /// What becomes final by the record at hand comes before it, without its headers.
+    /// What becomes final by the record at hand comes before it, without its headers, and without its bytes: what fails on the way is
+    /// no failure of this record.
     fn advance_watermarks(&mut self) -> Result<(), TaskError> {
         if self.clocked.is_empty() {
             return Ok(());
         }
         self.before.clone_from(&self.core.watermarks);
         self.settle_watermarks();
-        let headers = std::mem::take(&mut self.core.context.headers);
+        let context = &mut self.core.context;
+        let own = (std::mem::take(&mut context.headers), std::mem::take(&mut context.raw));
         for place in 0..self.clocked.len() {
             let (node, clock) = self.clocked[place];
             let watermark = self.core.watermarks[clock];
@@ -301,7 +303,7 @@ impl Task {
                 self.core.run(node, |node, cx| node.advance(watermark, cx))?;
             }
         }
-        self.core.context.headers = headers;
+        (self.core.context.headers, self.core.context.raw) = own;
         Ok(())
     }
 
