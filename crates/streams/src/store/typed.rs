@@ -124,6 +124,8 @@ pub(crate) struct TypedStore<V> {
     expiry: Expiry,
     fresh_from: Fresh,
     longest: Longest,
+    /// The backend was told how it is laid out.
+    marked: bool,
     writes: u64,
 }
 
@@ -171,6 +173,7 @@ impl<V: Payload> TypedStore<V> {
             expiry: Expiry::default(),
             fresh_from: Fresh::default(),
             longest: Longest::default(),
+            marked: false,
             writes: 0,
         }
     }
@@ -380,6 +383,9 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         deleted.map_err(|e| self.parts.failed(e))?;
         self.outbound.extend(self.expiry.take_deletes());
         let mut written = self.overlay.take_written();
+        if !written.is_empty() && !std::mem::replace(&mut self.marked, true) {
+            self.outbound.extend(self.parts.layout.note());
+        }
         for row in written.drain(..) {
             out.extend(self.flush_row(row, at)?);
         }
@@ -455,6 +461,9 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         }
         let longest = Longest::restored(self.parts.layout, &batch, &*self.backend);
         batch.extend(longest.map_err(|e| self.parts.failed(e))?);
+        if !batch.is_empty() {
+            batch.extend(self.parts.layout.note());
+        }
         Ok(batch)
     }
 
