@@ -318,10 +318,10 @@ impl Drop for StreamsApp {
     }
 }
 
-/// The topics of the cluster that `config` names, for `StreamsBuilder::existing_topics`.
+/// The topics of the cluster that `config` names, for `StreamsBuilder::existing_topics`; not those that its brokers say are their own.
 pub async fn existing_topics(config: &AppConfig) -> Result<Vec<String>, AppError> {
     let listed = connect(config).await?.topics().await.map_err(AppError::client("list topics"))?;
-    Ok(listed.into_iter().map(|topic| topic.name).collect())
+    Ok(listed.into_iter().filter(|topic| !topic.internal).map(|topic| topic.name).collect())
 }
 
 async fn connect(config: &AppConfig) -> Result<Client, AppError> {
