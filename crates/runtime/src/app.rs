@@ -169,6 +169,7 @@ impl StreamsApp {
         let mut shared = share(topology, config, &client, counts.clone(), directory)?;
         shared.limits = Arc::new(limits);
         shared.membership = Membership::choose(&client, &shared).await?;
+        cleanup::at_start(&shared, thread::wall_clock());
         let shared = Arc::new(shared);
         let close_http = watch::Sender::new(false);
         let (http, http_task) = serve::serve(&shared, close_http.subscribe()).await?.unzip();
