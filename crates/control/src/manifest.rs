@@ -134,6 +134,8 @@ pub struct RuntimeSettings {
     pub num_standby_replicas: Option<usize>,
     /// How long the stores of a task that has moved to another instance are kept.
     pub state_cleanup_delay_ms: Option<u64>,
+    /// How old the stores of a task may be that the process finds when it starts.
+    pub state_cleanup_dir_max_age_ms: Option<u64>,
     /// Where snapshots of the stores lie: `file:///directory` or `s3://bucket/prefix`.
     pub snapshots: Option<String>,
     pub snapshot_interval_ms: Option<u64>,
@@ -144,7 +146,7 @@ const SERVICE: [&str; 4] = ["name", "team", "description", "tags"];
 const INPUT: [&str; 2] = ["topic", "description"];
 const STREAM: [&str; 5] = ["topic", "description", "schema", "partitions", "config"];
 const INTERNAL: [&str; 2] = ["repartitions", "stores"];
-const RUNTIME: [&str; 15] = [
+const RUNTIME: [&str; 16] = [
     "bootstrap",
     "command_config",
     "registry",
@@ -158,6 +160,7 @@ const RUNTIME: [&str; 15] = [
     "threads",
     "num_standby_replicas",
     "state_cleanup_delay_ms",
+    "state_cleanup_dir_max_age_ms",
     "snapshots",
     "snapshot_interval_ms",
 ];
@@ -312,6 +315,7 @@ fn runtime(top: &Section<'_, '_>) -> Result<RuntimeSettings, ManifestError> {
         threads: section.number("threads", 1)?,
         num_standby_replicas: section.number("num_standby_replicas", 0)?,
         state_cleanup_delay_ms: section.number("state_cleanup_delay_ms", 0)?,
+        state_cleanup_dir_max_age_ms: section.number("state_cleanup_dir_max_age_ms", 0)?,
         snapshots: section.text("snapshots")?,
         snapshot_interval_ms: section.number("snapshot_interval_ms", 1)?,
     })

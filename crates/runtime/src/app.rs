@@ -169,6 +169,7 @@ impl StreamsApp {
         let mut shared = share(topology, config, &client, counts.clone(), directory)?;
         shared.limits = Arc::new(limits);
         shared.membership = Membership::choose(&client, &shared).await?;
+        cleanup::at_start(&shared, thread::wall_clock());
         let shared = Arc::new(shared);
         let close_http = watch::Sender::new(false);
         let (http, http_task) = serve::serve(&shared, close_http.subscribe()).await?.unzip();
@@ -318,10 +319,10 @@ impl Drop for StreamsApp {
     }
 }
 
-/// The topics of the cluster that `config` names, for `StreamsBuilder::existing_topics`.
+/// The topics of the cluster that `config` names, for `StreamsBuilder::existing_topics`; not those that its brokers say are their own.
 pub async fn existing_topics(config: &AppConfig) -> Result<Vec<String>, AppError> {
     let listed = connect(config).await?.topics().await.map_err(AppError::client("list topics"))?;
-    Ok(listed.into_iter().map(|topic| topic.name).collect())
+    Ok(listed.into_iter().filter(|topic| !topic.internal).map(|topic| topic.name).collect())
 }
 
 async fn connect(config: &AppConfig) -> Result<Client, AppError> {

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_streams::TaskId;
+use headwater_model::TimestampMs;
+use headwater_streams::{StoreError, TaskId};
 
 use crate::app::Shared;
 use crate::claims::Owner;
@@ -72,6 +73,38 @@ impl Given {
     fn is_copied(&self, task: TaskId) -> bool {
         self.threads().copies.values().any(|copies| copies.contains(&task))
     }
+}
+
+/// Before any thread opens a store: removes those of tasks that nothing was written to for as long as the configuration allows
+/// (`state.cleanup.dir.max.age.ms`, KIP-1259).
+pub(crate) fn at_start(shared: &Shared, now: TimestampMs) {
+    let Some(max_age) = shared.config.state_cleanup_dir_max_age else { return };
+    for task in shared.stores.tasks() {
+        match remove_old(shared, task, max_age, now) {
+            Ok(None) => {}
+            Ok(Some(Removed { stores, bytes })) => {
+                Metrics::add(&shared.metrics.removed_stores, stores as u64);
+                tracing::info!(
+                    %task, stores, bytes, state_cleanup_dir_max_age = ?max_age,
+                    "the stores of a task were removed, as nothing was written to them for longer; if it comes here it is restored from its changelog"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(%task, %error, "old stores of a task could not be removed, or not all; they are used");
+            }
+        }
+    }
+}
+
+fn remove_old(
+    shared: &Shared,
+    task: TaskId,
+    max_age: Duration,
+    now: TimestampMs,
+) -> Result<Option<Removed>, StoreError> {
+    let oldest = now.saturating_sub(i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX));
+    let is_old = shared.stores.task_written_at(task)?.is_some_and(|at| at < oldest);
+    if is_old { shared.stores.remove(task).map(Some) } else { Ok(None) }
 }
 
 /// Until the application stops.

@@ -104,6 +104,9 @@ pub struct AppConfig {
     /// `state.cleanup.delay.ms`: how long the stores of a task that has moved to another instance are kept, so that it finds them
     /// if it comes back; then they are removed (default 10 min).
     pub state_cleanup_delay: Duration,
+    /// `state.cleanup.dir.max.age.ms` (KIP-1259): stores of tasks that nothing was written to for longer are removed when the process
+    /// starts (default: none are).
+    pub state_cleanup_dir_max_age: Option<Duration>,
     /// Where snapshots of the stores are put and found (default: nowhere).
     pub snapshots: Option<SnapshotConfig>,
     /// The database of stores that were built with `Materialized::external` (default: none).
@@ -165,6 +168,7 @@ impl AppConfig {
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
             state_cleanup_delay: Duration::from_secs(600),
+            state_cleanup_dir_max_age: None,
             snapshots: None,
             external: None,
             clock_skew_bound: Duration::from_secs(10),
@@ -297,6 +301,7 @@ impl AppConfig {
         if let Some(ms) = settings.state_cleanup_delay_ms {
             config.state_cleanup_delay = Duration::from_millis(ms);
         }
+        config.state_cleanup_dir_max_age = settings.state_cleanup_dir_max_age_ms.map(Duration::from_millis);
         config.manifest = Some(manifest.clone());
         Ok(config)
     }
@@ -344,10 +349,12 @@ mod tests {
     fn the_manifest_says_how_long_what_has_moved_away_is_kept() {
         let of = |text: &str| {
             let manifest = Manifest::parse(&format!("{MANIFEST}{text}"), "headwater.toml").unwrap();
-            AppConfig::from_manifest_and(&manifest, &|_| None).unwrap().state_cleanup_delay
+            let config = AppConfig::from_manifest_and(&manifest, &|_| None).unwrap();
+            (config.state_cleanup_delay, config.state_cleanup_dir_max_age)
         };
-        assert_eq!(of(""), Duration::from_secs(600));
-        assert_eq!(of("state_cleanup_delay_ms = 90000\n"), Duration::from_secs(90));
+        assert_eq!(of(""), (Duration::from_secs(600), None));
+        let said = "state_cleanup_delay_ms = 90000\nstate_cleanup_dir_max_age_ms = 2000\n";
+        assert_eq!(of(said), (Duration::from_secs(90), Some(Duration::from_secs(2))));
     }
 
     #[test]

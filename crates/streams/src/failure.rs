@@ -22,6 +22,7 @@ pub struct ProcessingFailure<'a> {
     pub topic: &'a str,
     pub partition: i32,
     pub offset: Offset,
+    /// That record's, as `value`; neither where what failed is the result of no single record (a window that closed).
     pub key: Option<&'a Bytes>,
     pub value: Option<&'a Bytes>,
     pub headers: &'a [Header],

@@ -128,6 +128,8 @@ pub(crate) struct Graph {
     pub max_task_idle_ms: i64,
     /// How often tasks say the time to repartition topics; `None` if not at all.
     pub watermark_interval_ms: Option<i64>,
+    /// After how long without records a source partition is not waited for; `None` if it always is.
+    pub watermark_idleness_ms: Option<i64>,
     pub errors: Vec<TopologyError>,
     next_index: usize,
     names: HashSet<String>,
@@ -152,6 +154,7 @@ impl Graph {
             existing_topics: BTreeSet::new(),
             max_task_idle_ms: 0,
             watermark_interval_ms: None,
+            watermark_idleness_ms: None,
             errors: Vec::new(),
             next_index: 0,
             names: HashSet::new(),

@@ -7,7 +7,7 @@
 //! forgotten or is final goes by the *watermark* of an operator: the lowest time of all lanes that feed it, -1 while one of
 //! them has not been heard of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use headwater_model::{Bytes, Header, TimestampMs, partition};
@@ -24,6 +24,9 @@ pub(crate) fn topic_id(topic: &str) -> u32 {
     partition::murmur2(topic.as_bytes()).cast_unsigned()
 }
 
+/// A lane: its topic, and its partition there.
+pub(crate) type Lane = (u32, i32);
+
 /// Where a record's time was told, and what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Stamp {
@@ -34,41 +37,55 @@ pub(crate) struct Stamp {
 
 impl Stamp {
     pub fn header(&self) -> Header {
-        self.named(TIME_HEADER)
+        self.named(TIME_HEADER, &[])
     }
 
-    pub fn watermark(&self) -> Header {
-        self.named(WATERMARK_HEADER)
+    /// What a record has that only says the time; one more byte, 01, says that the lane is idle.
+    pub fn watermark(&self, idle: bool) -> Header {
+        self.named(WATERMARK_HEADER, if idle { &[1] } else { &[] })
     }
 
-    fn named(&self, name: &str) -> Header {
-        let mut value = Vec::with_capacity(16);
+    fn named(&self, name: &str, more: &[u8]) -> Header {
+        let mut value = Vec::with_capacity(16 + more.len());
         value.extend_from_slice(&self.topic.to_be_bytes());
         value.extend_from_slice(&self.partition.to_be_bytes());
         value.extend_from_slice(&self.time.to_be_bytes());
+        value.extend_from_slice(more);
         Header { key: name.to_owned(), value: Some(Bytes::from(value)) }
+    }
+
+    pub fn lane(&self) -> Lane {
+        (self.topic, self.partition)
     }
 
     /// Takes the stamp off a record; `None` if there is none that can be read.
     pub fn take(headers: &mut Vec<Header>) -> Option<Self> {
-        Self::take_named(headers, TIME_HEADER)
+        Self::take_named(headers, TIME_HEADER).filter(|(_, more)| more.is_empty()).map(|(stamp, _)| stamp)
     }
 
-    pub fn take_watermark(headers: &mut Vec<Header>) -> Option<Self> {
-        Self::take_named(headers, WATERMARK_HEADER)
+    /// The same of a record that only says the time, and whether the lane is idle.
+    pub fn take_watermark(headers: &mut Vec<Header>) -> Option<(Self, bool)> {
+        let (stamp, more) = Self::take_named(headers, WATERMARK_HEADER)?;
+        match &more[..] {
+            [] => Some((stamp, false)),
+            [1] => Some((stamp, true)),
+            _ => None,
+        }
     }
 
-    fn take_named(headers: &mut Vec<Header>, name: &str) -> Option<Self> {
+    /// The stamp, and what is behind it.
+    fn take_named(headers: &mut Vec<Header>, name: &str) -> Option<(Self, Bytes)> {
         let at = headers.iter().rposition(|header| header.key == name)?;
         let value = headers.remove(at).value?;
         let (topic, rest) = value.split_first_chunk::<4>()?;
         let (partition, rest) = rest.split_first_chunk::<4>()?;
-        let time = <[u8; 8]>::try_from(rest).ok()?;
-        Some(Self {
+        let (time, _) = rest.split_first_chunk::<8>()?;
+        let stamp = Self {
             topic: u32::from_be_bytes(*topic),
             partition: i32::from_be_bytes(*partition),
-            time: i64::from_be_bytes(time),
-        })
+            time: i64::from_be_bytes(*time),
+        };
+        Some((stamp, value.slice(16..)))
     }
 }
 
@@ -78,13 +95,16 @@ pub(crate) struct LaneClocks {
     /// Per origin topic the time of each of its partitions; -1 before its first record.
     topics: BTreeMap<u32, Vec<TimestampMs>>,
     minimum: TimestampMs,
+    /// Lanes that are not waited for until they are heard of again: their clocks go with the others'.
+    idle: BTreeSet<Lane>,
 }
 
 impl LaneClocks {
     /// Lanes by topic, with the number of partitions of each.
     pub fn new(counts: &BTreeMap<u32, i32>) -> Self {
         let clocks = |count: &i32| vec![-1; usize::try_from(*count).unwrap_or(0)];
-        Self { topics: counts.iter().map(|(topic, count)| (*topic, clocks(count))).collect(), minimum: -1 }
+        let topics = counts.iter().map(|(topic, count)| (*topic, clocks(count))).collect();
+        Self { topics, minimum: -1, idle: BTreeSet::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -96,12 +116,23 @@ impl LaneClocks {
         self.minimum
     }
 
-    /// Each lane that has been heard of.
-    pub fn stamps(&self) -> impl Iterator<Item = Stamp> + '_ {
-        self.topics.iter().flat_map(|(topic, clocks)| {
-            let known = clocks.iter().enumerate().filter(|(_, time)| **time >= 0);
-            known.map(|(partition, time)| Stamp { topic: *topic, partition: partition as i32, time: *time })
-        })
+    /// Whether none of its lanes is waited for.
+    pub fn is_idle(&self) -> bool {
+        !self.idle.is_empty() && self.idle.len() == self.len()
+    }
+
+    /// Each lane that has been heard of, and whether it is idle.
+    pub fn stamps(&self) -> impl Iterator<Item = (Stamp, bool)> + '_ {
+        let all = self.topics.iter().flat_map(|(topic, clocks)| {
+            let stamp = move |(partition, time): (usize, &TimestampMs)| Stamp {
+                topic: *topic,
+                partition: partition as i32,
+                time: *time,
+            };
+            clocks.iter().enumerate().map(stamp)
+        });
+        let told = all.map(move |stamp| (stamp, self.idle.contains(&stamp.lane())));
+        told.filter(|(stamp, idle)| stamp.time >= 0 || *idle)
     }
 
     /// The time of a record's lane; `None` of one that is not known here.
@@ -112,25 +143,56 @@ impl LaneClocks {
     /// Takes note of a record's time. A lane that this topology does not know (its partition was added while the
     /// application ran) holds nothing back.
     pub fn advance(&mut self, stamp: Stamp) {
+        let mut held_back = self.idle.remove(&stamp.lane());
         let place = usize::try_from(stamp.partition).ok();
         let clock = self.topics.get_mut(&stamp.topic).and_then(|clocks| clocks.get_mut(place?));
         if let Some(clock) = clock
             && stamp.time > *clock
         {
-            let held_back = *clock <= self.minimum;
+            held_back |= *clock <= self.minimum;
             *clock = stamp.time;
-            if held_back {
-                self.settle();
+        }
+        if held_back {
+            self.settle();
+        }
+    }
+
+    /// The lane has nothing to say.
+    pub fn rest(&mut self, stamp: Stamp) {
+        if self.time(stamp).is_some() && self.idle.insert(stamp.lane()) {
+            self.settle();
+        }
+    }
+
+    /// No lane is behind this time.
+    pub fn lift(&mut self, time: TimestampMs) {
+        self.topics.values_mut().flatten().for_each(|clock| *clock = time.max(*clock));
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if self.idle.is_empty() {
+            let lowest = self.topics.values().flatten().min().copied().unwrap_or(-1);
+            self.minimum = self.minimum.max(lowest);
+            return;
+        }
+        let waited_for = self.stamps().filter(|(_, idle)| !idle).count();
+        // A lane that was never heard of is waited for, too.
+        let unheard = self.len() > waited_for + self.idle.len();
+        let lowest = self.stamps().filter(|(_, idle)| !idle).map(|(stamp, _)| stamp.time).min();
+        let Some(lowest) = lowest.filter(|_| !unheard) else { return };
+        self.minimum = self.minimum.max(lowest);
+        for (topic, partition) in &self.idle {
+            let place = usize::try_from(*partition).ok();
+            let clock = self.topics.get_mut(topic).and_then(|clocks| clocks.get_mut(place?));
+            if let Some(clock) = clock {
+                *clock = self.minimum.max(*clock);
             }
         }
     }
 
-    fn settle(&mut self) {
-        let lowest = self.topics.values().flatten().min().copied().unwrap_or(-1);
-        self.minimum = self.minimum.max(lowest);
-    }
-
-    /// `topic in hex:time,time,…` per topic, `/` between; `*:minimum` if that is too long.
+    /// `topic in hex:time,time,…` per topic, `/` between; `*:minimum` if that is too long. What is idle of a topic comes behind that, as far
+    /// as there is room: `!topic in hex:partition,partition,…`.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (topic, clocks) in &self.topics {
@@ -140,13 +202,36 @@ impl LaneClocks {
                 let _ = write!(text, "{}{time}", if place == 0 { "" } else { "," });
             }
         }
-        if text.len() > TEXT_LIMIT { format!("*:{}", self.minimum) } else { text }
+        let mut idle = String::new();
+        for topic in self.topics.keys() {
+            let of = self.idle.range((*topic, i32::MIN)..=(*topic, i32::MAX));
+            let partitions: Vec<String> = of.map(|(_, partition)| partition.to_string()).collect();
+            if !partitions.is_empty() {
+                let _ = write!(idle, "/!{topic:x}:{}", partitions.join(","));
+            }
+        }
+        if text.len() + idle.len() > TEXT_LIMIT {
+            text = format!("*:{}", self.minimum);
+        }
+        if text.len() + idle.len() <= TEXT_LIMIT {
+            text.push_str(&idle);
+        }
+        text
     }
 
     /// Takes back what [`LaneClocks::to_text`] wrote; what does not fit is ignored.
     pub fn restore(&mut self, text: &str) {
         for part in text.split('/') {
             let Some((topic, times)) = part.split_once(':') else { continue };
+            if let Some(topic) = topic.strip_prefix('!') {
+                let Ok(topic) = u32::from_str_radix(topic, 16) else { continue };
+                let partitions = times.split(',').filter_map(|partition| partition.parse().ok());
+                let stamps = partitions.map(|partition| Stamp { topic, partition, time: -1 });
+                let known: Vec<Lane> =
+                    stamps.filter(|stamp| self.time(*stamp).is_some()).map(|stamp| stamp.lane()).collect();
+                self.idle.extend(known);
+                continue;
+            }
             let mut times = times.split(',').map_while(|time| time.parse::<TimestampMs>().ok());
             if topic == "*" {
                 let minimum = times.next().unwrap_or(-1);
@@ -195,6 +280,43 @@ mod tests {
         restored.advance(stamp(1, 2, 40));
         restored.advance(stamp(1, 1, 35));
         assert_eq!(restored.minimum(), 30);
+    }
+
+    #[test]
+    fn an_idle_lane_is_not_waited_for_until_it_is_heard_of_also_from_text() {
+        let counts = BTreeMap::from([(1, 2), (2, 1)]);
+        let mut clocks = LaneClocks::new(&counts);
+        clocks.advance(stamp(1, 0, 50));
+        clocks.rest(stamp(1, 1, -1));
+        assert_eq!(clocks.minimum(), -1, "one was never heard of");
+        clocks.advance(stamp(2, 0, 30));
+        assert_eq!((clocks.minimum(), clocks.time(stamp(1, 1, 0))), (30, Some(30)));
+        let mut restored = LaneClocks::new(&counts);
+        restored.restore(&clocks.to_text());
+        restored.advance(stamp(2, 0, 60));
+        assert_eq!(restored.minimum(), 50);
+        // It is not behind what has been final without it, and holds back what comes.
+        restored.advance(stamp(1, 1, 40));
+        restored.advance(stamp(1, 0, 90));
+        assert_eq!((restored.minimum(), restored.time(stamp(1, 1, 0))), (50, Some(50)));
+        for (topic, partition) in [(1, 0), (1, 1), (2, 0)] {
+            assert!(!restored.is_idle());
+            restored.rest(stamp(topic, partition, -1));
+        }
+        assert!(restored.is_idle());
+        let idle = restored.stamps().filter(|(_, idle)| *idle).count();
+        assert_eq!((idle, restored.minimum()), (3, 60), "the last one that was waited for had come so far");
+    }
+
+    #[test]
+    fn a_watermark_says_whether_its_lane_is_idle_and_nothing_else() {
+        for idle in [false, true] {
+            let mut headers = vec![stamp(7, 3, 99).watermark(idle)];
+            assert_eq!(Stamp::take_watermark(&mut headers), Some((stamp(7, 3, 99), idle)));
+        }
+        let longer = |name: &str| vec![stamp(7, 3, 99).named(name, &[2])];
+        assert_eq!(Stamp::take_watermark(&mut longer(WATERMARK_HEADER)), None);
+        assert_eq!(Stamp::take(&mut longer(TIME_HEADER)), None);
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub struct Migrate {
     /// Delete what is in the way under the new names, left by an attempt at the new version
     #[arg(long)]
     replace: bool,
+    /// Do it once more, although it was done: the old version has run since
+    #[arg(long)]
+    again: bool,
     /// Records in one transaction
     #[arg(long, default_value_t = 1_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
@@ -69,6 +72,7 @@ impl Migrate {
         let options = Options {
             batch: self.batch as usize,
             replace: self.replace,
+            again: self.again,
             replication: self.replication.unwrap_or(-1),
         };
         let client = connect(common).await?;
@@ -169,7 +173,8 @@ impl Migrate {
 fn lines(plan: &MigrationPlan, estimate: &Estimate) -> Vec<String> {
     let mut lines = vec![String::new()];
     if plan.done {
-        lines.push("this migration has been carried out: there is nothing to do".to_owned());
+        let done = "this migration has been carried out: there is nothing to do; if the old version has run since, --again does it once more";
+        lines.push(done.to_owned());
         return lines;
     }
     if plan.migration.is_empty() {

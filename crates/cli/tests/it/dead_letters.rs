@@ -154,18 +154,20 @@ fn a_record_that_fails_again_and_again_and_one_without_a_home_are_left_and_told(
     let partition = |h: &&mut Header| h.key.ends_with(".partition");
     beyond.headers.iter_mut().filter(partition).for_each(|h| h.value = Some("7".into()));
     let plain = ProduceRecord { headers: Vec::new(), ..letter(6, &[]) };
+    let of_a_window = ProduceRecord { key: None, value: None, ..letter(10, &[]) };
     cluster.write(vec![
         letter(0, &[header("__headwater.redrives", "3")]),
         away,
         beyond,
         plain,
+        of_a_window,
         letter(8, &[]),
     ]);
     let (told, content) = cluster.summary(&["redrive", "dead"]);
     assert!(!content, "{told}");
     let left = &told["left"];
     assert_eq!((&told["redriven"], &left["given_up"]), (&1.into(), &1.into()));
-    assert_eq!((&left["homeless"], &left["unreadable"]), (&2.into(), &1.into()));
+    assert_eq!((&left["homeless"], &left["unreadable"]), (&3.into(), &1.into()));
     let (told, _) = cluster.summary(&["redrive", "dead", "--max-redrives", "4", "--by-key"]);
     assert_eq!(told["redriven"], 2);
     let counts: Vec<_> = cluster.orders().into_iter().map(|(_, record)| record.headers[1].clone()).collect();
@@ -173,6 +175,7 @@ fn a_record_that_fails_again_and_again_and_one_without_a_home_are_left_and_told(
     let output = cluster.node.run(&["dead-letters", "redrive", "dead"], "");
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(said.contains("topic gone does not exist"), "{said}");
+    assert!(said.contains("neither key nor value"), "{said}");
 }
 
 const LETTERS: i64 = 10_000;

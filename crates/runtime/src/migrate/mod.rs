@@ -27,13 +27,15 @@ pub struct Options {
     pub batch: usize,
     /// Deletes what is in the way under the new names: left by an attempt at the new version.
     pub replace: bool,
+    /// Does it once more, also where it was done: the old version has run since. Where nothing is copied, that is not to be seen.
+    pub again: bool,
     /// Of the topics that are made; -1 takes the broker's default.
     pub replication: i16,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch: 1_000, replace: false, replication: -1 }
+        Self { batch: 1_000, replace: false, again: false, replication: -1 }
     }
 }
 

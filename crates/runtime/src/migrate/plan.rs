@@ -107,7 +107,7 @@ pub async fn plan(
     let copying = copying(&fingerprint, migration, &committed);
     let look =
         Look { client, counts: &counts, committed: &committed, progress: &progress, copying: &copying };
-    let noted_done = progress.get(&noted_at).is_some_and(|at| *at == done(&fingerprint));
+    let noted_done = !options.again && progress.get(&noted_at).is_some_and(|at| *at == done(&fingerprint));
     let done = noted_done && !look.has_gone_on(migration, new, &fingerprint).await?;
     let mut plan = MigrationPlan {
         migration: migration.clone(),

@@ -240,6 +240,16 @@ impl Stores {
         Ok(Removed { stores: names.len(), bytes })
     }
 
+    /// When any store of the task was written last, or some minutes before that; `None` where nobody knows.
+    pub(crate) fn task_written_at(&self, task: TaskId) -> Result<Option<TimestampMs>, StoreError> {
+        let prefix = format!("{task}/");
+        let mut latest = None;
+        for store in self.names().iter().filter_map(|name| name.strip_prefix(prefix.as_str())) {
+            latest = self.written_at(&StoreId::new(task, store))?.max(latest);
+        }
+        Ok(latest)
+    }
+
     fn names(&self) -> Vec<String> {
         match self {
             Self::Disk(stores) => stores.names(),

@@ -90,3 +90,33 @@ async fn what_is_copied_is_kept() {
     first.stop().await.unwrap();
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_at_the_start_is_removed_and_restored() {
+    let cluster = Cluster::start().await;
+    let mut words = WordCount::new(&cluster, 2).await;
+    let state = tempfile::tempdir().unwrap();
+    let aged = |age: Duration| {
+        let mut config = words.config(&cluster, state.path());
+        config.state_cleanup_dir_max_age = Some(age);
+        config
+    };
+    let (young, old) = (aged(Duration::from_secs(3600)), aged(Duration::from_millis(1)));
+    words.write(&cluster, 200).await;
+    let first = start(&words, young.clone()).await;
+    words.check(&cluster).await;
+    first.stop().await.unwrap();
+
+    let second = start(&words, young).await;
+    assert_eq!(second.metrics().removed_stores, 0);
+    words.check_store(&second).await;
+    second.stop().await.unwrap();
+
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let third = start(&words, old).await;
+    assert_eq!(third.metrics().removed_stores, 2, "one of each task that has any");
+    words.check_store(&third).await;
+    assert!(third.metrics().restored > 0);
+    third.stop().await.unwrap();
+    cluster.stop().await;
+}

@@ -332,11 +332,24 @@ async fn a_store_that_is_rebuilt_equals_one_from_zero_and_its_neighbours_are_lef
         migration.stores.iter().map(|step| (step.store.as_str(), &step.fate)).collect();
     assert_eq!(fates["bills"], &Fate::Kept);
     assert!(matches!(fates["orders"], Fate::Rebuilt { .. }), "{fates:?}");
-    let go = |_| ControlFlow::Continue(());
-    let plan = migrate::execute(&cluster.client, &migration, &new.describe(), &Options::default(), go).await;
-    let plan = plan.unwrap();
+    let execute = async |again: bool| {
+        let (go, options) = (|_| ControlFlow::Continue(()), Options { again, ..Options::default() });
+        migrate::execute(&cluster.client, &migration, &new.describe(), &options, go).await.unwrap()
+    };
+    let plan = execute(false).await;
     assert_eq!(plan.to_process(), 500);
     assert_eq!(plan.deleted, [format!("{id}-orders-changelog")]);
+    assert!(execute(false).await.done);
+
+    // The old version comes back, and leaves state of its own under the names of the new one.
+    let app = start(&cluster, kept(&id, &topics, false), state_dir.path()).await;
+    until(&cluster, &format!("{id}-orders"), 1_000).await;
+    stop(&cluster, app, &id).await;
+    assert!(execute(false).await.done, "nothing tells which version has run");
+    let plan = execute(true).await;
+    assert_eq!((plan.done, plan.to_process()), (false, 500));
+    assert_eq!(plan.deleted, [format!("{id}-orders-changelog")]);
+    assert!(execute(false).await.done);
 
     // As the command says.
     let state_dir = tempfile::tempdir().unwrap();
@@ -347,8 +360,8 @@ async fn a_store_that_is_rebuilt_equals_one_from_zero_and_its_neighbours_are_lef
     let fresh = start(&cluster, kept(&zero, &topics, true), fresh_dir.path()).await;
     until(&cluster, &format!("{zero}-bills"), 300).await;
     let rows = cluster_rows(&cluster, &format!("{zero}-orders"), &fresh).await;
-    // Those of the version before are in the topic, too.
-    until(&cluster, &format!("{id}-orders"), 500 + rows).await;
+    // Those of the version before are in the topic, too, of both of its runs.
+    until(&cluster, &format!("{id}-orders"), 1_000 + rows).await;
     until(&cluster, &format!("{id}-bills"), 300).await;
     stop(&cluster, app, &id).await;
     stop(&cluster, fresh, &zero).await;

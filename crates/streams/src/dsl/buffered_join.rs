@@ -150,7 +150,8 @@ impl<K: Payload, V: Payload, VT: Payload, V2: Payload> Later<K, V, VT, V2> {
         }
     }
 
-    fn wait(&self, key: Bytes, record: Rec<K, V>, cx: &mut Cx<'_>) -> Result<(), TaskError> {
+    /// Returns the entry under which it waits.
+    fn wait(&self, key: Bytes, record: Rec<K, V>, cx: &mut Cx<'_>) -> Result<Bytes, TaskError> {
         let headers = cx.core.context.headers.clone();
         let waiting = Waiting { stamp: cx.core.context.stamp, headers, value: record.value };
         let store = cx.store::<Waiting<V>>(self.buffer);
@@ -158,14 +159,20 @@ impl<K: Payload, V: Payload, VT: Payload, V2: Payload> Later<K, V, VT, V2> {
         let entry = |sequence: i64| Bytes::from([&prefix[..], &(sequence as u32).to_be_bytes()].concat());
         // Those of one time go together, so that none lacks between others.
         let sequence = first_free(|sequence| Ok(store.get(&entry(sequence))?.is_some()))?;
-        store.put(entry(sequence), Some((record.timestamp, waiting)));
-        Ok(())
+        let entry = entry(sequence);
+        store.put(entry.clone(), Some((record.timestamp, waiting)));
+        Ok(entry)
     }
 }
 
 impl<K: Payload, V: Payload, VT: Payload, V2: Payload> LaterNode<K, V, VT, V2> {
-    /// Joins what has waited for long enough, as if it came now.
-    fn release(&mut self, watermark: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
+    /// Joins what has waited for long enough, as if it came now. The bytes at hand are those of `own` only, if it need not wait.
+    fn release(
+        &mut self,
+        watermark: TimestampMs,
+        own: Option<&Bytes>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TaskError> {
         let operator = self.operator.clone();
         let ripe = watermark.saturating_sub(operator.grace);
         if ripe < self.released {
@@ -181,10 +188,15 @@ impl<K: Payload, V: Payload, VT: Payload, V2: Payload> LaterNode<K, V, VT, V2> {
             let key = entry.slice(8..entry.len() - 4);
             let key = operator.key.deserialize(&operator.topic, &key).map_err(wrong)?;
             let context = &mut cx.core.context;
-            let now = (context.stamp, std::mem::take(&mut context.headers));
+            let now = (context.stamp, std::mem::take(&mut context.headers), context.raw.clone());
             (context.stamp, context.headers) = (stamp, headers);
-            operator.join(Rec { key, value, timestamp }, cx)?;
-            (cx.core.context.stamp, cx.core.context.headers) = now;
+            if own != Some(&entry) {
+                context.raw = (None, None);
+            }
+            let joined = operator.join(Rec { key, value, timestamp }, cx);
+            let context = &mut cx.core.context;
+            (context.stamp, context.headers, context.raw) = now;
+            joined?;
         }
         Ok(())
     }
@@ -195,19 +207,22 @@ impl<K: Payload, V: Payload, VT: Payload, V2: Payload> Node for LaterNode<K, V, 
         let record = take::<K, V>(record, cx);
         let operator = self.operator.clone();
         if cx.skips_null(&operator.value, &record.value) {
-            return self.release(cx.watermark(operator.clock), cx);
+            return self.release(cx.watermark(operator.clock), None, cx);
         }
         let key = cx.encode(&operator.key, "key", &operator.topic, &record.key)?;
         let late = record.timestamp < cx.stream_time().saturating_sub(operator.grace);
-        match key {
-            Some(key) if !late => operator.wait(key, record, cx)?,
-            _ => operator.join(record, cx)?,
-        }
-        self.release(cx.watermark(operator.clock), cx)
+        let own = match key {
+            Some(key) if !late => Some(operator.wait(key, record, cx)?),
+            _ => {
+                operator.join(record, cx)?;
+                None
+            }
+        };
+        self.release(cx.watermark(operator.clock), own.as_ref(), cx)
     }
 
     fn advance(&mut self, watermark: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
-        self.release(watermark, cx)
+        self.release(watermark, None, cx)
     }
 }
 

@@ -126,9 +126,49 @@ impl StreamsBuilder {
     /// Tasks say what time it is to all partitions of the repartition topics they write to, at most so often (default: never, and
     /// a partition hears of a source partition's time by its records alone). Without it a window that is told when it
     /// closes, or a store that expires, waits for a record of each source partition in *each* partition behind a repartition
-    /// topic. A source partition that gets no records holds them back in any case.
+    /// topic. A source partition that gets no records holds them back in any case, unless
+    /// [`StreamsBuilder::watermark_idleness`] says otherwise.
     pub fn watermark_interval(&mut self, interval: Duration) -> &mut Self {
         self.graph.borrow_mut().watermark_interval_ms = Some(duration_ms(interval).max(1));
+        self
+    }
+
+    /// A source partition that has had no records for so long, by the instance's clock, is *idle* (Flink's `withIdleness`; default: none
+    /// is): what is final, told when it closes or forgotten, does not wait for it until it has records again. Those are then as late
+    /// as if they came from the partition that the others waited for: a window that was told takes none of them. While all
+    /// partitions are idle, nothing moves on.
+    ///
+    /// What is late then depends on when records come, and not on their order alone. Behind repartition topics it is told as times are,
+    /// with [`StreamsBuilder::watermark_interval`], or without that as often as this.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use headwater_streams::serdes::{i64, string};
+    /// # use headwater_streams::{
+    /// #     Consumed, Grouped, Materialized, Produced, StreamsBuilder, TimeWindows, TopologyTestDriver, time_windowed,
+    /// # };
+    /// let (ten, minute) = (Duration::from_millis(10), Duration::from_secs(60));
+    /// let mut builder = StreamsBuilder::new("app");
+    /// builder.watermark_idleness(minute);
+    /// builder
+    ///     .stream_of_topics(&["busy", "silent"], Consumed::with(string(), i64()))
+    ///     .group_by_key(Grouped::new())
+    ///     .windowed_by(TimeWindows::of(ten))
+    ///     .emit_on_close()
+    ///     .count(Materialized::named("counts"))
+    ///     .to("out", Produced::with(time_windowed(string(), ten), i64()));
+    /// let mut driver = TopologyTestDriver::new(builder.build()?)?;
+    /// let key = "k".to_owned();
+    /// driver.pipe("busy", (&string(), &i64()), (&key, &0), 1)?;
+    /// driver.advance_time(minute / 2)?;
+    /// driver.pipe("busy", (&string(), &i64()), (&key, &0), 20)?;
+    /// assert!(driver.read_output("out").is_empty());
+    /// driver.advance_time(minute / 2)?;
+    /// assert_eq!(driver.read_output("out").len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn watermark_idleness(&mut self, idleness: Duration) -> &mut Self {
+        self.graph.borrow_mut().watermark_idleness_ms = Some(duration_ms(idleness).max(1));
         self
     }
 

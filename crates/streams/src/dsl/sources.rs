@@ -14,6 +14,9 @@ use super::builder::StreamsBuilder;
 use super::kstream::KStream;
 use super::options::Consumed;
 
+/// Kafka's own topics, which no pattern subscribes to; others may be called alike (Debezium's heartbeats are).
+const KAFKAS_OWN: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
 impl StreamsBuilder {
     /// The topics that exist, from which [`StreamsBuilder::stream_matching`] chooses; of a running cluster
     /// `headwater_runtime::existing_topics` lists them.
@@ -85,7 +88,7 @@ impl StreamsBuilder {
         let own = format!("{}-", graph.application_id);
         let internal = |topic: &str| {
             let ours = topic.ends_with("-changelog") || topic.ends_with("-repartition");
-            topic.starts_with("__") || (topic.starts_with(&own) && ours)
+            KAFKAS_OWN.contains(&topic) || (topic.starts_with(&own) && ours)
         };
         let chosen: Vec<String> =
             graph.existing_topics.iter().filter(|t| !internal(t) && matches(t)).cloned().collect();

@@ -89,7 +89,13 @@ impl<K: Payload, V: Payload> Node for Suppress<K, V> {
         let buffer_key = Bytes::from([&window.end.to_be_bytes()[..], &key[..]].concat());
         cx.store::<V>(self.buffer.store).put(buffer_key, change.new.map(|value| (timestamp, value)));
         match self.buffer.session.filter(|_| cx.one_lane(self.buffer.clock)) {
-            Some(closes) => self.release(cx.watermark(self.buffer.clock).saturating_sub(closes), cx),
+            Some(closes) => {
+                // A failure of what is told now is none of the record at hand.
+                let raw = std::mem::take(&mut cx.core.context.raw);
+                let released = self.release(cx.watermark(self.buffer.clock).saturating_sub(closes), cx);
+                cx.core.context.raw = raw;
+                released
+            }
             None => Ok(()),
         }
     }

@@ -14,8 +14,9 @@
 //! one range. Values are `timestamp i64 | value` in a store; a changelog carries the timestamp as the record's own.
 //!
 //! A store whose windows are emitted when they close also keeps an index by time, which is not logged but derived from
-//! each entry: `FF × 8 | time i64 | second i64 | key`, without a value. A store of sessions keeps the length of the longest it
-//! ever had, in milliseconds, under `FF × 16`.
+//! each entry: `FF × 8 | time i64 | second i64 | key`, without a value. A store of windows or sessions says how it is laid out
+//! under `FF × 15 | FE`: `milliseconds per segment i64 | 01 with an index, 00 without`. A store of sessions keeps the length of the longest
+//! it ever had, in milliseconds, under `FF × 16`.
 
 use std::ops::Bound;
 
@@ -52,7 +53,7 @@ pub(crate) struct Layout {
     pub indexed: bool,
 }
 
-/// How many segments are looked at to see whether a store fits; few stores have more.
+/// How many segments are looked at to see whether a store fits that does not say it; few stores have more.
 const SEGMENTS_TO_FIT: usize = 100;
 
 /// What index keys begin with: no segment does.
@@ -60,6 +61,13 @@ pub(crate) const INDEX: [u8; 8] = [0xff; 8];
 
 /// Under which a store keeps a number of its own: no entry's key and no index key is so.
 pub(crate) const META: [u8; 16] = [0xff; 16];
+
+/// Under which a store of windows or sessions says how it is laid out, behind all index keys.
+pub(crate) const LAYOUT: [u8; 16] = {
+    let mut key = META;
+    key[15] = 0xfe;
+    key
+};
 
 impl Layout {
     pub fn key_value() -> Self {
@@ -195,12 +203,30 @@ impl Layout {
         (at(from), at(to.saturating_add(1)))
     }
 
+    fn mark(&self) -> [u8; 9] {
+        let mut mark = [u8::from(self.indexed); 9];
+        mark[..8].copy_from_slice(&self.segment_ms.to_be_bytes());
+        mark
+    }
+
+    /// The entry by which a backend says that it is laid out so; `None` for stores of other kinds.
+    pub fn note(&self) -> Option<(Bytes, Option<Bytes>)> {
+        let note = || (Bytes::from_static(&LAYOUT), Some(Bytes::copy_from_slice(&self.mark())));
+        self.is_timed().then(note)
+    }
+
     /// Whether the entries of a backend are laid out so. How long a segment is follows from the retention, and whether there is an
-    /// index from when windows are told: another version of the program may have had it otherwise. The first entry of each segment
-    /// is looked at, but not of all where there are very many.
+    /// index from when windows are told: another version of the program may have had it otherwise. In a store that was written before
+    /// stores said it, the first entry of each segment is looked at, but not of all where there are very many: a retention that is
+    /// a little longer than before moves few entries to another segment.
     pub fn fits(&self, backend: &dyn StoreBackend) -> Result<bool, StoreError> {
         if !self.is_timed() {
             return Ok(true);
+        }
+        if let Some(noted) = backend.get(&LAYOUT)? {
+            let mark = self.mark();
+            // One without an index leaves alone what it finds of it, and says that it does not keep it.
+            return Ok(noted.starts_with(&mark[..8]) && (!self.indexed || noted[..] == mark));
         }
         let mut from = Self::segment_start(0);
         for _ in 0..SEGMENTS_TO_FIT {
@@ -315,6 +341,28 @@ mod tests {
         assert_eq!(put(short, 700_000), [true, false, false]);
         assert_eq!(put(indexed, 0), [true, false, false]);
         assert_eq!(put(indexed, 700_000), [true, false, true]);
+    }
+
+    #[test]
+    fn a_store_says_how_it_is_laid_out_where_its_first_entries_do_not() {
+        const DAY: i64 = 24 * 3600 * 1000;
+        let [before, after] = [DAY, DAY + 2_000].map(|kept| Layout::timed(StoreKind::Window, kept));
+        let indexed = Layout { indexed: true, ..before };
+        let mut store = MemoryStore::new();
+        let key = before.store_key(b"k", 1_370_000_000_000, 0);
+        assert_eq!(key, after.store_key(b"k", 1_370_000_000_000, 0), "others lie in other segments");
+        store.apply(vec![(key, Some(Bytes::new()))]).unwrap();
+        let fit = |store: &MemoryStore| [before, after, indexed].map(|layout| layout.fits(store).unwrap());
+        assert_eq!(fit(&store), [true, true, false], "of an earlier version");
+        store.apply(before.note().into_iter().collect()).unwrap();
+        assert_eq!(fit(&store), [true, false, false]);
+        store.apply(indexed.note().into_iter().collect()).unwrap();
+        assert_eq!(fit(&store), [true, false, true]);
+        store.apply(before.note().into_iter().collect()).unwrap();
+        assert_eq!(fit(&store), [true, false, false], "the index lacks what was written since");
+        let (_, last) = Layout::index_range(0, i64::MAX);
+        assert!(last[..] < LAYOUT[..] && LAYOUT < META);
+        assert_eq!(Layout::key_value().note(), None);
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub(crate) struct TypedStore<V> {
     expiry: Expiry,
     fresh_from: Fresh,
     longest: Longest,
+    /// The backend was told how it is laid out.
+    marked: bool,
     writes: u64,
 }
 
@@ -176,6 +178,7 @@ impl<V: Payload> TypedStore<V> {
             expiry: Expiry::default(),
             fresh_from: Fresh::default(),
             longest: Longest::default(),
+            marked: false,
             writes: 0,
         }
     }
@@ -392,6 +395,9 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         deleted.map_err(|e| self.parts.failed(e))?;
         self.outbound.extend(self.expiry.take_deletes());
         let mut written = self.overlay.take_written();
+        if !written.is_empty() && !std::mem::replace(&mut self.marked, true) {
+            self.outbound.extend(self.parts.layout.note());
+        }
         let (mut rows, mut found) = (written.drain(..), Vec::with_capacity(FOUND_AT_ONCE));
         while !rows.as_slice().is_empty() {
             let taken = rows.as_slice();
@@ -473,6 +479,9 @@ impl<V: Payload> AnyStore for TypedStore<V> {
         }
         let longest = Longest::restored(self.parts.layout, &batch, &*self.backend);
         batch.extend(longest.map_err(|e| self.parts.failed(e))?);
+        if !batch.is_empty() {
+            batch.extend(self.parts.layout.note());
+        }
         Ok(batch)
     }
 

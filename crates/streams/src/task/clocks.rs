@@ -3,6 +3,7 @@
 use headwater_model::{Offset, TimestampMs, TopicPartition};
 
 use super::Task;
+use super::input::Input;
 use crate::lanes::{LaneClocks, topic_id};
 
 /// A committed position's metadata with the clocks under their new names; `renamed` has pairs of old and new.
@@ -89,8 +90,12 @@ impl Task {
     pub(super) fn settle_watermarks(&mut self) {
         let clocks = self.clock_inputs.iter().zip(&self.clock_behind);
         for (watermark, (inputs, behind)) in self.core.watermarks.iter_mut().zip(clocks) {
-            let lowest = inputs.iter().map(|&input| self.inputs[input].watermark()).min().unwrap_or(-1);
+            let waited_for = inputs.iter().map(|&input| &self.inputs[input]).filter(|input| !input.is_idle());
+            let lowest = waited_for.map(Input::watermark).min().unwrap_or(-1);
             *watermark = lowest.saturating_sub(*behind).max(*watermark);
+        }
+        if self.idleness.is_some() {
+            self.lift_idle();
         }
     }
 }

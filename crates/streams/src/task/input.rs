@@ -111,6 +111,10 @@ pub(crate) struct Input {
     pub end_offset: Option<Offset>,
     /// What lies before it is processed again.
     pub reprocess_until: Option<Offset>,
+    /// It has had no records for so long that it is not waited for; of repartition topics their lanes know.
+    pub idle: bool,
+    /// When it last had records, or was looked at first, by the wall clock.
+    pub heard_at: Option<TimestampMs>,
 }
 
 impl Input {
@@ -135,11 +139,30 @@ impl Input {
         stamp
     }
 
-    /// The times of the lanes that it reads, as far as they have been heard of.
-    pub fn stamps(&self) -> impl Iterator<Item = Stamp> + '_ {
+    /// The times of the lanes that it reads, as far as they have been heard of, and which of them are idle.
+    pub fn stamps(&self) -> impl Iterator<Item = (Stamp, bool)> + '_ {
         let own = Stamp { topic: self.topic_id, partition: self.at.partition, time: self.partition_time };
-        let own = (self.lanes.is_none() && own.time >= 0).then_some(own);
+        let own = (self.lanes.is_none() && (own.time >= 0 || self.idle)).then_some((own, self.idle));
         own.into_iter().chain(self.lanes.iter().flat_map(LaneClocks::stamps))
+    }
+
+    /// Whether what is final does not wait for it.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.as_ref().map_or(self.idle, LaneClocks::is_idle)
+    }
+
+    /// None of its lanes is behind this time: what is final has not waited for it.
+    pub fn lift(&mut self, time: TimestampMs) {
+        match &mut self.lanes {
+            Some(lanes) => lanes.lift(time),
+            None => self.partition_time = self.partition_time.max(time),
+        }
+    }
+
+    /// The stamp with the time up to which its lane is taken to be, which is later than its own after the lane was idle.
+    pub fn lifted(&self, stamp: Stamp) -> Stamp {
+        let lane = self.lanes.as_ref().and_then(|lanes| lanes.time(stamp));
+        Stamp { time: lane.map_or(stamp.time, |time| time.max(stamp.time)), ..stamp }
     }
 
     /// Whether the record at `offset` is processed again. What comes through a repartition topic says so itself.

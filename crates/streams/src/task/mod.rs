@@ -23,6 +23,7 @@ use crate::store::typed::FlushedAt;
 
 mod calls;
 mod clocks;
+mod idle;
 pub(crate) mod input;
 mod metrics;
 mod quarantine;
@@ -91,6 +92,8 @@ pub struct Task {
     pub(crate) stores: Vec<(usize, StoreInfo)>,
     pub(crate) max_task_idle_ms: i64,
     pub(crate) idle_since: Option<TimestampMs>,
+    /// After how long without records an input is not waited for.
+    pub(crate) idleness: Option<i64>,
     pub(crate) initialized: bool,
     /// Whether, where and how often it says the time.
     pub(crate) teller: Option<Teller>,
@@ -214,6 +217,7 @@ impl Task {
     /// Processes up to `max_records`, smallest timestamp first, and due punctuations; returns how many records it took.
     pub fn process(&mut self, max_records: usize, now: TimestampMs) -> Result<usize, TaskError> {
         self.initialize(now)?;
+        self.note_heard(now);
         let mut done = std::mem::take(&mut self.replayed);
         while done < max_records && self.ready(now) {
             for input in &mut self.inputs {
@@ -256,7 +260,10 @@ impl Task {
         }
         let before = input.watermark();
         let reprocessing = input.reprocesses(record.offset, &mut record.headers);
-        let stamp = input.stamp(timestamp, &mut record.headers);
+        let mut stamp = input.stamp(timestamp, &mut record.headers);
+        if self.idleness.is_some() {
+            stamp = input.lifted(stamp);
+        }
         let advanced = input.watermark() > before;
         self.core.context = RecordContext {
             topic: input.topic.clone(),
@@ -286,14 +293,16 @@ impl Task {
         Ok(())
     }
 
-    /// What becomes final by the record at hand comes before it, without its headers.
+    /// What becomes final by the record at hand comes before it, without its headers, and without its bytes: what fails on the way is
+    /// no failure of this record.
     fn advance_watermarks(&mut self) -> Result<(), TaskError> {
         if self.clocked.is_empty() {
             return Ok(());
         }
         self.before.clone_from(&self.core.watermarks);
         self.settle_watermarks();
-        let headers = std::mem::take(&mut self.core.context.headers);
+        let context = &mut self.core.context;
+        let own = (std::mem::take(&mut context.headers), std::mem::take(&mut context.raw));
         for place in 0..self.clocked.len() {
             let (node, clock) = self.clocked[place];
             let watermark = self.core.watermarks[clock];
@@ -301,21 +310,23 @@ impl Task {
                 self.core.run(node, |node, cx| node.advance(watermark, cx))?;
             }
         }
-        self.core.context.headers = headers;
+        (self.core.context.headers, self.core.context.raw) = own;
         Ok(())
     }
 
-    /// Runs due wall-clock punctuations, and says the time where that is due; returns how many ran, and records it took.
+    /// Runs due wall-clock punctuations, sees which inputs are idle, and says the time where that is due; returns how many ran or were so,
+    /// and records it took.
     pub fn punctuate(&mut self, now: TimestampMs) -> Result<usize, TaskError> {
         self.initialize(now)?;
-        Ok(self.punctuate_due(PunctuationType::WallClock, now)? + self.tell_time(now))
+        let ran = self.punctuate_due(PunctuationType::WallClock, now)?;
+        Ok(ran + self.look_for_idle(now)? + self.tell_time(now))
     }
 
     /// When `punctuate` is due next.
     pub fn next_punctuation(&self) -> Option<TimestampMs> {
         let wall_clock = |p: &&crate::node::Punctuation| p.kind == PunctuationType::WallClock;
         let due = self.core.punctuations.iter().filter(wall_clock).filter_map(|p| p.next).min();
-        due.into_iter().chain(self.next_telling()).min()
+        due.into_iter().chain(self.next_telling()).chain(self.next_idle()).min()
     }
 
     fn punctuate_due(&mut self, kind: PunctuationType, time: TimestampMs) -> Result<usize, TaskError> {

@@ -2,17 +2,17 @@
 //!
 //! Time travels with records, so a partition that gets no records of a lane does not hear of its time. A task that was asked to
 //! says its lanes' times to every partition of the repartition topics it writes to, in records that have neither key nor value
-//! but the header `__headwater.watermark`, laid out as `__headwater.time`. They come behind all records that the task has written
+//! but the header `__headwater.watermark`, laid out as `__headwater.time`, with `01` behind it while the lane is idle. They come behind all records that the task has written
 //! for that time, and are nobody's input but the clocks'.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_model::{Record, TimestampMs};
 
 use super::{Output, Task};
 use crate::error::TaskError;
-use crate::lanes::{self, Stamp};
+use crate::lanes::{self, Lane, Stamp};
 use crate::node::RecordContext;
 
 /// What a task has told, and when it tells more.
@@ -28,17 +28,29 @@ pub(crate) struct Told {
     pub partitions: i32,
     /// By place, the inputs whose records reach it.
     pub inputs: Vec<usize>,
-    /// By lane.
-    times: HashMap<(u32, i32), TimestampMs>,
+    times: HashMap<Lane, TimestampMs>,
+    /// Lanes that were said to be idle, and not to have ended that.
+    idle: HashSet<Lane>,
 }
 
 impl Told {
     pub fn new(topic: Arc<str>, partitions: i32, inputs: Vec<usize>) -> Self {
-        Self { topic, partitions, inputs, times: HashMap::new() }
+        Self { topic, partitions, inputs, times: HashMap::new(), idle: HashSet::new() }
     }
 
-    fn knows(&self, stamp: &Stamp) -> bool {
-        self.times.get(&(stamp.topic, stamp.partition)).is_some_and(|told| *told >= stamp.time)
+    /// How far an idle lane is taken to be is no news.
+    fn knows(&self, stamp: &Stamp, idle: bool) -> bool {
+        let lane = stamp.lane();
+        let is_told = idle || self.times.get(&lane).is_some_and(|told| *told >= stamp.time);
+        is_told && self.idle.contains(&lane) == idle
+    }
+
+    fn note(&mut self, stamp: &Stamp, idle: bool) {
+        self.times.insert(stamp.lane(), stamp.time);
+        match idle {
+            true => self.idle.insert(stamp.lane()),
+            false => self.idle.remove(&stamp.lane()),
+        };
     }
 }
 
@@ -64,19 +76,20 @@ impl Task {
         teller.next = now.saturating_add(teller.interval);
         let before = core.out.len();
         for sink in &mut teller.sinks {
-            let stamps: Vec<Stamp> = sink.inputs.iter().flat_map(|place| inputs[*place].stamps()).collect();
-            for stamp in stamps {
-                if sink.knows(&stamp) {
+            let stamps: Vec<_> = sink.inputs.iter().flat_map(|place| inputs[*place].stamps()).collect();
+            for (stamp, idle) in stamps {
+                if sink.knows(&stamp, idle) {
                     continue;
                 }
-                sink.times.insert((stamp.topic, stamp.partition), stamp.time);
+                sink.note(&stamp, idle);
                 core.out.extend((0..sink.partitions).map(|partition| Output {
                     topic: sink.topic.clone(),
                     partition: Some(partition),
-                    timestamp: stamp.time,
+                    // One that never had a record has no time.
+                    timestamp: stamp.time.max(0),
                     key: None,
                     value: None,
-                    headers: vec![stamp.watermark()],
+                    headers: vec![stamp.watermark(idle)],
                 }));
             }
         }
@@ -88,7 +101,7 @@ impl Task {
         let teller = self.teller.as_ref()?;
         let untold = teller.sinks.iter().any(|sink| {
             let mut stamps = sink.inputs.iter().flat_map(|place| self.inputs[*place].stamps());
-            stamps.any(|stamp| !sink.knows(&stamp))
+            stamps.any(|(stamp, idle)| !sink.knows(&stamp, idle))
         });
         untold.then_some(teller.next)
     }
@@ -96,12 +109,15 @@ impl Task {
     /// Another task has said the time.
     pub(super) fn hear_time(&mut self, index: usize, mut record: Record) -> Result<(), TaskError> {
         let input = &mut self.inputs[index];
-        let before = input.watermark();
-        let Some(stamp) = Stamp::take_watermark(&mut record.headers) else { return Ok(()) };
+        let before = (input.watermark(), input.is_idle());
+        let Some((stamp, idle)) = Stamp::take_watermark(&mut record.headers) else { return Ok(()) };
         if let Some(lanes) = &mut input.lanes {
             lanes.advance(stamp);
+            if idle {
+                lanes.rest(stamp);
+            }
         }
-        if input.watermark() == before {
+        if (input.watermark(), input.is_idle()) == before {
             return Ok(());
         }
         self.core.context = RecordContext {

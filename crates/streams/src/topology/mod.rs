@@ -359,6 +359,7 @@ impl Topology {
             stores: infos,
             max_task_idle_ms: self.graph.max_task_idle_ms,
             idle_since: None,
+            idleness: self.graph.watermark_idleness_ms,
             initialized: false,
             teller,
         })
@@ -371,7 +372,7 @@ impl Topology {
         inputs: &[Input],
         counts: &BTreeMap<String, i32>,
     ) -> Option<Teller> {
-        let interval = self.graph.watermark_interval_ms?;
+        let interval = self.graph.watermark_interval_ms.or(self.graph.watermark_idleness_ms)?;
         let told = own.iter().filter(|&&node| self.flow.timed[node]).filter_map(|&node| {
             let Role::Sink { topic, .. } = &self.graph.nodes[node].role else { return None };
             let partitions = counts.get(&**topic).copied().filter(|_| self.graph.is_internal(topic))?;
@@ -441,6 +442,8 @@ impl Topology {
             fetched_to: None,
             end_offset: None,
             reprocess_until: None,
+            idle: false,
+            heard_at: None,
         })
     }
 

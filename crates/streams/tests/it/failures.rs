@@ -3,8 +3,9 @@
 use headwater_model::Record;
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Deduplicated, Grouped, Materialized, ProcessingHandler, ProcessingResponse, Processor,
-    ProcessorContext, ProcessorError, Produced, StreamsBuilder, TaskError, TopologyTestDriver,
+    Consumed, Deduplicated, Grouped, Joined, KStream, Materialized, ProcessingHandler, ProcessingResponse,
+    Processor, ProcessorContext, ProcessorError, Produced, SessionWindows, StreamsBuilder, TaskError,
+    TimeWindows, TopologyTestDriver, session_windowed, time_windowed,
 };
 use proptest::prelude::*;
 
@@ -111,6 +112,77 @@ fn a_processor_that_fails_is_asked_about_once_even_below_another_one() {
     assert_eq!(numbers(&mut driver, "out"), ["k=-1@0", "k=1@0"]);
     // The inner one's failure is over when the outer one fails itself.
     assert_eq!(driver.read_output("dead").len(), 2);
+}
+
+fn not_negative(sum: Option<i64>) -> Result<i64, &'static str> {
+    sum.filter(|sum| *sum >= 0).ok_or("negative")
+}
+
+fn input(builder: &StreamsBuilder) -> KStream<String, i64> {
+    builder.stream("in", Consumed::with(string(), i64()))
+}
+
+fn windows(builder: &StreamsBuilder) {
+    input(builder)
+        .group_by_key(Grouped::new())
+        .windowed_by(TimeWindows::of(ms(10)))
+        .emit_on_close()
+        .reduce(|a, b| a + b, Materialized::named("sums"))
+        .to_stream()
+        .try_map_values(not_negative)
+        .to("out", Produced::with(time_windowed(string(), ms(10)), i64()));
+}
+
+fn suppressed_sessions(builder: &StreamsBuilder) {
+    input(builder)
+        .group_by_key(Grouped::new())
+        .windowed_by_session(SessionWindows::with_gap(ms(10)))
+        .reduce(|a, b| a + b, Materialized::named("sums"))
+        .suppress_until_window_closes(Some("final"))
+        .to_stream()
+        .try_map_values(not_negative)
+        .to("out", Produced::with(session_windowed(string()), i64()));
+}
+
+fn join_with_a_grace(builder: &StreamsBuilder, grace: u64) {
+    let kept = Materialized::named("rows").versioned(ms(100));
+    let table = builder.table("rows", Consumed::with(string(), i64()), kept);
+    input(builder)
+        .left_join(
+            &table,
+            |value, _: Option<&i64>| value,
+            Joined::with(string(), i64()).named("later").grace(ms(grace)),
+        )
+        .try_map_values(|value: i64| not_negative(Some(value)))
+        .to("out", Produced::with(string(), i64()));
+}
+
+/// The value and the offset in the only letter, after a record that fails and one for another key.
+fn letter_of(build: &dyn Fn(&StreamsBuilder), second: i64) -> (Option<headwater_streams::Bytes>, String) {
+    let mut builder = StreamsBuilder::new("app");
+    builder.processing_handler(ProcessingHandler::DeadLetter("dead".to_owned()));
+    build(&builder);
+    let mut driver = driver(builder);
+    number(&mut driver, "in", "k", -1, 0);
+    number(&mut driver, "in", "other", 5, second);
+    let mut letters = driver.read_output("dead");
+    assert_eq!((letters.len(), driver.metrics().processing_errors), (1, 1));
+    let letter = letters.remove(0);
+    assert_eq!(letter.key.is_some(), letter.value.is_some());
+    (letter.value.clone(), header(&letter, "offset").unwrap())
+}
+
+#[test]
+fn a_letter_of_what_has_become_final_has_no_bytes_of_the_record_that_made_it_so() {
+    let none = (None, "1".to_owned());
+    assert_eq!(letter_of(&windows, 100), none);
+    // The second closes the session before it comes, or, where it might have extended it, after.
+    assert_eq!(letter_of(&suppressed_sessions, 100), none);
+    assert_eq!(letter_of(&suppressed_sessions, 10), none);
+    assert_eq!(letter_of(&|builder| join_with_a_grace(builder, 10), 100), none);
+    // What need not wait is the record at hand.
+    let (value, offset) = letter_of(&|builder| join_with_a_grace(builder, 0), 100);
+    assert_eq!((value.as_deref(), &*offset), (Some(&(-1_i64).to_be_bytes()[..]), "0"));
 }
 
 const INTERVAL: i64 = 100;

@@ -116,6 +116,64 @@ fn generated_names_that_could_be_either_are_refused() {
 }
 
 #[test]
+fn of_operators_that_look_alike_none_gets_the_state_of_another() {
+    let filtered = |values: &'static [&'static str]| {
+        topology(move |builder| {
+            let orders = orders(builder);
+            for value in values {
+                count(&orders.filter(move |_, found| found != *value), None);
+            }
+        })
+    };
+    let (two, one) = (filtered(&["x", "y"]), filtered(&["y"]));
+    for (old, new) in [(&two, &one), (&one, &two)] {
+        let refused = between(old, new, &[]).unwrap_err();
+        assert!(matches!(refused, MigrationRefused::Ambiguous { .. }), "{refused}");
+    }
+    let (first, second) = ("KSTREAM-AGGREGATE-0000000002-STORE", "KSTREAM-AGGREGATE-0000000004-STORE");
+    let said = between(&two, &one, &[(first, first)]).unwrap();
+    assert_eq!(fates(&said), [(first, &Fate::Kept), (second, &Fate::Gone)]);
+    assert!(between(&two, &filtered(&["y", "x"]), &[]).unwrap().is_empty(), "what functions do is not seen");
+
+    // One that looks otherwise is told apart, wherever it stands.
+    let mapped = |first: bool| {
+        topology(move |builder| {
+            let orders = orders(builder);
+            for mapped in [first, !first] {
+                match mapped {
+                    true => count(&orders.map_values(|value| value), None),
+                    false => count(&orders.filter(|_, _| true), None),
+                }
+            }
+        })
+    };
+    let refused = between(&mapped(true), &mapped(false), &[]).unwrap_err();
+    assert!(matches!(refused, MigrationRefused::Ambiguous { .. }), "{refused}");
+    let refused = between(&mapped(true), &one, &[]).unwrap_err();
+    assert!(matches!(refused, MigrationRefused::Ambiguous { .. }), "{refused}");
+}
+
+#[test]
+fn a_generated_operator_that_comes_behind_the_others_and_looks_otherwise_begins_empty() {
+    let build = |more: bool| {
+        topology(move |builder| {
+            let orders = orders(builder);
+            count(&orders, None);
+            if more {
+                count(&orders.filter(|_, _| true), None);
+            }
+        })
+    };
+    let migration = between(&build(false), &build(true), &[]).unwrap();
+    let expected = [
+        ("KSTREAM-AGGREGATE-0000000001-STORE", &Fate::Kept),
+        ("KSTREAM-AGGREGATE-0000000003-STORE", &Fate::New),
+    ];
+    assert_eq!(fates(&migration), expected);
+    assert_eq!(fates(&between(&build(true), &build(false), &[]).unwrap())[1].1, &Fate::Gone);
+}
+
+#[test]
 fn what_is_processed_again_takes_along_all_that_topics_join_it_to_and_nothing_else() {
     let build = |kind: &'static str| {
         topology(move |builder| {

@@ -13,12 +13,16 @@ use crate::support::*;
 const SIZE: u64 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts by value; windows are told when they close. `hops` repartition topics lie between.
 fn driver(interval: Option<Duration>, hops: usize) -> TopologyTestDriver {
     let mut builder = StreamsBuilder::new("app");
     if let Some(interval) = interval {
         builder.watermark_interval(interval);
     }
+    counting(builder, hops)
+}
+
+/// Counts by value; windows are told when they close. `hops` repartition topics lie between.
+fn counting(builder: StreamsBuilder, hops: usize) -> TopologyTestDriver {
     let mut stream = builder.stream("in", Consumed::with(string(), i64()));
     for hop in 1..hops {
         let grouped = format!("hop{hop}");
@@ -99,4 +103,78 @@ fn a_partition_that_stays_behind_holds_it_back_and_a_crash_changes_nothing() {
     number(&mut driver, "in", &key, group, 400);
     driver.advance_time(5 * SECOND).unwrap();
     assert_eq!(told(&mut driver), [(0, 1), (0, 1)]);
+}
+
+/// Of two source partitions the first has records, of the first group; those of the second come later, or never.
+fn idling(hops: usize) -> (TopologyTestDriver, impl Fn(&mut TopologyTestDriver, i32, i64)) {
+    let mut builder = StreamsBuilder::new("app");
+    builder.watermark_interval(SECOND).watermark_idleness(5 * SECOND);
+    let pipe = |driver: &mut TopologyTestDriver, lane: i32, time: i64| {
+        number(driver, "in", &name_of("k", lane).0, name_of("g", 0).1, time);
+    };
+    let mut driver = counting(builder, hops);
+    [10, 20, 300].into_iter().for_each(|time| pipe(&mut driver, 0, time));
+    driver.advance_time(4 * SECOND).unwrap();
+    pipe(&mut driver, 0, 310);
+    assert_eq!(told(&mut driver), [], "nobody has heard of the other partition");
+    for _ in 0..hops {
+        driver.advance_time(2 * SECOND / u32::try_from(hops).unwrap()).unwrap();
+    }
+    (driver, pipe)
+}
+
+#[test]
+fn an_idle_partition_is_not_waited_for_until_it_has_records_again() {
+    let (mut driver, pipe) = idling(1);
+    assert_eq!(told(&mut driver), [(0, 2)]);
+    // What was told takes no more records.
+    pipe(&mut driver, 1, 50);
+    assert_eq!(driver.metrics().dropped_late, 1);
+    pipe(&mut driver, 1, 320);
+    pipe(&mut driver, 0, 500);
+    assert_eq!(told(&mut driver), [], "it is waited for");
+    pipe(&mut driver, 1, 600);
+    assert_eq!(told(&mut driver), [(300, 3)]);
+}
+
+#[test]
+fn who_starts_again_knows_which_partitions_are_idle() {
+    let (mut driver, pipe) = idling(1);
+    assert_eq!(told(&mut driver), [(0, 2)]);
+    driver.crash().unwrap();
+    pipe(&mut driver, 0, 450);
+    assert_eq!(told(&mut driver), [(300, 2)]);
+}
+
+#[test]
+fn that_a_partition_is_idle_goes_through_several_repartition_topics() {
+    let (mut driver, _) = idling(2);
+    assert_eq!(told(&mut driver), [(0, 2)]);
+}
+
+#[test]
+fn of_several_topics_one_that_is_idle_is_not_waited_for() {
+    let mut builder = StreamsBuilder::new("app");
+    builder.watermark_idleness(5 * SECOND);
+    builder
+        .stream_of_topics(&["busy", "silent"], Consumed::with(string(), i64()))
+        .group_by_key(Grouped::new())
+        .windowed_by(TimeWindows::of(ms(SIZE)))
+        .emit_on_close()
+        .count(Materialized::named("counts"))
+        .to("out", Produced::with(time_windowed(string(), ms(SIZE)), i64()));
+    let mut driver = TopologyTestDriver::new(builder.build().unwrap()).unwrap();
+    number(&mut driver, "busy", "k", 0, 10);
+    driver.advance_time(4 * SECOND).unwrap();
+    number(&mut driver, "busy", "k", 0, 310);
+    assert_eq!(told(&mut driver), []);
+    driver.advance_time(2 * SECOND).unwrap();
+    assert_eq!(told(&mut driver), [(0, 1)]);
+    number(&mut driver, "silent", "k", 0, 50);
+    number(&mut driver, "silent", "k", 0, 320);
+    assert_eq!(driver.metrics().dropped_late, 1);
+    number(&mut driver, "busy", "k", 0, 500);
+    assert_eq!(told(&mut driver), [], "it is waited for again");
+    number(&mut driver, "silent", "k", 0, 500);
+    assert_eq!(told(&mut driver), [(300, 2)]);
 }

@@ -268,6 +268,10 @@ impl Run<'_> {
         if letter.redrives >= self.options.max_redrives {
             return Ok(Err(Left::GivenUp));
         }
+        if record.key.is_none() && record.value.is_none() {
+            let why = "it has neither key nor value: a result failed that is of no single record (a window that closed); look at its message, then discard it";
+            return Ok(Err(Left::Homeless(why.to_owned())));
+        }
         let known = match self.partitions.get(&letter.topic) {
             Some(known) => *known,
             None => {

@@ -10,11 +10,19 @@ use headwater_streams::{StoreBackend, Task, TaskId};
 use super::super::led::{AWAY_PAUSE, led};
 use super::super::open::{Facts, fit_store, store_failed};
 use super::{Copy, Following, Freshness, Trouble, Updater, heals};
+use crate::assignor::TaskInputs;
 use crate::state::StoreId;
 
+/// Whether there is anything to read. A table's topic may have fewer partitions than its task's other topics: whose it lacks has an empty
+/// table, which is complete as it is.
+fn is_read(copy: &Copy, tasks: &TaskInputs) -> bool {
+    let inputs = tasks.get(&copy.task);
+    !copy.info.source_topic || inputs.is_some_and(|inputs| inputs.contains(&copy.changelog))
+}
+
 /// Where the changelogs of `new` tasks are read: no further than any copy that is made of them is.
-fn starts(copies: &[Copy], new: &[TaskId]) -> HashMap<TopicPartition, Offset> {
-    let of_new = copies.iter().filter(|copy| new.contains(&copy.task));
+fn starts(copies: &[Copy], new: &[TaskId], tasks: &TaskInputs) -> HashMap<TopicPartition, Offset> {
+    let of_new = copies.iter().filter(|copy| new.contains(&copy.task) && is_read(copy, tasks));
     let mut starts: HashMap<TopicPartition, Offset> =
         of_new.map(|copy| (copy.changelog.clone(), copy.next)).collect();
     for copy in copies {
@@ -85,7 +93,8 @@ impl Updater {
                 following.copies.extend(self.copies(*id, &facts, asked_at)?);
                 following.tasks.insert(*id, self.task(*id)?);
             }
-            following.consumer.add(starts(&following.copies, &opened).into_iter().collect());
+            let starts = starts(&following.copies, &opened, &self.shared.tasks);
+            following.consumer.add(starts.into_iter().collect());
         }
         (following.waiting, following.leaders_at) = (waiting, Instant::now());
         Ok(true)
@@ -129,34 +138,61 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_changelog_that_another_copy_reads_already_is_read_again_from_where_that_is() {
-        let info = |name: &str| StoreInfo {
-            name: name.to_owned(),
-            changelog: Some(name.to_owned()),
+    fn task(subtopology: i32) -> TaskId {
+        TaskId { subtopology, partition: 0 }
+    }
+
+    fn at(topic: &str) -> TopicPartition {
+        TopicPartition::new(topic, 0)
+    }
+
+    /// Of a table whose topic is its changelog.
+    fn copy(id: TaskId, topic: &str, next: Offset) -> Copy {
+        let info = StoreInfo {
+            name: topic.to_owned(),
+            changelog: Some(topic.to_owned()),
             kind: headwater_streams::StoreKind::KeyValue,
             source_topic: true,
             external: None,
         };
-        let task = |subtopology| TaskId { subtopology, partition: 0 };
-        let copy = |id, topic: &str, next| Copy {
-            task: task(id),
-            info: info(topic),
-            changelog: TopicPartition::new(topic, 0),
+        Copy {
+            task: id,
+            info,
+            changelog: at(topic),
             next,
             limit: Offset::MAX,
             end: next,
             freshness: Freshness::new(next, Instant::now()),
-        };
-        let copies = [copy(0, "t", 4), copy(0, "other", 2), copy(1, "t", 9), copy(1, "own", 5)];
-        let of = |new: &[TaskId]| {
-            let mut starts: Vec<_> = starts(&copies, new).into_iter().collect();
-            starts.sort();
-            starts
-        };
-        let at = |topic: &str| TopicPartition::new(topic, 0);
+        }
+    }
+
+    fn sorted(starts: HashMap<TopicPartition, Offset>) -> Vec<(TopicPartition, Offset)> {
+        let mut starts: Vec<_> = starts.into_iter().collect();
+        starts.sort();
+        starts
+    }
+
+    #[test]
+    fn a_changelog_that_another_copy_reads_already_is_read_again_from_where_that_is() {
+        let copies = [
+            copy(task(0), "t", 4),
+            copy(task(0), "other", 2),
+            copy(task(1), "t", 9),
+            copy(task(1), "own", 5),
+        ];
+        let inputs =
+            TaskInputs::from([(task(0), vec![at("t"), at("other")]), (task(1), vec![at("t"), at("own")])]);
+        let of = |new: &[TaskId]| sorted(starts(&copies, new, &inputs));
         assert_eq!(of(&[task(1)]), [(at("own"), 5), (at("t"), 4)]);
         assert_eq!(of(&[task(0)]), [(at("other"), 2), (at("t"), 4)]);
         assert!(of(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_a_tables_topic_lacks_is_not_read() {
+        let mut copies = [copy(task(0), "narrow", 0), copy(task(0), "app-counts-changelog", 3)];
+        copies[1].info.source_topic = false;
+        let inputs = TaskInputs::from([(task(0), vec![at("wide")])]);
+        assert_eq!(sorted(starts(&copies, &[task(0)], &inputs)), [(at("app-counts-changelog"), 3)]);
     }
 }

@@ -13,12 +13,14 @@ use super::describe::{StoreDescription, SubtopologyDescription, TopologyDescript
 mod again;
 mod pairs;
 mod partitions;
+mod shape;
 
 pub use again::Again;
 pub use pairs::Renames;
 pub use partitions::partitions_needed;
 
 use pairs::{Pairs, Signature, pairs};
+use shape::Shape;
 
 /// What it takes to go from the old version to the new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +89,7 @@ pub enum MigrationRefused {
     #[error("rename {from:?} to {to:?}: the new version has nothing of that name")]
     NoSuchName { from: String, to: String },
     #[error(
-        "tell which of {new} is which of {old}: their names are generated, and come from their places in the program; say it with --rename OLD=NEW, or name them in the new version as they were called"
+        "tell which of {new} is which of {old}: their names are generated, and come from their places in the program; say it with --rename OLD=NEW (also where both are the same), or name them in the new version as they were called"
     )]
     Ambiguous { old: String, new: String },
     #[error(
@@ -113,6 +115,15 @@ struct Used<'a> {
 }
 
 impl Used<'_> {
+    /// Of the operator that it was made for, which is the first one that uses it: others may only read it.
+    fn shape(&self) -> Shape {
+        let user = self.part.nodes.iter().find(|node| node.stores.contains(&self.store.name));
+        user.map_or_else(Shape::default, |node| Shape {
+            before: shape::before(self.part, &node.name),
+            behind: shape::behind(self.part, &node.name),
+        })
+    }
+
     /// It is restored from a topic that the application reads, and that nobody else owns.
     fn of_source_topic(&self) -> bool {
         let mut sources =
@@ -244,8 +255,10 @@ fn signatures<'a>(
     of: &TopologyDescription,
     used: &BTreeMap<&'a str, Used<'_>>,
 ) -> BTreeMap<&'a str, Signature> {
-    let signature =
-        |used: &Used<'_>| format!("{:?} {:?} {:?}", used.store.kind, used.kinds, origins(of, used.part));
+    let signature = |used: &Used<'_>| Signature {
+        of: format!("{:?} {:?} {:?}", used.store.kind, used.kinds, origins(of, used.part)),
+        shape: used.shape(),
+    };
     used.iter().map(|(name, used)| (*name, signature(used))).collect()
 }
 
@@ -318,7 +331,14 @@ fn repartition_pairs(
     let signed = |of: &TopologyDescription, name: &str| {
         let topic = topic(name);
         let origins: Vec<_> = writers(of, &topic).map(|part| origins(of, part)).collect();
-        format!("{origins:?}")
+        let around = |kind: &str, shape: fn(&SubtopologyDescription, &str) -> String| -> String {
+            let parts =
+                of.subtopologies.iter().flat_map(|part| part.nodes.iter().map(move |node| (part, node)));
+            let own = parts.filter(|(_, node)| node.kind == kind && node.topics.contains(&topic));
+            own.map(|(part, node)| shape(part, &node.name)).collect::<Vec<_>>().join("; ")
+        };
+        let shape = Shape { before: around("sink", shape::before), behind: around("source", shape::behind) };
+        Signature { of: format!("{origins:?}"), shape }
     };
     let sign = |of: &TopologyDescription, names: &'_ [String]| -> Vec<Signature> {
         names.iter().map(|name| signed(of, name)).collect()

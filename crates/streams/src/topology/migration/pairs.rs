@@ -2,11 +2,13 @@
 //!
 //! A name that an author gave is the same thing in both versions, unless he says that he changed it. A generated name is no
 //! more than a place in the program: those of one kind, in one stream, are paired in their order, and only if there are as
-//! many of them as before. What cannot be told is refused, since state under a wrong name is worse than none.
+//! many of them as before, or if what came or went stands behind the others and looks like none of them. What cannot be told is refused,
+//! since state under a wrong name is worse than none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MigrationRefused;
+use super::shape::{Shape, is_untold};
 use crate::topology::diff::unnumbered;
 
 /// What an author calls otherwise than before: an operator, a store, or a repartition.
@@ -51,8 +53,13 @@ impl Renames {
     }
 }
 
-/// By what a generated name is known again: what uses it, and the topics that it comes from.
-pub(super) type Signature = String;
+/// By what a generated name is known again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signature {
+    /// What uses it, and the topics that it comes from.
+    pub of: String,
+    pub shape: Shape,
+}
 
 /// Old name and new name of what is in both; what is in one only.
 #[derive(Debug, Default)]
@@ -76,6 +83,9 @@ pub(super) fn pairs(old: &Names<'_>, new: &Names<'_>, renames: &Renames) -> Resu
         pairs.both.push(((*name).to_owned(), to));
     }
     for (olds, news) in generated(&old_left, &new_left) {
+        if is_untold(&shapes(&olds, old), &shapes(&news, new)) {
+            return Err(ambiguous(&olds, &news));
+        }
         // What came or went stands behind the others in the program.
         if olds.starts_with(&news) || news.starts_with(&olds) {
             continue;
@@ -91,7 +101,7 @@ pub(super) fn pairs(old: &Names<'_>, new: &Names<'_>, renames: &Renames) -> Resu
     }
     for name in old_left.keys() {
         match new_left.remove(name) {
-            Some(now) if unnumbered(name).is_some() && now != old_left[name] => {
+            Some(now) if unnumbered(name).is_some() && now.of != old_left[name].of => {
                 return Err(ambiguous(&[name], &[name]));
             }
             Some(_) => pairs.both.push(((*name).to_owned(), (*name).to_owned())),
@@ -107,6 +117,10 @@ pub(super) fn pairs(old: &Names<'_>, new: &Names<'_>, renames: &Renames) -> Resu
     }
 }
 
+fn shapes<'a>(names: &[&str], of: &'a Names<'_>) -> Vec<&'a Shape> {
+    names.iter().filter_map(|name| of.get(*name)).map(|signature| &signature.shape).collect()
+}
+
 fn ambiguous(old: &[&str], new: &[&str]) -> MigrationRefused {
     MigrationRefused::Ambiguous { old: old.join(", "), new: new.join(", ") }
 }
@@ -119,11 +133,11 @@ fn generated<'a>(old: &Names<'a>, new: &Names<'a>) -> Vec<OldAndNew<'a>> {
     let mut groups: BTreeMap<(&str, &str, &str), OldAndNew<'a>> = BTreeMap::new();
     for (name, signature) in old {
         let Some((kind, rest)) = unnumbered(name) else { continue };
-        groups.entry((kind, rest, signature)).or_default().0.push(name);
+        groups.entry((kind, rest, &signature.of)).or_default().0.push(name);
     }
     for (name, signature) in new {
         let Some((kind, rest)) = unnumbered(name) else { continue };
-        groups.entry((kind, rest, signature)).or_default().1.push(name);
+        groups.entry((kind, rest, &signature.of)).or_default().1.push(name);
     }
     groups.into_values().filter(|(olds, news)| !olds.is_empty() && !news.is_empty()).collect()
 }
