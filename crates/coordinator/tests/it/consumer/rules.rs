@@ -323,6 +323,19 @@ fn an_empty_group_is_forgotten_with_its_offsets() {
     assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
 }
 
+#[test]
+fn an_empty_group_without_offsets_is_not_kept() {
+    let mut bench = Bench::new();
+    let (a, b) = pair(&mut bench);
+    a.clone().leave(&mut bench, -1).unwrap();
+    b.clone().leave(&mut bench, -1).unwrap();
+    bench.pass(599_999);
+    assert_eq!(bench.describe().state, "Empty");
+    bench.pass(1);
+    assert!(bench.describe().error.is_some());
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+}
+
 /// KIP-211
 #[test]
 fn a_group_that_lives_loses_old_offsets_of_topics_that_it_does_not_read_and_no_others() {
