@@ -386,7 +386,9 @@ impl Coordinator {
     }
 
     fn delete_offset(&mut self, group_id: &str, TopicPartition { topic, partition }: &TopicPartition) {
-        self.offsets.remove(group_id, topic, *partition);
+        if !self.offsets.remove(group_id, topic, *partition) {
+            return;
+        }
         let (group_id, topic, partition) = (group_id.to_owned(), topic.clone(), *partition);
         self.cx.append(StateRecord::OffsetDeleted { group_id, topic, partition });
     }

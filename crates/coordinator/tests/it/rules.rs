@@ -287,6 +287,33 @@ fn pending_offsets_are_unstable_until_the_transaction_ends() {
     assert_eq!(bench.fetch("g", 0, true), Ok(3));
 }
 
+/// As in Apache Kafka.
+#[test]
+fn an_offset_is_deleted_with_what_is_pending_and_not_where_there_is_none() {
+    let mut bench = Bench::new();
+    let delete = |bench: &mut Bench, number: i32| {
+        bench.ask(Request::OffsetDelete { group_id: "g".into(), partitions: vec![partition(number)] })
+    };
+    let deleted = |number: i32| Response::OffsetDelete {
+        error: None,
+        partitions: vec![PartitionResult { partition: partition(number), error: None }],
+    };
+    let producer = bench.init("t", None).unwrap();
+    bench.commit("g", -1, "", vec![offset(0, 1)]);
+    for number in [0, 1] {
+        assert_eq!(bench.txn_commit("t", producer, "g", offset(number, 2)), None);
+        assert_eq!(delete(&mut bench, number), deleted(number));
+    }
+    assert_eq!(bench.txn_commit("t", producer, "g", offset(2, 2)), None);
+    let records = bench.log.len();
+    assert_eq!(delete(&mut bench, 3), deleted(3));
+    assert_eq!(bench.log.len(), records, "there is none");
+    bench.end("t", producer, true, true).unwrap();
+    let left = [0, 1, 2].map(|number| bench.fetch("g", number, true));
+    assert_eq!(left, [Ok(-1), Ok(-1), Ok(2)]);
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+}
+
 #[test]
 fn a_transaction_does_not_replace_a_later_commit() {
     let mut bench = Bench::new();
