@@ -103,7 +103,7 @@ impl<'a> OpenBatch<'a> {
             let length = take_length(&self.body, &mut at)?;
             let record = &self.body[..at + length];
             let view = view(&self.header, record, start, at)?;
-            previous = place(&self.header, &view, previous)?;
+            previous = place(&self.header, view.offset.wrapping_sub(self.header.base_offset), previous)?;
             look(view);
             at = record.len();
         }
@@ -117,7 +117,7 @@ impl<'a> OpenBatch<'a> {
     pub fn check(&self) -> Result<Times, BatchError> {
         let (mut checked, mut times) = (Ok(()), Times::default());
         self.visit(|record| {
-            times.add(&record);
+            times.add(record.timestamp());
             if checked.is_ok() {
                 checked = record.check_headers();
             }
@@ -232,8 +232,7 @@ impl Default for Times {
 }
 
 impl Times {
-    pub fn add(&mut self, record: &RecordView<'_>) {
-        let time = record.timestamp();
+    pub fn add(&mut self, time: TimestampMs) {
         self.latest = self.latest.max(time);
         if time != NO_TIMESTAMP {
             self.earliest = Some(self.earliest.map_or(time, |earliest| earliest.min(time)));
@@ -285,10 +284,9 @@ pub(crate) fn view<'a>(
     Ok(RecordView { offset, key, value, headers: &record[at..], span })
 }
 
-/// The record's place in its batch, which is behind the one before.
+/// A record's place in its batch, which must be behind the one before.
 #[inline]
-pub(crate) fn place(header: &BatchHeader, record: &RecordView<'_>, previous: i64) -> Result<i64, BatchError> {
-    let delta = record.offset.wrapping_sub(header.base_offset);
+pub(crate) fn place(header: &BatchHeader, delta: i64, previous: i64) -> Result<i64, BatchError> {
     if delta <= previous || delta > i64::from(header.last_offset_delta) {
         return Err(BatchError::Invalid("record offsets that do not ascend within their batch"));
     }

@@ -1,8 +1,9 @@
-//! Reading through the records of a batch once, as its codec gives them: nothing is kept.
-//!
-//! What is held is one piece of the codec's, and a record that lies in several of them.
+//! Reading through the records of a batch once, as its codec gives them: nothing is kept, and no more than one piece of
+//! the codec's is held, however long a record is.
 
 use std::io::BufRead;
+
+use headwater_model::TimestampMs;
 
 use crate::batch::{BatchError, BatchHeader, HEADER_LEN, MAX_DECOMPRESSED};
 use crate::compression::CompressionError;
@@ -21,107 +22,180 @@ pub fn scan(header: &BatchHeader, bytes: &[u8]) -> Result<Times, BatchError> {
 }
 
 fn through(header: &BatchHeader, pieces: &mut dyn BufRead) -> Result<Times, BatchError> {
-    let mut scan = Scan { header, seen: 0, previous: -1, times: Times::default(), torn: Vec::new() };
-    let mut unpacked = 0;
+    let mut scan = Scan { header, seen: 0, previous: -1, times: Times::default() };
+    let mut unpacked = Unpacked { pieces, taken: 0, left: 0 };
     loop {
-        let piece = pieces.fill_buf().map_err(CompressionError::from)?;
-        let length = piece.len();
-        if length == 0 {
+        let piece = unpacked.piece()?;
+        if piece.is_empty() {
             return scan.end();
         }
-        unpacked += length;
-        if unpacked > MAX_DECOMPRESSED {
-            return Err(CompressionError::TooLarge { cap: MAX_DECOMPRESSED }.into());
+        let whole = scan.whole(piece)?;
+        let is_torn = whole < piece.len();
+        unpacked.take(whole)?;
+        if is_torn {
+            scan.expect_one()?;
+            let (delta, timestamp) = unpacked.torn(header)?;
+            scan.see(delta, timestamp)?;
         }
-        scan.piece(piece)?;
-        pieces.consume(length);
     }
 }
 
+/// What is known of the records so far.
 struct Scan<'a> {
     header: &'a BatchHeader,
     seen: i32,
     /// The place of the last record.
     previous: i64,
     times: Times,
-    /// The beginning of a record whose end is in a piece to come.
-    torn: Vec<u8>,
 }
 
-/// Where a record has its body, counted from the length before it.
-struct Body {
-    start: usize,
-    end: usize,
+impl Scan<'_> {
+    /// Reads the records that are whole; returns where the first begins that is not.
+    fn whole(&mut self, piece: &[u8]) -> Result<usize, BatchError> {
+        let mut at = 0;
+        while let Some((start, end)) = body(&piece[at..])?
+            && let Some(record) = piece[at..].get(..end)
+        {
+            self.expect_one()?;
+            let view = view(self.header, record, 0, start)?;
+            view.check_headers()?;
+            self.see(view.offset.wrapping_sub(self.header.base_offset), view.timestamp())?;
+            at += end;
+        }
+        Ok(at)
+    }
+
+    #[inline]
+    fn expect_one(&self) -> Result<(), BatchError> {
+        match self.seen < self.header.record_count {
+            true => Ok(()),
+            false => Err(BatchError::Invalid("bytes after the last record")),
+        }
+    }
+
+    #[inline]
+    fn see(&mut self, delta: i64, timestamp: TimestampMs) -> Result<(), BatchError> {
+        self.previous = place(self.header, delta, self.previous)?;
+        self.times.add(timestamp);
+        self.seen += 1;
+        Ok(())
+    }
+
+    fn end(self) -> Result<Times, BatchError> {
+        match self.seen == self.header.record_count {
+            true => Ok(self.times),
+            false => Err(BatchError::Invalid("fewer records than the header counts")),
+        }
+    }
 }
 
-/// `None` when not even the length is all there.
+/// Where the record at the start has its body, from and to; `None` when not even the length before it is all there.
 #[inline]
-fn body(bytes: &[u8]) -> Result<Option<Body>, BatchError> {
+fn body(bytes: &[u8]) -> Result<Option<(usize, usize)>, BatchError> {
     if bytes.len() < MOST_VARINT && bytes.iter().all(|byte| byte & 0x80 != 0) {
         return Ok(None);
     }
     let mut start = 0;
     let length = usize::try_from(take_varint(bytes, &mut start)?)
         .map_err(|_| BatchError::Invalid("negative record length"))?;
-    Ok(Some(Body { start, end: start.saturating_add(length) }))
+    Ok(Some((start, start.saturating_add(length))))
 }
 
-impl Scan<'_> {
-    fn piece(&mut self, piece: &[u8]) -> Result<(), BatchError> {
-        let mut rest = self.mend(piece)?;
-        while let Some(Body { start, end }) = body(rest)?
-            && let Some((record, after)) = rest.split_at_checked(end)
-        {
-            self.record(record, start)?;
-            rest = after;
+/// The bytes that come of a batch.
+struct Unpacked<'r> {
+    pieces: &'r mut dyn BufRead,
+    taken: usize,
+    /// So many belong to the record that is being read.
+    left: usize,
+}
+
+impl Unpacked<'_> {
+    /// What is there of the piece; nothing at the end.
+    fn piece(&mut self) -> Result<&[u8], BatchError> {
+        Ok(self.pieces.fill_buf().map_err(CompressionError::from)?)
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), BatchError> {
+        self.pieces.consume(bytes);
+        self.taken += bytes;
+        match self.taken <= MAX_DECOMPRESSED {
+            true => Ok(()),
+            false => Err(CompressionError::TooLarge { cap: MAX_DECOMPRESSED }.into()),
         }
-        self.torn.extend_from_slice(rest);
+    }
+
+    /// Reads a record that ends in another piece than it begins in: its place and its time.
+    fn torn(&mut self, header: &BatchHeader) -> Result<(i64, TimestampMs), BatchError> {
+        self.left = MOST_VARINT;
+        let length = self.varint()?;
+        self.left = usize::try_from(length).map_err(|_| BatchError::Invalid("negative record length"))?;
+        // Its attributes, of which none is defined.
+        self.skip(1)?;
+        let timestamp = header.base_timestamp.wrapping_add(self.varlong()?.0);
+        let delta = self.varint()?;
+        self.skip_bytes()?;
+        self.skip_bytes()?;
+        let headers = self.varint()?;
+        if headers < 0 {
+            return Err(BatchError::Invalid("a negative count of headers"));
+        }
+        for _ in 0..headers {
+            if !self.skip_bytes()? {
+                return Err(BatchError::Invalid("a header without a key"));
+            }
+            self.skip_bytes()?;
+        }
+        match self.left {
+            0 => Ok((delta, timestamp)),
+            _ => Err(BatchError::Invalid("bytes after the last header of a record")),
+        }
+    }
+
+    fn skip(&mut self, bytes: usize) -> Result<(), BatchError> {
+        let present = self.left;
+        self.left = present.checked_sub(bytes).ok_or(BatchError::Truncated { present, needed: bytes })?;
+        let mut needed = bytes;
+        while needed > 0 {
+            let present = self.piece()?.len().min(needed);
+            if present == 0 {
+                return Err(BatchError::Truncated { present, needed });
+            }
+            self.take(present)?;
+            needed -= present;
+        }
         Ok(())
     }
 
-    /// Takes of the piece what the torn record lacks; returns what is behind it.
-    fn mend<'p>(&mut self, mut piece: &'p [u8]) -> Result<&'p [u8], BatchError> {
-        while !self.torn.is_empty() && !piece.is_empty() {
-            let body = body(&self.torn)?;
-            let lacking = body.as_ref().map_or(1, |body| body.end.saturating_sub(self.torn.len()));
-            let (more, after) = piece.split_at(lacking.min(piece.len()));
-            self.torn.extend_from_slice(more);
-            piece = after;
-            if let Some(Body { start, end }) = body
-                && end == self.torn.len()
-            {
-                let mut torn = std::mem::take(&mut self.torn);
-                self.record(&torn, start)?;
-                torn.clear();
-                self.torn = torn;
+    /// The value, and of how many bytes it is.
+    fn varlong(&mut self) -> Result<(i64, usize), BatchError> {
+        let mut value = 0u64;
+        for at in 0..10 {
+            let byte = self.piece()?.first().copied().unwrap_or_default();
+            self.skip(1)?;
+            value |= u64::from(byte & 0x7f) << (7 * at);
+            if byte & 0x80 == 0 {
+                return Ok(((value >> 1) as i64 ^ -((value & 1) as i64), at + 1));
             }
         }
-        Ok(piece)
+        Err(BatchError::Invalid("malformed variable-length integer"))
     }
 
-    #[inline]
-    fn record(&mut self, record: &[u8], start: usize) -> Result<(), BatchError> {
-        if self.seen >= self.header.record_count {
-            return Err(BatchError::Invalid("bytes after the last record"));
+    fn varint(&mut self) -> Result<i64, BatchError> {
+        let (value, bytes) = self.varlong()?;
+        if bytes > MOST_VARINT {
+            return Err(BatchError::Invalid("a count, a length or an offset of more than five bytes"));
         }
-        let view = view(self.header, record, 0, start)?;
-        self.previous = place(self.header, &view, self.previous)?;
-        view.check_headers()?;
-        self.times.add(&view);
-        self.seen += 1;
-        Ok(())
+        Ok(value)
     }
 
-    fn end(self) -> Result<Times, BatchError> {
-        if !self.torn.is_empty() {
-            let present = self.torn.len();
-            let needed = body(&self.torn)?.map_or(present + 1, |body| body.end);
-            return Err(BatchError::Truncated { present, needed });
+    /// Steps over a key or a value; whether there is one.
+    fn skip_bytes(&mut self) -> Result<bool, BatchError> {
+        // Minus one: there is none.
+        if self.piece()?.first() == Some(&1) {
+            return self.skip(1).map(|()| false);
         }
-        if self.seen != self.header.record_count {
-            return Err(BatchError::Invalid("fewer records than the header counts"));
-        }
-        Ok(self.times)
+        let length = usize::try_from(self.varint()?).map_err(|_| BatchError::Invalid("negative length"))?;
+        self.skip(length).map(|()| true)
     }
 }
 
@@ -193,6 +267,21 @@ mod tests {
                 bad[bit / 8] ^= 1 << (bit % 8);
                 let open = OpenBatch::decompress(header, &bad).and_then(|batch| batch.check());
                 assert_eq!(scan(&header, &bad).ok(), open.ok(), "{codec:?}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_found_in_records_that_are_torn_too() {
+        let good = small(Compression::None);
+        let header = read_checked(&good).unwrap();
+        for bit in 0..(good.len() - HEADER_LEN) * 8 {
+            let mut bad = good[HEADER_LEN..].to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let whole = through(&header, &mut bad.as_slice()).ok();
+            for length in [1, 3, 20] {
+                let mut pieces = BufReader::with_capacity(length, bad.as_slice());
+                assert_eq!(through(&header, &mut pieces).ok(), whole, "bit {bit} in pieces of {length}");
             }
         }
     }
