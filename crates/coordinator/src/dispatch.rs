@@ -1,5 +1,7 @@
 //! From a request to the machine that decides it, and what one machine's decision means for another.
 
+use std::collections::BTreeSet;
+
 use headwater_model::{TimestampMs, TopicPartition};
 
 use crate::consumer::{Committer, ConsumerGroup};
@@ -19,8 +21,9 @@ use crate::{Coordinator, Effect, OffsetRecord, StateRecord, TopicId, Transaction
 
 /// How long the expiry of a group's offsets waits while one of them is in an open transaction.
 const PENDING_RETRY_MS: i64 = 60_000;
-/// How often offsets of a group with members are looked at, as Kafka's `offsets.retention.check.interval.ms` has it.
-const UNREAD_LOOK_MS: i64 = 600_000;
+/// How often offsets of a group with members are looked at, and how long a group without members or offsets is kept: as
+/// Kafka's `offsets.retention.check.interval.ms` has it.
+const RETENTION_CHECK_MS: i64 = 600_000;
 
 /// Nobody is a member of a group that is not there; the group of the empty name only keeps offsets.
 fn unknown_member(group_id: &str) -> Error {
@@ -222,10 +225,16 @@ impl Coordinator {
 
     pub(crate) fn forget_topic(&mut self, name: &str, id: &TopicId) {
         self.topics.remove(name);
-        for (group_id, partition) in self.offsets.of_topic(name) {
+        let forgotten = self.offsets.of_topic(name);
+        self.offsets.remove_topic(name);
+        let mut groups = BTreeSet::new();
+        for (group_id, partition) in forgotten {
+            groups.insert(group_id.clone());
             self.cx.effects.push(Effect::Forgotten { group_id, topic: name.to_owned(), partition });
         }
-        self.offsets.remove_topic(name);
+        for group_id in groups {
+            self.watch_group(&group_id);
+        }
         self.usages.forget_topic(name);
         self.forget_topic_id(id);
     }
@@ -377,7 +386,9 @@ impl Coordinator {
     }
 
     fn delete_offset(&mut self, group_id: &str, TopicPartition { topic, partition }: &TopicPartition) {
-        self.offsets.remove(group_id, topic, *partition);
+        if !self.offsets.remove(group_id, topic, *partition) {
+            return;
+        }
         let (group_id, topic, partition) = (group_id.to_owned(), topic.clone(), *partition);
         self.cx.append(StateRecord::OffsetDeleted { group_id, topic, partition });
     }
@@ -424,11 +435,16 @@ impl Coordinator {
     fn offset_deadline(&self, group_id: &str, committed: TimestampMs) -> Option<TimestampMs> {
         let retention = self.cx.settings.offsets_retention_ms?;
         if self.has_members(group_id) {
-            let next_look = (self.cx.now / UNREAD_LOOK_MS + 1) * UNREAD_LOOK_MS;
+            let next_look = (self.cx.now / RETENTION_CHECK_MS + 1) * RETENTION_CHECK_MS;
             return Some(committed.saturating_add(retention).max(next_look));
         }
         let emptied = self.group_changed_ms(group_id).unwrap_or(committed);
         Some(committed.max(emptied).saturating_add(retention))
+    }
+
+    /// When a group without members and offsets goes: nothing is lost with it that a new one would not have.
+    fn bare_deadline(&self, group_id: &str) -> Option<TimestampMs> {
+        Some(self.group_changed_ms(group_id)?.saturating_add(RETENTION_CHECK_MS))
     }
 
     /// Forgets old offsets of topics that no member reads (KIP-211). What a group that is rebalancing reads is not settled.
@@ -460,12 +476,11 @@ impl Coordinator {
             |committed| self.offset_deadline(group_id, committed).is_some_and(|deadline| deadline <= now);
         let old = self.offsets.of_group(group_id).filter(|(_, offset)| due(offset.committed_ms));
         let old: Vec<_> = old.map(|(partition, _)| partition.clone()).collect();
-        let emptied = self.group_changed_ms(group_id);
-        let group_due = emptied.is_some_and(due);
-        if (group_due || !old.is_empty())
-            && old.len() == self.offsets.of_group(group_id).count()
-            && !self.offsets.has_pending(group_id)
-        {
+        let goes = match self.offsets.of_group(group_id).count() {
+            0 => self.bare_deadline(group_id).is_some_and(|deadline| deadline <= now),
+            all => old.len() == all,
+        };
+        if goes && !self.offsets.has_pending(group_id) {
             self.forget_group(group_id);
             self.cx.append(StateRecord::GroupDeleted { group_id: group_id.to_owned() });
             return;
@@ -483,10 +498,13 @@ impl Coordinator {
         if self.groups.get(group_id).is_some_and(Group::is_nothing) {
             self.groups.remove(group_id);
         }
-        let emptied = self.group_changed_ms(group_id);
         // The oldest commit decides; without any, the time when the last member left.
         let oldest = self.offsets.of_group(group_id).map(|(_, offset)| offset.committed_ms).min();
-        let mut expiry = oldest.or(emptied).and_then(|at| self.offset_deadline(group_id, at));
+        let mut expiry = match oldest {
+            Some(committed) => self.offset_deadline(group_id, committed),
+            None if self.has_members(group_id) => None,
+            None => self.bare_deadline(group_id),
+        };
         if self.offsets.has_pending(group_id) {
             expiry = expiry.map(|at| at.max(self.cx.now.saturating_add(PENDING_RETRY_MS)));
         }

@@ -75,7 +75,7 @@ pub use sight::Sight;
 pub use streams::*;
 pub use topics::{is_internal, is_legal as is_legal_topic};
 pub use usage::{DescribedUsage, KEPT_MS, MOST_CLIENTS, MOST_ROWS, Usage, UsageKind, UsageRecord};
-pub use whole_match::whole_match;
+pub use whole_match::{Compiled, whole_match};
 
 use acl::Acls;
 use client_metrics::ClientMetrics;

@@ -76,15 +76,17 @@ impl Offsets {
         groups
     }
 
-    pub fn remove(&mut self, group_id: &str, topic: &str, partition: i32) {
+    /// Whether there was one, committed or pending.
+    pub fn remove(&mut self, group_id: &str, topic: &str, partition: i32) -> bool {
         let partition = TopicPartition::new(topic, partition);
+        let mut removed = false;
         if let Some(offsets) = self.committed.get_mut(group_id) {
-            offsets.remove(&partition);
+            removed = offsets.remove(&partition).is_some();
             if offsets.is_empty() {
                 self.committed.remove(group_id);
             }
         }
-        self.drop_pending(|group, other| group == group_id && *other == partition);
+        self.drop_pending(|group, other| group == group_id && *other == partition) || removed
     }
 
     pub fn remove_group(&mut self, group_id: &str) {
@@ -100,11 +102,16 @@ impl Offsets {
         self.drop_pending(|_, partition| partition.topic == topic);
     }
 
-    fn drop_pending(&mut self, matches: impl Fn(&str, &TopicPartition) -> bool) {
+    /// Whether there was one that matches.
+    fn drop_pending(&mut self, matches: impl Fn(&str, &TopicPartition) -> bool) -> bool {
+        let mut dropped = false;
         self.pending.retain(|_, pending| {
+            let before = pending.len();
             pending.retain(|(group, partition), _| !matches(group, partition));
+            dropped |= pending.len() < before;
             !pending.is_empty()
         });
+        dropped
     }
 
     /// Whether the group has an offset, committed or pending.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use headwater_model::acl::{AclBinding, AclFilter};
 use headwater_model::{Offset, Principal, TopicPartition};
 
+use crate::Compiled;
 use crate::features::FeatureUpdate;
 use crate::quota::QuotaAlteration;
 use crate::records::{ScramRecord, TopicId, TopicPartitionId};
@@ -270,6 +271,8 @@ pub struct ConsumerGroupHeartbeat {
     pub topics: Option<Vec<String>>,
     /// Empty for none.
     pub regex: Option<String>,
+    /// What `regex` is compiled; `None` where that is left to the coordinator.
+    pub compiled: Option<Compiled>,
     pub assignor: Option<String>,
     /// What the member has.
     pub owned: Option<BTreeSet<TopicPartitionId>>,

@@ -78,6 +78,7 @@ fn heartbeat(
         rebalance_timeout_ms: Some(10_000),
         topics,
         regex,
+        compiled: None,
         assignor: None,
         owned: Some(Default::default()),
         names_itself: true,

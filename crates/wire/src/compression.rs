@@ -1,6 +1,6 @@
 //! Compression of record batches, decompressed only under a cap.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 
 use thiserror::Error;
 
@@ -33,6 +33,8 @@ const XERIAL_HEADER: usize = 16;
 /// 128 MiB: what zstd's readers allow by default, and so Kafka's. Levels from 20 on have windows of more than 8 MiB, which
 /// are told by whoever does not know beforehand how much will come.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// What is unpacked at a time where the codec has no pieces of its own.
+const PIECE: usize = 64 << 10;
 
 impl Compression {
     pub fn from_attributes(attributes: i16) -> Result<Self, CompressionError> {
@@ -88,13 +90,30 @@ impl Compression {
             Self::Gzip => read_capped(flate2::read::MultiGzDecoder::new(packed), cap),
             Self::Snappy => snappy(packed, cap),
             Self::Lz4 => read_capped(lz4_flex::frame::FrameDecoder::new(packed), cap),
-            Self::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                read_capped(decoder, cap)
-            }
+            Self::Zstd => read_capped(zstd_decoder(packed)?, cap),
         }
     }
+
+    /// Gives what was packed a piece at a time, and nothing when it is over. How much comes in all is for the caller to
+    /// bound; snappy has blocks of any size, and gives all at once, `cap` bytes at most.
+    pub fn pieces(self, packed: &[u8], cap: usize) -> Result<Box<dyn BufRead + '_>, CompressionError> {
+        let pieces: Box<dyn BufRead + '_> = match self {
+            Self::None => Box::new(packed),
+            Self::Gzip => {
+                Box::new(BufReader::with_capacity(PIECE, flate2::bufread::MultiGzDecoder::new(packed)))
+            }
+            Self::Snappy => Box::new(Cursor::new(snappy(packed, cap)?)),
+            Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+            Self::Zstd => Box::new(BufReader::with_capacity(PIECE, zstd_decoder(packed)?)),
+        };
+        Ok(pieces)
+    }
+}
+
+fn zstd_decoder(packed: &[u8]) -> io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+    Ok(decoder)
 }
 
 fn read_capped(reader: impl Read, cap: usize) -> Result<Vec<u8>, CompressionError> {

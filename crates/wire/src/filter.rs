@@ -15,6 +15,8 @@ use crate::batch::{
 };
 use crate::compression::Compression;
 
+/// Most bytes of a number of 32 bits.
+pub(crate) const MOST_VARINT: usize = 5;
 /// Most bytes a record grows by when its timestamp is counted from another base.
 const REBASE_ROOM: usize = 11;
 
@@ -101,12 +103,9 @@ impl<'a> OpenBatch<'a> {
             let length = take_length(&self.body, &mut at)?;
             let record = &self.body[..at + length];
             let view = view(&self.header, record, start, at)?;
-            let delta = view.offset - self.header.base_offset;
-            if delta <= previous || delta > i64::from(self.header.last_offset_delta) {
-                return Err(BatchError::Invalid("record offsets that do not ascend within their batch"));
-            }
+            previous = place(&self.header, view.offset.wrapping_sub(self.header.base_offset), previous)?;
             look(view);
-            (at, previous) = (record.len(), delta);
+            at = record.len();
         }
         if at != self.body.len() {
             return Err(BatchError::Invalid("bytes after the last record"));
@@ -118,7 +117,7 @@ impl<'a> OpenBatch<'a> {
     pub fn check(&self) -> Result<Times, BatchError> {
         let (mut checked, mut times) = (Ok(()), Times::default());
         self.visit(|record| {
-            times.add(&record);
+            times.add(record.timestamp());
             if checked.is_ok() {
                 checked = record.check_headers();
             }
@@ -233,14 +232,7 @@ impl Default for Times {
 }
 
 impl Times {
-    /// What the header says, which knows the first record and the latest.
-    pub fn told(header: &BatchHeader) -> Self {
-        let first = header.base_timestamp;
-        Self { earliest: (first >= 0).then_some(first), latest: header.max_timestamp }
-    }
-
-    pub fn add(&mut self, record: &RecordView<'_>) {
-        let time = record.timestamp();
+    pub fn add(&mut self, time: TimestampMs) {
         self.latest = self.latest.max(time);
         if time != NO_TIMESTAMP {
             self.earliest = Some(self.earliest.map_or(time, |earliest| earliest.min(time)));
@@ -258,7 +250,7 @@ impl RecordView<'_> {
     /// A count, so many pairs of key and value, and nothing after them.
     pub fn check_headers(&self) -> Result<(), BatchError> {
         let mut at = 0;
-        let count = take_varlong(self.headers, &mut at)?;
+        let count = take_varint(self.headers, &mut at)?;
         if count < 0 {
             return Err(BatchError::Invalid("a negative count of headers"));
         }
@@ -276,7 +268,7 @@ impl RecordView<'_> {
 }
 
 #[inline]
-fn view<'a>(
+pub(crate) fn view<'a>(
     header: &BatchHeader,
     record: &'a [u8],
     start: usize,
@@ -284,12 +276,21 @@ fn view<'a>(
 ) -> Result<RecordView<'a>, BatchError> {
     at += 1; // The record's own attributes: none is defined.
     let timestamp = header.base_timestamp.wrapping_add(take_varlong(record, &mut at)?);
-    let offset = header.base_offset.wrapping_add(take_varlong(record, &mut at)?);
+    let offset = header.base_offset.wrapping_add(take_varint(record, &mut at)?);
     let key = take_bytes(record, &mut at)?;
     let value = take_bytes(record, &mut at)?;
     // A body is below 2 GiB, so its positions fit.
     let span = RecordSpan { start: start as u32, end: record.len() as u32, timestamp };
     Ok(RecordView { offset, key, value, headers: &record[at..], span })
+}
+
+/// A record's place in its batch, which must be behind the one before.
+#[inline]
+pub(crate) fn place(header: &BatchHeader, delta: i64, previous: i64) -> Result<i64, BatchError> {
+    if delta <= previous || delta > i64::from(header.last_offset_delta) {
+        return Err(BatchError::Invalid("record offsets that do not ascend within their batch"));
+    }
+    Ok(delta)
 }
 
 fn patch(out: &mut [u8], attributes: i16, base: TimestampMs, max: TimestampMs, count: i32) {
@@ -321,11 +322,22 @@ fn take_varlong(bytes: &[u8], at: &mut usize) -> Result<i64, BatchError> {
     Err(BatchError::Invalid("malformed variable-length integer"))
 }
 
+/// Kafka's own readers take no more than five bytes for any number but a time.
+#[inline]
+pub(crate) fn take_varint(bytes: &[u8], at: &mut usize) -> Result<i64, BatchError> {
+    let start = *at;
+    let value = take_varlong(bytes, at)?;
+    if *at - start > MOST_VARINT {
+        return Err(BatchError::Invalid("a count, a length or an offset of more than five bytes"));
+    }
+    Ok(value)
+}
+
 /// The length at `at`, after which so many bytes are present.
 #[inline]
 fn take_length(bytes: &[u8], at: &mut usize) -> Result<usize, BatchError> {
     let length =
-        usize::try_from(take_varlong(bytes, at)?).map_err(|_| BatchError::Invalid("negative length"))?;
+        usize::try_from(take_varint(bytes, at)?).map_err(|_| BatchError::Invalid("negative length"))?;
     let present = bytes.len() - *at;
     if length > present {
         return Err(BatchError::Truncated { present, needed: length });

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod compression;
 pub mod filter;
+pub mod scan;
 
 pub use batch::{BatchBuilder, BatchError, BatchHeader, Producer};
 pub use compression::{Compression, CompressionError};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_coordinator::{
-    AssignedTopic, ConsumerGroupBeat, ConsumerGroupDescription, ConsumerGroupHeartbeat,
+    AssignedTopic, Compiled, ConsumerGroupBeat, ConsumerGroupDescription, ConsumerGroupHeartbeat,
     ConsumerMemberDescription, Request, Response, TopicId, TopicPartitionId,
 };
 use headwater_model::acl::ResourceType;
@@ -35,6 +35,9 @@ pub async fn heartbeat(
     if let Some(code) = refused(call, &request) {
         return Ok(ConsumerGroupHeartbeatResponseData::default().with_error_code(code.code()));
     }
+    // Who leaves asks for nothing.
+    let regex = request.subscribed_topic_regex.as_ref().filter(|regex| !regex.as_str().is_empty());
+    let regex = regex.filter(|_| request.member_epoch >= 0);
     let beat = ConsumerGroupHeartbeat {
         group_id: text(&request.group_id),
         member_id: text(&request.member_id),
@@ -44,6 +47,7 @@ pub async fn heartbeat(
         rebalance_timeout_ms: (request.rebalance_timeout_ms >= 0).then_some(request.rebalance_timeout_ms),
         topics: request.subscribed_topic_names.as_deref().map(texts),
         regex: optional(&request.subscribed_topic_regex),
+        compiled: regex.map(|regex| Compiled::new(regex.as_str())),
         assignor: optional(&request.server_assignor),
         owned: request.topic_partitions.as_deref().map(owned),
         names_itself: call.version >= NAMES_ITSELF,

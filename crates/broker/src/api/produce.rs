@@ -11,6 +11,7 @@ use headwater_coordinator::{Error, PublishedTopic, QuotaKey, UsageKind};
 use headwater_log::{Appended, Durability, LogError};
 use headwater_model::{CATALOG, TimestampMs};
 use headwater_schema::topic_of_subject;
+use headwater_wire::batch::NO_TIMESTAMP;
 use headwater_wire::filter::{RecordView, Times};
 use headwater_wire::messages::ProduceRequestData;
 use headwater_wire::messages::produce_request::PartitionProduceData;
@@ -201,7 +202,8 @@ fn check_batch(
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
-    let times = check_records(call, topic, &header, &bytes)?.unwrap_or_else(|| Times::told(&header));
+    check_stamped(topic, &header)?;
+    let times = check_records(call, topic, &header, &bytes)?;
     let bytes = compression::repack(&topic.settings, &header, bytes).map_err(refused)?;
     check_size(topic, &bytes)?;
     let (bytes, append_time) = stamp(topic, &header, times, bytes)?;
@@ -223,6 +225,17 @@ fn check_size(topic: &Topic, batch: &[u8]) -> Result<(), Refused> {
     }
     let message = format!("the batch has {} bytes; max.message.bytes is {most}", batch.len());
     Err(Refused::new(ErrorCode::MessageTooLarge, message))
+}
+
+/// The broker alone stamps what it appends. As in Kafka, who only says that it was stamped is believed where producers'
+/// times count and the header has one.
+fn check_stamped(topic: &Topic, header: &BatchHeader) -> Result<(), Refused> {
+    let believed = !topic.settings.log_append_time && header.max_timestamp != NO_TIMESTAMP;
+    if believed || !header.is_log_append_time() {
+        return Ok(());
+    }
+    let message = "a producer may not set the timestamp type LogAppendTime (attribute bit 3)";
+    Err(Refused::new(ErrorCode::InvalidTimestamp, message))
 }
 
 /// The producer's timestamps, checked, or the broker's own; −1 for the producer's. Retention and searches by time go by
@@ -262,20 +275,23 @@ fn refused(error: BatchError) -> Refused {
         BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
         // Of this a producer makes smaller batches; another code ends its records.
         BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
-        BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
-        BatchError::Invalid(_) => ErrorCode::InvalidRecord,
+        BatchError::Compression(CompressionError::UnknownCodec(_)) => ErrorCode::UnsupportedCompressionType,
+        // Not CORRUPT_MESSAGE, after which producers send the same again.
+        BatchError::Compression(_) | BatchError::Invalid(_) => ErrorCode::InvalidRecord,
     };
     Refused::new(code, error.to_string())
 }
 
-/// Opens a compressed batch only when the topic has a rule for its records, or its header cannot be right; the times of the
-/// records, if they were looked at.
-fn check_records(
-    call: &Call,
-    topic: &Topic,
-    header: &BatchHeader,
-    bytes: &[u8],
-) -> Result<Option<Times>, Refused> {
+/// What is wrong within the records came so from the producer: the batch has the checksum that it left with.
+fn malformed(error: BatchError) -> Refused {
+    match error {
+        BatchError::Truncated { .. } => Refused::new(ErrorCode::InvalidRecord, error.to_string()),
+        error => refused(error),
+    }
+}
+
+/// When the records were written, if nothing is wrong with any.
+fn check_records(call: &Call, topic: &Topic, header: &BatchHeader, bytes: &[u8]) -> Result<Times, Refused> {
     // As the registry itself has it: a subject is as its topic, and who may read `_schemas` may see all.
     let sees = |subject: &str| {
         call.sees(rights::DESCRIBE_TOPIC, topic_of_subject(subject))
@@ -284,7 +300,7 @@ fn check_records(
     let claims = |record: &RecordView<'_>| claims::refused(call, record);
     let guards = topic.name() == CATALOG && call.shared.authorizer.is_on();
     let asker = records::Asker { sees: &sees, refuses: guards.then_some(&claims) };
-    let judged = records::judge(&call.shared, topic, (header, bytes), &asker).map_err(refused)?;
+    let judged = records::judge(&call.shared, topic, (header, bytes), &asker).map_err(malformed)?;
     if let Some(error) = judged.unreadable {
         return Err(Refused::new(ErrorCode::KafkaStorageError, error.to_string()));
     }
@@ -370,5 +386,6 @@ mod tests {
         let code = |error: CompressionError| refused(error.into()).code;
         assert_eq!(code(CompressionError::TooLarge { cap: 1 }), ErrorCode::MessageTooLarge);
         assert_eq!(code(CompressionError::UnknownCodec(7)), ErrorCode::UnsupportedCompressionType);
+        assert_eq!(code(CompressionError::Snappy), ErrorCode::InvalidRecord);
     }
 }

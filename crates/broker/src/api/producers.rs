@@ -69,19 +69,21 @@ pub async fn write_markers(
         true => Ok(()),
         false => call.check_cluster(rights::ALTER_CLUSTER),
     };
+    // Once, as a topic may come or go while the engine writes: its answers are told by their order.
+    let places: Vec<_> = request.markers.iter().flat_map(|marker| places(call, marker)).collect();
     let markers = match allowed {
-        Ok(()) => request.markers.iter().flat_map(|marker| places(call, marker)).flatten().collect(),
+        Ok(()) => places.iter().flatten().copied().collect(),
         Err(_) => Vec::new(),
     };
     let mut written = call.shared.engine.write_markers(markers).await?.into_iter();
+    let mut codes = places.iter().map(|place| match place.as_ref().map(|_| written.next()) {
+        _ if let Err(code) = allowed => code,
+        Some(Some(Ok(()))) => ErrorCode::None,
+        Some(Some(Err(LogError::InvalidProducerEpoch { .. }))) => ErrorCode::InvalidProducerEpoch,
+        Some(Some(Err(LogError::UnknownPartition(_)))) | None => ErrorCode::UnknownTopicOrPartition,
+        Some(_) => ErrorCode::KafkaStorageError,
+    });
     let results = request.markers.iter().map(|marker| {
-        let mut codes = places(call, marker).map(|place| match place.map(|_| written.next()) {
-            _ if let Err(code) = allowed => code,
-            Some(Some(Ok(()))) => ErrorCode::None,
-            Some(Some(Err(LogError::InvalidProducerEpoch { .. }))) => ErrorCode::InvalidProducerEpoch,
-            Some(Some(Err(LogError::UnknownPartition(_)))) | None => ErrorCode::UnknownTopicOrPartition,
-            Some(_) => ErrorCode::KafkaStorageError,
-        });
         let topics = marker.topics.iter().map(|topic| {
             let result = |&index: &i32| {
                 let code = codes.next().unwrap_or(ErrorCode::UnknownServerError);

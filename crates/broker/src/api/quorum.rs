@@ -1,5 +1,7 @@
 //! The metadata quorum and the features, as a KRaft cluster of one node would answer.
 
+use std::collections::HashSet;
+
 use headwater_coordinator::{Failure, FeatureChange, FeatureUpdate, Request, Response};
 use headwater_model::acl::CLUSTER_NAME;
 use headwater_wire::messages::describe_quorum_response::{
@@ -28,15 +30,21 @@ const ERROR_FOR_ALL: i16 = 2;
 
 pub async fn describe(
     call: &Call,
-    request: DescribeQuorumRequestData,
+    mut request: DescribeQuorumRequestData,
 ) -> Result<DescribeQuorumResponseData, CallError> {
     if let Err(code) = call.check_cluster(rights::DESCRIBE_CLUSTER) {
         return Ok(DescribeQuorumResponseData::default().with_error_code(code.code()));
     }
     let end = call.shared.reader.offsets(STATE_PARTITION).map_or(0, |offsets| offsets.high_watermark);
+    let of_metadata = names_metadata(&request);
+    // What is named again and again would make a long answer of a short request.
+    let mut named = HashSet::new();
+    for topic in &mut request.topics {
+        let name = topic.topic_name.clone();
+        topic.partitions.retain(|partition| named.insert((name.clone(), partition.partition_index)));
+    }
     let topics = request.topics.into_iter().map(|topic| {
-        let of_metadata = topic.topic_name.as_str() == METADATA;
-        let partition = |index: i32| match of_metadata && index == 0 {
+        let partition = |index: i32| match of_metadata {
             true => quorum(end, call.version),
             false => PartitionData::default()
                 .with_partition_index(index)
@@ -47,6 +55,13 @@ pub async fn describe(
     });
     let response = DescribeQuorumResponseData::default().with_topics(topics.collect());
     Ok(if call.version >= NODES { response.with_nodes(vec![node(call)]) } else { response })
+}
+
+/// Whether the one partition of the metadata is asked for, and nothing else: as in Apache Kafka, all else is unknown.
+fn names_metadata(request: &DescribeQuorumRequestData) -> bool {
+    let [topic] = &request.topics[..] else { return false };
+    let [partition] = &topic.partitions[..] else { return false };
+    topic.topic_name.as_str() == METADATA && partition.partition_index == 0
 }
 
 fn quorum(end: i64, version: i16) -> PartitionData {

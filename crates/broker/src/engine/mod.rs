@@ -84,7 +84,7 @@ pub struct Produce {
 }
 
 /// The end of a transaction in one partition, as an administrator asks for it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Marker {
     pub partition: PartitionId,
     pub producer_id: i64,

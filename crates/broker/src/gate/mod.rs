@@ -15,7 +15,7 @@ use std::time::Duration;
 use headwater_model::acl::ResourceType;
 use headwater_model::{Caller, Principal};
 pub use headwater_security::server::Unauthenticated;
-use headwater_security::server::{Authorization, Checked, Strangers};
+use headwater_security::server::{Authorization, Checked, Derivations, Strangers};
 use headwater_security::{Mechanism, SecurityProtocol, Stream};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,6 +36,8 @@ use visitor::{Nobody, Visitor};
 /// The name of the HTTP address among the listeners: `listener.name.http.KEY` is for it alone.
 const NAME: &str = "HTTP";
 const PROTOCOL: &str = "headwater.http.security.protocol";
+/// Derivations of passwords at once.
+const AT_ONCE: usize = 2;
 
 /// What the HTTP server of this process asks about its clients.
 pub struct Gate {
@@ -46,6 +48,8 @@ pub struct Gate {
     catalog: Option<Arc<Catalog>>,
     audit: Arc<Audit>,
     checked: Checked,
+    /// Apart from those of the other listeners, as each request may bring a password that is none.
+    derivations: Derivations,
     connections: Arc<Semaphore>,
     /// Apart from those of the other listeners: who comes here and says nothing keeps nobody from the broker.
     strangers: Arc<Strangers>,
@@ -135,6 +139,7 @@ impl Gate {
         tokio::spawn(security::watch(Arc::downgrade(&authority), watched, every));
         Ok(Self {
             checked: Checked::new().map_err(SecurityError::from)?,
+            derivations: Derivations::new(AT_ONCE),
             connections: Arc::new(Semaphore::new(config.security.max_http_connections)),
             strangers: Arc::new(Strangers::new(most_strangers(&config.security))),
             local: address.ip().is_loopback(),
@@ -217,9 +222,8 @@ impl Gate {
         let header = header.ok_or(Unauthenticated::Missing)?;
         let (user, valid_for) = match Authorization::parse(header)? {
             Authorization::Basic { user, password } if self.takes_passwords() => {
-                let authority = &self.authority;
-                let (proof, credential) = ((user.as_str(), password), authority.any_credential(&user));
-                if !self.checked.check(proof, credential, &authority.derivations).await {
+                let credential = self.authority.any_credential(&user);
+                if !self.checked.check((user.as_str(), password), credential, &self.derivations).await {
                     return Err(Unauthenticated::Password(user));
                 }
                 (user, limit)
@@ -273,5 +277,44 @@ impl Gate {
         api: &'static str,
     ) -> Caller {
         Caller::new(Arc::new(Visitor { gate: Arc::clone(self), principal, host, client_id, api }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use headwater_security::Secret;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn passwords_by_http_keep_nobody_waiting_at_the_other_listeners() {
+        const ATTEMPTS: usize = 40;
+        let mut config = Config::default();
+        config.security.put(PROTOCOL, "SASL_PLAINTEXT".to_owned());
+        let gate = Arc::new(Gate::alone(&config, "127.0.0.1:0".parse().unwrap()).await.unwrap());
+        let (begun, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let attempt = |_| {
+            let (gate, begun, done) = (Arc::clone(&gate), Arc::clone(&begun), Arc::clone(&done));
+            tokio::spawn(async move {
+                begun.fetch_add(1, Ordering::Relaxed);
+                // The password of `alice` is not `wrong`.
+                let tried = gate.authenticate(Some(b"Basic YWxpY2U6d3Jvbmc="), &Arc::default()).await;
+                assert!(matches!(tried, Err(Unauthenticated::Password(_))));
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let mut attempts: Vec<_> = (0..ATTEMPTS).map(attempt).collect();
+        while begun.load(Ordering::Relaxed) < ATTEMPTS {
+            tokio::task::yield_now().await;
+        }
+        // As PLAIN has it.
+        let (mechanism, credential) = gate.authority.any_credential("bob");
+        let derivations = &gate.authority.derivations;
+        assert!(!derivations.is_password(mechanism, credential, Secret::new("wrong")).await);
+        let before = done.load(Ordering::Relaxed);
+        assert!(before < ATTEMPTS / 2, "{before} attempts went before");
+        attempts.swap_remove(0).await.unwrap();
     }
 }

@@ -105,6 +105,37 @@ async fn a_hung_transaction_is_seen_and_ended_by_a_marker() {
 }
 
 #[tokio::test]
+async fn every_partition_of_a_marker_has_its_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    hang(&mut raw).await;
+    let producer = hang(&mut raw).await;
+    let topic = |name: &'static str, partitions: &[i32]| {
+        WritableTxnMarkerTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_partition_indexes(partitions.to_vec())
+    };
+    let marker = |epoch: i16, topics| {
+        WritableTxnMarker::default()
+            .with_producer_id(producer.id)
+            .with_producer_epoch(epoch)
+            .with_topics(topics)
+    };
+    let markers = vec![
+        marker(producer.epoch, vec![topic("other", &[0]), topic("t", &[7, 0])]),
+        marker(producer.epoch - 1, vec![topic("t", &[9, 0])]),
+    ];
+    let response = raw.call(&WriteTxnMarkersRequestData::default().with_markers(markers), 1).await;
+    let topics = response.markers.iter().flat_map(|marker| &marker.topics);
+    let codes: Vec<_> =
+        topics.flat_map(|topic| &topic.partitions).map(|one| ErrorCode::from(one.error_code)).collect();
+    let unknown = ErrorCode::UnknownTopicOrPartition;
+    assert_eq!(codes, [unknown, unknown, ErrorCode::None, unknown, ErrorCode::InvalidProducerEpoch]);
+}
+
+#[tokio::test]
 async fn a_marker_of_an_epoch_that_has_ended_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
@@ -115,22 +146,6 @@ async fn a_marker_of_an_epoch_that_has_ended_is_refused() {
     assert!(second.epoch > first.epoch);
     assert_eq!(abort(&mut raw, first).await, ErrorCode::InvalidProducerEpoch.code());
     assert!(producers(&mut raw).await[0].current_txn_start_offset >= 0, "the second is open still");
-}
-
-#[tokio::test]
-async fn the_quorum_is_the_only_node() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = start(dir.path()).await;
-    let mut raw = Raw::connect(&broker).await;
-    let partition = headwater_wire::messages::describe_quorum_request::PartitionData::default();
-    let topic = headwater_wire::messages::describe_quorum_request::TopicData::default()
-        .with_topic_name(KafkaString::from_static("__cluster_metadata"))
-        .with_partitions(vec![partition]);
-    let response = raw.call(&DescribeQuorumRequestData::default().with_topics(vec![topic]), 2).await;
-    let quorum = &response.topics[0].partitions[0];
-    assert_eq!((quorum.error_code, quorum.leader_id), (0, 1));
-    assert_eq!(quorum.current_voters.iter().map(|voter| voter.replica_id).collect::<Vec<_>>(), [1]);
-    assert_eq!(response.nodes[0].node_id, 1);
 }
 
 const UPGRADE: i8 = 1;

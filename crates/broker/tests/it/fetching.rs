@@ -401,5 +401,7 @@ async fn positions_are_found_by_time_and_move_with_deleted_records() {
     assert_eq!(position(&mut raw, 4000).await, (-1, -1));
     delete_before(&mut raw, 2).await;
     assert_eq!(position(&mut raw, -2).await, (2, -1));
+    // As in Apache Kafka, which looks at what it has on disk.
+    assert_eq!(position(&mut raw, -3).await, (1, 3000));
     assert_eq!(raw.fetch("t", 0, 1, false).await.error_code, ErrorCode::OffsetOutOfRange.code());
 }

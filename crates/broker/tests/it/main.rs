@@ -20,6 +20,7 @@ mod owners;
 mod process;
 mod producing;
 mod protocol;
+mod quorum;
 mod quotas;
 mod schemas;
 mod security;

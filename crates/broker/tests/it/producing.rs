@@ -152,13 +152,10 @@ async fn the_time_of_a_batch_is_that_of_its_latest_record_whatever_its_producer_
         let right = builder.build(codec, None, false).unwrap();
         let mut unstamped = BytesMut::from(&right[..]);
         unstamped[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
-        // It changes nothing but the checksum.
-        let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
-        headwater_wire::batch::assign_producer(&mut unstamped, nobody);
         let mut appended = BytesMut::from(&right[..]);
         headwater_wire::batch::assign_append_time(&mut appended, 99_000);
         for bytes in [unstamped, appended] {
-            let produced = raw.produce("t", 0, bytes.freeze()).await;
+            let produced = raw.produce("t", 0, seal(bytes)).await;
             assert_eq!((produced.error_code, produced.log_append_time_ms), (0, -1), "{codec:?}");
         }
     }
@@ -189,54 +186,134 @@ async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
     }
 }
 
+/// Puts the length and the checksum of a batch right.
+fn seal(mut batch: BytesMut) -> Bytes {
+    let length = batch.len() as i32 - 12;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    // It changes nothing but the checksum.
+    let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
+    headwater_wire::batch::assign_producer(&mut batch, nobody);
+    batch.freeze()
+}
+
+/// The batch of plain records, with others in their place under a codec.
+fn packed(plain: &[u8], records: &[u8], codec: Compression) -> Bytes {
+    let mut batch = BytesMut::from(&plain[..headwater_wire::batch::HEADER_LEN]);
+    batch.extend_from_slice(&codec.compress(records).unwrap());
+    batch[22] = codec as u8;
+    seal(batch)
+}
+
+const PACKED: [Compression; 4] =
+    [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+/// Whoever may write could keep every consumer from what comes behind it.
 #[tokio::test]
-async fn what_is_wrong_within_a_record_is_found_in_compressed_batches_that_are_opened() {
+async fn what_is_wrong_within_a_record_is_found_in_compressed_batches() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("cleanup.policy", "compact")]).await, 0);
+    raw.create_topic("free", 1).await;
+    let rules = [
+        ("compacted", ("cleanup.policy", "compact")),
+        ("stamped", ("message.timestamp.type", "LogAppendTime")),
+        ("repacked", ("compression.type", "zstd")),
+    ];
+    for (name, rule) in rules {
+        assert_eq!(create_with(&mut raw, name, &[rule]).await, 0);
+    }
     let mut builder = BatchBuilder::new();
     builder.push(5_000, Some(b"k"), Some(b"v"), &[]);
+    builder.push(5_000, Some(b"k"), Some(b"v"), &[]);
     let plain = builder.build(Compression::None, None, false).unwrap();
-    let (head, right) = plain.split_at(headwater_wire::batch::HEADER_LEN);
-    let mut wrong = right.to_vec();
-    // The last byte is the count of headers: one that is not there instead of none.
-    *wrong.last_mut().unwrap() = 2;
-    for (records, code) in [(right.to_vec(), ErrorCode::None), (wrong, ErrorCode::InvalidRecord)] {
-        let mut packed = BytesMut::from(head);
-        packed.extend_from_slice(&Compression::Gzip.compress(&records).unwrap());
-        let length = packed.len() as i32 - 12;
-        packed[8..12].copy_from_slice(&length.to_be_bytes());
-        packed[22] = Compression::Gzip as u8;
-        // It changes nothing but the checksum.
-        let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
-        headwater_wire::batch::assign_producer(&mut packed, nobody);
-        assert_eq!(ErrorCode::from(raw.produce("t", 0, packed.freeze()).await.error_code), code);
+    let right = &plain[headwater_wire::batch::HEADER_LEN..];
+    let with = |at: usize, byte: u8| {
+        let mut records = right.to_vec();
+        records[at] = byte;
+        records
+    };
+    let half = right.len() / 2;
+    // A record is its length, attributes, time, place, key and value behind their lengths, and its count of headers.
+    let wrong = [
+        ("a header that is not there", with(right.len() - 1, 2)),
+        ("a value longer than its record", with(right.len() - 3, 20)),
+        ("a length below zero", with(right.len() - 5, 3)),
+        ("a place that was had", with(half + 3, 0)),
+        ("a place beyond the batch", with(half + 3, 4)),
+        ("a record less", right[..half].to_vec()),
+        ("half a record", right[..half + 3].to_vec()),
+        ("bytes behind the last", [right, &[0][..]].concat()),
+    ];
+    for topic in ["free", "compacted", "stamped", "repacked"] {
+        for codec in PACKED {
+            let taken = raw.produce(topic, 0, packed(&plain, right, codec)).await;
+            assert_eq!(taken.error_code, 0, "{topic}, {codec:?}: {taken:?}");
+            for (what, records) in &wrong {
+                let refused = raw.produce(topic, 0, packed(&plain, records, codec)).await;
+                let code = ErrorCode::from(refused.error_code);
+                assert_eq!(code, ErrorCode::InvalidRecord, "{topic}, {codec:?}: {what}");
+            }
+        }
+        assert_eq!(raw.values(topic, 0, false).await, ["v"; 8], "{topic}");
     }
 }
 
 #[tokio::test]
-async fn a_batch_that_nobody_unpacks_is_found_by_the_time_of_its_header() {
+async fn a_batch_that_nobody_unpacks_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
     raw.create_topic("t", 1).await;
-    let mut builder = BatchBuilder::new();
-    builder.push(5_000, None, Some(b"v"), &[]);
-    let mut garbage = BytesMut::from(&builder.build(Compression::Gzip, None, false).unwrap()[..]);
-    garbage[headwater_wire::batch::HEADER_LEN..].fill(0);
-    // It changes nothing but the checksum.
-    let nobody = Producer { id: -1, epoch: -1, base_sequence: -1 };
-    headwater_wire::batch::assign_producer(&mut garbage, nobody);
-    assert_eq!(raw.produce("t", 0, garbage.freeze()).await.error_code, 0);
-    let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(4_000);
-    let topic = list_offsets_request::ListOffsetsTopic::default()
-        .with_name("t".to_owned().into())
-        .with_partitions(vec![partition]);
-    let request = ListOffsetsRequestData::default().with_replica_id(-1).with_topics(vec![topic]);
-    let told = raw.call(&request, 7).await;
-    let found = &told.topics[0].partitions[0];
-    assert_eq!((found.error_code, found.offset, found.timestamp), (0, 0, 5_000));
+    for codec in PACKED {
+        let mut builder = BatchBuilder::new();
+        builder.push(5_000, None, Some(b"v"), &[]);
+        let mut garbage = BytesMut::from(&builder.build(codec, None, false).unwrap()[..]);
+        garbage[headwater_wire::batch::HEADER_LEN..].fill(0);
+        let refused = raw.produce("t", 0, seal(garbage)).await;
+        assert_eq!(ErrorCode::from(refused.error_code), ErrorCode::InvalidRecord, "{codec:?}: {refused:?}");
+    }
+    assert!(raw.values("t", 0, false).await.is_empty());
+}
+
+/// As in Apache Kafka, which believes a producer's stamp where it stamps nothing itself.
+#[tokio::test]
+async fn a_producer_does_not_stamp_for_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("own", 1).await;
+    assert_eq!(create_with(&mut raw, "stamped", &[("message.timestamp.type", "LogAppendTime")]).await, 0);
+    for (topic, time, code) in [
+        ("own", 99_000, ErrorCode::None),
+        ("own", -1, ErrorCode::InvalidTimestamp),
+        ("stamped", 99_000, ErrorCode::InvalidTimestamp),
+    ] {
+        let mut claimed = BytesMut::from(&batch(&["v"])[..]);
+        headwater_wire::batch::assign_append_time(&mut claimed, time);
+        let produced = raw.produce(topic, 0, claimed.freeze()).await;
+        assert_eq!(ErrorCode::from(produced.error_code), code, "{topic}, {time}: {produced:?}");
+    }
+}
+
+/// Retention and searches by time go by it: a producer that says less or more than is true moves neither.
+#[tokio::test]
+async fn the_time_in_the_header_of_a_compressed_batch_is_put_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    for claimed in [5_500_i64, 9_000_000_000] {
+        let mut builder = BatchBuilder::new();
+        for time in [5_000, 7_000, 6_000] {
+            builder.push(time, None, Some(b"v"), &[]);
+        }
+        let mut batch = BytesMut::from(&builder.build(Compression::Lz4, None, false).unwrap()[..]);
+        batch[35..43].copy_from_slice(&claimed.to_be_bytes());
+        assert_eq!(raw.produce("t", 0, seal(batch)).await.error_code, 0);
+    }
+    let fetched = batches(raw.fetch("t", 0, 0, false).await.records.unwrap());
+    let times: Vec<_> = fetched.iter().map(|(header, _)| header.max_timestamp).collect();
+    assert_eq!(times, [7_000, 7_000]);
 }
 
 async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {

@@ -39,6 +39,9 @@ impl ConsumerGroup {
         if let Some(instance) = &instance {
             self.replace(cx, instance, &beat.member_id);
         }
+        if let (Some(regex), Some(compiled)) = (&beat.regex, &beat.compiled) {
+            self.bring(regex, compiled);
+        }
         let record = self.updated(client, &beat);
         let beside_names = record.regex.clone().filter(|_| !record.topics.is_empty());
         let changed = self.subscribe(cx, record);

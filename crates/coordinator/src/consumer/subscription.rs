@@ -14,13 +14,18 @@ use crate::error::{Error, Failure};
 use crate::records::TopicId;
 use crate::request::Client;
 use crate::topics::Topics;
-use crate::whole_match;
+use crate::{Compiled, whole_match};
+
+/// Of an expression that is refused, so many bytes are said.
+const MOST_SHOWN: usize = 512;
 
 /// A regular expression and the topics it matches.
 #[derive(Debug)]
 pub(super) struct Pattern {
     regex: Regex,
     topics: BTreeSet<String>,
+    /// What it matches has not been looked up.
+    is_new: bool,
     /// It is resolved not now but the next time.
     put_off: bool,
 }
@@ -29,18 +34,26 @@ impl Pattern {
     /// # Errors
     /// `INVALID_REGULAR_EXPRESSION`, with the reason.
     pub fn new(pattern: &str) -> Result<Self, Failure> {
-        let regex = whole_match(pattern).map_err(|reason| {
+        Self::of(pattern, None)
+    }
+
+    /// As [`Self::new`], where it may be compiled already.
+    pub fn of(pattern: &str, compiled: Option<&Compiled>) -> Result<Self, Failure> {
+        let regex = compiled.map_or_else(|| whole_match(pattern), Compiled::outcome);
+        let regex = regex.map_err(|reason| {
+            let shown = &pattern[..pattern.floor_char_boundary(MOST_SHOWN)];
             let message =
-                format!("SubscribedTopicRegex '{pattern}' is not a valid regular expression: {reason}");
+                format!("SubscribedTopicRegex '{shown}' is not a valid regular expression: {reason}");
             Failure::new(Error::InvalidRegularExpression, message)
         })?;
-        Ok(Self { regex, topics: BTreeSet::new(), put_off: false })
+        Ok(Self { regex, topics: BTreeSet::new(), is_new: true, put_off: false })
     }
 
     fn resolve(&mut self, cx: &Context, topics: &Topics, client: &Client) {
         let names = topics.iter().map(|topic| topic.name.as_str());
         let matched = names.filter(|name| self.regex.is_match(name) && cx.sights.sees(client, name));
         self.topics = matched.map(str::to_owned).collect();
+        self.is_new = false;
     }
 }
 
@@ -67,7 +80,7 @@ impl ConsumerGroup {
             if let Some(pattern) = self.patterns.get_mut(text) {
                 if std::mem::take(&mut pattern.put_off) {
                     waits = true;
-                } else if changed {
+                } else if changed || pattern.is_new {
                     pattern.resolve(cx, topics, client);
                 }
             } else if let Ok(mut pattern) = Pattern::new(text) {
@@ -87,11 +100,22 @@ impl ConsumerGroup {
         self.metadata_hash(topics)
     }
 
+    /// Takes in an expression that came compiled, unless it is known.
+    pub(super) fn bring(&mut self, regex: &str, compiled: &Compiled) {
+        if !self.patterns.contains_key(regex)
+            && let Ok(pattern) = Pattern::of(regex, Some(compiled))
+        {
+            self.patterns.insert(regex.to_owned(), pattern);
+        }
+    }
+
     /// Takes in an expression without what it matches, which the next heartbeat finds out. Apache Kafka does so with every
     /// new one; here it is only so where names come with it, because clients expect those first.
     pub(super) fn put_off(&mut self, regex: &str) {
-        if let Ok(pattern) = Pattern::new(regex) {
-            self.patterns.entry(regex.to_owned()).or_insert(Pattern { put_off: true, ..pattern });
+        if let Some(pattern) = self.patterns.get_mut(regex) {
+            pattern.put_off |= pattern.is_new;
+        } else if let Ok(pattern) = Pattern::new(regex) {
+            self.patterns.insert(regex.to_owned(), Pattern { put_off: true, ..pattern });
         }
     }
 

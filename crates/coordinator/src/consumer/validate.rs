@@ -35,7 +35,7 @@ pub(super) fn check(beat: &ConsumerGroupHeartbeat) -> Result<(), Failure> {
         return Err(Failure::new(Error::UnsupportedAssignor, message));
     }
     match beat.regex.as_deref().filter(|regex| !regex.is_empty()) {
-        Some(regex) => Pattern::new(regex).map(drop),
+        Some(regex) => Pattern::of(regex, beat.compiled.as_ref()).map(drop),
         None => Ok(()),
     }
 }

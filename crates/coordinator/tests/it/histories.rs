@@ -183,6 +183,10 @@ fn run(steps: &[Step]) {
             }
             Step::Pass { ms } => {
                 bench.pass(*ms);
+                let all = Request::ListGroups { states: Vec::new(), types: Vec::new() };
+                let Response::ListGroups(listed) = bench.ask(all) else { panic!("a list") };
+                // A group that was empty for long enough is gone, and begins anew.
+                clients.leaders.retain(|(id, _), _| listed.iter().any(|group| group.group_id == *id));
             }
             Step::Snapshot => tail = Some((bench.coordinator.snapshot(), bench.log.len())),
         }

@@ -207,6 +207,45 @@ fn offsets_of_an_empty_group_expire() {
     assert_eq!(bench.fetch("g", 0, false), Ok(-1));
 }
 
+fn group_names(bench: &mut Bench) -> Vec<String> {
+    match bench.ask(Request::ListGroups { states: Vec::new(), types: Vec::new() }) {
+        Response::ListGroups(groups) => groups.into_iter().map(|group| group.group_id).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn emptied(bench: &mut Bench) {
+    let (leader, follower) = stable_pair(bench);
+    let members = [leader, follower].map(|m| LeavingMember { member_id: m.member_id, instance_id: None });
+    bench.ask(Request::LeaveGroup { group_id: "g".into(), members: members.to_vec() });
+}
+
+/// As Kafka's check every ten minutes has it.
+#[test]
+fn an_empty_group_without_offsets_goes_before_those_with_some() {
+    let mut bench = Bench::new();
+    emptied(&mut bench);
+    bench.commit("kept", -1, "", vec![offset(0, 1)]);
+    bench.pass(599_999);
+    assert_eq!(group_names(&mut bench), ["g", "kept"]);
+    bench.pass(1);
+    assert_eq!(group_names(&mut bench), ["kept"]);
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+}
+
+#[test]
+fn an_empty_group_goes_soon_after_the_topic_of_its_offsets() {
+    let mut bench = Bench::new();
+    emptied(&mut bench);
+    assert_eq!(bench.commit("g", -1, "", vec![offset(0, 1)]), None);
+    bench.pass(24 * 3_600_000);
+    assert_eq!(group_names(&mut bench), ["g"]);
+    bench.ask(Request::DeleteTopics(vec![TopicRef::Name("orders".into())]));
+    bench.pass(600_000);
+    assert!(group_names(&mut bench).is_empty());
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+}
+
 #[test]
 fn the_group_of_the_empty_name_keeps_offsets_and_nothing_else() {
     let mut bench = Bench::new();
@@ -246,6 +285,33 @@ fn pending_offsets_are_unstable_until_the_transaction_ends() {
     assert_eq!(bench.txn_commit("t", producer, "g", offset(0, 3)), None);
     bench.end("t", producer, true, true).unwrap();
     assert_eq!(bench.fetch("g", 0, true), Ok(3));
+}
+
+/// As in Apache Kafka.
+#[test]
+fn an_offset_is_deleted_with_what_is_pending_and_not_where_there_is_none() {
+    let mut bench = Bench::new();
+    let delete = |bench: &mut Bench, number: i32| {
+        bench.ask(Request::OffsetDelete { group_id: "g".into(), partitions: vec![partition(number)] })
+    };
+    let deleted = |number: i32| Response::OffsetDelete {
+        error: None,
+        partitions: vec![PartitionResult { partition: partition(number), error: None }],
+    };
+    let producer = bench.init("t", None).unwrap();
+    bench.commit("g", -1, "", vec![offset(0, 1)]);
+    for number in [0, 1] {
+        assert_eq!(bench.txn_commit("t", producer, "g", offset(number, 2)), None);
+        assert_eq!(delete(&mut bench, number), deleted(number));
+    }
+    assert_eq!(bench.txn_commit("t", producer, "g", offset(2, 2)), None);
+    let records = bench.log.len();
+    assert_eq!(delete(&mut bench, 3), deleted(3));
+    assert_eq!(bench.log.len(), records, "there is none");
+    bench.end("t", producer, true, true).unwrap();
+    let left = [0, 1, 2].map(|number| bench.fetch("g", number, true));
+    assert_eq!(left, [Ok(-1), Ok(-1), Ok(2)]);
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
 }
 
 #[test]

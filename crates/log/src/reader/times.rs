@@ -23,17 +23,28 @@ impl<D: Disk> Reader<D> {
         timestamp: TimestampMs,
     ) -> Result<Option<(Offset, TimestampMs)>, LogError> {
         let partition = self.find(id)?;
-        let (log_start, extents) = {
-            let known = lock(&partition);
-            let late = known.extents.iter().filter(|extent| extent.max_timestamp >= timestamp);
-            (known.log_start, late.copied().collect::<Vec<_>>())
+        let log_start = lock(&partition).log_start;
+        self.first_since(&partition, id, timestamp, log_start)
+    }
+
+    /// The first record from an offset on that is not before a point in time.
+    fn first_since(
+        &self,
+        partition: &Mutex<Partition>,
+        id: PartitionId,
+        timestamp: TimestampMs,
+        start: Offset,
+    ) -> Result<Option<(Offset, TimestampMs)>, LogError> {
+        let extents: Vec<_> = {
+            let known = lock(partition);
+            known.extents.iter().filter(|extent| extent.max_timestamp >= timestamp).copied().collect()
         };
         for extent in extents {
-            let mut from = log_start;
+            let mut from = start;
             loop {
-                let late = self.late(&partition, id, &extent, timestamp, from)?;
+                let late = self.late(partition, id, &extent, timestamp, from)?;
                 for place in &late {
-                    if let Some(found) = self.record_at((id, extent.file), *place, log_start, timestamp)? {
+                    if let Some(found) = self.record_at((id, extent.file), *place, start, timestamp)? {
                         return Ok(Some(found));
                     }
                 }
@@ -91,7 +102,7 @@ impl<D: Disk> Reader<D> {
         &self,
         (id, file): (PartitionId, FileId),
         place: BatchPlace,
-        log_start: Offset,
+        start: Offset,
         timestamp: TimestampMs,
     ) -> Result<Option<(Offset, TimestampMs)>, LogError> {
         let bytes = self.batch(file, &place)?;
@@ -99,24 +110,29 @@ impl<D: Disk> Reader<D> {
             return Err(self.damaged(id, file, &place));
         }
         let header = BatchHeader::read(&bytes)?;
-        let whole = Some((place.base_offset.max(log_start), header.max_timestamp));
+        let whole = Some((place.base_offset.max(start), header.max_timestamp));
         if header.is_control() || header.is_log_append_time() {
             return Ok(whole);
         }
         // What its producer has packed so that nobody unpacks it, or too much of it, is known by its header: who looks
         // for a time in it would else look for ever.
         let Ok(records) = batch::decode(&header, &bytes) else { return Ok(whole) };
-        let found = records.into_iter().find(|r| r.timestamp >= timestamp && r.offset >= log_start);
+        let found = records.into_iter().find(|r| r.timestamp >= timestamp && r.offset >= start);
         Ok(found.map(|record| (record.offset, record.timestamp)))
     }
 
-    /// The record with the greatest timestamp (KIP-734).
+    /// The record with the greatest timestamp (KIP-734). Where it was cut off and its batch is still there, it is told as
+    /// in Apache Kafka, although nobody can read it.
     pub fn max_timestamp_offset(&self, id: PartitionId) -> Result<Option<(Offset, TimestampMs)>, LogError> {
         let partition = self.find(id)?;
-        let latest = lock(&partition).extents.iter().map(|extent| extent.max_timestamp).max();
-        match latest {
-            Some(latest) => self.offset_for_time(id, latest),
-            None => Ok(None),
+        let (log_start, latest) = {
+            let known = lock(&partition);
+            (known.log_start, known.extents.iter().map(|extent| extent.max_timestamp).max())
+        };
+        let Some(latest) = latest else { return Ok(None) };
+        match self.first_since(&partition, id, latest, log_start)? {
+            None if log_start > 0 => self.first_since(&partition, id, latest, 0),
+            found => Ok(found),
         }
     }
 }

@@ -207,6 +207,27 @@ fn a_damaged_batch_answers_no_search_by_time() {
     assert_eq!(reader.offset_for_time(id, 2500).expect("it is whole"), Some((2, 3000)));
 }
 
+/// Logs may hold such from times when brokers looked into few batches; the header says when it was.
+#[test]
+fn a_batch_that_nobody_unpacks_is_found_by_the_time_of_its_header() {
+    use headwater_log::{Durability, Origin};
+    use headwater_wire::batch::{HEADER_LEN, assign_producer};
+    use headwater_wire::{BatchBuilder, Compression, Producer};
+    let (disk, id) = (SimDisk::new(), common::id(1));
+    let mut log = Log::open(Arc::new(disk), SETTINGS).expect("it opens");
+    log.create_partition(id).expect("created");
+    let mut builder = BatchBuilder::new();
+    builder.push(5_000, None, Some(b"v"), &[]);
+    let mut garbage = builder.build(Compression::Gzip, None, false).expect("it builds").to_vec();
+    garbage[HEADER_LEN..].fill(0);
+    // It changes nothing but the checksum.
+    assign_producer(&mut garbage, Producer { id: -1, epoch: -1, base_sequence: -1 });
+    log.append(id, &garbage.into(), Origin::Client, Durability::Synced, 0).expect("appended");
+    let (ticket, outcome) = log.begin_commit().expect("something is staged").run();
+    log.end_commit(ticket, outcome).expect("committed");
+    assert_eq!(log.reader().offset_for_time(id, 4_000).expect("it is there"), Some((0, 5_000)));
+}
+
 #[test]
 fn indexes_that_changed_places_are_built_again() {
     (0..60).for_each(common::misplace_indexes);

@@ -1,14 +1,15 @@
 //! The rules of a topic for the records of a batch: who needs a key, who may have none, who may be null, and which
 //! schema keys and values must have.
 //!
-//! What is not compressed is looked at to the last byte; other batches only where they are opened, for topics with a rule.
-//! A batch with one wrong record is refused whole.
+//! Every batch is looked at to the last byte of its records, so that nobody stores what no consumer gets past. A batch with
+//! one wrong record is refused whole.
 
 use std::borrow::Cow;
 
 use headwater_coordinator::{StreamKind, TopicSettings};
 use headwater_wire::filter::{OpenBatch, RecordView, Times};
-use headwater_wire::{BatchError, BatchHeader, Compression};
+use headwater_wire::scan::scan;
+use headwater_wire::{BatchError, BatchHeader};
 
 use crate::broker::Shared;
 use crate::catalog::Topic;
@@ -48,8 +49,8 @@ pub struct Judged {
     pub wrong: Vec<Wrong>,
     /// Why schemas could not be looked at.
     pub unreadable: Option<Unreadable>,
-    /// When the records were written, where all were looked at.
-    pub times: Option<Times>,
+    /// When the records were written.
+    pub times: Times,
 }
 
 impl Wrong {
@@ -139,36 +140,22 @@ impl Judged {
     }
 }
 
-/// Whether the times of the records must be looked at: where the topic says how old one may be, and where the header says
-/// what cannot be, that the latest is older than the first (Sarama before 1.45.1 leaves it at −1), or that the broker
-/// stamped what has only come.
-fn are_times_asked(topic: &Topic, header: &BatchHeader) -> bool {
-    let is_wrong = header.is_log_append_time() || header.max_timestamp < header.base_timestamp;
-    !topic.settings.log_append_time && (is_wrong || topic.settings.timestamp_before_max_ms < i64::MAX)
-}
-
-/// Judges the records of a batch whose checksum and counts are right. What is not compressed is looked at to the last
-/// byte, so that nobody stores what no consumer gets past; what is compressed only where the topic asks for it, or where
-/// its header cannot be believed.
+/// Judges the records of a batch whose checksum and counts are right. Where the topic asks nothing of them, they are looked
+/// at as their codec gives them; only who judges them needs all at once.
 pub fn judge(
     shared: &Shared,
     topic: &Topic,
     (header, bytes): (&BatchHeader, &[u8]),
     asker: &Asker<'_>,
 ) -> Result<Judged, BatchError> {
-    let mut judged = Judged::default();
     let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, asker.sees));
-    let plain = header.compression()? == Compression::None;
-    let looked_at = rule.is_some() || judges.are_there() || asker.refuses.is_some();
-    if !looked_at && !plain && !are_times_asked(topic, header) {
-        return Ok(judged);
-    }
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
-    let batch = OpenBatch::decompress(BatchHeader { base_offset: 0, ..*header }, bytes)?;
-    judged.times = Some(batch.check()?);
-    if !looked_at {
-        return Ok(judged);
+    let header = BatchHeader { base_offset: 0, ..*header };
+    if rule.is_none() && !judges.are_there() && asker.refuses.is_none() {
+        return Ok(Judged { times: scan(&header, bytes)?, ..Judged::default() });
     }
+    let batch = OpenBatch::decompress(header, bytes)?;
+    let mut judged = Judged { times: batch.check()?, ..Judged::default() };
     let mut index = 0;
     batch.visit(|record| {
         let broken = rule.and_then(|rule| rule.broken_by(&record)).map(Cow::Borrowed);

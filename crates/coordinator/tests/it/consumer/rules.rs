@@ -153,17 +153,37 @@ fn topics_that_come_grow_and_go_are_followed() {
 
 #[test]
 fn another_subscription_takes_effect_and_an_empty_expression_ends_one() {
+    for compiled in [None, Some(Compiled::new("p.*"))] {
+        let mut bench = Bench::new();
+        bench.create("payments", 3);
+        let mut a = Consumer { regex: Some("p.*".into()), ..Consumer::of("a", &["orders"]) };
+        let joining = ConsumerGroupHeartbeat { compiled, ..a.joining("g") };
+        a.say(&mut bench, joining).unwrap();
+        assert_eq!(a.owned.len(), 4, "names first, as on Apache Kafka");
+        a.beat(&mut bench).unwrap();
+        assert_eq!(a.owned.len(), 7);
+        let change = ConsumerGroupHeartbeat { regex: Some(String::new()), ..a.beating("g") };
+        a.say(&mut bench, change).unwrap();
+        bench.converge(&mut [&mut a]);
+        assert_eq!(a.owned.len(), 4);
+    }
+}
+
+#[test]
+fn an_expression_that_comes_compiled_is_not_compiled_again() {
     let mut bench = Bench::new();
-    bench.create("payments", 3);
-    let mut a = Consumer { regex: Some("p.*".into()), ..Consumer::of("a", &["orders"]) };
-    a.join(&mut bench).unwrap();
-    assert_eq!(a.owned.len(), 4, "names first, as on Apache Kafka");
-    a.beat(&mut bench).unwrap();
-    assert_eq!(a.owned.len(), 7);
-    let change = ConsumerGroupHeartbeat { regex: Some(String::new()), ..a.beating("g") };
-    a.say(&mut bench, change).unwrap();
-    bench.converge(&mut [&mut a]);
-    assert_eq!(a.owned.len(), 4);
+    bench.create("shipments", 1);
+    let mut a = Consumer { regex: Some("o.*".into()), ..Consumer::of("a", &[]) };
+    // Of another text, by which it shows which of them counts.
+    let with = |pattern: &str| Some(Compiled::new(pattern));
+    let joining = ConsumerGroupHeartbeat { compiled: with("s.*"), ..a.joining("g") };
+    a.say(&mut bench, joining).unwrap();
+    assert_eq!(a.owned.len(), 1);
+    let wrong = ConsumerGroupHeartbeat { compiled: with("["), ..a.joining("g") };
+    assert_eq!(bench.beat(wrong).unwrap_err().error, Error::InvalidRegularExpression);
+    let again = ConsumerGroupHeartbeat { compiled: with("o.*"), ..a.joining("g") };
+    a.say(&mut bench, again).unwrap();
+    assert_eq!(a.owned.len(), 1, "it is known");
 }
 
 #[test]
@@ -319,6 +339,19 @@ fn an_empty_group_is_forgotten_with_its_offsets() {
     bench.pass(90_000);
     assert_eq!(bench.describe().state, "Empty");
     bench.pass(20_000);
+    assert!(bench.describe().error.is_some());
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+}
+
+#[test]
+fn an_empty_group_without_offsets_is_not_kept() {
+    let mut bench = Bench::new();
+    let (a, b) = pair(&mut bench);
+    a.clone().leave(&mut bench, -1).unwrap();
+    b.clone().leave(&mut bench, -1).unwrap();
+    bench.pass(599_999);
+    assert_eq!(bench.describe().state, "Empty");
+    bench.pass(1);
     assert!(bench.describe().error.is_some());
     assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
 }

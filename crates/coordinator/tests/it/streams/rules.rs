@@ -306,3 +306,17 @@ fn a_name_belongs_to_one_kind_of_group() {
     assert!(describe(&mut bench).error.is_some());
     assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
 }
+
+#[test]
+fn an_empty_group_without_offsets_is_not_kept() {
+    let mut bench = Bench::new();
+    let mut threads = pair(&mut bench);
+    for thread in &mut threads {
+        thread.leave(&mut bench).expect("it leaves");
+    }
+    bench.pass(599_999);
+    assert!(describe(&mut bench).error.is_none());
+    bench.pass(1);
+    assert!(describe(&mut bench).error.is_some());
+    assert_eq!(bench.replayed().snapshot(), bench.coordinator.snapshot());
+}
