@@ -126,7 +126,7 @@ async fn a_topic_with_append_time_is_stamped_by_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.type", "LogAppendTime")]).await, 0);
+    raw.create("t", &[("message.timestamp.type", "LogAppendTime")]).await;
     let mut builder = BatchBuilder::new();
     builder.push(5, None, Some(b"v"), &[]);
     let produced = raw.produce("t", 0, builder.build(Compression::None, None, false).unwrap()).await;
@@ -175,7 +175,7 @@ async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.before.max.ms", "3600000")]).await, 0);
+    raw.create("t", &[("message.timestamp.before.max.ms", "3600000")]).await;
     let young = batches(batch(&["young"]))[0].0.max_timestamp;
     for codec in [Compression::None, Compression::Gzip] {
         let mut builder = BatchBuilder::new();
@@ -194,7 +194,7 @@ async fn what_is_wrong_within_a_record_is_found_in_compressed_batches_that_are_o
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("cleanup.policy", "compact")]).await, 0);
+    raw.create("t", &[("cleanup.policy", "compact")]).await;
     let mut builder = BatchBuilder::new();
     builder.push(5_000, Some(b"k"), Some(b"v"), &[]);
     let plain = builder.build(Compression::None, None, false).unwrap();
@@ -239,22 +239,6 @@ async fn a_batch_that_nobody_unpacks_is_found_by_the_time_of_its_header() {
     assert_eq!((found.error_code, found.offset, found.timestamp), (0, 0, 5_000));
 }
 
-async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
-    use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-    let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name((*name).to_owned().into())
-            .with_value(Some((*value).to_owned().into()))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(name.to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.collect());
-    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
-    raw.call(&request, 5).await.topics[0].error_code
-}
-
 /// An unsynced topic is acknowledged from the page cache, and what was acknowledged is there after a kill of
 /// the process.
 #[tokio::test]
@@ -262,7 +246,7 @@ async fn an_unsynced_topic_is_written_and_read_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("headwater.durability", "unsynced")]).await, 0);
+    raw.create("t", &[("headwater.durability", "unsynced")]).await;
     for round in 0..10 {
         assert_eq!(raw.produce("t", 0, batch(&[&round.to_string()])).await.error_code, 0);
     }
@@ -292,7 +276,7 @@ async fn a_topic_keeps_batches_in_the_codec_it_asks_for_and_within_its_limit_the
         builder.build(codec, None, false).unwrap()
     };
     for (name, codec) in codecs {
-        assert_eq!(create_with(&mut raw, name, &[("compression.type", name)]).await, 0);
+        raw.create(name, &[("compression.type", name)]).await;
         for (_, from) in codecs {
             let produced = raw.produce(name, 0, build(from)).await;
             assert_eq!(produced.error_code, 0, "{name}: {produced:?}");
@@ -306,7 +290,7 @@ async fn a_topic_keeps_batches_in_the_codec_it_asks_for_and_within_its_limit_the
         }
     }
     let small = [("compression.type", "uncompressed"), ("max.message.bytes", "1000")];
-    assert_eq!(create_with(&mut raw, "small", &small).await, 0);
+    raw.create("small", &small).await;
     let packed = build(Compression::Zstd);
     assert!(packed.len() < 1000);
     let refused = raw.produce("small", 0, packed).await;
