@@ -88,11 +88,20 @@ impl Drop for Browser {
     }
 }
 
+/// In memory, where there is a file system for it: a disk that is nearly full or slow is told on the page, too.
+fn directory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a directory")
+}
+
 #[tokio::test]
 async fn the_overview_is_live_and_events_are_never_markup() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let Some(browser) = Browser::open(&dir.path().join("profile")).await else { return };
-    let node = Node::start(&dir.path().join("node"));
+    // Little of the memory is taken.
+    let small = ["headwater.log.segment.bytes=1048576"];
+    let node = Node::start_set(&dir.path().join("node"), "127.0.0.1:0", &small);
     node.done(&["topic", "create", "orders"], "");
     node.done(&["topic", "create", "_headwater.catalog", "--config", "cleanup.policy=compact"], "");
     let service = json!({ "team": "sales", "reads": ["orders"], "writes": ["invoices"] });
