@@ -139,7 +139,9 @@ impl Tail {
 
 /// How often it is looked which partitions have a leader.
 const LOOKS: Duration = Duration::from_secs(2);
-/// So long `--no-follow` waits for one that has none.
+/// So long it is asked at a time where they begin and end.
+const ANSWER: Duration = Duration::from_secs(5);
+/// So long in all; and so long `--no-follow` waits for one without a leader.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is read, and what waits for its node: that keeps back none of the others.
@@ -155,6 +157,8 @@ struct Reading<'a> {
     remaining: HashMap<TopicPartition, i64>,
     begun: Instant,
     looked: Option<Instant>,
+    /// Since when nobody says where they begin and end.
+    unanswered: Option<Instant>,
 }
 
 impl<'a> Reading<'a> {
@@ -170,6 +174,7 @@ impl<'a> Reading<'a> {
             remaining: HashMap::new(),
             begun: Instant::now(),
             looked: None,
+            unanswered: None,
         }
     }
 
@@ -186,13 +191,33 @@ impl<'a> Reading<'a> {
         if !led.is_empty() {
             let isolation = self.tail.isolation();
             let ask = |spec: OffsetSpec| led.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
-            let begins = self.client.list_offsets(&ask(OffsetSpec::Earliest), isolation).await?;
-            let mut ends = self.client.list_offsets(&ask(OffsetSpec::Latest), isolation).await?;
+            let asked = async {
+                let begins = self.client.list_offsets(&ask(OffsetSpec::Earliest), isolation).await?;
+                let ends = self.client.list_offsets(&ask(OffsetSpec::Latest), isolation).await?;
+                Ok::<_, ClientError>((begins, ends))
+            };
+            let Ok(found) = tokio::time::timeout(ANSWER, asked).await else {
+                // A node that has just gone still leads by name: soon it does not, and the others are read.
+                return self.look_again(led);
+            };
+            let (begins, mut ends) = found?;
+            self.unanswered = None;
             let starts = self.tail.starts(begins, &ends)?;
             ends.retain(|at, end| starts.get(at).is_some_and(|start| start < end));
             self.remaining.extend(ends);
             self.consumer.add(starts.into_iter().collect());
         }
+        self.looked = Some(Instant::now());
+        Ok(())
+    }
+
+    fn look_again(&mut self, led: Vec<TopicPartition>) -> Result<(), Failure> {
+        let since = *self.unanswered.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PATIENCE {
+            let what = format!("nobody says where {} begins and ends", self.tail.topic);
+            return Err(Failure::new(UNAVAILABLE, what, "headwater doctor".to_owned()));
+        }
+        self.unbegun.extend(led);
         self.looked = Some(Instant::now());
         Ok(())
     }
