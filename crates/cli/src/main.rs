@@ -56,6 +56,7 @@ pub struct Common {
         long,
         global = true,
         env = "HEADWATER_REGISTRY",
+        hide_env_values = true,
         value_name = "URL",
         help = "Base URL of the schema registry [default: schema.registry.url of --command-config, else http://127.0.0.1:8081]"
     )]

@@ -35,7 +35,7 @@ pub enum ClientError {
     #[error("streams group {group} cannot go on: {status}: {detail}; {next}")]
     Streams { group: String, status: &'static str, detail: String, next: &'static str },
     /// The broker, or what the catalog says of the stream, does not take these records.
-    #[error("produce to {topic}/{partition}: {message} ({code:?})")]
+    #[error("produce to {}: {message} ({code:?})", target(topic, *partition))]
     RecordsRefused {
         topic: String,
         /// -1 when it was not chosen yet.
@@ -182,6 +182,11 @@ impl ClientError {
     }
 }
 
+/// `orders/3`; `orders` where no partition was chosen.
+fn target(topic: &str, partition: i32) -> String {
+    if partition < 0 { topic.to_owned() } else { format!("{topic}/{partition}") }
+}
+
 fn parted(divergent: Option<i64>) -> String {
     divergent.map_or_else(String::new, |from| format!(" from offset {from} on"))
 }
@@ -283,5 +288,23 @@ fn describe(code: ErrorCode) -> String {
             "this client may not use the transactional id; headwater acl list shows who may".into()
         }
         other => format!("the broker refused with code {}", other.code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_partition_that_was_chosen_and_no_other() {
+        let refused = |partition| ClientError::RecordsRefused {
+            topic: "orders".to_owned(),
+            partition,
+            code: ErrorCode::InvalidRecord,
+            message: "no key".to_owned(),
+            records: Arc::default(),
+        };
+        assert_eq!(refused(3).to_string(), "produce to orders/3: no key (InvalidRecord)");
+        assert_eq!(refused(-1).to_string(), "produce to orders: no key (InvalidRecord)");
     }
 }

@@ -11,6 +11,7 @@ mod lease;
 mod membership;
 mod positions;
 pub(crate) mod protocol;
+mod seat;
 mod streams_protocol;
 
 use std::collections::HashMap;

@@ -35,7 +35,7 @@ pub use group::{
 pub use headwater_security::Secret;
 pub use headwater_wire::{Compression, ErrorCode};
 pub use producer::{Delivered, Delivery, ProduceRecord, Producer, ProducerConfig, RecordRef};
-pub use security::{HttpSecurity, Proof, Security, SecurityError, TokenError};
+pub use security::{HttpSecurity, Proof, Security, SecurityError, TokenError, without_password};
 pub use transaction::GroupMetadata;
 
 /// A committed position: the next offset to read, and what its owner wrote beside it.

@@ -87,6 +87,8 @@ function fill(table, rows, cells) {
 
 let chosen = new URLSearchParams(location.search).get("stream");
 let streams = [];
+// The row of the chosen stream: the table may have no room for it.
+let picked;
 let services = [];
 let sawAt = 0;
 // What the node says is wrong with itself.
@@ -98,14 +100,16 @@ function link(name) {
   button.addEventListener("click", () => {
     chosen = button.textContent;
     history.replaceState(null, "", `?stream=${encodeURIComponent(chosen)}`);
+    follow();
     refreshEvents();
   });
   return button;
 }
 
-function show({ overview, graph }) {
+function show({ overview, chosen: row, more_streams: more, graph }) {
   if (graph) document.querySelector("hw-topology").picture = graph;
   ({ streams, services } = overview);
+  picked = row;
   sawAt = Date.now();
   const health = at("health");
   const late = overview.groups.filter((group) => group.behind_seconds > 60);
@@ -120,9 +124,11 @@ function show({ overview, graph }) {
     group.behind_seconds === null ? (group.lag ? "waiting" : "0") : short.format(group.behind_seconds),
     Math.round(group.records_per_second),
   ]);
-  fill(at("streams"), streams.filter((stream) => at("internal").checked || !stream.internal), (stream) => [
+  fill(at("streams"), streams, (stream) => [
     link(stream.name), stream.partitions, stream.records, Math.round(stream.records_per_second),
   ]);
+  at("more").hidden = !more;
+  at("more").textContent = `${number.format(more)} more; these are the busiest, the others are found by name`;
 }
 
 // The node looks at its broker as long as somebody listens: a tab that nobody sees does not.
@@ -131,7 +137,9 @@ function follow() {
   live?.close();
   live = undefined;
   if (document.hidden) return;
-  const feed = new EventSource("/console/live");
+  const table = new URLSearchParams({ internal: at("internal").checked, find: at("find").value.trim() });
+  if (chosen) table.set("stream", chosen);
+  const feed = new EventSource(`/console/live?${table}`);
   live = feed;
   feed.addEventListener("overview", (message) => show(JSON.parse(message.data)));
   feed.addEventListener("error", () => {
@@ -143,6 +151,12 @@ function follow() {
   });
 }
 document.addEventListener("visibilitychange", follow);
+at("internal").addEventListener("change", follow);
+let typed;
+at("find").addEventListener("input", () => {
+  clearTimeout(typed);
+  typed = setTimeout(follow, 200);
+});
 follow();
 
 // Which stream is shown, and with how many records it was asked for.
@@ -155,7 +169,7 @@ async function refreshEvents() {
     .sort((a, b) => b.records_per_second - a.records_per_second || b.records - a.records)[0];
   const stream = chosen ?? busiest?.name;
   if (!stream) return;
-  const row = streams.find((row) => row.name === stream);
+  const row = picked?.name === stream ? picked : streams.find((row) => row.name === stream);
   const state = `${stream} ${row?.records}`;
   // Nothing has come since: an idle page asks for nothing.
   if (row?.records_per_second === 0 && state === shown) return;

@@ -35,6 +35,13 @@ pub struct StreamRow {
     pub internal: bool,
 }
 
+impl StreamRow {
+    /// Of rows in a table: by name, the internal ones last.
+    pub(crate) fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.internal.cmp(&other.internal).then_with(|| self.name.cmp(&other.name))
+    }
+}
+
 /// One consumer group and how far it is behind.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupRow {
@@ -221,7 +228,7 @@ impl Eye {
             }
             streams.push(row);
         }
-        streams.sort_by(|a, b| a.internal.cmp(&b.internal).then_with(|| a.name.cmp(&b.name)));
+        streams.sort_by(StreamRow::order);
         if !first_look {
             self.throughput.push_back(flowing);
             if self.throughput.len() > HISTORY {

@@ -18,7 +18,8 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 
 use crate::events::{self, Form};
-use crate::{Inner, services, view};
+use crate::view::{self, Table};
+use crate::{Inner, services};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -58,9 +59,11 @@ async fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
 }
 
-/// Server-sent events: one `overview` a second; the picture comes along only when it changed.
+/// Server-sent events: one `overview` a second, with as many streams as the table has room for; the picture comes along
+/// only when it changed.
 async fn live(
     State(inner): State<Arc<Inner>>,
+    Query(table): Query<Table>,
     caller: Option<Extension<Caller>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let caller = known(caller);
@@ -68,8 +71,10 @@ async fn live(
     let feed = WatchStream::new(inner.observer.watch())
         .filter(|overview| overview.at_ms > 0 || overview.error.is_some());
     let events = feed.map(move |overview| {
-        let overview = view::of(&overview, &caller);
-        let mut body = json!({ "overview": overview });
+        let mut overview = view::of(&overview, &caller);
+        let chosen = table.chosen(&overview.streams);
+        let more = table.cut(&mut overview.streams);
+        let mut body = json!({ "overview": overview, "chosen": chosen, "more_streams": more });
         if overview.graph_svg != last_graph {
             last_graph.clone_from(&overview.graph_svg);
             body["graph"] = Value::String(last_graph.clone());

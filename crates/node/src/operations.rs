@@ -8,7 +8,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use headwater_broker::{Exporter, Finding, Health, Observer, Place, Severity};
 use headwater_model::Caller;
@@ -27,12 +27,26 @@ struct Operations {
 pub fn router(observer: Option<Observer>, registry: Registry) -> Router {
     let exporter = Exporter::new(observer.clone());
     Router::new()
-        .route("/health", get(health))
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
+        .route("/health", told(|health| health.live && health.ready))
+        .route("/health/live", told(|health| health.live))
+        .route("/health/ready", told(|health| health.ready))
         .route("/metrics", get(metrics))
         .route("/api/diagnosis", get(diagnosis))
         .with_state(Arc::new(Operations { observer, exporter, registry }))
+}
+
+/// Tells the health of the node, which may be good.
+fn told(is_good: fn(&Health) -> bool) -> MethodRouter<Arc<Operations>> {
+    get(
+        move |State(state): State<Arc<Operations>>,
+              Extension(caller): Extension<Caller>,
+              headers: HeaderMap,
+              RawQuery(query): RawQuery| async move {
+            let health = state.health();
+            let good = is_good(&health);
+            answer(health, good, wants_json(&headers, query.as_deref()), &caller)
+        },
+    )
 }
 
 fn accepts(headers: &HeaderMap, kind: &str) -> bool {
@@ -82,39 +96,6 @@ fn answer(mut health: Health, is_good: bool, as_json: bool, caller: &Caller) -> 
         text.push_str(&line);
     }
     (status, text).into_response()
-}
-
-async fn health(
-    State(state): State<Arc<Operations>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let health = state.health();
-    let good = health.live && health.ready;
-    answer(health, good, wants_json(&headers, query.as_deref()), &caller)
-}
-
-async fn live(
-    State(state): State<Arc<Operations>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let health = state.health();
-    let good = health.live;
-    answer(health, good, wants_json(&headers, query.as_deref()), &caller)
-}
-
-async fn ready(
-    State(state): State<Arc<Operations>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let health = state.health();
-    let good = health.ready;
-    answer(health, good, wants_json(&headers, query.as_deref()), &caller)
 }
 
 async fn metrics(

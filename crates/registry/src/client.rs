@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_client::{HttpSecurity, Proof, Security};
+use headwater_client::{HttpSecurity, Proof, Security, without_password};
 use headwater_schema::{AvroSchema, CompatibilityLevel};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
@@ -41,6 +41,8 @@ pub struct RegistryClient {
 
 struct Inner {
     base: String,
+    /// The base as errors tell it.
+    shown: String,
     http: reqwest::Client,
     security: HttpSecurity,
     schemas: Mutex<HashMap<u32, AvroSchema>>,
@@ -86,14 +88,16 @@ impl RegistryClient {
         let (base, security) = (base.into(), security.http().clone());
         match security.client() {
             Ok(http) => Ok(Self::over(base, http, security)),
-            Err(error) => Err(RegistryError::Unreachable { url: base, reason: root_cause(&error) }),
+            Err(error) => {
+                Err(RegistryError::Unreachable { url: without_password(&base), reason: root_cause(&error) })
+            }
         }
     }
 
     fn over(base: String, http: reqwest::Client, security: HttpSecurity) -> Self {
-        Self {
-            inner: Arc::new(Inner { base, http, security, schemas: Mutex::default(), ids: Mutex::default() }),
-        }
+        let shown = without_password(&base);
+        let (schemas, ids) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { base, shown, http, security, schemas, ids }) }
     }
 
     pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
@@ -113,7 +117,7 @@ impl RegistryClient {
         let found: Text = self.call_patiently(READ_PATIENCE, &Ask::get(&["schemas", "ids", &number])).await?;
         if let Some(other) = found.schema_type.filter(|name| name != "AVRO") {
             let reason = format!("schema {id} is {other}, not AVRO");
-            return Err(RegistryError::Malformed { url: self.inner.base.clone(), reason });
+            return Err(RegistryError::Malformed { url: self.inner.shown.clone(), reason });
         }
         let schema = AvroSchema::parse(&found.schema)?;
         remember(&self.inner.schemas, id, schema.clone());
@@ -188,7 +192,7 @@ impl RegistryClient {
             request = request.header("Content-Type", CONTENT_TYPE).body(body.to_string());
         }
         let proof = self.inner.security.proof(&url).await;
-        let proof = proof.map_err(|source| RegistryError::Token { url: self.inner.base.clone(), source })?;
+        let proof = proof.map_err(|source| RegistryError::Token { url: self.inner.shown.clone(), source })?;
         request = match &proof {
             Some(Proof::Basic { user, password }) => request.basic_auth(user, Some(password.reveal())),
             Some(Proof::Bearer(token)) => request.bearer_auth(token.reveal()),
@@ -196,7 +200,8 @@ impl RegistryClient {
         };
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let malformed = |reason: String| RegistryError::Malformed { url: url.to_string(), reason };
+        let malformed =
+            |reason: String| RegistryError::Malformed { url: without_password(url.as_str()), reason };
         let bytes =
             self.read(response).await?.ok_or_else(|| malformed(format!("more than {MAX_ANSWER} bytes")))?;
         if status.is_success() {
@@ -204,13 +209,13 @@ impl RegistryClient {
         }
         match serde_json::from_slice::<Refused>(&bytes) {
             _ if status == StatusCode::UNAUTHORIZED => {
-                Err(RegistryError::Unauthenticated { url: self.inner.base.clone() })
+                Err(RegistryError::Unauthenticated { url: self.inner.shown.clone() })
             }
             Ok(Refused { error_code, message }) => {
                 Err(RegistryError::Refused { status: status.as_u16(), error_code, message })
             }
             Err(_) if status.is_server_error() => Err(RegistryError::Unreachable {
-                url: self.inner.base.clone(),
+                url: self.inner.shown.clone(),
                 reason: format!("it answers with {status}"),
             }),
             Err(_) => Err(malformed(format!("it answers with {status}"))),
@@ -230,12 +235,12 @@ impl RegistryClient {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> RegistryError {
-        RegistryError::Unreachable { url: self.inner.base.clone(), reason: root_cause(error) }
+        RegistryError::Unreachable { url: self.inner.shown.clone(), reason: root_cause(error) }
     }
 
     fn url(&self, ask: &Ask<'_>) -> Result<Url, RegistryError> {
         let base = &self.inner.base;
-        let wrong = |reason: String| RegistryError::Address { url: base.clone(), reason };
+        let wrong = |reason: String| RegistryError::Address { url: self.inner.shown.clone(), reason };
         let mut url = Url::parse(base).map_err(|error| wrong(error.to_string()))?;
         url.path_segments_mut()
             .map_err(|()| wrong("it has no host".to_owned()))?
@@ -291,6 +296,14 @@ mod tests {
         let ask = Ask { query: Some("verbose=true"), ..Ask::get(&["subjects", "a/b?c d", "versions"]) };
         let url = client.url(&ask).unwrap();
         assert_eq!(url.as_str(), "http://host:1/base/subjects/a%2Fb%3Fc%20d/versions?verbose=true");
+    }
+
+    #[tokio::test]
+    async fn a_password_in_the_address_is_not_told() {
+        for base in ["http://bob:hush@127.0.0.1:1", "bob:hush@there", "http://bob:hu/hush@there"] {
+            let error = RegistryClient::new(base).subjects().await.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! What the kind of a stream makes of its records.
 
 use bytes::Bytes;
-use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use headwater_wire::messages::produce_response::PartitionProduceResponse;
-use headwater_wire::messages::*;
 use headwater_wire::{BatchBuilder, Compression, ErrorCode, Producer};
 
 use crate::common::{Raw, batch, produce, start};
@@ -26,21 +24,6 @@ fn records(records: &[Record], codec: Compression) -> Bytes {
     builder.build(codec, None, false).unwrap()
 }
 
-async fn create(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
-    let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name((*name).to_owned().into())
-            .with_value(Some((*value).to_owned().into()))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(name.to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.collect());
-    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
-    raw.call(&request, 5).await.topics[0].error_code
-}
-
 fn blamed(response: &PartitionProduceResponse) -> Vec<i32> {
     response.record_errors.iter().map(|error| error.batch_index).collect()
 }
@@ -51,9 +34,9 @@ async fn each_kind_takes_its_records_and_names_the_others_under_every_codec() {
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
     for kind in ["unspecified", "unkeyed", "keyed", "entity"] {
-        assert_eq!(create(&mut raw, kind, &[("headwater.stream.kind", kind)]).await, 0);
+        raw.create(kind, &[("headwater.stream.kind", kind)]).await;
     }
-    assert_eq!(create(&mut raw, "compacted", &[("cleanup.policy", "compact")]).await, 0);
+    raw.create("compacted", &[("cleanup.policy", "compact")]).await;
     let mixed = [KEYED, UNKEYED, TOMBSTONE];
     for codec in CODECS {
         for (topic, wrong) in [
@@ -86,7 +69,7 @@ async fn the_message_names_the_record_and_the_rule_and_old_clients_get_the_code(
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create(&mut raw, "t", &[("headwater.stream.kind", "entity")]).await, 0);
+    raw.create("t", &[("headwater.stream.kind", "entity")]).await;
     let response = raw.produce("t", 0, records(&[KEYED, UNKEYED], Compression::None)).await;
     let message = response.error_message.unwrap().to_string();
     assert!(message.contains("record 1: headwater.stream.kind=entity needs"), "{message}");
@@ -106,7 +89,8 @@ async fn kinds_that_contradict_the_policy_are_refused_at_creation() {
     let mut raw = Raw::connect(&broker).await;
     for (kind, policy) in [("entity", "delete"), ("unkeyed", "compact"), ("table", "compact")] {
         let configs = [("headwater.stream.kind", kind), ("cleanup.policy", policy)];
-        assert_eq!(create(&mut raw, "t", &configs).await, ErrorCode::InvalidConfig.code(), "{kind} {policy}");
+        let refused = raw.try_create("t", &configs).await;
+        assert_eq!(refused.error_code, ErrorCode::InvalidConfig.code(), "{kind} {policy}");
     }
 }
 
@@ -116,7 +100,7 @@ async fn a_delete_horizon_and_offsets_out_of_order_are_refused() {
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
     raw.create_topic("any", 1).await;
-    assert_eq!(create(&mut raw, "keyed", &[("headwater.stream.kind", "keyed")]).await, 0);
+    raw.create("keyed", &[("headwater.stream.kind", "keyed")]).await;
     let mut horizon = batch(&["v"]).to_vec();
     horizon[22] |= 1 << 6;
     seal(&mut horizon);

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use headwater_broker::{
     Broker, CleanerConfig, Config, Diagnosis, Exporter, Finding, LogSettings, Severity, families,
 };
-use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use headwater_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use headwater_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use headwater_wire::messages::offset_commit_request::{
@@ -64,21 +63,6 @@ async fn scrape(exporter: &Exporter) -> BTreeMap<String, f64> {
         assert!(!family.help.is_empty() && !family.kind.is_empty(), "{name}: {family:?}");
     }
     families.into_values().flat_map(|family| family.samples).collect()
-}
-
-async fn create(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) {
-    let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name((*name).to_owned().into())
-            .with_value(Some((*value).to_owned().into()))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(name.to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.collect());
-    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
-    assert_eq!(raw.call(&request, 5).await.topics[0].error_code, 0, "{name}");
 }
 
 fn now() -> i64 {
@@ -345,14 +329,13 @@ async fn what_compaction_and_retention_wait_for_is_named_with_figures() {
     let broker = Broker::start(config).await.expect("the broker starts");
     let mut raw = Raw::connect(&broker).await;
     let compact = ("cleanup.policy", "compact");
-    create(&mut raw, "active", &[compact]).await;
-    create(&mut raw, "lag", &[compact, ("min.compaction.lag.ms", "86400000"), ("segment.bytes", "1048576")])
-        .await;
-    create(&mut raw, "young", &[compact]).await;
-    create(&mut raw, "ratio", &[compact, ("segment.ms", "1"), ("min.cleanable.dirty.ratio", "1")]).await;
+    raw.create("active", &[compact]).await;
+    raw.create("lag", &[compact, ("min.compaction.lag.ms", "86400000"), ("segment.bytes", "1048576")]).await;
+    raw.create("young", &[compact]).await;
+    raw.create("ratio", &[compact, ("segment.ms", "1"), ("min.cleanable.dirty.ratio", "1")]).await;
     let unchecked = ("message.timestamp.after.max.ms", "9223372036854775807");
-    create(&mut raw, "future", &[("retention.ms", "1000"), unchecked]).await;
-    create(&mut raw, "forever", &[("retention.ms", "-1")]).await;
+    raw.create("future", &[("retention.ms", "1000"), unchecked]).await;
+    raw.create("forever", &[("retention.ms", "-1")]).await;
     let hours_ago = now() - 2 * 3_600_000;
     raw.produce("active", 0, keyed(10, hours_ago)).await;
     raw.produce("young", 0, keyed(10, now())).await;
@@ -415,7 +398,7 @@ async fn records_without_a_key_that_compaction_left_out_are_told() {
     let cleaner = CleanerConfig { backoff: Duration::from_millis(20), ..CleanerConfig::default() };
     let broker = Broker::start(Config { cleaner, ..config(dir.path()) }).await.expect("the broker starts");
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "was-plain", &[("segment.ms", "1")]).await;
+    raw.create("was-plain", &[("segment.ms", "1")]).await;
     raw.produce("was-plain", 0, batch(&["a", "b"])).await;
     let change = |name: &str, value: &str| {
         AlterableConfig::default()

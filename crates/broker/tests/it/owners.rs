@@ -4,7 +4,6 @@ use std::path::Path;
 
 use bytes::Bytes;
 use headwater_broker::Broker;
-use headwater_wire::messages::create_topics_request::CreatableTopicConfig;
 use headwater_wire::messages::*;
 use headwater_wire::{ErrorCode, Producer};
 
@@ -39,22 +38,6 @@ async fn login(broker: &Broker, user: &str) -> Raw {
     raw
 }
 
-async fn create(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> (ErrorCode, String) {
-    let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name((*name).to_owned().into())
-            .with_value(Some((*value).to_owned().into()))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(name.to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.collect());
-    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
-    let result = raw.call(&request, 5).await.topics.remove(0);
-    (ErrorCode::from(result.error_code), result.error_message.map_or_else(String::new, |m| m.to_string()))
-}
-
 async fn write(raw: &mut Raw, topic: &str) -> (ErrorCode, String) {
     let response = raw.produce(topic, 0, batch(&["x"])).await;
     let message = response.error_message.map_or_else(String::new, |message| message.to_string());
@@ -85,8 +68,7 @@ async fn a_second_writer_is_refused_and_told_whose_it_is_and_super_users_are_no_
     let broker = start(dir.path()).await;
     let [mut root, mut shop, mut other] =
         [login(&broker, "root").await, login(&broker, "shop").await, login(&broker, "other").await];
-    let (code, _) = create(&mut root, "orders", &[("headwater.owner", "User:shop")]).await;
-    assert_eq!(code, ErrorCode::None);
+    root.create("orders", &[("headwater.owner", "User:shop")]).await;
     assert_eq!(write(&mut shop, "orders").await.0, ErrorCode::None);
     for raw in [&mut other, &mut root] {
         let (code, message) = write(raw, "orders").await;
@@ -111,8 +93,8 @@ async fn a_transaction_of_another_does_not_get_in_by_either_way() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let [mut root, mut other] = [login(&broker, "root").await, login(&broker, "other").await];
-    create(&mut root, "orders", &[("headwater.owner", "User:shop")]).await;
-    create(&mut root, "free", &[]).await;
+    root.create("orders", &[("headwater.owner", "User:shop")]).await;
+    root.create("free", &[]).await;
     let init = InitProducerIdRequestData::default()
         .with_transactional_id(Some("t".to_owned().into()))
         .with_transaction_timeout_ms(60_000)
@@ -151,25 +133,26 @@ async fn a_services_own_streams_belong_to_who_creates_them() {
     let [mut root, mut shop, mut other] =
         [login(&broker, "root").await, login(&broker, "shop").await, login(&broker, "other").await];
     for own in ["shop-totals-changelog", "shop-by-city-repartition"] {
-        create(&mut shop, own, &[]).await;
+        shop.create(own, &[]).await;
         assert_eq!(write(&mut shop, own).await.0, ErrorCode::None);
         assert_eq!(read(&mut shop, own).await, ErrorCode::None);
         assert_eq!((write(&mut other, own).await.0, read(&mut other, own).await), (REFUSED, REFUSED));
         assert_eq!((write(&mut root, own).await.0, read(&mut root, own).await), (REFUSED, ErrorCode::None));
     }
     // An ordinary name, made internal by who creates it; a name of the kind, opened by who creates it.
-    create(&mut shop, "shop-private", &[("headwater.internal", "true")]).await;
+    shop.create("shop-private", &[("headwater.internal", "true")]).await;
     assert_eq!(read(&mut other, "shop-private").await, REFUSED);
-    create(&mut shop, "shop-public-changelog", &[("headwater.internal", "false")]).await;
+    shop.create("shop-public-changelog", &[("headwater.internal", "false")]).await;
     assert_eq!(write(&mut other, "shop-public-changelog").await.0, ErrorCode::None);
     // A super-user creates for others, and may say for whom.
-    create(&mut root, "made-for-all-changelog", &[]).await;
+    root.create("made-for-all-changelog", &[]).await;
     assert_eq!(write(&mut other, "made-for-all-changelog").await.0, ErrorCode::None);
-    let nobodys = create(&mut root, "nobodys", &[("headwater.internal", "true")]).await;
-    assert_eq!(nobodys.0, ErrorCode::InvalidConfig, "{}", nobodys.1);
-    assert!(nobodys.1.contains("headwater.owner"), "{}", nobodys.1);
+    let nobodys = root.try_create("nobodys", &[("headwater.internal", "true")]).await;
+    assert_eq!(nobodys.error_code, ErrorCode::InvalidConfig.code(), "{nobodys:?}");
+    let message = nobodys.error_message.map_or_else(String::new, |message| message.to_string());
+    assert!(message.contains("headwater.owner"), "{message}");
     let for_other = [("headwater.internal", "true"), ("headwater.owner", "User:other")];
-    create(&mut root, "other-x-changelog", &for_other).await;
+    root.create("other-x-changelog", &for_other).await;
     assert_eq!(read(&mut other, "other-x-changelog").await, ErrorCode::None);
     assert_eq!(read(&mut shop, "other-x-changelog").await, REFUSED);
     broker.shutdown().await;

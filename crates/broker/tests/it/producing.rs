@@ -126,7 +126,7 @@ async fn a_topic_with_append_time_is_stamped_by_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.type", "LogAppendTime")]).await, 0);
+    raw.create("t", &[("message.timestamp.type", "LogAppendTime")]).await;
     let mut builder = BatchBuilder::new();
     builder.push(5, None, Some(b"v"), &[]);
     let produced = raw.produce("t", 0, builder.build(Compression::None, None, false).unwrap()).await;
@@ -172,7 +172,7 @@ async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("message.timestamp.before.max.ms", "3600000")]).await, 0);
+    raw.create("t", &[("message.timestamp.before.max.ms", "3600000")]).await;
     let young = batches(batch(&["young"]))[0].0.max_timestamp;
     for codec in [Compression::None, Compression::Gzip] {
         let mut builder = BatchBuilder::new();
@@ -220,7 +220,7 @@ async fn what_is_wrong_within_a_record_is_found_in_compressed_batches() {
         ("repacked", ("compression.type", "zstd")),
     ];
     for (name, rule) in rules {
-        assert_eq!(create_with(&mut raw, name, &[rule]).await, 0);
+        raw.create(name, &[rule]).await;
     }
     let mut builder = BatchBuilder::new();
     builder.push(5_000, Some(b"k"), Some(b"v"), &[]);
@@ -282,7 +282,7 @@ async fn a_producer_does_not_stamp_for_the_broker() {
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
     raw.create_topic("own", 1).await;
-    assert_eq!(create_with(&mut raw, "stamped", &[("message.timestamp.type", "LogAppendTime")]).await, 0);
+    raw.create("stamped", &[("message.timestamp.type", "LogAppendTime")]).await;
     for (topic, time, code) in [
         ("own", 99_000, ErrorCode::None),
         ("own", -1, ErrorCode::InvalidTimestamp),
@@ -316,22 +316,6 @@ async fn the_time_in_the_header_of_a_compressed_batch_is_put_right() {
     assert_eq!(times, [7_000, 7_000]);
 }
 
-async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16 {
-    use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-    let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name((*name).to_owned().into())
-            .with_value(Some((*value).to_owned().into()))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(name.to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.collect());
-    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
-    raw.call(&request, 5).await.topics[0].error_code
-}
-
 /// An unsynced topic is acknowledged from the page cache, and what was acknowledged is there after a kill of
 /// the process.
 #[tokio::test]
@@ -339,7 +323,7 @@ async fn an_unsynced_topic_is_written_and_read_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("headwater.durability", "unsynced")]).await, 0);
+    raw.create("t", &[("headwater.durability", "unsynced")]).await;
     for round in 0..10 {
         assert_eq!(raw.produce("t", 0, batch(&[&round.to_string()])).await.error_code, 0);
     }
@@ -369,7 +353,7 @@ async fn a_topic_keeps_batches_in_the_codec_it_asks_for_and_within_its_limit_the
         builder.build(codec, None, false).unwrap()
     };
     for (name, codec) in codecs {
-        assert_eq!(create_with(&mut raw, name, &[("compression.type", name)]).await, 0);
+        raw.create(name, &[("compression.type", name)]).await;
         for (_, from) in codecs {
             let produced = raw.produce(name, 0, build(from)).await;
             assert_eq!(produced.error_code, 0, "{name}: {produced:?}");
@@ -383,7 +367,7 @@ async fn a_topic_keeps_batches_in_the_codec_it_asks_for_and_within_its_limit_the
         }
     }
     let small = [("compression.type", "uncompressed"), ("max.message.bytes", "1000")];
-    assert_eq!(create_with(&mut raw, "small", &small).await, 0);
+    raw.create("small", &small).await;
     let packed = build(Compression::Zstd);
     assert!(packed.len() < 1000);
     let refused = raw.produce("small", 0, packed).await;

@@ -1,9 +1,7 @@
 //! Records of topics that enforce schemas: what is wrong is refused by name, what is registered is accepted at once.
 
 use bytes::Bytes;
-use headwater_wire::messages::create_topics_request::CreatableTopicConfig;
 use headwater_wire::messages::produce_response::PartitionProduceResponse;
-use headwater_wire::messages::*;
 use headwater_wire::{BatchBuilder, Compression, ErrorCode};
 
 use crate::common::{Raw, start};
@@ -11,21 +9,6 @@ use crate::common::{Raw, start};
 const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 const ORDER: &str = r#"{"type":"record","name":"shop.Order","fields":[{"name":"id","type":"int"},{"name":"note","type":"string"}]}"#;
-
-async fn create(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> ErrorCode {
-    let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name((*name).to_owned().into())
-            .with_value(Some((*value).to_owned().into()))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(name.to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.collect());
-    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
-    ErrorCode::from(raw.call(&request, 5).await.topics[0].error_code)
-}
 
 /// A key and a value.
 type Record<'r> = (Option<&'r [u8]>, Option<&'r [u8]>);
@@ -77,11 +60,11 @@ async fn each_way_to_be_wrong_is_named_and_nothing_of_the_batch_is_appended() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create(&mut raw, "orders", &[("headwater.schema.enforce", "value")]).await, ErrorCode::None);
+    raw.create("orders", &[("headwater.schema.enforce", "value")]).await;
     let good = framed(1, BODY);
     let said = message(&values(&mut raw, "orders", &[Some(&good)], Compression::None).await);
     assert!(said.contains("schema id 1") && said.contains("registered nowhere"), "no registry yet: {said}");
-    create(&mut raw, "_schemas", &[("cleanup.policy", "compact")]).await;
+    raw.create("_schemas", &[("cleanup.policy", "compact")]).await;
     register(&mut raw, "orders-value", 1, 1, ORDER, None).await;
     register(&mut raw, "other-value", 1, 2, "\"string\"", None).await;
     let cut = framed(1, &BODY[..2]);
@@ -117,8 +100,8 @@ async fn what_is_registered_is_accepted_at_once_and_what_is_deleted_no_longer() 
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "t", &[("confluent.value.schema.validation", "true")]).await;
-    create(&mut raw, "_schemas", &[("cleanup.policy", "compact")]).await;
+    raw.create("t", &[("confluent.value.schema.validation", "true")]).await;
+    raw.create("_schemas", &[("cleanup.policy", "compact")]).await;
     for id in 1..40 {
         let value = framed(id, b"\x02a");
         let refused = values(&mut raw, "t", &[Some(&value)], Compression::None).await;
@@ -151,12 +134,11 @@ async fn subjects_are_named_by_each_strategy_for_keys_and_values() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "_schemas", &[("cleanup.policy", "compact")]).await;
+    raw.create("_schemas", &[("cleanup.policy", "compact")]).await;
     let strategy = "headwater.schema.subject.strategy";
-    create(&mut raw, "by-name", &[("headwater.schema.enforce", "value"), (strategy, "RecordName")]).await;
-    create(&mut raw, "by-both", &[("headwater.schema.enforce", "value"), (strategy, "TopicRecordName")])
-        .await;
-    create(&mut raw, "keyed", &[("headwater.schema.enforce", "both")]).await;
+    raw.create("by-name", &[("headwater.schema.enforce", "value"), (strategy, "RecordName")]).await;
+    raw.create("by-both", &[("headwater.schema.enforce", "value"), (strategy, "TopicRecordName")]).await;
+    raw.create("keyed", &[("headwater.schema.enforce", "both")]).await;
     register(&mut raw, "shop.Order", 1, 1, ORDER, None).await;
     register(&mut raw, "keyed-key", 1, 2, "\"string\"", None).await;
     register(&mut raw, "keyed-value", 1, 1, ORDER, None).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headwater_log::ColdStore;
 use headwater_log::backup::{
-    self, BackupError, ColdFiles, Kept, NamedDamage, OpenCold, Outcome, Progress, Stage,
+    self, BackupError, ColdFiles, Kept, Manifest, NamedDamage, OpenCold, Outcome, Progress, Stage,
 };
 use headwater_node::ColdObjects;
 use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
@@ -190,16 +190,23 @@ fn opening(url: &str) -> impl Fn(&str) -> Result<Box<dyn ColdStore>, BackupError
     }
 }
 
+fn told(manifest: &Manifest) -> Value {
+    json!({
+        "backup": manifest.id, "created": manifest.created, "cluster_id": manifest.cluster_id,
+        "last_commit": manifest.last_commit, "topics": manifest.totals.topics,
+        "partitions": manifest.totals.partitions, "bytes": manifest.totals.bytes,
+        "files": manifest.files.len(), "file_bytes": manifest.totals.file_bytes,
+        "damage": damage_json(&manifest.damage),
+    })
+}
+
 fn report(common: &Common, outcome: &Outcome, to: &str) -> ExitCode {
     let Outcome { manifest, copied_files, copied_bytes } = outcome;
     if common.json {
-        output::json(&json!({
-            "backup": manifest.id, "created": manifest.created, "cluster_id": manifest.cluster_id,
-            "last_commit": manifest.last_commit, "topics": manifest.totals.topics,
-            "partitions": manifest.totals.partitions, "bytes": manifest.totals.bytes,
-            "files": manifest.files.len(), "file_bytes": manifest.totals.file_bytes,
-            "copied_files": copied_files, "copied_bytes": copied_bytes, "damage": damage_json(&manifest.damage),
-        }));
+        let mut told = told(manifest);
+        told["copied_files"] = json!(copied_files);
+        told["copied_bytes"] = json!(copied_bytes);
+        output::json(&told);
     } else {
         output::line(&format!(
             "backup {} to commit {}: {}, {} in {}; {} copied in {copied_files}, the others were there",
@@ -230,13 +237,7 @@ async fn list(common: &Common, from: String) -> Result<ExitCode, Failure> {
             }
         };
         if common.json {
-            output::json(&json!({
-                "backup": manifest.id, "created": manifest.created, "cluster_id": manifest.cluster_id,
-                "last_commit": manifest.last_commit, "topics": manifest.totals.topics,
-                "partitions": manifest.totals.partitions, "bytes": manifest.totals.bytes,
-                "files": manifest.files.len(), "file_bytes": manifest.totals.file_bytes,
-                "damage": damage_json(&manifest.damage),
-            }));
+            output::json(&told(&manifest));
         }
         rows.push(vec![
             manifest.id,

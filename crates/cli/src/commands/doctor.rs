@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headwater_client::HttpSecurity;
+use headwater_client::{HttpSecurity, without_password};
 use headwater_node::{Diagnosis, Finding, Place, Severity};
 
 use super::http;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 )]
 pub struct Doctor {
     /// Base URL of the node [default: that of the registry]
-    #[arg(long, value_name = "URL", env = "HEADWATER_URL")]
+    #[arg(long, value_name = "URL", env = "HEADWATER_URL", hide_env_values = true)]
     http: Option<String>,
 }
 
@@ -37,16 +37,17 @@ impl Doctor {
         };
         http::base(&base, origin)?;
         let base = base.trim_end_matches('/');
+        let shown = without_password(base);
         let security = common.security()?;
-        let text = waiting::with(&format!("an answer of {base}"), ask(base, security.http())).await?;
+        let text = waiting::with(&format!("an answer of {shown}"), ask(base, security.http())).await?;
         let diagnosis: Diagnosis = serde_json::from_str(&text).map_err(|error| {
-            let what = format!("{base}/api/diagnosis answers with something else: {error}");
+            let what = format!("{shown}/api/diagnosis answers with something else: {error}");
             Failure::new(DATA, what, "headwater doctor --http URL of a Headwater node".to_owned())
         })?;
         if common.json {
             output::line(text.trim_end());
         } else if output::is_terminal() {
-            for_people(base, &diagnosis);
+            for_people(&shown, &diagnosis);
         } else {
             for_pipes(&diagnosis);
         }

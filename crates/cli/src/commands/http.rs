@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use headwater_client::{HttpSecurity, Proof};
+use headwater_client::{HttpSecurity, Proof, without_password};
 use reqwest::{Method, RequestBuilder, Url};
 
 use crate::output::{Failure, NO_PERMISSION, UNAVAILABLE, USAGE};
@@ -10,10 +10,12 @@ use crate::output::{Failure, NO_PERMISSION, UNAVAILABLE, USAGE};
 /// `http://HOST:PORT`, or https, as `origin` (a flag, a variable, an argument) has it.
 pub fn base(text: &str, origin: &str) -> Result<Url, Failure> {
     let wrong = |why: String| {
-        let example = if text.is_empty() || text.contains("://") { "127.0.0.1:8081" } else { text };
+        let shown = without_password(text);
+        let example =
+            if shown.is_empty() || shown.contains("://") { "127.0.0.1:8081" } else { shown.as_str() };
         Failure::new(
             USAGE,
-            format_args!("{origin} {text}: {why}"),
+            format_args!("{origin} {shown}: {why}"),
             format!("{origin} http://{example}, or https://… where the server has TLS"),
         )
     };
@@ -64,8 +66,8 @@ fn mismatch(url: &str, cause: &str) -> Option<String> {
 
 /// The failure of a request: `whom` was asked at `url`.
 pub fn failed(whom: &str, url: &str, error: &reqwest::Error, otherwise: &str) -> Failure {
-    let cause = cause(error);
-    match mismatch(url, &cause) {
+    let (cause, url) = (cause(error), without_password(url));
+    match mismatch(&url, &cause) {
         Some(next) => {
             Failure::new(UNAVAILABLE, format_args!("{whom} at {url} cannot be asked: {cause}"), next)
         }
@@ -123,6 +125,7 @@ impl Asked<'_> {
         let title = problem["title"].as_str().map_or_else(String::new, |title| format!(": {title}"));
         let detail = problem["detail"].as_str().unwrap_or(self.otherwise);
         let code = code_of(status.as_u16(), code);
+        let url = without_password(url.as_str());
         Err(Failure::new(code, format!("{url} answers {status}{title}"), detail.to_owned()))
     }
 }

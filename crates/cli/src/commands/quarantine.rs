@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use headwater_client::without_password;
 use reqwest::{Method, Url};
 use serde_json::Value;
 
@@ -74,6 +75,7 @@ fn at(instance: &str, path: &str) -> Result<Url, Failure> {
 async fn ask(asked: &http::Asked<'_>, method: Method, url: &Url) -> Result<Value, Failure> {
     let text = asked.answer(url, asked.request(method, url).await?, NO_INPUT).await?;
     serde_json::from_str(&text).map_err(|error| {
+        let url = without_password(url.as_str());
         Failure::new(DATA, format_args!("{url} answers no JSON: {error}"), INSTANCE.to_owned())
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use headwater_client::{Client, Consumer, ConsumerConfig};
+use headwater_client::{Client, Consumer, ConsumerConfig, without_password};
 use headwater_model::{Offset, TopicPartition};
 use reqwest::Method;
 use serde_json::Value;
@@ -90,6 +90,7 @@ impl Speed {
             return Ok((speed, "of reading here, so at most; --instance measures processing".to_owned()));
         };
         let answer = told(instance, common).await?;
+        let instance = without_password(instance);
         if answer["application_id"].as_str() != Some(application) {
             let what =
                 format!("{instance} is an instance of {}, not of {application}", answer["application_id"]);
@@ -114,6 +115,7 @@ async fn told(instance: &str, common: &Common) -> Result<Value, Failure> {
     let url = http::base(&format!("{}/topology", instance.trim_end_matches('/')), "--instance")?;
     let text = asked.answer(&url, asked.request(Method::GET, &url).await?, UNAVAILABLE).await?;
     serde_json::from_str(&text).map_err(|error| {
+        let url = without_password(url.as_str());
         Failure::new(DATA, format_args!("{url} answers no JSON: {error}"), otherwise.to_owned())
     })
 }

@@ -1,11 +1,13 @@
 //! `headwater tail`: events as they come, decoded when asked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headwater_client::{Consumer, ConsumerConfig, Isolation, OffsetSpec};
+use headwater_client::{
+    Client, ClientError, Consumer, ConsumerConfig, ErrorCode, Fetched, Isolation, OffsetSpec,
+};
 use headwater_model::{Record, TopicPartition};
 use headwater_registry::{RegistryClient, RegistryError};
 use headwater_schema::{AvroCodec, confluent};
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{connect, known_topic};
 use crate::Common;
-use crate::output::{self, Failure, NO_INPUT};
+use crate::output::{self, Failure, NO_INPUT, UNAVAILABLE};
 
 #[derive(clap::Args)]
 #[command(
@@ -68,6 +70,10 @@ fn offset(text: &str) -> Result<Offset, String> {
 }
 
 impl Tail {
+    fn isolation(&self) -> Isolation {
+        if self.uncommitted { Isolation::Uncommitted } else { Isolation::Committed }
+    }
+
     /// The partitions that are meant.
     fn partitions(&self, count: i32) -> Result<Vec<TopicPartition>, Failure> {
         let topic = &self.topic;
@@ -108,19 +114,16 @@ impl Tail {
         let client = connect(common).await?;
         let topic = known_topic(&client, &self.topic).await?;
         let partitions = self.partitions(topic.partitions)?;
-        let isolation = if self.uncommitted { Isolation::Uncommitted } else { Isolation::Committed };
-        let ask = |spec: OffsetSpec| partitions.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
-        let begins = client.list_offsets(&ask(OffsetSpec::Earliest), isolation).await?;
-        let mut remaining = client.list_offsets(&ask(OffsetSpec::Latest), isolation).await?;
-        let starts = self.starts(begins, &remaining)?;
-        remaining.retain(|at, end| starts.get(at).is_some_and(|start| start < end));
-        let mut consumer = Consumer::new(&client, ConsumerConfig { isolation, ..ConsumerConfig::default() });
-        consumer.assign(starts.into_iter().collect());
         let registry = self.decode.then(|| common.registry()).transpose()?;
         let mut decoder = Decoder { registry, odd: HashSet::new() };
         let mut left = self.count.unwrap_or(u64::MAX);
-        while left > 0 && !(self.no_follow && remaining.is_empty()) {
-            for fetched in consumer.poll(Duration::from_secs(1)).await? {
+        let mut reading = Reading::new(&self, &client, partitions);
+        loop {
+            reading.look().await?;
+            if left == 0 || reading.is_done()? {
+                return Ok(ExitCode::SUCCESS);
+            }
+            for fetched in reading.poll().await? {
                 for record in &fetched.records {
                     if left == 0 {
                         break;
@@ -128,10 +131,153 @@ impl Tail {
                     decoder.show(common, &fetched.topic_partition, record).await?;
                     left -= 1;
                 }
-                advance(&mut remaining, &fetched.topic_partition, fetched.next_offset);
+                advance(&mut reading.remaining, &fetched.topic_partition, fetched.next_offset);
             }
         }
-        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How often it is looked which partitions have a leader.
+const LOOKS: Duration = Duration::from_secs(2);
+/// So long it is asked at a time where they begin and end.
+const ANSWER: Duration = Duration::from_secs(5);
+/// So long in all; and so long `--no-follow` waits for one without a leader.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is read, and what waits for its node: that keeps back none of the others.
+struct Reading<'a> {
+    tail: &'a Tail,
+    client: &'a Client,
+    consumer: Consumer,
+    partitions: Vec<TopicPartition>,
+    /// Where they begin is not known yet.
+    unbegun: Vec<TopicPartition>,
+    away: Away,
+    /// Where those ended that are not read so far.
+    remaining: HashMap<TopicPartition, i64>,
+    begun: Instant,
+    looked: Option<Instant>,
+    /// Since when nobody says where they begin and end.
+    unanswered: Option<Instant>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(tail: &'a Tail, client: &'a Client, partitions: Vec<TopicPartition>) -> Self {
+        let config = ConsumerConfig { isolation: tail.isolation(), ..ConsumerConfig::default() };
+        Self {
+            tail,
+            client,
+            consumer: Consumer::new(client, config),
+            unbegun: partitions.clone(),
+            partitions,
+            away: Away::default(),
+            remaining: HashMap::new(),
+            begun: Instant::now(),
+            looked: None,
+            unanswered: None,
+        }
+    }
+
+    /// Says what has no leader any more, and begins with what has one.
+    async fn look(&mut self) -> Result<(), Failure> {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOKS) {
+            return Ok(());
+        }
+        let away = self.client.without_leader(&self.partitions).await?;
+        self.away.change(away.into_iter().collect()).iter().for_each(|said| output::note(said));
+        let (waiting, led): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.unbegun).into_iter().partition(|at| self.away.0.contains(at));
+        self.unbegun = waiting;
+        if !led.is_empty() {
+            let isolation = self.tail.isolation();
+            let ask = |spec: OffsetSpec| led.iter().map(|at| (at.clone(), spec)).collect::<Vec<_>>();
+            let asked = async {
+                let begins = self.client.list_offsets(&ask(OffsetSpec::Earliest), isolation).await?;
+                let ends = self.client.list_offsets(&ask(OffsetSpec::Latest), isolation).await?;
+                Ok::<_, ClientError>((begins, ends))
+            };
+            let Ok(found) = tokio::time::timeout(ANSWER, asked).await else {
+                // A node that has just gone still leads by name: soon it does not, and the others are read.
+                return self.look_again(led);
+            };
+            let (begins, mut ends) = found?;
+            self.unanswered = None;
+            let starts = self.tail.starts(begins, &ends)?;
+            ends.retain(|at, end| starts.get(at).is_some_and(|start| start < end));
+            self.remaining.extend(ends);
+            self.consumer.add(starts.into_iter().collect());
+        }
+        self.looked = Some(Instant::now());
+        Ok(())
+    }
+
+    fn look_again(&mut self, led: Vec<TopicPartition>) -> Result<(), Failure> {
+        let since = *self.unanswered.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PATIENCE {
+            let what = format!("nobody says where {} begins and ends", self.tail.topic);
+            return Err(Failure::new(UNAVAILABLE, what, "headwater doctor".to_owned()));
+        }
+        self.unbegun.extend(led);
+        self.looked = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Whether there is nothing more to read.
+    fn is_done(&self) -> Result<bool, Failure> {
+        if !self.tail.no_follow || !self.remaining.is_empty() {
+            return Ok(false);
+        }
+        match self.unbegun.first() {
+            Some(at) if self.begun.elapsed() >= PATIENCE => {
+                let what = format!("{at} has no leader: the node that has it is away");
+                Err(Failure::new(UNAVAILABLE, what, "--partition P for one that has a leader".to_owned()))
+            }
+            waiting => Ok(waiting.is_none()),
+        }
+    }
+
+    async fn poll(&mut self) -> Result<Vec<Fetched>, ClientError> {
+        match self.consumer.poll(Duration::from_secs(1)).await {
+            // It was said, and it is read when its node is back.
+            Err(error) if !self.tail.no_follow && error.code() == Some(ErrorCode::LeaderNotAvailable) => {
+                self.consumer.try_again();
+                Ok(Vec::new())
+            }
+            polled => polled,
+        }
+    }
+}
+
+/// Partitions without a leader.
+#[derive(Default)]
+struct Away(BTreeSet<TopicPartition>);
+
+impl Away {
+    /// Takes those of now; returns what is to be said of it.
+    fn change(&mut self, now: BTreeSet<TopicPartition>) -> Vec<String> {
+        let gone: Vec<_> = now.difference(&self.0).collect();
+        let back: Vec<_> = self.0.difference(&now).collect();
+        let mut said = Vec::new();
+        if !gone.is_empty() {
+            said.push(format!("{} no leader, as the node is away: read when it is back", have(&gone)));
+        }
+        if !back.is_empty() {
+            said.push(format!("{} a leader again", have(&back)));
+        }
+        self.0 = now;
+        said
+    }
+}
+
+/// `orders/1 has`, `orders/1, orders/4 have`.
+fn have(partitions: &[&TopicPartition]) -> String {
+    const NAMED: usize = 5;
+    let names: Vec<String> = partitions.iter().take(NAMED).map(ToString::to_string).collect();
+    let names = names.join(", ");
+    match partitions.len() {
+        1 => format!("{names} has"),
+        count if count > NAMED => format!("{names} and {} more have", count - NAMED),
+        _ => format!("{names} have"),
     }
 }
 
@@ -265,6 +411,22 @@ mod tests {
             "no JSON"
         );
         assert_eq!(Shown::bytes(b"\xff\x01").plain, "ff01");
+    }
+
+    #[test]
+    fn what_loses_its_leader_and_what_gets_one_is_said_once() {
+        let set = |of: &[i32]| of.iter().map(|partition| TopicPartition::new("t", *partition)).collect();
+        let mut away = Away::default();
+        assert_eq!(away.change(set(&[])), [""; 0]);
+        let reason = "no leader, as the node is away: read when it is back";
+        assert_eq!(away.change(set(&[1])), [format!("t/1 has {reason}")]);
+        assert_eq!(away.change(set(&[1])), [""; 0]);
+        assert_eq!(
+            away.change(set(&[0, 2])),
+            [format!("t/0, t/2 have {reason}"), "t/1 has a leader again".to_owned()]
+        );
+        let all = away.change(set(&[0, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(all, [format!("t/3, t/4, t/5, t/6, t/7 and 1 more have {reason}")]);
     }
 
     #[test]

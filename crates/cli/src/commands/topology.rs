@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use headwater_client::without_password;
 use headwater_streams::{ChangeSafety, TopologyDescription};
 use serde_json::{Value, json};
 
@@ -128,6 +129,7 @@ fn description(source: &str, mut value: Value) -> Result<TopologyDescription, Fa
 }
 
 fn no_description(source: &str, error: &serde_json::Error) -> Failure {
+    let source = if source.contains("://") { without_password(source) } else { source.to_owned() };
     let next = "write one with serde_json::to_string(&topology.describe()), or name a running instance: http://HOST:PORT";
     Failure::new(DATA, format_args!("{source} holds no description of a topology: {error}"), next.to_owned())
 }

@@ -1,11 +1,11 @@
 //! Access rules from the command line and by foreign tools, on a node where whatever has no rule is open.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::common::{HEADWATER, Node, missing, python};
+use crate::common::{HEADWATER, Node, kafka_tool, kafka_tools, python, succeeds};
 
 const START: &str = r#"exec "$0" "$@" --data-dir "$DIRECTORY" \
     --config authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer \
@@ -92,33 +92,14 @@ fn confluent_kafka_makes_rules_and_meets_them() {
     assert_eq!(out.lines().last(), Some("done"), "{out}\n{err}");
 }
 
-/// The jars of Kafka's tools.
-fn kafka_tools() -> Option<PathBuf> {
-    let found = std::env::var_os("HEADWATER_TEST_KAFKA_TOOLS").map(PathBuf::from);
-    if found.is_none() {
-        missing(
-            "HEADWATER_TEST_KAFKA_TOOLS is not set; `cargo xtask test` fetches Kafka's tools and sets it",
-        );
-    }
-    found
-}
-
 #[test]
 fn kafka_acls_adds_lists_and_removes_rules() {
     let Some(jars) = kafka_tools() else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let node = guarded(directory.path());
     let kafka_acls = |arguments: &[&str]| {
-        let output = Command::new("java")
-            .arg("-cp")
-            .arg(jars.join("*"))
-            .args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &node.kafka])
-            .args(arguments)
-            .output()
-            .expect("java runs");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
-        out.into_owned()
+        let class = "org.apache.kafka.tools.AclCommand";
+        succeeds(kafka_tool(&jars, class, &node.kafka).args(arguments))
     };
     let principal = "--allow-principal=User:alice";
     kafka_acls(&["--add", principal, "--producer", "--topic", "orders", "--transactional-id", "payer"]);

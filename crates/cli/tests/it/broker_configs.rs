@@ -1,28 +1,13 @@
 //! Kafka's own tool sets, shows and deletes what is set on the running broker.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use crate::common::{Node, missing};
-
-/// The jars of Apache Kafka's server, where `kafka-configs` lives.
-fn kafka_jars() -> Option<PathBuf> {
-    let found = std::env::var_os("HEADWATER_TEST_KAFKA_JARS").map(PathBuf::from);
-    if found.is_none() {
-        missing("HEADWATER_TEST_KAFKA_JARS is not set; `cargo xtask test` fetches Apache Kafka and sets it");
-    }
-    found
-}
+use crate::common::{Node, kafka_jars, kafka_tool};
 
 /// Runs `kafka-configs` with these words and returns whether it succeeded, and what it said.
 fn kafka_configs(jars: &Path, node: &Node, words: &str) -> (bool, String) {
-    let output = Command::new("java")
-        .arg("-cp")
-        .arg(jars.join("*"))
-        .args(["kafka.admin.ConfigCommand", "--bootstrap-server", &node.kafka])
-        .args(words.split(' '))
-        .output()
-        .expect("java runs");
+    let mut tool = kafka_tool(jars, "kafka.admin.ConfigCommand", &node.kafka);
+    let output = tool.args(words.split(' ')).output().expect("java runs");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }

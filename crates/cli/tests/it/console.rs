@@ -88,11 +88,20 @@ impl Drop for Browser {
     }
 }
 
+/// In memory, where there is a file system for it: a disk that is nearly full or slow is told on the page, too.
+fn directory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a directory")
+}
+
 #[tokio::test]
 async fn the_overview_is_live_and_events_are_never_markup() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let Some(browser) = Browser::open(&dir.path().join("profile")).await else { return };
-    let node = Node::start(&dir.path().join("node"));
+    // Little of the memory is taken.
+    let small = ["headwater.log.segment.bytes=1048576"];
+    let node = Node::start_set(&dir.path().join("node"), "127.0.0.1:0", &small);
     node.done(&["topic", "create", "orders"], "");
     node.done(&["topic", "create", "_headwater.catalog", "--config", "cleanup.policy=compact"], "");
     let service = json!({ "team": "sales", "reads": ["orders"], "writes": ["invoices"] });
@@ -125,6 +134,16 @@ async fn the_overview_is_live_and_events_are_never_markup() {
     let shows =
         format!("return document.querySelector('hw-events').innerText.includes('{{\"id\":{number}}}')");
     browser.wait_for(&shows).await;
+
+    // The table shows what is looked for by a part of its name.
+    let find = async |part: &str| {
+        let typed = format!("const find = document.querySelector('#find'); find.value = '{part}';");
+        browser.run(&format!("{typed} find.dispatchEvent(new Event('input'));")).await;
+    };
+    find("nothing").await;
+    browser.wait_for("return document.querySelector('#streams').tBodies[0].rows.length === 0").await;
+    find("ORD").await;
+    browser.wait_for("return document.querySelector('#streams').innerText.includes('orders')").await;
 
     let log = browser.post("/se/log", json!({ "type": "browser" })).await;
     let severe: Vec<&Value> =
@@ -173,4 +192,40 @@ async fn the_first_answer_has_the_services_of_the_catalog() {
     assert!(said["detail"].as_str().is_some_and(|detail| detail.contains("serves no queries")), "{said}");
     let overview: Value = ask("/api/v1/overview").await.expect("an answer").json().await.expect("JSON");
     assert_eq!(overview["services"][0]["name"], "flights", "{overview}");
+}
+
+/// The first event of the live page, asked for as its script does.
+async fn live(node: &Node, table: &str) -> Value {
+    let mut feed = reqwest::get(format!("{}/console/live?{table}", node.http)).await.expect("an answer");
+    let mut told = Vec::new();
+    while !told.ends_with(b"\n\n") {
+        told.extend_from_slice(&feed.chunk().await.expect("it goes on").expect("it goes on for ever"));
+    }
+    let told = String::from_utf8(told).expect("UTF-8");
+    let data = told.lines().find_map(|line| line.strip_prefix("data: ")).expect("an event");
+    serde_json::from_str(data).expect("JSON")
+}
+
+#[tokio::test]
+async fn the_live_page_is_told_of_as_many_streams_as_it_has_room_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let node = Node::start(directory.path());
+    let client = Client::connect(ClientConfig::new(&node.kafka, "console-test")).await.expect("connected");
+    for number in 0..105 {
+        client.create_topic(NewTopic::new(format!("stream-{number:03}"), 1)).await.expect("created");
+    }
+    let names = |overview: &Value| -> Vec<String> {
+        let rows = overview["streams"].as_array().expect("rows").iter();
+        rows.map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let all = reqwest::get(format!("{}/api/v1/overview", node.http)).await.expect("an answer");
+    let all: Value = all.json().await.expect("JSON");
+    assert!(names(&all).len() > 105, "the internal ones, too: {all}");
+    let told = live(&node, "").await;
+    assert_eq!((names(&told["overview"]).len(), &told["more_streams"]), (100, &json!(5)), "{told}");
+    let told = live(&node, "internal=false&find=-104&stream=stream-103").await;
+    assert_eq!((names(&told["overview"]), &told["more_streams"]), (vec!["stream-104".to_owned()], &json!(0)));
+    assert_eq!(told["chosen"]["name"], "stream-103", "{told}");
+    let told = live(&node, "internal=true&find=_SCHEMAS").await;
+    assert_eq!(names(&told["overview"]), ["_schemas"], "{told}");
 }

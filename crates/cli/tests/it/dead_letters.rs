@@ -178,6 +178,26 @@ fn a_record_that_fails_again_and_again_and_one_without_a_home_are_left_and_told(
     assert!(said.contains("neither key nor value"), "{said}");
 }
 
+#[test]
+fn a_redrive_that_fails_leaves_no_open_transaction() {
+    let cluster = Cluster::start();
+    cluster.node.done(&["topic", "alter", "orders", "--config", "max.message.bytes=2000"], "");
+    let long = (0..5000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<u8>>();
+    let letters =
+        [letter(0, &[]), letter(2, &[]), ProduceRecord { value: Some(long.into()), ..letter(1, &[]) }];
+    cluster.write(letters.to_vec());
+    let output = cluster.node.run(&["dead-letters", "redrive", "dead"], "");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(!output.status.success() && said.contains("error: "), "{said}");
+    let known = cluster.runtime.block_on(cluster.client.describe_transaction("headwater-dead-letters-dead"));
+    let known = known.expect("described").expect("a producer has come");
+    assert!(!known.is_open(), "{known:?}");
+    cluster.node.done(&["topic", "alter", "orders", "--delete-config", "max.message.bytes"], "");
+    let (told, content) = cluster.summary(&["redrive", "dead"]);
+    assert!(content && told["redriven"] == 3, "{told}");
+    assert_eq!(cluster.orders().len(), 3, "each once");
+}
+
 const LETTERS: i64 = 10_000;
 
 #[test]

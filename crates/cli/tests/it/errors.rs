@@ -104,6 +104,33 @@ fn addresses_of_the_wrong_kind_are_named() {
 }
 
 #[test]
+fn a_password_in_an_address_is_never_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    let taken = node.http.replace("http://", "http://bob:hush@");
+    let tools = [
+        &["schema", "list"][..],
+        &["doctor"],
+        &["quarantine", "list", "http://bob:hush@127.0.0.1:1"],
+        &["topology", "describe", "http://bob:hush@127.0.0.1:1"],
+        &["topology", "describe", &taken],
+        &["doctor", "--help"],
+    ];
+    for registry in
+        ["http://bob:hush@127.0.0.1:1", "bob:hush@there", "http://bob:hu/hush@there", "ftp://bob:hush@there"]
+    {
+        for tool in tools {
+            let output = headwater(tool, &[("HEADWATER_REGISTRY", registry), ("HEADWATER_URL", registry)]);
+            let told = [output.stdout, output.stderr].concat();
+            let told = String::from_utf8_lossy(&told);
+            assert!(!told.is_empty() && !told.contains("hush"), "{tool:?} {registry}: {told}");
+        }
+    }
+    let output = headwater(&["doctor"], &[("HEADWATER_URL", &taken)]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("hush"));
+}
+
+#[test]
 fn the_node_of_the_tools_has_a_variable_of_its_own() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = Node::start(dir.path());

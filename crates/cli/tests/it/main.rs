@@ -16,6 +16,7 @@ mod doctor;
 mod errors;
 mod foreign_clients;
 mod http_identities;
+mod java;
 mod migrate;
 mod operate;
 mod quotas;

@@ -187,6 +187,18 @@ fn several_topics_are_deleted_all_or_none() {
 }
 
 #[test]
+fn each_topic_is_listed_with_its_own_records() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = Node::start(dir.path());
+    for (name, partitions, events) in [("a", "3", 5), ("b", "1", 0), ("c", "2", 2)] {
+        node.done(&["topic", "create", name, "--partitions", partitions], "");
+        node.done(&["produce", name], &"event\n".repeat(events));
+    }
+    let listed = node.done(&["topic", "list"], "");
+    assert_eq!(listed, "TOPIC\tPARTITIONS\tRECORDS\na\t3\t5\nb\t1\t0\nc\t2\t2\n");
+}
+
+#[test]
 fn a_topic_that_much_hangs_on_needs_to_be_asked_for_by_that_too() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = Node::start(&dir.path().join("node"));

@@ -1,18 +1,9 @@
 //! Quotas set by Kafka's own tool and met by librdkafka.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Node, missing, python};
-
-/// The jars of Apache Kafka's server, where `kafka-configs` lives.
-fn kafka_jars() -> Option<PathBuf> {
-    let found = std::env::var_os("HEADWATER_TEST_KAFKA_JARS").map(PathBuf::from);
-    if found.is_none() {
-        missing("HEADWATER_TEST_KAFKA_JARS is not set; `cargo xtask test` fetches Apache Kafka and sets it");
-    }
-    found
-}
+use crate::common::{Node, kafka_jars, kafka_tool, python, succeeds};
 
 #[test]
 fn kafka_configs_sets_a_rate_and_librdkafka_is_throttled_by_it() {
@@ -20,16 +11,7 @@ fn kafka_configs_sets_a_rate_and_librdkafka_is_throttled_by_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let node = Node::start(directory.path());
     let kafka_configs = |arguments: &[&str]| {
-        let output = Command::new("java")
-            .arg("-cp")
-            .arg(jars.join("*"))
-            .args(["kafka.admin.ConfigCommand", "--bootstrap-server", &node.kafka])
-            .args(arguments)
-            .output()
-            .expect("java runs");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
-        out.into_owned()
+        succeeds(kafka_tool(&jars, "kafka.admin.ConfigCommand", &node.kafka).args(arguments))
     };
     let client = ["--entity-type", "clients", "--entity-name", "hasty"];
     kafka_configs(&[&["--alter", "--add-config", "producer_byte_rate=20000"], &client[..]].concat());

@@ -1,10 +1,9 @@
 //! What asks for more than one broker is answered as a Kafka of one broker answers, and says what to do.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use crate::common::{Node, missing, program};
+use crate::common::{Node, kafka_tool, kafka_tools, program};
 
 fn said(output: &Output) -> String {
     assert!(!output.status.success(), "it should be refused");
@@ -33,16 +32,12 @@ fn our_command_says_how_many_brokers_there_are() {
 
 #[test]
 fn kafka_topics_is_told_by_the_exception_that_kafka_has_for_it() {
-    let Some(jars) = std::env::var_os("HEADWATER_TEST_KAFKA_TOOLS").map(PathBuf::from) else {
-        return missing("HEADWATER_TEST_KAFKA_TOOLS is not set; `cargo xtask test` sets it");
-    };
+    let Some(jars) = kafka_tools() else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let node = Node::start(dir.path());
     let kafka_topics = |arguments: &[&str]| {
-        let mut command = Command::new("java");
-        command.arg("-cp").arg(jars.join("*")).arg("org.apache.kafka.tools.TopicCommand");
-        command.args(["--bootstrap-server", &node.kafka, "--create", "--topic", "orders"]).args(arguments);
-        command.output().expect("java runs")
+        let mut command = kafka_tool(&jars, "org.apache.kafka.tools.TopicCommand", &node.kafka);
+        command.args(["--create", "--topic", "orders"]).args(arguments).output().expect("java runs")
     };
     let refused = said(&kafka_topics(&["--replication-factor", "3"]));
     assert!(refused.contains("InvalidReplicationFactorException"), "{refused}");

@@ -1,95 +1,21 @@
 //! A real Kafka Streams application with `group.protocol=streams` (KIP-1071): two instances, one killed and taken over,
 //! the broker killed and started again, and Kafka's own tool for streams groups.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::{Node, jars, kafka_tools};
+use crate::common::{Node, jars, kafka_tool, kafka_tools, succeeds};
+use crate::java::{Java, LIMIT};
 
-const LIMIT: Duration = Duration::from_secs(120);
 /// Dead members are found in seconds, not in Kafka's 45.
 const SETTINGS: [&str; 3] = [
     "group.streams.session.timeout.ms=6000",
     "group.streams.heartbeat.interval.ms=500",
     "group.streams.initial.rebalance.delay.ms=1000",
 ];
-
-/// A Java program and what it has said.
-struct Java {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    said: Arc<Mutex<Vec<String>>>,
-}
-
-impl Java {
-    fn start(jars: &Path, arguments: &[&str]) -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java/StreamsApplication.java");
-        let mut child = Command::new("java")
-            .arg(format!("-Dlog4j2.configurationFile={}", jars.join("log4j2.properties").display()))
-            .args(["-Xmx256m", "-cp", &format!("{}/*", jars.display())])
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("java starts");
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let heard = Arc::clone(&said);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                heard.lock().expect("the lines").push(line);
-            }
-        });
-        Self { stdin: child.stdin.take(), child, said }
-    }
-
-    fn said(&self) -> Vec<String> {
-        self.said.lock().expect("the lines").clone()
-    }
-
-    /// Waits for a line for which `wanted` holds.
-    fn wait(&self, what: &str, wanted: impl Fn(&str) -> bool) {
-        let begun = Instant::now();
-        while !self.said().iter().any(|line| wanted(line)) {
-            assert!(begun.elapsed() < LIMIT, "{what}: {:#?}", self.said());
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// The tasks that it told of last.
-    fn tasks(&self) -> Vec<String> {
-        let said = self.said();
-        let last = said.iter().rev().find_map(|line| line.strip_prefix("tasks "));
-        let tasks = last.unwrap_or_default().split(',').filter(|task| !task.is_empty());
-        tasks.map(str::to_owned).collect()
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().expect("SIGKILL");
-        self.child.wait().expect("gone");
-    }
-
-    /// Ends an application as its user would.
-    fn close(mut self) {
-        drop(self.stdin.take());
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}: {:#?}", self.said());
-    }
-}
-
-impl Drop for Java {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn application(jars: &Path, address: &str, dir: &Path, name: &str) -> Java {
     let state = dir.join(name).display().to_string();
@@ -106,19 +32,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// `kafka-streams-groups.sh`.
 fn tool(tools: &Path, address: &str, arguments: &[&str]) -> String {
-    let output = Command::new("java")
-        .args([
-            "-cp",
-            &format!("{}/*", tools.display()),
-            "org.apache.kafka.tools.streams.StreamsGroupCommand",
-        ])
-        .args(["--bootstrap-server", address])
-        .args(arguments)
-        .output()
-        .expect("java starts");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
+    let class = "org.apache.kafka.tools.streams.StreamsGroupCommand";
+    succeeds(kafka_tool(tools, class, address).args(arguments))
 }
 
 #[test]

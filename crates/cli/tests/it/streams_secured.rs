@@ -1,16 +1,13 @@
 //! A real Kafka Streams application over TLS and SASL where access rules count, by both of its group protocols: it has
 //! what its rules give it and no more.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::Command;
 
 use crate::certificates::Authority;
 use crate::common::{HEADWATER, Node, jars};
+use crate::java::Java;
 
-const LIMIT: Duration = Duration::from_secs(120);
 const USERS: [(&str, &str); 3] = [("alice", "wonderland"), ("counter", "one two"), ("eve", "eve")];
 
 /// SASL_SSL and nothing else; alice may do everything, the others what rules say.
@@ -75,63 +72,6 @@ impl Guarded {
     }
 }
 
-/// A Java program and what it has said.
-struct Java {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    said: Arc<Mutex<Vec<String>>>,
-}
-
-impl Java {
-    fn start(jars: &Path, arguments: &[&str]) -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java/StreamsApplication.java");
-        let mut child = Command::new("java")
-            .arg(format!("-Dlog4j2.configurationFile={}", jars.join("log4j2.properties").display()))
-            .args(["-Xmx256m", "-cp", &format!("{}/*", jars.display())])
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("java starts");
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let heard = Arc::clone(&said);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                heard.lock().expect("the lines").push(line);
-            }
-        });
-        Self { stdin: child.stdin.take(), child, said }
-    }
-
-    /// Waits for a line for which `wanted` holds, and returns it.
-    fn wait(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let begun = Instant::now();
-        loop {
-            let said = self.said.lock().expect("the lines").clone();
-            if let Some(line) = said.iter().find(|line| wanted(line)) {
-                return line.clone();
-            }
-            assert!(begun.elapsed() < LIMIT, "{what}: {said:#?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn close(mut self) {
-        drop(self.stdin.take());
-        let status = self.child.wait().expect("it ends");
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Java {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn counts_by(protocol: &str) {
     let Some(jars) = jars("HEADWATER_TEST_STREAMS_JARS") else { return };
     let guarded = Guarded::start();
@@ -165,8 +105,8 @@ fn counts_by(protocol: &str) {
     let verdict =
         driver.wait("every count is exact", |line| line.starts_with("exact ") || line.starts_with("wrong: "));
     assert!(verdict.starts_with("exact "), "{verdict}");
-    let refused = counter.said.lock().expect("the lines").iter().any(|line| line.starts_with("failed "));
-    assert!(!refused, "{:#?}", counter.said.lock());
+    let said = counter.said();
+    assert!(!said.iter().any(|line| line.starts_with("failed ")), "{said:#?}");
     counter.close();
 }
 

@@ -1,12 +1,11 @@
 //! Groups of the consumer protocol (KIP-848), which DescribeGroups does not know.
 
 use headwater_model::TopicPartition;
-use headwater_wire::ErrorCode;
 use headwater_wire::messages::consumer_group_describe_response::Member as DescribedMember;
 use headwater_wire::messages::{ConsumerGroupDescribeRequestData, ConsumerGroupDescribeResponseData};
 
+use super::groups::if_known;
 use super::{GroupDescription, Member, text};
-use crate::cluster::{CoordinatorOf, Lane};
 use crate::{Client, ClientError};
 
 impl Client {
@@ -16,19 +15,11 @@ impl Client {
         group: &str,
     ) -> Result<Option<GroupDescription>, ClientError> {
         let request = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![text(group)]);
-        let check = |answer: &ConsumerGroupDescribeResponseData| {
-            let code = answer.groups.first().map_or(0, |group| group.error_code);
-            ClientError::check(code, None, || format!("describe group {group}"))
+        let code = |answer: &ConsumerGroupDescribeResponseData| {
+            answer.groups.first().map_or(0, |group| group.error_code)
         };
-        let timeout = self.request_timeout();
-        let answer =
-            self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, &request, timeout, check).await;
-        let answer = match answer {
-            Err(ClientError::TooOld { .. } | ClientError::Kafka { code: ErrorCode::GroupIdNotFound, .. }) => {
-                return Ok(None);
-            }
-            answer => answer?,
-        };
+        let answer = self.ask_of_group(group, &request, code, || format!("describe group {group}")).await;
+        let Some(answer) = if_known(answer)? else { return Ok(None) };
         Ok(answer.groups.into_iter().next().map(|described| GroupDescription {
             group_id: described.group_id.to_string(),
             state: described.group_state.to_string(),

@@ -1,6 +1,7 @@
 //! Groups as an operator sees them: which there are, who is in them, what each member reads.
 
 use headwater_model::TopicPartition;
+use headwater_wire::ErrorCode;
 use headwater_wire::messages::leave_group_request::MemberIdentity;
 use headwater_wire::messages::{
     DeleteGroupsRequestData, DeleteGroupsResponseData, DescribeGroupsRequestData, DescribeGroupsResponseData,
@@ -8,6 +9,7 @@ use headwater_wire::messages::{
 };
 
 use super::text;
+use crate::call::Call;
 use crate::cluster::{CoordinatorOf, Lane, PATIENCE};
 use crate::group::protocol;
 use crate::{Client, ClientError};
@@ -71,15 +73,24 @@ impl Client {
         Ok(groups)
     }
 
+    /// Asks who coordinates the group; `code` is what the answer says of it, and `what` was asked for.
+    pub(super) async fn ask_of_group<C: Call>(
+        &self,
+        group: &str,
+        request: &C,
+        code: impl Fn(&C::Response) -> i16,
+        what: impl Fn() -> String,
+    ) -> Result<C::Response, ClientError> {
+        let check = |answer: &C::Response| ClientError::check(code(answer), None, &what);
+        let timeout = self.request_timeout();
+        self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, request, timeout, check).await
+    }
+
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, ClientError> {
         let request = DescribeGroupsRequestData::default().with_groups(vec![text(group)]);
-        let check = |answer: &DescribeGroupsResponseData| {
-            let code = answer.groups.first().map_or(0, |group| group.error_code);
-            ClientError::check(code, None, || format!("describe group {group}"))
-        };
-        let timeout = self.request_timeout();
-        let answer =
-            self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, &request, timeout, check).await?;
+        let code =
+            |answer: &DescribeGroupsResponseData| answer.groups.first().map_or(0, |group| group.error_code);
+        let answer = self.ask_of_group(group, &request, code, || format!("describe group {group}")).await?;
         let Some(described) = answer.groups.into_iter().next() else {
             return Err(ClientError::Malformed {
                 address: self.bootstrap().to_owned(),
@@ -108,12 +119,9 @@ impl Client {
     /// Deletes a group that has no members, with its offsets.
     pub async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
         let request = DeleteGroupsRequestData::default().with_groups_names(vec![text(group)]);
-        let check = |answer: &DeleteGroupsResponseData| {
-            let code = answer.results.first().map_or(0, |result| result.error_code);
-            ClientError::check(code, None, || format!("delete group {group}"))
-        };
-        let timeout = self.request_timeout();
-        self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, &request, timeout, check).await?;
+        let code =
+            |answer: &DeleteGroupsResponseData| answer.results.first().map_or(0, |result| result.error_code);
+        self.ask_of_group(group, &request, code, || format!("delete group {group}")).await?;
         Ok(())
     }
 
@@ -122,14 +130,22 @@ impl Client {
         let request = LeaveGroupRequestData::default()
             .with_group_id(text(group))
             .with_members(vec![MemberIdentity::default().with_member_id(text(member_id))]);
-        let check = |answer: &LeaveGroupResponseData| {
+        let code = |answer: &LeaveGroupResponseData| {
             let member = answer.members.first().map_or(0, |member| member.error_code);
-            let code = if answer.error_code == 0 { member } else { answer.error_code };
-            ClientError::check(code, None, || format!("remove {member_id} from group {group}"))
+            if answer.error_code == 0 { member } else { answer.error_code }
         };
-        let timeout = self.request_timeout();
-        self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, &request, timeout, check).await?;
+        self.ask_of_group(group, &request, code, || format!("remove {member_id} from group {group}")).await?;
         Ok(())
+    }
+}
+
+/// `None` where there is no such group, or the broker does not know its protocol.
+pub(super) fn if_known<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+    match answer {
+        Err(ClientError::TooOld { .. } | ClientError::Kafka { code: ErrorCode::GroupIdNotFound, .. }) => {
+            Ok(None)
+        }
+        answer => answer.map(Some),
     }
 }
 

@@ -8,7 +8,6 @@ use headwater_wire::messages::{
 };
 
 use super::text;
-use crate::cluster::{CoordinatorOf, Lane};
 use crate::{Client, ClientError, Member};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +32,11 @@ impl Client {
     /// Members and offsets of a share group.
     pub async fn describe_share_group(&self, group: &str) -> Result<ShareGroupDescription, ClientError> {
         let request = ShareGroupDescribeRequestData::default().with_group_ids(vec![text(group)]);
-        let check = |answer: &ShareGroupDescribeResponseData| {
-            let code = answer.groups.first().map_or(0, |group| group.error_code);
-            ClientError::check(code, None, || format!("describe share group {group}"))
+        let code = |answer: &ShareGroupDescribeResponseData| {
+            answer.groups.first().map_or(0, |group| group.error_code)
         };
-        let timeout = self.request_timeout();
-        let answer =
-            self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, &request, timeout, check).await?;
+        let what = || format!("describe share group {group}");
+        let answer = self.ask_of_group(group, &request, code, what).await?;
         let Some(described) = answer.groups.into_iter().next() else {
             return Err(ClientError::Malformed {
                 address: self.bootstrap().to_owned(),
@@ -58,13 +55,11 @@ impl Client {
         let wanted =
             DescribeShareGroupOffsetsRequestGroup::default().with_group_id(text(group)).with_topics(None);
         let request = DescribeShareGroupOffsetsRequestData::default().with_groups(vec![wanted]);
-        let check = |answer: &DescribeShareGroupOffsetsResponseData| {
-            let code = answer.groups.first().map_or(0, |group| group.error_code);
-            ClientError::check(code, None, || format!("describe the offsets of share group {group}"))
+        let code = |answer: &DescribeShareGroupOffsetsResponseData| {
+            answer.groups.first().map_or(0, |group| group.error_code)
         };
-        let timeout = self.request_timeout();
-        let answer =
-            self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, &request, timeout, check).await?;
+        let what = || format!("describe the offsets of share group {group}");
+        let answer = self.ask_of_group(group, &request, code, what).await?;
         let topics = answer.groups.into_iter().flat_map(|group| group.topics);
         let mut offsets: Vec<ShareOffset> = topics
             .flat_map(|topic| {

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use headwater_model::TopicPartition;
-use headwater_wire::ErrorCode;
 use headwater_wire::messages::streams_group_describe_response::{Member as DescribedMember, Topology};
 use headwater_wire::messages::{StreamsGroupDescribeRequestData, StreamsGroupDescribeResponseData};
 
+use super::groups::if_known;
 use super::{GroupDescription, Member, text};
-use crate::cluster::{CoordinatorOf, Lane};
 use crate::{Client, ClientError};
 
 /// What the tasks of each subtopology read.
@@ -21,19 +20,11 @@ impl Client {
         group: &str,
     ) -> Result<Option<GroupDescription>, ClientError> {
         let request = StreamsGroupDescribeRequestData::default().with_group_ids(vec![text(group)]);
-        let check = |answer: &StreamsGroupDescribeResponseData| {
-            let code = answer.groups.first().map_or(0, |group| group.error_code);
-            ClientError::check(code, None, || format!("describe group {group}"))
+        let code = |answer: &StreamsGroupDescribeResponseData| {
+            answer.groups.first().map_or(0, |group| group.error_code)
         };
-        let timeout = self.request_timeout();
-        let answer =
-            self.call_coordinator(Lane::ADMIN, CoordinatorOf::Group, group, &request, timeout, check).await;
-        let answer = match answer {
-            Err(ClientError::TooOld { .. } | ClientError::Kafka { code: ErrorCode::GroupIdNotFound, .. }) => {
-                return Ok(None);
-            }
-            answer => answer?,
-        };
+        let answer = self.ask_of_group(group, &request, code, || format!("describe group {group}")).await;
+        let Some(answer) = if_known(answer)? else { return Ok(None) };
         Ok(answer.groups.into_iter().next().map(|described| {
             let inputs = described.topology.as_deref().map(inputs).unwrap_or_default();
             GroupDescription {

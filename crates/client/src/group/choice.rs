@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::membership::News;
+use super::seat::Seat;
 use super::{GroupConfig, Lease, StreamsApplication, consumer_protocol, membership, streams_protocol};
 use crate::{Client, ClientError};
 
@@ -55,8 +56,8 @@ impl FromStr for GroupProtocol {
 /// The task that speaks the chosen protocol.
 pub(super) enum Membership {
     Classic(membership::Membership),
-    Consumer(consumer_protocol::Membership),
-    Streams(streams_protocol::Membership),
+    Consumer(Seat),
+    Streams(Seat),
 }
 
 impl Membership {
@@ -71,10 +72,10 @@ impl Membership {
                 Self::Classic(membership::Membership::start(client, config, manage_positions, lease))
             }
             GroupProtocol::Consumer(remote) => {
-                Self::Consumer(consumer_protocol::Membership::start(client, config, remote, manage_positions))
+                Self::Consumer(consumer_protocol::start(client, config, remote, manage_positions, lease))
             }
             GroupProtocol::Streams(application) => {
-                Self::Streams(streams_protocol::Membership::start(client, config, application, lease))
+                Self::Streams(streams_protocol::start(client, config, application, lease))
             }
         }
     }
@@ -83,8 +84,7 @@ impl Membership {
     pub(super) fn release(&self) {
         match self {
             Self::Classic(membership) => membership.release(),
-            Self::Consumer(membership) => membership.release(),
-            Self::Streams(membership) => membership.release(),
+            Self::Consumer(seat) | Self::Streams(seat) => seat.release(),
         }
     }
 
@@ -99,8 +99,7 @@ impl Membership {
     pub(super) async fn news(&mut self) -> News {
         match self {
             Self::Classic(membership) => membership.news().await,
-            Self::Consumer(membership) => membership.news().await,
-            Self::Streams(membership) => membership.news().await,
+            Self::Consumer(seat) | Self::Streams(seat) => seat.news().await,
         }
     }
 
@@ -108,12 +107,7 @@ impl Membership {
     pub(super) fn standing(&self) -> Option<(String, i32)> {
         match self {
             Self::Classic(_) => None,
-            Self::Consumer(membership) => {
-                membership.epoch().map(|epoch| (membership.member_id().to_owned(), epoch))
-            }
-            Self::Streams(membership) => {
-                membership.epoch().map(|epoch| (membership.member_id().to_owned(), epoch))
-            }
+            Self::Consumer(seat) | Self::Streams(seat) => seat.standing(),
         }
     }
 
@@ -121,16 +115,15 @@ impl Membership {
     pub(super) async fn passes(&mut self, epoch: i32, patience: Duration) -> bool {
         match self {
             Self::Classic(_) => false,
-            Self::Consumer(membership) => membership.passes(epoch, patience).await,
-            Self::Streams(membership) => membership.passes(epoch, patience).await,
+            Self::Consumer(seat) | Self::Streams(seat) => seat.passes(epoch, patience).await,
         }
     }
 
     pub(super) async fn leave(self) -> Result<(), ClientError> {
         match self {
             Self::Classic(membership) => membership.leave().await,
-            Self::Consumer(membership) => membership.leave().await,
-            Self::Streams(membership) => membership.leave().await,
+            Self::Consumer(seat) => consumer_protocol::leave(seat).await,
+            Self::Streams(seat) => streams_protocol::leave(seat).await,
         }
     }
 }

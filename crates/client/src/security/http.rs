@@ -108,6 +108,17 @@ pub fn is_this_machine(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// An address as it may be told to whoever reads an error: without the user and the password that may stand in it.
+pub fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |at| at + 3));
+    // What is before the last @ of an address that is none may be a password that is not escaped.
+    let end = rest.find('/').filter(|_| Url::parse(url).is_ok()).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
 fn who(settings: &Settings, sasl: Option<&Arc<Sasl>>) -> Result<Who, SecurityError> {
     let illegal = |key, value: &str, legal| SecurityError::Illegal { key, value: value.to_owned(), legal };
     if let Some(token) = settings.of_registry("bearer.auth.token") {
@@ -134,6 +145,27 @@ fn who(settings: &Settings, sasl: Option<&Arc<Sasl>>) -> Result<Who, SecurityErr
         (Some("NONE"), _) => Ok(Who::Nobody),
         (Some(other), _) => {
             Err(illegal("basic.auth.credentials.source", other, "USER_INFO, SASL_INHERIT or NONE"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_without_its_password() {
+        for (url, told) in [
+            ("http://u:secret@host:8081/a/b", "http://host:8081/a/b"),
+            ("https://u@host", "https://host"),
+            ("u:secret@host:8081", "host:8081"),
+            ("http://u:sec/ret@host", "http://host"),
+            ("http://u:s@c#r?et@host", "http://host"),
+            ("http://host:1/subjects/a@b", "http://host:1/subjects/a@b"),
+            ("http://[::1]:8081", "http://[::1]:8081"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(without_password(url), told);
         }
     }
 }

@@ -16,7 +16,7 @@ use headwater_security::rustls::ClientConfig;
 use headwater_security::{JaasError, Mechanism, PemError, Secret, TlsConnector};
 use thiserror::Error;
 
-pub use http::{HttpSecurity, Proof};
+pub use http::{HttpSecurity, Proof, without_password};
 pub(crate) use login::Sasl;
 use settings::Settings;
 

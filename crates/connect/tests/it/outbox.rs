@@ -21,6 +21,15 @@ fn flights(cluster: &Cluster) -> TableStream {
         .timestamps(&["happened_at"])
 }
 
+/// A cluster, and a database whose flights are told.
+async fn installed() -> (Cluster, Connection, TableStream) {
+    let cluster = Cluster::start().await;
+    let database = cluster.database("legacy.sqlite", FLIGHTS);
+    let stream = flights(&cluster);
+    outbox::install(&database, &stream).unwrap();
+    (cluster, database, stream)
+}
+
 fn source(cluster: &Cluster, stream: &TableStream) -> OutboxSource {
     OutboxSource::new(stream.clone(), cluster.client.clone(), cluster.registry.clone())
 }
@@ -38,10 +47,7 @@ fn flight(id: i64, carrier: &str, delay: Option<i64>, happened_at: i64) -> Optio
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inserts_updates_deletes_and_key_changes_are_told_in_order() {
-    let cluster = Cluster::start().await;
-    let database = cluster.database("legacy.sqlite", FLIGHTS);
-    let stream = flights(&cluster);
-    outbox::install(&database, &stream).unwrap();
+    let (cluster, database, stream) = installed().await;
     database
         .execute_batch(
             "INSERT INTO flights VALUES (1, 'UA', NULL, 1000, 'a');
@@ -129,10 +135,7 @@ async fn rows_whose_keys_look_alike_when_joined_stay_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_leaves_nothing() {
-    let cluster = Cluster::start().await;
-    let database = cluster.database("legacy.sqlite", FLIGHTS);
-    let stream = flights(&cluster);
-    outbox::install(&database, &stream).unwrap();
+    let (cluster, database, stream) = installed().await;
     database.execute_batch("BEGIN; INSERT INTO flights VALUES (1, 'UA', NULL, 1, NULL); ROLLBACK;").unwrap();
     database.execute_batch("INSERT INTO flights VALUES (2, 'UA', NULL, 1, NULL);").unwrap();
     assert_eq!(drain(&cluster, &stream).await, 1);
@@ -295,10 +298,7 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_does_not_fit_is_set_aside_and_told_once_it_is_corrected() {
-    let cluster = Cluster::start().await;
-    let database = cluster.database("legacy.sqlite", FLIGHTS);
-    let stream = flights(&cluster);
-    outbox::install(&database, &stream).unwrap();
+    let (cluster, database, stream) = installed().await;
     database
         .execute_batch(
             "INSERT INTO flights VALUES (1, 'UA', 'soon', 1, NULL);
@@ -339,10 +339,7 @@ async fn a_wider_definition_keeps_the_rows_that_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_database_under_the_same_name_is_refused() {
-    let cluster = Cluster::start().await;
-    let database = cluster.database("legacy.sqlite", FLIGHTS);
-    let stream = flights(&cluster);
-    outbox::install(&database, &stream).unwrap();
+    let (cluster, database, stream) = installed().await;
     database.execute_batch("INSERT INTO flights VALUES (1, 'UA', 3, 1, 'a');").unwrap();
     drain(&cluster, &stream).await;
     cluster.database("other.sqlite", FLIGHTS);
@@ -375,10 +372,7 @@ async fn a_name_that_is_not_there_is_an_error_that_names_the_nearest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incompatible_change_of_the_table_is_refused_before_an_event_is_out() {
-    let cluster = Cluster::start().await;
-    let database = cluster.database("legacy.sqlite", FLIGHTS);
-    let stream = flights(&cluster);
-    outbox::install(&database, &stream).unwrap();
+    let (cluster, database, stream) = installed().await;
     database.execute_batch("INSERT INTO flights VALUES (1, 'UA', 3, 1, 'a');").unwrap();
     drain(&cluster, &stream).await;
     database

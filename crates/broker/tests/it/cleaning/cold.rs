@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_broker::{Broker, Config};
 use headwater_model::Record;
 
-use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
+use super::support::{SEGMENT, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
 use crate::common::Raw;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,7 +20,7 @@ async fn history_moves_to_a_cold_store_and_is_read_from_there() {
     };
     let broker = Broker::start(tiered()).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "t", &[("retention.ms", "-1")]).await;
+    raw.create("t", &[("retention.ms", "-1")]).await;
     let mut rng = 7_u64;
     let mut sent = Vec::new();
     for _ in 0..300 {
@@ -115,7 +115,7 @@ async fn a_restored_broker_leaves_the_first_ones_place_in_the_store_alone_and_sa
     let value = |mut number: u64| noise(&mut number, 10_000);
     let broker = Broker::start(tiered(first.path(), store.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "t", &[("retention.ms", "-1")]).await;
+    raw.create("t", &[("retention.ms", "-1")]).await;
     for number in 0..200 {
         raw.produce("t", 0, keyed(&[("k", Some(&value(number)))], now(), None)).await;
     }

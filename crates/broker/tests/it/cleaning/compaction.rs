@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headwater_broker::Broker;
 use headwater_model::Record;
 
-use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
+use super::support::{SEGMENT, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
 use crate::common::Raw;
 
 fn fold(records: Vec<Record>) -> BTreeMap<Bytes, Bytes> {
@@ -29,7 +29,7 @@ async fn compaction_keeps_the_last_value_of_every_key() {
     let mut raw = Raw::connect(&broker).await;
     let eager_topic =
         [("cleanup.policy", "compact"), ("segment.ms", "50"), ("min.cleanable.dirty.ratio", "0.01")];
-    create(&mut raw, "t", &eager_topic).await;
+    raw.create("t", &eager_topic).await;
     let padding = "x".repeat(500);
     for round in 0..200 {
         let values: Vec<String> = (0..20).map(|key| format!("{round} {key} {padding}")).collect();
@@ -64,7 +64,7 @@ async fn compaction_writes_no_file_that_is_much_larger_than_a_journal() {
     let mut raw = Raw::connect(&broker).await;
     let eager_topic =
         [("cleanup.policy", "compact"), ("segment.ms", "50"), ("min.cleanable.dirty.ratio", "0.01")];
-    create(&mut raw, "t", &eager_topic).await;
+    raw.create("t", &eager_topic).await;
     let mut rng = 7_u64;
     for number in 0..KEYS {
         let noise = noise(&mut rng, 20_000);
@@ -99,7 +99,7 @@ async fn tombstones_go_when_their_time_has_passed() {
         ("min.cleanable.dirty.ratio", "0"),
         ("delete.retention.ms", "100"),
     ];
-    create(&mut raw, "t", &configs).await;
+    raw.create("t", &configs).await;
     raw.produce("t", 0, keyed(&[("a", Some("1")), ("b", Some("1"))], now(), None)).await;
     raw.produce("t", 0, keyed(&[("a", None)], now(), None)).await;
     for round in 0..1500 {
@@ -119,8 +119,7 @@ async fn compaction_stops_at_an_open_transaction() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(eager(dir.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
-    create(
-        &mut raw,
+    raw.create(
         "t",
         &[("cleanup.policy", "compact"), ("segment.ms", "20"), ("min.cleanable.dirty.ratio", "0")],
     )

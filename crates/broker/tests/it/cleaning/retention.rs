@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater_broker::{Broker, LogSettings};
 
-use super::support::{SEGMENT, create, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
+use super::support::{SEGMENT, eager, keyed, list_offsets, log_bytes, noise, now, records, until};
 use crate::common::{self, Raw, batches, config, damage};
 
 #[tokio::test]
@@ -13,9 +13,9 @@ async fn old_records_go_and_future_ones_hold() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(eager(dir.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "aged", &[("retention.ms", "60000")]).await;
-    create(&mut raw, "sized", &[("retention.bytes", "3000")]).await;
-    create(&mut raw, "kept", &[("retention.ms", "-1")]).await;
+    raw.create("aged", &[("retention.ms", "60000")]).await;
+    raw.create("sized", &[("retention.bytes", "3000")]).await;
+    raw.create("kept", &[("retention.ms", "-1")]).await;
     for topic in ["aged", "kept"] {
         for (minutes, value) in [(-10, "old"), (-5, "older than a minute"), (0, "young"), (-10, "behind it")]
         {
@@ -41,8 +41,8 @@ async fn a_topic_that_stays_does_not_keep_the_files_of_those_that_go() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(eager(dir.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "stays", &[("retention.ms", "-1")]).await;
-    create(&mut raw, "goes", &[("retention.bytes", "1000"), ("retention.ms", "-1")]).await;
+    raw.create("stays", &[("retention.ms", "-1")]).await;
+    raw.create("goes", &[("retention.bytes", "1000"), ("retention.ms", "-1")]).await;
     let mut rng = 7_u64;
     for round in 0..200 {
         let noise = noise(&mut rng, 20_000);
@@ -69,8 +69,8 @@ async fn a_damaged_batch_keeps_no_other_file_from_going() {
     lazy.cleaner.retention_check = Duration::from_secs(3600);
     let broker = Broker::start(lazy).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "stays", &[("retention.ms", "-1")]).await;
-    create(&mut raw, "goes", &[("retention.bytes", "1000"), ("retention.ms", "-1")]).await;
+    raw.create("stays", &[("retention.ms", "-1")]).await;
+    raw.create("goes", &[("retention.bytes", "1000"), ("retention.ms", "-1")]).await;
     let padding = "y".repeat(20_000);
     for round in 0..200 {
         assert_eq!(raw.produce("goes", 0, common::batch(&[&padding])).await.error_code, 0);
@@ -119,7 +119,7 @@ async fn a_clock_that_is_not_believed_stamps_no_marker() {
     of_2001(dir.path());
     let broker = Broker::start(eager(dir.path())).await.unwrap();
     let mut raw = Raw::connect(&broker).await;
-    create(&mut raw, "t", &[("retention.ms", "-1")]).await;
+    raw.create("t", &[("retention.ms", "-1")]).await;
     let producer = raw.begin("tx", "t").await;
     let batch = keyed(&[("k", Some("v"))], YEAR_2001, Some(producer));
     assert_eq!(raw.produce_as(Some("tx"), "t", 0, batch).await.error_code, 0);
@@ -140,9 +140,9 @@ async fn a_clock_that_has_jumped_far_ahead_deletes_nothing_by_age() {
         let broker = Broker::start(config).await.unwrap();
         let mut raw = Raw::connect(&broker).await;
         let sized = format!("sized-{accepted}");
-        create(&mut raw, &sized, &[("retention.bytes", "500")]).await;
+        raw.create(&sized, &[("retention.bytes", "500")]).await;
         if !accepted {
-            create(&mut raw, "aged", &[("retention.ms", "1000")]).await;
+            raw.create("aged", &[("retention.ms", "1000")]).await;
             let old = keyed(&[("k", Some("old"))], now() - 600_000, None);
             assert_eq!(raw.produce("aged", 0, old).await.error_code, 0);
         }
@@ -174,7 +174,7 @@ async fn many_restarts_do_not_leave_many_files() {
         let broker = Broker::start(config(dir.path())).await.unwrap();
         let mut raw = Raw::connect(&broker).await;
         if round == 0 {
-            create(&mut raw, "t", &[]).await;
+            raw.create("t", &[]).await;
         }
         let value = format!("value {round}");
         assert_eq!(raw.produce("t", 0, common::batch(&[&value])).await.error_code, 0);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_broker::{CleanerConfig, Config, LogSettings};
 use headwater_model::Record;
-use headwater_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use headwater_wire::messages::*;
 use headwater_wire::{BatchBuilder, Compression, Producer};
 
@@ -23,22 +22,6 @@ pub fn eager(directory: &Path) -> Config {
     };
     let log = LogSettings { segment_bytes: SEGMENT, ..LogSettings::default() };
     Config { cleaner, log, ..config(directory) }
-}
-
-pub async fn create(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) {
-    let configs = configs.iter().map(|(name, value)| {
-        CreatableTopicConfig::default()
-            .with_name((*name).to_owned().into())
-            .with_value(Some((*value).to_owned().into()))
-    });
-    let topic = CreatableTopic::default()
-        .with_name(name.to_owned().into())
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.collect());
-    let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
-    let created = raw.call(&request, 5).await;
-    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
 }
 
 pub fn now() -> i64 {

@@ -211,6 +211,28 @@ impl Raw {
         assert_eq!(created.topics[0].error_code, 0, "{created:?}");
     }
 
+    /// A topic of one partition with settings of its own.
+    pub async fn create(&mut self, name: &str, configs: &[(&str, &str)]) {
+        let created = self.try_create(name, configs).await;
+        assert_eq!(created.error_code, 0, "{created:?}");
+    }
+
+    /// As `create`, where the answer is what is asked about.
+    pub async fn try_create(&mut self, name: &str, configs: &[(&str, &str)]) -> CreatableTopicResult {
+        let configs = configs.iter().map(|(name, value)| {
+            CreatableTopicConfig::default()
+                .with_name((*name).to_owned().into())
+                .with_value(Some((*value).to_owned().into()))
+        });
+        let topic = CreatableTopic::default()
+            .with_name(name.to_owned().into())
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+            .with_configs(configs.collect());
+        let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
+        self.call(&request, 5).await.topics.remove(0)
+    }
+
     pub async fn produce(&mut self, topic: &str, partition: i32, batch: Bytes) -> PartitionProduceResponse {
         self.produce_as(None, topic, partition, batch).await
     }

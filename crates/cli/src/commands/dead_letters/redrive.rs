@@ -1,7 +1,7 @@
 //! Redriving: letters back to their topics, and what is done of the dead-letter topic, in one transaction each.
 //!
-//! A run that is killed leaves an open transaction, which the next one, of the same transactional id, aborts before it asks
-//! what is done. So no letter is lost and none sent twice, whoever runs it how often.
+//! A run that fails aborts its transaction. One that is killed leaves it open, and the next one, of the same transactional
+//! id, aborts it before it asks what is done. So no letter is lost and none sent twice, whoever runs it how often.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -107,6 +107,10 @@ impl Redrive {
             Some(producer) => run.settle(producer, &mut letters, &bar).await,
             None => run.pretend(&mut letters).await,
         };
+        if let (Some(producer), Err(_)) = (&producer, &more) {
+            // Who reads the topics would wait for its timeout. What has failed is told, and not that this fails, too.
+            let _ = tokio::time::timeout(LONGEST, producer.abort_transaction()).await;
+        }
         bar.finish_and_clear();
         more?;
         Ok(run.tell())
@@ -220,7 +224,6 @@ impl Run<'_> {
         let mut offsets: HashMap<TopicPartition, Committed> = HashMap::new();
         for (at, offset) in passed {
             let Ok(committed) = letters.committed(at, *offset) else {
-                producer.abort_transaction().await?;
                 let what = format!(
                     "the letters left between those chosen of {at} are too many to remember; what was said to be settled before \
                      offset {offset} stays so"

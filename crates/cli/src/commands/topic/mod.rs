@@ -3,6 +3,7 @@
 mod alter;
 mod delete;
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use headwater_client::{Client, ClientError, ErrorCode, Isolation, NewTopic, OffsetSpec};
@@ -115,13 +116,16 @@ async fn create(
     Ok(())
 }
 
+fn partitions(topic: &str, count: i32) -> impl Iterator<Item = TopicPartition> {
+    (0..count).map(move |partition| TopicPartition::new(topic, partition))
+}
+
 /// Where each partition begins and ends; nothing of one without a leader, whose node is away: to wait for it would keep back
 /// what is known of the others.
-async fn ends(client: &Client, name: &str, partitions: i32) -> Result<Vec<Option<(i64, i64)>>, ClientError> {
-    let all: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(name, partition)).collect();
-    let away = client.without_leader(&all).await?;
+async fn ends(client: &Client, all: &[TopicPartition]) -> Result<Vec<Option<(i64, i64)>>, ClientError> {
+    let away: HashSet<TopicPartition> = client.without_leader(all).await?.into_iter().collect();
     let ask = |spec: OffsetSpec| -> Vec<_> {
-        all.iter().filter(|at| !away.contains(at)).map(|at| (at.clone(), spec)).collect()
+        all.iter().filter(|at| !away.contains(*at)).map(|at| (at.clone(), spec)).collect()
     };
     let starts = client.list_offsets(&ask(OffsetSpec::Earliest), Isolation::Uncommitted).await?;
     let ends = client.list_offsets(&ask(OffsetSpec::Latest), Isolation::Uncommitted).await?;
@@ -132,10 +136,13 @@ async fn list(client: &Client, common: &Common, all: bool) -> Result<(), Failure
     let mut topics = client.topics().await?;
     topics.retain(|topic| all || !(topic.internal || topic.name.starts_with('_')));
     topics.sort_by(|a, b| a.name.cmp(&b.name));
+    // Of all at once: there may be thousands.
+    let all: Vec<_> = topics.iter().flat_map(|topic| partitions(&topic.name, topic.partitions)).collect();
+    let mut offsets = ends(client, &all).await?.into_iter();
     let mut rows = Vec::new();
     for topic in &topics {
-        let offsets = ends(client, &topic.name, topic.partitions).await?;
-        let records: i64 = offsets.iter().flatten().map(|(start, end)| end - start).sum();
+        let of_topic = offsets.by_ref().take(topic.partitions as usize);
+        let records: i64 = of_topic.flatten().map(|(start, end)| end - start).sum();
         if common.json {
             output::json(
                 &json!({ "topic": topic.name, "partitions": topic.partitions, "records": records, "internal": topic.internal }),
@@ -156,7 +163,7 @@ async fn list(client: &Client, common: &Common, all: bool) -> Result<(), Failure
 
 async fn describe(client: &Client, common: &Common, name: &str) -> Result<(), Failure> {
     let Some(topic) = client.topic(name).await? else { return Err(unknown_topic(name)) };
-    let offsets = ends(client, name, topic.partitions).await?;
+    let offsets = ends(client, &partitions(name, topic.partitions).collect::<Vec<_>>()).await?;
     let configs = client.topic_configs(name).await?;
     let usage = usage::of(client, name).await?;
     let kind = match configs.iter().find(|entry| entry.name == kind::KEY) {

@@ -184,6 +184,21 @@ pub fn jars(variable: &str) -> Option<PathBuf> {
     found
 }
 
+/// One of Kafka's tools, by its class, as it is run on a cluster.
+pub fn kafka_tool(jars: &Path, class: &str, bootstrap: &str) -> Command {
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(jars.join("*")).args([class, "--bootstrap-server", bootstrap]);
+    command
+}
+
+/// What a program says that must succeed.
+pub fn succeeds(command: &mut Command) -> String {
+    let output = command.output().expect("it runs");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}\n{out}\n{err}");
+    out.into_owned()
+}
+
 pub fn missing(reason: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
     eprintln!("skipped: {reason}");

@@ -1,6 +1,6 @@
 //! The task behind a member of the consumer protocol (KIP-848): heartbeats, and what they lead to.
 //!
-//! What is to be done is decided in `consumer_protocol/member.rs`; here it is carried out. Dropping the `Membership` ends
+//! What is to be done is decided in `consumer_protocol/member.rs`; here it is carried out. Dropping the `Seat` ends
 //! the task; the coordinator then waits for the end of the session.
 
 mod beat;
@@ -17,12 +17,13 @@ use headwater_model::TopicPartition;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{ConsumerGroupHeartbeatRequestData, ConsumerGroupHeartbeatResponseData};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::membership::{Assigned, News};
 use super::positions::{UNKNOWN_PAUSE, may_heal, note, positions};
-use super::{GroupConfig, Remote};
+use super::seat::{Post, Seat, Standing};
+use super::{GroupConfig, Lease, Remote};
 use crate::admin::text;
 use crate::assignor::Assignment;
 use crate::cluster::{CoordinatorOf, Lane};
@@ -33,111 +34,61 @@ use member::{Act, Answer, Member, Places, TopicId};
 pub(super) const LEAVE: i32 = -1;
 const LEAVE_STATIC: i32 = -2;
 
-/// What the member is to its group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::group) struct Standing {
-    /// `None` before it has joined; the last one when it is out.
-    pub(in crate::group) epoch: Option<i32>,
-    pub(in crate::group) is_member: bool,
-}
-
-pub(super) struct Membership {
+pub(super) fn start(
     client: Client,
     config: GroupConfig,
-    lane: Lane,
-    member_id: String,
-    news: mpsc::UnboundedReceiver<News>,
-    released: mpsc::UnboundedSender<()>,
-    standing: watch::Receiver<Standing>,
-    hurry: Arc<Notify>,
-    task: JoinHandle<()>,
+    remote: Remote,
+    manage_positions: Arc<AtomicBool>,
+    lease: Lease,
+) -> Seat {
+    let member_id = random_id();
+    let task = {
+        let (client, config, member_id) = (client.clone(), config.clone(), member_id.clone());
+        move |post: Post| {
+            let Post { lane, news, released, standing, hurry } = post;
+            let task = Task {
+                client,
+                config,
+                remote,
+                member_id,
+                lane,
+                manage_positions,
+                news,
+                released,
+                standing,
+                hurry,
+                begun: Instant::now(),
+                member: Member::new(Duration::ZERO),
+                jobs: JoinSet::new(),
+            };
+            task.run()
+        }
+    };
+    Seat::new(client, config, member_id, lease, task)
 }
 
-impl Membership {
-    pub(super) fn start(
-        client: Client,
-        config: GroupConfig,
-        remote: Remote,
-        manage_positions: Arc<AtomicBool>,
-    ) -> Self {
-        let (to_news, news) = mpsc::unbounded_channel();
-        let (released, to_released) = mpsc::unbounded_channel();
-        let (to_standing, standing) = watch::channel(Standing { epoch: None, is_member: false });
-        let hurry = Arc::new(Notify::new());
-        let (lane, member_id) = (client.new_lane(), random_id());
-        let task = Task {
-            client: client.clone(),
-            config: config.clone(),
-            remote,
-            member_id: member_id.clone(),
-            lane,
-            manage_positions,
-            news: to_news,
-            released: to_released,
-            standing: to_standing,
-            hurry: Arc::clone(&hurry),
-            begun: Instant::now(),
-            member: Member::new(Duration::ZERO),
-            jobs: JoinSet::new(),
-        };
-        let task = tokio::spawn(task.run());
-        Self { client, config, lane, member_id, news, released, standing, hurry, task }
-    }
-
-    /// The caller has let go of what it was told to.
-    pub(super) fn release(&self) {
-        // A task that has ended has nothing to wait for.
-        let _ = self.released.send(());
-    }
-
-    /// May be cancelled without losing anything.
-    pub(super) async fn news(&mut self) -> News {
-        match self.news.recv().await {
-            Some(news) => news,
-            None => News::Failed(ClientError::State("the group membership has ended")),
-        }
-    }
-
-    pub(super) fn member_id(&self) -> &str {
-        &self.member_id
-    }
-
-    pub(super) fn epoch(&self) -> Option<i32> {
-        self.standing.borrow().epoch
-    }
-
-    /// Asks for the member's epoch after this one; whether it came before the patience ended.
-    pub(super) async fn passes(&mut self, epoch: i32, patience: Duration) -> bool {
-        self.hurry.notify_one();
-        let passed = self.standing.wait_for(|standing| !standing.is_member || standing.epoch != Some(epoch));
-        matches!(tokio::time::timeout(patience, passed).await, Ok(Ok(standing)) if standing.is_member)
-    }
-
-    /// A static member keeps its partitions for who comes with its instance id before the session ends.
-    pub(super) async fn leave(self) -> Result<(), ClientError> {
-        self.task.abort();
-        let group = &self.config.group_id;
-        let epoch = if self.config.instance_id.is_some() { LEAVE_STATIC } else { LEAVE };
-        let request = ConsumerGroupHeartbeatRequestData::default()
-            .with_group_id(text(group))
-            .with_member_id(text(&self.member_id))
-            .with_instance_id(self.config.instance_id.as_deref().map(text))
-            .with_member_epoch(epoch);
-        let check = |answer: &ConsumerGroupHeartbeatResponseData| {
-            ClientError::check(answer.error_code, answer.error_message.as_ref(), || {
-                format!("leave group {group}")
-            })
-        };
-        let timeout = self.client.request_timeout();
-        let left = self
-            .client
-            .call_coordinator(self.lane, CoordinatorOf::Group, group, &request, timeout, check)
-            .await;
-        match left {
-            // Whoever is not known has left already, or never came.
-            Err(error) if is_out(&error) => Ok(()),
-            left => left.map(drop),
-        }
+/// A static member keeps its partitions for who comes with its instance id before the session ends.
+pub(super) async fn leave(seat: Seat) -> Result<(), ClientError> {
+    seat.end();
+    let group = &seat.config.group_id;
+    let epoch = if seat.config.instance_id.is_some() { LEAVE_STATIC } else { LEAVE };
+    let request = ConsumerGroupHeartbeatRequestData::default()
+        .with_group_id(text(group))
+        .with_member_id(text(&seat.member_id))
+        .with_instance_id(seat.config.instance_id.as_deref().map(text))
+        .with_member_epoch(epoch);
+    let check = |answer: &ConsumerGroupHeartbeatResponseData| {
+        ClientError::check(answer.error_code, answer.error_message.as_ref(), || {
+            format!("leave group {group}")
+        })
+    };
+    let timeout = seat.client.request_timeout();
+    let left =
+        seat.client.call_coordinator(seat.lane, CoordinatorOf::Group, group, &request, timeout, check).await;
+    match left {
+        // Whoever is not known has left already, or never came.
+        Err(error) if is_out(&error) => Ok(()),
+        left => left.map(drop),
     }
 }
 
@@ -146,13 +97,6 @@ pub(super) fn is_out(error: &ClientError) -> bool {
         error.code(),
         Some(ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId | ErrorCode::GroupIdNotFound)
     )
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.client.close_lane(self.lane);
-    }
 }
 
 /// As Kafka's own ids are written; nobody else has it (KIP-1082).

@@ -1,7 +1,7 @@
 //! The task behind a member of a streams group (KIP-1071): heartbeats, and what they lead to.
 //!
 //! What is to be done is decided in `consumer_protocol/member.rs`, where a place is a task in a role; here it is carried out.
-//! Where tasks read from is their owner's business. Dropping the `Membership` ends the task; the coordinator then waits for
+//! Where tasks read from is their owner's business. Dropping the `Seat` ends the task; the coordinator then waits for
 //! the end of the session.
 
 mod application;
@@ -15,12 +15,13 @@ use std::time::Duration;
 use headwater_wire::ErrorCode;
 use headwater_wire::messages::{StreamsGroupHeartbeatRequestData, StreamsGroupHeartbeatResponseData};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::consumer_protocol::member::{Act, Beat, JOIN, Member, Places};
-use super::consumer_protocol::{LEAVE, Standing, is_out, random_id, sleep_until};
+use super::consumer_protocol::{LEAVE, is_out, random_id, sleep_until};
 use super::membership::News;
+use super::seat::{Post, Seat, Standing};
 use super::{GroupConfig, Lease};
 use crate::admin::text;
 use crate::cluster::{CoordinatorOf, Lane};
@@ -50,101 +51,50 @@ const DELAYED: Duration = Duration::from_secs(1);
 /// its defaults nine intervals.
 const LEASE_INTERVALS: u32 = 3;
 
-pub(super) struct Membership {
+pub(super) fn start(
     client: Client,
     config: GroupConfig,
-    lane: Lane,
-    member_id: String,
+    application: Arc<StreamsApplication>,
     lease: Lease,
-    news: mpsc::UnboundedReceiver<News>,
-    released: mpsc::UnboundedSender<()>,
-    standing: watch::Receiver<Standing>,
-    hurry: Arc<Notify>,
-    task: JoinHandle<()>,
-}
-
-impl Membership {
-    pub(super) fn start(
-        client: Client,
-        config: GroupConfig,
-        application: Arc<StreamsApplication>,
-        lease: Lease,
-    ) -> Self {
-        let (to_news, news) = mpsc::unbounded_channel();
-        let (released, to_released) = mpsc::unbounded_channel();
-        let (to_standing, standing) = watch::channel(Standing { epoch: None, is_member: false });
-        let hurry = Arc::new(Notify::new());
-        let member_id = application.member_id.clone().unwrap_or_else(random_id);
-        let lane = client.new_lane();
-        let task = Task {
-            client: client.clone(),
-            config: config.clone(),
-            application,
-            member_id: member_id.clone(),
-            lane,
-            lease: lease.clone(),
-            news: to_news,
-            released: to_released,
-            standing: to_standing,
-            hurry: Arc::clone(&hurry),
-            begun: Instant::now(),
-            member: Member::new(Duration::ZERO),
-            jobs: JoinSet::new(),
-            obstacles: Vec::new(),
-            obstacles_since: Instant::now(),
-            asks_again: false,
-            untold: false,
-            endpoint_epoch: NO_ENDPOINTS,
-        };
-        let task = tokio::spawn(task.run());
-        Self { client, config, lane, member_id, lease, news, released, standing, hurry, task }
-    }
-
-    /// The caller has let go of what it was told to.
-    pub(super) fn release(&self) {
-        // A task that has ended has nothing to wait for.
-        let _ = self.released.send(());
-    }
-
-    /// May be cancelled without losing anything.
-    pub(super) async fn news(&mut self) -> News {
-        match self.news.recv().await {
-            Some(news) => news,
-            None => News::Failed(ClientError::State("the group membership has ended")),
+) -> Seat {
+    let member_id = application.member_id.clone().unwrap_or_else(random_id);
+    let task = {
+        let (client, config, member_id) = (client.clone(), config.clone(), member_id.clone());
+        let lease = lease.clone();
+        move |post: Post| {
+            let Post { lane, news, released, standing, hurry } = post;
+            let task = Task {
+                client,
+                config,
+                application,
+                member_id,
+                lane,
+                lease,
+                news,
+                released,
+                standing,
+                hurry,
+                begun: Instant::now(),
+                member: Member::new(Duration::ZERO),
+                jobs: JoinSet::new(),
+                obstacles: Vec::new(),
+                obstacles_since: Instant::now(),
+                asks_again: false,
+                untold: false,
+                endpoint_epoch: NO_ENDPOINTS,
+            };
+            task.run()
         }
-    }
-
-    pub(super) fn member_id(&self) -> &str {
-        &self.member_id
-    }
-
-    pub(super) fn epoch(&self) -> Option<i32> {
-        self.standing.borrow().epoch
-    }
-
-    /// Asks for the member's epoch after this one; whether it came before the patience ended.
-    pub(super) async fn passes(&mut self, epoch: i32, patience: Duration) -> bool {
-        self.hurry.notify_one();
-        let passed = self.standing.wait_for(|standing| !standing.is_member || standing.epoch != Some(epoch));
-        matches!(tokio::time::timeout(patience, passed).await, Ok(Ok(standing)) if standing.is_member)
-    }
-
-    pub(super) async fn leave(self) -> Result<(), ClientError> {
-        self.task.abort();
-        self.lease.end();
-        leave(&self.client, self.lane, &self.config.group_id, &self.member_id).await
-    }
+    };
+    Seat::new(client, config, member_id, lease, task)
 }
 
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.lease.end();
-        self.client.close_lane(self.lane);
-    }
+pub(super) async fn leave(seat: Seat) -> Result<(), ClientError> {
+    seat.end();
+    leave_as(&seat.client, seat.lane, &seat.config.group_id, &seat.member_id).await
 }
 
-async fn leave(client: &Client, lane: Lane, group: &str, member_id: &str) -> Result<(), ClientError> {
+async fn leave_as(client: &Client, lane: Lane, group: &str, member_id: &str) -> Result<(), ClientError> {
     let request = StreamsGroupHeartbeatRequestData::default()
         .with_group_id(text(group))
         .with_member_id(text(member_id))
@@ -385,7 +335,7 @@ impl Heartbeat {
             return told;
         }
         tracing::info!(group = self.group, %error, "leaving in the name of the member before this start");
-        leave(&self.client, self.lane, &self.group, request.member_id.as_str()).await?;
+        leave_as(&self.client, self.lane, &self.group, request.member_id.as_str()).await?;
         self.send_once(&request).await
     }
 
