@@ -4,6 +4,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+use super::events::Event;
+
 /// Keys of input topics are `k0` … of so many.
 pub const KEYS: u64 = 12;
 
@@ -39,6 +41,11 @@ impl Rekey {
         let mixed = (id ^ self.salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
         format!("k{}", mixed % self.keys)
     }
+
+    /// The row of another table that an event refers to: of one in five to none.
+    pub fn row(self, event: Event) -> Option<String> {
+        (!event.passes(5)).then(|| self.key(event.id))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +71,24 @@ pub enum Shape {
     Sessions {
         gap: i64,
     },
+    /// Windows that are told once, when they close.
+    Closing {
+        size: i64,
+        advance: i64,
+        grace: i64,
+    },
+    /// Windows around each event.
+    Sliding {
+        difference: i64,
+    },
+    /// Two streams in one aggregate.
+    Cogroup {
+        other: usize,
+    },
+    /// Each event once, however often it is in the stream.
+    Deduplicate,
+    /// An aggregate by an operator written by hand.
+    Process,
     /// The stream's events with the rows of a table.
     StreamTable {
         table: usize,
@@ -89,7 +114,30 @@ pub enum Shape {
         before: i64,
         after: i64,
         grace: i64,
-        left: bool,
+        kind: Kind,
+    },
+    /// The stream's events with the rows of a global table that they name.
+    Global {
+        refers: Rekey,
+    },
+    /// The stream's events with the rows of a table with versions; with a grace they wait so long for those.
+    Versions {
+        table: usize,
+        history: i64,
+        grace: Option<i64>,
+    },
+    /// Some rows of a table, in a store of their own or not.
+    Filtered {
+        table: usize,
+        modulo: u64,
+        kept: bool,
+    },
+    /// A table's rows with the rows of another that they refer to.
+    Foreign {
+        table: usize,
+        other: usize,
+        refers: Rekey,
+        kind: Kind,
     },
 }
 
@@ -106,6 +154,9 @@ pub struct Plan {
     pub application: String,
     pub streams: Vec<Source>,
     pub tables: Vec<Source>,
+    /// Tables that every instance holds.
+    #[serde(default)]
+    pub globals: Vec<Source>,
     pub steps: Vec<Step>,
     pub ends: Vec<End>,
     pub threads: usize,
@@ -196,10 +247,11 @@ impl Plan {
             let end = end(&split, random);
             ends.push(end);
         }
-        Self {
+        let mut plan = Self {
             application: application.to_owned(),
             streams,
             tables,
+            globals: Vec::new(),
             steps,
             ends,
             threads: random.random_range(1..=2),
@@ -210,7 +262,16 @@ impl Plan {
             copies: Copies::random(random),
             writes: Writes::random(random),
             broker_assigns: false,
+        };
+        // Drawn apart, so that a seed keeps the ends, the input and the accidents that it had before there were these.
+        let mut apart = random.clone();
+        for _ in 0..2 {
+            plan.ends.push(another_end(&split, &mut apart));
         }
+        if plan.ends.iter().any(|end| matches!(end.shape, Shape::Global { .. })) {
+            plan.globals.push(source("globals".to_owned(), apart.random_range(1..=4)));
+        }
+        plan
     }
 
     /// The topic of an end's results.
@@ -225,7 +286,7 @@ impl Plan {
 
     /// The partitions of topics that must be there before the topology can be built.
     pub fn partitions(&self, topic: &str) -> Option<i32> {
-        let known = self.streams.iter().chain(&self.tables);
+        let known = self.streams.iter().chain(&self.tables).chain(&self.globals);
         known.into_iter().find(|source| source.topic == topic).map(|source| source.partitions)
     }
 }
@@ -294,12 +355,51 @@ fn end(split: &[bool], random: &mut StdRng) -> End {
             before: random.random_range(0..=300),
             after: random.random_range(0..=300),
             grace: random.random_range(0..=500),
-            left: random.random_bool(0.5),
+            kind: if random.random_bool(0.5) { Kind::Left } else { Kind::Inner },
         },
     };
     // Of a join both sides get the key; what is grouped may keep the one that it has.
     let keeps =
         !matches!(shape, Shape::StreamTable { .. } | Shape::TableTable { .. } | Shape::StreamStream { .. });
     let rekey = (!keeps || split[of] || random.random_bool(0.7)).then(|| rekey(random));
+    End { of, rekey, shape }
+}
+
+fn another_end(split: &[bool], random: &mut StdRng) -> End {
+    let (of, other) = (random.random_range(0..split.len()), random.random_range(0..split.len()));
+    let table = random.random_range(0..2);
+    let inner_or_left = if random.random_bool(0.5) { Kind::Left } else { Kind::Inner };
+    let shape = match random.random_range(0..11) {
+        0 => {
+            let size = random.random_range(1..=8) * 250;
+            let advance = if random.random_bool(0.5) { size } else { 250 };
+            Shape::Closing { size, advance, grace: random.random_range(0..=4) * 250 }
+        }
+        1 => Shape::Sliding { difference: random.random_range(20..=400) },
+        2 => Shape::Cogroup { other },
+        3 => Shape::Deduplicate,
+        4 => Shape::Process,
+        5 => Shape::StreamStream {
+            other,
+            before: random.random_range(0..=300),
+            after: random.random_range(0..=300),
+            grace: random.random_range(0..=500),
+            kind: Kind::Outer,
+        },
+        6 => Shape::Global { refers: rekey(random) },
+        7 => {
+            let grace = random.random_bool(0.7).then(|| random.random_range(0..=2000));
+            let history = grace.unwrap_or(0) + [500, 3_600_000][random.random_range(0..2)];
+            Shape::Versions { table, history, grace }
+        }
+        8 => Shape::Filtered { table, modulo: random.random_range(2..=4), kept: random.random_bool(0.5) },
+        _ => Shape::Foreign { table, other: 1 - table, refers: rekey(random), kind: inner_or_left },
+    };
+    // Of these both sides get the key, or each record comes through a topic.
+    let through = matches!(
+        shape,
+        Shape::Cogroup { .. } | Shape::Deduplicate | Shape::StreamStream { .. } | Shape::Versions { .. }
+    );
+    let rekey = (through || split[of] || random.random_bool(0.7)).then(|| rekey(random));
     End { of, rekey, shape }
 }
