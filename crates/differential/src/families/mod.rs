@@ -44,6 +44,7 @@ const FAMILIES: &[Family] = &[
     ("cogroup", cogroup::cogroup),
     ("versions", versions::versions),
     ("joined-versions", versions::joined),
+    ("held-back", versions::held_back),
 ];
 
 /// The names, for the command line.

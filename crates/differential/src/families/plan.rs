@@ -74,6 +74,15 @@ impl<'a> Plan<'a> {
         });
     }
 
+    /// All times later by so much.
+    pub fn later_by(&mut self, by: i64) {
+        for event in &mut self.program.events {
+            if let Event::Record { at, .. } = event {
+                *at += by;
+            }
+        }
+    }
+
     /// Only even times, none of them before another.
     pub fn with_even_times_in_order(&mut self) {
         let mut latest = 0;

@@ -49,6 +49,20 @@ fn of_a_stream(plan: &mut Plan<'_>) {
     plan.sink(joined);
 }
 
+/// Records of the stream that wait for late rows. No time is close to 0: a grace would reach to before it.
+pub fn held_back(plan: &mut Plan<'_>) {
+    let left = plan.stream("a");
+    let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
+    let right = derived(plan, right);
+    let (kind, grace) = (plan.inner_or_left(), plan.draw.of(&[0, 4, 12, 60, 200]));
+    let joined = plan.add(Step::JoinVersions { left, right, kind, grace: Some(grace) });
+    plan.sink(joined);
+    // Ours takes the time of a null value, too; Kafka Streams' buffer does not.
+    plan.input(&Input::of(&[Topic::new("a").full(), Topic::new("b").keyed()]));
+    plan.without_instant_tombstones();
+    plan.later_by(1_000);
+}
+
 fn of_tables(plan: &mut Plan<'_>) {
     let left = plan.add(Step::VersionedTable { topic: "a", history: LONG });
     let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
