@@ -243,11 +243,13 @@ pub enum Step {
         kind: Kind,
         kept: bool,
     },
+    /// The foreign key is told by the value, or by key and value.
     JoinForeign {
         left: At,
         right: At,
         kind: Kind,
         kept: bool,
+        by_key: bool,
     },
     Process {
         of: At,

@@ -29,8 +29,8 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             let table = tables::kept(build, kept, table);
             build.tables(table)
         }
-        Step::JoinForeign { left, right, kind, kept } => {
-            let table = by_foreign_key(build, left, right, kind);
+        Step::JoinForeign { left, right, kind, kept, by_key } => {
+            let table = by_foreign_key(build, (left, right), kind, by_key);
             let table = tables::kept(build, kept, table);
             build.tables(table)
         }
@@ -92,7 +92,7 @@ fn of_tables(build: &Build, left: At, right: At, kind: Kind) -> Table {
     }
 }
 
-fn by_foreign_key(build: &Build, left: At, right: At, kind: Kind) -> Table {
+fn by_foreign_key(build: &Build, (left, right): (At, At), kind: Kind, by_key: bool) -> Table {
     let (left, right) = (build.table(left), build.table(right));
     let options = TableJoined::new()
         .named(build.name("f"))
@@ -101,7 +101,11 @@ fn by_foreign_key(build: &Build, left: At, right: At, kind: Kind) -> Table {
         .foreign_key_serde(texts())
         .other_value_serde(string())
         .result_serde(string());
-    let select = |_: &Text, value: &String| functions::foreign(Some(value)).map(Some);
+    let select = move |key: &Text, value: &String| {
+        let foreign =
+            if by_key { functions::foreign_of(key, Some(value)) } else { functions::foreign(Some(value)) };
+        foreign.map(Some)
+    };
     match kind {
         Kind::Inner => left.join_foreign(&right, select, |left, right| rows(left, Some(right)), options),
         _ => left.left_join_foreign(&right, select, |left, right| rows(left, right), options),

@@ -79,7 +79,7 @@ fn behind_table(plan: &mut Plan<'_>, of: At, table: At) -> Of {
         // Several records of one input record may overtake the answers to each other, here and there in another order.
         2 if !joined && !several => {
             let (kind, kept) = (plan.inner_or_left(), plan.draw.coin());
-            Of::Table(plan.add(Step::JoinForeign { left: of, right: table, kind, kept }))
+            Of::Table(plan.add(Step::JoinForeign { left: of, right: table, kind, kept, by_key: false }))
         }
         _ => Of::Table(tables::derived(plan, of)),
     }

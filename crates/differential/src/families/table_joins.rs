@@ -46,8 +46,8 @@ pub fn table_table(plan: &mut Plan<'_>) {
 
 pub fn foreign_key(plan: &mut Plan<'_>) {
     let (left, right) = (source(plan, "a"), source(plan, "b"));
-    let (kind, kept) = (plan.inner_or_left(), plan.draw.one_in(3));
-    let mut joined = plan.add(Step::JoinForeign { left, right, kind, kept });
+    let (kind, kept, by_key) = (plan.inner_or_left(), plan.draw.one_in(3), plan.draw.one_in(3));
+    let mut joined = plan.add(Step::JoinForeign { left, right, kind, kept, by_key });
     if plan.draw.one_in(4) {
         let (key, how) = (plan.key(), plan.how());
         joined = plan.add(Step::TableGroup { of: joined, key, how });
