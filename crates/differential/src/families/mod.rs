@@ -45,6 +45,7 @@ const FAMILIES: &[Family] = &[
     ("versions", versions::versions),
     ("joined-versions", versions::joined),
     ("held-back", versions::held_back),
+    ("stream-itself", table_joins::stream_itself),
 ];
 
 /// The names, for the command line.
