@@ -9,6 +9,7 @@ import org.apache.kafka.streams.kstream.JoinWindows;
 import org.apache.kafka.streams.kstream.Joined;
 import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.KTable;
+import org.apache.kafka.streams.kstream.KeyValueMapper;
 import org.apache.kafka.streams.kstream.StreamJoined;
 import org.apache.kafka.streams.kstream.TableJoined;
 
@@ -41,9 +42,12 @@ final class Joins {
     private static KStream<String, String> global(final Build build, final JsonNode step) {
         final KStream<String, String> stream = build.stream(step, "left");
         final GlobalKTable<String, String> table = build.global(step, "right");
+        final boolean byKey = step.get("by_key").asBoolean();
+        final KeyValueMapper<String, String, String> refers = (key, value) ->
+            byKey ? Functions.foreignOf(key, value) : Functions.foreign(value);
         return kind(step).equals("inner")
-            ? stream.join(table, (key, value) -> Functions.foreign(value), Functions::join)
-            : stream.leftJoin(table, (key, value) -> Functions.foreign(value), Functions::join);
+            ? stream.join(table, refers, Functions::join)
+            : stream.leftJoin(table, refers, Functions::join);
     }
 
     private static KStream<String, String> streams(final Build build, final JsonNode step) {

@@ -224,10 +224,12 @@ pub enum Step {
         right: At,
         kind: Kind,
     },
+    /// The row is named by the value, or by key and value.
     JoinGlobal {
         left: At,
         right: At,
         kind: Kind,
+        by_key: bool,
     },
     JoinStreams {
         left: At,

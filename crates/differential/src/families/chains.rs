@@ -36,7 +36,7 @@ fn behind_stream(plan: &mut Plan<'_>, of: At, table: At, global: At) -> Of {
         }
         1 => {
             let kind = plan.inner_or_left();
-            Of::Stream(plan.add(Step::JoinGlobal { left: of, right: global, kind }))
+            Of::Stream(plan.add(Step::JoinGlobal { left: of, right: global, kind, by_key: false }))
         }
         2 => Of::Stream(plan.add(Step::Process { of, stream_time: None, wall_clock: None })),
         3 => {
