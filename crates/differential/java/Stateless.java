@@ -38,8 +38,7 @@ final class Stateless {
         operators.put("peek", (build, step) -> build.made(build.stream(step, "of").peek((key, value) -> { })));
         operators.put("merge", (build, step) ->
             build.made(build.stream(step, "left").merge(build.stream(step, "right"))));
-        operators.put("repartition", (build, step) ->
-            build.made(build.stream(step, "of").repartition(Repartitioned.as(build.name("r")))));
+        operators.put("repartition", Stateless::repartition);
         operators.put("split", Stateless::split);
     }
 
@@ -64,6 +63,13 @@ final class Stateless {
         final String values = step.get("function").asText();
         build.made(build.stream(step, "of").map((key, value) ->
             KeyValue.pair(Functions.key(keys, key, value), Functions.value(values, key, value))));
+    }
+
+    private static void repartition(final Build build, final JsonNode step) {
+        final Repartitioned<String, String> named = Repartitioned.as(build.name("r"));
+        build.made(build.stream(step, "of").repartition(step.get("partitions").isNull()
+            ? named
+            : named.withNumberOfPartitions(step.get("partitions").asInt())));
     }
 
     /** One stream per modulus, and one for the rest if it is wanted. */

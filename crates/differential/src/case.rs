@@ -127,6 +127,7 @@ pub enum Step {
     },
     Repartition {
         of: At,
+        partitions: Option<i32>,
     },
     /// One handle per modulus, and one for the rest if it is wanted.
     Split {

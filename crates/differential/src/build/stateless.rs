@@ -37,8 +37,12 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
         ),
         Step::Peek { of } => build.streams(build.stream(of).peek(|_, _| ())),
         Step::Merge { left, right } => build.streams(build.stream(left).merge(&build.stream(right))),
-        Step::Repartition { of } => {
+        Step::Repartition { of, partitions } => {
             let options = Repartitioned::with(texts(), texts()).named(build.name("r"));
+            let options = match partitions {
+                Some(partitions) => options.partitions(partitions),
+                None => options,
+            };
             build.streams(build.stream(of).repartition(options))
         }
         Step::Split { of, ref moduli, rest } => {

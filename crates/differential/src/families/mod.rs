@@ -5,6 +5,7 @@ mod chains;
 mod cogroup;
 mod global;
 mod lanes;
+mod partitions;
 mod plan;
 mod processors;
 mod stateless;
@@ -46,6 +47,7 @@ const FAMILIES: &[Family] = &[
     ("joined-versions", versions::joined),
     ("held-back", versions::held_back),
     ("stream-itself", table_joins::stream_itself),
+    ("partitions", partitions::partitions),
 ];
 
 /// The names, for the command line.

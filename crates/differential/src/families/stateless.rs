@@ -34,7 +34,7 @@ pub fn operator(plan: &mut Plan<'_>, of: At) -> At {
             plan.add(Step::SelectKey { of, key })
         }
         7 => plan.add(Step::Peek { of }),
-        8 => plan.add(Step::Repartition { of }),
+        8 => plan.add(Step::Repartition { of, partitions: None }),
         _ => {
             let moduli: Vec<u32> = (0..=plan.draw.below(2)).map(|place| 2 + place).collect();
             let rest = plan.draw.coin();
