@@ -63,6 +63,12 @@ final class Tables {
         final String function = step.get("key").asText();
         final KGroupedTable<String, String> grouped = build.table(step, "of").groupBy(
             (key, value) -> KeyValue.pair(Functions.key(function, key, value), value), Grouped.as(build.name("g")));
+        return aggregated(build, step, grouped);
+    }
+
+    static KTable<String, String> aggregated(
+        final Build build, final JsonNode step, final KGroupedTable<String, String> grouped
+    ) {
         switch (step.get("how").asText()) {
             case "count":
                 return grouped.count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as(build.name("s"))

@@ -178,6 +178,29 @@ pub enum Step {
     FromWindows {
         of: At,
     },
+    WindowedFilter {
+        of: At,
+        modulus: u32,
+        rest: u32,
+    },
+    WindowedMapValues {
+        of: At,
+        function: ValueFunction,
+    },
+    /// The last result of each window alone.
+    Suppress {
+        of: At,
+    },
+    /// The windows of each key in one row.
+    WindowedGroup {
+        of: At,
+        how: How,
+    },
+    JoinWindowed {
+        left: At,
+        right: At,
+        kind: Kind,
+    },
     /// A table that keeps its versions for so long.
     VersionedTable {
         topic: &'static str,

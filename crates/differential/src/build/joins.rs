@@ -1,7 +1,7 @@
 //! Joins of all kinds.
 
 use headwater_streams::serdes::string;
-use headwater_streams::{JoinWindows, Joined, StreamJoined, TableJoined};
+use headwater_streams::{JoinWindows, Joined, KTable, Payload, StreamJoined, TableJoined};
 
 use super::aggregations::millis;
 use super::{Build, Stream, Table, tables, texts};
@@ -25,7 +25,7 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             build.streams(stream)
         }
         Step::JoinTables { left, right, kind, kept } => {
-            let table = of_tables(build, left, right, kind);
+            let table = of_tables(&build.table(left), &build.table(right), kind);
             let table = tables::kept(build, kept, table);
             build.tables(table)
         }
@@ -90,12 +90,15 @@ fn either(left: Option<&String>, right: Option<&String>) -> String {
     functions::join(left.map(String::as_str), right.map(String::as_str))
 }
 
-fn of_tables(build: &Build, left: At, right: At, kind: Kind) -> Table {
-    let (left, right) = (build.table(left), build.table(right));
+pub fn of_tables<K: Payload>(
+    left: &KTable<K, String>,
+    right: &KTable<K, String>,
+    kind: Kind,
+) -> KTable<K, String> {
     match kind {
-        Kind::Inner => left.join(&right, |left, right| rows(left, Some(right))),
-        Kind::Left => left.left_join(&right, |left, right| rows(left, right)),
-        Kind::Outer => left.outer_join(&right, either),
+        Kind::Inner => left.join(right, |left, right| rows(left, Some(right))),
+        Kind::Left => left.left_join(right, |left, right| rows(left, right)),
+        Kind::Outer => left.outer_join(right, either),
     }
 }
 

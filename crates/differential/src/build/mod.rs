@@ -12,6 +12,7 @@ mod stateless;
 mod tables;
 mod versions;
 mod windowed;
+mod windowed_tables;
 
 use headwater_streams::serdes::{nullable, string};
 use headwater_streams::{
@@ -58,6 +59,7 @@ impl Build {
         let added = stateless::add(self, step)
             || aggregations::add(self, step)
             || windowed::add(self, step)
+            || windowed_tables::add(self, step)
             || cogroup::add(self, step)
             || tables::add(self, step)
             || versions::add(self, step)

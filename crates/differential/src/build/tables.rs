@@ -1,7 +1,7 @@
 //! Tables, what is derived from them, and grouped ones.
 
 use headwater_streams::serdes::{i64 as integers, string};
-use headwater_streams::{Consumed, Grouped, Materialized};
+use headwater_streams::{Consumed, Grouped, KGroupedTable, Materialized};
 
 use super::{Build, Handle, Table, texts};
 use crate::case::{At, How, KeyFunction, Step};
@@ -58,6 +58,10 @@ pub fn kept(build: &Build, wanted: bool, table: Table) -> Table {
 fn group(build: &Build, of: At, key: KeyFunction, how: How) -> Table {
     let select = move |from: &Text, value: &String| (functions::key(key, from, Some(value)), value.clone());
     let grouped = build.table(of).group_by(select, Grouped::with(texts(), string()).named(build.name("g")));
+    aggregated(build, &grouped, how)
+}
+
+pub fn aggregated(build: &Build, grouped: &KGroupedTable<Text, String>, how: How) -> Table {
     match how {
         How::Count => grouped
             .count(Materialized::with(build.name("s"), texts(), integers()))

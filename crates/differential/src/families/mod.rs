@@ -14,6 +14,7 @@ mod table_joins;
 mod tables;
 mod versions;
 mod windowed;
+mod windowed_tables;
 mod windows;
 
 use crate::case::Case;
@@ -48,6 +49,7 @@ const FAMILIES: &[Family] = &[
     ("held-back", versions::held_back),
     ("stream-itself", table_joins::stream_itself),
     ("partitions", partitions::partitions),
+    ("windowed-tables", windowed_tables::windowed_tables),
 ];
 
 /// The names, for the command line.
