@@ -206,6 +206,17 @@ pub enum Step {
         topic: &'static str,
         history: u64,
     },
+    ToVersionedTable {
+        of: At,
+        history: u64,
+    },
+    /// An aggregate that keeps its versions.
+    AggregateVersions {
+        of: At,
+        key: Option<KeyFunction>,
+        how: How,
+        history: u64,
+    },
     /// A stream and a table with versions.
     JoinVersions {
         left: At,

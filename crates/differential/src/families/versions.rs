@@ -17,9 +17,18 @@ fn derived(plan: &mut Plan<'_>, of: At) -> At {
     }
 }
 
+/// A table with versions from a topic or from a stream.
+fn source(plan: &mut Plan<'_>, topic: &'static str, history: u64) -> At {
+    if plan.draw.coin() {
+        return plan.add(Step::VersionedTable { topic, history });
+    }
+    let of = plan.stream(topic);
+    plan.add(Step::ToVersionedTable { of, history })
+}
+
 pub fn versions(plan: &mut Plan<'_>) {
     let history = plan.draw.of(&[0, 10, 40, LONG]);
-    let table = plan.add(Step::VersionedTable { topic: "a", history });
+    let table = source(plan, "a", history);
     let mut table = derived(plan, table);
     if plan.draw.coin() {
         let (key, how) = (plan.key(), plan.how());
@@ -42,8 +51,12 @@ pub fn joined(plan: &mut Plan<'_>) {
 
 fn of_a_stream(plan: &mut Plan<'_>) {
     let left = plan.stream("a");
-    let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
-    let right = derived(plan, right);
+    let right = if plan.draw.one_in(3) {
+        aggregated(plan, "b")
+    } else {
+        let right = source(plan, "b", LONG);
+        derived(plan, right)
+    };
     let kind = plan.inner_or_left();
     let joined = plan.add(Step::JoinVersions { left, right, kind, grace: None });
     plan.sink(joined);
@@ -63,9 +76,16 @@ pub fn held_back(plan: &mut Plan<'_>) {
     plan.later_by(1_000);
 }
 
+/// What is aggregated never goes back in time, so its versions do not either.
+fn aggregated(plan: &mut Plan<'_>, topic: &'static str) -> At {
+    let of = plan.stream(topic);
+    let (key, how) = (plan.new_key(), plan.how());
+    plan.add(Step::AggregateVersions { of, key, how, history: LONG })
+}
+
 fn of_tables(plan: &mut Plan<'_>) {
-    let left = plan.add(Step::VersionedTable { topic: "a", history: LONG });
-    let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
+    let left = source(plan, "a", LONG);
+    let right = source(plan, "b", LONG);
     let kind = plan.kind();
     let joined = plan.add(Step::JoinTables { left, right, kind, kept: false });
     plan.sink_table(joined);
