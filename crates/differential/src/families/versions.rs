@@ -40,10 +40,10 @@ pub fn versions(plan: &mut Plan<'_>) {
 }
 
 pub fn joined(plan: &mut Plan<'_>) {
-    if plan.draw.one_in(3) {
-        of_tables(plan)
-    } else {
-        of_a_stream(plan)
+    match plan.draw.below(4) {
+        0 => of_tables(plan),
+        1 => by_foreign_key(plan),
+        _ => of_a_stream(plan),
     }
     plan.input(&Input::of(&[Topic::new("a").keyed(), Topic::new("b").keyed()]));
     plan.without_instant_tombstones();
@@ -83,9 +83,24 @@ fn aggregated(plan: &mut Plan<'_>, topic: &'static str) -> At {
     plan.add(Step::AggregateVersions { of, key, how, history: LONG })
 }
 
+/// Two tables, one of which may keep no versions.
+fn two(plan: &mut Plan<'_>) -> (At, At) {
+    match plan.draw.below(4) {
+        0 => (plan.table("a"), source(plan, "b", LONG)),
+        1 => (source(plan, "a", LONG), plan.table("b")),
+        _ => (source(plan, "a", LONG), source(plan, "b", LONG)),
+    }
+}
+
+fn by_foreign_key(plan: &mut Plan<'_>) {
+    let (left, right) = two(plan);
+    let (kind, kept, by_key) = (plan.inner_or_left(), plan.draw.one_in(3), plan.draw.coin());
+    let joined = plan.add(Step::JoinForeign { left, right, kind, kept, by_key });
+    plan.sink_table(joined);
+}
+
 fn of_tables(plan: &mut Plan<'_>) {
-    let left = source(plan, "a", LONG);
-    let right = source(plan, "b", LONG);
+    let (left, right) = two(plan);
     let kind = plan.kind();
     let joined = plan.add(Step::JoinTables { left, right, kind, kept: false });
     plan.sink_table(joined);
