@@ -293,6 +293,12 @@ pub enum Step {
         stream_time: Option<u64>,
         wall_clock: Option<u64>,
     },
+    /// With a store that keeps versions, in which it looks so far back.
+    ProcessVersions {
+        of: At,
+        history: u64,
+        back: i64,
+    },
 }
 
 /// What happens, in this order.

@@ -12,3 +12,12 @@ pub fn process(plan: &mut Plan<'_>) {
     plan.sink(made);
     plan.input(&Input { wall: true, ..Input::of(&[Topic::new("a")]) });
 }
+
+pub fn process_versions(plan: &mut Plan<'_>) {
+    let of = plan.stream("a");
+    let (history, back) = (plan.draw.of(&[0, 10, 40, 1_000_000]), plan.draw.of(&[0, 5, 20, 80]));
+    let made = plan.add(Step::ProcessVersions { of, history, back });
+    plan.sink(made);
+    plan.input(&Input::of(&[Topic::new("a").keyed()]));
+    plan.without_instant_tombstones();
+}
