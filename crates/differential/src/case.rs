@@ -227,6 +227,7 @@ pub enum Step {
     Table {
         topic: &'static str,
         kept: bool,
+        extracts: bool,
     },
     Global {
         topic: &'static str,

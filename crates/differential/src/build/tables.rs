@@ -9,9 +9,17 @@ use crate::functions::{self, Text};
 
 pub fn add(build: &mut Build, step: &Step) -> bool {
     match *step {
-        Step::Table { topic, .. } => {
+        Step::Table { topic, extracts, .. } => {
             let options = store(build);
-            let table = build.builder.table(topic, Consumed::with(texts(), string()), options);
+            let consumed = Consumed::with(texts(), string());
+            let consumed = if extracts {
+                consumed.timestamp_extractor(|_, value: &String, record| {
+                    functions::time(Some(value), record.timestamp)
+                })
+            } else {
+                consumed
+            };
+            let table = build.builder.table(topic, consumed, options);
             build.tables(table)
         }
         Step::Global { topic } => {

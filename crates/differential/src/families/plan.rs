@@ -51,7 +51,7 @@ impl<'a> Plan<'a> {
 
     pub fn table(&mut self, topic: &'static str) -> At {
         let kept = self.draw.coin();
-        self.add(Step::Table { topic, kept })
+        self.add(Step::Table { topic, kept, extracts: false })
     }
 
     pub fn input(&mut self, input: &Input) {

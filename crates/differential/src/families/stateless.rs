@@ -65,6 +65,9 @@ pub fn stateless(plan: &mut Plan<'_>) {
 
 /// Times that an extractor finds, some of them negative; then an operator that looks at times.
 pub fn extractors(plan: &mut Plan<'_>) {
+    if plan.draw.one_in(4) {
+        return of_a_table(plan);
+    }
     let stream = plan.add(Step::Stream { topic: "a", extracts: true });
     let how = plan.how();
     if plan.draw.coin() {
@@ -80,4 +83,15 @@ pub fn extractors(plan: &mut Plan<'_>) {
         plan.sink_windows(table);
         plan.input(&Input::of(&[A.full()]));
     }
+}
+
+fn of_a_table(plan: &mut Plan<'_>) {
+    let kept = plan.draw.coin();
+    let mut table = plan.add(Step::Table { topic: "a", kept, extracts: true });
+    if plan.draw.coin() {
+        let (key, how) = (plan.key(), plan.how());
+        table = plan.add(Step::TableGroup { of: table, key, how });
+    }
+    plan.sink_table(table);
+    plan.input(&Input::of(&[A]));
 }
