@@ -49,6 +49,7 @@ const FAMILIES: &[Family] = &[
     ("held-back", versions::held_back),
     ("stream-itself", table_joins::stream_itself),
     ("partitions", partitions::partitions),
+    ("self-join", stream_joins::self_join),
     ("process-versions", processors::process_versions),
     ("windowed-tables", windowed_tables::windowed_tables),
 ];
