@@ -20,9 +20,12 @@ final class Processors {
 
     static void register(final Map<String, Build.Operator> operators) {
         operators.put("process", (build, step) -> {
-            final String store = build.name("s");
-            build.builder.addStateStore(Stores.keyValueStoreBuilder(
-                Stores.inMemoryKeyValueStore(store), Serdes.String(), Serdes.String()));
+            final String own = build.name("s");
+            final String store = step.get("shares").isNull() ? own : "s" + step.get("shares").asInt();
+            if (store.equals(own)) {
+                build.builder.addStateStore(Stores.keyValueStoreBuilder(
+                    Stores.inMemoryKeyValueStore(store), Serdes.String(), Serdes.String()));
+            }
             build.made(build.stream(step, "of").process(() -> new Chronicle(step, store), store));
         });
         operators.put("process_versions", (build, step) -> {

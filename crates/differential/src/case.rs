@@ -289,10 +289,12 @@ pub enum Step {
         kept: bool,
         by_key: bool,
     },
+    /// With a store of its own, or that of an earlier one.
     Process {
         of: At,
         stream_time: Option<u64>,
         wall_clock: Option<u64>,
+        shares: Option<At>,
     },
     /// With a store that keeps versions, in which it looks so far back.
     ProcessVersions {

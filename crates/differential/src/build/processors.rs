@@ -16,8 +16,13 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
     let name = build.name("s");
     let kept = Materialized::with(name.as_str(), string(), string());
     match *step {
-        Step::Process { of, stream_time, wall_clock } => {
-            let store = build.builder.add_store(kept);
+        Step::Process { of, stream_time, wall_clock, shares } => {
+            let name = shares.map_or(name, |other| format!("s{other}"));
+            if shares.is_none() {
+                let store = build.builder.add_store(kept);
+                build.stores.insert(name.clone(), store);
+            }
+            let store = build.stores[&name].clone();
             let make =
                 move || Chronicle { store: store.clone(), stream_time, wall_clock, schedules: Vec::new() };
             let stream = build.stream(of).process(make, &[&name]);

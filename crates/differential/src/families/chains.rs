@@ -38,7 +38,7 @@ fn behind_stream(plan: &mut Plan<'_>, of: At, table: At, global: At) -> Of {
             let kind = plan.inner_or_left();
             Of::Stream(plan.add(Step::JoinGlobal { left: of, right: global, kind, by_key: false }))
         }
-        2 => Of::Stream(plan.add(Step::Process { of, stream_time: None, wall_clock: None })),
+        2 => Of::Stream(plan.add(Step::Process { of, stream_time: None, wall_clock: None, shares: None })),
         3 => {
             let kept = plan.draw.coin();
             Of::Table(plan.add(Step::ToTable { of, kept }))

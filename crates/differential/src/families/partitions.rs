@@ -35,7 +35,7 @@ fn without_windows(plan: &mut Plan<'_>) {
             plan.sink_table(table);
         }
         _ => {
-            let made = plan.add(Step::Process { of, stream_time: None, wall_clock: None });
+            let made = plan.add(Step::Process { of, stream_time: None, wall_clock: None, shares: None });
             plan.sink(made);
         }
     }
