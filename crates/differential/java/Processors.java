@@ -4,6 +4,10 @@ import java.util.Map;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.processor.PunctuationType;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessor;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessorContext;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessorSupplier;
+import org.apache.kafka.streams.processor.api.FixedKeyRecord;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
@@ -27,6 +31,10 @@ final class Processors {
                     Stores.inMemoryKeyValueStore(store), Serdes.String(), Serdes.String()));
             }
             build.made(build.stream(step, "of").process(() -> new Chronicle(step, store), store));
+        });
+        operators.put("timestamp", (build, step) -> {
+            final FixedKeyProcessorSupplier<String, String, String> moments = Moments::new;
+            build.made(build.stream(step, "of").processValues(moments));
         });
         operators.put("process_versions", (build, step) -> {
             final String store = build.name("s");
@@ -87,6 +95,21 @@ final class Processors {
             final String after = before == null ? record.value() : Functions.reduce(before, record.value());
             store.put(record.key(), after);
             context.forward(record.withValue(after));
+        }
+    }
+
+    /** Gives records other times, and leaves their keys alone. */
+    private static final class Moments implements FixedKeyProcessor<String, String, String> {
+        private FixedKeyProcessorContext<String, String> context;
+
+        @Override
+        public void init(final FixedKeyProcessorContext<String, String> given) {
+            context = given;
+        }
+
+        @Override
+        public void process(final FixedKeyRecord<String, String> record) {
+            context.forward(record.withTimestamp(Functions.moment(record.key(), record.value())));
         }
     }
 

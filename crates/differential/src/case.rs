@@ -121,6 +121,10 @@ pub enum Step {
     Peek {
         of: At,
     },
+    /// Other times, by key and value.
+    Timestamp {
+        of: At,
+    },
     Merge {
         left: At,
         right: At,

@@ -95,6 +95,11 @@ pub fn foreign_of(key: &Text, value: Option<&str>) -> Text {
     }
 }
 
+/// A time by key and value.
+pub fn moment(key: &Text, value: Option<&str>) -> i64 {
+    i64::from(mixed(key.as_deref(), value, 50))
+}
+
 /// A record's time by its value: before or after its own, and sometimes none.
 pub fn time(value: Option<&str>, at: i64) -> i64 {
     match mixed(Some("t"), value, 9) {

@@ -36,6 +36,10 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             build.stream(of).filter(move |_, value: &Text| functions::marked(mark, value.as_deref())),
         ),
         Step::Peek { of } => build.streams(build.stream(of).peek(|_, _| ())),
+        Step::Timestamp { of } => {
+            let time = |key: &Text, value: &Text| functions::moment(key, value.as_deref());
+            build.streams(build.stream(of).with_timestamp(time))
+        }
         Step::Merge { left, right } => build.streams(build.stream(left).merge(&build.stream(right))),
         Step::Repartition { of, partitions } => {
             let options = Repartitioned::with(texts(), texts()).named(build.name("r"));

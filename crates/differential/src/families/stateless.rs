@@ -10,7 +10,7 @@ const B: Topic = Topic::new("b");
 /// One operator behind `of`; a split may end in sinks of its own.
 pub fn operator(plan: &mut Plan<'_>, of: At) -> At {
     let (modulus, rest) = plan.modulus();
-    match plan.draw.below(10) {
+    match plan.draw.below(11) {
         0 => plan.add(Step::Filter { of, modulus, rest }),
         1 => plan.add(Step::FilterNot { of, modulus, rest }),
         2 => {
@@ -35,6 +35,7 @@ pub fn operator(plan: &mut Plan<'_>, of: At) -> At {
         }
         7 => plan.add(Step::Peek { of }),
         8 => plan.add(Step::Repartition { of, partitions: None }),
+        9 => plan.add(Step::Timestamp { of }),
         _ => {
             let moduli: Vec<u32> = (0..=plan.draw.below(2)).map(|place| 2 + place).collect();
             let rest = plan.draw.coin();
