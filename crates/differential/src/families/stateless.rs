@@ -57,6 +57,11 @@ pub fn stateless(plan: &mut Plan<'_>) {
         let other = operator(plan, other);
         at = plan.add(Step::Merge { left: at, right: other });
     }
+    if plan.draw.one_in(4) {
+        let function = plan.value();
+        let mapped = plan.add(Step::MapValues { of: at, function });
+        at = plan.add(Step::Merge { left: at, right: mapped });
+    }
     for _ in 0..=plan.draw.below(4) {
         at = operator(plan, at);
     }
