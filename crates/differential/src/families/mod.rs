@@ -1,6 +1,7 @@
 //! Families of cases. A new one is a file here with a function that draws a plan, and a line in [`FAMILIES`].
 
 mod aggregations;
+mod behind_windows;
 mod chains;
 mod cogroup;
 mod global;
@@ -52,6 +53,7 @@ const FAMILIES: &[Family] = &[
     ("self-join", stream_joins::self_join),
     ("process-versions", processors::process_versions),
     ("windowed-tables", windowed_tables::windowed_tables),
+    ("behind-windows", behind_windows::behind_windows),
 ];
 
 /// The names, for the command line.
