@@ -120,6 +120,7 @@ impl<'a> Oracle<'a> {
             Step::Map { of, rekey, add } => {
                 self.added(&self.streams[of].keyed(|rec| rekey.key(rec.event.id)), add)
             }
+            Step::FlatMap { of, rekey, copies } => self.copied(&self.streams[of], rekey, copies),
             Step::Merge { left, right } => merged(&self.streams[left], &self.streams[right]),
             Step::Repartition { of, .. } => self.repartitioned(&self.streams[of], &format!("step{index}")),
         }
@@ -156,6 +157,16 @@ impl<'a> Oracle<'a> {
     fn added(&self, stream: &Stream, add: i64) -> Stream {
         let records = stream.records.iter().map(|rec| Rec { event: rec.event.add(add), ..rec.clone() });
         stream.with(records.collect())
+    }
+
+    fn copied(&self, stream: &Stream, rekey: Rekey, copies: i64) -> Stream {
+        let copy = |rec: &Rec, copy: i64| Rec {
+            key: rekey.copy(rec.event, copy),
+            event: rec.event.add(copy),
+            ..rec.clone()
+        };
+        let records = stream.records.iter().flat_map(|rec| (0..copies).map(move |number| copy(rec, number)));
+        Stream { rekeyed: true, ..stream.with(records.collect()) }
     }
 
     /// Through the internal topic that `name` leads to, if that is needed.

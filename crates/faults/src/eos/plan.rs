@@ -16,7 +16,7 @@ pub struct Source {
     pub partitions: i32,
 }
 
-/// A stream of events, made of earlier ones (by their places).
+/// A stream of events, made of earlier ones (by their places). A flat map makes several events of one, each with a key of its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
     Source { source: usize },
@@ -24,6 +24,7 @@ pub enum Step {
     MapValues { of: usize, add: i64 },
     SelectKey { of: usize, rekey: Rekey },
     Map { of: usize, rekey: Rekey, add: i64 },
+    FlatMap { of: usize, rekey: Rekey, copies: i64 },
     Branch { of: usize, modulo: u64, first: bool },
     Merge { left: usize, right: usize },
     Repartition { of: usize, partitions: i32 },
@@ -40,6 +41,11 @@ impl Rekey {
     pub fn key(self, id: u64) -> String {
         let mixed = (id ^ self.salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
         format!("k{}", mixed % self.keys)
+    }
+
+    /// The key of one of several events that are made of one.
+    pub fn copy(self, event: Event, copy: i64) -> String {
+        self.key(event.id.wrapping_add(copy.unsigned_abs()))
     }
 
     /// The row of another table that an event refers to: of one in five to none.
@@ -265,6 +271,9 @@ impl Plan {
         };
         // Drawn apart, so that a seed keeps the ends, the input and the accidents that it had before there were these.
         let mut apart = random.clone();
+        let of = apart.random_range(0..plan.steps.len());
+        plan.steps.push(Step::FlatMap { of, rekey: rekey(&mut apart), copies: apart.random_range(1..=3) });
+        let split = self::split(&plan.streams, &plan.steps);
         for _ in 0..2 {
             plan.ends.push(another_end(&split, &mut apart));
         }
@@ -319,7 +328,9 @@ fn split(streams: &[Source], steps: &[Step]) -> Vec<bool> {
         places.push(match *step {
             Step::Source { source } => (Some(streams[source].partitions), false),
             Step::Filter { of, .. } | Step::MapValues { of, .. } | Step::Branch { of, .. } => places[of],
-            Step::SelectKey { of, .. } | Step::Map { of, .. } => (places[of].0, true),
+            Step::SelectKey { of, .. } | Step::Map { of, .. } | Step::FlatMap { of, .. } => {
+                (places[of].0, true)
+            }
             Step::Repartition { partitions, .. } => (Some(partitions), false),
             Step::Merge { left, right } => {
                 let (left, right) = (places[left], places[right]);

@@ -68,6 +68,10 @@ fn derived(step: &Step, index: usize, streams: &[Events]) -> Events {
             let event = Event::parse(&value);
             (rekey.key(event.id), event.add(add).text())
         }),
+        Step::FlatMap { of, rekey, copies } => streams[of].flat_map(move |_, value| {
+            let event = Event::parse(&value);
+            (0..copies).map(move |copy| (rekey.copy(event, copy), event.add(copy).text()))
+        }),
         Step::Branch { of, modulo, first } => {
             let predicate: Predicate<String, String> =
                 Box::new(move |_, value| Event::parse(value).passes(modulo));
