@@ -78,6 +78,10 @@ pub enum Step {
         topic: &'static str,
         extracts: bool,
     },
+    /// Several topics as one stream.
+    StreamOfTopics {
+        topics: [&'static str; 2],
+    },
     Sink {
         of: At,
         topic: String,

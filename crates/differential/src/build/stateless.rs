@@ -20,6 +20,10 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             let stream = build.builder.stream(topic, consumed);
             build.streams(stream)
         }
+        Step::StreamOfTopics { topics } => {
+            let stream = build.builder.stream_of_topics(&topics, Consumed::with(texts(), texts()));
+            build.streams(stream)
+        }
         Step::Sink { of, ref topic } => {
             build.stream(of).to(topic, Produced::with(texts(), texts()));
             build.made(super::Handle::Nothing)

@@ -13,6 +13,7 @@ mod stateless;
 mod stream_joins;
 mod table_joins;
 mod tables;
+mod topics;
 mod versions;
 mod windowed;
 mod windowed_tables;
@@ -53,6 +54,7 @@ const FAMILIES: &[Family] = &[
     ("self-join", stream_joins::self_join),
     ("process-versions", processors::process_versions),
     ("windowed-tables", windowed_tables::windowed_tables),
+    ("topics", topics::topics),
     ("behind-windows", behind_windows::behind_windows),
 ];
 
