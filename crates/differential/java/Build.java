@@ -22,6 +22,7 @@ final class Build {
         Stateless.register(OPERATORS);
         Aggregations.register(OPERATORS);
         WindowedAggregations.register(OPERATORS);
+        WindowedTables.register(OPERATORS);
         Cogroups.register(OPERATORS);
         Tables.register(OPERATORS);
         Versions.register(OPERATORS);

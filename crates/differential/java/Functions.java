@@ -110,6 +110,17 @@ final class Functions {
         return value == null || place == 4 ? null : "k" + place;
     }
 
+    /** By key and value. */
+    static String foreignOf(final String key, final String value) {
+        final int place = mixed(key, value, 5);
+        return value == null || place == 4 ? null : "k" + place;
+    }
+
+    /** A time by key and value. */
+    static long moment(final String key, final String value) {
+        return mixed(key, value, 50);
+    }
+
     /** A record's time by its value: before or after its own, and sometimes none. */
     static long time(final String value, final long at) {
         final int place = mixed("t", value, 9);

@@ -1,6 +1,7 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import java.time.Duration;
 import java.util.Map;
+import java.util.function.BiFunction;
 import java.util.function.Function;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.kstream.GlobalKTable;
@@ -8,6 +9,7 @@ import org.apache.kafka.streams.kstream.JoinWindows;
 import org.apache.kafka.streams.kstream.Joined;
 import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.KTable;
+import org.apache.kafka.streams.kstream.KeyValueMapper;
 import org.apache.kafka.streams.kstream.StreamJoined;
 import org.apache.kafka.streams.kstream.TableJoined;
 
@@ -40,9 +42,12 @@ final class Joins {
     private static KStream<String, String> global(final Build build, final JsonNode step) {
         final KStream<String, String> stream = build.stream(step, "left");
         final GlobalKTable<String, String> table = build.global(step, "right");
+        final boolean byKey = step.get("by_key").asBoolean();
+        final KeyValueMapper<String, String, String> refers = (key, value) ->
+            byKey ? Functions.foreignOf(key, value) : Functions.foreign(value);
         return kind(step).equals("inner")
-            ? stream.join(table, (key, value) -> Functions.foreign(value), Functions::join)
-            : stream.leftJoin(table, (key, value) -> Functions.foreign(value), Functions::join);
+            ? stream.join(table, refers, Functions::join)
+            : stream.leftJoin(table, refers, Functions::join);
     }
 
     private static KStream<String, String> streams(final Build build, final JsonNode step) {
@@ -85,7 +90,25 @@ final class Joins {
     private static KTable<String, String> foreign(final Build build, final JsonNode step) {
         final KTable<String, String> left = build.table(step, "left");
         final KTable<String, String> right = build.table(step, "right");
+        if (step.get("by_key").asBoolean()) {
+            return foreignOf(build, step, left, right);
+        }
         final Function<String, String> key = Functions::foreign;
+        final TableJoined<String, String> options = TableJoined.as(build.name("f"));
+        final boolean kept = Tables.kept(step);
+        if (kind(step).equals("inner")) {
+            return kept ? left.join(right, key, Functions::join, options, Tables.store(build))
+                : left.join(right, key, Functions::join, options);
+        }
+        return kept ? left.leftJoin(right, key, Functions::join, options, Tables.store(build))
+            : left.leftJoin(right, key, Functions::join, options);
+    }
+
+    /** The foreign key is told by key and value. */
+    private static KTable<String, String> foreignOf(
+        final Build build, final JsonNode step, final KTable<String, String> left, final KTable<String, String> right
+    ) {
+        final BiFunction<String, String, String> key = Functions::foreignOf;
         final TableJoined<String, String> options = TableJoined.as(build.name("f"));
         final boolean kept = Tables.kept(step);
         if (kind(step).equals("inner")) {

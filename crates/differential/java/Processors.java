@@ -4,12 +4,18 @@ import java.util.Map;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.processor.PunctuationType;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessor;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessorContext;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessorSupplier;
+import org.apache.kafka.streams.processor.api.FixedKeyRecord;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueIterator;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
+import org.apache.kafka.streams.state.VersionedKeyValueStore;
+import org.apache.kafka.streams.state.VersionedRecord;
 
 /** Operators written by hand. */
 final class Processors {
@@ -18,10 +24,24 @@ final class Processors {
 
     static void register(final Map<String, Build.Operator> operators) {
         operators.put("process", (build, step) -> {
-            final String store = build.name("s");
-            build.builder.addStateStore(Stores.keyValueStoreBuilder(
-                Stores.inMemoryKeyValueStore(store), Serdes.String(), Serdes.String()));
+            final String own = build.name("s");
+            final String store = step.get("shares").isNull() ? own : "s" + step.get("shares").asInt();
+            if (store.equals(own)) {
+                build.builder.addStateStore(Stores.keyValueStoreBuilder(
+                    Stores.inMemoryKeyValueStore(store), Serdes.String(), Serdes.String()));
+            }
             build.made(build.stream(step, "of").process(() -> new Chronicle(step, store), store));
+        });
+        operators.put("timestamp", (build, step) -> {
+            final FixedKeyProcessorSupplier<String, String, String> moments = Moments::new;
+            build.made(build.stream(step, "of").processValues(moments));
+        });
+        operators.put("process_versions", (build, step) -> {
+            final String store = build.name("s");
+            build.builder.addStateStore(Stores.versionedKeyValueStoreBuilder(
+                Stores.persistentVersionedKeyValueStore(store, Duration.ofMillis(step.get("history").asLong())),
+                Serdes.String(), Serdes.String()));
+            build.made(build.stream(step, "of").process(() -> new Annals(step.get("back").asLong(), store), store));
         });
     }
 
@@ -75,6 +95,57 @@ final class Processors {
             final String after = before == null ? record.value() : Functions.reduce(before, record.value());
             store.put(record.key(), after);
             context.forward(record.withValue(after));
+        }
+    }
+
+    /** Gives records other times, and leaves their keys alone. */
+    private static final class Moments implements FixedKeyProcessor<String, String, String> {
+        private FixedKeyProcessorContext<String, String> context;
+
+        @Override
+        public void init(final FixedKeyProcessorContext<String, String> given) {
+            context = given;
+        }
+
+        @Override
+        public void process(final FixedKeyRecord<String, String> record) {
+            context.forward(record.withTimestamp(Functions.moment(record.key(), record.value())));
+        }
+    }
+
+    /** Writes each value at its time, and tells what there was some time before and what is the latest. */
+    private static final class Annals implements Processor<String, String, String, String> {
+        private final long back;
+        private final String name;
+        private VersionedKeyValueStore<String, String> store;
+        private ProcessorContext<String, String> context;
+
+        Annals(final long back, final String name) {
+            this.back = back;
+            this.name = name;
+        }
+
+        @Override
+        public void init(final ProcessorContext<String, String> given) {
+            context = given;
+            store = given.getStateStore(name);
+        }
+
+        private static String told(final VersionedRecord<String> version) {
+            return version == null ? "-" : version.value() + "@" + version.timestamp();
+        }
+
+        @Override
+        public void process(final Record<String, String> record) {
+            if (record.key() == null) {
+                context.forward(record);
+                return;
+            }
+            final boolean written = store.put(record.key(), record.value(), record.timestamp())
+                != VersionedKeyValueStore.PUT_RETURN_CODE_NOT_PUT;
+            final String before = told(store.get(record.key(), Math.max(0L, record.timestamp() - back)));
+            final String latest = told(store.get(record.key()));
+            context.forward(record.withValue(Functions.brief(written + " " + before + " " + latest)));
         }
     }
 }

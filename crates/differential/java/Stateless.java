@@ -1,4 +1,6 @@
 import com.fasterxml.jackson.databind.JsonNode;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.kstream.Branched;
@@ -15,6 +17,7 @@ final class Stateless {
 
     static void register(final Map<String, Build.Operator> operators) {
         operators.put("stream", Stateless::stream);
+        operators.put("stream_of_topics", Stateless::streamOfTopics);
         operators.put("sink", Stateless::sink);
         operators.put("filter", (build, step) -> build.made(build.stream(step, "of").filter((key, value) ->
             Functions.keeps(step.get("modulus").asInt(), step.get("rest").asInt(), key, value))));
@@ -38,8 +41,7 @@ final class Stateless {
         operators.put("peek", (build, step) -> build.made(build.stream(step, "of").peek((key, value) -> { })));
         operators.put("merge", (build, step) ->
             build.made(build.stream(step, "left").merge(build.stream(step, "right"))));
-        operators.put("repartition", (build, step) ->
-            build.made(build.stream(step, "of").repartition(Repartitioned.as(build.name("r")))));
+        operators.put("repartition", Stateless::repartition);
         operators.put("split", Stateless::split);
     }
 
@@ -49,6 +51,13 @@ final class Stateless {
             ? build.builder.stream(topic, Consumed.<String, String>with((record, before) ->
                 Functions.time((String) record.value(), record.timestamp())))
             : build.builder.stream(topic);
+        build.made(made);
+    }
+
+    private static void streamOfTopics(final Build build, final JsonNode step) {
+        final List<String> topics = new ArrayList<>();
+        step.get("topics").forEach(topic -> topics.add(topic.asText()));
+        final KStream<String, String> made = build.builder.stream(topics);
         build.made(made);
     }
 
@@ -64,6 +73,13 @@ final class Stateless {
         final String values = step.get("function").asText();
         build.made(build.stream(step, "of").map((key, value) ->
             KeyValue.pair(Functions.key(keys, key, value), Functions.value(values, key, value))));
+    }
+
+    private static void repartition(final Build build, final JsonNode step) {
+        final Repartitioned<String, String> named = Repartitioned.as(build.name("r"));
+        build.made(build.stream(step, "of").repartition(step.get("partitions").isNull()
+            ? named
+            : named.withNumberOfPartitions(step.get("partitions").asInt())));
     }
 
     /** One stream per modulus, and one for the rest if it is wanted. */

@@ -1,12 +1,15 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.Map;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.KeyValue;
+import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KGroupedTable;
 import org.apache.kafka.streams.kstream.KTable;
 import org.apache.kafka.streams.kstream.Materialized;
+import org.apache.kafka.streams.processor.TimestampExtractor;
 import org.apache.kafka.streams.state.KeyValueStore;
 
 /** Tables, what is derived from them, and grouped ones. */
@@ -17,7 +20,11 @@ final class Tables {
     static void register(final Map<String, Build.Operator> operators) {
         operators.put("table", (build, step) -> {
             final String topic = step.get("topic").asText();
-            build.made(kept(step) ? build.builder.table(topic, store(build)) : build.builder.table(topic));
+            final TimestampExtractor extractor = step.get("extracts").asBoolean() ? Tables::time : null;
+            final Consumed<String, String> consumed = Consumed.with(extractor);
+            build.made(kept(step)
+                ? build.builder.table(topic, consumed, store(build))
+                : build.builder.table(topic, consumed));
         });
         operators.put("global", (build, step) -> build.made(build.builder.globalTable(step.get("topic").asText())));
         operators.put("to_table", (build, step) -> build.made(
@@ -35,6 +42,11 @@ final class Tables {
     static Materialized<String, String, KeyValueStore<Bytes, byte[]>> store(final Build build) {
         return Materialized.<String, String, KeyValueStore<Bytes, byte[]>>as(build.name("s"))
             .withKeySerde(Serdes.String()).withValueSerde(Serdes.String());
+    }
+
+    /** A row's own time; a tombstone has that of its record, as with ours. */
+    private static long time(final ConsumerRecord<Object, Object> record, final long before) {
+        return record.value() == null ? record.timestamp() : Functions.time((String) record.value(), record.timestamp());
     }
 
     private static void filter(final Build build, final JsonNode step) {
@@ -63,6 +75,12 @@ final class Tables {
         final String function = step.get("key").asText();
         final KGroupedTable<String, String> grouped = build.table(step, "of").groupBy(
             (key, value) -> KeyValue.pair(Functions.key(function, key, value), value), Grouped.as(build.name("g")));
+        return aggregated(build, step, grouped);
+    }
+
+    static KTable<String, String> aggregated(
+        final Build build, final JsonNode step, final KGroupedTable<String, String> grouped
+    ) {
         switch (step.get("how").asText()) {
             case "count":
                 return grouped.count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as(build.name("s"))

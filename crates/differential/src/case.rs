@@ -78,6 +78,10 @@ pub enum Step {
         topic: &'static str,
         extracts: bool,
     },
+    /// Several topics as one stream.
+    StreamOfTopics {
+        topics: [&'static str; 2],
+    },
     Sink {
         of: At,
         topic: String,
@@ -121,12 +125,17 @@ pub enum Step {
     Peek {
         of: At,
     },
+    /// Other times, by key and value.
+    Timestamp {
+        of: At,
+    },
     Merge {
         left: At,
         right: At,
     },
     Repartition {
         of: At,
+        partitions: Option<i32>,
     },
     /// One handle per modulus, and one for the rest if it is wanted.
     Split {
@@ -177,9 +186,43 @@ pub enum Step {
     FromWindows {
         of: At,
     },
+    WindowedFilter {
+        of: At,
+        modulus: u32,
+        rest: u32,
+    },
+    WindowedMapValues {
+        of: At,
+        function: ValueFunction,
+    },
+    /// The last result of each window alone.
+    Suppress {
+        of: At,
+    },
+    /// The windows of each key in one row.
+    WindowedGroup {
+        of: At,
+        how: How,
+    },
+    JoinWindowed {
+        left: At,
+        right: At,
+        kind: Kind,
+    },
     /// A table that keeps its versions for so long.
     VersionedTable {
         topic: &'static str,
+        history: u64,
+    },
+    ToVersionedTable {
+        of: At,
+        history: u64,
+    },
+    /// An aggregate that keeps its versions.
+    AggregateVersions {
+        of: At,
+        key: Option<KeyFunction>,
+        how: How,
         history: u64,
     },
     /// A stream and a table with versions.
@@ -192,6 +235,7 @@ pub enum Step {
     Table {
         topic: &'static str,
         kept: bool,
+        extracts: bool,
     },
     Global {
         topic: &'static str,
@@ -224,10 +268,12 @@ pub enum Step {
         right: At,
         kind: Kind,
     },
+    /// The row is named by the value, or by key and value.
     JoinGlobal {
         left: At,
         right: At,
         kind: Kind,
+        by_key: bool,
     },
     JoinStreams {
         left: At,
@@ -243,16 +289,26 @@ pub enum Step {
         kind: Kind,
         kept: bool,
     },
+    /// The foreign key is told by the value, or by key and value.
     JoinForeign {
         left: At,
         right: At,
         kind: Kind,
         kept: bool,
+        by_key: bool,
     },
+    /// With a store of its own, or that of an earlier one.
     Process {
         of: At,
         stream_time: Option<u64>,
         wall_clock: Option<u64>,
+        shares: Option<At>,
+    },
+    /// With a store that keeps versions, in which it looks so far back.
+    ProcessVersions {
+        of: At,
+        history: u64,
+        back: i64,
     },
 }
 

@@ -87,6 +87,19 @@ pub fn foreign(value: Option<&str>) -> Text {
     }
 }
 
+/// By key and value.
+pub fn foreign_of(key: &Text, value: Option<&str>) -> Text {
+    match (value, mixed(key.as_deref(), value, 5)) {
+        (None, _) | (_, 4) => None,
+        (_, place) => Some(format!("k{place}")),
+    }
+}
+
+/// A time by key and value.
+pub fn moment(key: &Text, value: Option<&str>) -> i64 {
+    i64::from(mixed(key.as_deref(), value, 50))
+}
+
 /// A record's time by its value: before or after its own, and sometimes none.
 pub fn time(value: Option<&str>, at: i64) -> i64 {
     match mixed(Some("t"), value, 9) {

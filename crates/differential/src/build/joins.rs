@@ -1,7 +1,7 @@
 //! Joins of all kinds.
 
 use headwater_streams::serdes::string;
-use headwater_streams::{JoinWindows, Joined, StreamJoined, TableJoined};
+use headwater_streams::{JoinWindows, Joined, KTable, Payload, StreamJoined, TableJoined};
 
 use super::aggregations::millis;
 use super::{Build, Stream, Table, tables, texts};
@@ -14,8 +14,8 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             let stream = with_table(build, left, right, kind);
             build.streams(stream)
         }
-        Step::JoinGlobal { left, right, kind } => {
-            let stream = with_global(build, left, right, kind);
+        Step::JoinGlobal { left, right, kind, by_key } => {
+            let stream = with_global(build, (left, right), kind, by_key);
             build.streams(stream)
         }
         Step::JoinStreams { left, right, kind, before, after, grace } => {
@@ -25,12 +25,12 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             build.streams(stream)
         }
         Step::JoinTables { left, right, kind, kept } => {
-            let table = of_tables(build, left, right, kind);
+            let table = of_tables(&build.table(left), &build.table(right), kind);
             let table = tables::kept(build, kept, table);
             build.tables(table)
         }
-        Step::JoinForeign { left, right, kind, kept } => {
-            let table = by_foreign_key(build, left, right, kind);
+        Step::JoinForeign { left, right, kind, kept, by_key } => {
+            let table = by_foreign_key(build, (left, right), kind, by_key);
             let table = tables::kept(build, kept, table);
             build.tables(table)
         }
@@ -47,6 +47,13 @@ fn rows(left: &str, right: Option<&String>) -> String {
     functions::join(Some(left), right.map(String::as_str))
 }
 
+/// The key of the row in another table that this one refers to.
+fn refers(by_key: bool, key: &Text, value: &str) -> Option<Text> {
+    let foreign =
+        if by_key { functions::foreign_of(key, Some(value)) } else { functions::foreign(Some(value)) };
+    foreign.map(Some)
+}
+
 fn with_table(build: &Build, left: At, right: At, kind: Kind) -> Stream {
     let (stream, table) = (build.stream(left), build.table(right));
     let options = Joined::with(texts(), texts()).named(build.name("j"));
@@ -57,9 +64,9 @@ fn with_table(build: &Build, left: At, right: At, kind: Kind) -> Stream {
 }
 
 /// It takes no serde of the stream's, which after `map_values` has none of its own, so nulls are taken out before.
-fn with_global(build: &Build, left: At, right: At, kind: Kind) -> Stream {
+fn with_global(build: &Build, (left, right): (At, At), kind: Kind, by_key: bool) -> Stream {
     let (stream, table) = (build.stream(left).without_tombstones(), build.global(right));
-    let select = |_: &Text, value: &String| functions::foreign(Some(value)).map(Some);
+    let select = move |key: &Text, value: &String| refers(by_key, key, value);
     let joined = match kind {
         Kind::Inner => stream.join_global(&table, select, |value, row| rows(&value, Some(row))),
         _ => stream.left_join_global(&table, select, |value, row| rows(&value, row)),
@@ -83,16 +90,19 @@ fn either(left: Option<&String>, right: Option<&String>) -> String {
     functions::join(left.map(String::as_str), right.map(String::as_str))
 }
 
-fn of_tables(build: &Build, left: At, right: At, kind: Kind) -> Table {
-    let (left, right) = (build.table(left), build.table(right));
+pub fn of_tables<K: Payload>(
+    left: &KTable<K, String>,
+    right: &KTable<K, String>,
+    kind: Kind,
+) -> KTable<K, String> {
     match kind {
-        Kind::Inner => left.join(&right, |left, right| rows(left, Some(right))),
-        Kind::Left => left.left_join(&right, |left, right| rows(left, right)),
-        Kind::Outer => left.outer_join(&right, either),
+        Kind::Inner => left.join(right, |left, right| rows(left, Some(right))),
+        Kind::Left => left.left_join(right, |left, right| rows(left, right)),
+        Kind::Outer => left.outer_join(right, either),
     }
 }
 
-fn by_foreign_key(build: &Build, left: At, right: At, kind: Kind) -> Table {
+fn by_foreign_key(build: &Build, (left, right): (At, At), kind: Kind, by_key: bool) -> Table {
     let (left, right) = (build.table(left), build.table(right));
     let options = TableJoined::new()
         .named(build.name("f"))
@@ -101,7 +111,7 @@ fn by_foreign_key(build: &Build, left: At, right: At, kind: Kind) -> Table {
         .foreign_key_serde(texts())
         .other_value_serde(string())
         .result_serde(string());
-    let select = |_: &Text, value: &String| functions::foreign(Some(value)).map(Some);
+    let select = move |key: &Text, value: &String| refers(by_key, key, value);
     match kind {
         Kind::Inner => left.join_foreign(&right, select, |left, right| rows(left, Some(right)), options),
         _ => left.left_join_foreign(&right, select, |left, right| rows(left, right), options),

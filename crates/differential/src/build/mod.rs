@@ -12,10 +12,13 @@ mod stateless;
 mod tables;
 mod versions;
 mod windowed;
+mod windowed_tables;
+
+use std::collections::HashMap;
 
 use headwater_streams::serdes::{nullable, string};
 use headwater_streams::{
-    GlobalKTable, KStream, KTable, SerdeRef, StreamsBuilder, Topology, TopologyError, Windowed,
+    GlobalKTable, KStream, KTable, SerdeRef, StateStore, StreamsBuilder, Topology, TopologyError, Windowed,
 };
 
 use crate::case::{At, Step};
@@ -42,11 +45,14 @@ pub fn texts() -> SerdeRef<Text> {
 pub struct Build {
     builder: StreamsBuilder,
     handles: Vec<Handle>,
+    /// Of processors, by their names.
+    stores: HashMap<String, StateStore<String, String>>,
 }
 
 /// The topology of these steps. Steps that point to handles of other kinds are a mistake of the generator and panic.
 pub fn topology(steps: &[Step]) -> Result<Topology, TopologyError> {
-    let mut build = Build { builder: StreamsBuilder::new("differential"), handles: Vec::new() };
+    let builder = StreamsBuilder::new("differential");
+    let mut build = Build { builder, handles: Vec::new(), stores: HashMap::new() };
     for step in steps {
         build.add(step);
     }
@@ -58,6 +64,7 @@ impl Build {
         let added = stateless::add(self, step)
             || aggregations::add(self, step)
             || windowed::add(self, step)
+            || windowed_tables::add(self, step)
             || cogroup::add(self, step)
             || tables::add(self, step)
             || versions::add(self, step)

@@ -20,6 +20,10 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             let stream = build.builder.stream(topic, consumed);
             build.streams(stream)
         }
+        Step::StreamOfTopics { topics } => {
+            let stream = build.builder.stream_of_topics(&topics, Consumed::with(texts(), texts()));
+            build.streams(stream)
+        }
         Step::Sink { of, ref topic } => {
             build.stream(of).to(topic, Produced::with(texts(), texts()));
             build.made(super::Handle::Nothing)
@@ -36,9 +40,17 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
             build.stream(of).filter(move |_, value: &Text| functions::marked(mark, value.as_deref())),
         ),
         Step::Peek { of } => build.streams(build.stream(of).peek(|_, _| ())),
+        Step::Timestamp { of } => {
+            let time = |key: &Text, value: &Text| functions::moment(key, value.as_deref());
+            build.streams(build.stream(of).with_timestamp(time))
+        }
         Step::Merge { left, right } => build.streams(build.stream(left).merge(&build.stream(right))),
-        Step::Repartition { of } => {
+        Step::Repartition { of, partitions } => {
             let options = Repartitioned::with(texts(), texts()).named(build.name("r"));
+            let options = match partitions {
+                Some(partitions) => options.partitions(partitions),
+                None => options,
+            };
             build.streams(build.stream(of).repartition(options))
         }
         Step::Split { of, ref moduli, rest } => {

@@ -1,7 +1,7 @@
 //! Tables, what is derived from them, and grouped ones.
 
 use headwater_streams::serdes::{i64 as integers, string};
-use headwater_streams::{Consumed, Grouped, Materialized};
+use headwater_streams::{Consumed, Grouped, KGroupedTable, Materialized};
 
 use super::{Build, Handle, Table, texts};
 use crate::case::{At, How, KeyFunction, Step};
@@ -9,9 +9,17 @@ use crate::functions::{self, Text};
 
 pub fn add(build: &mut Build, step: &Step) -> bool {
     match *step {
-        Step::Table { topic, .. } => {
+        Step::Table { topic, extracts, .. } => {
             let options = store(build);
-            let table = build.builder.table(topic, Consumed::with(texts(), string()), options);
+            let consumed = Consumed::with(texts(), string());
+            let consumed = if extracts {
+                consumed.timestamp_extractor(|_, value: &String, record| {
+                    functions::time(Some(value), record.timestamp)
+                })
+            } else {
+                consumed
+            };
+            let table = build.builder.table(topic, consumed, options);
             build.tables(table)
         }
         Step::Global { topic } => {
@@ -58,6 +66,10 @@ pub fn kept(build: &Build, wanted: bool, table: Table) -> Table {
 fn group(build: &Build, of: At, key: KeyFunction, how: How) -> Table {
     let select = move |from: &Text, value: &String| (functions::key(key, from, Some(value)), value.clone());
     let grouped = build.table(of).group_by(select, Grouped::with(texts(), string()).named(build.name("g")));
+    aggregated(build, &grouped, how)
+}
+
+pub fn aggregated(build: &Build, grouped: &KGroupedTable<Text, String>, how: How) -> Table {
     match how {
         How::Count => grouped
             .count(Materialized::with(build.name("s"), texts(), integers()))

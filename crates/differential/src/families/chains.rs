@@ -36,9 +36,9 @@ fn behind_stream(plan: &mut Plan<'_>, of: At, table: At, global: At) -> Of {
         }
         1 => {
             let kind = plan.inner_or_left();
-            Of::Stream(plan.add(Step::JoinGlobal { left: of, right: global, kind }))
+            Of::Stream(plan.add(Step::JoinGlobal { left: of, right: global, kind, by_key: false }))
         }
-        2 => Of::Stream(plan.add(Step::Process { of, stream_time: None, wall_clock: None })),
+        2 => Of::Stream(plan.add(Step::Process { of, stream_time: None, wall_clock: None, shares: None })),
         3 => {
             let kept = plan.draw.coin();
             Of::Table(plan.add(Step::ToTable { of, kept }))
@@ -79,7 +79,7 @@ fn behind_table(plan: &mut Plan<'_>, of: At, table: At) -> Of {
         // Several records of one input record may overtake the answers to each other, here and there in another order.
         2 if !joined && !several => {
             let (kind, kept) = (plan.inner_or_left(), plan.draw.coin());
-            Of::Table(plan.add(Step::JoinForeign { left: of, right: table, kind, kept }))
+            Of::Table(plan.add(Step::JoinForeign { left: of, right: table, kind, kept, by_key: false }))
         }
         _ => Of::Table(tables::derived(plan, of)),
     }

@@ -1,18 +1,22 @@
 //! Families of cases. A new one is a file here with a function that draws a plan, and a line in [`FAMILIES`].
 
 mod aggregations;
+mod behind_windows;
 mod chains;
 mod cogroup;
 mod global;
 mod lanes;
+mod partitions;
 mod plan;
 mod processors;
 mod stateless;
 mod stream_joins;
 mod table_joins;
 mod tables;
+mod topics;
 mod versions;
 mod windowed;
+mod windowed_tables;
 mod windows;
 
 use crate::case::Case;
@@ -44,6 +48,14 @@ const FAMILIES: &[Family] = &[
     ("cogroup", cogroup::cogroup),
     ("versions", versions::versions),
     ("joined-versions", versions::joined),
+    ("held-back", versions::held_back),
+    ("stream-itself", table_joins::stream_itself),
+    ("partitions", partitions::partitions),
+    ("self-join", stream_joins::self_join),
+    ("process-versions", processors::process_versions),
+    ("windowed-tables", windowed_tables::windowed_tables),
+    ("topics", topics::topics),
+    ("behind-windows", behind_windows::behind_windows),
 ];
 
 /// The names, for the command line.

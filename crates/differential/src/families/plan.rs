@@ -51,7 +51,7 @@ impl<'a> Plan<'a> {
 
     pub fn table(&mut self, topic: &'static str) -> At {
         let kept = self.draw.coin();
-        self.add(Step::Table { topic, kept })
+        self.add(Step::Table { topic, kept, extracts: false })
     }
 
     pub fn input(&mut self, input: &Input) {
@@ -72,6 +72,15 @@ impl<'a> Plan<'a> {
             }
             Event::Clock { .. } => true,
         });
+    }
+
+    /// All times later by so much.
+    pub fn later_by(&mut self, by: i64) {
+        for event in &mut self.program.events {
+            if let Event::Record { at, .. } = event {
+                *at += by;
+            }
+        }
     }
 
     /// Only even times, none of them before another.

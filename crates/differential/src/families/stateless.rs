@@ -10,7 +10,7 @@ const B: Topic = Topic::new("b");
 /// One operator behind `of`; a split may end in sinks of its own.
 pub fn operator(plan: &mut Plan<'_>, of: At) -> At {
     let (modulus, rest) = plan.modulus();
-    match plan.draw.below(10) {
+    match plan.draw.below(11) {
         0 => plan.add(Step::Filter { of, modulus, rest }),
         1 => plan.add(Step::FilterNot { of, modulus, rest }),
         2 => {
@@ -34,7 +34,8 @@ pub fn operator(plan: &mut Plan<'_>, of: At) -> At {
             plan.add(Step::SelectKey { of, key })
         }
         7 => plan.add(Step::Peek { of }),
-        8 => plan.add(Step::Repartition { of }),
+        8 => plan.add(Step::Repartition { of, partitions: None }),
+        9 => plan.add(Step::Timestamp { of }),
         _ => {
             let moduli: Vec<u32> = (0..=plan.draw.below(2)).map(|place| 2 + place).collect();
             let rest = plan.draw.coin();
@@ -56,6 +57,11 @@ pub fn stateless(plan: &mut Plan<'_>) {
         let other = operator(plan, other);
         at = plan.add(Step::Merge { left: at, right: other });
     }
+    if plan.draw.one_in(4) {
+        let function = plan.value();
+        let mapped = plan.add(Step::MapValues { of: at, function });
+        at = plan.add(Step::Merge { left: at, right: mapped });
+    }
     for _ in 0..=plan.draw.below(4) {
         at = operator(plan, at);
     }
@@ -65,6 +71,9 @@ pub fn stateless(plan: &mut Plan<'_>) {
 
 /// Times that an extractor finds, some of them negative; then an operator that looks at times.
 pub fn extractors(plan: &mut Plan<'_>) {
+    if plan.draw.one_in(4) {
+        return of_a_table(plan);
+    }
     let stream = plan.add(Step::Stream { topic: "a", extracts: true });
     let how = plan.how();
     if plan.draw.coin() {
@@ -80,4 +89,15 @@ pub fn extractors(plan: &mut Plan<'_>) {
         plan.sink_windows(table);
         plan.input(&Input::of(&[A.full()]));
     }
+}
+
+fn of_a_table(plan: &mut Plan<'_>) {
+    let kept = plan.draw.coin();
+    let mut table = plan.add(Step::Table { topic: "a", kept, extracts: true });
+    if plan.draw.coin() {
+        let (key, how) = (plan.key(), plan.how());
+        table = plan.add(Step::TableGroup { of: table, key, how });
+    }
+    plan.sink_table(table);
+    plan.input(&Input::of(&[A]));
 }

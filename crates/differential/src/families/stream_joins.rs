@@ -34,3 +34,15 @@ pub fn stream_stream(plan: &mut Plan<'_>) {
     plan.sink(joined);
     plan.input(&Input::of(&[SHARED]));
 }
+
+/// A stream with itself, each record with itself, too. In the order of time and with a grace: the ledger's model is of two streams.
+pub fn self_join(plan: &mut Plan<'_>) {
+    let stream = plan.stream("a");
+    let (before, after) = (plan.draw.of(&[0, 5, 10, 20]), plan.draw.of(&[0, 5, 10, 20]));
+    let grace = plan.draw.of(&[4, 12, 60]);
+    let kind = Kind::Inner;
+    let joined = plan.add(Step::JoinStreams { left: stream, right: stream, kind, before, after, grace });
+    plan.sink(joined);
+    plan.input(&Input::of(&[Topic::new("a").full()]));
+    plan.with_even_times_in_order();
+}

@@ -23,6 +23,17 @@ pub fn stream_table(plan: &mut Plan<'_>) {
     plan.input(&Input::of(&BOTH));
 }
 
+/// A stream with what is aggregated of itself: each record sees the row that it has made.
+pub fn stream_itself(plan: &mut Plan<'_>) {
+    let left = plan.stream("a");
+    let how = plan.how();
+    let right = plan.add(Step::Aggregate { of: left, key: None, how });
+    let kind = plan.inner_or_left();
+    let joined = plan.add(Step::JoinTable { left, right, kind });
+    plan.sink(joined);
+    plan.input(&Input::of(&[Topic::new("a")]));
+}
+
 pub fn table_table(plan: &mut Plan<'_>) {
     let (mut left, mut right) = (source(plan, "a"), source(plan, "b"));
     if plan.draw.one_in(3) {
@@ -46,8 +57,8 @@ pub fn table_table(plan: &mut Plan<'_>) {
 
 pub fn foreign_key(plan: &mut Plan<'_>) {
     let (left, right) = (source(plan, "a"), source(plan, "b"));
-    let (kind, kept) = (plan.inner_or_left(), plan.draw.one_in(3));
-    let mut joined = plan.add(Step::JoinForeign { left, right, kind, kept });
+    let (kind, kept, by_key) = (plan.inner_or_left(), plan.draw.one_in(3), plan.draw.one_in(3));
+    let mut joined = plan.add(Step::JoinForeign { left, right, kind, kept, by_key });
     if plan.draw.one_in(4) {
         let (key, how) = (plan.key(), plan.how());
         joined = plan.add(Step::TableGroup { of: joined, key, how });

@@ -17,9 +17,18 @@ fn derived(plan: &mut Plan<'_>, of: At) -> At {
     }
 }
 
+/// A table with versions from a topic or from a stream.
+fn source(plan: &mut Plan<'_>, topic: &'static str, history: u64) -> At {
+    if plan.draw.coin() {
+        return plan.add(Step::VersionedTable { topic, history });
+    }
+    let of = plan.stream(topic);
+    plan.add(Step::ToVersionedTable { of, history })
+}
+
 pub fn versions(plan: &mut Plan<'_>) {
     let history = plan.draw.of(&[0, 10, 40, LONG]);
-    let table = plan.add(Step::VersionedTable { topic: "a", history });
+    let table = source(plan, "a", history);
     let mut table = derived(plan, table);
     if plan.draw.coin() {
         let (key, how) = (plan.key(), plan.how());
@@ -31,10 +40,10 @@ pub fn versions(plan: &mut Plan<'_>) {
 }
 
 pub fn joined(plan: &mut Plan<'_>) {
-    if plan.draw.one_in(3) {
-        of_tables(plan)
-    } else {
-        of_a_stream(plan)
+    match plan.draw.below(4) {
+        0 => of_tables(plan),
+        1 => by_foreign_key(plan),
+        _ => of_a_stream(plan),
     }
     plan.input(&Input::of(&[Topic::new("a").keyed(), Topic::new("b").keyed()]));
     plan.without_instant_tombstones();
@@ -42,16 +51,56 @@ pub fn joined(plan: &mut Plan<'_>) {
 
 fn of_a_stream(plan: &mut Plan<'_>) {
     let left = plan.stream("a");
-    let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
-    let right = derived(plan, right);
+    let right = if plan.draw.one_in(3) {
+        aggregated(plan, "b")
+    } else {
+        let right = source(plan, "b", LONG);
+        derived(plan, right)
+    };
     let kind = plan.inner_or_left();
     let joined = plan.add(Step::JoinVersions { left, right, kind, grace: None });
     plan.sink(joined);
 }
 
-fn of_tables(plan: &mut Plan<'_>) {
-    let left = plan.add(Step::VersionedTable { topic: "a", history: LONG });
+/// Records of the stream that wait for late rows. No time is close to 0: a grace would reach to before it.
+pub fn held_back(plan: &mut Plan<'_>) {
+    let left = plan.stream("a");
     let right = plan.add(Step::VersionedTable { topic: "b", history: LONG });
+    let right = derived(plan, right);
+    let (kind, grace) = (plan.inner_or_left(), plan.draw.of(&[0, 4, 12, 60, 200]));
+    let joined = plan.add(Step::JoinVersions { left, right, kind, grace: Some(grace) });
+    plan.sink(joined);
+    // Ours takes the time of a null value, too; Kafka Streams' buffer does not.
+    plan.input(&Input::of(&[Topic::new("a").full(), Topic::new("b").keyed()]));
+    plan.without_instant_tombstones();
+    plan.later_by(1_000);
+}
+
+/// What is aggregated never goes back in time, so its versions do not either.
+fn aggregated(plan: &mut Plan<'_>, topic: &'static str) -> At {
+    let of = plan.stream(topic);
+    let (key, how) = (plan.new_key(), plan.how());
+    plan.add(Step::AggregateVersions { of, key, how, history: LONG })
+}
+
+/// Two tables, one of which may keep no versions.
+fn two(plan: &mut Plan<'_>) -> (At, At) {
+    match plan.draw.below(4) {
+        0 => (plan.table("a"), source(plan, "b", LONG)),
+        1 => (source(plan, "a", LONG), plan.table("b")),
+        _ => (source(plan, "a", LONG), source(plan, "b", LONG)),
+    }
+}
+
+fn by_foreign_key(plan: &mut Plan<'_>) {
+    let (left, right) = two(plan);
+    let (kind, kept, by_key) = (plan.inner_or_left(), plan.draw.one_in(3), plan.draw.coin());
+    let joined = plan.add(Step::JoinForeign { left, right, kind, kept, by_key });
+    plan.sink_table(joined);
+}
+
+fn of_tables(plan: &mut Plan<'_>) {
+    let (left, right) = two(plan);
     let kind = plan.kind();
     let joined = plan.add(Step::JoinTables { left, right, kind, kept: false });
     plan.sink_table(joined);

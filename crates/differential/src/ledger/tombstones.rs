@@ -19,6 +19,8 @@ fn applies(program: &Program) -> bool {
                 | Step::TableGroup { .. }
                 | Step::JoinTables { .. }
                 | Step::JoinForeign { .. }
+                | Step::WindowedFilter { .. }
+                | Step::JoinWindowed { .. }
         )
     })
 }

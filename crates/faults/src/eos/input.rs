@@ -77,7 +77,7 @@ pub async fn write(
         .streams
         .iter()
         .map(|source| (source, false))
-        .chain(plan.tables.iter().map(|table| (table, true)))
+        .chain(plan.tables.iter().chain(&plan.globals).map(|table| (table, true)))
         .collect();
     while begun.elapsed() < length {
         for (number, (source, table)) in sources.iter().enumerate() {
@@ -105,6 +105,9 @@ pub async fn read_back(client: &Client, plan: &Plan) -> Result<Inputs> {
     for source in &plan.tables {
         inputs.tables.push(partitions(client, source).await?);
     }
+    for source in &plan.globals {
+        inputs.globals.push(partitions(client, source).await?);
+    }
     Ok(inputs)
 }
 
@@ -120,7 +123,8 @@ async fn partitions(client: &Client, source: &Source) -> Result<Vec<Vec<Input>>>
 
 /// What was acknowledged is there, each record once.
 pub fn check(plan: &Plan, inputs: &Inputs, acknowledged: &Acknowledged, verdict: &mut Verdict) -> usize {
-    let topics = plan.streams.iter().zip(&inputs.streams).chain(plan.tables.iter().zip(&inputs.tables));
+    let tables = plan.tables.iter().zip(&inputs.tables).chain(plan.globals.iter().zip(&inputs.globals));
+    let topics = plan.streams.iter().zip(&inputs.streams).chain(tables);
     let mut total = 0;
     for (source, partitions) in topics {
         let mut found: HashMap<u64, usize> = HashMap::new();

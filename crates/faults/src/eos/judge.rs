@@ -45,13 +45,12 @@ impl Verdict {
                 self.rows(topic, found, rows);
             }
             Expected::Joined { events, rows } => {
-                let alone = |(key, value): &Found| {
-                    let event = value.as_deref().and_then(|value| value.split_once('/'));
-                    (key.clone(), event.map(|(event, _)| event.to_owned()))
-                };
-                let alone: Vec<Found> = found.iter().map(alone).collect();
-                self.records(topic, &counted(&alone), events);
+                self.records(topic, &counted(&events_of(found)), events);
                 self.versions(topic, found, rows);
+            }
+            Expected::Seen { events, rows } => {
+                self.records(topic, &counted(&events_of(found)), events);
+                self.seen(topic, found, rows);
             }
         }
     }
@@ -140,6 +139,22 @@ impl Verdict {
         }
     }
 
+    /// Each event was joined with a row that it may see.
+    fn seen(&mut self, topic: &str, found: &[Found], rows: &BTreeMap<(String, String), BTreeSet<String>>) {
+        for (key, value) in found {
+            // What is no event of the key's has been told.
+            let Some((event, row)) = value.as_deref().and_then(|value| value.split_once('/')) else {
+                continue;
+            };
+            let Some(rows) = rows.get(&(key.clone(), event.to_owned())) else { continue };
+            if !rows.contains(row) {
+                self.say(format!(
+                    "{topic}: {key} = {event} was joined with {row}, which it cannot have seen"
+                ));
+            }
+        }
+    }
+
     /// The rows that a key's events were joined with are the table's, and go forward only.
     fn versions(&mut self, topic: &str, found: &[Found], rows: &BTreeMap<String, Vec<Option<String>>>) {
         let mut reached: BTreeMap<&str, usize> = BTreeMap::new();
@@ -162,6 +177,15 @@ impl Verdict {
             }
         }
     }
+}
+
+/// Joined events without their rows.
+fn events_of(found: &[Found]) -> Vec<Found> {
+    let alone = |(key, value): &Found| {
+        let event = value.as_deref().and_then(|value| value.split_once('/'));
+        (key.clone(), event.map(|(event, _)| event.to_owned()))
+    };
+    found.iter().map(alone).collect()
 }
 
 fn counted(found: &[Found]) -> BTreeMap<String, BTreeMap<String, usize>> {

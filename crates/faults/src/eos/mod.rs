@@ -16,6 +16,7 @@ mod schedule;
 mod server;
 pub mod service;
 mod sessions;
+mod sliding;
 #[cfg(test)]
 mod tests;
 mod topology;

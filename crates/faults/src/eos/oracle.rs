@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_model::partition;
 
 use super::events::{Event, Sum, row, window};
-use super::plan::{Kind, Plan, Shape, Step};
-use super::sessions;
+use super::plan::{Kind, Plan, Rekey, Shape, Step};
+use super::{sessions, sliding};
 
 /// A record of an input topic; without an event it is a tombstone.
 #[derive(Debug, Clone)]
@@ -25,6 +25,7 @@ pub struct Input {
 pub struct Inputs {
     pub streams: Vec<Vec<Vec<Input>>>,
     pub tables: Vec<Vec<Vec<Input>>>,
+    pub globals: Vec<Vec<Vec<Input>>>,
 }
 
 /// What an end's topic must hold.
@@ -38,6 +39,11 @@ pub enum Expected {
     Last { rows: BTreeMap<String, String>, updates: Option<BTreeMap<String, usize>> },
     /// Per key each event once, with one of the table's rows, in the order of those.
     Joined { events: BTreeMap<String, BTreeMap<String, usize>>, rows: BTreeMap<String, Vec<Option<String>>> },
+    /// Per key each event once, with one of the rows that it may see (`-` for none).
+    Seen {
+        events: BTreeMap<String, BTreeMap<String, usize>>,
+        rows: BTreeMap<(String, String), BTreeSet<String>>,
+    },
 }
 
 /// Where a record entered: stream and partition.
@@ -74,6 +80,12 @@ impl Stream {
         Self { rekeyed: true, ..self.with(records) }
     }
 
+    fn by_key(&self) -> BTreeMap<&str, Vec<&Rec>> {
+        let mut by_key: BTreeMap<&str, Vec<&Rec>> = BTreeMap::new();
+        self.records.iter().for_each(|rec| by_key.entry(&rec.key).or_default().push(rec));
+        by_key
+    }
+
     /// The watermark of a partition's operators once everything has passed.
     fn watermark(&self, partition: i32) -> i64 {
         self.clocks.values().filter_map(|times| times.get(&partition)).min().copied().unwrap_or(-1)
@@ -108,6 +120,7 @@ impl<'a> Oracle<'a> {
             Step::Map { of, rekey, add } => {
                 self.added(&self.streams[of].keyed(|rec| rekey.key(rec.event.id)), add)
             }
+            Step::FlatMap { of, rekey, copies } => self.copied(&self.streams[of], rekey, copies),
             Step::Merge { left, right } => merged(&self.streams[left], &self.streams[right]),
             Step::Repartition { of, .. } => self.repartitioned(&self.streams[of], &format!("step{index}")),
         }
@@ -144,6 +157,16 @@ impl<'a> Oracle<'a> {
     fn added(&self, stream: &Stream, add: i64) -> Stream {
         let records = stream.records.iter().map(|rec| Rec { event: rec.event.add(add), ..rec.clone() });
         stream.with(records.collect())
+    }
+
+    fn copied(&self, stream: &Stream, rekey: Rekey, copies: i64) -> Stream {
+        let copy = |rec: &Rec, copy: i64| Rec {
+            key: rekey.copy(rec.event, copy),
+            event: rec.event.add(copy),
+            ..rec.clone()
+        };
+        let records = stream.records.iter().flat_map(|rec| (0..copies).map(move |number| copy(rec, number)));
+        Stream { rekeyed: true, ..stream.with(records.collect()) }
     }
 
     /// Through the internal topic that `name` leads to, if that is needed.
@@ -191,26 +214,77 @@ impl<'a> Oracle<'a> {
             Shape::Windowed { size, advance, grace, suppressed } => {
                 windowed(&grouped(), (size, advance, grace), suppressed)
             }
-            Shape::Sessions { gap } => {
-                sessions::expected(stream.records.iter().map(|rec| (&*rec.key, rec.timestamp)), gap)
+            Shape::Closing { size, advance, grace } => windowed(&grouped(), (size, advance, grace), true),
+            Shape::Sessions { gap } => sessions::expected(times(&stream), gap),
+            Shape::Sliding { difference } => sliding::expected(times(&stream), difference),
+            Shape::Cogroup { other } => {
+                let other = self.added(&rekeyed(&self.streams[other]), 1);
+                updates(&merged(&stream, &other), Sum::text)
+            }
+            Shape::Process => updates(&stream, Sum::text),
+            Shape::Deduplicate => {
+                let ids: BTreeSet<(String, u64)> =
+                    stream.records.iter().map(|rec| (rec.key.clone(), rec.event.id)).collect();
+                records(ids.into_iter().map(|(key, id)| (key, id.to_string())))
             }
             Shape::StreamTable { table } => Expected::Joined {
                 events: counted(stream.records.iter().map(|rec| (rec.key.clone(), rec.event.text()))),
                 rows: self.versions(table),
             },
+            Shape::Global { refers } => self.global(&stream, refers),
+            Shape::Versions { table, grace, .. } => self.as_of(&self.by_key(&stream, &name), table, grace),
             Shape::TableTable { table, kind } => {
                 let counts =
                     counts(&stream).into_iter().map(|(key, count)| (key, count.to_string())).collect();
                 joined(&counts, &self.rows(table), kind)
             }
             Shape::Tables { table, other, kind } => joined(&self.rows(table), &self.rows(other), kind),
+            Shape::Filtered { table, modulo, .. } => {
+                let mut rows = self.rows(table);
+                rows.retain(|_, text| Event::parse(text).passes(modulo));
+                Expected::Last { rows, updates: None }
+            }
+            Shape::Foreign { table, other, refers, kind } => {
+                foreign(&self.rows(table), &self.rows(other), refers, kind)
+            }
             Shape::Regroup { table, groups } => self.regrouped(table, groups),
-            Shape::StreamStream { other, before, after, grace, left } => {
+            Shape::StreamStream { other, before, after, grace, kind } => {
                 let left_side = self.by_key(&stream, &format!("{name}-left"));
                 let right_side = self.by_key(&rekeyed(&self.streams[other]), &format!("{name}-right"));
-                pairs(&left_side, &right_side, (before, after, grace), left)
+                pairs(&left_side, &right_side, (before, after, grace), kind)
             }
         }
+    }
+
+    /// Each event with any row that the one it refers to ever was: instances read a global table by themselves, and an event may
+    /// come to one that is behind another.
+    fn global(&self, stream: &Stream, refers: Rekey) -> Expected {
+        let mut versions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for input in self.inputs.globals.iter().flatten().flatten() {
+            versions.entry(&input.key).or_default().extend(input.event.map(Event::text));
+        }
+        let may_see = |rec: &Rec| {
+            let row = refers.row(rec.event);
+            row.and_then(|row| versions.get(&*row).cloned()).unwrap_or_default()
+        };
+        seen(stream.records.iter(), may_see)
+    }
+
+    /// Each event with a row of its key that is not later than itself. With a grace it is there once the time has passed, or if it came
+    /// later than that.
+    fn as_of(&self, stream: &Stream, table: usize, grace: Option<i64>) -> Expected {
+        let inputs: Vec<&Input> = self.inputs.tables[table].iter().flatten().collect();
+        let may_see = |rec: &Rec| {
+            let earlier = inputs.iter().filter(|row| row.key == rec.key && row.timestamp <= rec.timestamp);
+            earlier.filter_map(|row| row.event).map(Event::text).collect::<BTreeSet<String>>()
+        };
+        let has_gone = |rec: &&Rec| {
+            grace.is_none_or(|grace| {
+                let due = rec.timestamp + grace;
+                due < rec.stream_time || due <= stream.watermark(rec.partition)
+            })
+        };
+        seen(stream.records.iter().filter(has_gone), may_see)
     }
 
     /// All rows that a key of a table ever had, none among them, in their order.
@@ -249,6 +323,24 @@ fn merged(left: &Stream, right: &Stream) -> Stream {
     both.lanes.extend(&right.lanes);
     both.rekeyed |= right.rekeyed;
     both
+}
+
+fn times(stream: &Stream) -> impl Iterator<Item = (&str, i64)> {
+    stream.records.iter().map(|rec| (&*rec.key, rec.timestamp))
+}
+
+/// Events with the rows that each may see, or with none.
+fn seen<'a>(
+    records: impl Iterator<Item = &'a Rec> + Clone,
+    may_see: impl Fn(&Rec) -> BTreeSet<String>,
+) -> Expected {
+    let mut rows = BTreeMap::new();
+    for rec in records.clone() {
+        let mut seen = may_see(rec);
+        seen.insert("-".to_owned());
+        rows.insert((rec.key.clone(), rec.event.text()), seen);
+    }
+    Expected::Seen { events: counted(records.map(|rec| (rec.key.clone(), rec.event.text()))), rows }
 }
 
 fn counted(records: impl Iterator<Item = (String, String)>) -> BTreeMap<String, BTreeMap<String, usize>> {
@@ -320,33 +412,49 @@ fn joined(left: &BTreeMap<String, String>, right: &BTreeMap<String, String>, kin
     Expected::Last { rows, updates: None }
 }
 
+/// Rows with those that they refer to.
+fn foreign(
+    left: &BTreeMap<String, String>,
+    right: &BTreeMap<String, String>,
+    refers: Rekey,
+    kind: Kind,
+) -> Expected {
+    let joined = |(key, text): (&String, &String)| {
+        let other = refers.row(Event::parse(text)).and_then(|other| right.get(&other));
+        let there = other.is_some() || kind != Kind::Inner;
+        there.then(|| (key.clone(), row(Some(text), other.map(String::as_str))))
+    };
+    Expected::Last { rows: left.iter().filter_map(joined).collect(), updates: None }
+}
+
 /// Two records meet if they are near enough and each came before the other's window had closed.
-fn pairs(left: &Stream, right: &Stream, (before, after, grace): (i64, i64, i64), outer: bool) -> Expected {
+fn pairs(left: &Stream, right: &Stream, (before, after, grace): (i64, i64, i64), kind: Kind) -> Expected {
     let late = |rec: &Rec| rec.timestamp < rec.stream_time - before - after - grace;
-    let mut by_key: BTreeMap<&str, Vec<&Rec>> = BTreeMap::new();
-    for rec in right.records.iter().filter(|rec| !late(rec)) {
-        by_key.entry(&rec.key).or_default().push(rec);
-    }
+    let meet = |one: &Rec, other: &Rec| {
+        let near = (one.timestamp - before..=one.timestamp + after).contains(&other.timestamp);
+        let in_time = other.stream_time <= one.timestamp + after + grace
+            && one.stream_time <= other.timestamp + before + grace;
+        near && in_time && !late(one) && !late(other)
+    };
+    let watermark = |rec: &Rec| left.watermark(rec.partition).min(right.watermark(rec.partition));
+    let alone = |rec: &Rec, reach: i64| late(rec) || rec.timestamp + reach + grace < watermark(rec);
+    let (by_left, by_right) = (left.by_key(), right.by_key());
     let mut found = Vec::new();
     for rec in &left.records {
-        let meets = |other: &&&Rec| {
-            let near = (rec.timestamp - before..=rec.timestamp + after).contains(&other.timestamp);
-            near && other.stream_time <= rec.timestamp + after + grace
-                && rec.stream_time <= other.timestamp + before + grace
-        };
-        let partners: Vec<&&Rec> = match late(rec) {
-            true => Vec::new(),
-            false => by_key.get(&*rec.key).into_iter().flatten().filter(meets).collect(),
-        };
         let text = rec.event.text();
-        let watermark = left.watermark(rec.partition).min(right.watermark(rec.partition));
-        let alone = late(rec) || rec.timestamp + after + grace < watermark;
-        if outer && partners.is_empty() && alone {
+        let others = by_right.get(&*rec.key).into_iter().flatten().copied();
+        let partners: Vec<&Rec> = others.filter(|&other| meet(rec, other)).collect();
+        if kind != Kind::Inner && partners.is_empty() && alone(rec, after) {
             found.push((rec.key.clone(), row(Some(&text), None)));
         }
-        found.extend(
-            partners.iter().map(|other| (rec.key.clone(), row(Some(&text), Some(&other.event.text())))),
-        );
+        let pair = |other: &&Rec| (rec.key.clone(), row(Some(&text), Some(&other.event.text())));
+        found.extend(partners.iter().map(pair));
+    }
+    for rec in right.records.iter().filter(|_| kind == Kind::Outer) {
+        let mut others = by_left.get(&*rec.key).into_iter().flatten().copied();
+        if !others.any(|other| meet(other, rec)) && alone(rec, before) {
+            found.push((rec.key.clone(), row(None, Some(&rec.event.text()))));
+        }
     }
     records(found.into_iter())
 }

@@ -4,6 +4,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
+use super::events::Event;
+
 /// Keys of input topics are `k0` … of so many.
 pub const KEYS: u64 = 12;
 
@@ -14,7 +16,7 @@ pub struct Source {
     pub partitions: i32,
 }
 
-/// A stream of events, made of earlier ones (by their places).
+/// A stream of events, made of earlier ones (by their places). A flat map makes several events of one, each with a key of its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
     Source { source: usize },
@@ -22,6 +24,7 @@ pub enum Step {
     MapValues { of: usize, add: i64 },
     SelectKey { of: usize, rekey: Rekey },
     Map { of: usize, rekey: Rekey, add: i64 },
+    FlatMap { of: usize, rekey: Rekey, copies: i64 },
     Branch { of: usize, modulo: u64, first: bool },
     Merge { left: usize, right: usize },
     Repartition { of: usize, partitions: i32 },
@@ -38,6 +41,16 @@ impl Rekey {
     pub fn key(self, id: u64) -> String {
         let mixed = (id ^ self.salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
         format!("k{}", mixed % self.keys)
+    }
+
+    /// The key of one of several events that are made of one.
+    pub fn copy(self, event: Event, copy: i64) -> String {
+        self.key(event.id.wrapping_add(copy.unsigned_abs()))
+    }
+
+    /// The row of another table that an event refers to: of one in five to none.
+    pub fn row(self, event: Event) -> Option<String> {
+        (!event.passes(5)).then(|| self.key(event.id))
     }
 }
 
@@ -64,6 +77,24 @@ pub enum Shape {
     Sessions {
         gap: i64,
     },
+    /// Windows that are told once, when they close.
+    Closing {
+        size: i64,
+        advance: i64,
+        grace: i64,
+    },
+    /// Windows around each event.
+    Sliding {
+        difference: i64,
+    },
+    /// Two streams in one aggregate.
+    Cogroup {
+        other: usize,
+    },
+    /// Each event once, however often it is in the stream.
+    Deduplicate,
+    /// An aggregate by an operator written by hand.
+    Process,
     /// The stream's events with the rows of a table.
     StreamTable {
         table: usize,
@@ -89,7 +120,30 @@ pub enum Shape {
         before: i64,
         after: i64,
         grace: i64,
-        left: bool,
+        kind: Kind,
+    },
+    /// The stream's events with the rows of a global table that they name.
+    Global {
+        refers: Rekey,
+    },
+    /// The stream's events with the rows of a table with versions; with a grace they wait so long for those.
+    Versions {
+        table: usize,
+        history: i64,
+        grace: Option<i64>,
+    },
+    /// Some rows of a table, in a store of their own or not.
+    Filtered {
+        table: usize,
+        modulo: u64,
+        kept: bool,
+    },
+    /// A table's rows with the rows of another that they refer to.
+    Foreign {
+        table: usize,
+        other: usize,
+        refers: Rekey,
+        kind: Kind,
     },
 }
 
@@ -106,6 +160,9 @@ pub struct Plan {
     pub application: String,
     pub streams: Vec<Source>,
     pub tables: Vec<Source>,
+    /// Tables that every instance holds.
+    #[serde(default)]
+    pub globals: Vec<Source>,
     pub steps: Vec<Step>,
     pub ends: Vec<End>,
     pub threads: usize,
@@ -196,10 +253,11 @@ impl Plan {
             let end = end(&split, random);
             ends.push(end);
         }
-        Self {
+        let mut plan = Self {
             application: application.to_owned(),
             streams,
             tables,
+            globals: Vec::new(),
             steps,
             ends,
             threads: random.random_range(1..=2),
@@ -210,7 +268,19 @@ impl Plan {
             copies: Copies::random(random),
             writes: Writes::random(random),
             broker_assigns: false,
+        };
+        // Drawn apart, so that a seed keeps the ends, the input and the accidents that it had before there were these.
+        let mut apart = random.clone();
+        let of = apart.random_range(0..plan.steps.len());
+        plan.steps.push(Step::FlatMap { of, rekey: rekey(&mut apart), copies: apart.random_range(1..=3) });
+        let split = self::split(&plan.streams, &plan.steps);
+        for _ in 0..2 {
+            plan.ends.push(another_end(&split, &mut apart));
         }
+        if plan.ends.iter().any(|end| matches!(end.shape, Shape::Global { .. })) {
+            plan.globals.push(source("globals".to_owned(), apart.random_range(1..=4)));
+        }
+        plan
     }
 
     /// The topic of an end's results.
@@ -225,7 +295,7 @@ impl Plan {
 
     /// The partitions of topics that must be there before the topology can be built.
     pub fn partitions(&self, topic: &str) -> Option<i32> {
-        let known = self.streams.iter().chain(&self.tables);
+        let known = self.streams.iter().chain(&self.tables).chain(&self.globals);
         known.into_iter().find(|source| source.topic == topic).map(|source| source.partitions)
     }
 }
@@ -258,7 +328,9 @@ fn split(streams: &[Source], steps: &[Step]) -> Vec<bool> {
         places.push(match *step {
             Step::Source { source } => (Some(streams[source].partitions), false),
             Step::Filter { of, .. } | Step::MapValues { of, .. } | Step::Branch { of, .. } => places[of],
-            Step::SelectKey { of, .. } | Step::Map { of, .. } => (places[of].0, true),
+            Step::SelectKey { of, .. } | Step::Map { of, .. } | Step::FlatMap { of, .. } => {
+                (places[of].0, true)
+            }
             Step::Repartition { partitions, .. } => (Some(partitions), false),
             Step::Merge { left, right } => {
                 let (left, right) = (places[left], places[right]);
@@ -294,12 +366,51 @@ fn end(split: &[bool], random: &mut StdRng) -> End {
             before: random.random_range(0..=300),
             after: random.random_range(0..=300),
             grace: random.random_range(0..=500),
-            left: random.random_bool(0.5),
+            kind: if random.random_bool(0.5) { Kind::Left } else { Kind::Inner },
         },
     };
     // Of a join both sides get the key; what is grouped may keep the one that it has.
     let keeps =
         !matches!(shape, Shape::StreamTable { .. } | Shape::TableTable { .. } | Shape::StreamStream { .. });
     let rekey = (!keeps || split[of] || random.random_bool(0.7)).then(|| rekey(random));
+    End { of, rekey, shape }
+}
+
+fn another_end(split: &[bool], random: &mut StdRng) -> End {
+    let (of, other) = (random.random_range(0..split.len()), random.random_range(0..split.len()));
+    let table = random.random_range(0..2);
+    let inner_or_left = if random.random_bool(0.5) { Kind::Left } else { Kind::Inner };
+    let shape = match random.random_range(0..11) {
+        0 => {
+            let size = random.random_range(1..=8) * 250;
+            let advance = if random.random_bool(0.5) { size } else { 250 };
+            Shape::Closing { size, advance, grace: random.random_range(0..=4) * 250 }
+        }
+        1 => Shape::Sliding { difference: random.random_range(20..=400) },
+        2 => Shape::Cogroup { other },
+        3 => Shape::Deduplicate,
+        4 => Shape::Process,
+        5 => Shape::StreamStream {
+            other,
+            before: random.random_range(0..=300),
+            after: random.random_range(0..=300),
+            grace: random.random_range(0..=500),
+            kind: Kind::Outer,
+        },
+        6 => Shape::Global { refers: rekey(random) },
+        7 => {
+            let grace = random.random_bool(0.7).then(|| random.random_range(0..=2000));
+            let history = grace.unwrap_or(0) + [500, 3_600_000][random.random_range(0..2)];
+            Shape::Versions { table, history, grace }
+        }
+        8 => Shape::Filtered { table, modulo: random.random_range(2..=4), kept: random.random_bool(0.5) },
+        _ => Shape::Foreign { table, other: 1 - table, refers: rekey(random), kind: inner_or_left },
+    };
+    // Of these both sides get the key, or each record comes through a topic.
+    let through = matches!(
+        shape,
+        Shape::Cogroup { .. } | Shape::Deduplicate | Shape::StreamStream { .. } | Shape::Versions { .. }
+    );
+    let rekey = (through || split[of] || random.random_bool(0.7)).then(|| rekey(random));
     End { of, rekey, shape }
 }

@@ -96,7 +96,7 @@ async fn prepare(bootstrap: &str, plan: &Plan) -> Result<Client> {
     for source in &plan.streams {
         client.ensure_topic(NewTopic::new(&source.topic, source.partitions)).await?;
     }
-    for table in &plan.tables {
+    for table in plan.tables.iter().chain(&plan.globals) {
         let topic = NewTopic::new(&table.topic, table.partitions);
         client.ensure_topic(topic).await?;
     }
@@ -136,12 +136,14 @@ fn drain(
     }
 }
 
-/// Input and repartition topics.
+/// Input and repartition topics, but those of global tables: no task reads these, and nothing is committed of them.
 fn read_by_service(plan: &Plan) -> Result<Vec<String>> {
     let topology = topology::build(plan)?;
     let internal = topology.internal_topics(&|topic| plan.partitions(topic))?;
     let internal = internal.into_iter().map(|topic| topic.name).filter(|name| name.ends_with("-repartition"));
-    Ok(topology.source_topics().into_iter().chain(internal).collect())
+    let is_global = |topic: &String| plan.globals.iter().any(|global| global.topic == *topic);
+    let sources = topology.source_topics().into_iter().filter(|topic| !is_global(topic));
+    Ok(sources.chain(internal).collect())
 }
 
 /// Partitions whose last record is not committed as processed.

@@ -1,6 +1,6 @@
 //! The judge judged: a right output passes, each kind of lie is found; and the oracle against the test driver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater::streams::TopologyTestDriver;
 use headwater_model::Bytes;
@@ -61,23 +61,51 @@ fn last_rows_and_joined_rows_are_the_tables() {
     assert_eq!(judged(&[("k", "1:1/a"), ("k", "2:1/c")], &expected), (0, 0, 1));
 }
 
+#[test]
+fn events_are_joined_once_with_a_row_that_they_may_see() {
+    let events = BTreeMap::from([("k".to_owned(), BTreeMap::from([("1:1".to_owned(), 1)]))]);
+    let may_see = BTreeSet::from(["-".to_owned(), "a".to_owned()]);
+    let expected =
+        Expected::Seen { events, rows: BTreeMap::from([(("k".to_owned(), "1:1".to_owned()), may_see)]) };
+    assert_eq!(judged(&[("k", "1:1/a")], &expected), (0, 0, 0));
+    assert_eq!(judged(&[("k", "1:1/-")], &expected), (0, 0, 0));
+    assert_eq!(judged(&[("k", "1:1/b")], &expected), (0, 0, 1));
+    assert_eq!(judged(&[("k", "1:1/a"), ("k", "1:1/-")], &expected), (0, 1, 1));
+    assert_eq!(judged(&[], &expected), (1, 0, 1));
+}
+
+#[test]
+fn plans_draw_ends_of_every_kind() {
+    let mut kinds = BTreeSet::new();
+    for seed in 0..200 {
+        let plan = Plan::random("app", &mut StdRng::seed_from_u64(seed));
+        kinds.extend(plan.ends.iter().map(|end| format!("{:?}", end.shape)));
+    }
+    let names: BTreeSet<&str> = kinds.iter().filter_map(|kind| kind.split(' ').next()).collect();
+    assert_eq!(names.len(), 20, "{names:?}");
+    assert!(kinds.iter().any(|kind| kind.starts_with("StreamStream") && kind.contains("Outer")));
+}
+
 /// As the harness writes it, without a broker.
 fn inputs(plan: &Plan, driver: &mut TopologyTestDriver, random: &mut StdRng) -> Inputs {
     let empty = |partitions: i32| vec![Vec::new(); partitions as usize];
     let mut inputs = Inputs {
         streams: plan.streams.iter().map(|source| empty(source.partitions)).collect(),
         tables: plan.tables.iter().map(|source| empty(source.partitions)).collect(),
+        globals: plan.globals.iter().map(|source| empty(source.partitions)).collect(),
     };
+    let (streams, tables) = (plan.streams.len(), plan.streams.len() + plan.tables.len());
     let mut times = [1_700_000_000_000_i64; 8];
     for id in 0..1500 {
-        let which = random.random_range(0..plan.streams.len() + plan.tables.len());
-        let (source, partitions) = match which.checked_sub(plan.streams.len()) {
-            None => (&plan.streams[which], &mut inputs.streams[which]),
-            Some(table) => (&plan.tables[table], &mut inputs.tables[table]),
+        let which = random.random_range(0..tables + plan.globals.len());
+        let (source, partitions) = match which {
+            stream if stream < streams => (&plan.streams[stream], &mut inputs.streams[stream]),
+            table if table < tables => (&plan.tables[table - streams], &mut inputs.tables[table - streams]),
+            global => (&plan.globals[global - tables], &mut inputs.globals[global - tables]),
         };
         times[which] += random.random_range(0..40);
         let back = if random.random_bool(0.3) { random.random_range(0..2000) } else { 0 };
-        let tombstone = which >= plan.streams.len() && random.random_bool(0.15);
+        let tombstone = which >= streams && random.random_bool(0.15);
         let event = (!tombstone).then(|| Event { id, n: random.random_range(-9..99) });
         let input = Input {
             key: format!("k{}", random.random_range(0..KEYS)),
