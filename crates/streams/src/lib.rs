@@ -111,6 +111,7 @@ pub use graph::DeserializationHandler;
 pub use headwater_model::{Bytes, Header, Record, TimestampMs, TopicPartition};
 pub use letters::{DeadLetter, LetterError, REDRIVES_HEADER};
 pub use node::{Change, Payload};
+pub use processor::values::{FixedKeyProcessor, FixedKeyProcessorContext};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
 pub use production::{

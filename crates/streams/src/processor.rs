@@ -13,6 +13,7 @@ use crate::node::{Cx, Node, Payload, Punctuation, Rec, take};
 use crate::serdes::SerdeRef;
 use crate::windows::duration_ms;
 
+pub(crate) mod values;
 pub(crate) mod versions;
 
 /// Which clock a punctuation follows.
@@ -150,6 +151,17 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         ScheduleId(id)
     }
 
+    /// Ends a schedule of this processor (Kafka Streams' `Cancellable`), also from within its own punctuation. One that has ended
+    /// stays so.
+    pub fn cancel(&mut self, schedule: ScheduleId) {
+        let node = self.cx.node;
+        if let Some(punctuation) = self.cx.core.punctuations.get_mut(schedule.0)
+            && punctuation.node == node
+        {
+            punctuation.next = None;
+        }
+    }
+
     /// What the processor did wrong, as if it had failed with that: the handler decides.
     fn mistake(&self, message: String) -> TaskError {
         TaskError::Processor { node: self.cx.name().to_string(), message }
@@ -201,7 +213,21 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
 
     /// Every entry, in the order of the serialized keys.
     pub fn all<K, V: Payload>(&mut self, store: &StateStore<K, V>) -> Result<Vec<(K, V)>, TaskError> {
-        let entries = self.cx.store::<V>(store.index).range(Bound::Unbounded, Bound::Unbounded)?;
+        self.range(store, None, None)
+    }
+
+    /// Entries between two keys (both included; `None` is no bound), in the order of the serialized keys.
+    pub fn range<K, V: Payload>(
+        &mut self,
+        store: &StateStore<K, V>,
+        from: Option<&K>,
+        to: Option<&K>,
+    ) -> Result<Vec<(K, V)>, TaskError> {
+        let from = from.map(|key| self.key(store, key)).transpose()?;
+        let to = to.map(|key| self.key(store, key)).transpose()?;
+        let low = from.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let high = to.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let entries = self.cx.store::<V>(store.index).range(low, high)?;
         let decoded = entries.into_iter().map(|(key, _, value)| {
             let key = store.key.deserialize(&store.name, &key);
             let wrong = |source| TaskError::StoredValue { store: store.name.to_string(), source };

@@ -8,6 +8,7 @@ use headwater_model::TimestampMs;
 use crate::error::TaskError;
 use crate::graph::{Copartition, MakeNode};
 use crate::node::{Cx, Payload, Rec, node};
+use crate::processor::values::{FixedKeyNode, FixedKeyProcessor};
 use crate::processor::{Processor, ProcessorNode};
 use crate::serdes::SerdeRef;
 
@@ -62,7 +63,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         )
     }
 
-    fn append(&self, prefix: &str, kind: &'static str, make: MakeNode) -> usize {
+    pub(super) fn append(&self, prefix: &str, kind: &'static str, make: MakeNode) -> usize {
         let mut graph = self.graph.borrow_mut();
         let name = graph.generate(prefix);
         graph.operator(name, kind, &[self.node], make)
@@ -161,9 +162,17 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         &self,
         map: impl Fn(V) -> I + Send + Sync + 'static,
     ) -> KStream<K, V2> {
+        self.flat_map_values_with_key(move |_, value| map(value))
+    }
+
+    /// Any number of values for each, under the same key, with a look at the key.
+    pub fn flat_map_values_with_key<V2: Payload, I: IntoIterator<Item = V2>>(
+        &self,
+        map: impl Fn(&K, V) -> I + Send + Sync + 'static,
+    ) -> KStream<K, V2> {
         let node = self.each("KSTREAM-FLATMAPVALUES", "flat map values", move |record, cx| {
             let Rec { key, value, timestamp } = record;
-            map(value)
+            map(&key, value)
                 .into_iter()
                 .try_for_each(|value| cx.forward(Rec { key: key.clone(), value, timestamp }))
         });
@@ -368,6 +377,24 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         );
         self.graph.borrow_mut().connect_named(node, stores);
         self.with_keys(node, None)
+    }
+
+    /// As [`KStream::process`], by a processor that keeps keys: what is grouped or joined behind it needs no new partitioning
+    /// (Kafka Streams' `processValues`).
+    pub fn process_values<V2: Payload, P: FixedKeyProcessor<K, V, V2>>(
+        &self,
+        make: impl Fn() -> P + Send + Sync + 'static,
+        stores: &[&str],
+    ) -> KStream<K, V2> {
+        let node = self.append(
+            "KSTREAM-PROCESSVALUES",
+            "process",
+            Arc::new(move || {
+                Box::new(FixedKeyNode { processor: make(), types: PhantomData::<fn(K, V, V2)> })
+            }),
+        );
+        self.graph.borrow_mut().connect_named(node, stores);
+        self.with_values(node)
     }
 
     /// For each record the table's row of the same key; records without one are dropped. Of a versioned table the row as of

@@ -194,6 +194,11 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         Self { value_serde: self.value_serde.clone(), ..table }
     }
 
+    /// Only rows for which `drop` does not hold; a row for which it does is deleted.
+    pub fn filter_not(&self, drop: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+        self.filter(move |key, value| !drop(key, value))
+    }
+
     /// Keeps the table in a store of its own, for queries, or to compute it once only.
     pub fn materialized(&self, options: Materialized<K, V>) -> Self {
         let mut graph = self.graph.borrow_mut();

@@ -2,9 +2,9 @@
 
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, Materialized, ProcessingHandler, Processor, ProcessorContext, ProcessorError, Produced,
-    PunctuationType, ScheduleId, StateStore, StreamsBuilder, TaskError, TopologyError, TopologyTestDriver,
-    VersionedStateStore,
+    Consumed, FixedKeyProcessor, FixedKeyProcessorContext, Grouped, Materialized, ProcessingHandler,
+    Processor, ProcessorContext, ProcessorError, Produced, PunctuationType, ScheduleId, StateStore,
+    StreamsBuilder, TaskError, TopologyError, TopologyTestDriver, VersionedStateStore,
 };
 
 use crate::support::*;
@@ -176,4 +176,138 @@ fn punctuations_end_with_the_end_of_time() {
     }
     let told = numbers(&mut driver, "out");
     assert_eq!(told, ["a=1@5".to_owned(), "known=1@5".to_owned(), format!("known=1@{}", i64::MAX - 3)]);
+}
+
+/// Tells the keys from the record's to "d", once, at the second punctuation; then it has ended its schedule.
+struct Ranged {
+    seen: StateStore<String, i64>,
+    schedule: Option<ScheduleId>,
+    other: Option<ScheduleId>,
+    due: usize,
+}
+
+impl Processor<String, i64, String, i64> for Ranged {
+    fn init(&mut self, cx: &mut ProcessorContext<'_, '_, String, i64>) -> Result<(), ProcessorError> {
+        self.schedule = Some(cx.schedule(ms(10), PunctuationType::StreamTime));
+        self.other = Some(cx.schedule(ms(10), PunctuationType::StreamTime));
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        key: String,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        if let Some(other) = self.other.take() {
+            cx.cancel(other);
+        }
+        cx.put(&self.seen, &key, value)?;
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        schedule: ScheduleId,
+        time: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        assert_eq!(Some(schedule), self.schedule, "the other was cancelled before it was due");
+        self.due += 1;
+        if self.due == 2 {
+            for (key, value) in cx.range(&self.seen, Some(&"b".to_owned()), Some(&"d".to_owned()))? {
+                cx.forward_at(key, value, time)?;
+            }
+            cx.cancel(schedule);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_schedule_can_be_cancelled_and_a_store_be_read_between_two_keys() {
+    let builder = StreamsBuilder::new("app");
+    let seen = builder.add_store(Materialized::with("seen", string(), i64()));
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || Ranged { seen: seen.clone(), schedule: None, other: None, due: 0 }, &["seen"])
+        .to("out", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    for (place, key) in ["a", "b", "d", "c", "e"].into_iter().enumerate() {
+        number(&mut driver, "in", key, place as i64, 5);
+    }
+    assert!(numbers(&mut driver, "out").is_empty());
+    for time in [15, 25, 35] {
+        number(&mut driver, "in", "z", 9, time);
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["b=1@15", "c=3@15", "d=2@15"]);
+}
+
+/// Forwards each value with the sum of its key so far, or fails as it is told.
+struct Sums {
+    sums: StateStore<String, i64>,
+    eager: bool,
+}
+
+impl FixedKeyProcessor<String, i64, i64> for Sums {
+    fn init(&mut self, cx: &mut FixedKeyProcessorContext<'_, '_, String, i64>) -> Result<(), ProcessorError> {
+        if self.eager {
+            cx.schedule(ms(10), PunctuationType::StreamTime);
+        }
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        key: &String,
+        value: i64,
+        cx: &mut FixedKeyProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        let sum = cx.get(&self.sums, key)?.unwrap_or(0) + value;
+        cx.put(&self.sums, key, sum)?;
+        cx.forward(value)?;
+        let later = cx.timestamp() + 1;
+        cx.forward_at(sum, later)?;
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        _: ScheduleId,
+        _: i64,
+        cx: &mut FixedKeyProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        cx.forward(0)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_processor_of_values_keeps_keys_so_that_nothing_is_repartitioned_behind_it() {
+    let sums = |eager: bool| {
+        let builder = StreamsBuilder::new("app");
+        let sums = builder.add_store(Materialized::with("sums", string(), i64()));
+        let processed = builder
+            .stream("in", Consumed::with(string(), i64()))
+            .process_values(move || Sums { sums: sums.clone(), eager }, &["sums"])
+            .named("sum");
+        processed.to("out", Produced::with(string(), i64()));
+        processed
+            .group_by_key(Grouped::with(string(), i64()))
+            .count(Materialized::named("counts"))
+            .to("counts", Produced::with(string(), i64()));
+        driver(builder)
+    };
+    let mut driver = sums(false);
+    let internal: Vec<&str> = driver.internal_topics().iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(internal, ["app-sums-changelog", "app-counts-changelog"]);
+    for (key, value, time) in [("a", 1, 5), ("b", 2, 6), ("a", 3, 7)] {
+        number(&mut driver, "in", key, value, time);
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["a=1@5", "a=1@6", "b=2@6", "b=2@7", "a=3@7", "a=4@8"]);
+    assert_eq!(numbers(&mut driver, "counts").last().unwrap(), "a=4@8");
+
+    let error = sums(true).pipe("in", (&string(), &i64()), (&"k".to_owned(), &1), 0).unwrap_err();
+    let TaskError::Processor { node, message } = &error else { panic!("{error}") };
+    assert!(node == "sum" && message.contains("no key to keep"), "{error}");
 }

@@ -83,6 +83,18 @@ fn a_row_that_leaves_a_filter_is_deleted() {
     assert_eq!(texts(&mut driver, "out"), ["k=AB@1", "k=-@2"]);
 }
 
+#[test]
+fn rows_that_a_filter_does_not_want_are_those_that_its_opposite_keeps() {
+    let builder = StreamsBuilder::new("app");
+    let rows = table(&builder, "in");
+    rows.filter_not(|_, value| value.len() > 1).to("short", out());
+    let mut driver = driver(builder);
+    for (value, time) in [("a", 0), ("ab", 1), ("abc", 2), ("b", 3)] {
+        text(&mut driver, "in", "k", value, time);
+    }
+    assert_eq!(texts(&mut driver, "short"), ["k=a@0", "k=-@1", "k=b@3"]);
+}
+
 fn routes() -> TopologyTestDriver {
     let builder = StreamsBuilder::new("app");
     builder
