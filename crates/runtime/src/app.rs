@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     /// The program itself asks.
     asks: AtomicBool,
     pub releases: Releases,
+    /// Nothing is processed until it is resumed.
+    paused: AtomicBool,
     /// Names this process across restarts.
     pub instance: String,
     /// Threads that have not had an assignment yet.
@@ -82,6 +84,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn stopping(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// What each store may keep in memory when this process has all tasks.
@@ -123,6 +129,10 @@ impl Shared {
     pub fn fail(&self, error: AppError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.stop.send_replace(true);
+        if self.tasks.is_empty() {
+            // There are no threads that end.
+            self.board.set_phase(Phase::Stopped);
+        }
     }
 
     /// A thread has ended. One that failed ends the others, too.
@@ -132,6 +142,10 @@ impl Shared {
             self.fail(error);
         }
         self.ended.send_modify(|ended| *ended += 1);
+        if *self.ended.borrow() >= self.config.threads.max(1) {
+            // Nobody may be waiting for the end, and `/health` says how it is.
+            self.board.set_phase(Phase::Stopped);
+        }
     }
 }
 
@@ -212,6 +226,27 @@ impl StreamsApp {
 
     pub fn phase(&self) -> Phase {
         self.shared.board.phase()
+    }
+
+    /// Follows the phase: what Kafka Streams tells a `StateListener`.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.shared.board.phases()
+    }
+
+    /// Processes nothing, and runs no punctuations, until [`StreamsApp::resume`] (KIP-834): what is under way is committed. This
+    /// process stays in its group and keeps its tasks, stores are restored and copied, and questions are answered. The other
+    /// instances are not paused, nor is this one after a restart.
+    pub fn pause(&self) {
+        self.shared.paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Goes on where it was paused.
+    pub fn resume(&self) {
+        self.shared.paused.store(false, Ordering::Relaxed);
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.shared.is_paused()
     }
 
     /// The tasks assigned to this process.
@@ -388,6 +423,7 @@ fn share(
         endpoint: OnceLock::new(),
         asks: AtomicBool::new(false),
         releases: Releases::default(),
+        paused: AtomicBool::new(false),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),
         failure: Mutex::new(None),

@@ -104,6 +104,10 @@ pub struct AppConfig {
     /// `state.cleanup.delay.ms`: how long the stores of a task that has moved to another instance are kept, so that it finds them
     /// if it comes back; then they are removed (default 10 min).
     pub state_cleanup_delay: Duration,
+    /// How often a task may fail within a minute before the application ends (default 3): each time it is opened again from what is
+    /// committed, after a pause that grows to two seconds. Kafka Streams ends with the first failure (1), or, where its
+    /// `StreamsUncaughtExceptionHandler` replaces threads, with none (`usize::MAX`). A panic ends it in any case.
+    pub task_attempts: usize,
     /// Where snapshots of the stores are put and found (default: nowhere).
     pub snapshots: Option<SnapshotConfig>,
     /// The database of stores that were built with `Materialized::external` (default: none).
@@ -165,6 +169,7 @@ impl AppConfig {
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
             state_cleanup_delay: Duration::from_secs(600),
+            task_attempts: 3,
             snapshots: None,
             external: None,
             clock_skew_bound: Duration::from_secs(10),

@@ -239,6 +239,7 @@ async fn topology(State(shared): Context) -> Json<Value> {
         "instance": shared.instance,
         "topology": shared.topology.describe(),
         "counts": counts,
+        "paused": shared.is_paused(),
         "tasks": tasks,
         "standbys": standbys,
         "external": external(&shared).await,

@@ -277,6 +277,46 @@ async fn a_successor_with_the_same_name_ends_its_predecessor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_application_processes_nothing_answers_questions_and_goes_on_where_it_was() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let mut words = WordCount::new(&cluster, 2).await;
+    words.write(&cluster, 50).await;
+    let app = words.start(&cluster, state.path()).await;
+    words.check(&cluster).await;
+    let done = 50 + words.words();
+    eventually("all is counted", async || app.metrics().records_in == done).await;
+    app.pause();
+    assert!(app.is_paused());
+    words.check_store(&app).await;
+    words.write(&cluster, 100).await;
+    // Records are fetched and commits are due meanwhile.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((app.metrics().records_in, app.tasks().len(), app.ready()), (done, 4, true));
+    app.resume();
+    words.check(&cluster).await;
+    words.check_store(&app).await;
+    app.pause();
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_is_paused_before_it_has_tasks_is_given_them() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let mut words = WordCount::new(&cluster, 2).await;
+    words.write(&cluster, 10).await;
+    let app = words.start(&cluster, state.path()).await;
+    app.pause();
+    eventually("its tasks are open", async || app.tasks().len() == 4 && app.ready()).await;
+    app.resume();
+    words.check(&cluster).await;
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_input_topics_are_named() {
     let cluster = Cluster::start().await;
     let state = tempfile::tempdir().unwrap();
