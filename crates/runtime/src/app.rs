@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     pub releases: Releases,
     /// Nothing is processed until it is resumed.
     paused: AtomicBool,
+    /// Partitions of input topics that have come since the start.
+    pub unread_partitions: AtomicU64,
     /// Names this process across restarts.
     pub instance: String,
     /// Threads that have not had an assignment yet.
@@ -180,6 +182,7 @@ impl StreamsApp {
         let client = connect(&config).await?;
         let counts = topics::prepare(&client, &topology, &config).await?;
         let limits = topics::limits(&client, &topology.guarded_topics()).await?;
+        topics::warn_of_tables(&client, &topology).await;
         let mut shared = share(topology, config, &client, counts.clone(), directory)?;
         shared.limits = Arc::new(limits);
         shared.membership = Membership::choose(&client, &shared).await?;
@@ -198,6 +201,7 @@ impl StreamsApp {
         app.start_threads(&client)?;
         app.cleanup = Some(tokio::spawn(cleanup::run(app.shared.clone())));
         app.background.push(tokio::spawn(snapshot::run(client.clone(), app.shared.clone())));
+        app.background.push(tokio::spawn(topics::watch(client.clone(), app.shared.clone())));
         app.background.push(tokio::spawn(announce(client, app.shared.clone())));
         Ok(app)
     }
@@ -424,6 +428,7 @@ fn share(
         asks: AtomicBool::new(false),
         releases: Releases::default(),
         paused: AtomicBool::new(false),
+        unread_partitions: AtomicU64::new(0),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),
         failure: Mutex::new(None),

@@ -108,6 +108,9 @@ pub struct AppConfig {
     /// committed, after a pause that grows to two seconds. Kafka Streams ends with the first failure (1), or, where its
     /// `StreamsUncaughtExceptionHandler` replaces threads, with none (`usize::MAX`). A panic ends it in any case.
     pub task_attempts: usize,
+    /// How often the topics that are read are looked at (default 5 min; `metadata.max.age.ms`): partitions that they get are told,
+    /// and one that is gone twice in a row ends the application.
+    pub metadata_max_age: Duration,
     /// Where snapshots of the stores are put and found (default: nowhere).
     pub snapshots: Option<SnapshotConfig>,
     /// The database of stores that were built with `Materialized::external` (default: none).
@@ -170,6 +173,7 @@ impl AppConfig {
             probing_rebalance_interval: Duration::from_secs(600),
             state_cleanup_delay: Duration::from_secs(600),
             task_attempts: 3,
+            metadata_max_age: Duration::from_secs(300),
             snapshots: None,
             external: None,
             clock_skew_bound: Duration::from_secs(10),

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
@@ -38,6 +39,18 @@ pub enum DeserializationHandler {
     Quarantine,
 }
 
+/// Where an application begins to read a topic that it has no committed position in (Kafka Streams' `AutoOffsetReset`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OffsetReset {
+    /// With its first record.
+    #[default]
+    Earliest,
+    /// Behind its last record: what was there before is not read.
+    Latest,
+    /// With the first record that is no older than this, by its timestamp (`by_duration`, KIP-1106).
+    NoOlderThan(Duration),
+}
+
 pub(crate) enum Role {
     Source { topic: Arc<str>, make: MakeSource, handler: Option<DeserializationHandler> },
     Operator(MakeNode),
@@ -58,6 +71,8 @@ pub(crate) struct NodeSpec {
     pub holds_back: i64,
     pub stores: Vec<usize>,
     pub globals: Vec<usize>,
+    /// Of a source.
+    pub reset: OffsetReset,
     /// What the author says of it: why results may differ.
     pub impure: Option<String>,
     /// Set by a task in which it asked for the wall clock.
@@ -209,6 +224,7 @@ impl Graph {
             holds_back: 0,
             stores: Vec::new(),
             globals: Vec::new(),
+            reset: OffsetReset::Earliest,
             impure: None,
             wall_clock: Arc::default(),
         });

@@ -106,7 +106,7 @@ pub use dsl::windowed::{SessionWindowedKStream, TimeWindowedKStream};
 pub use error::{TaskError, TopologyError};
 pub use failure::{ProcessingFailure, ProcessingHandler, ProcessingResponse};
 pub use global::GlobalStores;
-pub use graph::DeserializationHandler;
+pub use graph::{DeserializationHandler, OffsetReset};
 /// The words of the model that appear in this crate's functions.
 pub use headwater_model::{Bytes, Header, Record, TimestampMs, TopicPartition};
 pub use letters::{DeadLetter, LetterError, REDRIVES_HEADER};

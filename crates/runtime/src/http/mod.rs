@@ -11,6 +11,7 @@ mod problem;
 mod stores;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -154,6 +155,11 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
             "future_records",
             skews().map(|(_, skew)| skew.future_records).sum(),
             "Records received since the tasks were assigned that were ahead of the clock here by more than the bound.",
+        ),
+        (
+            "unread_partitions",
+            shared.unread_partitions.load(Ordering::Relaxed),
+            "Partitions that input topics have got since the start: they are read from the next one on.",
         ),
         ("restore_remaining", restoring, "Changelog records still to restore."),
         ("store_disk_bytes", disk, "Bytes that the stores use on disk."),

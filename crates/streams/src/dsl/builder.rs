@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
 use crate::global::GlobalRows;
-use crate::graph::{DeserializationHandler, GlobalSpec, Graph};
+use crate::graph::{DeserializationHandler, GlobalSpec, Graph, OffsetReset};
 use crate::node::Payload;
 use crate::processor::StateStore;
 use crate::processor::versions::VersionedStateStore;
@@ -136,11 +136,12 @@ impl StreamsBuilder {
     pub fn stream<K: Payload, V: Payload>(&self, topic: &str, consumed: Consumed<K, V>) -> KStream<K, V> {
         let mut graph = self.graph.borrow_mut();
         let name = graph.name(consumed.name.as_deref(), "KSTREAM-SOURCE");
-        let Consumed { key, value, extractor, handler, .. } = consumed;
+        let Consumed { key, value, extractor, handler, reset, .. } = consumed;
         let (key_serde, value_serde) = (Some(key.clone()), Some(value.clone()));
         let make =
             move || Box::new(TypedSource::new(key.clone(), value.clone(), extractor.clone())) as Box<_>;
         let node = graph.source(name, topic, Arc::new(make), handler);
+        graph.nodes[node].reset = reset;
         drop(graph);
         KStream {
             graph: self.graph.clone(),
@@ -153,14 +154,16 @@ impl StreamsBuilder {
     }
 
     /// Reads a topic as a table: the last value of each key, null deletes. Without a timestamp extractor the topic itself
-    /// is the store's changelog, so it should be compacted.
+    /// is the store's changelog, so it should be compacted; [`Materialized::own_changelog`] is for one that is not.
     pub fn table<K: Payload, V: Payload>(
         &self,
         topic: &str,
         consumed: Consumed<K, V>,
         materialized: Materialized<K, V>,
     ) -> KTable<K, V> {
-        let by_record_time = consumed.extractor.is_none() && self.graph.borrow().quarantine.is_none();
+        let is_whole = consumed.extractor.is_none()
+            && consumed.reset == OffsetReset::Earliest
+            && self.graph.borrow().quarantine.is_none();
         let (key, value) = (consumed.key.clone(), consumed.value.clone());
         let extractor = consumed.extractor.map(|extract| -> Extractor<K, Option<V>> {
             Arc::new(move |key, value: &Option<V>, record| match value {
@@ -176,9 +179,11 @@ impl StreamsBuilder {
                 name: consumed.name,
                 extractor,
                 handler: consumed.handler,
+                reset: consumed.reset,
             },
         );
-        let source = by_record_time.then_some(SourceLog { topic, key: &key, value: &value });
+        let is_log = is_whole && !materialized.own_changelog;
+        let source = is_log.then_some(SourceLog { topic, key: &key, value: &value });
         let options = Materialized {
             key: Some(materialized.key.clone().unwrap_or_else(|| key.clone())),
             value: Some(materialized.value.clone().unwrap_or_else(|| value.clone())),

@@ -7,7 +7,7 @@ use headwater_model::{Record, TimestampMs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::graph::DeserializationHandler;
+use crate::graph::{DeserializationHandler, OffsetReset};
 use crate::query::{MakeJson, make_json};
 use crate::serdes::SerdeRef;
 use crate::store::external::ExternalTable;
@@ -21,11 +21,12 @@ pub struct Consumed<K, V> {
     pub(crate) name: Option<String>,
     pub(crate) extractor: Option<Extractor<K, V>>,
     pub(crate) handler: Option<DeserializationHandler>,
+    pub(crate) reset: OffsetReset,
 }
 
 impl<K, V> Consumed<K, V> {
     pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
-        Self { key, value, name: None, extractor: None, handler: None }
+        Self { key, value, name: None, extractor: None, handler: None, reset: OffsetReset::Earliest }
     }
 
     /// Names the node.
@@ -41,6 +42,14 @@ impl<K, V> Consumed<K, V> {
         extract: impl Fn(&K, &V, &Record) -> TimestampMs + Send + Sync + 'static,
     ) -> Self {
         self.extractor = Some(Arc::new(extract));
+        self
+    }
+
+    /// Where the first start of the application begins (default: with the topic's first record). It commits that position at once,
+    /// and goes on from there; a committed position that the topic does not have any more goes on with its first record. A table that
+    /// begins elsewhere has a changelog of its own; a global table has all of its topic in any case.
+    pub fn offset_reset(mut self, reset: OffsetReset) -> Self {
+        self.reset = reset;
         self
     }
 
@@ -271,6 +280,8 @@ pub struct Materialized<K, V> {
     /// Windows are also found by time alone.
     pub(crate) indexed: bool,
     pub(crate) logged: bool,
+    /// Also where the topic that a table is read from could be its changelog.
+    pub(crate) own_changelog: bool,
     pub(crate) configs: Vec<(String, String)>,
     pub(crate) cache_entries: usize,
     /// Kept in a database.
@@ -288,6 +299,7 @@ impl<K, V> Default for Materialized<K, V> {
             history_ms: None,
             indexed: false,
             logged: true,
+            own_changelog: false,
             configs: Vec::new(),
             cache_entries: CACHE_ENTRIES,
             external: None,
@@ -366,6 +378,13 @@ impl<K, V> Materialized<K, V> {
     /// Keeps no changelog: the store is empty after a move to another machine.
     pub fn without_logging(mut self) -> Self {
         self.logged = false;
+        self
+    }
+
+    /// Of a table that is read from a topic: keeps a changelog beside it, as Kafka Streams does without `topology.optimization`.
+    /// Otherwise a restore has the rows that the topic still has, which a topic that is not compacted loses by its retention.
+    pub fn own_changelog(mut self) -> Self {
+        self.own_changelog = true;
         self
     }
 

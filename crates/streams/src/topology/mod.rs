@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{TaskError, TopologyError};
 use crate::failure::ProcessingHandler;
 use crate::global::{self, GlobalStores};
-use crate::graph::{Changelog, DeserializationHandler, Graph, Role, StoreSpec};
+use crate::graph::{Changelog, DeserializationHandler, Graph, OffsetReset, Role, StoreSpec};
 use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, RecordContext, Slot};
 use crate::production::{Production, ProductionHandler};
@@ -175,6 +175,17 @@ impl Topology {
             }
         }
         topics.into_iter().collect()
+    }
+
+    /// Where the first start begins in those source topics that it does not read from their first record.
+    pub fn offset_resets(&self) -> BTreeMap<String, OffsetReset> {
+        let reset = |node: &crate::graph::NodeSpec| match &node.role {
+            Role::Source { topic, .. } if node.reset != OffsetReset::Earliest => {
+                Some((topic.to_string(), node.reset))
+            }
+            _ => None,
+        };
+        self.graph.nodes.iter().filter_map(reset).collect()
     }
 
     /// Topics written that are not internal, dead-letter topics included.

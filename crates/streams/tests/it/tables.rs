@@ -4,7 +4,7 @@ use headwater_model::TopicPartition;
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
     Consumed, DeserializationHandler, GlobalKTable, Grouped, Joined, KTable, KeyQuery, Materialized,
-    Produced, Query, RangeQuery, StreamsBuilder, TopologyError, TopologyTestDriver,
+    OffsetReset, Produced, Query, RangeQuery, StreamsBuilder, TopologyError, TopologyTestDriver,
 };
 
 use crate::support::*;
@@ -50,6 +50,26 @@ fn what_is_skipped_for_its_time_is_not_in_a_restored_table_either() {
         assert_eq!(rows[0]["value"], "a");
         driver.crash_and_wipe().unwrap();
     }
+}
+
+#[test]
+fn a_table_has_a_changelog_beside_its_topic_where_that_is_asked_for_or_the_topic_is_not_all_of_it() {
+    let builder = StreamsBuilder::new("app");
+    let strings = || Consumed::with(string(), string());
+    builder.table("in", strings(), Materialized::named("rows").json().own_changelog());
+    builder.table("new", strings().offset_reset(OffsetReset::Latest), Materialized::named("late"));
+    builder.table("whole", strings(), Materialized::named("whole"));
+    let topology = builder.build().unwrap();
+    assert_eq!(topology.offset_resets(), [("new".to_owned(), OffsetReset::Latest)].into());
+    let mut driver = TopologyTestDriver::new(topology).unwrap();
+    let internal: Vec<&str> = driver.internal_topics().iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(internal, ["app-rows-changelog", "app-late-changelog"]);
+    text(&mut driver, "in", "k", "a", 5);
+    driver.crash_and_wipe().unwrap();
+    let query = Query::Key(KeyQuery { key: "k".to_owned() });
+    let rows = driver.query("rows", &query).unwrap().unwrap();
+    assert_eq!((rows[0]["value"].as_str(), rows[0]["timestamp"].as_i64()), (Some("a"), Some(5)));
+    assert_eq!(driver.log(&TopicPartition::new("app-rows-changelog", 0)).len(), 1);
 }
 
 #[test]
