@@ -24,6 +24,9 @@ pub(crate) type MakeNode = Arc<dyn Fn() -> Box<dyn Node> + Send + Sync>;
 pub(crate) type MakeSource = Arc<dyn Fn() -> Box<dyn Source> + Send + Sync>;
 pub(crate) type MakeStore = Arc<dyn Fn(Box<dyn StoreBackend>) -> Box<dyn AnyStore> + Send + Sync>;
 
+/// The kind of nodes that write to topics; one that chooses them for each record is an operator of this kind.
+pub(crate) const SINK: &str = "sink";
+
 /// What happens to a record that does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DeserializationHandler {
@@ -261,7 +264,7 @@ impl Graph {
     }
 
     pub fn sink(&mut self, name: String, topic: &str, parents: &[usize], make: MakeNode) -> usize {
-        self.add_node(name, "sink", parents, Role::Sink { topic: Arc::from(topic), make })
+        self.add_node(name, SINK, parents, Role::Sink { topic: Arc::from(topic), make })
     }
 
     pub fn add_store(&mut self, store: StoreSpec) -> usize {

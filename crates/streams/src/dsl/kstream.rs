@@ -17,7 +17,7 @@ use super::global::GlobalKTable;
 use super::grouped::KGroupedStream;
 use super::ktable::{KTable, table_from_updates};
 use super::options::{Grouped, Joined, Materialized, Produced, Repartitioned};
-use super::parts::{GraphRef, NullKeys, Sources, copartition, repartition, require, sink_node};
+use super::parts::{GraphRef, NullKeys, Sources, Writer, copartition, repartition, require, writing_node};
 
 /// Decides whether a record takes a branch.
 pub type Predicate<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
@@ -283,12 +283,14 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         }
     }
 
-    /// Writes the stream to a topic, each record in the partition of its key; all windows of a key lie in that of the key.
+    /// Writes the stream to a topic, each record in the partition of its key, unless [`Produced::partitioner`] says otherwise; all
+    /// windows of a key lie in that of the key.
     pub fn to(&self, topic: &str, produced: Produced<K, V>) {
         let mut graph = self.graph.borrow_mut();
         graph.check_name(topic);
-        let name = graph.name(produced.name.as_deref(), "KSTREAM-SINK");
-        let make = sink_node(topic, produced.key, produced.value, NullKeys::Written);
+        let Produced { key, value, name, partitioner } = produced;
+        let name = graph.name(name.as_deref(), "KSTREAM-SINK");
+        let make = writing_node(topic, Writer { key, value, partitioner }, NullKeys::Written);
         graph.sink(name, topic, &[self.node], make);
     }
 

@@ -13,7 +13,7 @@ use crate::serdes::{SerdeRef, nullable};
 
 use super::grouped::windowless_name;
 use super::kstream::KStream;
-use super::options::{Grouped, Materialized, Produced};
+use super::options::{Grouped, Materialized, Partitioner, Produced};
 use super::parts::{Getter, GraphRef, SourceLog, Sources, require};
 use super::rows::{History, Rows};
 use super::table_group::KGroupedTable;
@@ -291,8 +291,13 @@ impl<K: Payload, V: Payload> KTable<K, V> {
 
     /// Writes every change to a topic; a deleted row is a tombstone.
     pub fn to(&self, topic: &str, produced: Produced<K, V>) {
-        let Produced { key, value, name } = produced;
-        self.to_stream().to(topic, Produced { key, value: nullable(value), name });
+        let Produced { key, value, name, partitioner } = produced;
+        let partitioner = partitioner.map(|choose| -> Partitioner<K, Option<V>> {
+            Arc::new(move |key: &K, value: Option<&Option<V>>, count: i32| {
+                choose(key, value.and_then(Option::as_ref), count)
+            })
+        });
+        self.to_stream().to(topic, Produced { key, value: nullable(value), name, partitioner });
     }
 
     /// Groups by a new key, through a repartition topic that carries old and new values.

@@ -60,21 +60,36 @@ impl<K, V> Consumed<K, V> {
     }
 }
 
+/// The partition of a record by its key, its value (none where that is null) and the number of partitions.
+pub(crate) type Partitioner<K, V> = Arc<dyn Fn(&K, Option<&V>, i32) -> i32 + Send + Sync>;
+
 /// How a topic is written.
 pub struct Produced<K, V> {
     pub(crate) key: SerdeRef<K>,
     pub(crate) value: SerdeRef<V>,
     pub(crate) name: Option<String>,
+    pub(crate) partitioner: Option<Partitioner<K, V>>,
 }
 
 impl<K, V> Produced<K, V> {
     pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
-        Self { key, value, name: None }
+        Self { key, value, name: None, partitioner: None }
     }
 
     /// Names the node.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Chooses the partition of each record (Kafka Streams' `StreamPartitioner`): by its key, its value (none where that is null) and
+    /// the number of partitions that the topic had when the application started. Without, a record goes where Kafka's default
+    /// partitioner puts its key. A partition that there is not is a failure of the sink.
+    pub fn partitioner(
+        mut self,
+        choose: impl Fn(&K, Option<&V>, i32) -> i32 + Send + Sync + 'static,
+    ) -> Self {
+        self.partitioner = Some(Arc::new(choose));
         self
     }
 }

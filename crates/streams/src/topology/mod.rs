@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{TaskError, TopologyError};
 use crate::failure::ProcessingHandler;
 use crate::global::{self, GlobalStores};
-use crate::graph::{Changelog, DeserializationHandler, Graph, OffsetReset, Role, StoreSpec};
+use crate::graph::{Changelog, DeserializationHandler, Graph, NodeSpec, OffsetReset, Role, SINK, StoreSpec};
 use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, RecordContext, Slot};
 use crate::production::{Production, ProductionHandler};
@@ -179,7 +179,7 @@ impl Topology {
 
     /// Where the first start begins in those source topics that it does not read from their first record.
     pub fn offset_resets(&self) -> BTreeMap<String, OffsetReset> {
-        let reset = |node: &crate::graph::NodeSpec| match &node.role {
+        let reset = |node: &NodeSpec| match &node.role {
             Role::Source { topic, .. } if node.reset != OffsetReset::Earliest => {
                 Some((topic.to_string(), node.reset))
             }
@@ -225,6 +225,12 @@ impl Topology {
         });
         let topics: BTreeSet<String> = sinks.filter(|_| self.graph.production_handler.asks()).collect();
         topics.into_iter().collect()
+    }
+
+    /// Whether a handler wants to be asked about topics that records choose for themselves, which no list has.
+    pub fn guards_chosen_topics(&self) -> bool {
+        let chooses = |node: &NodeSpec| node.kind == SINK && matches!(node.role, Role::Operator(_));
+        self.graph.production_handler.asks() && self.graph.nodes.iter().any(chooses)
     }
 
     /// Every task. Empty if the topics do not fit; [`Topology::internal_topics`] says why.
@@ -398,7 +404,7 @@ impl Topology {
     }
 
     fn slots(&self, own: &BTreeSet<usize>, partitions: &dyn Fn(&str) -> Option<i32>) -> Vec<Slot> {
-        let slot = |(index, spec): (usize, &crate::graph::NodeSpec)| {
+        let slot = |(index, spec): (usize, &NodeSpec)| {
             let node = match &spec.role {
                 Role::Operator(make) | Role::Sink { make, .. } if own.contains(&index) => Some(make()),
                 _ => None,
