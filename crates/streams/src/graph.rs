@@ -340,12 +340,15 @@ impl Graph {
         self.nodes[node].stores.extend_from_slice(stores);
     }
 
-    /// Connects a node to stores by name.
+    /// Connects a node to stores by name; global ones among them are told of, no more.
     pub fn connect_named(&mut self, node: usize, stores: &[&str]) {
         for name in stores {
-            match self.stores.iter().position(|store| &*store.name == *name) {
-                Some(store) => self.nodes[node].stores.push(store),
-                None => {
+            let local = self.stores.iter().position(|store| &*store.name == *name);
+            let global = self.globals.iter().position(|store| store.name == *name);
+            match (local, global) {
+                (Some(store), _) => self.nodes[node].stores.push(store),
+                (None, Some(store)) => self.nodes[node].globals.push(store),
+                (None, None) => {
                     let node = self.nodes[node].name.to_string();
                     self.errors.push(TopologyError::UnknownStore { node, store: (*name).to_owned() });
                 }

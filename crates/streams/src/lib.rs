@@ -23,10 +23,9 @@
 //!   session only where a single partition feeds the operator.
 //! - These clocks survive restarts: they are committed with the offsets.
 //!
-//! Absent: topics that join a running application by a pattern; suppression by a time limit; a handler for what cannot be
-//! written; marks of progress through repartition topics without records; a fixed time for what a suppression, a window that
-//! closes or a stream join releases (it carries the time of the record that released it). `docs/streams.md` goes through Kafka
-//! Streams concept by concept.
+//! Absent: topics that join a running application by a pattern; suppression by a time limit; a fixed time for what a suppression,
+//! a window that closes or a stream join releases (it carries the time of the record that released it). `docs/streams.md` goes
+//! through Kafka Streams concept by concept.
 //!
 //! ```
 //! use std::time::Duration;
@@ -111,6 +110,7 @@ pub use graph::{DeserializationHandler, OffsetReset};
 pub use headwater_model::{Bytes, Header, Record, TimestampMs, TopicPartition};
 pub use letters::{DeadLetter, LetterError, REDRIVES_HEADER};
 pub use node::{Change, Payload};
+pub use processor::tables::TableReader;
 pub use processor::values::{FixedKeyProcessor, FixedKeyProcessorContext};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};

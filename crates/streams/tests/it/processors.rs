@@ -2,9 +2,10 @@
 
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, FixedKeyProcessor, FixedKeyProcessorContext, Grouped, Materialized, ProcessingHandler,
-    Processor, ProcessorContext, ProcessorError, Produced, PunctuationType, ScheduleId, StateStore,
-    StreamsBuilder, TaskError, TopologyError, TopologyTestDriver, VersionedStateStore,
+    Consumed, FixedKeyProcessor, FixedKeyProcessorContext, GlobalKTable, Grouped, Materialized,
+    Nondeterminism, ProcessingHandler, Processor, ProcessorContext, ProcessorError, Produced,
+    PunctuationType, ScheduleId, StateStore, StreamsBuilder, TableReader, TaskError, TopologyError,
+    TopologyTestDriver, VersionedStateStore,
 };
 
 use crate::support::*;
@@ -310,4 +311,59 @@ fn a_processor_of_values_keeps_keys_so_that_nothing_is_repartitioned_behind_it()
     let error = sums(true).pipe("in", (&string(), &i64()), (&"k".to_owned(), &1), 0).unwrap_err();
     let TaskError::Processor { node, message } = &error else { panic!("{error}") };
     assert!(node == "sum" && message.contains("no key to keep"), "{error}");
+}
+
+/// Forwards a value with the rows of its key: of a table, of one derived from it, and of a global one.
+struct Enriched {
+    rows: TableReader<String, i64>,
+    large: TableReader<String, i64>,
+    global: GlobalKTable<String, i64>,
+}
+
+impl Processor<String, i64, String, String> for Enriched {
+    fn process(
+        &mut self,
+        key: String,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, String>,
+    ) -> Result<(), ProcessorError> {
+        let (row, large) = (cx.row(&self.rows, &key)?, cx.row(&self.large, &key)?);
+        let global = cx.global_row(&self.global, &key)?;
+        let text = format!("{value} {row:?} {:?} {global:?}", large.map(|(value, _)| value));
+        cx.forward(key, text)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_processor_reads_rows_of_tables_that_others_keep() {
+    let builder = StreamsBuilder::new("app");
+    let numbers = || Consumed::with(string(), i64());
+    let table = builder.table("rows", numbers(), Materialized::named("rows"));
+    let (rows, large) = (table.reader(), table.filter(|_, value| *value > 5).map_values(|v| v * 10).reader());
+    let global = builder.global_table("global", numbers(), Materialized::named("everywhere"));
+    assert_eq!((rows.stores(), large.stores()), (vec!["rows"], vec!["rows"]));
+    let make = move || Enriched { rows: rows.clone(), large: large.clone(), global: global.clone() };
+    builder
+        .stream("in", numbers())
+        .process(make, &["rows", "everywhere"])
+        .named("enrich")
+        .to("out", Produced::with(string(), string()));
+    let topology = builder.build().unwrap();
+    let described = topology.describe();
+    let mut nodes = described.subtopologies.iter().flat_map(|part| &part.nodes);
+    let enrich = nodes.find(|node| node.name == "enrich").unwrap();
+    assert_eq!(enrich.stores, ["rows", "everywhere"]);
+    assert_eq!(enrich.nondeterminism, [Nondeterminism::GlobalTable]);
+    let mut driver = TopologyTestDriver::new(topology).unwrap();
+    number(&mut driver, "in", "k", 1, 1);
+    number(&mut driver, "rows", "k", 4, 2);
+    number(&mut driver, "global", "k", 7, 3);
+    number(&mut driver, "in", "k", 2, 4);
+    number(&mut driver, "rows", "k", 6, 5);
+    number(&mut driver, "in", "k", 3, 6);
+    assert_eq!(
+        texts(&mut driver, "out"),
+        ["k=1 None None None@1", "k=2 Some((4, 2)) None Some(7)@4", "k=3 Some((6, 5)) Some(60) Some(7)@6"]
+    );
 }
