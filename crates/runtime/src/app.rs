@@ -21,7 +21,7 @@ use crate::error::AppError;
 use crate::membership::Membership;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::quarantine::{self, Releases};
-use crate::queries::{Flows, Hosts, Queries, Serving};
+use crate::queries::{Flows, HostTasks, Hosts, Queries, Serving};
 use crate::snapshot::Snapshots;
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
@@ -272,6 +272,12 @@ impl StreamsApp {
     pub fn queries(&self) -> Queries {
         self.shared.asks.store(true, Ordering::Relaxed);
         Queries::inside(&self.shared)
+    }
+
+    /// Which tasks every instance of the group has, by its `host:port`, as the group was told last (Kafka Streams'
+    /// `metadataForAllStreamsClients`). Instances that answer no questions are not among them.
+    pub fn instances(&self) -> BTreeMap<String, HostTasks> {
+        self.shared.hosts.all()
     }
 
     /// `host:port` at which other instances ask this one; `None` if it answers nothing, or listens on all addresses and was
