@@ -113,6 +113,7 @@ pub use node::{Change, Payload};
 pub use processor::tables::TableReader;
 pub use processor::values::{FixedKeyProcessor, FixedKeyProcessorContext};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
+pub use processor::windows::WindowStateStore;
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
 pub use production::{
     ProductionFailure, ProductionHandler, ProductionProblem, ProductionResponse, RefusedOutput,

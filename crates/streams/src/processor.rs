@@ -16,6 +16,7 @@ use crate::windows::duration_ms;
 pub(crate) mod tables;
 pub(crate) mod values;
 pub(crate) mod versions;
+pub(crate) mod windows;
 
 /// Which clock a punctuation follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

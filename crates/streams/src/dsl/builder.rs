@@ -13,10 +13,12 @@ use crate::graph::{DeserializationHandler, GlobalSpec, Graph, OffsetReset};
 use crate::node::Payload;
 use crate::processor::StateStore;
 use crate::processor::versions::VersionedStateStore;
+use crate::processor::windows::WindowStateStore;
 use crate::production::ProductionHandler;
 use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
 use crate::serdes::nullable;
+use crate::store::StoreKind;
 use crate::store::keys::Layout;
 use crate::task::input::{Extractor, TypedSource};
 use crate::topology::Topology;
@@ -26,7 +28,7 @@ use super::global::GlobalKTable;
 use super::kstream::KStream;
 use super::ktable::{KTable, table_from_updates};
 use super::options::{Consumed, Materialized};
-use super::parts::{GraphRef, SourceLog, key_value_store, refuse_versions, require};
+use super::parts::{GraphRef, SourceLog, key_value_store, refuse_versions, require, timed_store};
 use super::rows::add_versioned;
 
 /// Builds one application's topology.
@@ -249,6 +251,29 @@ impl StreamsBuilder {
         });
         let index = add_versioned(&mut graph, &name, (&key, &value), history_ms, &materialized);
         VersionedStateStore { index, name: Arc::from(name), key, value: PhantomData }
+    }
+
+    /// A store of windows for processors, with its serdes and [`Materialized::retention`]: a value for each key and start (Kafka
+    /// Streams' `WindowStore`); connect it where it is used. `size` says to who asks the store when its windows end.
+    pub fn add_window_store<K: Payload, V: Payload>(
+        &self,
+        size: Duration,
+        materialized: Materialized<K, V>,
+    ) -> WindowStateStore<K, V> {
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.name(materialized.name.as_deref(), "STATE-STORE");
+        let key = require(&mut graph, materialized.key.clone(), &name, "key", "Materialized::key_serde");
+        let value =
+            require(&mut graph, materialized.value.clone(), &name, "value", "Materialized::value_serde");
+        if materialized.retention_ms.is_none() {
+            let reason = "how long are windows kept? say it with Materialized::retention".to_owned();
+            graph.errors.push(TopologyError::InvalidWindow { node: name.clone(), reason });
+        }
+        let size = duration_ms(size);
+        let (serdes, sizes) = ((&key, &value), (size, Some(size)));
+        let (index, retention_ms) =
+            timed_store(&mut graph, &name, serdes, StoreKind::Window, sizes, &materialized);
+        WindowStateStore { index, name: Arc::from(name), key, retention_ms, value: PhantomData }
     }
 
     /// Checks the graph and closes it.

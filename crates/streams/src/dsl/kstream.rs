@@ -63,7 +63,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         )
     }
 
-    pub(super) fn append(&self, prefix: &str, kind: &'static str, make: MakeNode) -> usize {
+    fn append(&self, prefix: &str, kind: &'static str, make: MakeNode) -> usize {
         let mut graph = self.graph.borrow_mut();
         let name = graph.generate(prefix);
         graph.operator(name, kind, &[self.node], make)
