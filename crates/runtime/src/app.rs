@@ -433,7 +433,7 @@ fn share(
         endpoint: OnceLock::new(),
         asks: AtomicBool::new(false),
         releases: Releases::default(),
-        paused: AtomicBool::new(false),
+        paused: AtomicBool::new(config.start_paused),
         unread_partitions: AtomicU64::new(0),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),

@@ -104,6 +104,8 @@ pub struct AppConfig {
     /// `state.cleanup.delay.ms`: how long the stores of a task that has moved to another instance are kept, so that it finds them
     /// if it comes back; then they are removed (default 10 min).
     pub state_cleanup_delay: Duration,
+    /// Starts as after [`StreamsApp::pause`](crate::StreamsApp::pause) (default: no).
+    pub start_paused: bool,
     /// How often a task may fail within a minute before the application ends (default 3): each time it is opened again from what is
     /// committed, after a pause that grows to two seconds. Kafka Streams ends with the first failure (1), or, where its
     /// `StreamsUncaughtExceptionHandler` replaces threads, with none (`usize::MAX`). A panic ends it in any case.
@@ -172,6 +174,7 @@ impl AppConfig {
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
             state_cleanup_delay: Duration::from_secs(600),
+            start_paused: false,
             task_attempts: 3,
             metadata_max_age: Duration::from_secs(300),
             snapshots: None,

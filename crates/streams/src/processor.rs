@@ -148,6 +148,34 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
             PunctuationType::StreamTime => Some(0),
             PunctuationType::WallClock => self.cx.wall_clock().checked_add(interval),
         };
+        self.punctuate_at(next, interval, kind)
+    }
+
+    /// As [`ProcessorContext::schedule`], at `start` and whole intervals after it (KIP-1146), at the full hour for example: the first
+    /// call is for the first of these moments that has not passed by that clock.
+    pub fn schedule_from(
+        &mut self,
+        start: TimestampMs,
+        interval: Duration,
+        kind: PunctuationType,
+    ) -> ScheduleId {
+        let interval = duration_ms(interval).max(1);
+        let now = match kind {
+            PunctuationType::StreamTime => self.cx.core.stream_time,
+            PunctuationType::WallClock => self.cx.wall_clock(),
+        };
+        let passed = now.saturating_sub(start).max(0);
+        let intervals = passed / interval + i64::from(passed % interval > 0);
+        let next = intervals.checked_mul(interval).and_then(|after| start.checked_add(after));
+        self.punctuate_at(next, interval, kind)
+    }
+
+    fn punctuate_at(
+        &mut self,
+        next: Option<TimestampMs>,
+        interval: i64,
+        kind: PunctuationType,
+    ) -> ScheduleId {
         let (node, id) = (self.cx.node, self.cx.core.punctuations.len());
         self.cx.core.punctuations.push(Punctuation { node, id, kind, interval, next });
         ScheduleId(id)

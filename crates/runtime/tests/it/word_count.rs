@@ -302,14 +302,17 @@ async fn a_paused_application_processes_nothing_answers_questions_and_goes_on_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_that_is_paused_before_it_has_tasks_is_given_them() {
+async fn an_application_that_starts_paused_is_given_tasks_and_begins_when_it_is_resumed() {
     let cluster = Cluster::start().await;
     let state = tempfile::tempdir().unwrap();
     let mut words = WordCount::new(&cluster, 2).await;
     words.write(&cluster, 10).await;
-    let app = words.start(&cluster, state.path()).await;
-    app.pause();
+    let mut config = words.config(&cluster, state.path());
+    config.start_paused = true;
+    let app = StreamsApp::start(words.topology(), config).await.unwrap();
     eventually("its tasks are open", async || app.tasks().len() == 4 && app.ready()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(cluster.read(&words.counts).await.is_empty());
     app.resume();
     words.check(&cluster).await;
     app.stop().await.unwrap();

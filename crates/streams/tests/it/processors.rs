@@ -430,3 +430,63 @@ fn a_store_of_windows_asks_how_long_they_are_kept() {
     assert!(matches!(&error, TopologyError::InvalidWindow { node, .. } if node == "windows"), "{error}");
     assert!(error.to_string().contains("Materialized::retention"), "{error}");
 }
+
+/// Tells when it is called.
+struct Anchored(PunctuationType);
+
+impl Processor<String, i64, String, i64> for Anchored {
+    fn init(&mut self, cx: &mut ProcessorContext<'_, '_, String, i64>) -> Result<(), ProcessorError> {
+        cx.schedule_from(25, ms(10), self.0);
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        _: String,
+        _: i64,
+        _: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        _: ScheduleId,
+        time: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        cx.forward("at".to_owned(), time)?;
+        Ok(())
+    }
+}
+
+fn anchored(kind: PunctuationType) -> TopologyTestDriver {
+    let builder = StreamsBuilder::new("app");
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || Anchored(kind), &[])
+        .to("out", Produced::with(string(), i64()));
+    driver(builder)
+}
+
+#[test]
+fn a_schedule_may_begin_at_a_moment_and_go_on_in_whole_intervals_from_it() {
+    let mut driver = anchored(PunctuationType::WallClock);
+    for step in [24, 1, 9, 1, 12] {
+        driver.advance_time(ms(step)).unwrap();
+    }
+    // At 24, 25, 34, 35 and 47.
+    assert_eq!(numbers(&mut driver, "out"), ["at=25@25", "at=35@35", "at=47@47"]);
+    // A task that starts at 47 goes on at 55.
+    driver.crash().unwrap();
+    for step in [1, 6, 1] {
+        driver.advance_time(ms(step)).unwrap();
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["at=55@55"]);
+
+    let mut driver = anchored(PunctuationType::StreamTime);
+    for time in [5, 24, 26, 34, 35] {
+        number(&mut driver, "in", "k", 1, time);
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["at=26@26", "at=35@35"]);
+}
