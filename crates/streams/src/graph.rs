@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::deserialization::DeserializationChoice;
 use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
 use crate::global::AnyGlobal;
@@ -40,6 +41,8 @@ pub enum DeserializationHandler {
     /// It is held in quarantine, with all later records that have the same bytes as their key: see
     /// `StreamsBuilder::quarantine`.
     Quarantine,
+    /// As a function says, from [`DeserializationHandler::choose`].
+    Choose(DeserializationChoice),
 }
 
 /// Where an application begins to read a topic that it has no committed position in (Kafka Streams' `AutoOffsetReset`).

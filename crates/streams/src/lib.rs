@@ -62,6 +62,7 @@
 
 pub mod assignment;
 mod calls;
+mod deserialization;
 mod determinism;
 mod driver;
 mod dsl;
@@ -84,6 +85,7 @@ mod topology;
 mod windows;
 
 pub use calls::{Call, CallFuture, CallId, CallOutcome};
+pub use deserialization::{DeserializationChoice, DeserializationFailure};
 pub use determinism::Nondeterminism;
 pub use driver::TopologyTestDriver;
 pub use dsl::builder::StreamsBuilder;

@@ -3,8 +3,8 @@
 use headwater_model::{Bytes, Header, Record};
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, DeserializationHandler, Grouped, Materialized, ProcessingHandler, Produced, Repartitioned,
-    StreamsBuilder, TaskError, TopicPartition, TopologyError, TopologyTestDriver,
+    Consumed, DeserializationHandler, Grouped, Materialized, ProcessingHandler, ProcessingResponse, Produced,
+    Repartitioned, StreamsBuilder, TaskError, TopicPartition, TopologyError, TopologyTestDriver,
 };
 
 use crate::support::*;
@@ -157,6 +157,34 @@ fn a_record_that_does_not_decode_goes_to_the_dead_letters_and_the_rest_flows() {
     assert_eq!((keys[0], &keys[1..]), ("h", &names.each_ref().map(String::as_str)[..]));
     assert_eq!(dead[0].headers[5].value.as_deref(), Some(&b"0"[..]));
     assert_eq!(driver.metrics().deserialization_errors, 1);
+}
+
+#[test]
+fn a_function_chooses_what_becomes_of_a_record_that_does_not_decode_by_what_it_is_told() {
+    let mut builder = StreamsBuilder::new("app");
+    let choose = DeserializationHandler::choose(|failure| {
+        assert_eq!((failure.what, failure.topic, failure.partition), ("value", "in", 0));
+        assert!(failure.node.starts_with("KSTREAM-SOURCE") && !failure.message.is_empty());
+        match failure.record.value.as_deref() {
+            Some(b"skip") => ProcessingResponse::Continue,
+            Some(b"keep") => ProcessingResponse::DeadLetter("dead".to_owned()),
+            _ => ProcessingResponse::Fail,
+        }
+    });
+    assert!(choose == choose.clone() && choose != DeserializationHandler::Continue);
+    builder.deserialization_handler(choose).dead_letter_topic("dead");
+    builder.stream("in", Consumed::with(string(), i64())).to("out", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    for (value, time) in [("skip", 1), ("keep", 2)] {
+        driver.pipe_input("in", Some("k".into()), Some(value.into()), time).unwrap();
+    }
+    number(&mut driver, "in", "k", 7, 3);
+    assert_eq!(numbers(&mut driver, "out"), ["k=7@3"]);
+    let dead = driver.read_output("dead");
+    assert_eq!((dead.len(), dead[0].timestamp, dead[0].value.as_deref()), (1, 2, Some(&b"keep"[..])));
+    assert_eq!(driver.metrics().deserialization_errors, 2);
+    let error = driver.pipe_input("in", Some("k".into()), Some("stop".into()), 4).unwrap_err();
+    assert!(matches!(&error, TaskError::Deserialize { offset: 3, what: "value", .. }), "{error}");
 }
 
 #[test]
