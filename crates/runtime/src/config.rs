@@ -104,6 +104,14 @@ pub struct AppConfig {
     /// `state.cleanup.delay.ms`: how long the stores of a task that has moved to another instance are kept, so that it finds them
     /// if it comes back; then they are removed (default 10 min).
     pub state_cleanup_delay: Duration,
+    /// Where snapshots of the stores are put and found (default: nowhere).
+    pub snapshots: Option<SnapshotConfig>,
+    /// The database of stores that were built with `Materialized::external` (default: none).
+    pub external: Option<External>,
+    /// Records that are ahead of this process's clock by more than this are counted, and warned of (default 10 s).
+    pub clock_skew_bound: Duration,
+    /// Records buffered per input partition before its fetching pauses.
+    pub max_buffered: usize,
     /// Starts as after [`StreamsApp::pause`](crate::StreamsApp::pause) (default: no).
     pub start_paused: bool,
     /// How often a task may fail within a minute before the application ends (default 3): each time it is opened again from what is
@@ -113,14 +121,6 @@ pub struct AppConfig {
     /// How often the topics that are read are looked at (default 5 min; `metadata.max.age.ms`): partitions that they get are told,
     /// and one that is gone twice in a row ends the application.
     pub metadata_max_age: Duration,
-    /// Where snapshots of the stores are put and found (default: nowhere).
-    pub snapshots: Option<SnapshotConfig>,
-    /// The database of stores that were built with `Materialized::external` (default: none).
-    pub external: Option<External>,
-    /// Records that are ahead of this process's clock by more than this are counted, and warned of (default 10 s).
-    pub clock_skew_bound: Duration,
-    /// Records buffered per input partition before its fetching pauses.
-    pub max_buffered: usize,
     /// Names this process across restarts (static membership, transactional id); by default kept in the state directory.
     pub instance: Option<String>,
     /// Published in the catalog, and the source of output topics' settings.
@@ -174,13 +174,13 @@ impl AppConfig {
             max_warmup_replicas: 2,
             probing_rebalance_interval: Duration::from_secs(600),
             state_cleanup_delay: Duration::from_secs(600),
-            start_paused: false,
-            task_attempts: 3,
-            metadata_max_age: Duration::from_secs(300),
             snapshots: None,
             external: None,
             clock_skew_bound: Duration::from_secs(10),
             max_buffered: 1000,
+            start_paused: false,
+            task_attempts: 3,
+            metadata_max_age: Duration::from_secs(300),
             instance: None,
             manifest: None,
             fault: None,
