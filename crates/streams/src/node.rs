@@ -202,6 +202,8 @@ pub(crate) struct Core {
     pub effects: u64,
     pub metrics: TaskMetrics,
     pub punctuations: Vec<Punctuation>,
+    /// One of them is at work: what is forwarded comes of no record.
+    pub punctuating: bool,
 }
 
 impl Core {

@@ -113,10 +113,10 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         self.cx.core.context.headers = headers;
     }
 
-    /// Topic, partition and offset of the current record.
-    pub fn origin(&self) -> (&str, i32, Offset) {
+    /// Topic, partition and offset of the current record; `None` where there is none, in what a punctuation forwards.
+    pub fn origin(&self) -> Option<(&str, i32, Offset)> {
         let context = &self.cx.core.context;
-        (&context.topic, context.partition, context.offset)
+        (!self.cx.core.punctuating).then_some((&*context.topic, context.partition, context.offset))
     }
 
     /// The highest timestamp that the task has processed.

@@ -364,6 +364,7 @@ impl Topology {
                 effects: 0,
                 metrics: TaskMetrics::default(),
                 punctuations: Vec::new(),
+                punctuating: false,
             },
             clock_inputs,
             clock_behind,

@@ -490,3 +490,33 @@ fn a_schedule_may_begin_at_a_moment_and_go_on_in_whole_intervals_from_it() {
     }
     assert_eq!(numbers(&mut driver, "out"), ["at=26@26", "at=35@35"]);
 }
+
+/// Says where what it is given came from; punctuations are passed on to the next one.
+struct Origins;
+
+impl Processor<String, i64, String, String> for Origins {
+    fn process(
+        &mut self,
+        key: String,
+        _: i64,
+        cx: &mut ProcessorContext<'_, '_, String, String>,
+    ) -> Result<(), ProcessorError> {
+        let origin = cx.origin().map(|(topic, partition, offset)| format!("{topic}/{partition}/{offset}"));
+        cx.forward(key, origin.unwrap_or_else(|| "nowhere".to_owned()))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_punctuation_forwards_comes_of_no_record() {
+    let builder = StreamsBuilder::new("app");
+    let numbers = builder.stream("in", Consumed::with(string(), i64()));
+    let origins = Produced::with(string(), string());
+    let punctuated = numbers.process(|| Anchored(PunctuationType::StreamTime), &[]);
+    numbers.merge(&punctuated).process(|| Origins, &[]).to("out", origins);
+    let mut driver = driver(builder);
+    for time in [5, 26, 27] {
+        number(&mut driver, "in", "k", 1, time);
+    }
+    assert_eq!(texts(&mut driver, "out"), ["k=in/0/0@5", "k=in/0/1@26", "at=nowhere@26", "k=in/0/2@27"]);
+}
