@@ -93,7 +93,8 @@ pub(crate) async fn limits(client: &Client, topics: &[String]) -> Result<HashMap
 pub(crate) async fn warn_of_tables(client: &Client, topology: &Topology) {
     let parts = topology.describe().subtopologies;
     let stores = parts.iter().flat_map(|part| topology.stores(part.id)).filter(|info| info.source_topic);
-    for (store, topic) in stores.filter_map(|info| Some((info.name, info.changelog?))) {
+    let tables: Vec<_> = stores.filter_map(|info| Some((info.name, info.changelog?))).collect();
+    for (store, topic) in tables {
         let mut settings = Vec::new();
         for name in ["cleanup.policy", "retention.ms", "retention.bytes"] {
             // What may not be seen is not warned of.

@@ -127,7 +127,8 @@ pub use query::{
 };
 pub use reprocessing::reprocess_until;
 pub use serdes::{
-    BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde,
+    BytesSerde, F32Serde, F64Serde, I16Serde, I32Serde, I64Serde, JsonSerde, NullableSerde, Serde,
+    SerdeError, SerdeRef, SharedSerde, StringSerde,
 };
 pub use store::external::{ColumnType, ExternalTable};
 pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};
