@@ -174,6 +174,7 @@ pub(crate) async fn watch(client: Client, shared: Arc<Shared>) {
         shared.unread_partitions.store(unread, Ordering::Relaxed);
         let gone: Vec<String> = now.gone.iter().filter(|topic| last.gone.contains(topic)).cloned().collect();
         if let Some(first) = gone.first() {
+            tracing::error!(topic = first.as_str(), "a topic that is read is gone: the application ends");
             return shared.fail(AppError::MissingTopics {
                 application_id: shared.config.application_id.clone(),
                 bootstrap: shared.config.bootstrap.clone(),
