@@ -75,6 +75,8 @@ fn a_processor_keeps_state_and_is_punctuated_by_stream_time() {
         numbers(&mut driver, "out"),
         ["a=1@5", "known=1@5", "b=0@12", "known=2@12", "c=1@41", "known=2@41", "b=3@42"]
     );
+    let rows = driver.rows("seen", (&string(), &i64()));
+    assert_eq!(rows, [("a".to_owned(), 1, 5), ("b".to_owned(), 3, 42), ("c".to_owned(), 1, 41)]);
 }
 
 #[test]
