@@ -112,6 +112,7 @@ pub use graph::{DeserializationHandler, OffsetReset};
 pub use headwater_model::{Bytes, Header, Record, TimestampMs, TopicPartition};
 pub use letters::{DeadLetter, LetterError, REDRIVES_HEADER};
 pub use node::{Change, Payload};
+pub use processor::sessions::SessionStateStore;
 pub use processor::tables::TableReader;
 pub use processor::values::{FixedKeyProcessor, FixedKeyProcessorContext};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};

@@ -13,6 +13,7 @@ use crate::node::{Cx, Node, Payload, Punctuation, Rec, take};
 use crate::serdes::SerdeRef;
 use crate::windows::duration_ms;
 
+pub(crate) mod sessions;
 pub(crate) mod tables;
 pub(crate) mod values;
 pub(crate) mod versions;

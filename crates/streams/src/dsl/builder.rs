@@ -12,12 +12,13 @@ use crate::global::GlobalRows;
 use crate::graph::{DeserializationHandler, GlobalSpec, Graph, OffsetReset};
 use crate::node::Payload;
 use crate::processor::StateStore;
+use crate::processor::sessions::SessionStateStore;
 use crate::processor::versions::VersionedStateStore;
 use crate::processor::windows::WindowStateStore;
 use crate::production::ProductionHandler;
 use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
-use crate::serdes::nullable;
+use crate::serdes::{SerdeRef, nullable};
 use crate::store::StoreKind;
 use crate::store::keys::Layout;
 use crate::task::input::{Extractor, TypedSource};
@@ -260,20 +261,39 @@ impl StreamsBuilder {
         size: Duration,
         materialized: Materialized<K, V>,
     ) -> WindowStateStore<K, V> {
+        let size = duration_ms(size);
+        let (name, index, key, retention_ms) =
+            self.timed(StoreKind::Window, (size, Some(size)), &materialized);
+        WindowStateStore { index, name, key, retention_ms, value: PhantomData }
+    }
+
+    /// A store of sessions for processors, with its serdes and [`Materialized::retention`]: a value for each key and session (Kafka
+    /// Streams' `SessionStore`); connect it where it is used.
+    pub fn add_session_store<K: Payload, V: Payload>(
+        &self,
+        materialized: Materialized<K, V>,
+    ) -> SessionStateStore<K, V> {
+        let (name, index, key, retention_ms) = self.timed(StoreKind::Session, (0, None), &materialized);
+        SessionStateStore { index, name, key, retention_ms, value: PhantomData }
+    }
+
+    /// Adds a store of windows or sessions: its name, its place, the serde of its keys and how long it keeps them.
+    fn timed<K: Payload, V: Payload>(
+        &self,
+        kind: StoreKind,
+        sizes: (i64, Option<i64>),
+        options: &Materialized<K, V>,
+    ) -> (Arc<str>, usize, SerdeRef<K>, i64) {
         let mut graph = self.graph.borrow_mut();
-        let name = graph.name(materialized.name.as_deref(), "STATE-STORE");
-        let key = require(&mut graph, materialized.key.clone(), &name, "key", "Materialized::key_serde");
-        let value =
-            require(&mut graph, materialized.value.clone(), &name, "value", "Materialized::value_serde");
-        if materialized.retention_ms.is_none() {
+        let name = graph.name(options.name.as_deref(), "STATE-STORE");
+        let key = require(&mut graph, options.key.clone(), &name, "key", "Materialized::key_serde");
+        let value = require(&mut graph, options.value.clone(), &name, "value", "Materialized::value_serde");
+        if options.retention_ms.is_none() {
             let reason = "how long are windows kept? say it with Materialized::retention".to_owned();
             graph.errors.push(TopologyError::InvalidWindow { node: name.clone(), reason });
         }
-        let size = duration_ms(size);
-        let (serdes, sizes) = ((&key, &value), (size, Some(size)));
-        let (index, retention_ms) =
-            timed_store(&mut graph, &name, serdes, StoreKind::Window, sizes, &materialized);
-        WindowStateStore { index, name: Arc::from(name), key, retention_ms, value: PhantomData }
+        let (index, retention_ms) = timed_store(&mut graph, &name, (&key, &value), kind, sizes, options);
+        (Arc::from(name), index, key, retention_ms)
     }
 
     /// Checks the graph and closes it.

@@ -4,8 +4,8 @@ use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
     Consumed, FixedKeyProcessor, FixedKeyProcessorContext, GlobalKTable, Grouped, Materialized,
     Nondeterminism, ProcessingHandler, Processor, ProcessorContext, ProcessorError, Produced,
-    PunctuationType, ScheduleId, StateStore, StreamsBuilder, TableReader, TaskError, TopologyError,
-    TopologyTestDriver, VersionedStateStore, WindowStateStore,
+    PunctuationType, ScheduleId, SessionStateStore, StateStore, StreamsBuilder, TableReader, TaskError,
+    TopologyError, TopologyTestDriver, VersionedStateStore, WindowStateStore,
 };
 
 use crate::support::*;
@@ -521,4 +521,62 @@ fn what_a_punctuation_forwards_comes_of_no_record() {
         number(&mut driver, "in", "k", 1, time);
     }
     assert_eq!(texts(&mut driver, "out"), ["k=in/0/0@5", "k=in/0/1@26", "at=nowhere@26", "k=in/0/2@27"]);
+}
+
+/// Keeps sessions from a record's time for as long as its value says; 0 asks for those that touch the record's time, and a negative
+/// value deletes the one of that length.
+struct Sessions(SessionStateStore<String, i64>);
+
+impl Processor<String, i64, String, String> for Sessions {
+    fn process(
+        &mut self,
+        key: String,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, String>,
+    ) -> Result<(), ProcessorError> {
+        let time = cx.timestamp();
+        let text = if value == 0 {
+            let found = cx.find_sessions(&self.0, &key, (time, time))?;
+            found
+                .iter()
+                .map(|(start, end, value)| format!("{start}-{end}:{value}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        } else {
+            let bounds = (time, time + value.abs());
+            let kept = cx.put_session(&self.0, &key, Some(value).filter(|value| *value > 0), bounds)?;
+            kept.to_string()
+        };
+        cx.forward(key, text)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_processor_keeps_sessions_for_their_retention_and_finds_them_by_their_bounds() {
+    let builder = StreamsBuilder::new("app");
+    let options = Materialized::with("sessions", string(), i64()).retention(ms(100_000));
+    let kept = builder.add_session_store(options);
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || Sessions(kept.clone()), &["sessions"])
+        .to("out", Produced::with(string(), string()));
+    let mut driver = driver(builder);
+    let mut step = |records: &[(&str, i64, i64)]| {
+        for (key, value, time) in records {
+            number(&mut driver, "in", key, *value, *time);
+        }
+        driver.crash_and_wipe().unwrap();
+        let told = driver.read("out", (&string(), &string()));
+        told.into_iter().map(|(_, text, _)| text.unwrap()).collect::<Vec<_>>()
+    };
+    let written = [("k", 20, 0), ("k", 70_000, 10), ("k", 5, 50), ("other", 9, 10)];
+    assert_eq!(step(&written), ["true"; 4]);
+    assert_eq!(
+        step(&[("k", 0, 15), ("k", 0, 52), ("other", 0, 52)]),
+        ["0-20:20 10-70010:70000", "50-55:5 10-70010:70000", ""]
+    );
+    assert_eq!(step(&[("k", -5, 50), ("k", 0, 52)]), ["true", "10-70010:70000"]);
+    // The session that ended at 20 is the retention behind now.
+    assert_eq!(step(&[("k", 1, 100_020), ("k", 0, 15), ("k", 3, 17)]), ["true", "10-70010:70000", "false"]);
 }
