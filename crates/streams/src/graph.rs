@@ -147,6 +147,8 @@ pub(crate) struct Graph {
     pub dead_letter_topics: Vec<String>,
     pub existing_topics: BTreeSet<String>,
     pub max_task_idle_ms: i64,
+    /// No changelog and no repartition topic may have a generated name.
+    pub explicit_names: bool,
     /// How often tasks say the time to repartition topics; `None` if not at all.
     pub watermark_interval_ms: Option<i64>,
     pub errors: Vec<TopologyError>,
@@ -172,6 +174,7 @@ impl Graph {
             dead_letter_topics: Vec::new(),
             existing_topics: BTreeSet::new(),
             max_task_idle_ms: 0,
+            explicit_names: false,
             watermark_interval_ms: None,
             errors: Vec::new(),
             next_index: 0,

@@ -126,6 +126,13 @@ impl StreamsBuilder {
         self
     }
 
+    /// `build()` refuses stores with changelogs, and repartition topics, that have no names of their own: a generated one changes when an
+    /// operator comes before it, and the state is lost (Kafka Streams' `ensure.explicit.internal.resource.naming`).
+    pub fn explicit_names(&mut self) -> &mut Self {
+        self.graph.borrow_mut().explicit_names = true;
+        self
+    }
+
     /// Tasks say what time it is to all partitions of the repartition topics they write to, at most so often (default: never, and
     /// a partition hears of a source partition's time by its records alone). Without it a window that is told when it
     /// closes, or a store that expires, waits for a record of each source partition in *each* partition behind a repartition

@@ -29,6 +29,7 @@ mod diff;
 mod external;
 mod flow;
 mod migration;
+mod names;
 mod partitions;
 mod quarantine;
 mod topics;
@@ -93,6 +94,7 @@ impl Topology {
         quarantine::add_stores(&mut graph, &subtopologies);
         external::check(&mut graph, &subtopologies);
         global::check_handlers(&mut graph);
+        names::check(&mut graph);
         if !graph.errors.is_empty() {
             return Err(graph.errors.remove(0));
         }
