@@ -53,6 +53,8 @@ enum Ended {
     Gone,
     #[error("the TLS handshake failed: {0}; does the client speak TLS, and trust the certificate?")]
     Handshake(std::io::Error),
+    #[error("{0}")]
+    Unmapped(std::io::Error),
     #[error("a request of API {0} before the client has said who it is")]
     Stranger(i16),
     #[error("the client did not say who it is in time")]
@@ -66,6 +68,13 @@ enum Ended {
 }
 
 impl Ended {
+    fn securing(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Unmapped(error),
+            _ => Self::Handshake(error),
+        }
+    }
+
     /// Whether someone should look at it: clients come and go, but they do not send nonsense.
     fn is_notable(&self) -> bool {
         !matches!(
@@ -134,7 +143,7 @@ async fn converse(
     let deadline = Instant::now() + shared.config.security.authentication_timeout;
     let (stream, principal) = tokio::select! {
         secured = timeout_at(deadline, listener.secure(stream)) => {
-            secured.map_err(|_| Ended::Late)?.map_err(Ended::Handshake)?
+            secured.map_err(|_| Ended::Late)?.map_err(Ended::securing)?
         }
         () = Stranger::displaced(stranger.as_ref()) => return Err(Ended::Displaced),
         _ = stop.changed() => return Err(Ended::Stopped),

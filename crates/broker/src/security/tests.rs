@@ -21,8 +21,12 @@ fn issue(directory: &Path, ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -
     file
 }
 
-/// Whom a listener takes a client for that shows the certificate of `Billing`, or none.
 async fn principal(rules: &str, shows: bool) -> Principal {
+    secured(SecurityProtocol::Ssl, rules, shows).await.unwrap()
+}
+
+/// Whom a listener takes a client for that shows the certificate of `Billing`, or none.
+async fn secured(protocol: SecurityProtocol, rules: &str, shows: bool) -> std::io::Result<Principal> {
     let dir = tempfile::tempdir().unwrap();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,7 +40,7 @@ async fn principal(rules: &str, shows: bool) -> Principal {
     let authority = Authority::new(&config, Arc::default()).unwrap();
     let of = ListenerConfig {
         name: "SSL".to_owned(),
-        protocol: SecurityProtocol::Ssl,
+        protocol,
         host: "127.0.0.1".to_owned(),
         port: 0,
         advertised: None,
@@ -65,7 +69,7 @@ async fn principal(rules: &str, shows: bool) -> Principal {
     };
     let accepting = async {
         let (stream, _) = socket.accept().await.unwrap();
-        listener.secure(stream).await.unwrap().1
+        listener.secure(stream).await.map(|(_, principal)| principal)
     };
     tokio::join!(connecting, accepting).1
 }
@@ -74,8 +78,20 @@ async fn principal(rules: &str, shows: bool) -> Principal {
 async fn a_client_is_who_its_certificate_says_by_the_rules() {
     assert_eq!(principal("", true).await, Principal::user("CN=Billing,O=Example"));
     assert_eq!(principal("RULE:^CN=(.*?),.*$/$1/L", true).await, Principal::user("billing"));
-    assert_eq!(principal("RULE:^CN=other$/x/", true).await, Principal::anonymous());
     assert_eq!(principal("", false).await, Principal::anonymous());
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_rule_is_about_lets_nobody_in() {
+    let others = "RULE:^CN=other$/x/";
+    let refused = secured(SecurityProtocol::Ssl, others, true).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    let said = refused.to_string();
+    assert!(said.contains("ssl.principal.mapping.rules") && said.contains("'CN=Billing,O=Example'"), "{said}");
+    assert_eq!(principal(others, false).await, Principal::anonymous(), "who shows none needs no rule");
+    // The user of SASL counts there.
+    let by_sasl = secured(SecurityProtocol::SaslSsl, others, true).await.unwrap();
+    assert_eq!(by_sasl, Principal::anonymous());
 }
 
 #[test]
