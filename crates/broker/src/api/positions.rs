@@ -102,7 +102,7 @@ fn named_twice(request: &ListOffsetsRequestData) -> HashSet<(&str, i32)> {
 }
 
 /// The topic, when there is one and the client may.
-fn allowed(call: &Call, right: Right, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+pub fn allowed(call: &Call, right: Right, name: &str) -> Result<Arc<Topic>, ErrorCode> {
     call.check(right, name)?;
     call.shared.catalog.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)
 }

@@ -87,7 +87,10 @@ async fn a_certificate_that_no_rule_is_about_lets_nobody_in() {
     let refused = secured(SecurityProtocol::Ssl, others, true).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
     let said = refused.to_string();
-    assert!(said.contains("ssl.principal.mapping.rules") && said.contains("'CN=Billing,O=Example'"), "{said}");
+    assert!(
+        said.contains("ssl.principal.mapping.rules") && said.contains("'CN=Billing,O=Example'"),
+        "{said}"
+    );
     assert_eq!(principal(others, false).await, Principal::anonymous(), "who shows none needs no rule");
     // The user of SASL counts there.
     let by_sasl = secured(SecurityProtocol::SaslSsl, others, true).await.unwrap();

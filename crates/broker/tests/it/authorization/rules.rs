@@ -3,6 +3,13 @@
 use headwater_model::acl::{
     AclBinding, CLUSTER_NAME, EVERYONE, Operation, PatternType, Permission, ResourceType,
 };
+use headwater_wire::messages::alter_share_group_offsets_request::{
+    AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
+};
+use headwater_wire::messages::delete_share_group_offsets_request::DeleteShareGroupOffsetsRequestTopic;
+use headwater_wire::messages::describe_share_group_offsets_request::{
+    DescribeShareGroupOffsetsRequestGroup, DescribeShareGroupOffsetsRequestTopic,
+};
 use headwater_wire::messages::*;
 
 use super::support::*;
@@ -117,6 +124,53 @@ async fn offsets_are_shown_and_committed_for_topics_that_may_be_read() {
         })
         .collect();
     assert_eq!(shown, [("orders", 0, 1), ("secrets", TOPIC, -1)]);
+    broker.shutdown().await;
+}
+
+/// As in Apache Kafka, a topic that may not be used is refused as such, whether it exists or not.
+#[tokio::test]
+async fn offsets_of_share_groups_are_shown_and_set_for_topics_that_may_be_read() {
+    const UNKNOWN_TOPIC: i16 = 3;
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [
+        allow(Operation::Read, ResourceType::Group, "sharers"),
+        allow(Operation::Delete, ResourceType::Group, "sharers"),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+        allow(Operation::Read, ResourceType::Topic, "nothing"),
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let names = ["orders", "secrets", "hidden", "nothing"];
+    let expected = [0, TOPIC, TOPIC, UNKNOWN_TOPIC];
+    let topic = |name| {
+        let partition = AlterShareGroupOffsetsRequestPartition::default().with_start_offset(0);
+        AlterShareGroupOffsetsRequestTopic::default()
+            .with_topic_name(named(name))
+            .with_partitions(vec![partition])
+    };
+    let alter = AlterShareGroupOffsetsRequestData::default()
+        .with_group_id(named("sharers"))
+        .with_topics(names.map(topic).to_vec());
+    let altered = raw.call(&alter, 0).await;
+    let codes: Vec<_> = altered.responses.iter().map(|topic| topic.partitions[0].error_code).collect();
+    assert_eq!((altered.error_code, codes), (0, expected.to_vec()));
+    let topic = |name| {
+        DescribeShareGroupOffsetsRequestTopic::default().with_topic_name(named(name)).with_partitions(vec![0])
+    };
+    let wanted = DescribeShareGroupOffsetsRequestGroup::default()
+        .with_group_id(named("sharers"))
+        .with_topics(Some(names.map(topic).to_vec()));
+    let describe = DescribeShareGroupOffsetsRequestData::default().with_groups(vec![wanted]);
+    let described = raw.call(&describe, 0).await.groups.remove(0);
+    let codes: Vec<_> = described.topics.iter().map(|topic| topic.partitions[0].error_code).collect();
+    assert_eq!((described.error_code, codes), (0, expected.to_vec()));
+    let topic = |name| DeleteShareGroupOffsetsRequestTopic::default().with_topic_name(named(name));
+    let delete = DeleteShareGroupOffsetsRequestData::default()
+        .with_group_id(named("sharers"))
+        .with_topics(names.map(topic).to_vec());
+    let deleted = raw.call(&delete, 0).await;
+    let codes: Vec<_> = deleted.responses.iter().map(|topic| topic.error_code).collect();
+    assert_eq!((deleted.error_code, codes), (0, expected.to_vec()));
     broker.shutdown().await;
 }
 
