@@ -174,6 +174,29 @@ async fn offsets_of_share_groups_are_shown_and_set_for_topics_that_may_be_read()
     broker.shutdown().await;
 }
 
+/// As in Apache Kafka, whose brokers asked for epochs before clients did.
+#[tokio::test]
+async fn who_acts_for_the_cluster_asks_for_epochs_and_for_the_coordinators_of_shares() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [allow(Operation::ClusterAction, ResourceType::Cluster, CLUSTER_NAME)];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let topic = |name| {
+        OffsetForLeaderTopic::default()
+            .with_topic(named(name))
+            .with_partitions(vec![OffsetForLeaderPartition::default()])
+    };
+    let epoch = OffsetForLeaderEpochRequestData::default().with_topics(vec![topic("orders")]);
+    let found = raw.call(&epoch, 4).await.topics.remove(0).partitions.remove(0);
+    assert_eq!((found.error_code, found.end_offset), (0, 1));
+    let find = FindCoordinatorRequestData::default()
+        .with_key_type(2)
+        .with_coordinator_keys(vec![named("readers:AAAAAAAAAAAAAAAAAAAAAA:0")]);
+    assert_eq!(raw.call(&find, 6).await.coordinators[0].error_code, 0);
+    assert_eq!(raw.call(&fetch("orders", 0, 0), 11).await.responses[0].partitions[0].error_code, TOPIC);
+    broker.shutdown().await;
+}
+
 #[tokio::test]
 async fn an_idempotent_producer_needs_a_topic_to_write_to() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -159,6 +159,10 @@ async fn groups(stranger: &mut Stranger) {
             .with_coordinator_keys(vec![named("readers")]);
         stranger.gets(find, 4, &[code], |answer| vec![answer.coordinators[0].error_code]).await;
     }
+    let of_shares = FindCoordinatorRequestData::default()
+        .with_key_type(2)
+        .with_coordinator_keys(vec![named("readers:AAAAAAAAAAAAAAAAAAAAAA:0")]);
+    stranger.gets(of_shares, 6, &[CLUSTER], |answer| vec![answer.coordinators[0].error_code]).await;
     let join =
         JoinGroupRequestData::default().with_group_id(named("readers")).with_session_timeout_ms(10_000);
     stranger.gets(join.clone(), 6, &[GROUP], |answer| vec![answer.error_code]).await;
