@@ -209,6 +209,35 @@ async fn an_idempotent_producer_needs_a_topic_to_write_to() {
     broker.shutdown().await;
 }
 
+/// As in Apache Kafka: an id tells nothing, and a name does.
+#[tokio::test]
+async fn a_topic_that_may_not_be_described_is_refused_by_its_id_and_not_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [
+        allow(Operation::Alter, ResourceType::Cluster, CLUSTER_NAME),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let id = raw.call(&metadata(Some(&["orders"])), 12).await.topics[0].topic_id;
+    let topic = MetadataRequestTopic::default().with_name(None).with_topic_id(id);
+    let by_id = MetadataRequestData::default().with_topics(Some(vec![topic]));
+    let shown = raw.call(&by_id, 12).await.topics.remove(0);
+    assert_eq!((shown.error_code, shown.name), (0, Some(named("orders"))));
+    let of_topics = DeleteAclsFilter::default()
+        .with_resource_type_filter(2)
+        .with_pattern_type_filter(1)
+        .with_operation(1)
+        .with_permission_type(1);
+    raw.call(&DeleteAclsRequestData::default().with_filters(vec![of_topics]), 3).await;
+    let refused = raw.call(&by_id, 12).await.topics.remove(0);
+    assert_eq!((refused.error_code, refused.name, refused.topic_id), (TOPIC, None, id));
+    let mut request = fetch("", 0, 0);
+    request.topics[0].topic_id = id;
+    assert_eq!(raw.call(&request, 13).await.responses[0].partitions[0].error_code, TOPIC);
+    broker.shutdown().await;
+}
+
 #[tokio::test]
 async fn rules_take_effect_at_once_and_outlive_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
