@@ -15,10 +15,14 @@ const THROTTLING_QUOTA_EXCEEDED: i16 = 89;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// With an allowance of one second.
-async fn start(directory: &Path) -> Broker {
+fn allowing(directory: &Path) -> Config {
     let windows = |number| WindowConfig { number, seconds: 1 };
     let quota = QuotaConfig { clients: windows(2), controller: windows(1) };
-    Broker::start(Config { quota, ..config(directory) }).await.expect("it starts")
+    Config { quota, ..config(directory) }
+}
+
+async fn start(directory: &Path) -> Broker {
+    Broker::start(allowing(directory)).await.expect("it starts")
 }
 
 fn named(name: &str) -> KafkaString {
@@ -211,6 +215,30 @@ async fn connections_above_the_rate_of_their_address_end_after_a_while() {
     assert_eq!(limit(&mut raw, &address, "connection_creation_rate", None).await, 0);
     let mut again = Raw::connect(&broker).await;
     pause(&mut again).await;
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_parts_of_the_process_come_in_however_often_others_come() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut wanted = allowing(directory.path());
+    for setting in [
+        "listeners=PLAINTEXT://127.0.0.1:0,OUTSIDE://127.0.0.1:0",
+        "listener.security.protocol.map=OUTSIDE:SASL_PLAINTEXT",
+    ] {
+        wanted.set(setting).expect("a setting");
+    }
+    let broker = Broker::start(wanted).await.expect("it starts");
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(limit(&mut raw, &[("ip", None)], "connection_creation_rate", Some(1.0)).await, 0);
+    let mut open = Vec::new();
+    for _ in 0..6 {
+        open.push(Raw::connect(&broker).await);
+    }
+    pause(&mut open[0]).await;
+    let (internal, _) = broker.internal().expect("a listener for the process");
+    let mut own = Raw::to(internal).await;
+    assert_eq!(own.call(&ApiVersionsRequestData::default(), 0).await.error_code, 0);
     broker.shutdown().await;
 }
 
