@@ -514,4 +514,11 @@ async fn a_token_of_the_issuer_lets_its_subject_in_and_no_other_token_does() {
         let refused = connect(&broker, &security).await.err().unwrap();
         assert!(matches!(refused, ClientError::Authentication { .. }), "{what}: {refused}");
     }
+    // As in Kafka, who asks to be somebody must be whom the token names.
+    for (name, code) in [("billing", ErrorCode::None), ("mallory", ErrorCode::SaslAuthenticationFailed)] {
+        let mut raw = Raw::connect(&broker).await;
+        tokens::agree(&mut raw, "OAUTHBEARER").await;
+        let asked = format!("n,a={name},\x01auth=Bearer {}\x01\x01", bearer::token(&key, &good));
+        assert_eq!(tokens::give(&mut raw, asked.as_bytes()).await.error_code, code.code(), "{name}");
+    }
 }
