@@ -221,6 +221,11 @@ async fn offsets(stranger: &mut Stranger) {
     stranger.gets(fetch_offsets(None), 8, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
     let old = OffsetFetchRequestData::default().with_group_id(named("readers")).with_topics(None);
     stranger.gets(old, 7, &[GROUP], |answer| vec![answer.error_code]).await;
+    use headwater_wire::messages::offset_fetch_request::OffsetFetchRequestTopic;
+    let topic = OffsetFetchRequestTopic::default().with_name(named("orders")).with_partition_indexes(vec![0]);
+    let oldest =
+        OffsetFetchRequestData::default().with_group_id(named("readers")).with_topics(Some(vec![topic]));
+    stranger.gets(oldest, 1, &[GROUP], |answer| vec![answer.topics[0].partitions[0].error_code]).await;
     let delete = OffsetDeleteRequestData::default().with_group_id(named("readers"));
     stranger.gets(delete, 0, &[GROUP], |answer| vec![answer.error_code]).await;
 }
