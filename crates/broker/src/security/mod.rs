@@ -154,7 +154,7 @@ impl Listener {
         authority: &Authority,
     ) -> Result<Self, SecurityError> {
         let security = &authority.config;
-        let of = |key: &str| security.of_listener(&config.name, key);
+        let of = |key: &str| security.of_tls(&config.name, config.protocol, key);
         let tls = config.protocol.is_tls().then(|| ServerTls::load(&config.name, &of)).transpose()?;
         let rules = of("ssl.principal.mapping.rules");
         Ok(Self {
@@ -241,7 +241,7 @@ pub async fn watch(authority: Weak<Authority>, listeners: Vec<Weak<Listener>>, e
         let looked = tokio::task::spawn_blocking(move || {
             authority.users.reload();
             for listener in &listeners {
-                let of = |key: &str| authority.config.of_listener(&listener.name, key);
+                let of = |key: &str| authority.config.of_tls(&listener.name, listener.protocol, key);
                 let _changed = listener.tls.as_ref().is_some_and(|tls| tls.reload(&of));
             }
         });
