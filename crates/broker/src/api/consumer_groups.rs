@@ -27,6 +27,8 @@ const NAMES_ITSELF: i16 = 1;
 const MEMBER_TYPE: i16 = 1;
 const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
+/// Of a group that is hidden for its topics; without it a tool speaks of a topic that nobody named.
+pub const HIDDEN: &str = "the group uses topics that the client may not describe: see headwater acl list";
 
 pub async fn heartbeat(
     call: &Call,
@@ -122,7 +124,8 @@ pub async fn describe(
         }
         false => DescribedGroup::default()
             .with_group_id(group.group_id.into())
-            .with_error_code(rights::DESCRIBE_TOPIC.refusal().code()),
+            .with_error_code(rights::DESCRIBE_TOPIC.refusal().code())
+            .with_error_message(Some(KafkaString::from_static(HIDDEN))),
     });
     let refused = refused.into_iter().map(|group_id| {
         DescribedGroup::default()

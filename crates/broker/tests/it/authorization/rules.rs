@@ -382,6 +382,33 @@ async fn matched(raw: &mut Raw, member: &str, epoch: i32) -> (i32, Option<usize>
 }
 
 #[tokio::test]
+async fn a_group_is_hidden_for_topics_that_may_not_be_described_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [
+        allow(Operation::Read, ResourceType::Group, "g"),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+        allow(Operation::Alter, ResourceType::Cluster, CLUSTER_NAME),
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(matched(&mut raw, "m", 0).await.1, Some(1));
+    let describe = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![named("g")]);
+    let shown = raw.call(&describe, 1).await.groups.remove(0);
+    assert_eq!((shown.error_code, shown.members.len()), (0, 1));
+    let of_topics = DeleteAclsFilter::default()
+        .with_resource_type_filter(2)
+        .with_pattern_type_filter(1)
+        .with_operation(1)
+        .with_permission_type(1);
+    raw.call(&DeleteAclsRequestData::default().with_filters(vec![of_topics]), 3).await;
+    let hidden = raw.call(&describe, 1).await.groups.remove(0);
+    assert_eq!((hidden.error_code, hidden.members.len()), (TOPIC, 0));
+    let why = hidden.error_message.expect("a message");
+    assert!(why.as_str().contains("uses topics"), "{why:?}");
+    broker.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_expression_matches_no_topic_that_its_member_may_not_describe() {
     let directory = tempfile::tempdir().expect("a directory");
     let cluster = allow(Operation::Alter, ResourceType::Cluster, CLUSTER_NAME);
