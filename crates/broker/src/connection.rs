@@ -214,20 +214,37 @@ fn poll_ready(pending: &mut VecDeque<Pending>, context: &mut Context<'_>) -> Pol
     if any { Poll::Ready(ready) } else { Poll::Pending }
 }
 
+/// The next request; of a mute channel only its end.
+async fn heard(reader: &mut FrameReader, mute: bool) -> Result<Option<Frame>, FrameError> {
+    if mute {
+        reader.closed().await;
+        return Ok(None);
+    }
+    reader.next().await
+}
+
 fn is_sasl(key: i16) -> bool {
     key == ApiKey::SaslHandshake as i16 || key == ApiKey::SaslAuthenticate as i16
 }
 
 impl Connection {
     async fn run(&mut self) -> Result<(), Ended> {
+        // As in Kafka, who is mute for longer than a connection may be idle has to come again: else one that has gone, and
+        // has left something unread, would keep its place for as long as a quota says.
+        let idle = self.shared.config.max_idle;
         loop {
             let mute = self.mute.left(self.shared.quotas.now());
+            let listens = mute.is_some() || self.pending.len() < PIPELINED;
             tokio::select! {
                 biased;
                 _ = self.stop.changed() => return self.drain().await,
                 ready = ready(&mut self.pending) => self.answer(ready).await?,
-                () = sleep(mute.unwrap_or_default()), if mute.is_some() => {}
-                frame = self.reader.next(), if mute.is_none() && self.pending.len() < PIPELINED => {
+                () = sleep(mute.unwrap_or_default().min(idle)), if mute.is_some() => {
+                    if mute.is_some_and(|mute| mute > idle) {
+                        return self.drain().await;
+                    }
+                }
+                frame = heard(&mut self.reader, mute.is_some()), if listens => {
                     match frame {
                         Ok(Some(frame)) => self.accept(frame).await?,
                         Ok(None) => return self.drain().await,

@@ -76,6 +76,47 @@ async fn a_producer_above_its_rate_is_told_and_its_channel_is_mute_for_so_long()
     broker.shutdown().await;
 }
 
+/// A broker with two places, one of them taken, and a producer in the other that is mute for minutes.
+async fn muted(config: Config) -> (Broker, Raw, Raw) {
+    let broker = Broker::start(Config { max_connections: 2, ..config }).await.expect("it starts");
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("orders", 1).await;
+    assert_eq!(limit(&mut raw, &[("client-id", None)], "producer_byte_rate", Some(100.0)).await, 0);
+    let mut mute = Raw::connect(&broker).await;
+    let told = mute.call(&large(20_000), 9).await.throttle_time_ms;
+    assert!(told > 100_000, "{told}");
+    (broker, raw, mute)
+}
+
+#[tokio::test]
+async fn a_mute_channel_whose_client_has_gone_gives_its_place_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (broker, _other, mute) = muted(allowing(directory.path())).await;
+    drop(mute);
+    let begun = Instant::now();
+    loop {
+        let mut again = Raw::connect(&broker).await;
+        let closed = tokio::time::timeout(Duration::from_millis(200), again.is_closed()).await;
+        if closed.is_err() {
+            pause(&mut again).await;
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "the place did not come back");
+    }
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_channel_is_mute_for_no_longer_than_a_connection_may_be_idle() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = Config { max_idle: Duration::from_secs(2), ..allowing(directory.path()) };
+    let (broker, _other, mut mute) = muted(config).await;
+    mute.send(&MetadataRequestData::default().with_topics(Some(Vec::new())), 9).await;
+    let closed = tokio::time::timeout(Duration::from_secs(30), mute.is_closed()).await;
+    assert_eq!(closed, Ok(true));
+    broker.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_producer_that_wants_no_answers_is_slowed_down_as_well() {
     let directory = tempfile::tempdir().expect("a directory");
