@@ -174,10 +174,16 @@ pub async fn alter(
             offsets.extend(partitions.map(|one| ((id, one.partition_index), one.start_offset)));
         }
     }
-    let group_id = text(&request.group_id);
-    let alter = ShareRequest::AlterOffsets { group_id, offsets };
-    let ShareResponse::AlterOffsets(altered) = call.share(alter).await? else {
-        return Err(call.mismatch());
+    // As in Kafka, where nothing is left to be done nobody asks for the group.
+    let altered = match offsets.is_empty() {
+        true => Ok(Vec::new()),
+        false => {
+            let alter = ShareRequest::AlterOffsets { group_id: text(&request.group_id), offsets };
+            let ShareResponse::AlterOffsets(altered) = call.share(alter).await? else {
+                return Err(call.mismatch());
+            };
+            altered
+        }
     };
     let response = AlterShareGroupOffsetsResponseData::default();
     Ok(match altered {
@@ -221,12 +227,16 @@ pub async fn delete(
         return Ok(DeleteShareGroupOffsetsResponseData::default().with_error_code(code.code()));
     }
     let found: Vec<_> = request.topics.iter().map(|topic| readable(call, &topic.topic_name)).collect();
-    let topics = found.iter().flatten().copied().collect();
-    let group_id = text(&request.group_id);
-    let ShareResponse::DeleteOffsets(deleted) =
-        call.share(ShareRequest::DeleteOffsets { group_id, topics }).await?
-    else {
-        return Err(call.mismatch());
+    let topics: Vec<TopicId> = found.iter().flatten().copied().collect();
+    let deleted = match topics.is_empty() {
+        true => Ok(Vec::new()),
+        false => {
+            let delete = ShareRequest::DeleteOffsets { group_id: text(&request.group_id), topics };
+            let ShareResponse::DeleteOffsets(deleted) = call.share(delete).await? else {
+                return Err(call.mismatch());
+            };
+            deleted
+        }
     };
     let deleted = match deleted {
         Ok(deleted) => deleted,

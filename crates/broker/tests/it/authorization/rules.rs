@@ -151,6 +151,13 @@ async fn offsets_of_share_groups_are_shown_and_set_for_topics_that_may_be_read()
     let alter = AlterShareGroupOffsetsRequestData::default()
         .with_group_id(named("sharers"))
         .with_topics(names.map(topic).to_vec());
+    let refused = alter.clone().with_topics(vec![topic("secrets")]);
+    let refused = raw.call(&refused, 0).await;
+    assert_eq!(
+        (refused.error_code, refused.responses[0].partitions[0].error_code),
+        (0, TOPIC),
+        "no group yet"
+    );
     let altered = raw.call(&alter, 0).await;
     let codes: Vec<_> = altered.responses.iter().map(|topic| topic.partitions[0].error_code).collect();
     assert_eq!((altered.error_code, codes), (0, expected.to_vec()));
