@@ -159,3 +159,16 @@ async fn each_principal_has_its_own_share_of_a_default_quota() {
     assert!(bench.produce("alice", 5_000).await.throttle_time_ms > 500, "on another connection, too");
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn who_may_see_no_group_and_no_transaction_does_not_keep_the_engine_busy() {
+    let bench = Bench::new().await;
+    let groups = bench.call("eve", ApiKey::ListGroups, 5);
+    let transactions = bench.call("eve", ApiKey::ListTransactions, 1);
+    bench.stop().await;
+    let listed = super::super::groups::list(&groups, ListGroupsRequestData::default()).await.unwrap();
+    assert!(listed.groups.is_empty());
+    let request = ListTransactionsRequestData::default();
+    let listed = super::super::transactions::list(&transactions, request).await.unwrap();
+    assert!(listed.transaction_states.is_empty());
+}
