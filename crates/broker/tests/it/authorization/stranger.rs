@@ -218,6 +218,14 @@ async fn offsets(stranger: &mut Stranger) {
             vec![answer.topics[0].partitions[0].error_code]
         })
         .await;
+    use headwater_wire::messages::offset_commit_request::{
+        OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    };
+    // By an id that no topic has.
+    let topic =
+        OffsetCommitRequestTopic::default().with_partitions(vec![OffsetCommitRequestPartition::default()]);
+    let by_id = OffsetCommitRequestData::default().with_group_id(named("readers")).with_topics(vec![topic]);
+    stranger.gets(by_id, 10, &[GROUP], |answer| vec![answer.topics[0].partitions[0].error_code]).await;
     stranger.gets(fetch_offsets(None), 8, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
     let old = OffsetFetchRequestData::default().with_group_id(named("readers")).with_topics(None);
     stranger.gets(old, 7, &[GROUP], |answer| vec![answer.error_code]).await;
