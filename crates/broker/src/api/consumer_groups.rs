@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_coordinator::{
     AssignedTopic, ConsumerGroupBeat, ConsumerGroupDescription, ConsumerGroupHeartbeat,
-    ConsumerMemberDescription, Request, Response, TopicId, TopicPartitionId,
+    ConsumerMemberDescription, Failure, Request, Response, TopicId, TopicPartitionId,
+    check_consumer_heartbeat,
 };
 use headwater_model::acl::ResourceType;
 use headwater_wire::messages::consumer_group_describe_response::{
@@ -50,17 +51,37 @@ pub async fn heartbeat(
         owned: request.topic_partitions.as_deref().map(owned),
         names_itself: call.version >= NAMES_ITSELF,
     };
+    let beat = match looked_at(call, beat).await? {
+        Ok(beat) => beat,
+        Err(failure) => return Ok(failed(failure)),
+    };
     let Response::ConsumerGroupHeartbeat(answer) = call.ask(Request::ConsumerGroupHeartbeat(beat)).await?
     else {
         return Err(call.mismatch());
     };
-    let response = ConsumerGroupHeartbeatResponseData::default();
     Ok(match answer {
-        Ok(beat) => answered(response, beat),
-        Err(failure) => {
-            response.with_error_code(failure.error.code()).with_error_message(Some(failure.message.into()))
-        }
+        Ok(beat) => answered(ConsumerGroupHeartbeatResponseData::default(), beat),
+        Err(failure) => failed(failure),
     })
+}
+
+/// One with an expression is looked at where that keeps nobody waiting before it goes to the only thread that writes: to find
+/// out that an expression becomes too large takes a while.
+async fn looked_at(
+    call: &Call,
+    beat: ConsumerGroupHeartbeat,
+) -> Result<Result<ConsumerGroupHeartbeat, Failure>, CallError> {
+    if beat.regex.is_none() {
+        return Ok(Ok(beat));
+    }
+    let looking = tokio::task::spawn_blocking(move || check_consumer_heartbeat(&beat).map(|()| beat));
+    looking.await.map_err(|_| call.mismatch())
+}
+
+fn failed(failure: Failure) -> ConsumerGroupHeartbeatResponseData {
+    ConsumerGroupHeartbeatResponseData::default()
+        .with_error_code(failure.error.code())
+        .with_error_message(Some(failure.message.into()))
 }
 
 /// A group to read, and topics that the client may know of.

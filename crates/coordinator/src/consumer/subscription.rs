@@ -16,6 +16,9 @@ use crate::request::Client;
 use crate::topics::Topics;
 use crate::whole_match;
 
+/// Of an expression that is refused, in bytes.
+const LONGEST_TOLD: usize = 512;
+
 /// A regular expression and the topics it matches.
 #[derive(Debug)]
 pub(super) struct Pattern {
@@ -30,8 +33,9 @@ impl Pattern {
     /// `INVALID_REGULAR_EXPRESSION`, with the reason.
     pub fn new(pattern: &str) -> Result<Self, Failure> {
         let regex = whole_match(pattern).map_err(|reason| {
+            let told = &pattern[..pattern.floor_char_boundary(LONGEST_TOLD)];
             let message =
-                format!("SubscribedTopicRegex '{pattern}' is not a valid regular expression: {reason}");
+                format!("SubscribedTopicRegex '{told}' is not a valid regular expression: {reason}");
             Failure::new(Error::InvalidRegularExpression, message)
         })?;
         Ok(Self { regex, topics: BTreeSet::new(), put_off: false })
@@ -170,5 +174,13 @@ mod tests {
             assert_eq!(failure.error, Error::InvalidRegularExpression, "{pattern}");
             assert!(failure.message.contains(pattern), "{failure}");
         }
+    }
+
+    /// A class like this one takes a thousand times its length, so that a request of it would take all memory.
+    #[test]
+    fn what_is_too_long_is_neither_read_nor_told_again() {
+        let failure = Pattern::new(&r"\pL".repeat(1 << 20)).unwrap_err();
+        assert_eq!(failure.error, Error::InvalidRegularExpression);
+        assert!(failure.message.contains("longer than") && failure.message.len() < 1_000, "{failure}");
     }
 }
