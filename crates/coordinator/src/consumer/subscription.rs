@@ -16,6 +16,8 @@ use crate::request::Client;
 use crate::topics::Topics;
 use crate::whole_match;
 
+/// Different expressions in one group: its members mostly share one, and each may take more than a mebibyte.
+const MOST: usize = 256;
 /// Of an expression that is refused, in bytes.
 const LONGEST_TOLD: usize = 512;
 
@@ -60,6 +62,19 @@ impl Digest {
 }
 
 impl ConsumerGroup {
+    /// # Errors
+    /// `INVALID_REGULAR_EXPRESSION` for one more than a group may have.
+    pub(super) fn check_expression(&self, regex: Option<&str>) -> Result<(), Failure> {
+        let another = regex.filter(|regex| !regex.is_empty() && !self.patterns.contains_key(*regex));
+        if another.is_none() || self.patterns.len() < MOST {
+            return Ok(());
+        }
+        let message = format!(
+            "the members of the group ask for topics by {MOST} regular expressions already: ask by one of these, or by names"
+        );
+        Err(Failure::new(Error::InvalidRegularExpression, message))
+    }
+
     /// Resolves the expressions of all members, again if topics have come or gone since; whether one was put off.
     fn resolve(&mut self, cx: &Context, topics: &Topics, client: &Client) -> bool {
         let used: BTreeSet<&String> =
