@@ -97,7 +97,7 @@ pub async fn commit(
     }
     if let Err(refusal) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
         let all = offsets.into_iter().map(|offset| offset.partition);
-        return Ok(committed(outcomes(Vec::new(), all, refusal), &topics));
+        return Ok(committed(outcomes(Vec::new(), all, refusal), &topics, refusal));
     }
     let (offsets, refused) = readable(call, offsets);
     let commit = OffsetCommit {
@@ -112,10 +112,16 @@ pub async fn commit(
         return Err(call.mismatch());
     };
     read_through(call, &request.group_id, &results);
-    Ok(committed(outcomes(results, refused, rights::READ_TOPIC.refusal()), &topics))
+    let outcomes = outcomes(results, refused, rights::READ_TOPIC.refusal());
+    Ok(committed(outcomes, &topics, ErrorCode::UnknownTopicId))
 }
 
-fn committed(outcomes: Vec<(KafkaString, Vec<Outcome>)>, topics: &TopicIds<'_>) -> OffsetCommitResponseData {
+/// `unknown` is what is said of ids that no topic has.
+fn committed(
+    outcomes: Vec<(KafkaString, Vec<Outcome>)>,
+    topics: &TopicIds<'_>,
+    unknown: ErrorCode,
+) -> OffsetCommitResponseData {
     let known = outcomes.into_iter().filter_map(|(name, partitions)| {
         let (name, id) = topics.told(name)?;
         let partition = |(partition, code): Outcome| committed_partition(partition.partition, code);
@@ -128,7 +134,7 @@ fn committed(outcomes: Vec<(KafkaString, Vec<Outcome>)>, topics: &TopicIds<'_>) 
         )
     });
     let unknown = topics.unknown.iter().map(|(id, partitions)| {
-        let refused = |&index| committed_partition(index, ErrorCode::UnknownTopicId.code());
+        let refused = |&index| committed_partition(index, unknown.code());
         OffsetCommitResponseTopic::default()
             .with_topic_id(*id)
             .with_partitions(partitions.iter().map(refused).collect())

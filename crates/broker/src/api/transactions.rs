@@ -323,6 +323,9 @@ pub async fn list(
     };
     let unknown = request.state_filters.into_iter().filter(|state| !STATES.contains(&state.as_str()));
     let response = ListTransactionsResponseData::default().with_unknown_state_filters(unknown.collect());
+    if !call.may_see_some(rights::DESCRIBE_TRANSACTIONAL_ID) {
+        return Ok(response);
+    }
     let Response::ListTransactions(mut transactions) = call.ask(Request::ListTransactions(filter)).await?
     else {
         return Err(call.mismatch());

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what was acknowledged is on disk before the answer leaves, and nothing is acquired that is not in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_coordinator::{QuotaKey, ShareRequest, TopicPartitionId};
@@ -38,6 +39,7 @@ pub async fn fetch(call: &Call, request: ShareFetchRequestData) -> Result<ShareF
     }
     let claimed = super::acknowledge::allowed(call, claimed);
     let opening = Opening {
+        owner: Arc::clone(&call.principal),
         key: key.clone(),
         epoch: request.share_session_epoch,
         added,
