@@ -9,7 +9,7 @@ use crate::request::{
     AddPartitions, AlterGroupConfig, Client, OffsetCommit, Request, TopicRef, TxnOffsetCommit,
 };
 use crate::response::{
-    AddedPartitions, DeletedTopic, GroupDescription, GroupListing, JoinedGroup, PartitionResult,
+    AddedPartitions, DeletedTopic, GroupDescription, GroupListing, JoinedGroup, LeftMember, PartitionResult,
     ProducerIdentity, Response, SyncedGroup,
 };
 use crate::streams::StreamsGroup;
@@ -88,11 +88,14 @@ impl Coordinator {
                 None => Some(unknown_member(&beat.group_id)),
             }),
             Request::LeaveGroup { group_id, members } => {
-                let Some(group) = self.groups.get_mut(&group_id) else {
-                    let error = Some(unknown_member(&group_id));
-                    return self.cx.reply(ticket, Response::LeaveGroup { error, members: Vec::new() });
+                if group_id.is_empty() {
+                    let (error, members) = (Some(Error::InvalidGroupId), Vec::new());
+                    return self.cx.reply(ticket, Response::LeaveGroup { error, members });
+                }
+                let members = match self.groups.get_mut(&group_id) {
+                    Some(group) => members.into_iter().map(|member| group.leave(cx, member)).collect(),
+                    None => members.into_iter().map(LeftMember::unknown).collect(),
                 };
-                let members = members.into_iter().map(|member| group.leave(cx, member)).collect();
                 self.watch_group(&group_id);
                 Response::LeaveGroup { error: None, members }
             }
