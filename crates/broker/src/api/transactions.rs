@@ -188,9 +188,12 @@ fn owned(call: &Call, partitions: Vec<TopicPartition>) -> (Vec<TopicPartition>, 
 }
 
 fn coded(results: Vec<PartitionResult>, version: i16) -> Vec<(TopicPartition, i16)> {
-    let coded =
-        |result: PartitionResult| (result.partition, fenced_code(result.error, version, FENCED_OTHERS));
-    results.into_iter().map(coded).collect()
+    let code = |error: Option<Error>| match error {
+        // Only who verifies is told so, and whoever can verify knows this code (KIP-890).
+        Some(Error::InvalidTxnState) => ErrorCode::TransactionAbortable.code(),
+        error => fenced_code(error, version, FENCED_OTHERS),
+    };
+    results.into_iter().map(|result| (result.partition, code(result.error))).collect()
 }
 
 fn added_topics(results: Vec<(TopicPartition, i16)>) -> Vec<AddPartitionsToTxnTopicResult> {

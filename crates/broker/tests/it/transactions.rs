@@ -79,6 +79,33 @@ async fn a_partition_that_was_not_added_is_refused() {
     assert_eq!(write(&mut raw, producer, 1, "v").await, ErrorCode::InvalidTxnState.code());
 }
 
+/// As Apache Kafka's brokers ask each other.
+#[tokio::test]
+async fn a_partition_is_looked_for_in_a_transaction_without_being_added() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    let producer = init(&mut raw, 60_000).await;
+    add(&mut raw, producer, &[0]).await;
+    let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+        .with_name("t".to_owned().into())
+        .with_partitions(vec![0, 1]);
+    let transaction = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default()
+        .with_transactional_id(id())
+        .with_producer_id(producer.id)
+        .with_producer_epoch(producer.epoch)
+        .with_verify_only(true)
+        .with_topics(vec![topic]);
+    let verify = AddPartitionsToTxnRequestData::default().with_transactions(vec![transaction]);
+    for version in [4, 5] {
+        let answer = raw.call(&verify, version).await;
+        let found = &answer.results_by_transaction[0].topic_results[0].results_by_partition;
+        let codes: Vec<_> = found.iter().map(|one| one.partition_error_code).collect();
+        assert_eq!(codes, [0, ErrorCode::TransactionAbortable.code()]);
+    }
+}
+
 #[tokio::test]
 async fn a_successor_fences_and_aborts_what_was_open() {
     let dir = tempfile::tempdir().unwrap();
@@ -171,6 +198,30 @@ async fn offsets_become_visible_with_their_transaction() {
         assert_eq!(end(&mut raw, producer, commit).await, 0);
         assert_eq!(committed(&mut raw).await, visible);
     }
+}
+
+#[tokio::test]
+async fn offsets_of_a_group_that_was_not_added_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let producer = init(&mut raw, 60_000).await;
+    let partition = TxnOffsetCommitRequestPartition::default().with_committed_offset(5);
+    let topic = TxnOffsetCommitRequestTopic::default()
+        .with_name("t".to_owned().into())
+        .with_partitions(vec![partition]);
+    let request = TxnOffsetCommitRequestData::default()
+        .with_transactional_id(id())
+        .with_producer_id(producer.id)
+        .with_producer_epoch(producer.epoch)
+        .with_group_id("g".to_owned().into())
+        .with_topics(vec![topic]);
+    for (version, code) in [(3, ErrorCode::InvalidTxnState), (4, ErrorCode::TransactionAbortable)] {
+        let answer = raw.call(&request, version).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, code.code(), "v{version}");
+    }
+    assert_eq!(committed(&mut raw).await, -1);
 }
 
 #[tokio::test]
