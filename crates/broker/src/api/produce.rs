@@ -240,13 +240,14 @@ fn stamp(
         return Ok((stamped.freeze(), now));
     }
     let (before, after) = (topic.settings.timestamp_before_max_ms, topic.settings.timestamp_after_max_ms);
-    let early = earliest.is_some_and(|earliest| earliest < now.saturating_sub(before));
-    if early || latest > now.saturating_add(after) {
+    let allowed = now.saturating_sub(before)..=now.saturating_add(after);
+    if earliest.is_some_and(|earliest| earliest < *allowed.start()) || latest > *allowed.end() {
         let message = format!(
             "timestamps from {} to {latest} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
             earliest.unwrap_or(latest)
         );
-        return Err(Refused::new(ErrorCode::InvalidTimestamp, message));
+        let records = records::out_of_time(&bytes, &allowed);
+        return Err(Refused { code: ErrorCode::InvalidTimestamp, message, records });
     }
     if latest == header.max_timestamp && !header.is_log_append_time() {
         return Ok((bytes, -1));

@@ -186,6 +186,9 @@ async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
         builder.push(5_000, None, Some(b"old"), &[]);
         let refused = raw.produce("t", 0, builder.build(codec, None, false).unwrap()).await;
         assert_eq!(refused.error_code, ErrorCode::InvalidTimestamp.code(), "{codec:?}: {refused:?}");
+        let wrong: Vec<_> = refused.record_errors.iter().map(|record| record.batch_index).collect();
+        assert_eq!(wrong, [1], "the old one is named");
+        assert!(refused.record_errors[0].batch_index_error_message.is_some());
     }
 }
 
