@@ -259,8 +259,9 @@ fn stamp(
 
 fn refused(error: BatchError) -> Refused {
     let code = match &error {
-        BatchError::Truncated { .. } | BatchError::Checksum { .. } => ErrorCode::CorruptMessage,
-        BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
+        // What the way may have damaged is sent again; what was sent so is not better the next time.
+        BatchError::Checksum { .. } | BatchError::Magic(3.. | ..0) => ErrorCode::CorruptMessage,
+        BatchError::Truncated { .. } | BatchError::Magic(_) => ErrorCode::InvalidRecord,
         // Of this a producer makes smaller batches; another code ends its records.
         BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
         BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,

@@ -31,19 +31,23 @@ async fn a_bad_batch_is_refused_for_its_partition_alone() {
     *flipped.last_mut().unwrap() ^= 1;
     let marker = headwater_wire::batch::transaction_marker(1, 0, true, 0, 5);
     let two = Bytes::from([batch(&["a"]), batch(&["b"])].concat());
-    let mut old = BytesMut::from(&batch(&["value"])[..]);
-    old[16] = 1;
+    let of_format = |magic: u8| {
+        let mut bytes = BytesMut::from(&batch(&["value"])[..]);
+        bytes[16] = magic;
+        bytes.freeze()
+    };
     let mut future = BatchBuilder::new();
     future.push(i64::MAX / 2, None, Some(b"v"), &[]);
     let future = future.build(Compression::None, None, false).unwrap();
     let large = batch(&[&"x".repeat(2 << 20)]);
     for (bytes, code) in [
         (flipped.freeze(), ErrorCode::CorruptMessage),
-        (batch(&["value"]).slice(..70), ErrorCode::CorruptMessage),
-        (Bytes::new(), ErrorCode::CorruptMessage),
+        (batch(&["value"]).slice(..70), ErrorCode::InvalidRecord),
+        (Bytes::new(), ErrorCode::InvalidRecord),
         (marker, ErrorCode::InvalidRecord),
         (two, ErrorCode::InvalidRecord),
-        (old.freeze(), ErrorCode::UnsupportedForMessageFormat),
+        (of_format(1), ErrorCode::InvalidRecord),
+        (of_format(3), ErrorCode::CorruptMessage),
         (future, ErrorCode::InvalidTimestamp),
         (large, ErrorCode::MessageTooLarge),
     ] {
