@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use headwater_wire::messages::*;
 use headwater_wire::{BatchBuilder, Compression, ErrorCode, Producer};
 
-use crate::common::{Raw, batch, batch_of, batches, produce, start};
+use crate::common::{Raw, batch, batch_of, batches, fetch, produce, start};
 
 fn sequence(base_sequence: i32) -> Option<Producer> {
     Some(Producer { id: 4711, epoch: 0, base_sequence })
@@ -260,6 +260,22 @@ async fn create_with(raw: &mut Raw, name: &str, configs: &[(&str, &str)]) -> i16
         .with_configs(configs.collect());
     let request = CreateTopicsRequestData::default().with_topics(vec![topic]).with_timeout_ms(1000);
     raw.call(&request, 5).await.topics[0].error_code
+}
+
+/// KIP-110: it could not open what it gets.
+#[tokio::test]
+async fn a_client_from_before_zstd_is_not_given_what_a_topic_keeps_under_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(create_with(&mut raw, "t", &[("compression.type", "zstd")]).await, 0);
+    assert_eq!(raw.produce("t", 0, batch(&["v"])).await.error_code, 0);
+    for (version, code) in [(9, ErrorCode::UnsupportedCompressionType), (10, ErrorCode::None)] {
+        let response = raw.call(&fetch("t", 0, 0), version).await;
+        let partition = &response.responses[0].partitions[0];
+        assert_eq!(ErrorCode::from(partition.error_code), code, "v{version}");
+        assert_eq!(partition.records.as_ref().is_some_and(|records| !records.is_empty()), version > 9);
+    }
 }
 
 /// An unsynced topic is acknowledged from the page cache, and what was acknowledged is there after a kill of
