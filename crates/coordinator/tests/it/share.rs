@@ -174,6 +174,29 @@ fn a_group_is_told_where_to_begin_before_it_begins() {
 }
 
 #[test]
+fn who_fetches_need_not_be_a_member() {
+    let mut bench = Bench::new();
+    let place = (bench.coordinator.topic("orders").expect("the topic").id, 0);
+    let fetch = |group: &str, wanted: Vec<(TopicPartitionId, i64)>| ShareRequest::Fetch {
+        group_id: group.to_owned(),
+        member_id: "one".to_owned(),
+        acknowledgements: Vec::new(),
+        wanted,
+    };
+    let unknown = ShareResponse::Fetch(Err(Error::GroupIdNotFound));
+    assert_eq!(share(&mut bench, fetch("workers", Vec::new())), unknown, "there is nothing to acknowledge");
+    let ShareResponse::Fetch(Ok(plan)) = share(&mut bench, fetch("workers", vec![(place, 0)])) else {
+        panic!("a plan")
+    };
+    assert_eq!(plan.next, [ShareNext::Uninitialized(ShareReset::Latest)]);
+    bench.restart();
+    assert_eq!(description(&mut bench).state, "Empty");
+    let classic = bench.join("readers", "", None);
+    assert_eq!(bench.joined(classic).error, None);
+    assert_eq!(share(&mut bench, fetch("readers", vec![(place, 0)])), unknown, "another kind of group");
+}
+
+#[test]
 fn an_empty_group_is_deleted_with_its_offsets_and_a_deleted_topic_takes_its_part() {
     let mut bench = Bench::new();
     join(&mut bench, "one");
