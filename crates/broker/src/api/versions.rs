@@ -10,6 +10,9 @@ use headwater_wire::{ApiKey, ErrorCode, KafkaString};
 use super::{APIS, Call, CallError};
 use crate::outgoing::Outgoing;
 
+/// From here on a client says what it is.
+const NAMED: i16 = 3;
+
 fn keys() -> Vec<ApiVersion> {
     let key = |api: &super::Api| {
         ApiVersion::default()
@@ -22,7 +25,23 @@ fn keys() -> Vec<ApiVersion> {
     keys
 }
 
-pub async fn versions(call: &Call, _: ApiVersionsRequestData) -> Result<ApiVersionsResponseData, CallError> {
+/// KIP-511: letters and digits, with dots and hyphens between them.
+fn is_word(text: &KafkaString) -> bool {
+    let text = text.as_str().as_bytes();
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let within = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    ends(text.first()) && ends(text.last()) && text.iter().all(within)
+}
+
+pub async fn versions(
+    call: &Call,
+    request: ApiVersionsRequestData,
+) -> Result<ApiVersionsResponseData, CallError> {
+    let is_named = is_word(&request.client_software_name) && is_word(&request.client_software_version);
+    if call.version >= NAMED && !is_named {
+        let code = ErrorCode::InvalidRequest.code();
+        return Ok(ApiVersionsResponseData::default().with_error_code(code));
+    }
     let features = call.shared.rules.features();
     let levels = FEATURES.iter().map(|feature| (feature.name, features.level(feature)));
     // Level 0 is that of a feature which is not finalized.

@@ -163,7 +163,7 @@ fn setting(name: &str, level: i16, upgrade_type: i8) -> UpdateFeaturesRequestDat
 
 /// The epoch of the features, and the level of `transaction.version`.
 async fn transaction_version(raw: &mut Raw) -> (i64, i16) {
-    let answer = raw.call(&ApiVersionsRequestData::default(), 4).await;
+    let answer = raw.call(&crate::common::api_versions(), 4).await;
     let level = |key: &FinalizedFeatureKey| key.name.as_str() == "transaction.version";
     let level =
         answer.finalized_features.iter().find(|key| level(key)).map_or(0, |key| key.max_version_level);
@@ -190,7 +190,7 @@ async fn the_version_of_transactions_goes_down_and_up_and_outlives_a_restart() {
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
     assert_eq!(transaction_version(&mut raw).await, (epoch + 3, 1));
-    let supported = raw.call(&ApiVersionsRequestData::default(), 4).await.supported_features;
+    let supported = raw.call(&crate::common::api_versions(), 4).await.supported_features;
     let range = supported.iter().find(|key| key.name.as_str() == "transaction.version").unwrap();
     assert_eq!((range.min_version, range.max_version), (0, 2));
     broker.shutdown().await;

@@ -209,7 +209,7 @@ async fn clients_learn_that_the_protocol_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    let versions = raw.call(&ApiVersionsRequestData::default(), 4).await;
+    let versions = raw.call(&crate::common::api_versions(), 4).await;
     let finalized: Vec<_> = versions
         .finalized_features
         .iter()

@@ -438,7 +438,7 @@ async fn clients_learn_that_there_are_share_groups_and_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    let versions = raw.call(&ApiVersionsRequestData::default(), 4).await;
+    let versions = raw.call(&crate::common::api_versions(), 4).await;
     let features = versions.finalized_features.iter();
     let share = features.filter(|feature| feature.name.as_str() == "share.version");
     assert_eq!(share.map(|feature| feature.max_version_level).collect::<Vec<_>>(), [1]);
