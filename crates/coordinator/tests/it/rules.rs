@@ -214,6 +214,19 @@ fn who_leaves_a_group_that_is_not_there_is_unknown_each_by_itself() {
 }
 
 #[test]
+fn nobody_creates_the_topic_of_the_metadata_quorum() {
+    let mut bench = Bench::new();
+    let name = "__cluster_metadata".to_owned();
+    let topics = vec![NewTopic { name, partitions: 1, replication_factor: 1, configs: vec![] }];
+    let Response::CreateTopics(created) = bench.ask(Request::CreateTopics { topics, validate_only: false })
+    else {
+        panic!("an answer")
+    };
+    let refused = created[0].result.as_ref().map(drop).map_err(|failure| failure.error);
+    assert_eq!(refused, Err(Error::InvalidRequest));
+}
+
+#[test]
 fn offsets_of_an_empty_group_expire() {
     let mut bench = Bench::new();
     bench.commit("g", -1, "", vec![offset(0, 1)]);
