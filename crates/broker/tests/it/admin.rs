@@ -9,7 +9,7 @@ use headwater_wire::messages::describe_producers_request::TopicRequest;
 use headwater_wire::messages::describe_producers_response::ProducerState;
 use headwater_wire::messages::elect_leaders_request;
 use headwater_wire::messages::*;
-use headwater_wire::{ErrorCode, KafkaString, Producer};
+use headwater_wire::{ErrorCode, KafkaString, KafkaUuid, Producer};
 
 use crate::common::{self, Raw, batch_of, start};
 
@@ -514,6 +514,66 @@ async fn a_topic_that_cannot_be_is_told_from_one_that_is_not_there() {
     let codes: Vec<_> = told.topics.iter().map(|topic| topic.error_code).collect();
     let expected = [ErrorCode::UnknownTopicOrPartition, ErrorCode::InvalidTopicException];
     assert_eq!(codes, expected.map(|code| code.code()));
+}
+
+/// Who has mixed up names and ids may have a topic in mind that is not the one that would be gone.
+#[tokio::test]
+async fn no_topic_is_deleted_where_it_is_not_clear_which_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for name in ["both", "twice", "id-twice", "name-and-id", "once"] {
+        raw.create_topic(name, 1).await;
+    }
+    let there = raw.call(&MetadataRequestData::default().with_topics(None), 12).await.topics;
+    let id = |name: &str| {
+        let named = |topic: &&metadata_response::MetadataResponseTopic| {
+            topic.name == Some(KafkaString::from(name.to_owned()))
+        };
+        there.iter().find(named).unwrap().topic_id
+    };
+    let named = |name: &'static str| {
+        delete_topics_request::DeleteTopicState::default().with_name(Some(KafkaString::from_static(name)))
+    };
+    let by_id = |name: &str| delete_topics_request::DeleteTopicState::default().with_topic_id(id(name));
+    let request = DeleteTopicsRequestData::default().with_timeout_ms(1000).with_topics(vec![
+        delete_topics_request::DeleteTopicState::default(),
+        named("both").with_topic_id(id("once")),
+        named("twice"),
+        named("twice"),
+        by_id("id-twice"),
+        by_id("id-twice"),
+        by_id("id-twice"),
+        named("name-and-id"),
+        by_id("name-and-id"),
+        named("once"),
+    ]);
+    let answer = raw.call(&request, 6).await;
+    let told: Vec<_> = answer
+        .responses
+        .iter()
+        .map(|topic| {
+            let name = topic.name.as_ref().map(KafkaString::as_str);
+            (name, topic.topic_id, topic.error_code, topic.error_message.is_some())
+        })
+        .collect();
+    let (invalid, none) = (ErrorCode::InvalidRequest.code(), KafkaUuid::default());
+    let expected = [
+        (Some("once"), id("once"), 0, false),
+        (None, none, invalid, true),
+        (Some("both"), id("once"), invalid, true),
+        (Some("twice"), none, invalid, true),
+        (None, id("id-twice"), invalid, true),
+        (Some("name-and-id"), id("name-and-id"), invalid, true),
+    ];
+    assert_eq!(told, expected);
+    let left = raw.call(&MetadataRequestData::default().with_topics(None), 12).await.topics;
+    assert_eq!(left.len(), there.len() - 1);
+    // Older clients know names only.
+    let names = ["twice", "twice", "both"].map(KafkaString::from_static).to_vec();
+    let request = DeleteTopicsRequestData::default().with_timeout_ms(1000).with_topic_names(names);
+    let codes = raw.call(&request, 5).await.responses.into_iter().map(|topic| topic.error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [0, invalid]);
 }
 
 #[tokio::test]
