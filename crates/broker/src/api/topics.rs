@@ -47,9 +47,10 @@ pub async fn create(
     call: &Call,
     request: CreateTopicsRequestData,
 ) -> Result<CreateTopicsResponseData, CallError> {
+    let (topics, twice) = named_once(request.topics, |topic| topic.name.as_str());
     let (allowed, refused) = match call.sees_cluster(rights::CREATE_CLUSTER) {
-        true => (request.topics, Vec::new()),
-        false => call.part(rights::CREATE_TOPIC, request.topics, |topic| topic.name.as_str()),
+        true => (topics, Vec::new()),
+        false => call.part(rights::CREATE_TOPIC, topics, |topic| topic.name.as_str()),
     };
     let (possible, impossible): (Vec<_>, Vec<_>) =
         allowed.into_iter().partition(|topic| misassigned(topic).is_none());
@@ -90,8 +91,28 @@ pub async fn create(
             .with_error_code(ErrorCode::PolicyViolation.code())
             .with_error_message(Some(KafkaString::from_static(TOO_MANY)))
     });
-    let topics = created.chain(impossible).chain(refused).chain(throttled).chain(beyond).collect();
+    let twice = twice.into_iter().map(|name| {
+        unmade(name)
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_message(Some(KafkaString::from_static(TWICE)))
+    });
+    let topics =
+        created.chain(impossible).chain(refused).chain(throttled).chain(beyond).chain(twice).collect();
     Ok(CreateTopicsResponseData::default().with_topics(topics))
+}
+
+/// Parts the topics that are named once from the names that come again: nothing is done for those, as it is not clear what.
+fn named_once<T>(mut topics: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Vec<String>) {
+    let (mut seen, mut again) = (HashSet::new(), HashSet::new());
+    let mut twice = Vec::new();
+    for topic in &topics {
+        let name = name(topic);
+        if !seen.insert(name) && again.insert(name.to_owned()) {
+            twice.push(name.to_owned());
+        }
+    }
+    topics.retain(|topic| !again.contains(name(topic)));
+    (topics, twice)
 }
 
 /// What is wrong with the replicas that its creator wants for each partition, if anything is.
@@ -237,8 +258,9 @@ pub async fn create_partitions(
     call: &Call,
     request: CreatePartitionsRequestData,
 ) -> Result<CreatePartitionsResponseData, CallError> {
+    let (topics, twice) = named_once(request.topics, |topic| topic.name.as_str());
     let (possible, impossible): (Vec<_>, Vec<_>) =
-        request.topics.into_iter().partition(|topic| misgrown(call, topic).is_none());
+        topics.into_iter().partition(|topic| misgrown(call, topic).is_none());
     let new = |topic: &CreatePartitionsTopic| NewPartitions { name: text(&topic.name), count: topic.count };
     let topics = possible.iter().map(new).collect();
     let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic: &NewPartitions| &topic.name);
@@ -288,7 +310,14 @@ pub async fn create_partitions(
             .with_error_code(ErrorCode::PolicyViolation.code())
             .with_error_message(Some(KafkaString::from_static(TOO_MANY)))
     });
-    let results = results.chain(impossible).chain(refused).chain(throttled).chain(beyond).collect();
+    let twice = twice.into_iter().map(|name| {
+        CreatePartitionsTopicResult::default()
+            .with_name(name.into())
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_message(Some(KafkaString::from_static(TWICE)))
+    });
+    let results =
+        results.chain(impossible).chain(refused).chain(throttled).chain(beyond).chain(twice).collect();
     Ok(CreatePartitionsResponseData::default().with_results(results))
 }
 

@@ -577,6 +577,34 @@ async fn no_topic_is_deleted_where_it_is_not_clear_which_is_meant() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_named_twice_is_neither_made_nor_grown_and_answered_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let wanted = |name: &'static str, partitions| {
+        create_topics_request::CreatableTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+    };
+    let topics = vec![wanted("a", 1), wanted("b", 1), wanted("a", 2), wanted("a", 1)];
+    let made = raw.call(&CreateTopicsRequestData::default().with_topics(topics), 7).await;
+    let told: Vec<_> = made.topics.iter().map(|topic| (topic.name.as_str(), topic.error_code)).collect();
+    let invalid = ErrorCode::InvalidRequest.code();
+    assert_eq!(told, [("b", 0), ("a", invalid)]);
+    raw.create_topic("a", 1).await;
+    let grown = |name: &'static str, count| {
+        create_partitions_request::CreatePartitionsTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_count(count)
+    };
+    let topics = vec![grown("a", 2), grown("b", 2), grown("a", 3)];
+    let told = raw.call(&CreatePartitionsRequestData::default().with_topics(topics), 3).await;
+    let told: Vec<_> = told.results.iter().map(|topic| (topic.name.as_str(), topic.error_code)).collect();
+    assert_eq!(told, [("b", 0), ("a", invalid)]);
+}
+
+#[tokio::test]
 async fn one_request_makes_no_more_than_ten_thousand_partitions() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
