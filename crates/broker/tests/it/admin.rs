@@ -227,6 +227,24 @@ async fn what_no_feature_can_be_set_to_is_refused_for_all_of_the_request() {
     assert_eq!(raw.call(&release, 2).await.error_code, 0, "as it is already");
 }
 
+/// KIP-919: an administrator that was given brokers where it asks for controllers is told what is wrong.
+#[tokio::test]
+async fn who_asks_a_broker_for_controllers_is_told_that_it_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (kind, code) in [
+        (1, ErrorCode::None),
+        (2, ErrorCode::MismatchedEndpointType),
+        (3, ErrorCode::UnsupportedEndpointType),
+    ] {
+        let asked = DescribeClusterRequestData::default().with_endpoint_type(kind);
+        let told = raw.call(&asked, 1).await;
+        let has_reason = told.error_message.is_some();
+        assert_eq!((told.error_code, has_reason), (code.code(), kind != 1), "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn clients_are_told_to_send_no_metrics() {
     let dir = tempfile::tempdir().unwrap();

@@ -267,6 +267,26 @@ async fn a_topic_can_be_deleted_within_a_transaction() {
     tokio::time::timeout(Duration::from_secs(30), broker.shutdown()).await.unwrap();
 }
 
+/// KIP-360: who goes on from an id and an epoch tells both.
+#[tokio::test]
+async fn a_producer_that_tells_half_of_what_it_was_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for transactional_id in [None, Some(KafkaString::from_static("tx"))] {
+        for (producer_id, producer_epoch) in [(7, -1), (-1, 0)] {
+            let request = InitProducerIdRequestData::default()
+                .with_transactional_id(transactional_id.clone())
+                .with_transaction_timeout_ms(60_000)
+                .with_producer_id(producer_id)
+                .with_producer_epoch(producer_epoch);
+            let answer = raw.call(&request, 4).await;
+            let told = (answer.error_code, answer.producer_id, answer.producer_epoch);
+            assert_eq!(told, (ErrorCode::InvalidRequest.code(), -1, -1));
+        }
+    }
+}
+
 /// KIP-1152: the expression must match the whole id; none, or an empty one, matches all.
 #[tokio::test]
 async fn transactions_are_listed_by_a_pattern_of_their_ids() {
@@ -294,6 +314,14 @@ async fn transactions_are_listed_by_a_pattern_of_their_ids() {
         ids.sort_unstable();
         assert_eq!((answer.error_code, ids), (0, expected), "{pattern:?}");
     }
+    let states = ["PrepareCommit", "Dead", "Asleep", "Empty"].map(KafkaString::from_static).to_vec();
+    let answer = raw.call(&ListTransactionsRequestData::default().with_state_filters(states), 0).await;
+    assert_eq!(answer.transaction_states.len(), 3);
+    let unknown: Vec<_> = answer.unknown_state_filters.iter().map(KafkaString::as_str).collect();
+    assert_eq!(unknown, ["Asleep"], "a state that a transaction can be in is known, whether or not one is");
+    let states = vec![KafkaString::from_static("PrepareAbort")];
+    let answer = raw.call(&ListTransactionsRequestData::default().with_state_filters(states), 0).await;
+    assert_eq!((answer.transaction_states.len(), answer.unknown_state_filters.len()), (0, 0));
     for broken in ["(", "a)(b"] {
         let request = ListTransactionsRequestData::default()
             .with_transactional_id_pattern(Some(broken.to_owned().into()));
