@@ -66,6 +66,12 @@ pub async fn versions(
         .with_finalized_features(finalized.collect()))
 }
 
+/// The answer to a client that has agreed on a mechanism and goes on with something else, as by Apache Kafka.
+pub fn amid_sasl(call: &Call) -> Result<Outgoing, CallError> {
+    let response = ApiVersionsResponseData::default().with_error_code(ErrorCode::IllegalSaslState.code());
+    call.respond(response.encoded_len(call.version), |buffer| response.write(buffer, call.version))
+}
+
 /// The answer to a version that we do not know, in v0.
 pub fn unsupported(correlation_id: i32) -> Result<Outgoing, CallError> {
     let key = ApiKey::ApiVersions as i16;
