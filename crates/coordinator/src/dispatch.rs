@@ -343,6 +343,9 @@ impl Coordinator {
         let producer =
             ProducerIdentity { producer_id: commit.producer_id, producer_epoch: commit.producer_epoch };
         let (id, group) = (commit.transactional_id.as_str(), commit.group_id.as_str());
+        if group.is_empty() {
+            return Err(Error::InvalidGroupId);
+        }
         let who = txn_committer(&commit.member_id, commit.instance_id.as_deref(), commit.generation);
         if !commit.implicit {
             self.transactions.verify_group(id, producer, group).map_err(as_data_error)?;

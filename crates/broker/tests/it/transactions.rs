@@ -222,6 +222,12 @@ async fn offsets_of_a_group_that_was_not_added_are_refused() {
         assert_eq!(answer.topics[0].partitions[0].error_code, code.code(), "v{version}");
     }
     assert_eq!(committed(&mut raw).await, -1);
+    // Consumers without a group have once committed under an empty name; producers have not.
+    let request = request.with_group_id(KafkaString::default());
+    for version in [3, 4, 5] {
+        let answer = raw.call(&request, version).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, ErrorCode::InvalidGroupId.code(), "v{version}");
+    }
 }
 
 #[tokio::test]
