@@ -157,7 +157,7 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
                     );
                     Err(Refused { code: ErrorCode::NotEnoughReplicas, message, records: Vec::new() })
                 }
-                Some(topic) => check_batch(call, topic, partition),
+                Some(topic) => check_batch(call, topic, partition, produce.transactional_id.is_some()),
             };
             outcomes.push((
                 index,
@@ -185,6 +185,7 @@ fn check_batch(
     call: &Call,
     topic: &Topic,
     data: PartitionProduceData,
+    in_transaction: bool,
 ) -> Result<(Batch, TimestampMs), Refused> {
     let refuse = |code, message: &str| Err(Refused::new(code, message));
     let Some(partition) = topic.partition(data.index) else {
@@ -198,6 +199,12 @@ fn check_batch(
     check_size(topic, &bytes)?;
     header.verify(&bytes).map_err(refused)?;
     header.check_from_client().map_err(refused)?;
+    if header.is_transactional() && !in_transaction {
+        return refuse(
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "the transaction is told without its id",
+        );
+    }
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }

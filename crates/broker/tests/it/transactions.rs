@@ -231,6 +231,19 @@ async fn offsets_of_a_group_that_was_not_added_are_refused() {
 }
 
 #[tokio::test]
+async fn what_belongs_to_a_transaction_is_not_written_without_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let producer = init(&mut raw, 60_000).await;
+    assert_eq!(add(&mut raw, producer, &[0]).await, 0);
+    let answer = raw.produce_as(None, "t", 0, batch_of(&["v"], Some(producer), true)).await;
+    assert_eq!(answer.error_code, ErrorCode::TransactionalIdAuthorizationFailed.code());
+    assert_eq!(write(&mut raw, producer, 0, "v").await, 0);
+}
+
+#[tokio::test]
 async fn writing_adds_the_partition_from_produce_v12_on() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
