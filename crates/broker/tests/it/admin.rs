@@ -428,6 +428,29 @@ async fn the_log_directory_says_how_large_its_file_system_is() {
     assert!(0 < only.usable_bytes && only.usable_bytes <= only.total_bytes, "{only:?}");
 }
 
+#[tokio::test]
+async fn who_moves_partitions_to_several_directories_is_answered_once_for_a_topic() {
+    use headwater_wire::messages::alter_replica_log_dirs_request::{
+        AlterReplicaLogDir, AlterReplicaLogDirTopic,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    let to = |path: &str, partitions| {
+        let topic = AlterReplicaLogDirTopic::default().with_name(t()).with_partitions(partitions);
+        AlterReplicaLogDir::default().with_path(KafkaString::from(path.to_owned())).with_topics(vec![topic])
+    };
+    let ours = dir.path().display().to_string();
+    let dirs = vec![to("/nowhere", vec![1, 8]), to(&ours, vec![0, 9])];
+    let answer = raw.call(&AlterReplicaLogDirsRequestData::default().with_dirs(dirs), 2).await;
+    assert_eq!(answer.results.len(), 1, "{answer:?}");
+    let told = answer.results[0].partitions.iter().map(|one| (one.partition_index, one.error_code));
+    let (missing, unknown) = (ErrorCode::LogDirNotFound, ErrorCode::UnknownTopicOrPartition);
+    let expected = [(1, missing.code()), (8, missing.code()), (0, 0), (9, unknown.code())];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
 const CLIENT_METRICS: i8 = 16;
 
 async fn subscribe(raw: &mut Raw, name: &str, configs: &[(&str, Option<&str>)]) -> i16 {
