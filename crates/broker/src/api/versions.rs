@@ -12,6 +12,8 @@ use crate::outgoing::Outgoing;
 
 /// From here on a client says what it is.
 const NAMED: i16 = 3;
+/// From here on a client can read of a feature that it may be at level 0.
+const BEGINS_AT_0: i16 = 4;
 
 fn keys() -> Vec<ApiVersion> {
     let key = |api: &super::Api| {
@@ -51,17 +53,17 @@ pub async fn versions(
             .with_min_version_level(level)
             .with_max_version_level(level)
     });
-    let supported = FEATURES.iter().map(|feature| {
+    // Clients of v3 cannot read a feature that begins at 0 (KAFKA-17011).
+    let readable = FEATURES.iter().filter(|feature| call.version >= BEGINS_AT_0 || feature.oldest > 0);
+    let supported = readable.map(|feature| {
         SupportedFeatureKey::default()
             .with_name(KafkaString::from_static(feature.name))
             .with_min_version(feature.oldest)
             .with_max_version(feature.newest)
     });
-    // Clients of v3 cannot read a feature that begins at 0 (KAFKA-17011).
-    let supported = if call.version >= 4 { supported.collect() } else { Vec::new() };
     Ok(ApiVersionsResponseData::default()
         .with_api_keys(keys())
-        .with_supported_features(supported)
+        .with_supported_features(supported.collect())
         .with_finalized_features_epoch(features.epoch())
         .with_finalized_features(finalized.collect()))
 }

@@ -193,6 +193,9 @@ async fn the_version_of_transactions_goes_down_and_up_and_outlives_a_restart() {
     let supported = raw.call(&crate::common::api_versions(), 4).await.supported_features;
     let range = supported.iter().find(|key| key.name.as_str() == "transaction.version").unwrap();
     assert_eq!((range.min_version, range.max_version), (0, 2));
+    let readable = raw.call(&crate::common::api_versions(), 3).await.supported_features;
+    let names: Vec<_> = readable.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["metadata.version"], "older clients cannot read of a feature that begins at 0");
     broker.shutdown().await;
 }
 
