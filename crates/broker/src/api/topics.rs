@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use headwater_coordinator::{
     ConfigEntry, DeletedTopic, NewPartitions, NewTopic, Request, Response, TopicRef, TopicResult,
+    is_legal_topic,
 };
 use headwater_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use headwater_wire::messages::create_partitions_response::{
@@ -52,8 +53,10 @@ pub async fn create(
         true => (topics, Vec::new()),
         false => call.part(rights::CREATE_TOPIC, topics, |topic| topic.name.as_str()),
     };
-    let (possible, impossible): (Vec<_>, Vec<_>) =
-        allowed.into_iter().partition(|topic| misassigned(topic).is_none());
+    // Whatever its replicas, a topic that is there, or cannot be, is refused for that.
+    let may_be = |name: &str| is_legal_topic(name) && call.shared.catalog.by_name(name).is_none();
+    let (impossible, possible): (Vec<_>, Vec<_>) =
+        allowed.into_iter().partition(|topic| may_be(topic.name.as_str()) && misassigned(topic).is_some());
     let topics: Vec<NewTopic> = possible.iter().map(|topic| new_topic(call, topic)).collect();
     let default = call.shared.config.default_partitions;
     let cost = |topic: &NewTopic| match call.shared.catalog.by_name(&topic.name) {

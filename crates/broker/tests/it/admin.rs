@@ -307,6 +307,8 @@ async fn replicas_can_only_be_assigned_as_they_are_and_to_each_new_partition_onc
         ("elsewhere", &[0], 9, -1, misassigned),
         ("counted", &[0], 1, 1, told_twice),
         ("right", &[1, 0], 1, -1, fine),
+        ("right", &[1], 9, 1, ErrorCode::TopicAlreadyExists),
+        ("not legal", &[1], 9, 1, ErrorCode::InvalidTopicException),
     ] {
         let assigned = indexes.iter().map(|index| {
             CreatableReplicaAssignment::default().with_partition_index(*index).with_broker_ids(vec![node])
