@@ -143,7 +143,7 @@ impl Shares {
                 all.push(Vec::new());
                 continue;
             };
-            let taken = partition.acquire(&mut taker, read, settings.max_record_locks);
+            let taken = partition.acquire(&mut taker, read, settings);
             group.delivered(cx, *place, taken.changes);
             all.push(taken.acquired);
         }
