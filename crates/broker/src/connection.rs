@@ -258,7 +258,7 @@ impl Connection {
         }
     }
 
-    /// Serves ApiVersions and what belongs to SASL until the client has proved who it is.
+    /// Serves ApiVersions, which come first, and what belongs to SASL until the client has proved who it is.
     async fn authenticate(&mut self) -> Result<(), Ended> {
         self.reader.limit(Limit::Stranger);
         while self.session.as_ref().is_some_and(|session| session.principal().is_none()) {
@@ -332,6 +332,12 @@ impl Connection {
         if let Some(session) = &self.session {
             if is_sasl(call.key) {
                 return self.prove(&call, body).await;
+            }
+            // Nothing but ApiVersions comes so far.
+            if session.is_agreed() {
+                let answer = api::amid_sasl(&call)?;
+                self.write(slice::from_ref(&answer), false).await?;
+                return Err(Ended::Stranger(call.key));
             }
             if session.has_expired() {
                 self.drain().await?;

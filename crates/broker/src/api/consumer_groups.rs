@@ -191,7 +191,8 @@ fn member(member: ConsumerMemberDescription, version: i16) -> Member {
         .with_client_id(member.client_id.into())
         .with_client_host(member.client_host.into())
         .with_subscribed_topic_names(member.topics.into_iter().map(Into::into).collect())
-        .with_subscribed_topic_regex(member.regex.map(Into::into))
+        // As Apache Kafka has it, empty where there is none.
+        .with_subscribed_topic_regex(Some(member.regex.unwrap_or_default().into()))
         .with_assignment(described_assignment(member.assignment))
         .with_target_assignment(described_assignment(member.target));
     if version >= MEMBER_TYPE { response.with_member_type(kind) } else { response }

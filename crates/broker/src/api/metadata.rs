@@ -169,11 +169,16 @@ pub async fn cluster(
     request: DescribeClusterRequestData,
 ) -> Result<DescribeClusterResponseData, CallError> {
     const BROKERS: i8 = 1;
+    const CONTROLLERS: i8 = 2;
     let response = DescribeClusterResponseData::default();
     if request.endpoint_type != BROKERS {
+        let code = match request.endpoint_type {
+            CONTROLLERS => ErrorCode::MismatchedEndpointType,
+            _ => ErrorCode::UnsupportedEndpointType,
+        };
         let message = "there are no controllers apart from the broker: ask for brokers";
         return Ok(response
-            .with_error_code(ErrorCode::UnsupportedEndpointType.code())
+            .with_error_code(code.code())
             .with_error_message(Some(KafkaString::from_static(message))));
     }
     let (host, port) = call.node();

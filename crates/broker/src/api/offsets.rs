@@ -26,6 +26,8 @@ use super::{Call, CallError, optional, text};
 const MEMBER_EPOCHS: i16 = 9;
 /// Topics are named by their ids, in OffsetCommit and OffsetFetch.
 pub const BY_TOPIC_ID: i16 = 10;
+/// KIP-890: of a transaction that the group is not in, a client of this version knows that it can be aborted.
+const ABORTABLE: i16 = 4;
 /// KIP-890: the group joins the transaction by committing.
 const IMPLICIT_GROUP: i16 = 5;
 
@@ -166,7 +168,7 @@ pub async fn commit_in_transaction(
     ];
     if let Some(refusal) = first_refusal(&needed, call) {
         let all = offsets.into_iter().map(|offset| offset.partition);
-        return Ok(committed_in_transaction(outcomes(Vec::new(), all, refusal)));
+        return Ok(committed_in_transaction(call, outcomes(Vec::new(), all, refusal)));
     }
     let (offsets, refused) = readable(call, offsets);
     let commit = TxnOffsetCommit {
@@ -184,15 +186,22 @@ pub async fn commit_in_transaction(
         return Err(call.mismatch());
     };
     read_through(call, &request.group_id, &results);
-    Ok(committed_in_transaction(outcomes(results, refused, rights::READ_TOPIC.refusal())))
+    Ok(committed_in_transaction(call, outcomes(results, refused, rights::READ_TOPIC.refusal())))
 }
 
-fn committed_in_transaction(outcomes: Vec<(KafkaString, Vec<Outcome>)>) -> TxnOffsetCommitResponseData {
+fn committed_in_transaction(
+    call: &Call,
+    outcomes: Vec<(KafkaString, Vec<Outcome>)>,
+) -> TxnOffsetCommitResponseData {
+    let known = |code: i16| match call.version >= ABORTABLE && code == ErrorCode::InvalidTxnState.code() {
+        true => ErrorCode::TransactionAbortable.code(),
+        false => code,
+    };
     let topics = outcomes.into_iter().map(|(name, partitions)| {
         let partition = |(partition, code): Outcome| {
             TxnOffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition)
-                .with_error_code(code)
+                .with_error_code(known(code))
         };
         TxnOffsetCommitResponseTopic::default()
             .with_name(name)

@@ -62,6 +62,11 @@ impl Session {
         self.proved.as_ref().filter(|_| self.exchange.is_none()).map(|(_, principal)| principal)
     }
 
+    /// A mechanism was agreed on, and the client has proved nothing yet.
+    pub fn is_agreed(&self) -> bool {
+        self.exchange.is_some() && self.proved.is_none()
+    }
+
     pub fn is_raw(&self) -> bool {
         self.raw && self.exchange.is_some()
     }

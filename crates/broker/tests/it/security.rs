@@ -246,6 +246,12 @@ async fn nothing_is_served_to_a_stranger() {
     between.send(&common::produce(None, "t", 0, batch(&["v"])), 9).await;
     assert!(between.is_closed().await, "produce within an exchange");
 
+    let mut late = Raw::connect(&broker).await;
+    assert_eq!(tokens::agree(&mut late, "SCRAM-SHA-256").await, 0);
+    let answer = late.call(&ApiVersionsRequestData::default(), 0).await;
+    assert_eq!((answer.error_code, answer.api_keys.len()), (ErrorCode::IllegalSaslState.code(), 0));
+    assert!(late.is_closed().await, "ApiVersions within an exchange");
+
     let mut huge = Raw::connect(&broker).await;
     assert_eq!(tokens::agree(&mut huge, "SCRAM-SHA-256").await, 0);
     huge.stream.write_all(&(17_i32 << 10).to_be_bytes()).await.unwrap();

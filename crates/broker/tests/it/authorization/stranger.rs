@@ -34,7 +34,7 @@ async fn a_stranger_is_refused_by_every_api() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = filled(directory.path(), &[]).await;
     let mut raw = Raw::connect(&broker).await;
-    let offered = raw.call(&ApiVersionsRequestData::default(), 3).await;
+    let offered = raw.call(&crate::common::api_versions(), 3).await;
     let offered: BTreeSet<i16> = offered.api_keys.iter().map(|key| key.api_key).collect();
     let mut stranger = Stranger {
         raw,
