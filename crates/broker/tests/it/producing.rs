@@ -329,7 +329,7 @@ async fn a_client_from_before_zstd_is_not_given_what_a_topic_keeps_under_it() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    assert_eq!(create_with(&mut raw, "t", &[("compression.type", "zstd")]).await, 0);
+    raw.create("t", &[("compression.type", "zstd")]).await;
     assert_eq!(raw.produce("t", 0, batch(&["v"])).await.error_code, 0);
     for (version, code) in [(9, ErrorCode::UnsupportedCompressionType), (10, ErrorCode::None)] {
         let response = raw.call(&fetch("t", 0, 0), version).await;
