@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 
+use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use thiserror::Error;
 
 /// The codec in the low three bits of a batch's attributes.
@@ -25,6 +26,8 @@ pub enum CompressionError {
     Io(#[from] io::Error),
     #[error("decompress: malformed snappy block")]
     Snappy,
+    #[error("decompress: {0}")]
+    Lz4(&'static str),
 }
 
 /// The frame that snappy-java (and so every Java client) puts around its blocks.
@@ -35,6 +38,8 @@ const XERIAL_HEADER: usize = 16;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// What is unpacked at a time where the codec has no pieces of its own.
 const PIECE: usize = 64 << 10;
+/// The flag of an lz4 frame whose blocks do not depend on each other.
+const LZ4_INDEPENDENT: u8 = 1 << 5;
 
 impl Compression {
     pub fn from_attributes(attributes: i16) -> Result<Self, CompressionError> {
@@ -72,7 +77,7 @@ impl Compression {
                 snap::raw::Encoder::new().compress_vec(plain).map_err(|_| CompressionError::Snappy)?
             }
             Self::Lz4 => {
-                let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                let mut out = FrameEncoder::new(Vec::new());
                 out.write_all(plain)?;
                 out.finish().map_err(io::Error::other)?
             }
@@ -89,7 +94,7 @@ impl Compression {
             Self::None => Ok(packed.to_vec()),
             Self::Gzip => read_capped(flate2::read::MultiGzDecoder::new(packed), cap),
             Self::Snappy => snappy(packed, cap),
-            Self::Lz4 => read_capped(lz4_flex::frame::FrameDecoder::new(packed), cap),
+            Self::Lz4 => read_capped(FrameDecoder::new(packed), cap),
             Self::Zstd => read_capped(zstd_decoder(packed)?, cap),
         }
     }
@@ -103,10 +108,74 @@ impl Compression {
                 Box::new(BufReader::with_capacity(PIECE, flate2::bufread::MultiGzDecoder::new(packed)))
             }
             Self::Snappy => Box::new(Cursor::new(snappy(packed, cap)?)),
-            Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+            Self::Lz4 => Box::new(Lz4Frame::new(packed)?),
             Self::Zstd => Box::new(BufReader::with_capacity(PIECE, zstd_decoder(packed)?)),
         };
         Ok(pieces)
+    }
+}
+
+/// An lz4 frame as Kafka's own readers take it: of independent blocks, with its end, and nothing behind that. The decoder
+/// takes what breaks off, or has a block of nothing, for what has ended.
+struct Lz4Frame<'a> {
+    decoder: FrameDecoder<Unread<'a>>,
+    has_ended: bool,
+}
+
+impl<'a> Lz4Frame<'a> {
+    fn new(packed: &'a [u8]) -> Result<Self, CompressionError> {
+        let [0x04, 0x22, 0x4d, 0x18, flags, ..] = packed else {
+            return Err(CompressionError::Lz4("no lz4 frame"));
+        };
+        if flags & LZ4_INDEPENDENT == 0 {
+            return Err(CompressionError::Lz4(
+                "an lz4 frame of blocks that depend on each other, which Kafka does not read: make them independent",
+            ));
+        }
+        Ok(Self { decoder: FrameDecoder::new(Unread(packed)), has_ended: false })
+    }
+}
+
+impl BufRead for Lz4Frame<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if !self.has_ended && self.decoder.fill_buf()?.is_empty() {
+            self.has_ended = true;
+            if !self.decoder.get_ref().0.is_empty() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "bytes behind the end of an lz4 frame",
+                ));
+            }
+        }
+        match self.has_ended {
+            true => Ok(&[]),
+            false => self.decoder.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.decoder.consume(amount);
+    }
+}
+
+impl Read for Lz4Frame<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut piece = self.fill_buf()?;
+        let read = piece.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// What is left of a frame. Nobody reads on who has found the frame's end.
+struct Unread<'a>(&'a [u8]);
+
+impl Read for Unread<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() && !buffer.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "an lz4 frame without its end"));
+        }
+        self.0.read(buffer)
     }
 }
 
