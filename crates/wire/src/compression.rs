@@ -99,7 +99,15 @@ impl Compression {
         }
     }
 
-    /// Gives what was packed a piece at a time, and nothing when it is over. How much comes in all is for the caller to
+    /// As [`Self::decompress`], of what a client has sent: as Kafka's own readers take it.
+    pub fn decompress_received(self, packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
+        match self {
+            Self::Lz4 => read_capped(Lz4Frame::new(packed)?, cap),
+            codec => codec.decompress(packed, cap),
+        }
+    }
+
+    /// Gives what a client has sent a piece at a time, and nothing when it is over. How much comes in all is for the caller to
     /// bound; snappy has blocks of any size, and gives all at once, `cap` bytes at most.
     pub fn pieces(self, packed: &[u8], cap: usize) -> Result<Box<dyn BufRead + '_>, CompressionError> {
         let pieces: Box<dyn BufRead + '_> = match self {

@@ -254,6 +254,10 @@ async fn what_is_wrong_within_a_record_is_found_in_compressed_batches() {
                 assert_eq!(code, ErrorCode::InvalidRecord, "{topic}, {codec:?}: {what}");
             }
         }
+        let whole = packed(&plain, right, Compression::Lz4);
+        let refused = raw.produce(topic, 0, seal(BytesMut::from(&whole[..whole.len() - 4]))).await;
+        let code = ErrorCode::from(refused.error_code);
+        assert_eq!(code, ErrorCode::InvalidRecord, "{topic}: an lz4 frame without its end");
         assert_eq!(raw.values(topic, 0, false).await, ["v"; 8], "{topic}");
     }
 }

@@ -154,7 +154,7 @@ pub fn judge(
     if rule.is_none() && !judges.are_there() && asker.refuses.is_none() {
         return Ok(Judged { times: scan(&header, bytes)?, ..Judged::default() });
     }
-    let batch = OpenBatch::decompress(header, bytes)?;
+    let batch = OpenBatch::received(header, bytes)?;
     let mut judged = Judged { times: batch.check()?, ..Judged::default() };
     let mut index = 0;
     batch.visit(|record| {
