@@ -22,6 +22,8 @@ pub enum CompressionError {
     UnknownCodec(i16),
     #[error("decompress: the records are larger than the limit of {cap} bytes")]
     TooLarge { cap: usize },
+    #[error("decompress: the batches of one request are larger than they may be together")]
+    NoRoom,
     #[error("decompress or compress the records")]
     Io(#[from] io::Error),
     #[error("decompress: malformed snappy block")]

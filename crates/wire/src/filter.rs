@@ -108,6 +108,11 @@ impl<'a> OpenBatch<'a> {
         Ok(Self { header, head, body })
     }
 
+    /// Bytes of its records.
+    pub fn unpacked(&self) -> usize {
+        self.body.len()
+    }
+
     /// Shows every record in offset order. Headers are stepped over.
     pub fn visit<'s>(&'s self, mut look: impl FnMut(RecordView<'s>)) -> Result<(), BatchError> {
         let (mut at, mut previous) = (0, -1);

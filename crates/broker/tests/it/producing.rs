@@ -279,6 +279,33 @@ async fn a_batch_that_nobody_unpacks_is_refused() {
     assert!(raw.values("t", 0, false).await.is_empty());
 }
 
+/// One thread of the broker would else be busy with a request for as long as its client likes.
+#[tokio::test]
+async fn what_the_batches_of_a_request_unpack_to_has_a_bound() {
+    const BATCHES: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("free", 1).await;
+    raw.create("compacted", &[("cleanup.policy", "compact")]).await;
+    let mut builder = BatchBuilder::new();
+    builder.push(5_000, Some(b"k"), Some(&vec![0; 32 << 20]), &[]);
+    let large = builder.build(Compression::Zstd, None, false).unwrap();
+    // Of a GiB; what is unpacked at once may end behind it.
+    for (topic, taken) in [("free", 31), ("compacted", 32)] {
+        let mut request = produce(None, topic, 0, large.clone());
+        let partitions = &mut request.topic_data[0].partition_data;
+        *partitions = vec![partitions[0].clone(); BATCHES];
+        let response = raw.call(&request, 9).await;
+        let told = response.responses[0].partition_responses.iter();
+        let codes: Vec<_> = told.map(|one| ErrorCode::from(one.error_code)).collect();
+        assert!(codes[..taken].iter().all(|code| *code == ErrorCode::None), "{topic}: {codes:?}");
+        assert!(codes[taken..].iter().all(|code| *code == ErrorCode::MessageTooLarge), "{topic}: {codes:?}");
+        assert_eq!(codes.len(), BATCHES, "{topic}");
+        assert_eq!(raw.produce(topic, 0, large.clone()).await.error_code, 0, "{topic}: the next request");
+    }
+}
+
 /// As in Apache Kafka, which believes a producer's stamp where it stamps nothing itself.
 #[tokio::test]
 async fn a_producer_does_not_stamp_for_the_broker() {
