@@ -104,6 +104,7 @@ impl Compression {
     /// As [`Self::decompress`], of what a client has sent: as Kafka's own readers take it.
     pub fn decompress_received(self, packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
         match self {
+            Self::Snappy => received_snappy(packed, cap),
             Self::Lz4 => read_capped(Lz4Frame::new(packed)?, cap),
             codec => codec.decompress(packed, cap),
         }
@@ -117,7 +118,7 @@ impl Compression {
             Self::Gzip => {
                 Box::new(BufReader::with_capacity(PIECE, flate2::bufread::MultiGzDecoder::new(packed)))
             }
-            Self::Snappy => Box::new(Cursor::new(snappy(packed, cap)?)),
+            Self::Snappy => Box::new(Cursor::new(received_snappy(packed, cap)?)),
             Self::Lz4 => Box::new(Lz4Frame::new(packed)?),
             Self::Zstd => Box::new(BufReader::with_capacity(PIECE, zstd_decoder(packed)?)),
         };
@@ -220,6 +221,15 @@ fn snappy(packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
     Ok(out)
 }
 
+/// Java's readers know of no version of the frame before the first.
+fn received_snappy(packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
+    let version = packed.strip_prefix(XERIAL_MAGIC).and_then(|behind| behind.first_chunk::<4>());
+    if version.is_some_and(|version| i32::from_be_bytes(*version) < 1) {
+        return Err(CompressionError::Snappy);
+    }
+    snappy(packed, cap)
+}
+
 fn snappy_block(block: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
     let length = snap::raw::decompress_len(block).map_err(|_| CompressionError::Snappy)?;
     if length > cap {
@@ -242,6 +252,22 @@ mod tests {
             let packed = codec.compress(&plain).unwrap();
             assert_eq!(codec.decompress(&packed, plain.len()).unwrap(), plain, "{codec:?}");
         }
+    }
+
+    #[test]
+    fn snappy_is_taken_with_its_frame_of_the_first_version_and_without_one() {
+        let plain = [7; 1000];
+        let block = Compression::Snappy.compress(&plain).unwrap();
+        let framed = |version: i32| {
+            let (version, length) = (version.to_be_bytes(), (block.len() as u32).to_be_bytes());
+            [XERIAL_MAGIC, &version[..], &version[..], &length[..], &block[..], &length[..], &block[..]]
+                .concat()
+        };
+        let received = |packed: &[u8]| Compression::Snappy.decompress_received(packed, 2000);
+        assert_eq!(received(&block).unwrap(), plain);
+        assert_eq!(received(&framed(1)).unwrap(), [7; 2000]);
+        assert!(received(&framed(0)).is_err());
+        assert!(Compression::Snappy.pieces(&framed(0), 2000).is_err());
     }
 
     /// Kafka's producers write so under levels from 20 on.
