@@ -47,7 +47,7 @@ pub async fn heartbeat(
         rebalance_timeout_ms: (request.rebalance_timeout_ms >= 0).then_some(request.rebalance_timeout_ms),
         topics: request.subscribed_topic_names.as_deref().map(texts),
         regex: optional(&request.subscribed_topic_regex),
-        compiled: regex.map(|regex| Compiled::new(regex.as_str())),
+        compiled: regex.map(|regex| compiled(call, regex.as_str())),
         assignor: optional(&request.server_assignor),
         owned: request.topic_partitions.as_deref().map(owned),
         names_itself: call.version >= NAMES_ITSELF,
@@ -63,6 +63,12 @@ pub async fn heartbeat(
             response.with_error_code(failure.error.code()).with_error_message(Some(failure.message.into()))
         }
     })
+}
+
+/// An expression with what it matches: what takes long is not left to the engine.
+fn compiled(call: &Call, regex: &str) -> Compiled {
+    let topics = call.shared.catalog.all();
+    Compiled::new(regex).judging(topics.iter().map(|topic| topic.name()))
 }
 
 /// A group to read, and topics that the client may know of.
