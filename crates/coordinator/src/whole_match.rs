@@ -1,5 +1,6 @@
 //! Regular expressions of clients (RE2 syntax), matched against whole names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
@@ -28,15 +29,27 @@ pub fn whole_match(pattern: &str) -> Result<Regex, regex::Error> {
 
 /// An expression that was compiled where it came in: that takes milliseconds, in which nobody else is answered here.
 #[derive(Debug, Clone)]
-pub struct Compiled(Arc<Result<Regex, regex::Error>>);
+pub struct Compiled {
+    regex: Arc<Result<Regex, regex::Error>>,
+    /// Which of the names that it has been asked of it matches.
+    pub(crate) judged: Arc<BTreeMap<String, bool>>,
+}
 
 impl Compiled {
     pub fn new(pattern: &str) -> Self {
-        Self(Arc::new(whole_match(pattern)))
+        Self { regex: Arc::new(whole_match(pattern)), judged: Arc::default() }
+    }
+
+    /// The same, asked of the names that there are: many of them may take longer than the expression does.
+    pub fn judging<'a>(mut self, names: impl Iterator<Item = &'a str>) -> Self {
+        if let Ok(regex) = &*self.regex {
+            self.judged = Arc::new(names.map(|name| (name.to_owned(), regex.is_match(name))).collect());
+        }
+        self
     }
 
     pub(crate) fn outcome(&self) -> Result<Regex, regex::Error> {
-        (*self.0).clone()
+        (*self.regex).clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 
+use lz4_flex::frame::{FrameDecoder, FrameEncoder};
 use thiserror::Error;
 
 /// The codec in the low three bits of a batch's attributes.
@@ -21,10 +22,14 @@ pub enum CompressionError {
     UnknownCodec(i16),
     #[error("decompress: the records are larger than the limit of {cap} bytes")]
     TooLarge { cap: usize },
+    #[error("decompress: the batches of one request are larger than they may be together")]
+    NoRoom,
     #[error("decompress or compress the records")]
     Io(#[from] io::Error),
     #[error("decompress: malformed snappy block")]
     Snappy,
+    #[error("decompress: {0}")]
+    Lz4(&'static str),
 }
 
 /// The frame that snappy-java (and so every Java client) puts around its blocks.
@@ -35,6 +40,8 @@ const XERIAL_HEADER: usize = 16;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// What is unpacked at a time where the codec has no pieces of its own.
 const PIECE: usize = 64 << 10;
+/// The flag of an lz4 frame whose blocks do not depend on each other.
+const LZ4_INDEPENDENT: u8 = 1 << 5;
 
 impl Compression {
     pub fn from_attributes(attributes: i16) -> Result<Self, CompressionError> {
@@ -72,7 +79,7 @@ impl Compression {
                 snap::raw::Encoder::new().compress_vec(plain).map_err(|_| CompressionError::Snappy)?
             }
             Self::Lz4 => {
-                let mut out = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                let mut out = FrameEncoder::new(Vec::new());
                 out.write_all(plain)?;
                 out.finish().map_err(io::Error::other)?
             }
@@ -89,12 +96,21 @@ impl Compression {
             Self::None => Ok(packed.to_vec()),
             Self::Gzip => read_capped(flate2::read::MultiGzDecoder::new(packed), cap),
             Self::Snappy => snappy(packed, cap),
-            Self::Lz4 => read_capped(lz4_flex::frame::FrameDecoder::new(packed), cap),
+            Self::Lz4 => read_capped(FrameDecoder::new(packed), cap),
             Self::Zstd => read_capped(zstd_decoder(packed)?, cap),
         }
     }
 
-    /// Gives what was packed a piece at a time, and nothing when it is over. How much comes in all is for the caller to
+    /// As [`Self::decompress`], of what a client has sent: as Kafka's own readers take it.
+    pub fn decompress_received(self, packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
+        match self {
+            Self::Snappy => received_snappy(packed, cap),
+            Self::Lz4 => read_capped(Lz4Frame::new(packed)?, cap),
+            codec => codec.decompress(packed, cap),
+        }
+    }
+
+    /// Gives what a client has sent a piece at a time, and nothing when it is over. How much comes in all is for the caller to
     /// bound; snappy has blocks of any size, and gives all at once, `cap` bytes at most.
     pub fn pieces(self, packed: &[u8], cap: usize) -> Result<Box<dyn BufRead + '_>, CompressionError> {
         let pieces: Box<dyn BufRead + '_> = match self {
@@ -102,11 +118,75 @@ impl Compression {
             Self::Gzip => {
                 Box::new(BufReader::with_capacity(PIECE, flate2::bufread::MultiGzDecoder::new(packed)))
             }
-            Self::Snappy => Box::new(Cursor::new(snappy(packed, cap)?)),
-            Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+            Self::Snappy => Box::new(Cursor::new(received_snappy(packed, cap)?)),
+            Self::Lz4 => Box::new(Lz4Frame::new(packed)?),
             Self::Zstd => Box::new(BufReader::with_capacity(PIECE, zstd_decoder(packed)?)),
         };
         Ok(pieces)
+    }
+}
+
+/// An lz4 frame as Kafka's own readers take it: of independent blocks, with its end, and nothing behind that. The decoder
+/// takes what breaks off, or has a block of nothing, for what has ended.
+struct Lz4Frame<'a> {
+    decoder: FrameDecoder<Unread<'a>>,
+    has_ended: bool,
+}
+
+impl<'a> Lz4Frame<'a> {
+    fn new(packed: &'a [u8]) -> Result<Self, CompressionError> {
+        let [0x04, 0x22, 0x4d, 0x18, flags, ..] = packed else {
+            return Err(CompressionError::Lz4("no lz4 frame"));
+        };
+        if flags & LZ4_INDEPENDENT == 0 {
+            return Err(CompressionError::Lz4(
+                "an lz4 frame of blocks that depend on each other, which Kafka does not read: make them independent",
+            ));
+        }
+        Ok(Self { decoder: FrameDecoder::new(Unread(packed)), has_ended: false })
+    }
+}
+
+impl BufRead for Lz4Frame<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if !self.has_ended && self.decoder.fill_buf()?.is_empty() {
+            self.has_ended = true;
+            if !self.decoder.get_ref().0.is_empty() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "bytes behind the end of an lz4 frame",
+                ));
+            }
+        }
+        match self.has_ended {
+            true => Ok(&[]),
+            false => self.decoder.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.decoder.consume(amount);
+    }
+}
+
+impl Read for Lz4Frame<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut piece = self.fill_buf()?;
+        let read = piece.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// What is left of a frame. Nobody reads on who has found the frame's end.
+struct Unread<'a>(&'a [u8]);
+
+impl Read for Unread<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() && !buffer.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "an lz4 frame without its end"));
+        }
+        self.0.read(buffer)
     }
 }
 
@@ -141,6 +221,15 @@ fn snappy(packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
     Ok(out)
 }
 
+/// Java's readers know of no version of the frame before the first.
+fn received_snappy(packed: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
+    let version = packed.strip_prefix(XERIAL_MAGIC).and_then(|behind| behind.first_chunk::<4>());
+    if version.is_some_and(|version| i32::from_be_bytes(*version) < 1) {
+        return Err(CompressionError::Snappy);
+    }
+    snappy(packed, cap)
+}
+
 fn snappy_block(block: &[u8], cap: usize) -> Result<Vec<u8>, CompressionError> {
     let length = snap::raw::decompress_len(block).map_err(|_| CompressionError::Snappy)?;
     if length > cap {
@@ -163,6 +252,22 @@ mod tests {
             let packed = codec.compress(&plain).unwrap();
             assert_eq!(codec.decompress(&packed, plain.len()).unwrap(), plain, "{codec:?}");
         }
+    }
+
+    #[test]
+    fn snappy_is_taken_with_its_frame_of_the_first_version_and_without_one() {
+        let plain = [7; 1000];
+        let block = Compression::Snappy.compress(&plain).unwrap();
+        let framed = |version: i32| {
+            let (version, length) = (version.to_be_bytes(), (block.len() as u32).to_be_bytes());
+            [XERIAL_MAGIC, &version[..], &version[..], &length[..], &block[..], &length[..], &block[..]]
+                .concat()
+        };
+        let received = |packed: &[u8]| Compression::Snappy.decompress_received(packed, 2000);
+        assert_eq!(received(&block).unwrap(), plain);
+        assert_eq!(received(&framed(1)).unwrap(), [7; 2000]);
+        assert!(received(&framed(0)).is_err());
+        assert!(Compression::Snappy.pieces(&framed(0), 2000).is_err());
     }
 
     /// Kafka's producers write so under levels from 20 on.

@@ -13,7 +13,7 @@ use crate::batch::{
     BatchError, BatchHeader, CODEC, CONTROL, DELETE_HORIZON, HEADER_LEN, LENGTH_PREFIX, LOG_APPEND_TIME,
     MAX_DECOMPRESSED, NO_TIMESTAMP, TRANSACTIONAL, put_varlong, seal,
 };
-use crate::compression::Compression;
+use crate::compression::{Compression, CompressionError};
 
 /// Most bytes of a number of 32 bits.
 pub(crate) const MOST_VARINT: usize = 5;
@@ -86,13 +86,31 @@ impl<'a> OpenBatch<'a> {
 
     /// Opens a batch whose header came from [`read_checked`].
     pub fn decompress(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, BatchError> {
+        Self::unpack(header, bytes, Compression::decompress)
+    }
+
+    /// The same with a batch that a client has sent: what Kafka's own readers do not unpack is refused.
+    pub fn received(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, BatchError> {
+        Self::unpack(header, bytes, Compression::decompress_received)
+    }
+
+    fn unpack(
+        header: BatchHeader,
+        bytes: &'a [u8],
+        decompress: fn(Compression, &[u8], usize) -> Result<Vec<u8>, CompressionError>,
+    ) -> Result<Self, BatchError> {
         let (head, packed) = bytes[..header.size].split_at(HEADER_LEN);
         let body = match header.compression()? {
             Compression::None => Cow::Borrowed(packed),
             _ if header.record_count == 0 && packed.is_empty() => Cow::Borrowed(packed),
-            codec => Cow::Owned(codec.decompress(packed, MAX_DECOMPRESSED)?),
+            codec => Cow::Owned(decompress(codec, packed, MAX_DECOMPRESSED)?),
         };
         Ok(Self { header, head, body })
+    }
+
+    /// Bytes of its records.
+    pub fn unpacked(&self) -> usize {
+        self.body.len()
     }
 
     /// Shows every record in offset order. Headers are stepped over.

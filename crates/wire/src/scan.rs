@@ -16,14 +16,22 @@ use crate::filter::{MOST_VARINT, Times, place, take_varint, view};
 ///
 /// [`OpenBatch::check`]: crate::filter::OpenBatch::check
 pub fn scan(header: &BatchHeader, bytes: &[u8]) -> Result<Times, BatchError> {
-    let packed = &bytes[HEADER_LEN..header.size];
-    let mut pieces = header.compression()?.pieces(packed, MAX_DECOMPRESSED)?;
-    through(header, &mut *pieces)
+    let mut room = usize::MAX;
+    scan_within(header, bytes, &mut room)
 }
 
-fn through(header: &BatchHeader, pieces: &mut dyn BufRead) -> Result<Times, BatchError> {
+/// The same with so much room for what is unpacked, of which what is left is left for other batches.
+pub fn scan_within(header: &BatchHeader, bytes: &[u8], room: &mut usize) -> Result<Times, BatchError> {
+    let packed = &bytes[HEADER_LEN..header.size];
+    let mut pieces = header.compression()?.pieces(packed, MAX_DECOMPRESSED)?;
+    let mut unpacked = Unpacked { pieces: &mut *pieces, room: *room, taken: 0, left: 0 };
+    let times = through(header, &mut unpacked);
+    *room = unpacked.room;
+    times
+}
+
+fn through(header: &BatchHeader, unpacked: &mut Unpacked<'_>) -> Result<Times, BatchError> {
     let mut scan = Scan { header, seen: 0, previous: -1, times: Times::default() };
-    let mut unpacked = Unpacked { pieces, taken: 0, left: 0 };
     loop {
         let piece = unpacked.piece()?;
         if piece.is_empty() {
@@ -104,6 +112,8 @@ fn body(bytes: &[u8]) -> Result<Option<(usize, usize)>, BatchError> {
 /// The bytes that come of a batch.
 struct Unpacked<'r> {
     pieces: &'r mut dyn BufRead,
+    /// So many more may come, of this batch and others.
+    room: usize,
     taken: usize,
     /// So many belong to the record that is being read.
     left: usize,
@@ -118,10 +128,15 @@ impl Unpacked<'_> {
     fn take(&mut self, bytes: usize) -> Result<(), BatchError> {
         self.pieces.consume(bytes);
         self.taken += bytes;
-        match self.taken <= MAX_DECOMPRESSED {
-            true => Ok(()),
-            false => Err(CompressionError::TooLarge { cap: MAX_DECOMPRESSED }.into()),
+        if self.taken > MAX_DECOMPRESSED {
+            return Err(CompressionError::TooLarge { cap: MAX_DECOMPRESSED }.into());
         }
+        if self.room < bytes {
+            self.room = 0;
+            return Err(CompressionError::NoRoom.into());
+        }
+        self.room -= bytes;
+        Ok(())
     }
 
     /// Reads a record that ends in another piece than it begins in: its place and its time.
@@ -201,10 +216,11 @@ impl Unpacked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::BufReader;
+    use std::io::{BufReader, Write};
 
     use bytes::Bytes;
     use headwater_model::Header;
+    use lz4_flex::frame::{BlockMode, FrameEncoder, FrameInfo};
 
     use super::*;
     use crate::batch::BatchBuilder;
@@ -213,6 +229,10 @@ mod tests {
 
     const CODECS: [Compression; 5] =
         [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+    fn all(header: &BatchHeader, pieces: &mut dyn BufRead) -> Result<Times, BatchError> {
+        through(header, &mut Unpacked { pieces, room: usize::MAX, taken: 0, left: 0 })
+    }
 
     fn small(codec: Compression) -> Bytes {
         let mut builder = BatchBuilder::new();
@@ -252,7 +272,7 @@ mod tests {
         let header = read_checked(&batch).unwrap();
         for length in (1..40).chain([1_000, 100_000]) {
             let mut pieces = BufReader::with_capacity(length, &batch[HEADER_LEN..]);
-            let times = through(&header, &mut pieces).unwrap();
+            let times = all(&header, &mut pieces).unwrap();
             assert_eq!(times, Times { earliest: Some(990), latest: 1006 }, "{length}");
         }
     }
@@ -265,7 +285,7 @@ mod tests {
             for bit in HEADER_LEN * 8..good.len() * 8 {
                 let mut bad = good.to_vec();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                let open = OpenBatch::decompress(header, &bad).and_then(|batch| batch.check());
+                let open = OpenBatch::received(header, &bad).and_then(|batch| batch.check());
                 assert_eq!(scan(&header, &bad).ok(), open.ok(), "{codec:?}, bit {bit}");
             }
         }
@@ -278,11 +298,30 @@ mod tests {
         for bit in 0..(good.len() - HEADER_LEN) * 8 {
             let mut bad = good[HEADER_LEN..].to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
-            let whole = through(&header, &mut bad.as_slice()).ok();
+            let whole = all(&header, &mut bad.as_slice()).ok();
             for length in [1, 3, 20] {
                 let mut pieces = BufReader::with_capacity(length, bad.as_slice());
-                assert_eq!(through(&header, &mut pieces).ok(), whole, "bit {bit} in pieces of {length}");
+                assert_eq!(all(&header, &mut pieces).ok(), whole, "bit {bit} in pieces of {length}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_unpacked_is_counted_whether_it_is_taken_or_not() {
+        for codec in CODECS {
+            let batch = large(codec);
+            let header = read_checked(&batch).unwrap();
+            let mut room = usize::MAX;
+            scan_within(&header, &batch, &mut room).unwrap();
+            let needed = usize::MAX - room;
+            assert_eq!(needed, large(Compression::None).len() - HEADER_LEN, "{codec:?}");
+            room = 2 * needed;
+            let more = BatchHeader { record_count: 203, ..header };
+            assert!(scan_within(&more, &batch, &mut room).is_err(), "{codec:?}");
+            scan_within(&header, &batch, &mut room).unwrap();
+            assert_eq!(room, 0, "{codec:?}");
+            let error = scan_within(&header, &batch, &mut room).unwrap_err();
+            assert!(matches!(error, BatchError::Compression(CompressionError::NoRoom)), "{codec:?}: {error}");
         }
     }
 
@@ -293,6 +332,44 @@ mod tests {
         for (record_count, expected) in [(201, "bytes after the last record"), (203, "fewer records")] {
             let error = scan(&BatchHeader { record_count, ..header }, &batch).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_lz4_frame_is_taken_as_kafkas_own_readers_take_it() {
+        let (plain, good) = (small(Compression::None), small(Compression::Lz4));
+        let (header, body) = (read_checked(&good).unwrap(), &plain[HEADER_LEN..]);
+        let framed = |info: FrameInfo, body: &[u8]| {
+            let mut frame = FrameEncoder::with_frame_info(info, Vec::new());
+            frame.write_all(body).unwrap();
+            frame.finish().unwrap()
+        };
+        let scanned = |frame: &[u8]| {
+            let bytes = [&good[..HEADER_LEN], frame].concat();
+            scan(&BatchHeader { size: bytes.len(), ..header }, &bytes)
+        };
+        let rich = FrameInfo::new().block_checksums(true).content_checksum(true);
+        for info in [FrameInfo::new(), rich.content_size(Some(body.len() as u64))] {
+            assert_eq!(scanned(&framed(info, body)).unwrap().latest, 1900);
+        }
+        let (whole, none) = (framed(FrameInfo::new(), body), framed(FrameInfo::new(), &[]));
+        let unended = &whole[..whole.len() - 4];
+        let refused = [
+            ("dependent blocks", framed(FrameInfo::new().block_mode(BlockMode::Linked), body)),
+            ("no end", unended.to_vec()),
+            ("half an end", whole[..whole.len() - 2].to_vec()),
+            // One compressed block, of a token that stands for nothing.
+            ("a block of nothing", [unended, &[1, 0, 0, 0, 0, 0, 0, 0, 0][..]].concat()),
+            ("the same again", [&whole[..], &whole[..]].concat()),
+            ("another of nothing", [&whole[..], &none[..]].concat()),
+        ];
+        for (what, frame) in refused {
+            assert!(scanned(&frame).is_err(), "{what}");
+        }
+        for cut in 1..body.len() {
+            let (one, other) = body.split_at(cut);
+            let two = [framed(FrameInfo::new(), one), framed(FrameInfo::new(), other)].concat();
+            assert!(scanned(&two).is_err(), "cut at {cut}");
         }
     }
 
@@ -307,7 +384,7 @@ mod tests {
             body.extend(std::iter::repeat_n(0x80, padding));
             body.push(0);
             body.extend_from_slice(rest);
-            through(&header, &mut body.as_slice())
+            all(&header, &mut body.as_slice())
         };
         assert_eq!(with(3).unwrap().latest, 1900);
         let error = with(4).unwrap_err();

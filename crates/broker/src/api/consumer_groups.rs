@@ -66,7 +66,7 @@ pub async fn heartbeat(
     })
 }
 
-/// One with an expression is compiled and looked at where that keeps nobody waiting, before it goes to the only thread that
+/// An expression is compiled, and asked what it matches, where that keeps nobody waiting, before it goes to the only thread that
 /// writes: to find out that an expression becomes too large takes a while.
 async fn looked_at(
     call: &Call,
@@ -75,8 +75,9 @@ async fn looked_at(
     // Who leaves asks for nothing.
     let asks = |regex: &&String| !regex.is_empty() && beat.member_epoch >= 0;
     let Some(regex) = beat.regex.as_ref().filter(asks).cloned() else { return Ok(Ok(beat)) };
+    let topics = call.shared.catalog.all();
     let looking = tokio::task::spawn_blocking(move || {
-        beat.compiled = Some(Compiled::new(&regex));
+        beat.compiled = Some(Compiled::new(&regex).judging(topics.iter().map(|topic| topic.name())));
         check_consumer_heartbeat(&beat).map(|()| beat)
     });
     looking.await.map_err(|_| call.mismatch())

@@ -73,7 +73,7 @@ pub fn serve(call: Call, mut body: Bytes) -> Serving {
     };
     let wants_answer = request.acks != 0;
     let begun = Instant::now();
-    let Checked { topics, produce } = check(&call, request);
+    let Checked { topics, produce } = check(&call, request, room(size));
     let spent = if call.is_timed() { begun.elapsed() } else { Duration::ZERO };
     let produced = (!produce.batches.is_empty()).then(|| call.shared.engine.produce(produce));
     Box::pin(async move {
@@ -109,7 +109,13 @@ fn unanswered(call: &Call, response: ProduceResponseData) -> Result<Option<Outgo
 /// Acknowledged by all replicas in sync.
 const ALL: i16 = -1;
 
-fn check(call: &Call, request: ProduceRequestData) -> Checked {
+/// How much the batches of a request of this size may unpack to. A hundred MiB of small ones would else keep a thread busy for
+/// minutes.
+fn room(size: usize) -> usize {
+    size.saturating_mul(100).max(1 << 30)
+}
+
+fn check(call: &Call, request: ProduceRequestData, mut room: usize) -> Checked {
     let mut produce = Produce {
         transactional_id: optional(&request.transactional_id),
         implicit: call.version >= IMPLICIT_PARTITIONS,
@@ -158,7 +164,9 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
                     );
                     Err(Refused { code: ErrorCode::NotEnoughReplicas, message, records: Vec::new() })
                 }
-                Some(topic) => check_batch(call, topic, partition, produce.transactional_id.is_some()),
+                Some(topic) => {
+                    check_batch(call, topic, partition, (produce.transactional_id.is_some(), &mut room))
+                }
             };
             outcomes.push((
                 index,
@@ -186,7 +194,7 @@ fn check_batch(
     call: &Call,
     topic: &Topic,
     data: PartitionProduceData,
-    in_transaction: bool,
+    (in_transaction, room): (bool, &mut usize),
 ) -> Result<(Batch, TimestampMs), Refused> {
     let refuse = |code, message: &str| Err(Refused::new(code, message));
     let Some(partition) = topic.partition(data.index) else {
@@ -210,7 +218,7 @@ fn check_batch(
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
     check_stamped(topic, &header)?;
-    let times = check_records(call, topic, &header, &bytes)?;
+    let times = check_records(call, topic, (&header, &bytes[..]), room)?;
     let bytes = compression::repack(&topic.settings, &header, bytes).map_err(refused)?;
     check_size(topic, &bytes)?;
     let (bytes, append_time) = stamp(topic, &header, times, bytes)?;
@@ -283,7 +291,9 @@ fn refused(error: BatchError) -> Refused {
         BatchError::Checksum { .. } | BatchError::Magic(3.. | ..0) => ErrorCode::CorruptMessage,
         BatchError::Truncated { .. } | BatchError::Magic(_) => ErrorCode::InvalidRecord,
         // Of this a producer makes smaller batches; another code ends its records.
-        BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
+        BatchError::Compression(CompressionError::TooLarge { .. } | CompressionError::NoRoom) => {
+            ErrorCode::MessageTooLarge
+        }
         BatchError::Compression(CompressionError::UnknownCodec(_)) => ErrorCode::UnsupportedCompressionType,
         // Not CORRUPT_MESSAGE, after which producers send the same again.
         BatchError::Compression(_) | BatchError::Invalid(_) => ErrorCode::InvalidRecord,
@@ -300,7 +310,12 @@ fn malformed(error: BatchError) -> Refused {
 }
 
 /// When the records were written, if nothing is wrong with any.
-fn check_records(call: &Call, topic: &Topic, header: &BatchHeader, bytes: &[u8]) -> Result<Times, Refused> {
+fn check_records(
+    call: &Call,
+    topic: &Topic,
+    batch: (&BatchHeader, &[u8]),
+    room: &mut usize,
+) -> Result<Times, Refused> {
     // As the registry itself has it: a subject is as its topic, and who may read `_schemas` may see all.
     let sees = |subject: &str| {
         call.sees(rights::DESCRIBE_TOPIC, topic_of_subject(subject))
@@ -309,7 +324,7 @@ fn check_records(call: &Call, topic: &Topic, header: &BatchHeader, bytes: &[u8])
     let claims = |record: &RecordView<'_>| claims::refused(call, record);
     let guards = topic.name() == CATALOG && call.shared.authorizer.is_on();
     let asker = records::Asker { sees: &sees, refuses: guards.then_some(&claims) };
-    let judged = records::judge(&call.shared, topic, (header, bytes), &asker).map_err(malformed)?;
+    let judged = records::judge(&call.shared, topic, batch, &asker, room).map_err(malformed)?;
     if let Some(error) = judged.unreadable {
         return Err(Refused::new(ErrorCode::KafkaStorageError, error.to_string()));
     }
@@ -394,6 +409,7 @@ mod tests {
     fn what_is_too_large_once_unpacked_is_told_from_what_cannot_be_unpacked() {
         let code = |error: CompressionError| refused(error.into()).code;
         assert_eq!(code(CompressionError::TooLarge { cap: 1 }), ErrorCode::MessageTooLarge);
+        assert_eq!(code(CompressionError::NoRoom), ErrorCode::MessageTooLarge);
         assert_eq!(code(CompressionError::UnknownCodec(7)), ErrorCode::UnsupportedCompressionType);
         assert_eq!(code(CompressionError::Snappy), ErrorCode::InvalidRecord);
     }

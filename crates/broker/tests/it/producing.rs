@@ -261,6 +261,10 @@ async fn what_is_wrong_within_a_record_is_found_in_compressed_batches() {
                 assert_eq!(code, ErrorCode::InvalidRecord, "{topic}, {codec:?}: {what}");
             }
         }
+        let whole = packed(&plain, right, Compression::Lz4);
+        let refused = raw.produce(topic, 0, seal(BytesMut::from(&whole[..whole.len() - 4]))).await;
+        let code = ErrorCode::from(refused.error_code);
+        assert_eq!(code, ErrorCode::InvalidRecord, "{topic}: an lz4 frame without its end");
         assert_eq!(raw.values(topic, 0, false).await, ["v"; 8], "{topic}");
     }
 }
@@ -280,6 +284,33 @@ async fn a_batch_that_nobody_unpacks_is_refused() {
         assert_eq!(ErrorCode::from(refused.error_code), ErrorCode::InvalidRecord, "{codec:?}: {refused:?}");
     }
     assert!(raw.values("t", 0, false).await.is_empty());
+}
+
+/// One thread of the broker would else be busy with a request for as long as its client likes.
+#[tokio::test]
+async fn what_the_batches_of_a_request_unpack_to_has_a_bound() {
+    const BATCHES: usize = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("free", 1).await;
+    raw.create("compacted", &[("cleanup.policy", "compact")]).await;
+    let mut builder = BatchBuilder::new();
+    builder.push(5_000, Some(b"k"), Some(&vec![0; 32 << 20]), &[]);
+    let large = builder.build(Compression::Zstd, None, false).unwrap();
+    // Of a GiB; what is unpacked at once may end behind it.
+    for (topic, taken) in [("free", 31), ("compacted", 32)] {
+        let mut request = produce(None, topic, 0, large.clone());
+        let partitions = &mut request.topic_data[0].partition_data;
+        *partitions = vec![partitions[0].clone(); BATCHES];
+        let response = raw.call(&request, 9).await;
+        let told = response.responses[0].partition_responses.iter();
+        let codes: Vec<_> = told.map(|one| ErrorCode::from(one.error_code)).collect();
+        assert!(codes[..taken].iter().all(|code| *code == ErrorCode::None), "{topic}: {codes:?}");
+        assert!(codes[taken..].iter().all(|code| *code == ErrorCode::MessageTooLarge), "{topic}: {codes:?}");
+        assert_eq!(codes.len(), BATCHES, "{topic}");
+        assert_eq!(raw.produce(topic, 0, large.clone()).await.error_code, 0, "{topic}: the next request");
+    }
 }
 
 /// As in Apache Kafka, which believes a producer's stamp where it stamps nothing itself.

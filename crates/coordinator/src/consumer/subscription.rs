@@ -4,6 +4,7 @@
 //! what the member may describe whose heartbeat has it looked up, as in Apache Kafka; the group shares what was found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use regex::Regex;
 
@@ -26,6 +27,8 @@ const LONGEST_TOLD: usize = 512;
 pub(super) struct Pattern {
     regex: Regex,
     topics: BTreeSet<String>,
+    /// What is known of names until it has been looked up for the first time.
+    judged: Arc<BTreeMap<String, bool>>,
     /// What it matches has not been looked up.
     is_new: bool,
     /// It is resolved not now but the next time.
@@ -48,13 +51,19 @@ impl Pattern {
                 format!("SubscribedTopicRegex '{told}' is not a valid regular expression: {reason}");
             Failure::new(Error::InvalidRegularExpression, message)
         })?;
-        Ok(Self { regex, topics: BTreeSet::new(), is_new: true, put_off: false })
+        let judged = compiled.map(|compiled| Arc::clone(&compiled.judged)).unwrap_or_default();
+        Ok(Self { regex, topics: BTreeSet::new(), judged, is_new: true, put_off: false })
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        self.judged.get(name).copied().unwrap_or_else(|| self.regex.is_match(name))
     }
 
     fn resolve(&mut self, cx: &Context, topics: &Topics, client: &Client) {
         let names = topics.iter().map(|topic| topic.name.as_str());
-        let matched = names.filter(|name| self.regex.is_match(name) && cx.sights.sees(client, name));
+        let matched = names.filter(|name| self.matches(name) && cx.sights.sees(client, name));
         self.topics = matched.map(str::to_owned).collect();
+        self.judged = Arc::default();
         self.is_new = false;
     }
 }
@@ -200,6 +209,16 @@ mod tests {
         assert!(!matches("ord", "orders"));
         assert!(matches("a|ab", "ab"));
         assert!(matches("^orders$", "orders"));
+    }
+
+    #[test]
+    fn a_name_that_an_expression_was_asked_of_is_not_matched_again() {
+        let mut compiled = Compiled::new("o.*").judging(["orders", "payments"].into_iter());
+        assert_eq!((compiled.judged["orders"], compiled.judged["payments"]), (true, false));
+        // By which it shows whether it is matched.
+        compiled.judged = Arc::new(BTreeMap::from([("orders".to_owned(), false)]));
+        let pattern = Pattern::of("o.*", Some(&compiled)).unwrap();
+        assert!(!pattern.matches("orders") && pattern.matches("offers"));
     }
 
     #[test]

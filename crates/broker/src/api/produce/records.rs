@@ -9,10 +9,10 @@ use std::ops::RangeInclusive;
 
 use headwater_coordinator::{StreamKind, TopicSettings};
 use headwater_model::TimestampMs;
-use headwater_wire::batch::NO_TIMESTAMP;
+use headwater_wire::batch::{MAX_DECOMPRESSED, NO_TIMESTAMP};
 use headwater_wire::filter::{OpenBatch, RecordView, Times};
-use headwater_wire::scan::scan;
-use headwater_wire::{BatchError, BatchHeader};
+use headwater_wire::scan::scan_within;
+use headwater_wire::{BatchError, BatchHeader, CompressionError};
 
 use crate::broker::Shared;
 use crate::catalog::Topic;
@@ -143,21 +143,32 @@ impl Judged {
     }
 }
 
+fn open<'a>(header: BatchHeader, bytes: &'a [u8], room: &mut usize) -> Result<OpenBatch<'a>, BatchError> {
+    if *room == 0 {
+        return Err(CompressionError::NoRoom.into());
+    }
+    let opened = OpenBatch::received(header, bytes);
+    // What is refused may have taken as long as the largest.
+    *room = room.saturating_sub(opened.as_ref().map_or(MAX_DECOMPRESSED, OpenBatch::unpacked));
+    opened
+}
+
 /// Judges the records of a batch whose checksum and counts are right. Where the topic asks nothing of them, they are looked
-/// at as their codec gives them; only who judges them needs all at once.
+/// at as their codec gives them; only who judges them needs all at once. Takes from `room` what is unpacked.
 pub fn judge(
     shared: &Shared,
     topic: &Topic,
     (header, bytes): (&BatchHeader, &[u8]),
     asker: &Asker<'_>,
+    room: &mut usize,
 ) -> Result<Judged, BatchError> {
     let (rule, mut judges) = (Rule::of(&topic.settings), Judges::of(shared, topic, asker.sees));
     // The base offset is the client's and outside of the checksum: places are counted from 0 instead.
     let header = BatchHeader { base_offset: 0, ..*header };
     if rule.is_none() && !judges.are_there() && asker.refuses.is_none() {
-        return Ok(Judged { times: scan(&header, bytes)?, ..Judged::default() });
+        return Ok(Judged { times: scan_within(&header, bytes, room)?, ..Judged::default() });
     }
-    let batch = OpenBatch::decompress(header, bytes)?;
+    let batch = open(header, bytes, room)?;
     let mut judged = Judged { times: batch.check()?, ..Judged::default() };
     let mut index = 0;
     batch.visit(|record| {
