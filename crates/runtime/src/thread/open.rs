@@ -326,7 +326,7 @@ impl Worker {
         };
         let is_new = starts.iter().any(begins_anew);
         let mut active = ActiveTask::new(task, starts, committed);
-        // The end of a topic moves on: whoever opens the task next has to begin at this one.
+        // It is committed before anything is processed.
         active.dirty = is_new;
         active.outside = outside;
         Ok(RestoringTask { active, parts })
