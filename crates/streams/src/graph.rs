@@ -54,7 +54,7 @@ pub enum OffsetReset {
     /// Behind its last record: what was there before is not read.
     Latest,
     /// With the first record that is no older than this, by its timestamp (`by_duration`, KIP-1106).
-    NoOlderThan(Duration),
+    ByDuration(Duration),
 }
 
 pub(crate) enum Role {

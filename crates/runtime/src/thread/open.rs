@@ -177,7 +177,7 @@ async fn begins(
     let spec = |at: &TopicPartition| match resets.get(&at.topic)? {
         OffsetReset::Earliest => None,
         OffsetReset::Latest => Some(OffsetSpec::Latest),
-        OffsetReset::NoOlderThan(age) => {
+        OffsetReset::ByDuration(age) => {
             let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             Some(OffsetSpec::Timestamp(wall_clock().saturating_sub(age).max(0)))
         }

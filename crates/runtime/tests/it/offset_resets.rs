@@ -99,8 +99,8 @@ async fn each_topic_begins_with_its_first_record_its_end_or_what_is_young_enough
     let inputs = [
         ("all", OffsetReset::Earliest),
         ("new", OffsetReset::Latest),
-        ("young", OffsetReset::NoOlderThan(HOUR)),
-        ("old", OffsetReset::NoOlderThan(HOUR)),
+        ("young", OffsetReset::ByDuration(HOUR)),
+        ("old", OffsetReset::ByDuration(HOUR)),
     ];
     let app = copies.start(&inputs, state.path()).await;
     copies.check(vec!["all-ancient", "young-fresh"]).await;
