@@ -326,7 +326,7 @@ fn sources(old: &TopologyDescription, new: &TopologyDescription) -> Vec<Topology
         change(ChangeSafety::Restart, format!("topic {topic} is not read any more"), advice)
     });
     let come = new.difference(&old).map(|topic| {
-        let advice = "the topic must exist; it is read from where Consumed::offset_reset says (its first record, unless it says otherwise). Instances of the old version cannot be given its partitions";
+        let advice = "the topic must exist; it is read from where Consumed::offset_reset says. Instances of the old version cannot be given its partitions";
         change(ChangeSafety::Restart, format!("topic {topic} is read, too"), advice)
     });
     gone.chain(come).collect()
