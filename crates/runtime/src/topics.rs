@@ -108,7 +108,8 @@ pub(crate) async fn warn_of_tables(client: &Client, topology: &Topology) {
                 store,
                 topic,
                 cleanup_policy = policy.as_str(),
-                "this table is restored from its topic, whose retention deletes rows: they are missing after a restore; let the topic be compacted only, or use Materialized::own_changelog"
+                "this table is restored from its topic, whose retention deletes rows: they are missing after a restore; \
+                 let the topic be compacted only, or use Materialized::own_changelog and process the topic again (headwater topology reprocess)"
             );
         }
     }

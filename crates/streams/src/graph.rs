@@ -54,7 +54,7 @@ pub enum OffsetReset {
     /// Behind its last record: what was there before is not read.
     Latest,
     /// With the first record that is no older than this, by its timestamp (`by_duration`, KIP-1106).
-    NoOlderThan(Duration),
+    ByDuration(Duration),
 }
 
 pub(crate) enum Role {
@@ -136,6 +136,8 @@ pub(crate) struct Graph {
     pub globals: Vec<GlobalSpec>,
     pub repartitions: Vec<RepartitionSpec>,
     pub copartitions: Vec<Copartition>,
+    /// Of each store that processors may read a table from, the sources of the table.
+    pub read_tables: HashMap<usize, BTreeSet<usize>>,
     /// The names of all clocks.
     pub clocks: Vec<String>,
     /// Of each store of sessions, how long after its end one is closed to the records of a single lane.
@@ -167,6 +169,7 @@ impl Graph {
             globals: Vec::new(),
             repartitions: Vec::new(),
             copartitions: Vec::new(),
+            read_tables: HashMap::new(),
             clocks: Vec::new(),
             session_closes: HashMap::new(),
             handler: DeserializationHandler::Fail,
@@ -349,13 +352,20 @@ impl Graph {
         self.nodes[node].stores.extend_from_slice(stores);
     }
 
-    /// Connects a node to stores by name; global ones among them are told of, no more.
-    pub fn connect_named(&mut self, node: usize, stores: &[&str]) {
+    /// Connects a node with these sources to stores by name. A table's have to be partitioned as the node is; global ones are told
+    /// of, no more.
+    pub fn connect_named(&mut self, node: usize, sources: &BTreeSet<usize>, stores: &[&str]) {
         for name in stores {
             let local = self.stores.iter().position(|store| &*store.name == *name);
             let global = self.globals.iter().position(|store| store.name == *name);
             match (local, global) {
-                (Some(store), _) => self.nodes[node].stores.push(store),
+                (Some(store), _) => {
+                    self.nodes[node].stores.push(store);
+                    if let Some(table) = self.read_tables.get(&store) {
+                        let sources = sources.union(table).copied().collect();
+                        self.copartitions.push(Copartition { node: self.nodes[node].name.clone(), sources });
+                    }
+                }
                 (None, Some(store)) => self.nodes[node].globals.push(store),
                 (None, None) => {
                     let node = self.nodes[node].name.to_string();
@@ -370,7 +380,10 @@ impl Graph {
         if !self.names.insert(name.to_owned()) {
             self.errors.push(TopologyError::Duplicate { kind: "node", name: name.to_owned() });
         }
-        self.nodes[node].name = Arc::from(name);
+        let before = std::mem::replace(&mut self.nodes[node].name, Arc::from(name));
+        for demand in self.copartitions.iter_mut().filter(|demand| demand.node == before) {
+            demand.node = self.nodes[node].name.clone();
+        }
     }
 
     /// A clock for a windowed operator; its node is told by [`Graph::set_clock`]. It is committed under its name, so that it

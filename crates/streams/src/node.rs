@@ -163,7 +163,7 @@ pub(crate) struct Punctuation {
     pub id: usize,
     pub kind: PunctuationType,
     pub interval: i64,
-    /// `None` once it would be past the end of time.
+    /// `None` once it has ended: it was cancelled, or would be past the end of time.
     pub next: Option<TimestampMs>,
 }
 
@@ -202,6 +202,8 @@ pub(crate) struct Core {
     pub effects: u64,
     pub metrics: TaskMetrics,
     pub punctuations: Vec<Punctuation>,
+    /// How many there have been; those that have ended are forgotten, and their ids are not given again.
+    pub scheduled: usize,
     /// One of them is at work: what is forwarded comes of no record.
     pub punctuating: bool,
 }

@@ -114,10 +114,11 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         self.cx.core.context.headers = headers;
     }
 
-    /// Topic, partition and offset of the current record; `None` where there is none, in what a punctuation forwards.
+    /// Topic, partition and offset of the current record; `None` where there is none: in `init`, and in what a punctuation forwards.
     pub fn origin(&self) -> Option<(&str, i32, Offset)> {
         let context = &self.cx.core.context;
-        (!self.cx.core.punctuating).then_some((&*context.topic, context.partition, context.offset))
+        let is_record = !self.cx.core.punctuating && !context.topic.is_empty();
+        is_record.then_some((&*context.topic, context.partition, context.offset))
     }
 
     /// The highest timestamp that the task has processed.
@@ -177,7 +178,8 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         interval: i64,
         kind: PunctuationType,
     ) -> ScheduleId {
-        let (node, id) = (self.cx.node, self.cx.core.punctuations.len());
+        let (node, id) = (self.cx.node, self.cx.core.scheduled);
+        self.cx.core.scheduled += 1;
         self.cx.core.punctuations.push(Punctuation { node, id, kind, interval, next });
         ScheduleId(id)
     }
@@ -186,9 +188,8 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
     /// stays so.
     pub fn cancel(&mut self, schedule: ScheduleId) {
         let node = self.cx.node;
-        if let Some(punctuation) = self.cx.core.punctuations.get_mut(schedule.0)
-            && punctuation.node == node
-        {
+        let own = |known: &&mut Punctuation| known.id == schedule.0 && known.node == node;
+        if let Some(punctuation) = self.cx.core.punctuations.iter_mut().find(own) {
             punctuation.next = None;
         }
     }
@@ -317,5 +318,53 @@ where
 
     fn punctuate(&mut self, id: usize, time: TimestampMs, cx: &mut Cx<'_>) -> Result<(), TaskError> {
         self.with(cx, time, |processor, cx| processor.punctuate(ScheduleId(id), time, cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use headwater_model::{Record, TopicPartition};
+
+    use super::*;
+    use crate::serdes::{i64, string};
+    use crate::{Consumed, StreamsBuilder, TaskId};
+
+    /// Waits anew with each record.
+    struct Waiting(Vec<ScheduleId>);
+
+    impl Processor<String, i64, String, i64> for Waiting {
+        fn process(
+            &mut self,
+            _: String,
+            _: i64,
+            cx: &mut ProcessorContext<'_, '_, String, i64>,
+        ) -> Result<(), ProcessorError> {
+            self.0.iter().for_each(|before| cx.cancel(*before));
+            let schedule = cx.schedule(Duration::from_secs(9), PunctuationType::WallClock);
+            assert!(!self.0.contains(&schedule), "an id is given once");
+            self.0.push(schedule);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_has_ended_is_forgotten_and_its_id_not_given_again() {
+        let builder = StreamsBuilder::new("app");
+        let numbers = builder.stream("in", Consumed::with(string(), i64()));
+        numbers.process(|| Waiting(Vec::new()), &[]).for_each(|_, _| {});
+        let topology = builder.build().unwrap();
+        let id = TaskId { subtopology: 0, partition: 0 };
+        let mut task = topology.task(id, HashMap::new(), topology.new_globals(), &|_: &str| Some(1)).unwrap();
+        let value = || Some(Bytes::copy_from_slice(&7_i64.to_be_bytes()));
+        let record = |offset| Record { offset, key: Some("k".into()), value: value(), ..Record::default() };
+        let input = TopicPartition::new("in", 0);
+        for round in 0..3 {
+            task.enqueue(&input, vec![record(2 * round), record(2 * round + 1)]).unwrap();
+            assert_eq!(task.process(9, 0).unwrap(), 2);
+            task.punctuate(0).unwrap();
+        }
+        assert_eq!(task.core.punctuations.len(), 1);
     }
 }

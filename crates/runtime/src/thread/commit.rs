@@ -64,6 +64,15 @@ impl Worker {
         self.commit_and(true)
     }
 
+    /// A task that has not worked yet has something to commit only where its inputs begin anew. The end of a topic moves on: whoever
+    /// opens the task next, this thread after a failure included, has to begin where it did.
+    pub(super) fn commit_beginnings(&mut self) -> Result<(), Trouble> {
+        match self.active.values().any(|active| active.fresh && active.dirty) {
+            true => self.commit_and(false),
+            false => Ok(()),
+        }
+    }
+
     /// Commits all tasks that processed anything, and leaves nothing unwritten.
     pub(super) fn commit(&mut self) -> Result<(), Trouble> {
         self.commit_and(false)?;

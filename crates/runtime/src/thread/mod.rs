@@ -157,6 +157,7 @@ impl Worker {
         self.poll()?;
         self.open_tasks()?;
         self.restore()?;
+        self.commit_beginnings()?;
         self.process()?;
         self.commit_if_due()?;
         self.publish();

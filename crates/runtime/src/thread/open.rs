@@ -177,7 +177,7 @@ async fn begins(
     let spec = |at: &TopicPartition| match resets.get(&at.topic)? {
         OffsetReset::Earliest => None,
         OffsetReset::Latest => Some(OffsetSpec::Latest),
-        OffsetReset::NoOlderThan(age) => {
+        OffsetReset::ByDuration(age) => {
             let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             Some(OffsetSpec::Timestamp(wall_clock().saturating_sub(age).max(0)))
         }
@@ -326,7 +326,7 @@ impl Worker {
         };
         let is_new = starts.iter().any(begins_anew);
         let mut active = ActiveTask::new(task, starts, committed);
-        // The end of a topic moves on: whoever opens the task next has to begin at this one.
+        // It is committed before anything is processed.
         active.dirty = is_new;
         active.outside = outside;
         Ok(RestoringTask { active, parts })

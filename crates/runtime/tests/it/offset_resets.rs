@@ -1,6 +1,7 @@
 //! Where an application begins to read what it has not read before.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headwater_model::TopicPartition;
@@ -41,12 +42,16 @@ impl Copies {
         builder.build().unwrap()
     }
 
-    async fn start(&self, inputs: &[(&str, OffsetReset)], state: &Path) -> StreamsApp {
+    fn config(&self, state: &Path) -> AppConfig {
         let mut config = AppConfig::new(&self.cluster.bootstrap, &self.application_id);
         config.security = support::security();
         config.state_dir = state.to_owned();
         config.commit_interval = Duration::from_millis(50);
-        StreamsApp::start(self.topology(inputs), config).await.unwrap()
+        config
+    }
+
+    async fn start(&self, inputs: &[(&str, OffsetReset)], state: &Path) -> StreamsApp {
+        StreamsApp::start(self.topology(inputs), self.config(state)).await.unwrap()
     }
 
     async fn write(&self, input: &str, value: &str, time: i64) {
@@ -94,8 +99,8 @@ async fn each_topic_begins_with_its_first_record_its_end_or_what_is_young_enough
     let inputs = [
         ("all", OffsetReset::Earliest),
         ("new", OffsetReset::Latest),
-        ("young", OffsetReset::NoOlderThan(HOUR)),
-        ("old", OffsetReset::NoOlderThan(HOUR)),
+        ("young", OffsetReset::ByDuration(HOUR)),
+        ("old", OffsetReset::ByDuration(HOUR)),
     ];
     let app = copies.start(&inputs, state.path()).await;
     copies.check(vec!["all-ancient", "young-fresh"]).await;
@@ -120,6 +125,32 @@ async fn what_comes_while_the_application_is_away_is_read_though_it_had_read_not
     copies.write("new", "meanwhile", 2).await;
     let app = copies.start(&inputs, state.path()).await;
     copies.check(vec!["meanwhile"]).await;
+    app.stop().await.unwrap();
+    copies.cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_before_the_first_commit_does_not_move_where_it_begins() {
+    let copies = Copies::new(&["new"]).await;
+    let state = tempfile::tempdir().unwrap();
+    copies.write("new", "before", 1).await;
+    let builder = StreamsBuilder::new(&copies.application_id);
+    let failed = AtomicBool::new(false);
+    builder
+        .stream(&copies.topic("new"), Consumed::with(string(), string()).offset_reset(OffsetReset::Latest))
+        .try_map_values(
+            move |text: String| {
+                if failed.swap(true, Ordering::Relaxed) { Ok(text) } else { Err("not yet") }
+            },
+        )
+        .to(&copies.topic("out"), Produced::with(string(), string()));
+    let mut config = copies.config(state.path());
+    // No commit is due when it fails.
+    config.commit_interval = Duration::from_secs(3);
+    let app = StreamsApp::start(builder.build().unwrap(), config).await.unwrap();
+    eventually("its task runs", async || app.ready()).await;
+    copies.write("new", "first", 2).await;
+    copies.check(vec!["first"]).await;
     app.stop().await.unwrap();
     copies.cluster.stop().await;
 }

@@ -377,7 +377,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
                 Box::new(ProcessorNode { processor: make(), types: PhantomData::<fn(K, V, K2, V2)> })
             }),
         );
-        self.graph.borrow_mut().connect_named(node, stores);
+        self.graph.borrow_mut().connect_named(node, &self.sources, stores);
         self.with_keys(node, None)
     }
 
@@ -395,7 +395,7 @@ impl<K: Payload, V: Payload> KStream<K, V> {
                 Box::new(FixedKeyNode { processor: make(), types: PhantomData::<fn(K, V, V2)> })
             }),
         );
-        self.graph.borrow_mut().connect_named(node, stores);
+        self.graph.borrow_mut().connect_named(node, &self.sources, stores);
         self.with_values(node)
     }
 

@@ -47,7 +47,8 @@ impl<K, V> Consumed<K, V> {
 
     /// Where the first start of the application begins (default: with the topic's first record). It commits that position at once,
     /// and goes on from there; a committed position that the topic does not have any more goes on with its first record. A table that
-    /// begins elsewhere has a changelog of its own; a global table has all of its topic in any case.
+    /// begins elsewhere has a changelog of its own; a global table has all of its topic in any case. Partitions that the topic gets later
+    /// begin so, too: with [`OffsetReset::Latest`] what is in them before they are read the first time is left out, as in Kafka Streams.
     pub fn offset_reset(mut self, reset: OffsetReset) -> Self {
         self.reset = reset;
         self
@@ -397,7 +398,9 @@ impl<K, V> Materialized<K, V> {
     }
 
     /// Of a table that is read from a topic: keeps a changelog beside it, as Kafka Streams does without `topology.optimization`.
-    /// Otherwise a restore has the rows that the topic still has, which a topic that is not compacted loses by its retention.
+    /// Otherwise a restore has the rows that the topic still has, which a topic that is not compacted loses by its retention. An
+    /// application that has run without it has nothing in that changelog, and goes on with an empty table unless the topic is processed
+    /// again (`headwater topology reprocess`).
     pub fn own_changelog(mut self) -> Self {
         self.own_changelog = true;
         self

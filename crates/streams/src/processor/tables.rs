@@ -32,7 +32,7 @@ impl<K, V> TableReader<K, V> {
 
 impl<K: Payload, V: Payload> KTable<K, V> {
     /// For processors that read this table's rows, as Kafka Streams' do from its store: give `stores()` to `KStream::process`, and the
-    /// reader to the processor. The table and the stream have to be partitioned alike, as for a join.
+    /// reader to the processor. The table and the stream have to be partitioned alike, as for a join: the start refuses what is not.
     ///
     /// ```
     /// # use headwater_streams::serdes::string;
@@ -73,7 +73,10 @@ impl<K: Payload, V: Payload> KTable<K, V> {
     /// ```
     pub fn reader(&self) -> TableReader<K, V> {
         let table = self.settled();
-        let graph = table.graph.borrow();
+        let mut graph = table.graph.borrow_mut();
+        for &store in &table.stores {
+            graph.read_tables.entry(store).or_default().extend(&table.sources);
+        }
         let stores = table.stores.iter().map(|&store| graph.stores[store].name.clone()).collect();
         TableReader { getter: table.getter.clone(), stores }
     }

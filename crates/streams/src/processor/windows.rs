@@ -88,6 +88,10 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
     ) -> Result<Vec<(TimestampMs, V)>, TaskError> {
         let key = self.store_key(&store.key, &store.name, key)?;
         let from = from.max(self.oldest(store));
+        if to < from {
+            // A bound before 1970 is no time that a key could be made of.
+            return Ok(Vec::new());
+        }
         let kept = self.cx.store::<V>(store.index);
         let (layout, found) = (kept.layout(), kept.fetch_far(&key, from, to)?);
         Ok(found.into_iter().filter_map(|(at, _, value)| Some((layout.time_of(&at)?, value))).collect())

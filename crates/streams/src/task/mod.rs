@@ -349,6 +349,7 @@ impl Task {
             }
             ran += 1;
         }
+        self.core.punctuations.retain(|punctuation| punctuation.next.is_some());
         Ok(ran)
     }
 

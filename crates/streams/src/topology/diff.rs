@@ -60,7 +60,7 @@ impl TopologyDescription {
             changes.push(change(
                 ChangeSafety::Rebuild,
                 format!("application {old} becomes {new}"),
-                format!("{new} is another group with other internal topics: it begins with nothing, where auto.offset.reset says"),
+                format!("{new} is another group with other internal topics: it begins with nothing, where Consumed::offset_reset says"),
             ));
         }
         changes.sort_by_key(|change| std::cmp::Reverse(change.safety));
@@ -326,7 +326,7 @@ fn sources(old: &TopologyDescription, new: &TopologyDescription) -> Vec<Topology
         change(ChangeSafety::Restart, format!("topic {topic} is not read any more"), advice)
     });
     let come = new.difference(&old).map(|topic| {
-        let advice = "the topic must exist; it is read from where auto.offset.reset says. Instances of the old version cannot be given its partitions";
+        let advice = "the topic must exist; it is read from where Consumed::offset_reset says. Instances of the old version cannot be given its partitions";
         change(ChangeSafety::Restart, format!("topic {topic} is read, too"), advice)
     });
     gone.chain(come).collect()

@@ -366,6 +366,7 @@ impl Topology {
                 effects: 0,
                 metrics: TaskMetrics::default(),
                 punctuations: Vec::new(),
+                scheduled: 0,
                 punctuating: false,
             },
             clock_inputs,

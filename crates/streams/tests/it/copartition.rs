@@ -1,9 +1,10 @@
-//! Merged streams whose topics have other partition counts: refused where records of one key have to meet.
+//! Merged streams, and streams and tables, whose topics have other partition counts: refused where records of one key have to meet.
 
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
-    Consumed, Deduplicated, Grouped, Joined, KStream, Materialized, Produced, Repartitioned, StreamsBuilder,
-    TimeWindows, TopologyError, TopologyTestDriver,
+    Consumed, Deduplicated, Grouped, Joined, KStream, Materialized, Processor, ProcessorContext,
+    ProcessorError, Produced, Repartitioned, StreamsBuilder, TableReader, TimeWindows, TopologyError,
+    TopologyTestDriver,
 };
 
 use crate::support::*;
@@ -91,4 +92,43 @@ fn a_repartition_of_one_side_makes_one_count_of_each_key() {
     let mut last = std::collections::BTreeMap::new();
     last.extend(driver.read("out", (&string(), &i64())).into_iter().map(|(key, count, _)| (key, count)));
     assert!(last.len() == 3 && last.values().all(|count| *count == Some(20)), "{last:?}");
+}
+
+/// Forwards what a table has.
+struct Rows(TableReader<String, i64>);
+
+impl Processor<String, i64, String, i64> for Rows {
+    fn process(
+        &mut self,
+        key: String,
+        _: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        if let Some((value, _)) = cx.row(&self.0, &key)? {
+            cx.forward(key, value)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_processor_that_reads_a_table_needs_it_partitioned_as_its_stream_is() {
+    let read = |stream: &str, table: &str| {
+        let builder = StreamsBuilder::new("app");
+        let numbers = || Consumed::with(string(), i64());
+        let rows = builder.table(table, numbers(), Materialized::named("rows")).reader();
+        let reader = rows.clone();
+        builder
+            .stream(stream, numbers())
+            .process(move || Rows(reader.clone()), &rows.stores())
+            .named("look-up")
+            .for_each(|_, _| {});
+        builder.build().unwrap().internal_topics(&counts)
+    };
+    assert!(read("other", "narrow").is_ok());
+    for (stream, table) in [("wide", "narrow"), ("narrow", "wide")] {
+        let error = read(stream, table).err().unwrap();
+        assert!(matches!(error, TopologyError::NotCopartitioned { .. }), "{error}");
+        assert!(error.to_string().contains("look-up"), "{error}");
+    }
 }

@@ -8,7 +8,8 @@ use headwater_streams::{
 
 use crate::support::*;
 
-/// Keeps the last value of each key in windows of ten milliseconds; 0 asks for all of a key's, and -1 deletes one.
+/// Keeps the last value of each key in windows of ten milliseconds; 0 asks for all of a key's, -1 deletes one, and what is less asks for
+/// those that start so long before 1970.
 struct Windows(WindowStateStore<String, i64>);
 
 impl Processor<String, i64, String, String> for Windows {
@@ -19,8 +20,9 @@ impl Processor<String, i64, String, String> for Windows {
         cx: &mut ProcessorContext<'_, '_, String, String>,
     ) -> Result<(), ProcessorError> {
         let start = cx.timestamp() - cx.timestamp() % 10;
-        let text = if value == 0 {
-            let all = cx.fetch(&self.0, &key, 0, i64::MAX)?;
+        let text = if value == 0 || value < -1 {
+            let (from, to) = if value == 0 { (0, i64::MAX) } else { (value, value + 1) };
+            let all = cx.fetch(&self.0, &key, from, to)?;
             all.iter().map(|(start, value)| format!("{start}:{value}")).collect::<Vec<_>>().join(" ")
         } else {
             let before = cx.get_window(&self.0, &key, start)?;
@@ -56,6 +58,7 @@ fn a_processor_keeps_windows_for_their_retention_and_finds_them_by_key_and_time(
     let written = step(&[("k", 1, 5), ("other", 9, 6), ("k", 2, 15), ("k", 7, 16), ("k", 3, 70_000)]);
     assert_eq!(written, ["None true", "None true", "None true", "Some(2) true", "None true"]);
     assert_eq!(step(&[("k", 0, 70_001), ("other", 0, 70_002)]), ["0:1 10:7 70000:3", "0:9"]);
+    assert_eq!(step(&[("k", -9, 70_002)]), [""]);
     assert_eq!(step(&[("k", -1, 15), ("k", 0, 70_003)]), ["Some(7) true", "0:1 70000:3"]);
     // The window that starts at 0 is the retention behind now.
     assert_eq!(step(&[("k", 4, 100_000), ("k", 0, 100_001)]), ["None true", "70000:3 100000:4"]);

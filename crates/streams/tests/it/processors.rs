@@ -434,6 +434,11 @@ fn a_schedule_may_begin_at_a_moment_and_go_on_in_whole_intervals_from_it() {
 struct Origins;
 
 impl Processor<String, i64, String, String> for Origins {
+    fn init(&mut self, cx: &mut ProcessorContext<'_, '_, String, String>) -> Result<(), ProcessorError> {
+        assert!(cx.origin().is_none(), "there is no record yet");
+        Ok(())
+    }
+
     fn process(
         &mut self,
         key: String,
