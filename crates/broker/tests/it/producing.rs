@@ -323,7 +323,7 @@ async fn the_time_in_the_header_of_a_compressed_batch_is_put_right() {
     assert_eq!(times, [7_000, 7_000]);
 }
 
-/// As by Apache Kafka since 4.0: aiokafka and kafka-python fetch by v4, and open zstd.
+/// As by Apache Kafka since 4.0: older releases of aiokafka and kafka-python fetch by v4, and open zstd.
 #[tokio::test]
 async fn a_client_of_an_old_version_is_given_what_a_topic_keeps_under_zstd() {
     let dir = tempfile::tempdir().unwrap();
