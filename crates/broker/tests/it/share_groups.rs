@@ -317,9 +317,9 @@ async fn sessions_are_told_apart_by_their_epochs() {
     assert_eq!((last.error_code, last.responses[0].partitions[0].error_code), (0, 0));
     one.epoch = 0;
     assert_eq!(one.acquired(0, &[]).await, [(5, 9, 1)], "the end of the session gave the rest back");
-    let mut stranger = one.request(&[]).with_share_session_epoch(0);
-    stranger.group_id = Some(KafkaString::from_static("nobody"));
-    assert_eq!(one.raw.call(&stranger, 2).await.error_code, ErrorCode::GroupIdNotFound.code());
+    let nobody = Some(KafkaString::from_static("nobody"));
+    let nothing = one.request(&[]).with_share_session_epoch(0).with_group_id(nobody).with_topics(Vec::new());
+    assert_eq!(one.raw.call(&nothing, 2).await.error_code, ErrorCode::GroupIdNotFound.code());
 }
 
 #[tokio::test]
