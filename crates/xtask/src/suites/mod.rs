@@ -3,9 +3,11 @@
 //! Owns the list of what passes, which only grows: a test that passed once and fails now fails the command. What Apache
 //! Kafka makes of the same test stands beside it, so that a failure says whose it is.
 
+mod account;
 mod admin;
 mod classes;
 mod connect;
+mod copier;
 mod flink;
 mod go;
 mod ledger;
@@ -46,6 +48,8 @@ enum Suite {
     Admin(Choice),
     /// Apache Kafka's own command-line tools
     Tools(Choice),
+    /// Apache Kafka's own system test of transactions: copiers and the broker killed and stopped
+    Copier(Choice),
     /// Apache Kafka's own smoke test of Kafka Streams
     Streams(Choice),
     /// Python's clients, each with a program of ours
@@ -110,6 +114,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Librdkafka(choice) => ("librdkafka", choice),
         Suite::Admin(choice) => ("admin", choice),
         Suite::Tools(choice) => ("tools", choice),
+        Suite::Copier(choice) => ("copier", choice),
         Suite::Streams(choice) => ("streams", choice),
         Suite::Python(choice) => ("python", choice),
         Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
@@ -133,6 +138,7 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
     match suite {
         "admin" => admin::run(choice),
         "tools" => tools::run(choice),
+        "copier" => copier::run(choice),
         "streams" => streams::run(choice),
         "python" => python::run(choice),
         "connect" => connect::run(choice),

@@ -22,6 +22,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites librdkafka-consumer       # the same tests, all groups by the protocol of KIP-848\n\
     cargo xtask suites admin                     # every method of Kafka's Java AdminClient, rightly and wrongly called\n\
     cargo xtask suites tools                     # Kafka's own command-line tools\n\
+    cargo xtask suites copier                    # Kafka's own test of transactions: copiers and broker killed\n\
     cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
     cargo xtask suites connect                   # Kafka Connect: exactly-once, one of two workers killed\n\
@@ -38,7 +39,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     not been run there. In the quick part a test that fails is run once more, as some measure time; failing twice is a failure.\n";
 
 /// What a reader of the failures would ask, by suite.
-const NOTES: [(&str, &str); 5] = [
+const NOTES: [(&str, &str); 6] = [
     (
         "admin",
         "A test is a method; it passes when each of its cases is answered as by Apache Kafka (`crates/xtask/suites/admin-kafka.txt`),\n\
@@ -48,6 +49,13 @@ const NOTES: [(&str, &str); 5] = [
         "connect",
         "Two workers of Kafka Connect in one group run a source of two tasks with `exactly.once.source.support` and a sink; one\n\
          worker is killed. Afterwards each task's numbers are there once and in order for who reads what is committed.\n",
+    ),
+    (
+        "copier",
+        "What Kafka's system tests do to transactions on several machines, on one: Kafka's copiers move a topic to another, each\n\
+         batch in a transaction with its offsets, while they or the broker are killed or stopped, three times each. A reader of\n\
+         committed records that is there all the while, and one that comes afterwards, must find each record once; with one\n\
+         partition in the order of the input.\n",
     ),
     (
         "flink",
