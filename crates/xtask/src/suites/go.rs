@@ -1,4 +1,4 @@
-//! Go's clients of Kafka, each with a program that uses it as services do, and franz-go's own tests.
+//! Go's clients of Kafka, each with a program that uses it as services do, and the own tests of two of them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -81,19 +81,78 @@ pub fn missing() -> Option<String> {
     go::missing(mod_file.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or_default())
 }
 
+/// segmentio/kafka-go's tests that talk to a broker.
+const OF_A_KAFKA_GO: &str = "^Test(Client|Conn|Dialer|Reader|Writer|Batch|ConsumerGroup$|CloseLeaves|AlterUser|DescribeUser|OffsetFetchRequest|ReadPartitions|ReadTruncated)";
+/// It ends the whole process, on both brokers: a helper of it makes a consumer group without a way to connect.
+const PANICS: &str = "^TestReaderConsumerGroup$";
+
+/// segmentio/kafka-go's own tests. They have the broker's address written in, so that a copy of them has another port.
+pub fn kafka_go_tests(choice: &Choice) -> Result<Vec<Ran>> {
+    build()?;
+    let dir = servers::work("kafka-go", choice.side())?;
+    let settings = [("num.partitions", "1"), ("message.max.bytes", "200000000")];
+    let mut recipe = servers::recipe(choice, &dir, &settings)?;
+    let (_, port) = recipe.bootstrap.rsplit_once(':').context("an address has a port")?;
+    let address = format!("localhost:{port}");
+    let tests = addressed("github.com/segmentio/kafka-go", &dir, "localhost:9092", &address)?;
+    // They compare what they are told with the name.
+    recipe.properties.push(("advertised.listeners".to_owned(), format!("PLAINTEXT://{address}")));
+    let server = recipe.start()?;
+    let log = dir.join("tests.log");
+    let output = File::create(&log)?;
+    let mut command = process::tied(&tests.join("own.test").to_string_lossy());
+    command.args(["-test.v", "-test.timeout=20m", "-test.run", OF_A_KAFKA_GO, "-test.skip", PANICS]);
+    command.env("KAFKA_VERSION", kafka::VERSION).env("KAFKA_SKIP_NETTEST", "1").current_dir(&tests);
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    eprintln!("suites: kafka-go's own tests, some minutes; see {}", log.display());
+    let _code = Owned::spawn(&mut command)?.finish(LIMIT);
+    server.stop()?;
+    let ran = outcomes(&fs::read_to_string(&log)?);
+    Ok(ran.into_iter().filter(|ran| choice.wants(&ran.test)).collect())
+}
+
+/// A copy of a module below `dir` whose tests say `with` for `address`, with those of its first package built as `own.test`.
+fn addressed(module: &str, dir: &Path, address: &str, with: &str) -> Result<PathBuf> {
+    let mut list = Command::new("go");
+    list.args(["list", "-m", "-f", "{{.Dir}}", module]).current_dir(source()).env("GOTOOLCHAIN", "local");
+    let listed = list.output().context("running go")?;
+    let found = String::from_utf8_lossy(&listed.stdout).trim().to_owned();
+    if found.is_empty() {
+        bail!("go has not got {module}: {}", String::from_utf8_lossy(&listed.stderr));
+    }
+    let copy = dir.join("module");
+    let copied = Command::new("cp").args(["-r", "--no-preserve=mode", &found]).arg(&copy).status();
+    if !copied.context("running cp")?.success() {
+        bail!("{found} could not be copied to {}", copy.display());
+    }
+    for entry in fs::read_dir(&copy)? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with("_test.go") {
+            let text = fs::read_to_string(&path)?;
+            fs::write(&path, text.replace(address, with))?;
+        }
+    }
+    build_one(&copy, &["test", "-mod=mod", "-c", "-o"], &copy.join("own.test"), ".")?;
+    Ok(copy)
+}
+
 /// The programs and the tests, built in the cache; Go knows what is up to date.
 fn build() -> Result<PathBuf> {
     if let Some(missing) = missing() {
         bail!("{missing}");
     }
     let home = kafka::cache().join("suites-go");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("go");
+    let source = source();
     for program in PROGRAMS {
         build_one(&source, &["build", "-o"], &home.join(program), &format!("./{program}"))?;
     }
     let tests = "github.com/twmb/franz-go/pkg/kgo";
     build_one(&source, &["test", "-c", "-o"], &home.join("kgo.test"), tests)?;
     Ok(home)
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("go")
 }
 
 fn build_one(source: &Path, what: &[&str], to: &Path, package: &str) -> Result<()> {

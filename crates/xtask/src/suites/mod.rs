@@ -66,6 +66,8 @@ enum Suite {
     Go(Choice),
     /// franz-go's own tests
     FranzGo(Choice),
+    /// segmentio/kafka-go's own tests
+    KafkaGo(Choice),
     /// At most three minutes: a part of librdkafka's tests, and the programs with Node's and Go's clients
     Quick,
     /// Writes docs/suites.md from the committed outcomes
@@ -124,6 +126,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
         Suite::FranzGo(choice) => ("franz-go", choice),
+        Suite::KafkaGo(choice) => ("kafka-go", choice),
         Suite::Quick => return quick(None),
     };
     one(suite, &choice)
@@ -147,6 +150,7 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
         "node" => node::run(choice),
         "go" => go::run(choice),
         "franz-go" => go::own_tests(choice),
+        "kafka-go" => go::kafka_go_tests(choice),
         "librdkafka-consumer" => librdkafka::run(Groups::Consumer, choice, ledger),
         _ => librdkafka::run(Groups::Classic, choice, ledger),
     }

@@ -31,6 +31,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
     cargo xtask suites go                        # franz-go, Sarama and segmentio/kafka-go\n\
     cargo xtask suites franz-go                  # franz-go's own tests\n\
+    cargo xtask suites kafka-go                  # segmentio/kafka-go's own tests\n\
     cargo xtask suites quick                     # what CI runs of them: about three minutes, all built\n\
     ```\n\n\
     Both brokers have four partitions a topic, make topics on use, and wait for three seconds for a group's other members, as\n\
@@ -39,7 +40,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     not been run there. In the quick part a test that fails is run once more, as some measure time; failing twice is a failure.\n";
 
 /// What a reader of the failures would ask, by suite.
-const NOTES: [(&str, &str); 6] = [
+const NOTES: [(&str, &str); 7] = [
     (
         "admin",
         "A test is a method; it passes when each of its cases is answered as by Apache Kafka (`crates/xtask/suites/admin-kafka.txt`),\n\
@@ -64,6 +65,12 @@ const NOTES: [(&str, &str); 6] = [
          with what a reader of committed records finds. `killed` is twice the job's process with signal 9, each time started again\n\
          from its last retained checkpoint, and between them the broker. `pooling` is the sink that reuses its transactional ids and\n\
          asks the broker which of them are open.\n",
+    ),
+    (
+        "kafka-go",
+        "They have the broker's address written in; a copy of them has another port. `TestReaderConsumerGroup` ends their process on\n\
+         both, and is left out. `TestConn` deletes a topic and asks for it in a way that makes it anew: Apache Kafka tells of it with\n\
+         the next question, Headwater at once.\n",
     ),
     (
         "old",
