@@ -68,6 +68,8 @@ enum Suite {
     FranzGo(Choice),
     /// segmentio/kafka-go's own tests
     KafkaGo(Choice),
+    /// kafka-python's own tests
+    KafkaPython(Choice),
     /// At most three minutes: a part of librdkafka's tests, and the programs with Node's and Go's clients
     Quick,
     /// Writes docs/suites.md from the committed outcomes
@@ -127,6 +129,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Go(choice) => ("go", choice),
         Suite::FranzGo(choice) => ("franz-go", choice),
         Suite::KafkaGo(choice) => ("kafka-go", choice),
+        Suite::KafkaPython(choice) => ("kafka-python", choice),
         Suite::Quick => return quick(None),
     };
     one(suite, &choice)
@@ -151,6 +154,7 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
         "go" => go::run(choice),
         "franz-go" => go::own_tests(choice),
         "kafka-go" => go::kafka_go_tests(choice),
+        "kafka-python" => python::own_tests(choice),
         "librdkafka-consumer" => librdkafka::run(Groups::Consumer, choice, ledger),
         _ => librdkafka::run(Groups::Classic, choice, ledger),
     }

@@ -32,6 +32,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites go                        # franz-go, Sarama and segmentio/kafka-go\n\
     cargo xtask suites franz-go                  # franz-go's own tests\n\
     cargo xtask suites kafka-go                  # segmentio/kafka-go's own tests\n\
+    cargo xtask suites kafka-python              # kafka-python's own tests\n\
     cargo xtask suites quick                     # what CI runs of them: about three minutes, all built\n\
     ```\n\n\
     Both brokers have four partitions a topic, make topics on use, and wait for three seconds for a group's other members, as\n\
@@ -40,7 +41,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     not been run there. In the quick part a test that fails is run once more, as some measure time; failing twice is a failure.\n";
 
 /// What a reader of the failures would ask, by suite.
-const NOTES: [(&str, &str); 7] = [
+const NOTES: [(&str, &str); 8] = [
     (
         "admin",
         "A test is a method; it passes when each of its cases is answered as by Apache Kafka (`crates/xtask/suites/admin-kafka.txt`),\n\
@@ -71,6 +72,11 @@ const NOTES: [(&str, &str); 7] = [
         "They have the broker's address written in; a copy of them has another port. `TestReaderConsumerGroup` ends their process on\n\
          both, and is left out. `TestConn` deletes a topic and asks for it in a way that makes it anew: Apache Kafka tells of it with\n\
          the next question, Headwater at once.\n",
+    ),
+    (
+        "kafka-python",
+        "Those of its published source that need nothing but a broker; two small files that the source lacks are added.\n\
+         `create_partitions` wants a broker of number 0, which neither is.\n",
     ),
     (
         "old",
