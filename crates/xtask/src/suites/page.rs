@@ -69,7 +69,7 @@ const NOTES: [(&str, &str); 8] = [
     ),
     (
         "kafka-go",
-        "They have the broker's address written in; a copy of them has another port. `TestReaderConsumerGroup` ends their process on\n\
+        "They have the broker's address written in, so that port 9092 must be free. `TestReaderConsumerGroup` ends their process on\n\
          both, and is left out. `TestConn` deletes a topic and asks for it in a way that makes it anew: Apache Kafka tells of it with\n\
          the next question, Headwater at once.\n",
     ),
