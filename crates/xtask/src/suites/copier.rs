@@ -21,9 +21,9 @@ const SUITE: &str = "copier";
 const IN: &str = "input";
 const OUT: &str = "output";
 const GROUP: &str = "copiers";
-const RECORDS: usize = 60_000;
+const RECORDS: usize = 100_000;
 /// So many more must be committed before each bounce.
-const EACH: u64 = 6000;
+const EACH: u64 = 8000;
 const BOUNCES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -145,7 +145,9 @@ impl Stage<'_> {
                 match bounce {
                     Bounce::Broker(signal) => self.bounce_broker(signal)?,
                     Bounce::Copiers(signal) => {
-                        copiers.iter_mut().try_for_each(|copier| end(copier, signal))?;
+                        // All at once: the others would copy all while one closes.
+                        copiers.iter().try_for_each(|copier| process::signal(copier.pid(), signal))?;
+                        copiers.iter_mut().try_for_each(|copier| copier.finish(PATIENCE).map(drop))?;
                         copiers = self.copiers()?;
                     }
                 }
@@ -214,14 +216,15 @@ impl Stage<'_> {
 
     /// Ends the broker, and starts it again on what it left.
     fn bounce_broker(&mut self, signal: &str) -> Result<()> {
-        end(&mut self.server.process, signal)?;
+        process::signal(self.server.pid(), signal)?;
+        let _code = self.server.process.finish(PATIENCE)?;
         self.server = self.recipe.start()?;
         Ok(())
     }
 
-    /// Until so many more records are copied.
+    /// Until so many more records are copied, or all.
     fn further(&self) -> Result<()> {
-        self.through(self.copied() + EACH)
+        self.through((self.copied() + EACH).min(RECORDS as u64))
     }
 
     /// The offsets that the transactions have committed; 0 while the broker does not answer.
@@ -259,12 +262,6 @@ impl Stage<'_> {
 fn numbers(text: &str) -> Vec<String> {
     let is_number = |line: &&str| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit());
     text.lines().filter(is_number).map(str::to_owned).collect()
-}
-
-/// Ends a process by a signal, and waits until it is gone; one that has ended by itself is fine.
-fn end(process: &mut Owned, signal: &str) -> Result<()> {
-    process::signal(process.pid(), signal)?;
-    process.finish(PATIENCE).map(drop)
 }
 
 #[cfg(test)]
