@@ -109,7 +109,7 @@ macro_rules! table {
 /// Every key, in alphabetical order.
 #[rustfmt::skip]
 pub static BROKER_SETTINGS: &[BrokerSetting] = table! {
-    "advertised.listeners" security "What clients of each listener are told: NAME://HOST:PORT, commas between; the address they came to where nothing is said." false;
+    "advertised.listeners" security "What clients of each listener are told: NAME://HOST:PORT, commas between; where nothing is said, the host that listeners names, or the address they came to." false;
     "allow.everyone.if.no.acl.found" switch "Whether everyone may use a resource that no access rule is about; with an authorizer only."
         |c| c.authorizer.allow_if_no_acl, |c, v| c.authorizer.allow_if_no_acl = v;
     "authorizer.class.name" form "org.apache.kafka.metadata.authorizer.StandardAuthorizer for access rules (ACLs); nothing for none, where everyone may do everything."

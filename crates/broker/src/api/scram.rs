@@ -112,8 +112,9 @@ fn upsertion(upsertion: &ScramCredentialUpsertion) -> Result<ScramChange, Refusa
         let message = format!("iterations must be {LEAST_ITERATIONS} to {MOST_ITERATIONS}, not {iterations}");
         return Err(unacceptable(message));
     }
-    if upsertion.salt.is_empty() || upsertion.salted_password.len() != mechanism.length() {
-        return Err(unacceptable("the salt or the salted password has not the right length".to_owned()));
+    // Of any length, as with Kafka: it is but the key of a MAC. No client makes one that is empty.
+    if upsertion.salt.is_empty() || upsertion.salted_password.is_empty() {
+        return Err(unacceptable("the salt or the salted password is empty".to_owned()));
     }
     let credential =
         ScramCredential::of_salted(mechanism, &upsertion.salted_password, &upsertion.salt, iterations);

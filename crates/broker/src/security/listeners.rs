@@ -43,7 +43,7 @@ pub struct ListenerConfig {
     /// Empty for every interface.
     pub host: String,
     pub port: u16,
-    /// `HOST:PORT` that its clients are told; `None` for the address they came to.
+    /// `HOST:PORT` that its clients are told: its own where its host is a name; `None` for the address they came to.
     pub advertised: Option<String>,
 }
 
@@ -51,6 +51,11 @@ impl ListenerConfig {
     pub fn address(&self) -> String {
         let host = if self.host.is_empty() { "0.0.0.0" } else { &self.host };
         if host.contains(':') { format!("[{host}]:{}", self.port) } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Whether its host is a name and no address.
+    fn is_named(&self) -> bool {
+        !self.host.is_empty() && self.host.parse::<IpAddr>().is_err()
     }
 
     /// Whether only this machine can reach it.
@@ -105,6 +110,10 @@ pub fn configured(config: &Config) -> Result<Vec<ListenerConfig>, ListenerError>
         let listener = listeners.iter_mut().find(|listener| listener.name.eq_ignore_ascii_case(name));
         let listener = listener.ok_or(ListenerError::Advertised(name.to_owned()))?;
         listener.advertised = Some(address.to_owned());
+    }
+    for one in listeners.iter_mut().filter(|one| one.advertised.is_none() && one.is_named()) {
+        // As from Kafka: who comes by TLS may trust the name and not the address behind it.
+        one.advertised = Some(one.address());
     }
     Ok(listeners)
 }
@@ -178,6 +187,19 @@ mod tests {
         assert_eq!(listeners[1].address(), "0.0.0.0:9093");
         assert_eq!(listeners[1].advertised.as_deref(), Some("kafka.example:443"));
         assert_eq!(listeners[2].address(), "[::1]:9094");
+    }
+
+    #[test]
+    fn clients_are_told_the_name_that_a_listener_has() {
+        let told = |settings: &[&str]| -> Vec<Option<String>> {
+            configured(&with(settings)).unwrap().into_iter().map(|listener| listener.advertised).collect()
+        };
+        let listeners = "listeners=SASL_SSL://kafka.example:9093,PLAINTEXT://localhost:9092,SSL://[::1]:9094";
+        let named = [Some("kafka.example:9093".to_owned()), Some("localhost:9092".to_owned()), None];
+        assert_eq!(told(&[listeners]), named);
+        let other = "advertised.listeners=SASL_SSL://outside.example:443";
+        assert_eq!(told(&[listeners, other])[0].as_deref(), Some("outside.example:443"));
+        assert_eq!(told(&["listeners=SASL_SSL://:9093"])[0], None);
     }
 
     #[test]

@@ -134,6 +134,7 @@ fn a_host_may_have_a_name_and_every_listener_is_shown() {
             "{name}: {lines:?}"
         );
     }
+    assert!(lines.iter().any(|line| line.contains(" localhost:")), "clients are told the name: {lines:?}");
     send("TERM", &child);
     assert!(ended(&mut child).success());
     let (code, said) = refused(&["--listen", "no-such-host.invalid:0"], None);

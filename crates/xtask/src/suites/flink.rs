@@ -4,7 +4,6 @@
 //! Flink is not asked what it did: a program of ours tells each record that the broker acknowledged and each that a reader
 //! of committed records finds, and the two lists are compared.
 
-mod account;
 mod stage;
 
 use std::fs;
@@ -12,10 +11,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
+use super::account::{Times, same};
 use super::ledger::Outcome;
 use super::{Choice, Ran, classes, servers};
 use crate::kafka;
-use account::{Times, same};
 use stage::{Job, Load, Programs, Stage};
 
 const SUITE: &str = "flink";

@@ -1,7 +1,8 @@
-//! Go's clients of Kafka, each with a program that uses it as services do, and franz-go's own tests.
+//! Go's clients of Kafka, each with a program that uses it as services do, and the own tests of two of them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::ledger::Outcome;
 use super::{Choice, Ran, programs, servers};
 use crate::bench::process::{self, Owned};
+use crate::bench::server::{Recipe, Side};
 use crate::{go, kafka};
 
 const PROGRAMS: [&str; 3] = ["franz", "sarama", "segmentio"];
@@ -81,19 +83,90 @@ pub fn missing() -> Option<String> {
     go::missing(mod_file.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or_default())
 }
 
+/// segmentio/kafka-go's tests that talk to a broker.
+const OF_A_KAFKA_GO: &str = "^Test(Client|Conn|Dialer|Reader|Writer|Batch|ConsumerGroup$|CloseLeaves|AlterUser|DescribeUser|OffsetFetchRequest|ReadPartitions|ReadTruncated)";
+/// The first ends the whole process, on both brokers: a helper of it makes a consumer group without a way to connect. The
+/// part of the second wants a listener with SASL.
+const LEFT_OUT: &str = "^TestReaderConsumerGroup$|^TestWriter$/SASL";
+const WRITTEN: &str = "localhost:9092";
+
+/// segmentio/kafka-go's own tests, which have the broker's address written in.
+pub fn kafka_go_tests(choice: &Choice) -> Result<Vec<Ran>> {
+    build()?;
+    let dir = servers::work("kafka-go", choice.side())?;
+    let settings = [("num.partitions", "1"), ("message.max.bytes", "200000000")];
+    let mut recipe = servers::recipe(choice, &dir, &settings)?;
+    let written = written_listener(&recipe)?;
+    recipe.properties.extend(written);
+    let tests = built_copy("github.com/segmentio/kafka-go", &dir)?;
+    let server = recipe.start()?;
+    let log = dir.join("tests.log");
+    let output = File::create(&log)?;
+    let mut command = process::tied(&tests.join("own.test").to_string_lossy());
+    command.args(["-test.v", "-test.timeout=20m", "-test.run", OF_A_KAFKA_GO, "-test.skip", LEFT_OUT]);
+    command.env("KAFKA_VERSION", kafka::VERSION).env("KAFKA_SKIP_NETTEST", "1").current_dir(&tests);
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    eprintln!("suites: kafka-go's own tests, some minutes; see {}", log.display());
+    let _code = Owned::spawn(&mut command)?.finish(LIMIT);
+    server.stop()?;
+    let ran = outcomes(&fs::read_to_string(&log)?);
+    Ok(ran.into_iter().filter(|ran| choice.wants(&ran.test)).collect())
+}
+
+/// The settings by which a server is where kafka-go's tests look for it, too, and says so by that name.
+fn written_listener(recipe: &Recipe) -> Result<[(String, String); 3]> {
+    TcpListener::bind(WRITTEN)
+        .with_context(|| format!("kafka-go's tests have {WRITTEN} written in: stop what is there"))?;
+    let file = recipe.data.with_file_name("server.properties");
+    let known = if recipe.side == Side::Peer { fs::read_to_string(file)? } else { String::new() };
+    let own = format!("PLAINTEXT://{}", recipe.bootstrap);
+    let with = |key: &str, own: &str, more: &str| {
+        let known = known.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        (key.to_owned(), format!("{},{more}", known.unwrap_or(own)))
+    };
+    let listener = format!("WRITTEN://{WRITTEN}");
+    Ok([
+        with("listeners", &own, &listener),
+        with("advertised.listeners", &own, &listener),
+        with("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT", "WRITTEN:PLAINTEXT"),
+    ])
+}
+
+/// A copy of a module below `dir`, for Go's own is read-only, with the tests of its first package built as `own.test`.
+fn built_copy(module: &str, dir: &Path) -> Result<PathBuf> {
+    let mut list = Command::new("go");
+    list.args(["list", "-m", "-f", "{{.Dir}}", module]).current_dir(source()).env("GOTOOLCHAIN", "local");
+    let listed = list.output().context("running go")?;
+    let found = String::from_utf8_lossy(&listed.stdout).trim().to_owned();
+    if found.is_empty() {
+        bail!("go has not got {module}: {}", String::from_utf8_lossy(&listed.stderr));
+    }
+    let copy = dir.join("module");
+    let copied = Command::new("cp").args(["-r", "--no-preserve=mode", &found]).arg(&copy).status();
+    if !copied.context("running cp")?.success() {
+        bail!("{found} could not be copied to {}", copy.display());
+    }
+    build_one(&copy, &["test", "-mod=mod", "-c", "-o"], &copy.join("own.test"), ".")?;
+    Ok(copy)
+}
+
 /// The programs and the tests, built in the cache; Go knows what is up to date.
 fn build() -> Result<PathBuf> {
     if let Some(missing) = missing() {
         bail!("{missing}");
     }
     let home = kafka::cache().join("suites-go");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("go");
+    let source = source();
     for program in PROGRAMS {
         build_one(&source, &["build", "-o"], &home.join(program), &format!("./{program}"))?;
     }
     let tests = "github.com/twmb/franz-go/pkg/kgo";
     build_one(&source, &["test", "-c", "-o"], &home.join("kgo.test"), tests)?;
     Ok(home)
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("go")
 }
 
 fn build_one(source: &Path, what: &[&str], to: &Path, package: &str) -> Result<()> {

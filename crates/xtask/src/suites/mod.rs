@@ -3,9 +3,11 @@
 //! Owns the list of what passes, which only grows: a test that passed once and fails now fails the command. What Apache
 //! Kafka makes of the same test stands beside it, so that a failure says whose it is.
 
+mod account;
 mod admin;
 mod classes;
 mod connect;
+mod copier;
 mod flink;
 mod go;
 mod ledger;
@@ -46,6 +48,8 @@ enum Suite {
     Admin(Choice),
     /// Apache Kafka's own command-line tools
     Tools(Choice),
+    /// Apache Kafka's own system test of transactions: copiers and the broker killed and stopped
+    Copier(Choice),
     /// Apache Kafka's own smoke test of Kafka Streams
     Streams(Choice),
     /// Python's clients, each with a program of ours
@@ -62,6 +66,10 @@ enum Suite {
     Go(Choice),
     /// franz-go's own tests
     FranzGo(Choice),
+    /// segmentio/kafka-go's own tests
+    KafkaGo(Choice),
+    /// kafka-python's own tests
+    KafkaPython(Choice),
     /// At most three minutes: a part of librdkafka's tests, and the programs with Node's and Go's clients
     Quick,
     /// Writes docs/suites.md from the committed outcomes
@@ -110,6 +118,7 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Librdkafka(choice) => ("librdkafka", choice),
         Suite::Admin(choice) => ("admin", choice),
         Suite::Tools(choice) => ("tools", choice),
+        Suite::Copier(choice) => ("copier", choice),
         Suite::Streams(choice) => ("streams", choice),
         Suite::Python(choice) => ("python", choice),
         Suite::LibrdkafkaConsumer(choice) => ("librdkafka-consumer", choice),
@@ -119,6 +128,8 @@ pub fn run(options: Options) -> Result<()> {
         Suite::Node(choice) => ("node", choice),
         Suite::Go(choice) => ("go", choice),
         Suite::FranzGo(choice) => ("franz-go", choice),
+        Suite::KafkaGo(choice) => ("kafka-go", choice),
+        Suite::KafkaPython(choice) => ("kafka-python", choice),
         Suite::Quick => return quick(None),
     };
     one(suite, &choice)
@@ -133,6 +144,7 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
     match suite {
         "admin" => admin::run(choice),
         "tools" => tools::run(choice),
+        "copier" => copier::run(choice),
         "streams" => streams::run(choice),
         "python" => python::run(choice),
         "connect" => connect::run(choice),
@@ -141,6 +153,8 @@ fn tests_of(suite: &str, choice: &Choice, ledger: &Ledger) -> Result<Vec<Ran>> {
         "node" => node::run(choice),
         "go" => go::run(choice),
         "franz-go" => go::own_tests(choice),
+        "kafka-go" => go::kafka_go_tests(choice),
+        "kafka-python" => python::own_tests(choice),
         "librdkafka-consumer" => librdkafka::run(Groups::Consumer, choice, ledger),
         _ => librdkafka::run(Groups::Classic, choice, ledger),
     }

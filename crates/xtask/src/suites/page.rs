@@ -22,6 +22,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites librdkafka-consumer       # the same tests, all groups by the protocol of KIP-848\n\
     cargo xtask suites admin                     # every method of Kafka's Java AdminClient, rightly and wrongly called\n\
     cargo xtask suites tools                     # Kafka's own command-line tools\n\
+    cargo xtask suites copier                    # Kafka's own test of transactions: copiers and broker killed\n\
     cargo xtask suites streams                   # Kafka's own smoke test of Kafka Streams\n\
     cargo xtask suites python                    # kafka-python, confluent-kafka and aiokafka\n\
     cargo xtask suites connect                   # Kafka Connect: exactly-once, one of two workers killed\n\
@@ -30,6 +31,8 @@ const HEAD: &str = "# Other people's test suites\n\n\
     cargo xtask suites node                      # KafkaJS and @platformatic/kafka\n\
     cargo xtask suites go                        # franz-go, Sarama and segmentio/kafka-go\n\
     cargo xtask suites franz-go                  # franz-go's own tests\n\
+    cargo xtask suites kafka-go                  # segmentio/kafka-go's own tests\n\
+    cargo xtask suites kafka-python              # kafka-python's own tests\n\
     cargo xtask suites quick                     # what CI runs of them: about three minutes, all built\n\
     ```\n\n\
     Both brokers have four partitions a topic, make topics on use, and wait for three seconds for a group's other members, as\n\
@@ -38,7 +41,7 @@ const HEAD: &str = "# Other people's test suites\n\n\
     not been run there. In the quick part a test that fails is run once more, as some measure time; failing twice is a failure.\n";
 
 /// What a reader of the failures would ask, by suite.
-const NOTES: [(&str, &str); 5] = [
+const NOTES: [(&str, &str); 8] = [
     (
         "admin",
         "A test is a method; it passes when each of its cases is answered as by Apache Kafka (`crates/xtask/suites/admin-kafka.txt`),\n\
@@ -50,12 +53,30 @@ const NOTES: [(&str, &str); 5] = [
          worker is killed. Afterwards each task's numbers are there once and in order for who reads what is committed.\n",
     ),
     (
+        "copier",
+        "What Kafka's system tests do to transactions on several machines, on one: Kafka's copiers move a topic to another, each\n\
+         batch in a transaction with its offsets, while they or the broker are killed or stopped, three times each. A reader of\n\
+         committed records that is there all the while, and one that comes afterwards, must find each record once; with one\n\
+         partition in the order of the input.\n",
+    ),
+    (
         "flink",
         "Apache Flink's own Kafka connector 5.0.0-2.2 with Flink 2.2.1, unmodified, on Flink's local cluster: a job copies one topic\n\
          to another, with a checkpoint every half second. What a producer of ours was told is stored is compared, record by record,\n\
          with what a reader of committed records finds. `killed` is twice the job's process with signal 9, each time started again\n\
          from its last retained checkpoint, and between them the broker. `pooling` is the sink that reuses its transactional ids and\n\
          asks the broker which of them are open.\n",
+    ),
+    (
+        "kafka-go",
+        "They have the broker's address written in, so that port 9092 must be free. `TestReaderConsumerGroup` ends their process on\n\
+         both, and is left out. `TestConn` deletes a topic and asks for it in a way that makes it anew: Apache Kafka tells of it with\n\
+         the next question, Headwater at once.\n",
+    ),
+    (
+        "kafka-python",
+        "Those of its published source that need nothing but a broker; two small files that the source lacks are added.\n\
+         `create_partitions` wants a broker of number 0, which neither is.\n",
     ),
     (
         "old",

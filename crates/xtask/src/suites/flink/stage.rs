@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::account;
 use crate::bench::process::{self, Owned};
 use crate::bench::server::{Recipe, Server};
+use crate::suites::account;
 
 const PATIENCE: Duration = Duration::from_secs(180);
 /// What Flink reaches into on Java 17, as its own configuration opens it.
