@@ -53,6 +53,8 @@ enum Ended {
     Gone,
     #[error("the TLS handshake failed: {0}; does the client speak TLS, and trust the certificate?")]
     Handshake(std::io::Error),
+    #[error("{0}")]
+    Unmapped(std::io::Error),
     #[error("a request of API {0} before the client has said who it is")]
     Stranger(i16),
     #[error("the client did not say who it is in time")]
@@ -66,6 +68,13 @@ enum Ended {
 }
 
 impl Ended {
+    fn securing(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Unmapped(error),
+            _ => Self::Handshake(error),
+        }
+    }
+
     /// Whether someone should look at it: clients come and go, but they do not send nonsense.
     fn is_notable(&self) -> bool {
         !matches!(
@@ -107,7 +116,9 @@ pub struct Arrived {
 
 pub async fn serve(arrived: Arrived, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let peer = arrived.peer;
-    if let Some(wait) = shared.quotas.connecting(peer.ip()) {
+    // The parts of this process come from the address of every client of this machine.
+    let wait = if arrived.listener.is_internal() { None } else { shared.quotas.connecting(peer.ip()) };
+    if let Some(wait) = wait {
         tokio::select! {
             () = sleep(wait) => tracing::debug!(%peer, ?wait, "connection closed: too many from its address"),
             _ = stop.changed() => {}
@@ -134,7 +145,7 @@ async fn converse(
     let deadline = Instant::now() + shared.config.security.authentication_timeout;
     let (stream, principal) = tokio::select! {
         secured = timeout_at(deadline, listener.secure(stream)) => {
-            secured.map_err(|_| Ended::Late)?.map_err(Ended::Handshake)?
+            secured.map_err(|_| Ended::Late)?.map_err(Ended::securing)?
         }
         () = Stranger::displaced(stranger.as_ref()) => return Err(Ended::Displaced),
         _ = stop.changed() => return Err(Ended::Stopped),
@@ -203,20 +214,37 @@ fn poll_ready(pending: &mut VecDeque<Pending>, context: &mut Context<'_>) -> Pol
     if any { Poll::Ready(ready) } else { Poll::Pending }
 }
 
+/// The next request; of a mute channel only its end.
+async fn heard(reader: &mut FrameReader, mute: bool) -> Result<Option<Frame>, FrameError> {
+    if mute {
+        reader.closed().await;
+        return Ok(None);
+    }
+    reader.next().await
+}
+
 fn is_sasl(key: i16) -> bool {
     key == ApiKey::SaslHandshake as i16 || key == ApiKey::SaslAuthenticate as i16
 }
 
 impl Connection {
     async fn run(&mut self) -> Result<(), Ended> {
+        // As in Kafka, who is mute for longer than a connection may be idle has to come again: else one that has gone, and
+        // has left something unread, would keep its place for as long as a quota says.
+        let idle = self.shared.config.max_idle;
         loop {
             let mute = self.mute.left(self.shared.quotas.now());
+            let listens = mute.is_some() || self.pending.len() < PIPELINED;
             tokio::select! {
                 biased;
                 _ = self.stop.changed() => return self.drain().await,
                 ready = ready(&mut self.pending) => self.answer(ready).await?,
-                () = sleep(mute.unwrap_or_default()), if mute.is_some() => {}
-                frame = self.reader.next(), if mute.is_none() && self.pending.len() < PIPELINED => {
+                () = sleep(mute.unwrap_or_default().min(idle)), if mute.is_some() => {
+                    if mute.is_some_and(|mute| mute > idle) {
+                        return self.drain().await;
+                    }
+                }
+                frame = heard(&mut self.reader, mute.is_some()), if listens => {
                     match frame {
                         Ok(Some(frame)) => self.accept(frame).await?,
                         Ok(None) => return self.drain().await,
@@ -230,7 +258,7 @@ impl Connection {
         }
     }
 
-    /// Serves ApiVersions and what belongs to SASL until the client has proved who it is.
+    /// Serves ApiVersions, which come first, and what belongs to SASL until the client has proved who it is.
     async fn authenticate(&mut self) -> Result<(), Ended> {
         self.reader.limit(Limit::Stranger);
         while self.session.as_ref().is_some_and(|session| session.principal().is_none()) {
@@ -304,6 +332,12 @@ impl Connection {
         if let Some(session) = &self.session {
             if is_sasl(call.key) {
                 return self.prove(&call, body).await;
+            }
+            // Nothing but ApiVersions comes so far.
+            if session.is_agreed() {
+                let answer = api::amid_sasl(&call)?;
+                self.write(slice::from_ref(&answer), false).await?;
+                return Err(Ended::Stranger(call.key));
             }
             if session.has_expired() {
                 self.drain().await?;

@@ -11,7 +11,7 @@ use crate::request::{
     AddPartitions, AlterGroupConfig, Client, OffsetCommit, Request, TopicRef, TxnOffsetCommit,
 };
 use crate::response::{
-    AddedPartitions, DeletedTopic, GroupDescription, GroupListing, JoinedGroup, PartitionResult,
+    AddedPartitions, DeletedTopic, GroupDescription, GroupListing, JoinedGroup, LeftMember, PartitionResult,
     ProducerIdentity, Response, SyncedGroup,
 };
 use crate::streams::StreamsGroup;
@@ -91,11 +91,14 @@ impl Coordinator {
                 None => Some(unknown_member(&beat.group_id)),
             }),
             Request::LeaveGroup { group_id, members } => {
-                let Some(group) = self.groups.get_mut(&group_id) else {
-                    let error = Some(unknown_member(&group_id));
-                    return self.cx.reply(ticket, Response::LeaveGroup { error, members: Vec::new() });
+                if group_id.is_empty() {
+                    let (error, members) = (Some(Error::InvalidGroupId), Vec::new());
+                    return self.cx.reply(ticket, Response::LeaveGroup { error, members });
+                }
+                let members = match self.groups.get_mut(&group_id) {
+                    Some(group) => members.into_iter().map(|member| group.leave(cx, member)).collect(),
+                    None => members.into_iter().map(LeftMember::unknown).collect(),
                 };
-                let members = members.into_iter().map(|member| group.leave(cx, member)).collect();
                 self.watch_group(&group_id);
                 Response::LeaveGroup { error: None, members }
             }
@@ -349,6 +352,9 @@ impl Coordinator {
         let producer =
             ProducerIdentity { producer_id: commit.producer_id, producer_epoch: commit.producer_epoch };
         let (id, group) = (commit.transactional_id.as_str(), commit.group_id.as_str());
+        if group.is_empty() {
+            return Err(Error::InvalidGroupId);
+        }
         let who = txn_committer(&commit.member_id, commit.instance_id.as_deref(), commit.generation);
         if !commit.implicit {
             self.transactions.verify_group(id, producer, group).map_err(as_data_error)?;

@@ -48,7 +48,7 @@ pub use compression::CompressionType;
 pub use configs::{ConfigKey, ConfigKind, TOPIC_CONFIGS};
 pub use consumer::{
     ASSIGNORS, ClassicMember, ConsumerGroupChange, ConsumerMemberRecord, CurrentAssignment, GroupEpochs,
-    MemberState,
+    MemberState, check_consumer_heartbeat,
 };
 pub use enforcement::{Enforcement, SubjectStrategy};
 pub use error::{Error, Failure, code};

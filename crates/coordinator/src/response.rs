@@ -10,6 +10,7 @@ use crate::broker_configs::{BrokerConfigs, BrokerLayer};
 use crate::configs::ConfigKind;
 use crate::error::{Error, Failure};
 use crate::records::{TopicId, TopicPartitionId};
+use crate::request::LeavingMember;
 use crate::share::ShareResponse;
 use crate::streams::{StreamsGroupBeat, StreamsGroupDescription};
 use crate::usage::DescribedUsage;
@@ -197,6 +198,13 @@ pub struct LeftMember {
     pub member_id: String,
     pub instance_id: Option<String>,
     pub error: Option<Error>,
+}
+
+impl LeftMember {
+    /// Of a group that is not there.
+    pub(crate) fn unknown(LeavingMember { member_id, instance_id }: LeavingMember) -> Self {
+        Self { member_id, instance_id, error: Some(Error::UnknownMemberId) }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,9 @@ use crate::request::{AlterConfig, DescribeConfig, NewPartitions, NewTopic, Topic
 use crate::response::{DescribedConfigs, DescribedTopic, TopicResult, TopicSummary};
 use headwater_model::TopicPartition;
 
+/// Kafka's controllers keep their log under this name; who asks about the quorum names it.
+const QUORUM: &str = "__cluster_metadata";
+
 /// Topics by name, and their names by id.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
@@ -180,6 +183,10 @@ impl Topics {
     fn check_name(&self, name: &str) -> Result<(), Failure> {
         if !is_legal(name) {
             return Err(Error::InvalidTopic.into());
+        }
+        if name == QUORUM {
+            let message = format!("topic '{name}' is the metadata quorum's own: nobody can create it");
+            return Err(Failure::new(Error::InvalidRequest, message));
         }
         if self.get(name).is_some() {
             return Err(Failure::new(Error::TopicAlreadyExists, format!("topic '{name}' exists")));

@@ -65,10 +65,10 @@ pub use headwater_streams as streams;
 pub use headwater_control::{Manifest, ManifestError};
 pub use headwater_runtime::{
     AppConfig, AppError, AvroSerde, AvroSerdes, ClockSkew, ConfigError, FaultHook, FaultPoint, GroupProtocol,
-    Guarantee, HttpAccess, HttpAccessError, KeyQueryMetadata, MetricsSnapshot, Phase, Place, Position,
-    PositionError, Queries, QueryResultInfo, RegistryClient, RegistryError, Role, Row, SnapshotConfig,
-    Staleness, StateQueryError, StateQueryResult, StateStore, StoreQueries, StreamsApp, TaskStatus,
-    existing_topics, external, migrate,
+    Guarantee, HostTasks, HttpAccess, HttpAccessError, KeyQueryMetadata, MetricsSnapshot, Phase, Place,
+    Position, PositionError, Queries, QueryResultInfo, RegistryClient, RegistryError, Role, Row,
+    SnapshotConfig, Staleness, StateQueryError, StateQueryResult, StateStore, StoreQueries, StreamsApp,
+    TaskStatus, existing_topics, external, migrate,
 };
 
 /// The guide's snippets are tests.

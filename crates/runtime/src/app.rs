@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::error::AppError;
 use crate::membership::Membership;
 use crate::metrics::{Metrics, MetricsSnapshot};
 use crate::quarantine::{self, Releases};
-use crate::queries::{Flows, Hosts, Queries, Serving};
+use crate::queries::{Flows, HostTasks, Hosts, Queries, Serving};
 use crate::snapshot::Snapshots;
 use crate::state::{Budget, StateDir, Stores};
 use crate::topics::Counts;
@@ -68,6 +68,10 @@ pub(crate) struct Shared {
     /// The program itself asks.
     asks: AtomicBool,
     pub releases: Releases,
+    /// Nothing is processed until it is resumed.
+    paused: AtomicBool,
+    /// Partitions of input topics that have come since the start.
+    pub unread_partitions: AtomicU64,
     /// Names this process across restarts.
     pub instance: String,
     /// Threads that have not had an assignment yet.
@@ -82,6 +86,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn stopping(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// What each store may keep in memory when this process has all tasks.
@@ -123,6 +131,10 @@ impl Shared {
     pub fn fail(&self, error: AppError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.stop.send_replace(true);
+        if self.tasks.is_empty() {
+            // There are no threads that end.
+            self.board.set_phase(Phase::Stopped);
+        }
     }
 
     /// A thread has ended. One that failed ends the others, too.
@@ -132,6 +144,10 @@ impl Shared {
             self.fail(error);
         }
         self.ended.send_modify(|ended| *ended += 1);
+        if *self.ended.borrow() >= self.config.threads.max(1) {
+            // Nobody may be waiting for the end, and `/health` says how it is.
+            self.board.set_phase(Phase::Stopped);
+        }
     }
 }
 
@@ -166,6 +182,7 @@ impl StreamsApp {
         let client = connect(&config).await?;
         let counts = topics::prepare(&client, &topology, &config).await?;
         let limits = topics::limits(&client, &topology.guarded_topics()).await?;
+        topics::warn_of_tables(&client, &topology).await;
         let mut shared = share(topology, config, &client, counts.clone(), directory)?;
         shared.limits = Arc::new(limits);
         shared.membership = Membership::choose(&client, &shared).await?;
@@ -185,6 +202,7 @@ impl StreamsApp {
         app.start_threads(&client)?;
         app.cleanup = Some(tokio::spawn(cleanup::run(app.shared.clone())));
         app.background.push(tokio::spawn(snapshot::run(client.clone(), app.shared.clone())));
+        app.background.push(tokio::spawn(topics::watch(client.clone(), app.shared.clone())));
         app.background.push(tokio::spawn(announce(client, app.shared.clone())));
         Ok(app)
     }
@@ -215,6 +233,27 @@ impl StreamsApp {
         self.shared.board.phase()
     }
 
+    /// Follows the phase: what Kafka Streams tells a `StateListener`.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.shared.board.phases()
+    }
+
+    /// Processes nothing, and runs no punctuations, until [`StreamsApp::resume`] (KIP-834): what is under way is committed. This
+    /// process stays in its group and keeps its tasks, stores are restored and copied, and questions are answered. The other
+    /// instances are not paused, nor is this one after a restart.
+    pub fn pause(&self) {
+        self.shared.paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Goes on where it was paused.
+    pub fn resume(&self) {
+        self.shared.paused.store(false, Ordering::Relaxed);
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.shared.is_paused()
+    }
+
     /// The tasks assigned to this process.
     pub fn tasks(&self) -> BTreeMap<TaskId, TaskStatus> {
         self.shared.board.tasks()
@@ -234,6 +273,12 @@ impl StreamsApp {
     pub fn queries(&self) -> Queries {
         self.shared.asks.store(true, Ordering::Relaxed);
         Queries::inside(&self.shared)
+    }
+
+    /// Which tasks every instance of the group has, by its `host:port`, as the group was told last (Kafka Streams'
+    /// `metadataForAllStreamsClients`). Instances that answer no questions are not among them.
+    pub fn instances(&self) -> BTreeMap<String, HostTasks> {
+        self.shared.hosts.all()
     }
 
     /// `host:port` at which other instances ask this one; `None` if it answers nothing, or listens on all addresses and was
@@ -389,6 +434,8 @@ fn share(
         endpoint: OnceLock::new(),
         asks: AtomicBool::new(false),
         releases: Releases::default(),
+        paused: AtomicBool::new(config.start_paused),
+        unread_partitions: AtomicU64::new(0),
         stop: watch::Sender::new(false),
         ended: watch::Sender::new(0),
         failure: Mutex::new(None),

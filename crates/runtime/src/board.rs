@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headwater_streams::{HeldKey, TaskId};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::skew::ClockSkew;
 
@@ -15,6 +16,7 @@ pub enum Phase {
     /// Loading global tables or waiting for an assignment.
     Starting,
     Running,
+    /// All threads have ended, after a stop or a failure. It is the last one.
     Stopped,
 }
 
@@ -43,24 +45,21 @@ pub struct StandbyStatus {
 }
 
 struct State {
-    phase: Phase,
     tasks: BTreeMap<TaskId, TaskStatus>,
     standbys: BTreeMap<TaskId, StandbyStatus>,
 }
 
 /// Shared between processing threads and the HTTP side.
 pub(crate) struct Board {
+    phase: watch::Sender<Phase>,
     state: RwLock<State>,
 }
 
 impl Board {
     pub fn new() -> Self {
         Self {
-            state: RwLock::new(State {
-                phase: Phase::Starting,
-                tasks: BTreeMap::new(),
-                standbys: BTreeMap::new(),
-            }),
+            phase: watch::Sender::new(Phase::Starting),
+            state: RwLock::new(State { tasks: BTreeMap::new(), standbys: BTreeMap::new() }),
         }
     }
 
@@ -74,11 +73,22 @@ impl Board {
     }
 
     pub fn phase(&self) -> Phase {
-        self.read().phase
+        *self.phase.borrow()
     }
 
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// What has stopped stays so.
     pub fn set_phase(&self, phase: Phase) {
-        self.write().phase = phase;
+        self.phase.send_if_modified(|now| {
+            let goes_on = *now != Phase::Stopped && *now != phase;
+            if goes_on {
+                *now = phase;
+            }
+            goes_on
+        });
     }
 
     pub fn tasks(&self) -> BTreeMap<TaskId, TaskStatus> {
@@ -112,7 +122,6 @@ impl Board {
 
     /// Ready: an assignment has come and nothing is being restored.
     pub fn ready(&self) -> bool {
-        let state = self.read();
-        state.phase == Phase::Running && state.tasks.values().all(|task| task.running)
+        self.phase() == Phase::Running && self.read().tasks.values().all(|task| task.running)
     }
 }

@@ -115,6 +115,15 @@ pub struct AppConfig {
     pub clock_skew_bound: Duration,
     /// Records buffered per input partition before its fetching pauses.
     pub max_buffered: usize,
+    /// Starts as after [`StreamsApp::pause`](crate::StreamsApp::pause) (default: no).
+    pub start_paused: bool,
+    /// How often a task may fail within a minute before the application ends (default 3): each time it is opened again from what is
+    /// committed, after a pause that grows to two seconds. Kafka Streams ends with the first failure (1), or, where its
+    /// `StreamsUncaughtExceptionHandler` replaces threads, with none (`usize::MAX`). A panic ends it in any case.
+    pub task_attempts: usize,
+    /// How often the topics that are read are looked at (default 5 min; `metadata.max.age.ms`): partitions that they get are told,
+    /// and one that is gone twice in a row ends the application.
+    pub metadata_max_age: Duration,
     /// Names this process across restarts (static membership, transactional id); by default kept in the state directory.
     pub instance: Option<String>,
     /// Published in the catalog, and the source of output topics' settings.
@@ -173,6 +182,9 @@ impl AppConfig {
             external: None,
             clock_skew_bound: Duration::from_secs(10),
             max_buffered: 1000,
+            start_paused: false,
+            task_attempts: 3,
+            metadata_max_age: Duration::from_secs(300),
             instance: None,
             manifest: None,
             fault: None,

@@ -53,8 +53,8 @@ pub use fault::{FaultHook, FaultPoint};
 pub use headwater_registry::{RegistryClient, RegistryError};
 pub use metrics::MetricsSnapshot;
 pub use queries::{
-    KeyQueryMetadata, Place, Position, PositionError, Queries, QueryResultInfo, Role, Row, Staleness,
-    StateQueryError, StateQueryResult, StoreQueries,
+    HostTasks, KeyQueryMetadata, Place, Position, PositionError, Queries, QueryResultInfo, Role, Row,
+    Staleness, StateQueryError, StateQueryResult, StoreQueries,
 };
 pub use skew::ClockSkew;
 pub use snapshot::SnapshotConfig;

@@ -51,6 +51,8 @@ counters! {
     skipped_null_value,
     #[doc = "Records skipped for a negative timestamp."]
     skipped_invalid_timestamp,
+    #[doc = "Updates of tables that were older than the rows they replaced."]
+    out_of_order_table_updates,
     #[doc = "Records that did not decode."]
     deserialization_errors,
     #[doc = "Records of global tables left out: without a key, or that did not decode."]
@@ -115,6 +117,11 @@ impl Metrics {
                 before.skipped_invalid_timestamp,
                 after.skipped_invalid_timestamp,
             ),
+            (
+                &self.out_of_order_table_updates,
+                before.out_of_order_table_updates,
+                after.out_of_order_table_updates,
+            ),
             (&self.deserialization_errors, before.deserialization_errors, after.deserialization_errors),
             (&self.dropped_duplicates, before.dropped_duplicates, after.dropped_duplicates),
             (&self.processing_errors, before.processing_errors, after.processing_errors),
@@ -125,5 +132,20 @@ impl Metrics {
         ] {
             Self::add(counter, after.saturating_sub(before));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_counted_between_two_looks_is_added() {
+        let metrics = Metrics::default();
+        let before = TaskMetrics { records_in: 3, out_of_order_table_updates: 1, ..TaskMetrics::default() };
+        let after = TaskMetrics { records_in: 7, out_of_order_table_updates: 2, ..before };
+        metrics.advance(&before, &after);
+        let told = metrics.snapshot();
+        assert_eq!((told.records_in, told.out_of_order_table_updates, told.records_out), (4, 1, 0));
     }
 }

@@ -150,6 +150,7 @@ pub(crate) fn check_handlers(graph: &mut Graph) {
             DeserializationHandler::Fail | DeserializationHandler::Continue => continue,
             DeserializationHandler::DeadLetter(_) => "a dead letter",
             DeserializationHandler::Quarantine => "held in quarantine",
+            DeserializationHandler::Choose(_) => "a function's affair",
         };
         let reason = format!(
             "a record of a global table that does not decode cannot be {what}, as every instance reads all of them: give the \

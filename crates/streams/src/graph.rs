@@ -6,7 +6,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use crate::deserialization::DeserializationChoice;
 use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
 use crate::global::AnyGlobal;
@@ -23,6 +25,9 @@ pub(crate) type MakeNode = Arc<dyn Fn() -> Box<dyn Node> + Send + Sync>;
 pub(crate) type MakeSource = Arc<dyn Fn() -> Box<dyn Source> + Send + Sync>;
 pub(crate) type MakeStore = Arc<dyn Fn(Box<dyn StoreBackend>) -> Box<dyn AnyStore> + Send + Sync>;
 
+/// The kind of nodes that write to topics; one that chooses them for each record is an operator of this kind.
+pub(crate) const SINK: &str = "sink";
+
 /// What happens to a record that does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DeserializationHandler {
@@ -36,6 +41,20 @@ pub enum DeserializationHandler {
     /// It is held in quarantine, with all later records that have the same bytes as their key: see
     /// `StreamsBuilder::quarantine`.
     Quarantine,
+    /// As a function says, from [`DeserializationHandler::choose`].
+    Choose(DeserializationChoice),
+}
+
+/// Where an application begins to read a topic that it has no committed position in (Kafka Streams' `AutoOffsetReset`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OffsetReset {
+    /// With its first record.
+    #[default]
+    Earliest,
+    /// Behind its last record: what was there before is not read.
+    Latest,
+    /// With the first record that is no older than this, by its timestamp (`by_duration`, KIP-1106).
+    NoOlderThan(Duration),
 }
 
 pub(crate) enum Role {
@@ -58,6 +77,8 @@ pub(crate) struct NodeSpec {
     pub holds_back: i64,
     pub stores: Vec<usize>,
     pub globals: Vec<usize>,
+    /// Of a source.
+    pub reset: OffsetReset,
     /// What the author says of it: why results may differ.
     pub impure: Option<String>,
     /// Set by a task in which it asked for the wall clock.
@@ -126,6 +147,8 @@ pub(crate) struct Graph {
     pub dead_letter_topics: Vec<String>,
     pub existing_topics: BTreeSet<String>,
     pub max_task_idle_ms: i64,
+    /// No changelog and no repartition topic may have a generated name.
+    pub explicit_names: bool,
     /// How often tasks say the time to repartition topics; `None` if not at all.
     pub watermark_interval_ms: Option<i64>,
     /// After how long without records a source partition is not waited for; `None` if it always is.
@@ -153,6 +176,7 @@ impl Graph {
             dead_letter_topics: Vec::new(),
             existing_topics: BTreeSet::new(),
             max_task_idle_ms: 0,
+            explicit_names: false,
             watermark_interval_ms: None,
             watermark_idleness_ms: None,
             errors: Vec::new(),
@@ -212,6 +236,7 @@ impl Graph {
             holds_back: 0,
             stores: Vec::new(),
             globals: Vec::new(),
+            reset: OffsetReset::Earliest,
             impure: None,
             wall_clock: Arc::default(),
         });
@@ -248,7 +273,7 @@ impl Graph {
     }
 
     pub fn sink(&mut self, name: String, topic: &str, parents: &[usize], make: MakeNode) -> usize {
-        self.add_node(name, "sink", parents, Role::Sink { topic: Arc::from(topic), make })
+        self.add_node(name, SINK, parents, Role::Sink { topic: Arc::from(topic), make })
     }
 
     pub fn add_store(&mut self, store: StoreSpec) -> usize {
@@ -324,12 +349,15 @@ impl Graph {
         self.nodes[node].stores.extend_from_slice(stores);
     }
 
-    /// Connects a node to stores by name.
+    /// Connects a node to stores by name; global ones among them are told of, no more.
     pub fn connect_named(&mut self, node: usize, stores: &[&str]) {
         for name in stores {
-            match self.stores.iter().position(|store| &*store.name == *name) {
-                Some(store) => self.nodes[node].stores.push(store),
-                None => {
+            let local = self.stores.iter().position(|store| &*store.name == *name);
+            let global = self.globals.iter().position(|store| store.name == *name);
+            match (local, global) {
+                (Some(store), _) => self.nodes[node].stores.push(store),
+                (None, Some(store)) => self.nodes[node].globals.push(store),
+                (None, None) => {
                     let node = self.nodes[node].name.to_string();
                     self.errors.push(TopologyError::UnknownStore { node, store: (*name).to_owned() });
                 }

@@ -23,10 +23,9 @@
 //!   session only where a single partition feeds the operator.
 //! - These clocks survive restarts: they are committed with the offsets.
 //!
-//! Absent: topics that join a running application by a pattern; suppression by a time limit; a handler for what cannot be
-//! written; marks of progress through repartition topics without records; a fixed time for what a suppression, a window that
-//! closes or a stream join releases (it carries the time of the record that released it). `docs/streams.md` goes through Kafka
-//! Streams concept by concept.
+//! Absent: topics that join a running application by a pattern; suppression by a time limit; a fixed time for what a suppression,
+//! a window that closes or a stream join releases (it carries the time of the record that released it). `docs/streams.md` goes
+//! through Kafka Streams concept by concept.
 //!
 //! ```
 //! use std::time::Duration;
@@ -63,6 +62,7 @@
 
 pub mod assignment;
 mod calls;
+mod deserialization;
 mod determinism;
 mod driver;
 mod dsl;
@@ -85,6 +85,7 @@ mod topology;
 mod windows;
 
 pub use calls::{Call, CallFuture, CallId, CallOutcome};
+pub use deserialization::{DeserializationChoice, DeserializationFailure};
 pub use determinism::Nondeterminism;
 pub use driver::TopologyTestDriver;
 pub use dsl::builder::StreamsBuilder;
@@ -106,12 +107,16 @@ pub use dsl::windowed::{SessionWindowedKStream, TimeWindowedKStream};
 pub use error::{TaskError, TopologyError};
 pub use failure::{ProcessingFailure, ProcessingHandler, ProcessingResponse};
 pub use global::GlobalStores;
-pub use graph::DeserializationHandler;
+pub use graph::{DeserializationHandler, OffsetReset};
 /// The words of the model that appear in this crate's functions.
 pub use headwater_model::{Bytes, Header, Record, TimestampMs, TopicPartition};
 pub use letters::{DeadLetter, LetterError, REDRIVES_HEADER};
 pub use node::{Change, Payload};
+pub use processor::sessions::SessionStateStore;
+pub use processor::tables::TableReader;
+pub use processor::values::{FixedKeyProcessor, FixedKeyProcessorContext};
 pub use processor::versions::{VersionedRecord, VersionedStateStore};
+pub use processor::windows::WindowStateStore;
 pub use processor::{Processor, ProcessorContext, ProcessorError, PunctuationType, ScheduleId, StateStore};
 pub use production::{
     ProductionFailure, ProductionHandler, ProductionProblem, ProductionResponse, RefusedOutput,
@@ -123,7 +128,8 @@ pub use query::{
 };
 pub use reprocessing::reprocess_until;
 pub use serdes::{
-    BytesSerde, I64Serde, JsonSerde, NullableSerde, Serde, SerdeError, SerdeRef, SharedSerde, StringSerde,
+    BytesSerde, F32Serde, F64Serde, I16Serde, I32Serde, I64Serde, JsonSerde, NullableSerde, Serde,
+    SerdeError, SerdeRef, SharedSerde, StringSerde,
 };
 pub use store::external::{ColumnType, ExternalTable};
 pub use store::{MemoryStore, StoreBackend, StoreError, StoreKind};

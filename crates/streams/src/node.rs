@@ -202,6 +202,8 @@ pub(crate) struct Core {
     pub effects: u64,
     pub metrics: TaskMetrics,
     pub punctuations: Vec<Punctuation>,
+    /// One of them is at work: what is forwarded comes of no record.
+    pub punctuating: bool,
 }
 
 impl Core {
@@ -370,6 +372,24 @@ impl Cx<'_> {
             source,
         })?;
         Ok(chosen.map(|bytes| partition::for_key(&bytes, count)))
+    }
+
+    /// The partition that a sink's own partitioner chooses; none where it is not known how many there are.
+    pub fn chosen_partition(
+        &self,
+        topic: &str,
+        choose: impl FnOnce(i32) -> i32,
+    ) -> Result<Option<i32>, TaskError> {
+        let slot = &self.core.slots[self.node];
+        let Some(count) = slot.partitions else { return Ok(None) };
+        let chosen = choose(count);
+        if (0..count).contains(&chosen) {
+            return Ok(Some(chosen));
+        }
+        let message = format!(
+            "its partitioner chose partition {chosen} of topic {topic:?}, which has {count}; choose one from 0 on, below the number that it is given"
+        );
+        Err(TaskError::Processor { node: slot.name.to_string(), message })
     }
 
     /// The serialized key; `None` is counted as a skipped null key.

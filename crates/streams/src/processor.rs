@@ -13,7 +13,11 @@ use crate::node::{Cx, Node, Payload, Punctuation, Rec, take};
 use crate::serdes::SerdeRef;
 use crate::windows::duration_ms;
 
+pub(crate) mod sessions;
+pub(crate) mod tables;
+pub(crate) mod values;
 pub(crate) mod versions;
+pub(crate) mod windows;
 
 /// Which clock a punctuation follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,10 +114,10 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
         self.cx.core.context.headers = headers;
     }
 
-    /// Topic, partition and offset of the current record.
-    pub fn origin(&self) -> (&str, i32, Offset) {
+    /// Topic, partition and offset of the current record; `None` where there is none, in what a punctuation forwards.
+    pub fn origin(&self) -> Option<(&str, i32, Offset)> {
         let context = &self.cx.core.context;
-        (&context.topic, context.partition, context.offset)
+        (!self.cx.core.punctuating).then_some((&*context.topic, context.partition, context.offset))
     }
 
     /// The highest timestamp that the task has processed.
@@ -145,9 +149,48 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
             PunctuationType::StreamTime => Some(0),
             PunctuationType::WallClock => self.cx.wall_clock().checked_add(interval),
         };
+        self.punctuate_at(next, interval, kind)
+    }
+
+    /// As [`ProcessorContext::schedule`], at `start` and whole intervals after it (KIP-1146), at the full hour for example: the first
+    /// call is for the first of these moments that has not passed by that clock.
+    pub fn schedule_from(
+        &mut self,
+        start: TimestampMs,
+        interval: Duration,
+        kind: PunctuationType,
+    ) -> ScheduleId {
+        let interval = duration_ms(interval).max(1);
+        let now = match kind {
+            PunctuationType::StreamTime => self.cx.core.stream_time,
+            PunctuationType::WallClock => self.cx.wall_clock(),
+        };
+        let passed = now.saturating_sub(start).max(0);
+        let intervals = passed / interval + i64::from(passed % interval > 0);
+        let next = intervals.checked_mul(interval).and_then(|after| start.checked_add(after));
+        self.punctuate_at(next, interval, kind)
+    }
+
+    fn punctuate_at(
+        &mut self,
+        next: Option<TimestampMs>,
+        interval: i64,
+        kind: PunctuationType,
+    ) -> ScheduleId {
         let (node, id) = (self.cx.node, self.cx.core.punctuations.len());
         self.cx.core.punctuations.push(Punctuation { node, id, kind, interval, next });
         ScheduleId(id)
+    }
+
+    /// Ends a schedule of this processor (Kafka Streams' `Cancellable`), also from within its own punctuation. One that has ended
+    /// stays so.
+    pub fn cancel(&mut self, schedule: ScheduleId) {
+        let node = self.cx.node;
+        if let Some(punctuation) = self.cx.core.punctuations.get_mut(schedule.0)
+            && punctuation.node == node
+        {
+            punctuation.next = None;
+        }
     }
 
     /// What the processor did wrong, as if it had failed with that: the handler decides.
@@ -201,7 +244,21 @@ impl<KOut: Payload, VOut: Payload> ProcessorContext<'_, '_, KOut, VOut> {
 
     /// Every entry, in the order of the serialized keys.
     pub fn all<K, V: Payload>(&mut self, store: &StateStore<K, V>) -> Result<Vec<(K, V)>, TaskError> {
-        let entries = self.cx.store::<V>(store.index).range(Bound::Unbounded, Bound::Unbounded)?;
+        self.range(store, None, None)
+    }
+
+    /// Entries between two keys (both included; `None` is no bound), in the order of the serialized keys.
+    pub fn range<K, V: Payload>(
+        &mut self,
+        store: &StateStore<K, V>,
+        from: Option<&K>,
+        to: Option<&K>,
+    ) -> Result<Vec<(K, V)>, TaskError> {
+        let from = from.map(|key| self.key(store, key)).transpose()?;
+        let to = to.map(|key| self.key(store, key)).transpose()?;
+        let low = from.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let high = to.as_deref().map_or(Bound::Unbounded, Bound::Included);
+        let entries = self.cx.store::<V>(store.index).range(low, high)?;
         let decoded = entries.into_iter().map(|(key, _, value)| {
             let key = store.key.deserialize(&store.name, &key);
             let wrong = |source| TaskError::StoredValue { store: store.name.to_string(), source };

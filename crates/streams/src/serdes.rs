@@ -107,29 +107,47 @@ impl Serde<String> for StringSerde {
     }
 }
 
-/// Eight bytes, big endian, two's complement: Java's `LongSerializer`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct I64Serde;
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $serde:ident, $number:ident, $called:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $serde;
 
-impl Serde<i64> for I64Serde {
-    fn serialize(&self, _topic: &str, value: &i64) -> Result<Bytes, SerdeError> {
-        Ok(Bytes::copy_from_slice(&value.to_be_bytes()))
-    }
+        impl Serde<$number> for $serde {
+            fn serialize(&self, _topic: &str, value: &$number) -> Result<Bytes, SerdeError> {
+                Ok(Bytes::copy_from_slice(&value.to_be_bytes()))
+            }
 
-    fn deserialize(&self, topic: &str, bytes: &Bytes) -> Result<i64, SerdeError> {
-        self.read(topic, bytes)
-    }
+            fn deserialize(&self, topic: &str, bytes: &Bytes) -> Result<$number, SerdeError> {
+                self.read(topic, bytes)
+            }
 
-    fn write(&self, _topic: &str, value: &i64, out: &mut Vec<u8>) -> Result<(), SerdeError> {
-        out.extend_from_slice(&value.to_be_bytes());
-        Ok(())
-    }
+            fn write(&self, _topic: &str, value: &$number, out: &mut Vec<u8>) -> Result<(), SerdeError> {
+                out.extend_from_slice(&value.to_be_bytes());
+                Ok(())
+            }
 
-    fn read(&self, _topic: &str, bytes: &[u8]) -> Result<i64, SerdeError> {
-        <[u8; 8]>::try_from(bytes)
-            .map(i64::from_be_bytes)
-            .map_err(|_| SerdeError::new(format!("a 64-bit integer has 8 bytes, found {}", bytes.len())))
-    }
+            fn read(&self, _topic: &str, bytes: &[u8]) -> Result<$number, SerdeError> {
+                const SIZE: usize = size_of::<$number>();
+                <[u8; SIZE]>::try_from(bytes)
+                    .map($number::from_be_bytes)
+                    .map_err(|_| SerdeError::new(format!("{} has {SIZE} bytes, found {}", $called, bytes.len())))
+            }
+        }
+    )*};
+}
+
+numbers! {
+    /// Two bytes, big endian, two's complement: Java's `ShortSerializer`.
+    I16Serde, i16, "a 16-bit integer";
+    /// Four bytes, big endian, two's complement: Java's `IntegerSerializer`.
+    I32Serde, i32, "a 32-bit integer";
+    /// Eight bytes, big endian, two's complement: Java's `LongSerializer`.
+    I64Serde, i64, "a 64-bit integer";
+    /// Four bytes, big endian, IEEE 754: Java's `FloatSerializer`.
+    F32Serde, f32, "a 32-bit floating-point number";
+    /// Eight bytes, big endian, IEEE 754: Java's `DoubleSerializer`.
+    F64Serde, f64, "a 64-bit floating-point number";
 }
 
 /// JSON text by serde.
@@ -247,6 +265,26 @@ pub fn string() -> SerdeRef<String> {
     Arc::new(StringSerde)
 }
 
+/// Big-endian 16-bit integers.
+pub fn i16() -> SerdeRef<i16> {
+    Arc::new(I16Serde)
+}
+
+/// Big-endian 32-bit integers.
+pub fn i32() -> SerdeRef<i32> {
+    Arc::new(I32Serde)
+}
+
+/// Big-endian 32-bit floating-point numbers.
+pub fn f32() -> SerdeRef<f32> {
+    Arc::new(F32Serde)
+}
+
+/// Big-endian 64-bit floating-point numbers.
+pub fn f64() -> SerdeRef<f64> {
+    Arc::new(F64Serde)
+}
+
 /// Big-endian 64-bit integers.
 pub fn i64() -> SerdeRef<i64> {
     Arc::new(I64Serde)
@@ -265,4 +303,30 @@ pub fn shared<T: 'static>(serde: SerdeRef<T>) -> SerdeRef<Arc<T>> {
 /// The same serde with `None` for null.
 pub fn nullable<T: 'static>(serde: SerdeRef<T>) -> SerdeRef<Option<T>> {
     Arc::new(NullableSerde(serde))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+
+    fn check<T: PartialEq + Debug>(serde: SerdeRef<T>, value: T, java: &[u8]) {
+        assert_eq!(serde.serialize("t", &value).unwrap(), java);
+        let mut written = vec![7];
+        serde.write("t", &value, &mut written).unwrap();
+        assert_eq!(written[1..], *java);
+        assert_eq!(serde.deserialize("t", &Bytes::copy_from_slice(java)).unwrap(), value);
+        let error = serde.read("t", &java[1..]).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("has {} bytes, found {}", java.len(), java.len() - 1)), "{error}");
+    }
+
+    #[test]
+    fn numbers_have_the_bytes_that_javas_serializers_write() {
+        check(i16(), 258, &[1, 2]);
+        check(i32(), -2, &[0xff, 0xff, 0xff, 0xfe]);
+        check(i64(), 258, &[0, 0, 0, 0, 0, 0, 1, 2]);
+        check(f32(), 1.5, &[0x3f, 0xc0, 0, 0]);
+        check(f64(), -1.5, &[0xbf, 0xf8, 0, 0, 0, 0, 0, 0]);
+    }
 }

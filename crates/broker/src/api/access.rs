@@ -44,6 +44,13 @@ impl Call {
         self.allows(right, name)
     }
 
+    /// Whether there may be something of the type for the client to see: what it lists is gathered by the only thread that
+    /// writes, which is not for those who see nothing of it.
+    pub fn may_see_some(&self, right: Right) -> bool {
+        debug_assert!(rights::names(self.key, right), "api/rights.rs: API {} lacks {right:?}", self.key);
+        self.shared.authorizer.might_allow(&self.principal, self.peer.ip(), right.operation, right.on)
+    }
+
     pub fn sees_cluster(&self, right: Right) -> bool {
         self.sees(right, CLUSTER_NAME)
     }

@@ -1,5 +1,7 @@
 //! Configuration of topics and groups, and what can be seen of the broker's own.
 
+use std::collections::HashSet;
+
 use headwater_coordinator::{
     AlterConfig, ConfigChange, ConfigEntry, ConfigKind, DescribeConfig, DescribedConfigs, Failure, Request,
     Response, TopicResult, UsageKind, broker_config_of_topic,
@@ -221,7 +223,7 @@ type Outcome = (i16, Option<KafkaString>);
 async fn change(
     call: &Call,
     (kind, name): (i8, &str),
-    change: Result<AlterConfig, ErrorCode>,
+    change: Result<AlterConfig, &'static str>,
     validate_only: bool,
 ) -> Result<Outcome, CallError> {
     let allowed = match kind {
@@ -245,7 +247,7 @@ async fn change(
             return Ok(outcome(client_metrics::alter(call, change, validate_only).await?));
         }
         Ok(_) => return Ok((ErrorCode::InvalidRequest.code(), Some(unknown_resource(kind).into()))),
-        Err(code) => return Ok((code.code(), Some(KafkaString::from_static(NO_OPERATION)))),
+        Err(why) => return Ok((ErrorCode::InvalidRequest.code(), Some(KafkaString::from_static(why)))),
     };
     let keys = change.changes.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(", ");
     let alter = Request::AlterConfigs { topics: vec![change], validate_only };
@@ -267,21 +269,35 @@ fn outcome(result: Result<(), Failure>) -> Outcome {
 const NOT_ALLOWED: &str = "the client may not do this with the configuration: see headwater acl list";
 const NO_OPERATION: &str =
     "a change is 0 (set), 1 (delete), 2 (append) or 3 (subtract), with a value unless it deletes";
+const NO_VALUE: &str = "every key needs a value here: what is not named is back at its default";
+const TWICE: &str = "the resource is named twice in the request";
+
+/// The resources that come more than once: nothing of them is changed, as it is not clear what.
+fn named_twice<'a>(resources: impl Iterator<Item = (i8, &'a KafkaString)>) -> HashSet<(i8, String)> {
+    let mut seen = HashSet::new();
+    let again = resources.filter(|(kind, name)| !seen.insert((*kind, name.as_str())));
+    again.map(|(kind, name)| (kind, text(name))).collect()
+}
 
 pub async fn alter(
     call: &Call,
     request: AlterConfigsRequestData,
 ) -> Result<AlterConfigsResponseData, CallError> {
+    let twice = named_twice(request.resources.iter().map(|one| (one.resource_type, &one.resource_name)));
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
-        let changes = resource.configs.iter().map(|config| {
-            let value = optional(&config.value);
-            (text(&config.name), value.map_or(ConfigChange::Delete, ConfigChange::Set))
+        let set = resource.configs.iter().map(|config| {
+            let value = optional(&config.value).ok_or(NO_VALUE);
+            value.map(|value| (text(&config.name), ConfigChange::Set(value)))
         });
         let topic = text(&resource.resource_name);
         let of = (resource.resource_type, resource.resource_name.as_str());
-        let wanted = AlterConfig { topic, replace: true, changes: changes.collect() };
-        let (code, message) = change(call, of, Ok(wanted), request.validate_only).await?;
+        let changes = match twice.contains(&(resource.resource_type, topic.clone())) {
+            true => Err(TWICE),
+            false => set.collect::<Result<Vec<_>, _>>(),
+        };
+        let wanted = changes.map(|changes| AlterConfig { topic, replace: true, changes });
+        let (code, message) = change(call, of, wanted, request.validate_only).await?;
         responses.push(
             Altered::default()
                 .with_error_code(code)
@@ -293,14 +309,14 @@ pub async fn alter(
     Ok(AlterConfigsResponseData::default().with_responses(responses))
 }
 
-fn incremental(config: &AlterableConfig) -> Result<(String, ConfigChange), ErrorCode> {
+fn incremental(config: &AlterableConfig) -> Result<(String, ConfigChange), &'static str> {
     let value = optional(&config.value);
     let change = match (config.config_operation, value) {
         (0, Some(value)) => ConfigChange::Set(value),
         (1, _) => ConfigChange::Delete,
         (2, Some(value)) => ConfigChange::Append(value),
         (3, Some(value)) => ConfigChange::Subtract(value),
-        _ => return Err(ErrorCode::InvalidRequest),
+        _ => return Err(NO_OPERATION),
     };
     Ok((text(&config.name), change))
 }
@@ -309,10 +325,14 @@ pub async fn alter_incrementally(
     call: &Call,
     request: IncrementalAlterConfigsRequestData,
 ) -> Result<IncrementalAlterConfigsResponseData, CallError> {
+    let twice = named_twice(request.resources.iter().map(|one| (one.resource_type, &one.resource_name)));
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in request.resources {
         let topic = text(&resource.resource_name);
-        let changes: Result<Vec<_>, _> = resource.configs.iter().map(incremental).collect();
+        let changes = match twice.contains(&(resource.resource_type, topic.clone())) {
+            true => Err(TWICE),
+            false => resource.configs.iter().map(incremental).collect::<Result<Vec<_>, _>>(),
+        };
         let of = (resource.resource_type, resource.resource_name.as_str());
         let wanted = changes.map(|changes| AlterConfig { topic, replace: false, changes });
         let (code, message) = change(call, of, wanted, request.validate_only).await?;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_coordinator::{
     AssignedTopic, Compiled, ConsumerGroupBeat, ConsumerGroupDescription, ConsumerGroupHeartbeat,
-    ConsumerMemberDescription, Request, Response, TopicId, TopicPartitionId,
+    ConsumerMemberDescription, Failure, Request, Response, TopicId, TopicPartitionId,
+    check_consumer_heartbeat,
 };
 use headwater_model::acl::ResourceType;
 use headwater_wire::messages::consumer_group_describe_response::{
@@ -27,6 +28,8 @@ const NAMES_ITSELF: i16 = 1;
 const MEMBER_TYPE: i16 = 1;
 const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
+/// Of a group that is hidden for its topics; without it a tool speaks of a topic that nobody named.
+pub const HIDDEN: &str = "the group uses topics that the client may not describe: see headwater acl list";
 
 pub async fn heartbeat(
     call: &Call,
@@ -35,9 +38,6 @@ pub async fn heartbeat(
     if let Some(code) = refused(call, &request) {
         return Ok(ConsumerGroupHeartbeatResponseData::default().with_error_code(code.code()));
     }
-    // Who leaves asks for nothing.
-    let regex = request.subscribed_topic_regex.as_ref().filter(|regex| !regex.as_str().is_empty());
-    let regex = regex.filter(|_| request.member_epoch >= 0);
     let beat = ConsumerGroupHeartbeat {
         group_id: text(&request.group_id),
         member_id: text(&request.member_id),
@@ -47,22 +47,45 @@ pub async fn heartbeat(
         rebalance_timeout_ms: (request.rebalance_timeout_ms >= 0).then_some(request.rebalance_timeout_ms),
         topics: request.subscribed_topic_names.as_deref().map(texts),
         regex: optional(&request.subscribed_topic_regex),
-        compiled: regex.map(|regex| Compiled::new(regex.as_str())),
+        compiled: None,
         assignor: optional(&request.server_assignor),
         owned: request.topic_partitions.as_deref().map(owned),
         names_itself: call.version >= NAMES_ITSELF,
+    };
+    let beat = match looked_at(call, beat).await? {
+        Ok(beat) => beat,
+        Err(failure) => return Ok(failed(failure)),
     };
     let Response::ConsumerGroupHeartbeat(answer) = call.ask(Request::ConsumerGroupHeartbeat(beat)).await?
     else {
         return Err(call.mismatch());
     };
-    let response = ConsumerGroupHeartbeatResponseData::default();
     Ok(match answer {
-        Ok(beat) => answered(response, beat),
-        Err(failure) => {
-            response.with_error_code(failure.error.code()).with_error_message(Some(failure.message.into()))
-        }
+        Ok(beat) => answered(ConsumerGroupHeartbeatResponseData::default(), beat),
+        Err(failure) => failed(failure),
     })
+}
+
+/// One with an expression is compiled and looked at where that keeps nobody waiting, before it goes to the only thread that
+/// writes: to find out that an expression becomes too large takes a while.
+async fn looked_at(
+    call: &Call,
+    mut beat: ConsumerGroupHeartbeat,
+) -> Result<Result<ConsumerGroupHeartbeat, Failure>, CallError> {
+    // Who leaves asks for nothing.
+    let asks = |regex: &&String| !regex.is_empty() && beat.member_epoch >= 0;
+    let Some(regex) = beat.regex.as_ref().filter(asks).cloned() else { return Ok(Ok(beat)) };
+    let looking = tokio::task::spawn_blocking(move || {
+        beat.compiled = Some(Compiled::new(&regex));
+        check_consumer_heartbeat(&beat).map(|()| beat)
+    });
+    looking.await.map_err(|_| call.mismatch())
+}
+
+fn failed(failure: Failure) -> ConsumerGroupHeartbeatResponseData {
+    ConsumerGroupHeartbeatResponseData::default()
+        .with_error_code(failure.error.code())
+        .with_error_message(Some(failure.message.into()))
 }
 
 /// A group to read, and topics that the client may know of.
@@ -126,7 +149,8 @@ pub async fn describe(
         }
         false => DescribedGroup::default()
             .with_group_id(group.group_id.into())
-            .with_error_code(rights::DESCRIBE_TOPIC.refusal().code()),
+            .with_error_code(rights::DESCRIBE_TOPIC.refusal().code())
+            .with_error_message(Some(KafkaString::from_static(HIDDEN))),
     });
     let refused = refused.into_iter().map(|group_id| {
         DescribedGroup::default()
@@ -167,7 +191,8 @@ fn member(member: ConsumerMemberDescription, version: i16) -> Member {
         .with_client_id(member.client_id.into())
         .with_client_host(member.client_host.into())
         .with_subscribed_topic_names(member.topics.into_iter().map(Into::into).collect())
-        .with_subscribed_topic_regex(member.regex.map(Into::into))
+        // As Apache Kafka has it, empty where there is none.
+        .with_subscribed_topic_regex(Some(member.regex.unwrap_or_default().into()))
         .with_assignment(described_assignment(member.assignment))
         .with_target_assignment(described_assignment(member.target));
     if version >= MEMBER_TYPE { response.with_member_type(kind) } else { response }

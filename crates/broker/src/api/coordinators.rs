@@ -1,10 +1,12 @@
 //! FindCoordinator: it is always this node.
 
+use headwater_model::acl::CLUSTER_NAME;
 use headwater_wire::messages::FindCoordinatorRequestData;
 use headwater_wire::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponseData};
 use headwater_wire::{ErrorCode, KafkaString};
 
-use super::{Call, CallError, rights};
+use super::rights::{self, Right};
+use super::{Call, CallError};
 use crate::NODE_ID;
 
 const GROUP: i8 = 0;
@@ -32,23 +34,27 @@ pub async fn find(
         }
     };
     let (host, port) = call.node();
-    let right =
-        if request.key_type == GROUP { rights::DESCRIBE_GROUP } else { rights::DESCRIBE_TRANSACTIONAL_ID };
-    let coordinator = |key: KafkaString| match &refused {
-        None if !call.may(right, key.as_str()) => Coordinator::default()
-            .with_key(key)
-            .with_node_id(-1)
-            .with_port(-1)
-            .with_error_code(right.refusal().code()),
-        None => {
-            Coordinator::default().with_key(key).with_node_id(NODE_ID).with_host(host.clone()).with_port(port)
+    let kind = request.key_type;
+    let coordinator = |key: KafkaString| {
+        let (right, resource) = needed(kind, &key);
+        match &refused {
+            None if !call.may(right, resource) => Coordinator::default()
+                .with_key(key)
+                .with_node_id(-1)
+                .with_port(-1)
+                .with_error_code(right.refusal().code()),
+            None => Coordinator::default()
+                .with_key(key)
+                .with_node_id(NODE_ID)
+                .with_host(host.clone())
+                .with_port(port),
+            Some((error, message)) => Coordinator::default()
+                .with_key(key)
+                .with_node_id(-1)
+                .with_port(-1)
+                .with_error_code(error.code())
+                .with_error_message(Some(message.clone().into())),
         }
-        Some((error, message)) => Coordinator::default()
-            .with_key(key)
-            .with_node_id(-1)
-            .with_port(-1)
-            .with_error_code(error.code())
-            .with_error_message(Some(message.clone().into())),
     };
     if call.version >= 4 {
         let coordinators = request.coordinator_keys.into_iter().map(coordinator).collect();
@@ -61,6 +67,15 @@ pub async fn find(
         .with_node_id(found.node_id)
         .with_host(found.host)
         .with_port(found.port))
+}
+
+/// The right, and the name of what it must be on.
+fn needed(kind: i8, key: &KafkaString) -> (Right, &str) {
+    match kind {
+        GROUP => (rights::DESCRIBE_GROUP, key.as_str()),
+        SHARE => (rights::CLUSTER_ACTION, CLUSTER_NAME),
+        _ => (rights::DESCRIBE_TRANSACTIONAL_ID, key.as_str()),
+    }
 }
 
 fn is_share_key(key: &str) -> bool {

@@ -167,10 +167,14 @@ fn words(filter: &[KafkaString]) -> Vec<String> {
 }
 
 pub async fn list(call: &Call, request: ListGroupsRequestData) -> Result<ListGroupsResponseData, CallError> {
+    let sees_all = call.sees_cluster(rights::DESCRIBE_CLUSTER);
+    if !sees_all && !call.may_see_some(rights::DESCRIBE_GROUP) {
+        return Ok(ListGroupsResponseData::default());
+    }
     let filter =
         Request::ListGroups { states: words(&request.states_filter), types: words(&request.types_filter) };
     let Response::ListGroups(mut groups) = call.ask(filter).await? else { return Err(call.mismatch()) };
-    if !call.sees_cluster(rights::DESCRIBE_CLUSTER) {
+    if !sees_all {
         groups.retain(|group| call.sees(rights::DESCRIBE_GROUP, &group.group_id));
     }
     let groups = groups.into_iter().map(|group| {

@@ -120,12 +120,14 @@ async fn create(call: &Call, name: &str) -> Result<i16, CallError> {
     Ok(failure.map_or(ErrorCode::LeaderNotAvailable.code(), |failure| failure.error.code()))
 }
 
-/// An id that may not be described is unknown, so that nobody learns which ids there are.
+/// As in Kafka, an id is no secret, and the name of what may not be described is one.
 fn by_id(call: &Call, id: [u8; 16], show_operations: bool) -> MetadataResponseTopic {
-    match call.shared.catalog.by_id(&id).filter(|topic| call.may(rights::DESCRIBE_TOPIC, topic.name())) {
-        Some(topic) => shown(call, &topic, show_operations),
-        None => MetadataResponseTopic::default()
-            .with_error_code(ErrorCode::UnknownTopicId.code())
+    let found = call.shared.catalog.by_id(&id).ok_or(ErrorCode::UnknownTopicId);
+    let found = found.and_then(|topic| call.check(rights::DESCRIBE_TOPIC, topic.name()).map(|()| topic));
+    match found {
+        Ok(topic) => shown(call, &topic, show_operations),
+        Err(code) => MetadataResponseTopic::default()
+            .with_error_code(code.code())
             .with_name((call.version < 12).then(KafkaString::default))
             .with_topic_id(uuid(id)),
     }
@@ -167,11 +169,16 @@ pub async fn cluster(
     request: DescribeClusterRequestData,
 ) -> Result<DescribeClusterResponseData, CallError> {
     const BROKERS: i8 = 1;
+    const CONTROLLERS: i8 = 2;
     let response = DescribeClusterResponseData::default();
     if request.endpoint_type != BROKERS {
+        let code = match request.endpoint_type {
+            CONTROLLERS => ErrorCode::MismatchedEndpointType,
+            _ => ErrorCode::UnsupportedEndpointType,
+        };
         let message = "there are no controllers apart from the broker: ask for brokers";
         return Ok(response
-            .with_error_code(ErrorCode::UnsupportedEndpointType.code())
+            .with_error_code(code.code())
             .with_error_message(Some(KafkaString::from_static(message))));
     }
     let (host, port) = call.node();

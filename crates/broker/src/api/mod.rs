@@ -64,6 +64,7 @@ pub use fetch::Sessions;
 pub use ledger::{ABSENT, NARROWER, ServedApi, served};
 pub use sasl::serve as authenticate;
 pub use share::{ShareSessions, hang_up};
+pub use versions::amid_sasl;
 
 /// Why a request gets no answer; its connection is closed.
 #[derive(Debug, Error)]

@@ -19,6 +19,8 @@ use super::rights;
 use super::topic_ids::TopicIds;
 use super::{Call, CallError, optional, text};
 
+/// The response has an error of its own; before, each partition has it.
+const ERROR_FOR_ALL: i16 = 2;
 /// KIP-709: offsets of several groups at once.
 const MANY_GROUPS: i16 = 8;
 /// Of a topic's name.
@@ -83,6 +85,7 @@ pub async fn fetch(
             (Some(named), Ok(found)) => response.groups.push(group(found, named)),
             (Some(_), Err(group_id)) => response.groups.push(refused_group(group_id)),
             (None, Ok(found)) => response.topics = topics(found.offsets),
+            (None, Err(_)) if call.version < ERROR_FOR_ALL => response.topics = refused_partitions(&request),
             (None, Err(_)) => response.error_code = rights::DESCRIBE_GROUP.refusal().code(),
         }
     }
@@ -117,13 +120,6 @@ fn visible(call: &Call, found: FetchedGroup, all: bool, refused: Vec<TopicPartit
     if all {
         offsets.retain(|offset| call.sees(rights::DESCRIBE_TOPIC, &offset.partition.topic));
     }
-    let nothing = |partition| FetchedOffset {
-        partition,
-        offset: -1,
-        leader_epoch: -1,
-        metadata: String::new(),
-        error: None,
-    };
     let code_of = |offset: FetchedOffset| {
         let code = code(offset.error);
         (offset, code)
@@ -132,6 +128,17 @@ fn visible(call: &Call, found: FetchedGroup, all: bool, refused: Vec<TopicPartit
     let refused = refused.into_iter().map(|partition| (nothing(partition), refusal));
     let offsets = offsets.into_iter().map(code_of).chain(refused).collect();
     Visible { group_id, error: code(error), offsets }
+}
+
+/// What is told of an offset that is not shown.
+fn nothing(partition: TopicPartition) -> FetchedOffset {
+    FetchedOffset { partition, offset: -1, leader_epoch: -1, metadata: String::new(), error: None }
+}
+
+fn refused_partitions(request: &OffsetFetchRequestData) -> Vec<OffsetFetchResponseTopic> {
+    let code = rights::DESCRIBE_GROUP.refusal().code();
+    let asked = request.topics.as_deref().map(places).unwrap_or_default();
+    topics(asked.into_iter().map(|place| (nothing(place), code)).collect())
 }
 
 fn refused_group(group_id: String) -> OffsetFetchResponseGroup {

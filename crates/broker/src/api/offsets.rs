@@ -26,6 +26,8 @@ use super::{Call, CallError, optional, text};
 const MEMBER_EPOCHS: i16 = 9;
 /// Topics are named by their ids, in OffsetCommit and OffsetFetch.
 pub const BY_TOPIC_ID: i16 = 10;
+/// KIP-890: of a transaction that the group is not in, a client of this version knows that it can be aborted.
+const ABORTABLE: i16 = 4;
 /// KIP-890: the group joins the transaction by committing.
 const IMPLICIT_GROUP: i16 = 5;
 
@@ -97,7 +99,7 @@ pub async fn commit(
     }
     if let Err(refusal) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
         let all = offsets.into_iter().map(|offset| offset.partition);
-        return Ok(committed(outcomes(Vec::new(), all, refusal), &topics));
+        return Ok(committed(outcomes(Vec::new(), all, refusal), &topics, refusal));
     }
     let (offsets, refused) = readable(call, offsets);
     let commit = OffsetCommit {
@@ -112,10 +114,16 @@ pub async fn commit(
         return Err(call.mismatch());
     };
     read_through(call, &request.group_id, &results);
-    Ok(committed(outcomes(results, refused, rights::READ_TOPIC.refusal()), &topics))
+    let outcomes = outcomes(results, refused, rights::READ_TOPIC.refusal());
+    Ok(committed(outcomes, &topics, ErrorCode::UnknownTopicId))
 }
 
-fn committed(outcomes: Vec<(KafkaString, Vec<Outcome>)>, topics: &TopicIds<'_>) -> OffsetCommitResponseData {
+/// `unknown` is what is said of ids that no topic has.
+fn committed(
+    outcomes: Vec<(KafkaString, Vec<Outcome>)>,
+    topics: &TopicIds<'_>,
+    unknown: ErrorCode,
+) -> OffsetCommitResponseData {
     let known = outcomes.into_iter().filter_map(|(name, partitions)| {
         let (name, id) = topics.told(name)?;
         let partition = |(partition, code): Outcome| committed_partition(partition.partition, code);
@@ -128,7 +136,7 @@ fn committed(outcomes: Vec<(KafkaString, Vec<Outcome>)>, topics: &TopicIds<'_>) 
         )
     });
     let unknown = topics.unknown.iter().map(|(id, partitions)| {
-        let refused = |&index| committed_partition(index, ErrorCode::UnknownTopicId.code());
+        let refused = |&index| committed_partition(index, unknown.code());
         OffsetCommitResponseTopic::default()
             .with_topic_id(*id)
             .with_partitions(partitions.iter().map(refused).collect())
@@ -160,7 +168,7 @@ pub async fn commit_in_transaction(
     ];
     if let Some(refusal) = first_refusal(&needed, call) {
         let all = offsets.into_iter().map(|offset| offset.partition);
-        return Ok(committed_in_transaction(outcomes(Vec::new(), all, refusal)));
+        return Ok(committed_in_transaction(call, outcomes(Vec::new(), all, refusal)));
     }
     let (offsets, refused) = readable(call, offsets);
     let commit = TxnOffsetCommit {
@@ -178,15 +186,22 @@ pub async fn commit_in_transaction(
         return Err(call.mismatch());
     };
     read_through(call, &request.group_id, &results);
-    Ok(committed_in_transaction(outcomes(results, refused, rights::READ_TOPIC.refusal())))
+    Ok(committed_in_transaction(call, outcomes(results, refused, rights::READ_TOPIC.refusal())))
 }
 
-fn committed_in_transaction(outcomes: Vec<(KafkaString, Vec<Outcome>)>) -> TxnOffsetCommitResponseData {
+fn committed_in_transaction(
+    call: &Call,
+    outcomes: Vec<(KafkaString, Vec<Outcome>)>,
+) -> TxnOffsetCommitResponseData {
+    let known = |code: i16| match call.version >= ABORTABLE && code == ErrorCode::InvalidTxnState.code() {
+        true => ErrorCode::TransactionAbortable.code(),
+        false => code,
+    };
     let topics = outcomes.into_iter().map(|(name, partitions)| {
         let partition = |(partition, code): Outcome| {
             TxnOffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition)
-                .with_error_code(code)
+                .with_error_code(known(code))
         };
         TxnOffsetCommitResponseTopic::default()
             .with_name(name)

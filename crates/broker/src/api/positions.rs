@@ -102,8 +102,12 @@ fn named_twice(request: &ListOffsetsRequestData) -> HashSet<(&str, i32)> {
 }
 
 /// The topic, when there is one and the client may.
-fn allowed(call: &Call, right: Right, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+pub fn allowed(call: &Call, right: Right, name: &str) -> Result<Arc<Topic>, ErrorCode> {
     call.check(right, name)?;
+    existing(call, name)
+}
+
+fn existing(call: &Call, name: &str) -> Result<Arc<Topic>, ErrorCode> {
     call.shared.catalog.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
@@ -172,8 +176,13 @@ pub async fn for_leader_epoch(
     call: &Call,
     request: OffsetForLeaderEpochRequestData,
 ) -> Result<OffsetForLeaderEpochResponseData, CallError> {
+    let is_broker = call.sees_cluster(rights::CLUSTER_ACTION);
     let topics = request.topics.into_iter().map(|topic| {
-        let found = allowed(call, rights::DESCRIBE_TOPIC, topic.topic.as_str());
+        let name = topic.topic.as_str();
+        let found = match is_broker {
+            true => existing(call, name),
+            false => allowed(call, rights::DESCRIBE_TOPIC, name),
+        };
         let partitions = topic.partitions.into_iter().map(|wanted| {
             let response = EpochEndOffset::default().with_partition(wanted.partition);
             let place = found.as_ref().map_err(|code| *code);

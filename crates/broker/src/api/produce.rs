@@ -158,7 +158,7 @@ fn check(call: &Call, request: ProduceRequestData) -> Checked {
                     );
                     Err(Refused { code: ErrorCode::NotEnoughReplicas, message, records: Vec::new() })
                 }
-                Some(topic) => check_batch(call, topic, partition),
+                Some(topic) => check_batch(call, topic, partition, produce.transactional_id.is_some()),
             };
             outcomes.push((
                 index,
@@ -186,6 +186,7 @@ fn check_batch(
     call: &Call,
     topic: &Topic,
     data: PartitionProduceData,
+    in_transaction: bool,
 ) -> Result<(Batch, TimestampMs), Refused> {
     let refuse = |code, message: &str| Err(Refused::new(code, message));
     let Some(partition) = topic.partition(data.index) else {
@@ -199,6 +200,12 @@ fn check_batch(
     check_size(topic, &bytes)?;
     header.verify(&bytes).map_err(refused)?;
     header.check_from_client().map_err(refused)?;
+    if header.is_transactional() && !in_transaction {
+        return refuse(
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "the transaction is told without its id",
+        );
+    }
     if call.version < ZSTD && matches!(header.compression(), Ok(Compression::Zstd)) {
         return refuse(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7");
     }
@@ -253,13 +260,14 @@ fn stamp(
         return Ok((stamped.freeze(), now));
     }
     let (before, after) = (topic.settings.timestamp_before_max_ms, topic.settings.timestamp_after_max_ms);
-    let early = earliest.is_some_and(|earliest| earliest < now.saturating_sub(before));
-    if early || latest > now.saturating_add(after) {
+    let allowed = now.saturating_sub(before)..=now.saturating_add(after);
+    if earliest.is_some_and(|earliest| earliest < *allowed.start()) || latest > *allowed.end() {
         let message = format!(
             "timestamps from {} to {latest} are further from the broker's {now} than message.timestamp.before.max.ms and message.timestamp.after.max.ms allow",
             earliest.unwrap_or(latest)
         );
-        return Err(Refused::new(ErrorCode::InvalidTimestamp, message));
+        let records = records::out_of_time(&bytes, &allowed);
+        return Err(Refused { code: ErrorCode::InvalidTimestamp, message, records });
     }
     if latest == header.max_timestamp && !header.is_log_append_time() {
         return Ok((bytes, -1));
@@ -271,8 +279,9 @@ fn stamp(
 
 fn refused(error: BatchError) -> Refused {
     let code = match &error {
-        BatchError::Truncated { .. } | BatchError::Checksum { .. } => ErrorCode::CorruptMessage,
-        BatchError::Magic(_) => ErrorCode::UnsupportedForMessageFormat,
+        // What the way may have damaged is sent again; what was sent so is not better the next time.
+        BatchError::Checksum { .. } | BatchError::Magic(3.. | ..0) => ErrorCode::CorruptMessage,
+        BatchError::Truncated { .. } | BatchError::Magic(_) => ErrorCode::InvalidRecord,
         // Of this a producer makes smaller batches; another code ends its records.
         BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
         BatchError::Compression(CompressionError::UnknownCodec(_)) => ErrorCode::UnsupportedCompressionType,

@@ -1,5 +1,7 @@
 //! Where replicas are and who leads: every partition has one, on the only node, so nothing can be moved or elected.
 
+use std::collections::HashMap;
+
 use headwater_wire::messages::alter_partition_reassignments_request::ReassignablePartition;
 use headwater_wire::messages::alter_partition_reassignments_response::{
     AlterPartitionReassignmentsResponseData, ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -138,24 +140,34 @@ pub async fn log_dirs(
 ) -> Result<AlterReplicaLogDirsResponseData, CallError> {
     let allowed = call.check_cluster(rights::ALTER_CLUSTER);
     let only = call.shared.config.log_dir();
-    let moved = request.dirs.into_iter().flat_map(|dir| {
+    let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
+    let mut places = HashMap::new();
+    for dir in request.dirs {
         let known = dir.path.as_str() == only;
-        dir.topics.into_iter().map(move |topic| (known, topic))
-    });
-    let results = moved.map(|(known, topic)| {
-        let result = |&index: &i32| {
-            let code = match exists(call, &topic.name, index) {
-                _ if let Err(code) = allowed => code,
-                false => ErrorCode::UnknownTopicOrPartition,
-                true if known => ErrorCode::None,
-                true => ErrorCode::LogDirNotFound,
+        for topic in dir.topics {
+            let result = |&index: &i32| {
+                let code = match exists(call, &topic.name, index) {
+                    _ if let Err(code) = allowed => code,
+                    _ if !known => ErrorCode::LogDirNotFound,
+                    false => ErrorCode::UnknownTopicOrPartition,
+                    true => ErrorCode::None,
+                };
+                AlterReplicaLogDirPartitionResult::default()
+                    .with_partition_index(index)
+                    .with_error_code(code.code())
             };
-            AlterReplicaLogDirPartitionResult::default()
-                .with_partition_index(index)
-                .with_error_code(code.code())
-        };
-        let partitions = topic.partitions.iter().map(result).collect();
-        AlterReplicaLogDirTopicResult::default().with_topic_name(topic.name).with_partitions(partitions)
-    });
-    Ok(AlterReplicaLogDirsResponseData::default().with_results(results.collect()))
+            let partitions = topic.partitions.iter().map(result).collect::<Vec<_>>();
+            // A topic whose partitions should go to several directories is answered once.
+            let place = *places.entry(topic.name.as_str().to_owned()).or_insert(results.len());
+            match results.get_mut(place) {
+                Some(of_topic) => of_topic.partitions.extend(partitions),
+                None => results.push(
+                    AlterReplicaLogDirTopicResult::default()
+                        .with_topic_name(topic.name)
+                        .with_partitions(partitions),
+                ),
+            }
+        }
+    }
+    Ok(AlterReplicaLogDirsResponseData::default().with_results(results))
 }

@@ -81,7 +81,8 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
     Produce: WRITE_TOPIC, WRITE_TRANSACTIONAL_ID, DESCRIBE_TOPIC, READ_TOPIC, READ_GROUP;
     Fetch: READ_TOPIC;
     ListOffsets: DESCRIBE_TOPIC;
-    OffsetForLeaderEpoch: DESCRIBE_TOPIC;
+    // CLUSTER_ACTION is enough there, for any topic: only brokers asked before clients did.
+    OffsetForLeaderEpoch: DESCRIBE_TOPIC, CLUSTER_ACTION;
     DeleteRecords: DELETE_TOPIC;
     // What there is. Creating on use: CREATE of the topic, or of any topic, which CREATE of the cluster is.
     Metadata: DESCRIBE_TOPIC, CREATE_TOPIC, CREATE_CLUSTER, DESCRIBE_CLUSTER;
@@ -97,8 +98,8 @@ pub static NEEDS: &[(ApiKey, Needs)] = needs! {
         DESCRIBE_TRANSACTIONAL_ID, DESCRIBE_CLUSTER;
     AlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
     IncrementalAlterConfigs: ALTER_TOPIC_CONFIGS, ALTER_CLUSTER_CONFIGS, ALTER_GROUP_CONFIGS;
-    // Groups. Who may DESCRIBE the cluster sees all groups.
-    FindCoordinator: DESCRIBE_GROUP, DESCRIBE_TRANSACTIONAL_ID;
+    // Groups. Who may DESCRIBE the cluster sees all groups. The coordinator of share groups' state is looked for by brokers.
+    FindCoordinator: DESCRIBE_GROUP, DESCRIBE_TRANSACTIONAL_ID, CLUSTER_ACTION;
     JoinGroup: READ_GROUP;
     SyncGroup: READ_GROUP;
     Heartbeat: READ_GROUP;

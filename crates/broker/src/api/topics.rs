@@ -1,7 +1,10 @@
 //! Creating, growing and deleting topics.
 
+use std::collections::HashSet;
+
 use headwater_coordinator::{
     ConfigEntry, DeletedTopic, NewPartitions, NewTopic, Request, Response, TopicRef, TopicResult,
+    is_legal_topic,
 };
 use headwater_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use headwater_wire::messages::create_partitions_response::{
@@ -19,7 +22,7 @@ use headwater_wire::{ErrorCode, KafkaString, KafkaUuid};
 
 use super::configs::source;
 use super::rights::{self, Right};
-use super::{Call, CallError, optional, text, uuid};
+use super::{Call, CallError, once_by, optional, text, uuid};
 use crate::NODE_ID;
 
 const ONE_REPLICA: &str = "every partition has one replica, on the only broker, which is 1";
@@ -31,6 +34,9 @@ const ONE_EACH: &str = "replicas must be assigned to each partition that is adde
 pub const MOST_PARTITIONS: i32 = 10_000;
 const TOO_MANY: &str =
     "a request makes 10,000 partitions at most, and names no more topics: make the others with another one";
+const NEITHER: &str = "a topic is deleted by its name or its id, and neither is given";
+const BOTH: &str = "a topic is deleted by its name or its id, not by both";
+const TWICE: &str = "the topic is named twice in the request";
 /// From here on topics are deleted by name or id.
 const BY_ID: i16 = 6;
 /// KIP-599: from these versions on a client knows THROTTLING_QUOTA_EXCEEDED.
@@ -42,12 +48,15 @@ pub async fn create(
     call: &Call,
     request: CreateTopicsRequestData,
 ) -> Result<CreateTopicsResponseData, CallError> {
+    let (topics, twice) = named_once(request.topics, |topic| topic.name.as_str());
     let (allowed, refused) = match call.sees_cluster(rights::CREATE_CLUSTER) {
-        true => (request.topics, Vec::new()),
-        false => call.part(rights::CREATE_TOPIC, request.topics, |topic| topic.name.as_str()),
+        true => (topics, Vec::new()),
+        false => call.part(rights::CREATE_TOPIC, topics, |topic| topic.name.as_str()),
     };
-    let (possible, impossible): (Vec<_>, Vec<_>) =
-        allowed.into_iter().partition(|topic| misassigned(topic).is_none());
+    // Whatever its replicas, a topic that is there, or cannot be, is refused for that.
+    let may_be = |name: &str| is_legal_topic(name) && call.shared.catalog.by_name(name).is_none();
+    let (impossible, possible): (Vec<_>, Vec<_>) =
+        allowed.into_iter().partition(|topic| may_be(topic.name.as_str()) && misassigned(topic).is_some());
     let topics: Vec<NewTopic> = possible.iter().map(|topic| new_topic(call, topic)).collect();
     let default = call.shared.config.default_partitions;
     let cost = |topic: &NewTopic| match call.shared.catalog.by_name(&topic.name) {
@@ -85,8 +94,28 @@ pub async fn create(
             .with_error_code(ErrorCode::PolicyViolation.code())
             .with_error_message(Some(KafkaString::from_static(TOO_MANY)))
     });
-    let topics = created.chain(impossible).chain(refused).chain(throttled).chain(beyond).collect();
+    let twice = twice.into_iter().map(|name| {
+        unmade(name)
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_message(Some(KafkaString::from_static(TWICE)))
+    });
+    let topics =
+        created.chain(impossible).chain(refused).chain(throttled).chain(beyond).chain(twice).collect();
     Ok(CreateTopicsResponseData::default().with_topics(topics))
+}
+
+/// Parts the topics that are named once from the names that come again: nothing is done for those, as it is not clear what.
+fn named_once<T>(mut topics: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Vec<String>) {
+    let (mut seen, mut again) = (HashSet::new(), HashSet::new());
+    let mut twice = Vec::new();
+    for topic in &topics {
+        let name = name(topic);
+        if !seen.insert(name) && again.insert(name.to_owned()) {
+            twice.push(name.to_owned());
+        }
+    }
+    topics.retain(|topic| !again.contains(name(topic)));
+    (topics, twice)
 }
 
 /// What is wrong with the replicas that its creator wants for each partition, if anything is.
@@ -232,8 +261,9 @@ pub async fn create_partitions(
     call: &Call,
     request: CreatePartitionsRequestData,
 ) -> Result<CreatePartitionsResponseData, CallError> {
+    let (topics, twice) = named_once(request.topics, |topic| topic.name.as_str());
     let (possible, impossible): (Vec<_>, Vec<_>) =
-        request.topics.into_iter().partition(|topic| misgrown(call, topic).is_none());
+        topics.into_iter().partition(|topic| misgrown(call, topic).is_none());
     let new = |topic: &CreatePartitionsTopic| NewPartitions { name: text(&topic.name), count: topic.count };
     let topics = possible.iter().map(new).collect();
     let (topics, refused) = call.part(rights::ALTER_TOPIC, topics, |topic: &NewPartitions| &topic.name);
@@ -283,7 +313,14 @@ pub async fn create_partitions(
             .with_error_code(ErrorCode::PolicyViolation.code())
             .with_error_message(Some(KafkaString::from_static(TOO_MANY)))
     });
-    let results = results.chain(impossible).chain(refused).chain(throttled).chain(beyond).collect();
+    let twice = twice.into_iter().map(|name| {
+        CreatePartitionsTopicResult::default()
+            .with_name(name.into())
+            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_message(Some(KafkaString::from_static(TWICE)))
+    });
+    let results =
+        results.chain(impossible).chain(refused).chain(throttled).chain(beyond).chain(twice).collect();
     Ok(CreatePartitionsResponseData::default().with_results(results))
 }
 
@@ -291,17 +328,7 @@ pub async fn delete(
     call: &Call,
     request: DeleteTopicsRequestData,
 ) -> Result<DeleteTopicsResponseData, CallError> {
-    let topics: Vec<TopicRef> = match call.version >= BY_ID {
-        true => request
-            .topics
-            .iter()
-            .map(|topic| match &topic.name {
-                Some(name) => TopicRef::Name(text(name)),
-                None => TopicRef::Id(topic.topic_id.to_bytes()),
-            })
-            .collect(),
-        false => request.topic_names.iter().map(|name| TopicRef::Name(text(name))).collect(),
-    };
+    let (topics, mut unclear) = meant(call, request);
     let any = call.sees_cluster(rights::DELETE_CLUSTER);
     let mut refused = Vec::new();
     let mut allowed = Vec::with_capacity(topics.len());
@@ -313,6 +340,7 @@ pub async fn delete(
             Err(name) => refused.push((name, topic)),
         }
     }
+    told_twice(call, &mut allowed, &mut unclear);
     let cost = |topic: &TopicRef| partitions_of(call, topic);
     let (topics, throttled) = within_quota(call, allowed, false, DELETE_KNOWS_QUOTA, cost);
     let Response::DeleteTopics(deleted) = call.ask(Request::DeleteTopics(topics)).await? else {
@@ -346,7 +374,65 @@ pub async fn delete(
         }
     });
     Ok(DeleteTopicsResponseData::default()
-        .with_responses(responses.chain(refused).chain(throttled).collect()))
+        .with_responses(responses.chain(refused).chain(throttled).chain(unclear).collect()))
+}
+
+/// What the request names once; second, what is not deleted because it is not clear which topic is meant.
+fn meant(call: &Call, request: DeleteTopicsRequestData) -> (Vec<TopicRef>, Vec<DeletableTopicResult>) {
+    let (mut topics, mut unclear) = (Vec::new(), Vec::new());
+    if call.version < BY_ID {
+        topics.extend(request.topic_names.iter().map(|name| TopicRef::Name(text(name))));
+    } else {
+        for topic in request.topics {
+            let id = topic.topic_id;
+            match topic.name {
+                Some(name) if id.is_nil() => topics.push(TopicRef::Name(text(&name))),
+                None if !id.is_nil() => topics.push(TopicRef::Id(id.to_bytes())),
+                None => unclear.push(misnamed(None, id, NEITHER)),
+                Some(name) => unclear.push(misnamed(Some(name), id, BOTH)),
+            }
+        }
+    }
+    let mut twice = HashSet::new();
+    let mut seen = HashSet::new();
+    for topic in &topics {
+        if !seen.insert(topic) && twice.insert(topic.clone()) {
+            unclear.push(match topic {
+                TopicRef::Name(name) => misnamed(Some(name.clone().into()), KafkaUuid::default(), TWICE),
+                TopicRef::Id(id) => misnamed(None, uuid(*id), TWICE),
+            });
+        }
+    }
+    topics.retain(|topic| !twice.contains(topic));
+    once_by(&mut unclear, |topic| (topic.name.clone(), topic.topic_id));
+    (topics, unclear)
+}
+
+/// Takes out what is meant by its name and by its id. Only who may delete the topic is told that they belong together.
+fn told_twice(call: &Call, allowed: &mut Vec<TopicRef>, unclear: &mut Vec<DeletableTopicResult>) {
+    let mut ids: HashSet<[u8; 16]> =
+        unclear.iter().filter(|topic| topic.name.is_none()).map(|topic| topic.topic_id.to_bytes()).collect();
+    ids.extend(
+        allowed.iter().filter_map(|topic| if let TopicRef::Id(id) = topic { Some(*id) } else { None }),
+    );
+    let mut twice = HashSet::new();
+    for topic in allowed.iter() {
+        let TopicRef::Name(name) = topic else { continue };
+        let Some(id) = call.shared.catalog.by_name(name).map(|topic| topic.id()) else { continue };
+        if ids.contains(&id) {
+            unclear.push(misnamed(Some(name.clone().into()), uuid(id), TWICE));
+            twice.extend([topic.clone(), TopicRef::Id(id)]);
+        }
+    }
+    allowed.retain(|topic| !twice.contains(topic));
+}
+
+fn misnamed(name: Option<KafkaString>, id: KafkaUuid, why: &'static str) -> DeletableTopicResult {
+    DeletableTopicResult::default()
+        .with_name(name)
+        .with_topic_id(id)
+        .with_error_code(ErrorCode::InvalidRequest.code())
+        .with_error_message(Some(KafkaString::from_static(why)))
 }
 
 /// An error is the name that may be told: the id of a topic that may not be described does not show it.

@@ -35,6 +35,8 @@ const MANY_TRANSACTIONS: i16 = 4;
 /// KIP-890: every transaction has its own epoch.
 const OWN_EPOCH: i16 = 5;
 const STATES: [&str; 4] = ["Empty", "Ongoing", "CompleteCommit", "CompleteAbort"];
+/// Those of Apache Kafka that no transaction here is ever in, although clients may ask for them.
+const NEVER: [&str; 4] = ["PrepareCommit", "PrepareAbort", "PrepareEpochFence", "Dead"];
 
 /// Older clients know a fenced producer by its epoch only.
 fn fenced_code(error: Option<Error>, version: i16, since: i16) -> i16 {
@@ -51,6 +53,13 @@ pub async fn init_producer_id(
     if let Err(refusal) = may_init(call, &request) {
         return Ok(InitProducerIdResponseData::default()
             .with_error_code(refusal.code())
+            .with_producer_id(-1)
+            .with_producer_epoch(-1));
+    }
+    // KIP-360: a producer that goes on tells both, and a new one neither.
+    if (request.producer_id == -1) != (request.producer_epoch == -1) {
+        return Ok(InitProducerIdResponseData::default()
+            .with_error_code(ErrorCode::InvalidRequest.code())
             .with_producer_id(-1)
             .with_producer_epoch(-1));
     }
@@ -188,9 +197,12 @@ fn owned(call: &Call, partitions: Vec<TopicPartition>) -> (Vec<TopicPartition>, 
 }
 
 fn coded(results: Vec<PartitionResult>, version: i16) -> Vec<(TopicPartition, i16)> {
-    let coded =
-        |result: PartitionResult| (result.partition, fenced_code(result.error, version, FENCED_OTHERS));
-    results.into_iter().map(coded).collect()
+    let code = |error: Option<Error>| match error {
+        // Only who verifies is told so, and whoever can verify knows this code (KIP-890).
+        Some(Error::InvalidTxnState) => ErrorCode::TransactionAbortable.code(),
+        error => fenced_code(error, version, FENCED_OTHERS),
+    };
+    results.into_iter().map(|result| (result.partition, code(result.error))).collect()
 }
 
 fn added_topics(results: Vec<(TopicPartition, i16)>) -> Vec<AddPartitionsToTxnTopicResult> {
@@ -313,16 +325,17 @@ pub async fn list(
         let code = ErrorCode::InvalidRegularExpression.code();
         return Ok(ListTransactionsResponseData::default().with_error_code(code));
     };
-    let Some(states) = known_states(&request.state_filters) else {
-        return Ok(ListTransactionsResponseData::default().with_unknown_state_filters(request.state_filters));
-    };
+    let states = known_states(&request.state_filters);
+    let is_known = |state: &KafkaString| STATES.iter().chain(&NEVER).any(|known| *known == state.as_str());
+    let unknown = request.state_filters.into_iter().filter(|state| !is_known(state));
+    let response = ListTransactionsResponseData::default().with_unknown_state_filters(unknown.collect());
+    let may_see = call.may_see_some(rights::DESCRIBE_TRANSACTIONAL_ID);
+    let Some(states) = states.filter(|_| may_see) else { return Ok(response) };
     let filter = ListTransactions {
         states,
         producer_ids: request.producer_id_filters,
         longer_than_ms: request.duration_filter,
     };
-    let unknown = request.state_filters.into_iter().filter(|state| !STATES.contains(&state.as_str()));
-    let response = ListTransactionsResponseData::default().with_unknown_state_filters(unknown.collect());
     let Response::ListTransactions(mut transactions) = call.ask(Request::ListTransactions(filter)).await?
     else {
         return Err(call.mismatch());

@@ -21,6 +21,8 @@ use crate::broker::Shared;
 pub const TOPIC: &str = "_headwater.audit";
 /// What may wait to be written.
 const WAITING: usize = 8192;
+/// Of these, what only changes may take: anybody can be refused as often as it likes.
+const FOR_CHANGES: usize = 1024;
 
 /// The side of those who tell.
 pub struct Audit {
@@ -46,9 +48,9 @@ impl Audit {
         if !entry.allowed {
             self.denied.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(entries) = &self.entries
-            && entries.try_send(entry).is_err()
-        {
+        let Some(entries) = &self.entries else { return };
+        let has_room = entry.allowed || entries.capacity() > FOR_CHANGES;
+        if !has_room || entries.try_send(entry).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -75,5 +77,41 @@ impl AuditTask {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the audit stream ended badly");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use headwater_model::acl::ResourceType;
+
+    use super::*;
+
+    #[test]
+    fn refusals_leave_room_for_changes() {
+        let (audit, mut waiting) = Audit::new(true);
+        let told = |allowed| {
+            let subject = Subject {
+                principal: Arc::default(),
+                host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                client_id: String::new(),
+                api: "Metadata",
+                operation: "DESCRIBE",
+                resource: ResourceType::Topic,
+                name: String::new(),
+            };
+            audit.tell(Entry { time: 0, subject, allowed, detail: None });
+        };
+        (0..WAITING).for_each(|_| told(false));
+        assert_eq!(audit.lost.load(Ordering::Relaxed), FOR_CHANGES as u64);
+        told(true);
+        assert_eq!(audit.lost.load(Ordering::Relaxed), FOR_CHANGES as u64);
+        let mut last = None;
+        while let Ok(entry) = waiting.try_recv() {
+            last = Some(entry.allowed);
+        }
+        assert_eq!(last, Some(true));
     }
 }

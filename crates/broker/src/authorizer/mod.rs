@@ -60,6 +60,20 @@ impl Authorizer {
         }
     }
 
+    /// Whether something of the type may be used so, for all that can be said without its name.
+    pub fn might_allow(
+        &self,
+        principal: &Principal,
+        host: IpAddr,
+        operation: Operation,
+        kind: ResourceType,
+    ) -> bool {
+        let asker = Asker { principal, host: host.to_canonical() };
+        self.config.allow_if_no_acl
+            || self.allows(principal, host, operation, kind, SOME_NAME)
+            || self.rules.acls().index.might_allow(asker, operation, kind)
+    }
+
     /// Whether at least one resource of the type may be used so, whatever its name.
     pub fn allows_any(
         &self,
@@ -173,6 +187,24 @@ mod tests {
         let authorizer = Authorizer::new(on(), rules(&[(Topic, "t", "User:bob", Write, Allow)]));
         let any = |name: &str| authorizer.allows_any(&Principal::user(name), HOST, Write, Topic);
         assert!(any("bob") && !any("alice"));
+    }
+
+    #[test]
+    fn who_is_allowed_nothing_of_a_type_has_nothing_to_look_for() {
+        use {Operation::*, Permission::*, ResourceType::*};
+        let rules = rules(&[
+            (Group, "g", "User:bob", Read, Allow),
+            (Group, "g", "User:bob", Read, Deny),
+            (Group, "g", "User:eve", Describe, Deny),
+            (Topic, "t", "User:eve", All, Allow),
+        ]);
+        let might = |config: AuthorizerConfig, name: &str| {
+            let authorizer = Authorizer::new(config, Arc::clone(&rules));
+            authorizer.might_allow(&Principal::user(name), HOST, Describe, Group)
+        };
+        assert!(might(on(), "bob") && !might(on(), "eve") && !might(on(), "alice"));
+        assert!(might(AuthorizerConfig { allow_if_no_acl: true, ..on() }, "alice"));
+        assert!(might(AuthorizerConfig::default(), "alice"), "without rules that count");
     }
 
     #[test]

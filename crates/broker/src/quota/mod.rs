@@ -25,6 +25,7 @@ pub use self::mute::Mute;
 
 use crate::clock::Clock;
 use crate::rules::Rules;
+use crate::usage::cut;
 
 /// With fewer meters nobody looks for such as can go.
 const FEW: usize = 1024;
@@ -81,7 +82,7 @@ impl Quotas {
         let owner = Owner {
             key,
             user: applies.by_user.then(|| user.principal.name.clone()),
-            client_id: applies.by_client_id.then(|| user.client_id.to_owned()),
+            client_id: applies.by_client_id.then(|| cut(user.client_id)),
             ip: None,
         };
         Some((owner, applies.limit))
@@ -147,5 +148,31 @@ impl Quotas {
     pub fn count(&self, wait_ms: i64) {
         self.throttles.fetch_add(1, Ordering::Relaxed);
         self.throttled_ms.fetch_add(u64::try_from(wait_ms).unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_coordinator::{EntityName, Limit, QuotaEntity, QuotaRecord};
+
+    use super::*;
+    use crate::rules::RuleChange;
+
+    /// A client may call itself by another long name with each request.
+    #[test]
+    fn of_a_client_id_as_long_as_can_be_a_meter_keeps_little() {
+        let rules = Arc::new(Rules::default());
+        let entity = QuotaEntity { user: None, client_id: Some(EntityName::Default), ip: None };
+        let key = QuotaKey::ProducerByteRate;
+        rules.apply(vec![RuleChange::Quota(QuotaRecord { entity, key, limit: Some(Limit(1.0)) })]);
+        let quotas = Quotas::new(rules, QuotaConfig::default(), Clock::start());
+        let principal = Principal::anonymous();
+        for end in ["a", "b"] {
+            let client_id = "c".repeat(30_000) + end;
+            quotas.spend(key, User { principal: &principal, client_id: &client_id }, 1_000.0);
+        }
+        let meters = quotas.meters.lock().unwrap();
+        let kept = meters.all.keys().map(|owner| owner.client_id.as_deref().unwrap_or_default().len());
+        assert_eq!(kept.collect::<Vec<_>>(), [255]);
     }
 }

@@ -3,6 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use headwater_security::SecurityProtocol;
+
+use super::config::CLIENT_AUTH;
 use super::{Authority, INTERNAL, Listener};
 
 /// Each with the next step.
@@ -38,6 +41,17 @@ pub fn of_start(authority: &Authority, listeners: &[&Listener]) -> Vec<String> {
                 "keys begin with listener.name.{name}. and count for no listener, as there is none of that name: there are {names}, and HTTP"
             ));
         }
+    }
+    let asked = authority.config.text(CLIENT_AUTH).filter(|auth| *auth != "none");
+    let shows_none = |listener: &&Listener| {
+        let own = authority.config.own(&listener.name, CLIENT_AUTH);
+        listener.protocol == SecurityProtocol::SaslSsl && own.is_none()
+    };
+    if let (Some(auth), Some(listener)) = (asked, listeners.iter().copied().find(shows_none)) {
+        let (name, key) = (&listener.name, listener.name.to_ascii_lowercase());
+        advice.push(format!(
+            "{CLIENT_AUTH}={auth} is not for the listener {name}, as its clients come by SASL: say listener.name.{key}.{CLIENT_AUTH}={auth} if they are to show certificates, too"
+        ));
     }
     if let Some(file) = file.filter(|file| is_for_everybody(Path::new(file))) {
         advice.push(format!(

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use headwater_security::Secret;
+use headwater_security::{Secret, SecurityProtocol};
 
 /// What can be set for one listener.
 pub const OF_A_LISTENER: &[&str] = &[
@@ -25,6 +25,8 @@ pub const OF_A_LISTENER: &[&str] = &[
     "ssl.truststore.type",
 ];
 const PREFIX: &str = "listener.name.";
+/// Whether clients show certificates.
+pub const CLIENT_AUTH: &str = "ssl.client.auth";
 
 /// Listeners, TLS and SASL.
 #[derive(Debug, Clone)]
@@ -69,9 +71,23 @@ impl SecurityConfig {
         self.texts.get(key).map(Secret::reveal)
     }
 
+    /// The value for one listener alone.
+    pub fn own(&self, listener: &str, key: &str) -> Option<&str> {
+        self.text(&format!("{PREFIX}{}.{key}", listener.to_ascii_lowercase()))
+    }
+
     /// The value for one listener, or for all.
     pub fn of_listener(&self, listener: &str, key: &str) -> Option<&str> {
-        self.text(&format!("{PREFIX}{}.{key}", listener.to_ascii_lowercase())).or_else(|| self.text(key))
+        self.own(listener, key).or_else(|| self.text(key))
+    }
+
+    /// The value for the TLS of one listener. As in Kafka, what is said of the certificates of all clients is not said of
+    /// those that come by SASL (KIP-684).
+    pub fn of_tls(&self, listener: &str, protocol: SecurityProtocol, key: &str) -> Option<&str> {
+        match key {
+            CLIENT_AUTH if protocol.is_sasl() => self.own(listener, key),
+            _ => self.of_listener(listener, key),
+        }
     }
 
     /// Listeners that have values of their own, in small letters.

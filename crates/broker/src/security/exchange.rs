@@ -25,6 +25,8 @@ pub enum Refused {
     OauthBearer,
     #[error("the token is not accepted: {0}")]
     Token(#[from] TokenError),
+    #[error("the token is not of the user that the client asks to be")]
+    Subject,
     #[error(transparent)]
     Random(#[from] SecretError),
     #[error("a message after the end of the exchange")]
@@ -106,8 +108,9 @@ impl Exchange {
     }
 
     async fn token(&mut self, message: &[u8], authority: &Authority) -> Result<Step, Refused> {
-        let token = bearer(message).ok_or(Refused::OauthBearer)?;
+        let (user, token) = bearer(message).ok_or(Refused::OauthBearer)?;
         match authority.tokens.check(token).await {
+            Ok(valid) if !(user.is_empty() || user == valid.subject) => Err(Refused::Subject),
             Ok(valid) => Ok(Step::end(Vec::new(), valid.subject, Some(valid.valid_for))),
             Err(error) => {
                 self.stage = Stage::BadToken(error);
@@ -135,16 +138,14 @@ async fn plain(message: &[u8], authority: &Authority) -> Result<Step, Refused> {
     if right { Ok(Step::end(Vec::new(), user, None)) } else { Err(Refused::Password) }
 }
 
-/// RFC 7628: `n,, ^A auth=Bearer TOKEN ^A … ^A ^A`.
-fn bearer(message: &[u8]) -> Option<&str> {
+/// RFC 7628: `n,a=USER, ^A auth=Bearer TOKEN ^A … ^A ^A`, of which `a=USER` may be missing. User, if any, and token.
+fn bearer(message: &[u8]) -> Option<(&str, &str)> {
     let mut parts = std::str::from_utf8(message).ok()?.split('\x01');
-    let header = parts.next()?;
-    if !(header.starts_with("n,") && header.ends_with(',')) {
-        return None;
-    }
+    let header = parts.next()?.strip_prefix("n,")?.strip_suffix(',')?;
+    let user = if header.is_empty() { header } else { header.strip_prefix("a=")? };
     let authorization = parts.find_map(|part| part.strip_prefix("auth="))?;
     let (scheme, token) = authorization.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then_some((user, token.trim()))
 }
 
 impl Authority {
@@ -177,9 +178,15 @@ mod tests {
 
     #[test]
     fn a_token_is_found_in_its_message() {
-        assert_eq!(bearer(b"n,,\x01auth=Bearer a.b.c\x01\x01"), Some("a.b.c"));
-        assert_eq!(bearer(b"n,a=me,\x01host=x\x01auth=bearer a.b.c\x01\x01"), Some("a.b.c"));
-        for wrong in ["", "n,,", "n,,\x01auth=Basic x\x01\x01", "p=x,,\x01auth=Bearer a\x01\x01"] {
+        assert_eq!(bearer(b"n,,\x01auth=Bearer a.b.c\x01\x01"), Some(("", "a.b.c")));
+        assert_eq!(bearer(b"n,a=me,\x01host=x\x01auth=bearer a.b.c\x01\x01"), Some(("me", "a.b.c")));
+        for wrong in [
+            "",
+            "n,,",
+            "n,,\x01auth=Basic x\x01\x01",
+            "p=x,,\x01auth=Bearer a\x01\x01",
+            "n,me,\x01auth=Bearer a\x01\x01",
+        ] {
             assert_eq!(bearer(wrong.as_bytes()), None, "{wrong:?}");
         }
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use headwater_model::Principal;
 use headwater_security::server::{
-    Derivations, Mapping, MappingError, ServerTls, TlsError, Users, UsersError, credential,
+    Derivations, Mapping, MappingError, ServerTls, TlsError, Users, UsersError, credential, subject,
 };
 pub use headwater_security::server::{Stranger, Strangers, told};
 use headwater_security::{
@@ -43,6 +43,9 @@ const NODE: &str = "Node";
 
 /// Derivations of passwords at once.
 const AT_ONCE: usize = 4;
+
+/// What is told of the subject of a certificate.
+const LONGEST_SUBJECT: usize = 200;
 
 /// Who the parts of the broker's own process are: they may do everything.
 pub fn node() -> Principal {
@@ -151,7 +154,7 @@ impl Listener {
         authority: &Authority,
     ) -> Result<Self, SecurityError> {
         let security = &authority.config;
-        let of = |key: &str| security.of_listener(&config.name, key);
+        let of = |key: &str| security.of_tls(&config.name, config.protocol, key);
         let tls = config.protocol.is_tls().then(|| ServerTls::load(&config.name, &of)).transpose()?;
         let rules = of("ssl.principal.mapping.rules");
         Ok(Self {
@@ -175,12 +178,31 @@ impl Listener {
     }
 
     /// Does the TLS handshake if there is one, and tells whom the client's certificate names.
+    ///
+    /// # Errors
+    /// Those of the handshake, and [`std::io::ErrorKind::PermissionDenied`] for a certificate that no rule is about.
     pub async fn secure(&self, stream: TcpStream) -> std::io::Result<(Stream, Principal)> {
         let Some(tls) = &self.tls else { return Ok((Stream::Plain(stream), Principal::anonymous())) };
         let stream = tls.acceptor().accept(stream).await?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let principal = certificate.and_then(|certificate| self.mapping.named(certificate));
-        Ok((Stream::tls(stream), principal.map(Principal::user).unwrap_or_default()))
+        let principal = certificate.map(|certificate| self.named(certificate)).transpose()?;
+        Ok((Stream::tls(stream), principal.unwrap_or_default()))
+    }
+
+    /// Whom a certificate names. As in Kafka, one that no rule is about lets nobody in, unless SASL says who a client is.
+    fn named(&self, certificate: &[u8]) -> std::io::Result<Principal> {
+        let subject = subject(certificate).unwrap_or_default();
+        let name = self.mapping.name(&subject);
+        if name.is_none() && !self.protocol.is_sasl() {
+            let subject = told(&subject, LONGEST_SUBJECT);
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::PermissionDenied,
+                format!(
+                    "no rule of ssl.principal.mapping.rules is about the client's certificate, '{subject}': add DEFAULT to let it in by its subject"
+                ),
+            ));
+        }
+        Ok(name.filter(|name| !name.is_empty()).map(Principal::user).unwrap_or_default())
     }
 }
 
@@ -219,7 +241,7 @@ pub async fn watch(authority: Weak<Authority>, listeners: Vec<Weak<Listener>>, e
         let looked = tokio::task::spawn_blocking(move || {
             authority.users.reload();
             for listener in &listeners {
-                let of = |key: &str| authority.config.of_listener(&listener.name, key);
+                let of = |key: &str| authority.config.of_tls(&listener.name, listener.protocol, key);
                 let _changed = listener.tls.as_ref().is_some_and(|tls| tls.reload(&of));
             }
         });

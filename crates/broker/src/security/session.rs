@@ -17,6 +17,9 @@ pub const FAILED: &str = "authentication failed: the user, the password or the t
 /// A session is no longer than this, whatever a token or a setting says.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
+/// Who proves itself again and again does so no faster, as Kafka has it: a proof takes a processor some milliseconds.
+const BETWEEN_PROOFS: Duration = Duration::from_secs(1);
+
 pub struct Session {
     authority: Arc<Authority>,
     listener: Arc<Listener>,
@@ -24,6 +27,8 @@ pub struct Session {
     /// SaslHandshake v0: tokens come as they are, without a request around them.
     raw: bool,
     proved: Option<(Mechanism, Arc<Principal>)>,
+    /// When the client last began to prove it again.
+    again: Option<Instant>,
     expires: Option<Instant>,
 }
 
@@ -49,12 +54,17 @@ impl Denied {
 
 impl Session {
     pub fn new(authority: Arc<Authority>, listener: Arc<Listener>) -> Self {
-        Self { authority, listener, exchange: None, raw: false, proved: None, expires: None }
+        Self { authority, listener, exchange: None, raw: false, proved: None, again: None, expires: None }
     }
 
     /// Who the client is, once it has proved it and the exchange is over.
     pub fn principal(&self) -> Option<&Arc<Principal>> {
         self.proved.as_ref().filter(|_| self.exchange.is_none()).map(|(_, principal)| principal)
+    }
+
+    /// A mechanism was agreed on, and the client has proved nothing yet.
+    pub fn is_agreed(&self) -> bool {
+        self.exchange.is_some() && self.proved.is_none()
     }
 
     pub fn is_raw(&self) -> bool {
@@ -75,14 +85,23 @@ impl Session {
         if self.exchange.is_some() {
             return Err(Denied::state("SaslHandshake within an exchange"));
         }
+        if self.proved.is_some() && !self.may_prove_again() {
+            return Err(Denied::state("SaslHandshake of a session without an end, or a second one at once"));
+        }
         let wanted = Mechanism::parse(mechanism).filter(|wanted| self.mechanisms().contains(wanted));
         let wanted = wanted.ok_or(Denied {
             code: ErrorCode::UnsupportedSaslMechanism,
             message: format!("the mechanism {mechanism} is not enabled here"),
         })?;
+        self.again = self.proved.is_some().then(Instant::now);
         self.raw = raw;
         self.exchange = Some(Exchange::new(wanted));
         Ok(())
+    }
+
+    /// Whether it would be of use: where the session ends otherwise, and now and then.
+    fn may_prove_again(&self) -> bool {
+        self.expires.is_some() && self.again.is_none_or(|again| again.elapsed() >= BETWEEN_PROOFS)
     }
 
     pub async fn authenticate(&mut self, token: &[u8]) -> Result<Authenticated, Denied> {

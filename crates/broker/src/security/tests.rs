@@ -21,22 +21,46 @@ fn issue(directory: &Path, ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -
     file
 }
 
-/// Whom a listener takes a client for that shows the certificate of `Billing`, or none.
-async fn principal(rules: &str, shows: bool) -> Principal {
-    let dir = tempfile::tempdir().unwrap();
+/// An authority, and its certificate.
+fn company() -> (CertifiedIssuer<'static, KeyPair>, String) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let authorities = rcgen::Certificate::pem(ca.as_ref());
+    (ca, authorities)
+}
+
+/// For a server of the authority, whose clients it trusts.
+fn trusting(
+    directory: &Path,
+    (ca, authorities): &(CertifiedIssuer<'static, KeyPair>, String),
+) -> SecurityConfig {
     let mut config = SecurityConfig::default();
-    config.put("ssl.keystore.location", issue(dir.path(), &ca, "server").display().to_string());
+    config.put("ssl.keystore.location", issue(directory, ca, "server").display().to_string());
     config.put("ssl.truststore.certificates", authorities.clone());
-    config.put("ssl.client.auth", "requested".to_owned());
-    config.put("ssl.principal.mapping.rules", rules.to_owned());
+    config
+}
+
+async fn principal(rules: &str, shows: bool) -> Principal {
+    let settings = [("ssl.client.auth", "requested"), ("ssl.principal.mapping.rules", rules)];
+    secured(SecurityProtocol::Ssl, &settings, shows).await.unwrap()
+}
+
+/// Whom a listener takes a client for that shows the certificate of `Billing`, or none.
+async fn secured(
+    protocol: SecurityProtocol,
+    settings: &[(&str, &str)],
+    shows: bool,
+) -> std::io::Result<Principal> {
+    let dir = tempfile::tempdir().unwrap();
+    let company = company();
+    let mut config = trusting(dir.path(), &company);
+    settings.iter().for_each(|(key, value)| config.put(key, (*value).to_owned()));
+    let (ca, authorities) = company;
     let authority = Authority::new(&config, Arc::default()).unwrap();
     let of = ListenerConfig {
         name: "SSL".to_owned(),
-        protocol: SecurityProtocol::Ssl,
+        protocol,
         host: "127.0.0.1".to_owned(),
         port: 0,
         advertised: None,
@@ -65,7 +89,7 @@ async fn principal(rules: &str, shows: bool) -> Principal {
     };
     let accepting = async {
         let (stream, _) = socket.accept().await.unwrap();
-        listener.secure(stream).await.unwrap().1
+        listener.secure(stream).await.map(|(_, principal)| principal)
     };
     tokio::join!(connecting, accepting).1
 }
@@ -74,8 +98,57 @@ async fn principal(rules: &str, shows: bool) -> Principal {
 async fn a_client_is_who_its_certificate_says_by_the_rules() {
     assert_eq!(principal("", true).await, Principal::user("CN=Billing,O=Example"));
     assert_eq!(principal("RULE:^CN=(.*?),.*$/$1/L", true).await, Principal::user("billing"));
-    assert_eq!(principal("RULE:^CN=other$/x/", true).await, Principal::anonymous());
     assert_eq!(principal("", false).await, Principal::anonymous());
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_rule_is_about_lets_nobody_in() {
+    let others = "RULE:^CN=other$/x/";
+    let rules = ("ssl.principal.mapping.rules", others);
+    let requested = [("ssl.client.auth", "requested"), rules];
+    let refused = secured(SecurityProtocol::Ssl, &requested, true).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    let said = refused.to_string();
+    assert!(
+        said.contains("ssl.principal.mapping.rules") && said.contains("'CN=Billing,O=Example'"),
+        "{said}"
+    );
+    assert_eq!(principal(others, false).await, Principal::anonymous(), "who shows none needs no rule");
+    // The user of SASL counts there.
+    let requested = [("listener.name.ssl.ssl.client.auth", "requested"), rules];
+    let by_sasl = secured(SecurityProtocol::SaslSsl, &requested, true).await.unwrap();
+    assert_eq!(by_sasl, Principal::anonymous());
+}
+
+#[tokio::test]
+async fn clients_with_sasl_show_certificates_only_where_their_own_listener_says_so() {
+    let (all, own) = (("ssl.client.auth", "required"), ("listener.name.ssl.ssl.client.auth", "required"));
+    assert!(secured(SecurityProtocol::Ssl, &[all], false).await.is_err());
+    assert!(secured(SecurityProtocol::SaslSsl, &[own], false).await.is_err());
+    assert!(secured(SecurityProtocol::SaslSsl, &[all], false).await.is_ok());
+}
+
+#[test]
+fn a_start_says_of_which_clients_certificates_are_not_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |keys: &[&str]| {
+        let mut config = trusting(dir.path(), &company());
+        keys.iter().for_each(|key| config.put(key, "required".to_owned()));
+        let authority = Authority::new(&config, Arc::default()).unwrap();
+        let of = ListenerConfig {
+            name: "CLIENTS".to_owned(),
+            protocol: SecurityProtocol::SaslSsl,
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            advertised: None,
+        };
+        let bound = "127.0.0.1:9093".parse().unwrap();
+        let listener = Listener::new(&of, Advertised::new(None, bound).unwrap(), &authority).unwrap();
+        let said = advice(&authority, &[&listener]);
+        said.iter().any(|one| one.contains("listener.name.clients.ssl.client.auth=required"))
+    };
+    assert!(said(&["ssl.client.auth"]));
+    assert!(!said(&["ssl.client.auth", "listener.name.clients.ssl.client.auth"]) && !said(&[]));
 }
 
 #[test]

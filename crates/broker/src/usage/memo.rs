@@ -33,7 +33,7 @@ impl Memo {
 }
 
 /// Clients call themselves what they like, and at any length.
-fn cut(name: &str) -> String {
+pub fn cut(name: &str) -> String {
     name[..name.floor_char_boundary(LONGEST)].to_owned()
 }
 

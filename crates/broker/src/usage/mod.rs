@@ -17,7 +17,7 @@ use headwater_model::TimestampMs;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub use memo::Memo;
+pub use memo::{Memo, cut};
 
 use crate::engine::{Engine, Unavailable};
 

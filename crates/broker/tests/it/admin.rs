@@ -9,7 +9,7 @@ use headwater_wire::messages::describe_producers_request::TopicRequest;
 use headwater_wire::messages::describe_producers_response::ProducerState;
 use headwater_wire::messages::elect_leaders_request;
 use headwater_wire::messages::*;
-use headwater_wire::{ErrorCode, KafkaString, Producer};
+use headwater_wire::{ErrorCode, KafkaString, KafkaUuid, Producer};
 
 use crate::common::{self, Raw, batch_of, start};
 
@@ -178,7 +178,7 @@ fn setting(name: &str, level: i16, upgrade_type: i8) -> UpdateFeaturesRequestDat
 
 /// The epoch of the features, and the level of `transaction.version`.
 async fn transaction_version(raw: &mut Raw) -> (i64, i16) {
-    let answer = raw.call(&ApiVersionsRequestData::default(), 4).await;
+    let answer = raw.call(&crate::common::api_versions(), 4).await;
     let level = |key: &FinalizedFeatureKey| key.name.as_str() == "transaction.version";
     let level =
         answer.finalized_features.iter().find(|key| level(key)).map_or(0, |key| key.max_version_level);
@@ -205,9 +205,12 @@ async fn the_version_of_transactions_goes_down_and_up_and_outlives_a_restart() {
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
     assert_eq!(transaction_version(&mut raw).await, (epoch + 3, 1));
-    let supported = raw.call(&ApiVersionsRequestData::default(), 4).await.supported_features;
+    let supported = raw.call(&crate::common::api_versions(), 4).await.supported_features;
     let range = supported.iter().find(|key| key.name.as_str() == "transaction.version").unwrap();
     assert_eq!((range.min_version, range.max_version), (0, 2));
+    let readable = raw.call(&crate::common::api_versions(), 3).await.supported_features;
+    let names: Vec<_> = readable.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["metadata.version"], "older clients cannot read of a feature that begins at 0");
     broker.shutdown().await;
 }
 
@@ -240,6 +243,24 @@ async fn what_no_feature_can_be_set_to_is_refused_for_all_of_the_request() {
         release.feature_updates.extend(setting(name, level, UPGRADE).feature_updates);
     }
     assert_eq!(raw.call(&release, 2).await.error_code, 0, "as it is already");
+}
+
+/// KIP-919: an administrator that was given brokers where it asks for controllers is told what is wrong.
+#[tokio::test]
+async fn who_asks_a_broker_for_controllers_is_told_that_it_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for (kind, code) in [
+        (1, ErrorCode::None),
+        (2, ErrorCode::MismatchedEndpointType),
+        (3, ErrorCode::UnsupportedEndpointType),
+    ] {
+        let asked = DescribeClusterRequestData::default().with_endpoint_type(kind);
+        let told = raw.call(&asked, 1).await;
+        let has_reason = told.error_message.is_some();
+        assert_eq!((told.error_code, has_reason), (code.code(), kind != 1), "{kind}");
+    }
 }
 
 #[tokio::test]
@@ -301,6 +322,8 @@ async fn replicas_can_only_be_assigned_as_they_are_and_to_each_new_partition_onc
         ("elsewhere", &[0], 9, -1, misassigned),
         ("counted", &[0], 1, 1, told_twice),
         ("right", &[1, 0], 1, -1, fine),
+        ("right", &[1], 9, 1, ErrorCode::TopicAlreadyExists),
+        ("not legal", &[1], 9, 1, ErrorCode::InvalidTopicException),
     ] {
         let assigned = indexes.iter().map(|index| {
             CreatableReplicaAssignment::default().with_partition_index(*index).with_broker_ids(vec![node])
@@ -425,6 +448,29 @@ async fn the_log_directory_says_how_large_its_file_system_is() {
     assert!(0 < only.usable_bytes && only.usable_bytes <= only.total_bytes, "{only:?}");
 }
 
+#[tokio::test]
+async fn who_moves_partitions_to_several_directories_is_answered_once_for_a_topic() {
+    use headwater_wire::messages::alter_replica_log_dirs_request::{
+        AlterReplicaLogDir, AlterReplicaLogDirTopic,
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    let to = |path: &str, partitions| {
+        let topic = AlterReplicaLogDirTopic::default().with_name(t()).with_partitions(partitions);
+        AlterReplicaLogDir::default().with_path(KafkaString::from(path.to_owned())).with_topics(vec![topic])
+    };
+    let ours = dir.path().display().to_string();
+    let dirs = vec![to("/nowhere", vec![1, 8]), to(&ours, vec![0, 9])];
+    let answer = raw.call(&AlterReplicaLogDirsRequestData::default().with_dirs(dirs), 2).await;
+    assert_eq!(answer.results.len(), 1, "{answer:?}");
+    let told = answer.results[0].partitions.iter().map(|one| (one.partition_index, one.error_code));
+    let (missing, unknown) = (ErrorCode::LogDirNotFound, ErrorCode::UnknownTopicOrPartition);
+    let expected = [(1, missing.code()), (8, missing.code()), (0, 0), (9, unknown.code())];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
 const CLIENT_METRICS: i8 = 16;
 
 async fn subscribe(raw: &mut Raw, name: &str, configs: &[(&str, Option<&str>)]) -> i16 {
@@ -529,6 +575,94 @@ async fn a_topic_that_cannot_be_is_told_from_one_that_is_not_there() {
     let codes: Vec<_> = told.topics.iter().map(|topic| topic.error_code).collect();
     let expected = [ErrorCode::UnknownTopicOrPartition, ErrorCode::InvalidTopicException];
     assert_eq!(codes, expected.map(|code| code.code()));
+}
+
+/// Who has mixed up names and ids may have a topic in mind that is not the one that would be gone.
+#[tokio::test]
+async fn no_topic_is_deleted_where_it_is_not_clear_which_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for name in ["both", "twice", "id-twice", "name-and-id", "once"] {
+        raw.create_topic(name, 1).await;
+    }
+    let there = raw.call(&MetadataRequestData::default().with_topics(None), 12).await.topics;
+    let id = |name: &str| {
+        let named = |topic: &&metadata_response::MetadataResponseTopic| {
+            topic.name == Some(KafkaString::from(name.to_owned()))
+        };
+        there.iter().find(named).unwrap().topic_id
+    };
+    let named = |name: &'static str| {
+        delete_topics_request::DeleteTopicState::default().with_name(Some(KafkaString::from_static(name)))
+    };
+    let by_id = |name: &str| delete_topics_request::DeleteTopicState::default().with_topic_id(id(name));
+    let request = DeleteTopicsRequestData::default().with_timeout_ms(1000).with_topics(vec![
+        delete_topics_request::DeleteTopicState::default(),
+        named("both").with_topic_id(id("once")),
+        named("twice"),
+        named("twice"),
+        by_id("id-twice"),
+        by_id("id-twice"),
+        by_id("id-twice"),
+        named("name-and-id"),
+        by_id("name-and-id"),
+        named("once"),
+    ]);
+    let answer = raw.call(&request, 6).await;
+    let told: Vec<_> = answer
+        .responses
+        .iter()
+        .map(|topic| {
+            let name = topic.name.as_ref().map(KafkaString::as_str);
+            (name, topic.topic_id, topic.error_code, topic.error_message.is_some())
+        })
+        .collect();
+    let (invalid, none) = (ErrorCode::InvalidRequest.code(), KafkaUuid::default());
+    let expected = [
+        (Some("once"), id("once"), 0, false),
+        (None, none, invalid, true),
+        (Some("both"), id("once"), invalid, true),
+        (Some("twice"), none, invalid, true),
+        (None, id("id-twice"), invalid, true),
+        (Some("name-and-id"), id("name-and-id"), invalid, true),
+    ];
+    assert_eq!(told, expected);
+    let left = raw.call(&MetadataRequestData::default().with_topics(None), 12).await.topics;
+    assert_eq!(left.len(), there.len() - 1);
+    // Older clients know names only.
+    let names = ["twice", "twice", "both"].map(KafkaString::from_static).to_vec();
+    let request = DeleteTopicsRequestData::default().with_timeout_ms(1000).with_topic_names(names);
+    let codes = raw.call(&request, 5).await.responses.into_iter().map(|topic| topic.error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [0, invalid]);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_named_twice_is_neither_made_nor_grown_and_answered_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let wanted = |name: &'static str, partitions| {
+        create_topics_request::CreatableTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+    };
+    let topics = vec![wanted("a", 1), wanted("b", 1), wanted("a", 2), wanted("a", 1)];
+    let made = raw.call(&CreateTopicsRequestData::default().with_topics(topics), 7).await;
+    let told: Vec<_> = made.topics.iter().map(|topic| (topic.name.as_str(), topic.error_code)).collect();
+    let invalid = ErrorCode::InvalidRequest.code();
+    assert_eq!(told, [("b", 0), ("a", invalid)]);
+    raw.create_topic("a", 1).await;
+    let grown = |name: &'static str, count| {
+        create_partitions_request::CreatePartitionsTopic::default()
+            .with_name(KafkaString::from_static(name))
+            .with_count(count)
+    };
+    let topics = vec![grown("a", 2), grown("b", 2), grown("a", 3)];
+    let told = raw.call(&CreatePartitionsRequestData::default().with_topics(topics), 3).await;
+    let told: Vec<_> = told.results.iter().map(|topic| (topic.name.as_str(), topic.error_code)).collect();
+    assert_eq!(told, [("b", 0), ("a", invalid)]);
 }
 
 #[tokio::test]

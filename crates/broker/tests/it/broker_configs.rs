@@ -234,6 +234,45 @@ async fn the_old_request_forgets_what_it_does_not_name() {
 }
 
 #[tokio::test]
+async fn a_resource_that_is_named_twice_and_a_key_without_a_value_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for name in ["t", "u"] {
+        raw.create_topic(name, 1).await;
+    }
+    let invalid = ErrorCode::InvalidRequest.code();
+    let of = |name: &str, value: &str| {
+        let entry = incremental_alter_configs_request::AlterableConfig::default()
+            .with_name("retention.ms".to_owned().into())
+            .with_value(Some(value.to_owned().into()));
+        incremental_alter_configs_request::AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(name.to_owned().into())
+            .with_configs(vec![entry])
+    };
+    let resources = vec![of("t", "1000"), of("u", "2000"), of("t", "3000")];
+    let request = IncrementalAlterConfigsRequestData::default().with_resources(resources);
+    let codes = raw.call(&request, 1).await.responses.into_iter().map(|one| one.error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [invalid, 0, invalid]);
+    assert_eq!(value(&mut raw, (TOPIC, "t"), "retention.ms").await, Some(("604800000".into(), 5)));
+    let of = |name: &str, value: Option<&str>| {
+        let entry = alter_configs_request::AlterableConfig::default()
+            .with_name("retention.ms".to_owned().into())
+            .with_value(value.map(|value| value.to_owned().into()));
+        alter_configs_request::AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(name.to_owned().into())
+            .with_configs(vec![entry])
+    };
+    let resources = vec![of("t", Some("1000")), of("u", None), of("t", Some("1000"))];
+    let request = AlterConfigsRequestData::default().with_resources(resources);
+    let codes = raw.call(&request, 2).await.responses.into_iter().map(|one| one.error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [invalid; 3]);
+    assert_eq!(value(&mut raw, (TOPIC, "u"), "retention.ms").await, Some(("2000".into(), 1)));
+}
+
+#[tokio::test]
 async fn defaults_from_the_start_hold_until_something_is_set() {
     let dir = tempfile::tempdir().unwrap();
     let mut started = config(dir.path());

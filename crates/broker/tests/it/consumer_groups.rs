@@ -82,6 +82,7 @@ async fn members_share_a_topic_and_go_on_after_a_restart() {
     assert_eq!((group.group_state.as_str(), group.group_epoch, group.members.len()), ("Stable", 2, 2));
     assert_eq!((group.assignor_name.as_str(), group.members[0].member_type), ("uniform", 1));
     assert_eq!(group.members[0].assignment.topic_partitions[0].topic_name.as_str(), "orders");
+    assert_eq!(group.members[0].subscribed_topic_regex, Some(word("")), "none, which is not null");
     assert_eq!(described.groups[1].error_code, ErrorCode::GroupIdNotFound.code());
     let listed =
         raw.call(&ListGroupsRequestData::default().with_types_filter(vec![word("Consumer")]), 5).await;
@@ -208,7 +209,7 @@ async fn clients_learn_that_the_protocol_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    let versions = raw.call(&ApiVersionsRequestData::default(), 4).await;
+    let versions = raw.call(&crate::common::api_versions(), 4).await;
     let finalized: Vec<_> = versions
         .finalized_features
         .iter()

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use headwater_wire::messages::*;
 use headwater_wire::{BatchBuilder, Compression, ErrorCode, Producer};
 
-use crate::common::{Raw, batch, batch_of, batches, produce, start};
+use crate::common::{Raw, batch, batch_of, batches, fetch, produce, start};
 
 fn sequence(base_sequence: i32) -> Option<Producer> {
     Some(Producer { id: 4711, epoch: 0, base_sequence })
@@ -31,19 +31,23 @@ async fn a_bad_batch_is_refused_for_its_partition_alone() {
     *flipped.last_mut().unwrap() ^= 1;
     let marker = headwater_wire::batch::transaction_marker(1, 0, true, 0, 5);
     let two = Bytes::from([batch(&["a"]), batch(&["b"])].concat());
-    let mut old = BytesMut::from(&batch(&["value"])[..]);
-    old[16] = 1;
+    let of_format = |magic: u8| {
+        let mut bytes = BytesMut::from(&batch(&["value"])[..]);
+        bytes[16] = magic;
+        bytes.freeze()
+    };
     let mut future = BatchBuilder::new();
     future.push(i64::MAX / 2, None, Some(b"v"), &[]);
     let future = future.build(Compression::None, None, false).unwrap();
     let large = batch(&[&"x".repeat(2 << 20)]);
     for (bytes, code) in [
         (flipped.freeze(), ErrorCode::CorruptMessage),
-        (batch(&["value"]).slice(..70), ErrorCode::CorruptMessage),
-        (Bytes::new(), ErrorCode::CorruptMessage),
+        (batch(&["value"]).slice(..70), ErrorCode::InvalidRecord),
+        (Bytes::new(), ErrorCode::InvalidRecord),
         (marker, ErrorCode::InvalidRecord),
         (two, ErrorCode::InvalidRecord),
-        (old.freeze(), ErrorCode::UnsupportedForMessageFormat),
+        (of_format(1), ErrorCode::InvalidRecord),
+        (of_format(3), ErrorCode::CorruptMessage),
         (future, ErrorCode::InvalidTimestamp),
         (large, ErrorCode::MessageTooLarge),
     ] {
@@ -183,6 +187,9 @@ async fn a_record_that_is_too_old_is_refused_behind_a_young_one() {
         builder.push(5_000, None, Some(b"old"), &[]);
         let refused = raw.produce("t", 0, builder.build(codec, None, false).unwrap()).await;
         assert_eq!(refused.error_code, ErrorCode::InvalidTimestamp.code(), "{codec:?}: {refused:?}");
+        let wrong: Vec<_> = refused.record_errors.iter().map(|record| record.batch_index).collect();
+        assert_eq!(wrong, [1], "the old one is named");
+        assert!(refused.record_errors[0].batch_index_error_message.is_some());
     }
 }
 
@@ -314,6 +321,22 @@ async fn the_time_in_the_header_of_a_compressed_batch_is_put_right() {
     let fetched = batches(raw.fetch("t", 0, 0, false).await.records.unwrap());
     let times: Vec<_> = fetched.iter().map(|(header, _)| header.max_timestamp).collect();
     assert_eq!(times, [7_000, 7_000]);
+}
+
+/// KIP-110: it could not open what it gets.
+#[tokio::test]
+async fn a_client_from_before_zstd_is_not_given_what_a_topic_keeps_under_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create("t", &[("compression.type", "zstd")]).await;
+    assert_eq!(raw.produce("t", 0, batch(&["v"])).await.error_code, 0);
+    for (version, code) in [(9, ErrorCode::UnsupportedCompressionType), (10, ErrorCode::None)] {
+        let response = raw.call(&fetch("t", 0, 0), version).await;
+        let partition = &response.responses[0].partitions[0];
+        assert_eq!(ErrorCode::from(partition.error_code), code, "v{version}");
+        assert_eq!(partition.records.as_ref().is_some_and(|records| !records.is_empty()), version > 9);
+    }
 }
 
 /// An unsynced topic is acknowledged from the page cache, and what was acknowledged is there after a kill of

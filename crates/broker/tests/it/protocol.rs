@@ -6,7 +6,7 @@ use headwater_wire::{ApiKey, ErrorCode, KafkaString};
 use crate::common::{self, Message, Raw, batch, produce, start};
 
 async fn offered(raw: &mut Raw) -> Vec<ApiVersion> {
-    raw.call(&ApiVersionsRequestData::default(), 3).await.api_keys
+    raw.call(&common::api_versions(), 3).await.api_keys
 }
 
 /// Sends a request in every version on offer; the answer has to be whole and nothing else.
@@ -95,7 +95,7 @@ async fn every_api_answers_in_every_version_it_offers() {
         DescribeGroupsRequestData, |_v| DescribeGroupsRequestData::default()
             .with_groups(vec![g(), KafkaString::from_static("unknown")]);
         ListGroupsRequestData, |_v| ListGroupsRequestData::default();
-        ApiVersionsRequestData, |_v| ApiVersionsRequestData::default();
+        ApiVersionsRequestData, |_v| common::api_versions();
         CreateTopicsRequestData, |version| CreateTopicsRequestData::default().with_topics(vec![
             CreatableTopic::default()
                 .with_name(KafkaString::from(format!("created-{version}")))
@@ -355,4 +355,28 @@ async fn the_configuration_of_so_many_groups_is_told_at_once_and_no_more() {
     assert_eq!(told.len(), 10_001);
     assert!(told[..10_000].iter().all(|group| group.error_code == 0 && !group.configs.is_empty()));
     assert_eq!(told[10_000].error_code, ErrorCode::InvalidRequest.code());
+}
+
+/// KIP-511: words of letters and digits, with dots and hyphens within.
+#[tokio::test]
+async fn a_client_says_what_it_is_where_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    let named = |name: &str, version: &str| {
+        ApiVersionsRequestData::default()
+            .with_client_software_name(name.to_owned().into())
+            .with_client_software_version(version.to_owned().into())
+    };
+    for version in 0..=4 {
+        let legal = [("a", "1"), ("apache-kafka-java", "4.3.1")];
+        let wrong = [("", ""), ("a", ""), ("", "1"), ("a b", "1"), ("a", "1-"), (".a", "1"), ("ä", "1")];
+        for (name, of) in legal.into_iter().chain(wrong) {
+            let expected = version < 3 || legal.contains(&(name, of));
+            let answer = raw.call(&named(name, of), version).await;
+            let code = if expected { ErrorCode::None } else { ErrorCode::InvalidRequest };
+            assert_eq!(ErrorCode::from(answer.error_code), code, "v{version}: {name} {of}");
+            assert_eq!(!answer.api_keys.is_empty(), expected);
+        }
+    }
 }

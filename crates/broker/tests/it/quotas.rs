@@ -15,10 +15,14 @@ const THROTTLING_QUOTA_EXCEEDED: i16 = 89;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// With an allowance of one second.
-async fn start(directory: &Path) -> Broker {
+fn allowing(directory: &Path) -> Config {
     let windows = |number| WindowConfig { number, seconds: 1 };
     let quota = QuotaConfig { clients: windows(2), controller: windows(1) };
-    Broker::start(Config { quota, ..config(directory) }).await.expect("it starts")
+    Config { quota, ..config(directory) }
+}
+
+async fn start(directory: &Path) -> Broker {
+    Broker::start(allowing(directory)).await.expect("it starts")
 }
 
 fn named(name: &str) -> KafkaString {
@@ -69,6 +73,47 @@ async fn a_producer_above_its_rate_is_told_and_its_channel_is_mute_for_so_long()
     let (_, text) = exporter.text(false);
     let throttles = text.lines().find_map(|line| line.strip_prefix("headwater_throttles_total "));
     assert_eq!(throttles.map(str::parse), Some(Ok(1.0)), "{text}");
+    broker.shutdown().await;
+}
+
+/// A broker with two places, one of them taken, and a producer in the other that is mute for minutes.
+async fn muted(config: Config) -> (Broker, Raw, Raw) {
+    let broker = Broker::start(Config { max_connections: 2, ..config }).await.expect("it starts");
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("orders", 1).await;
+    assert_eq!(limit(&mut raw, &[("client-id", None)], "producer_byte_rate", Some(100.0)).await, 0);
+    let mut mute = Raw::connect(&broker).await;
+    let told = mute.call(&large(20_000), 9).await.throttle_time_ms;
+    assert!(told > 100_000, "{told}");
+    (broker, raw, mute)
+}
+
+#[tokio::test]
+async fn a_mute_channel_whose_client_has_gone_gives_its_place_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (broker, _other, mute) = muted(allowing(directory.path())).await;
+    drop(mute);
+    let begun = Instant::now();
+    loop {
+        let mut again = Raw::connect(&broker).await;
+        let closed = tokio::time::timeout(Duration::from_millis(200), again.is_closed()).await;
+        if closed.is_err() {
+            pause(&mut again).await;
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "the place did not come back");
+    }
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_channel_is_mute_for_no_longer_than_a_connection_may_be_idle() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = Config { max_idle: Duration::from_secs(2), ..allowing(directory.path()) };
+    let (broker, _other, mut mute) = muted(config).await;
+    mute.send(&MetadataRequestData::default().with_topics(Some(Vec::new())), 9).await;
+    let closed = tokio::time::timeout(Duration::from_secs(30), mute.is_closed()).await;
+    assert_eq!(closed, Ok(true));
     broker.shutdown().await;
 }
 
@@ -211,6 +256,30 @@ async fn connections_above_the_rate_of_their_address_end_after_a_while() {
     assert_eq!(limit(&mut raw, &address, "connection_creation_rate", None).await, 0);
     let mut again = Raw::connect(&broker).await;
     pause(&mut again).await;
+    broker.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_parts_of_the_process_come_in_however_often_others_come() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut wanted = allowing(directory.path());
+    for setting in [
+        "listeners=PLAINTEXT://127.0.0.1:0,OUTSIDE://127.0.0.1:0",
+        "listener.security.protocol.map=OUTSIDE:SASL_PLAINTEXT",
+    ] {
+        wanted.set(setting).expect("a setting");
+    }
+    let broker = Broker::start(wanted).await.expect("it starts");
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(limit(&mut raw, &[("ip", None)], "connection_creation_rate", Some(1.0)).await, 0);
+    let mut open = Vec::new();
+    for _ in 0..6 {
+        open.push(Raw::connect(&broker).await);
+    }
+    pause(&mut open[0]).await;
+    let (internal, _) = broker.internal().expect("a listener for the process");
+    let mut own = Raw::to(internal).await;
+    assert_eq!(own.call(&ApiVersionsRequestData::default(), 0).await.error_code, 0);
     broker.shutdown().await;
 }
 

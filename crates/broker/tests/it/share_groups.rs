@@ -194,6 +194,35 @@ async fn each_record_goes_to_one_member_and_an_acknowledged_one_to_nobody() {
 }
 
 #[tokio::test]
+async fn a_new_session_hears_of_each_partition_and_who_wants_no_bytes_waits_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 3).await;
+    let partitions = (0..3).map(|index| FetchPartition::default().with_partition_index(index));
+    let topic =
+        FetchTopic::default().with_topic_id(topic_id(&mut raw).await).with_partitions(partitions.collect());
+    let request = ShareFetchRequestData::default()
+        .with_group_id(Some(group()))
+        .with_member_id(Some(KafkaString::from_static("one")))
+        .with_max_wait_ms(60_000)
+        .with_max_bytes(1 << 20)
+        .with_max_records(500)
+        .with_batch_size(500)
+        .with_topics(vec![topic]);
+    let begun = Instant::now();
+    let first = raw.call(&request, 2).await;
+    assert_eq!(first.error_code, 0, "nobody need be a member: {first:?}");
+    let told = first.responses[0].partitions.iter();
+    let told: Vec<_> =
+        told.map(|one| (one.partition_index, one.error_code, one.acquired_records.len())).collect();
+    assert_eq!(told, [(0, 0, 0), (1, 0, 0), (2, 0, 0)]);
+    let next = raw.call(&request.with_share_session_epoch(1), 2).await;
+    assert_eq!((next.error_code, next.responses.len()), (0, 0), "nothing is new");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
 async fn a_record_limit_splits_a_batch_and_a_batch_size_its_acquisitions() {
     let dir = tempfile::tempdir().unwrap();
     let broker = begin(dir.path(), LONG).await;
@@ -409,7 +438,7 @@ async fn clients_learn_that_there_are_share_groups_and_where_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
     let mut raw = Raw::connect(&broker).await;
-    let versions = raw.call(&ApiVersionsRequestData::default(), 4).await;
+    let versions = raw.call(&crate::common::api_versions(), 4).await;
     let features = versions.finalized_features.iter();
     let share = features.filter(|feature| feature.name.as_str() == "share.version");
     assert_eq!(share.map(|feature| feature.max_version_level).collect::<Vec<_>>(), [1]);

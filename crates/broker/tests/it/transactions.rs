@@ -79,6 +79,33 @@ async fn a_partition_that_was_not_added_is_refused() {
     assert_eq!(write(&mut raw, producer, 1, "v").await, ErrorCode::InvalidTxnState.code());
 }
 
+/// As Apache Kafka's brokers ask each other.
+#[tokio::test]
+async fn a_partition_is_looked_for_in_a_transaction_without_being_added() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 2).await;
+    let producer = init(&mut raw, 60_000).await;
+    add(&mut raw, producer, &[0]).await;
+    let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+        .with_name("t".to_owned().into())
+        .with_partitions(vec![0, 1]);
+    let transaction = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default()
+        .with_transactional_id(id())
+        .with_producer_id(producer.id)
+        .with_producer_epoch(producer.epoch)
+        .with_verify_only(true)
+        .with_topics(vec![topic]);
+    let verify = AddPartitionsToTxnRequestData::default().with_transactions(vec![transaction]);
+    for version in [4, 5] {
+        let answer = raw.call(&verify, version).await;
+        let found = &answer.results_by_transaction[0].topic_results[0].results_by_partition;
+        let codes: Vec<_> = found.iter().map(|one| one.partition_error_code).collect();
+        assert_eq!(codes, [0, ErrorCode::TransactionAbortable.code()]);
+    }
+}
+
 #[tokio::test]
 async fn a_successor_fences_and_aborts_what_was_open() {
     let dir = tempfile::tempdir().unwrap();
@@ -174,6 +201,49 @@ async fn offsets_become_visible_with_their_transaction() {
 }
 
 #[tokio::test]
+async fn offsets_of_a_group_that_was_not_added_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let producer = init(&mut raw, 60_000).await;
+    let partition = TxnOffsetCommitRequestPartition::default().with_committed_offset(5);
+    let topic = TxnOffsetCommitRequestTopic::default()
+        .with_name("t".to_owned().into())
+        .with_partitions(vec![partition]);
+    let request = TxnOffsetCommitRequestData::default()
+        .with_transactional_id(id())
+        .with_producer_id(producer.id)
+        .with_producer_epoch(producer.epoch)
+        .with_group_id("g".to_owned().into())
+        .with_topics(vec![topic]);
+    for (version, code) in [(3, ErrorCode::InvalidTxnState), (4, ErrorCode::TransactionAbortable)] {
+        let answer = raw.call(&request, version).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, code.code(), "v{version}");
+    }
+    assert_eq!(committed(&mut raw).await, -1);
+    // Consumers without a group have once committed under an empty name; producers have not.
+    let request = request.with_group_id(KafkaString::default());
+    for version in [3, 4, 5] {
+        let answer = raw.call(&request, version).await;
+        assert_eq!(answer.topics[0].partitions[0].error_code, ErrorCode::InvalidGroupId.code(), "v{version}");
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_transaction_is_not_written_without_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    raw.create_topic("t", 1).await;
+    let producer = init(&mut raw, 60_000).await;
+    assert_eq!(add(&mut raw, producer, &[0]).await, 0);
+    let answer = raw.produce_as(None, "t", 0, batch_of(&["v"], Some(producer), true)).await;
+    assert_eq!(answer.error_code, ErrorCode::TransactionalIdAuthorizationFailed.code());
+    assert_eq!(write(&mut raw, producer, 0, "v").await, 0);
+}
+
+#[tokio::test]
 async fn writing_adds_the_partition_from_produce_v12_on() {
     let dir = tempfile::tempdir().unwrap();
     let broker = start(dir.path()).await;
@@ -216,6 +286,26 @@ async fn a_topic_can_be_deleted_within_a_transaction() {
     tokio::time::timeout(Duration::from_secs(30), broker.shutdown()).await.unwrap();
 }
 
+/// KIP-360: who goes on from an id and an epoch tells both.
+#[tokio::test]
+async fn a_producer_that_tells_half_of_what_it_was_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut raw = Raw::connect(&broker).await;
+    for transactional_id in [None, Some(KafkaString::from_static("tx"))] {
+        for (producer_id, producer_epoch) in [(7, -1), (-1, 0)] {
+            let request = InitProducerIdRequestData::default()
+                .with_transactional_id(transactional_id.clone())
+                .with_transaction_timeout_ms(60_000)
+                .with_producer_id(producer_id)
+                .with_producer_epoch(producer_epoch);
+            let answer = raw.call(&request, 4).await;
+            let told = (answer.error_code, answer.producer_id, answer.producer_epoch);
+            assert_eq!(told, (ErrorCode::InvalidRequest.code(), -1, -1));
+        }
+    }
+}
+
 /// KIP-1152: the expression must match the whole id; none, or an empty one, matches all.
 #[tokio::test]
 async fn transactions_are_listed_by_a_pattern_of_their_ids() {
@@ -243,6 +333,14 @@ async fn transactions_are_listed_by_a_pattern_of_their_ids() {
         ids.sort_unstable();
         assert_eq!((answer.error_code, ids), (0, expected), "{pattern:?}");
     }
+    let states = ["PrepareCommit", "Dead", "Asleep", "Empty"].map(KafkaString::from_static).to_vec();
+    let answer = raw.call(&ListTransactionsRequestData::default().with_state_filters(states), 0).await;
+    assert_eq!(answer.transaction_states.len(), 3);
+    let unknown: Vec<_> = answer.unknown_state_filters.iter().map(KafkaString::as_str).collect();
+    assert_eq!(unknown, ["Asleep"], "a state that a transaction can be in is known, whether or not one is");
+    let states = vec![KafkaString::from_static("PrepareAbort")];
+    let answer = raw.call(&ListTransactionsRequestData::default().with_state_filters(states), 0).await;
+    assert_eq!((answer.transaction_states.len(), answer.unknown_state_filters.len()), (0, 0));
     for broken in ["(", "a)(b"] {
         let request = ListTransactionsRequestData::default()
             .with_transactional_id_pattern(Some(broken.to_owned().into()));

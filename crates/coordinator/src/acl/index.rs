@@ -147,6 +147,16 @@ impl AclIndex {
         verdict
     }
 
+    /// Whether a rule lets the asker do this to something of the type, whatever others deny. Where none does, there is nothing
+    /// to look for.
+    pub fn might_allow(&self, asker: Asker<'_>, operation: Operation, kind: ResourceType) -> bool {
+        let Some(kind) = self.kinds.get(&kind) else { return false };
+        let mut rules = kind.literal.values().chain(kind.prefixed.values()).flatten();
+        rules.any(|rule| {
+            rule.permission == Permission::Allow && rule.covers(operation) && rule.is_about(asker)
+        })
+    }
+
     /// Whether the rules let the asker do this to at least one resource of the type, whatever its name (KIP-679).
     ///
     /// No operation implies another here, as in Kafka.

@@ -32,6 +32,7 @@ impl ConsumerGroup {
         let instance = beat.instance_id.clone();
         self.check_room(cx, &beat.member_id, instance.as_deref())?;
         self.check_heartbeat(&beat.member_id, instance.as_deref(), beat.member_epoch, beat.owned.as_ref())?;
+        self.check_expression(beat.regex.as_deref())?;
         if beat.member_id.is_empty() {
             beat.member_id = cx.random.uuid_text();
         }

@@ -29,6 +29,7 @@ pub use assignor::ASSIGNORS;
 pub(crate) use offsets::Committer;
 pub use records::*;
 pub(crate) use timeouts::Timeouts;
+pub use validate::check as check_consumer_heartbeat;
 
 use crate::context::Context;
 use crate::records::{StateRecord, TopicPartitionId};

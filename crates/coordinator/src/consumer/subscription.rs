@@ -16,8 +16,10 @@ use crate::request::Client;
 use crate::topics::Topics;
 use crate::{Compiled, whole_match};
 
-/// Of an expression that is refused, so many bytes are said.
-const MOST_SHOWN: usize = 512;
+/// Different expressions in one group: its members mostly share one, and each may take more than a mebibyte.
+const MOST: usize = 256;
+/// Of an expression that is refused, in bytes.
+const LONGEST_TOLD: usize = 512;
 
 /// A regular expression and the topics it matches.
 #[derive(Debug)]
@@ -41,9 +43,9 @@ impl Pattern {
     pub fn of(pattern: &str, compiled: Option<&Compiled>) -> Result<Self, Failure> {
         let regex = compiled.map_or_else(|| whole_match(pattern), Compiled::outcome);
         let regex = regex.map_err(|reason| {
-            let shown = &pattern[..pattern.floor_char_boundary(MOST_SHOWN)];
+            let told = &pattern[..pattern.floor_char_boundary(LONGEST_TOLD)];
             let message =
-                format!("SubscribedTopicRegex '{shown}' is not a valid regular expression: {reason}");
+                format!("SubscribedTopicRegex '{told}' is not a valid regular expression: {reason}");
             Failure::new(Error::InvalidRegularExpression, message)
         })?;
         Ok(Self { regex, topics: BTreeSet::new(), is_new: true, put_off: false })
@@ -69,6 +71,19 @@ impl Digest {
 }
 
 impl ConsumerGroup {
+    /// # Errors
+    /// `INVALID_REGULAR_EXPRESSION` for one more than a group may have.
+    pub(super) fn check_expression(&self, regex: Option<&str>) -> Result<(), Failure> {
+        let another = regex.filter(|regex| !regex.is_empty() && !self.patterns.contains_key(*regex));
+        if another.is_none() || self.patterns.len() < MOST {
+            return Ok(());
+        }
+        let message = format!(
+            "the members of the group ask for topics by {MOST} regular expressions already: ask by one of these, or by names"
+        );
+        Err(Failure::new(Error::InvalidRegularExpression, message))
+    }
+
     /// Resolves the expressions of all members, again if topics have come or gone since; whether one was put off.
     fn resolve(&mut self, cx: &Context, topics: &Topics, client: &Client) -> bool {
         let used: BTreeSet<&String> =
@@ -194,5 +209,13 @@ mod tests {
             assert_eq!(failure.error, Error::InvalidRegularExpression, "{pattern}");
             assert!(failure.message.contains(pattern), "{failure}");
         }
+    }
+
+    /// A class like this one takes a thousand times its length, so that a request of it would take all memory.
+    #[test]
+    fn what_is_too_long_is_neither_read_nor_told_again() {
+        let failure = Pattern::new(&r"\pL".repeat(1 << 20)).unwrap_err();
+        assert_eq!(failure.error, Error::InvalidRegularExpression);
+        assert!(failure.message.contains("longer than") && failure.message.len() < 1_000, "{failure}");
     }
 }

@@ -6,9 +6,11 @@ use super::{JOIN, LEAVE, LEAVE_STATIC};
 use crate::error::{Error, Failure};
 use crate::request::ConsumerGroupHeartbeat;
 
+/// What is wrong with a heartbeat whatever the group is.
+///
 /// # Errors
 /// `INVALID_REQUEST`, `UNSUPPORTED_ASSIGNOR` or `INVALID_REGULAR_EXPRESSION`, each with what is wrong.
-pub(super) fn check(beat: &ConsumerGroupHeartbeat) -> Result<(), Failure> {
+pub fn check(beat: &ConsumerGroupHeartbeat) -> Result<(), Failure> {
     let refused = |message: &str| Err(Failure::new(Error::InvalidRequest, message));
     let empty = |text: &Option<String>| text.as_deref().is_some_and(str::is_empty);
     match () {

@@ -7,7 +7,7 @@ use headwater_model::{Offset, TimestampMs};
 use super::configs::ShareSettings;
 use super::partition::{SharePartition, Span, Standing};
 use super::records::{ShareRange, ShareState};
-use super::request::{AcknowledgeType, AcknowledgementBatch, Acquired, ReadBatches};
+use super::request::{AcknowledgeType, AcknowledgementBatch, Acquired, ReadBatch, ReadBatches};
 use crate::error::Error;
 
 /// Who takes records, how many, and until when.
@@ -38,23 +38,40 @@ fn given_back(first: Offset, last: Offset, delivery_count: i16, limit: i16) -> S
     ShareRange { first, last, state, delivery_count }
 }
 
+/// So often delivered in vain, a record is suspect: it may be what its consumers fail at. Half of what is allowed, as with
+/// Apache Kafka; none is where hardly any deliveries are allowed.
+fn suspect_from(limit: i16) -> Option<i16> {
+    (limit > 2).then_some(limit / 2 + limit % 2)
+}
+
 impl SharePartition {
     /// Acquires what is available of the records that were read.
-    pub fn acquire(&mut self, taker: &mut Taker, read: &ReadBatches, most: i64) -> Taken {
+    pub fn acquire(&mut self, taker: &mut Taker, read: &ReadBatches, settings: &ShareSettings) -> Taken {
         let mut taken = Taken::default();
         let mut at = read.from;
         for batch in &read.batches {
             if taker.left <= 0 {
                 break;
             }
+            let first = batch.first.max(at);
+            let has_suspects = !batch.skipped && self.has_suspects(first, batch.last, settings);
+            // Suspects are delivered without what is in other batches, so that it does not fail with them.
+            if has_suspects && !taken.acquired.is_empty() {
+                break;
+            }
             if batch.first > at {
                 self.skip(at, batch.first - 1, &mut taken);
             }
-            let first = batch.first.max(at);
+            if has_suspects {
+                self.take_few(first, batch, taker, settings, &mut taken);
+                break;
+            }
             if batch.skipped {
                 self.skip(first, batch.last, &mut taken);
             } else {
-                self.take(first, batch.last, taker, most, &mut taken);
+                for (at, span) in self.offered(first, batch.last) {
+                    self.take(at, span, taker, settings.max_record_locks, &mut taken);
+                }
             }
             at = batch.last + 1;
         }
@@ -82,23 +99,59 @@ impl SharePartition {
         taken.changes.extend(offered.iter().map(|(at, span)| archived(*at, span.last, span.delivery_count)));
     }
 
-    fn take(&mut self, first: Offset, last: Offset, taker: &mut Taker, most: i64, taken: &mut Taken) {
-        for (at, mut span) in self.offered(first, last) {
-            if taker.strict {
-                span.last = span.last.min(at + taker.left - 1);
+    fn take(&mut self, at: Offset, mut span: Span, taker: &mut Taker, most: i64, taken: &mut Taken) {
+        if taker.strict {
+            span.last = span.last.min(at + taker.left - 1);
+        }
+        if at >= self.end() {
+            span.last = span.last.min(self.start() + most - 1);
+        }
+        if span.last < at {
+            return;
+        }
+        span.delivery_count += 1;
+        span.standing = Standing::Acquired { member: Arc::clone(&taker.member), deadline: taker.deadline };
+        taker.left -= span.last - at + 1;
+        tell(&mut taken.acquired, at, &span, taker.batch_size);
+        self.set(at, span);
+    }
+
+    fn has_suspects(&self, first: Offset, last: Offset, settings: &ShareSettings) -> bool {
+        let from = suspect_from(settings.delivery_count_limit).filter(|_| first < self.end());
+        from.is_some_and(|from| self.offered(first, last).iter().any(|(_, span)| span.delivery_count >= from))
+    }
+
+    /// Of a batch with suspects half with the first such delivery, half of that with the next, and with the last that a
+    /// record has nothing else: one that nobody can bear does not take others with it.
+    fn take_few(
+        &mut self,
+        first: Offset,
+        batch: &ReadBatch,
+        taker: &mut Taker,
+        settings: &ShareSettings,
+        taken: &mut Taken,
+    ) {
+        let limit = settings.delivery_count_limit;
+        let from = suspect_from(limit).unwrap_or(limit);
+        let before = taker.left;
+        let mut few = i64::MAX;
+        for (at, mut span) in self.offered(first, batch.last) {
+            let took = before - taker.left;
+            if span.delivery_count >= from {
+                let is_last = span.delivery_count + 1 >= limit;
+                if is_last && took > 0 {
+                    break;
+                }
+                if few == i64::MAX {
+                    let halved = (batch.last - batch.first + 1) >> (span.delivery_count - from + 1).min(62);
+                    few = if is_last { 1 } else { halved.max(1) };
+                }
             }
-            if at >= self.end() {
-                span.last = span.last.min(self.start() + most - 1);
+            if took >= few {
+                break;
             }
-            if span.last < at {
-                continue;
-            }
-            span.delivery_count += 1;
-            span.standing =
-                Standing::Acquired { member: Arc::clone(&taker.member), deadline: taker.deadline };
-            taker.left -= span.last - at + 1;
-            tell(&mut taken.acquired, at, &span, taker.batch_size);
-            self.set(at, span);
+            span.last = span.last.min(at.saturating_add(few - took - 1));
+            self.take(at, span, taker, settings.max_record_locks, taken);
         }
     }
 

@@ -104,7 +104,11 @@ impl Shares {
         wanted: &[(TopicPartitionId, Offset)],
         settings: &ShareSettings,
     ) -> Result<SharePlan, Error> {
-        let group = self.groups.get_mut(group_id).ok_or(Error::GroupIdNotFound)?;
+        // As in Kafka, who fetches is not asked whether it is a member.
+        let group = match wanted.is_empty() {
+            true => self.groups.get_mut(group_id).ok_or(Error::GroupIdNotFound)?,
+            false => self.made(cx, group_id),
+        };
         let acknowledged =
             acknowledgements.iter().map(|one| group.acknowledge(cx, topics, member_id, one, settings).err());
         let acknowledged = acknowledged.collect();
@@ -139,7 +143,7 @@ impl Shares {
                 all.push(Vec::new());
                 continue;
             };
-            let taken = partition.acquire(&mut taker, read, settings.max_record_locks);
+            let taken = partition.acquire(&mut taker, read, settings);
             group.delivered(cx, *place, taken.changes);
             all.push(taken.acquired);
         }

@@ -73,6 +73,15 @@ impl Shares {
         self.groups.entry(group_id.to_owned()).or_insert_with(|| ShareGroup::new(group_id))
     }
 
+    /// The group, which is made where it is not there yet.
+    fn made(&mut self, cx: &mut Context, group_id: &str) -> &mut ShareGroup {
+        if !self.has(group_id) {
+            let made = self.group_mut(group_id).record();
+            cx.append(StateRecord::Share(ShareRecord::Group(made)));
+        }
+        self.group_mut(group_id)
+    }
+
     pub fn snapshot(&self) -> impl Iterator<Item = StateRecord> {
         self.groups.values().flat_map(ShareGroup::snapshot).map(StateRecord::Share)
     }
@@ -134,6 +143,9 @@ impl Coordinator {
         match &request {
             ShareRequest::Heartbeat(beat) if foreign(&beat.group_id) => {
                 return Response::Share(ShareResponse::Heartbeat(Err(refused(&beat.group_id))));
+            }
+            ShareRequest::Fetch { group_id, .. } if foreign(group_id) => {
+                return Response::Share(ShareResponse::Fetch(Err(Error::GroupIdNotFound)));
             }
             ShareRequest::AlterOffsets { group_id, .. } if group_id.is_empty() => {
                 let unnamed = Failure::new(Error::InvalidGroupId, "name the share group");

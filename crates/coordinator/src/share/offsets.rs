@@ -50,9 +50,8 @@ impl Shares {
         offsets: Vec<(TopicPartitionId, Offset)>,
     ) -> Result<Vec<(TopicPartitionId, Option<Error>)>, Failure> {
         let exists = offsets.iter().any(|(place, _)| topics.has(*place));
-        if exists && !group_id.is_empty() && !self.has(group_id) {
-            let made = self.group_mut(group_id).record();
-            cx.append(StateRecord::Share(ShareRecord::Group(made)));
+        if exists && !group_id.is_empty() {
+            self.made(cx, group_id);
         }
         let group = self.idle(group_id)?;
         let mut results = Vec::with_capacity(offsets.len());

@@ -197,6 +197,36 @@ fn groups_with_members_cannot_be_deleted_or_overwritten() {
 }
 
 #[test]
+fn who_leaves_a_group_that_is_not_there_is_unknown_each_by_itself() {
+    let mut bench = Bench::new();
+    let leave = |group: &str| {
+        let one = LeavingMember { member_id: "x".into(), instance_id: None };
+        let other = LeavingMember { member_id: String::new(), instance_id: Some("i".into()) };
+        Request::LeaveGroup { group_id: group.into(), members: vec![one, other] }
+    };
+    let Response::LeaveGroup { error, members } = bench.ask(leave("nowhere")) else { panic!("it leaves") };
+    assert_eq!(error, None);
+    let names: Vec<_> = members.iter().map(|one| (&*one.member_id, one.instance_id.as_deref())).collect();
+    assert_eq!(names, [("x", None), ("", Some("i"))]);
+    assert!(members.iter().all(|one| one.error == Some(Error::UnknownMemberId)));
+    let refused = Response::LeaveGroup { error: Some(Error::InvalidGroupId), members: Vec::new() };
+    assert_eq!(bench.ask(leave("")), refused);
+}
+
+#[test]
+fn nobody_creates_the_topic_of_the_metadata_quorum() {
+    let mut bench = Bench::new();
+    let name = "__cluster_metadata".to_owned();
+    let topics = vec![NewTopic { name, partitions: 1, replication_factor: 1, configs: vec![] }];
+    let Response::CreateTopics(created) = bench.ask(Request::CreateTopics { topics, validate_only: false })
+    else {
+        panic!("an answer")
+    };
+    let refused = created[0].result.as_ref().map(drop).map_err(|failure| failure.error);
+    assert_eq!(refused, Err(Error::InvalidRequest));
+}
+
+#[test]
 fn offsets_of_an_empty_group_expire() {
     let mut bench = Bench::new();
     bench.commit("g", -1, "", vec![offset(0, 1)]);

@@ -120,6 +120,66 @@ fn more_partitions_and_new_topics_are_assigned_with_the_next_heartbeat() {
     assert_eq!(partitions(&one).len(), 6);
 }
 
+/// What partition 0 has from where the member goes on; all of it is given back.
+fn deliver(bench: &mut Bench, log: &[ReadBatch]) -> Vec<(i64, i64, i16)> {
+    let place = (bench.coordinator.topic("orders").expect("the topic").id, 0);
+    let plan = |bench: &mut Bench, acknowledgements| {
+        let fetch = ShareRequest::Fetch {
+            group_id: "workers".to_owned(),
+            member_id: "one".to_owned(),
+            acknowledgements,
+            wanted: vec![(place, 0)],
+        };
+        match share(bench, fetch) {
+            ShareResponse::Fetch(Ok(plan)) => plan,
+            other => panic!("{other:?}"),
+        }
+    };
+    let ShareNext::At(from) = plan(bench, Vec::new()).next[0] else { panic!("all is in flight") };
+    let batches = log.iter().filter(|batch| batch.last >= from).copied().collect();
+    let acquire = Acquire {
+        group_id: "workers".to_owned(),
+        member_id: "one".to_owned(),
+        max_records: 500,
+        strict: false,
+        batch_size: 500,
+        partitions: vec![(place, ReadBatches { from, batches })],
+    };
+    let ShareResponse::Acquire(acquired) = share(bench, ShareRequest::Acquire(acquire)) else { panic!() };
+    let batch = |range: &Acquired| AcknowledgementBatch {
+        first: range.first,
+        last: range.last,
+        types: vec![AcknowledgeType::Release],
+    };
+    let batches: Vec<_> = acquired[0].iter().map(batch).collect();
+    if !batches.is_empty() {
+        let released = plan(bench, vec![Acknowledgement { partition: place, batches }]);
+        assert_eq!(released.acknowledged, [None]);
+    }
+    acquired[0].iter().map(|range| (range.first, range.last, range.delivery_count)).collect()
+}
+
+/// As with Apache Kafka: a record that nobody can bear does not take all that came with it.
+#[test]
+fn what_was_delivered_in_vain_comes_with_less_and_less_and_at_last_alone() {
+    let mut bench = Bench::new();
+    join(&mut bench, "one");
+    let partition = (bench.coordinator.topic("orders").expect("the topic").id, 0);
+    let group_id = "workers".to_owned();
+    share(&mut bench, ShareRequest::Initialize { group_id, partition, offset: 0 });
+    let batch = |first, last| ReadBatch { first, last, skipped: false };
+    let log = [batch(0, 99), batch(100, 109)];
+    let mut expected: Vec<(i64, i64, i16)> = vec![(0, 109, 1), (0, 109, 2), (0, 109, 3)];
+    for (first, last) in [(0, 49), (50, 99), (100, 104), (105, 109)] {
+        expected.push((first, last, 4));
+        expected.extend((first..=last).map(|offset| (offset, offset, 5)));
+    }
+    for delivery in expected {
+        assert_eq!(deliver(&mut bench, &log), [delivery]);
+    }
+    assert!(deliver(&mut bench, &log).is_empty(), "all is archived");
+}
+
 #[test]
 fn a_name_belongs_to_one_kind_of_group() {
     let mut bench = Bench::new();
@@ -171,6 +231,29 @@ fn a_group_is_told_where_to_begin_before_it_begins() {
     let ShareResponse::DescribeOffsets(Ok(offsets)) = share(&mut bench, describe) else { panic!("offsets") };
     assert_eq!(offsets.iter().map(|one| (one.partition, one.start)).collect::<Vec<_>>(), [(place, 8)]);
     assert_eq!(description(&mut bench).state, "Empty");
+}
+
+#[test]
+fn who_fetches_need_not_be_a_member() {
+    let mut bench = Bench::new();
+    let place = (bench.coordinator.topic("orders").expect("the topic").id, 0);
+    let fetch = |group: &str, wanted: Vec<(TopicPartitionId, i64)>| ShareRequest::Fetch {
+        group_id: group.to_owned(),
+        member_id: "one".to_owned(),
+        acknowledgements: Vec::new(),
+        wanted,
+    };
+    let unknown = ShareResponse::Fetch(Err(Error::GroupIdNotFound));
+    assert_eq!(share(&mut bench, fetch("workers", Vec::new())), unknown, "there is nothing to acknowledge");
+    let ShareResponse::Fetch(Ok(plan)) = share(&mut bench, fetch("workers", vec![(place, 0)])) else {
+        panic!("a plan")
+    };
+    assert_eq!(plan.next, [ShareNext::Uninitialized(ShareReset::Latest)]);
+    bench.restart();
+    assert_eq!(description(&mut bench).state, "Empty");
+    let classic = bench.join("readers", "", None);
+    assert_eq!(bench.joined(classic).error, None);
+    assert_eq!(share(&mut bench, fetch("readers", vec![(place, 0)])), unknown, "another kind of group");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use crate::support::{self, Bench};
 
-const LIMIT: i16 = 3;
+const LIMIT: i16 = 5;
+/// From so many deliveries on a record is suspect, and fewer come with it.
+const SUSPECT: i16 = 3;
 const LOCKS: i64 = 20;
 const LOCK_MS: i64 = 1_000;
 const GROUP: &str = "workers";
@@ -103,6 +105,13 @@ impl Reference {
             if left <= 0 {
                 break;
             }
+            let offered = |offset: i64| offset >= start && self.get(offset).0 == State::Available;
+            let is_suspect = |offset: i64| offered(offset) && self.get(offset).1 >= SUSPECT;
+            let slow = !batch.skipped && (batch.first.max(at)..=batch.last).any(is_suspect);
+            if slow && !taken.is_empty() {
+                break;
+            }
+            let mut few = i64::MAX;
             for offset in at..=batch.last {
                 let (state, count) = self.get(offset);
                 if offset < start || state != State::Available {
@@ -111,11 +120,26 @@ impl Reference {
                 if offset < batch.first || batch.skipped {
                     self.records.insert(offset, (State::Archived, count));
                 } else if !(acquire.strict && left <= 0 || offset >= end && offset >= start + LOCKS) {
+                    if slow && count >= SUSPECT {
+                        if count + 1 >= LIMIT && !taken.is_empty() {
+                            break;
+                        }
+                        if few == i64::MAX {
+                            let halved = (batch.last - batch.first + 1) >> (count - SUSPECT + 1);
+                            few = if count + 1 >= LIMIT { 1 } else { halved.max(1) };
+                        }
+                    }
+                    if taken.len() as i64 >= few {
+                        break;
+                    }
                     left -= 1;
                     let deadline = now + LOCK_MS;
                     self.records.insert(offset, (State::Acquired { member, deadline }, count + 1));
                     taken.push((offset, count + 1));
                 }
+            }
+            if slow {
+                break;
             }
             at = batch.last + 1;
         }

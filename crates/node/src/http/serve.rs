@@ -117,6 +117,10 @@ impl Arrived {
         let (stream, certified) = tokio::select! {
             secured = handshake => match secured {
                 Ok(Ok(secured)) => secured,
+                // Somebody whom the rules of names forget, and who is told nothing.
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    return tracing::warn!(%peer, reason = %error, "connection by HTTP closed");
+                }
                 Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS by HTTP"),
                 Err(_) => return tracing::debug!(%peer, "no TLS by HTTP in time"),
             },

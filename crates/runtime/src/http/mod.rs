@@ -11,6 +11,7 @@ mod problem;
 mod stores;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -155,6 +156,11 @@ async fn metrics(State(shared): Context) -> impl IntoResponse {
             skews().map(|(_, skew)| skew.future_records).sum(),
             "Records received since the tasks were assigned that were ahead of the clock here by more than the bound.",
         ),
+        (
+            "unread_partitions",
+            shared.unread_partitions.load(Ordering::Relaxed),
+            "Partitions that input topics have got since the start: they are read from the next one on.",
+        ),
         ("restore_remaining", restoring, "Changelog records still to restore."),
         ("store_disk_bytes", disk, "Bytes that the stores use on disk."),
     ] {
@@ -239,6 +245,7 @@ async fn topology(State(shared): Context) -> Json<Value> {
         "instance": shared.instance,
         "topology": shared.topology.describe(),
         "counts": counts,
+        "paused": shared.is_paused(),
         "tasks": tasks,
         "standbys": standbys,
         "external": external(&shared).await,

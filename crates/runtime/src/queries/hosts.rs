@@ -22,7 +22,7 @@ pub struct KeyQueryMetadata {
 
 /// The tasks of one instance, printed `0_1`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HostTasks {
+pub struct HostTasks {
     #[serde(default)]
     pub active: Vec<String>,
     #[serde(default)]

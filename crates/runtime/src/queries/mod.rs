@@ -19,12 +19,12 @@ mod upstream;
 pub use ask::{Place, QueryResultInfo, Role};
 pub use client::Queries;
 pub use failure::StateQueryError;
-pub use hosts::KeyQueryMetadata;
+pub use hosts::{HostTasks, KeyQueryMetadata};
 pub use position::{Position, PositionError};
 pub use serving::Staleness;
 pub use typed::{Row, StateQueryResult, StoreQueries};
 
 pub(crate) use failure::Merged;
-pub(crate) use hosts::{HostMap, HostTasks, Hosts};
+pub(crate) use hosts::{HostMap, Hosts};
 pub(crate) use serving::{Seen, Serving};
 pub(crate) use upstream::Flows;

@@ -216,8 +216,9 @@ impl Worker {
 
     /// How long to wait for records: not at all if there is work.
     fn patience(&mut self) -> Duration {
-        let now = wall_clock();
-        if !self.restoring.is_empty() || self.active.values_mut().any(|active| active.task.ready(now)) {
+        let (now, paused) = (wall_clock(), self.shared.is_paused());
+        let ready = !paused && self.active.values_mut().any(|active| active.task.ready(now));
+        if ready || !self.restoring.is_empty() {
             return Duration::ZERO;
         }
         let mut wait = IDLE;
@@ -229,6 +230,9 @@ impl Worker {
         }
         if let Some(open_at) = self.open_at {
             wait = wait.min(open_at.saturating_duration_since(Instant::now()));
+        }
+        if paused {
+            return wait;
         }
         if let Some(due) = self.active.values().filter_map(|active| active.task.next_punctuation()).min() {
             wait = wait.min(Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
@@ -284,7 +288,9 @@ impl Worker {
 
     /// One turn of every task, and sending what they wrote.
     fn process(&mut self) -> Result<(), Trouble> {
-        self.release_held()?;
+        if !self.shared.is_paused() {
+            self.release_held()?;
+        }
         self.work()?;
         self.send_held()?;
         self.resume();
@@ -293,6 +299,10 @@ impl Worker {
 
     /// One turn of every task; what they wrote is held back. Whether there was anything to do.
     fn work(&mut self) -> Result<bool, Trouble> {
+        if self.shared.is_paused() {
+            self.tell_fresh();
+            return Ok(false);
+        }
         let begun = Instant::now();
         let now = wall_clock();
         let turn = self.pace.turn();
@@ -302,15 +312,22 @@ impl Worker {
             let done = active.work(turn, now).map_err(Trouble::task(*id))?;
             (worked, more) = (worked || done > 0, more || done >= turn);
             self.held.append(&mut active.task.take_output());
-            if std::mem::take(&mut active.fresh) {
-                self.shared.board.set_task(*id, active.status());
-            }
         }
+        self.tell_fresh();
         if worked {
             self.pace.took(begun.elapsed(), more);
             Metrics::took(&self.shared.metrics.process_micros, begun.elapsed());
         }
         Ok(worked)
+    }
+
+    /// Says of tasks that have just been opened that they run.
+    fn tell_fresh(&mut self) {
+        for (id, active) in &mut self.active {
+            if std::mem::take(&mut active.fresh) {
+                self.shared.board.set_task(*id, active.status());
+            }
+        }
     }
 
     fn send_held(&mut self) -> Result<(), Trouble> {

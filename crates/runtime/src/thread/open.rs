@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use headwater_client::planted::{self, Bug};
 use headwater_client::{Client, ClientError, Committed, Isolation, OffsetSpec, Position};
 use headwater_model::{Offset, TimestampMs, TopicPartition};
-use headwater_streams::{StoreBackend, StoreError, StoreInfo, StoreKind, TaskId};
+use headwater_streams::{OffsetReset, StoreBackend, StoreError, StoreInfo, StoreKind, TaskId};
 
 use super::Worker;
 use super::active::ActiveTask;
@@ -63,6 +63,8 @@ pub(super) struct Facts {
     committed: HashMap<TopicPartition, Committed>,
     input_starts: Offsets,
     input_ends: Offsets,
+    /// Where inputs without a committed position begin, as far as that is not their start.
+    begins: Offsets,
     changelog_starts: Offsets,
     changelog_ends: Offsets,
     /// For stores that are not here.
@@ -86,9 +88,10 @@ impl Facts {
             ask(&changelogs, OffsetSpec::Earliest, Isolation::Uncommitted),
             ask(&changelogs, OffsetSpec::Latest, Isolation::Uncommitted),
         )?;
+        let begins = begins(client, shared, &committed, &input_ends).await?;
         let snapshots = HashMap::new();
         let mut facts =
-            Self { committed, input_starts, input_ends, changelog_starts, changelog_ends, snapshots };
+            Self { committed, input_starts, input_ends, begins, changelog_starts, changelog_ends, snapshots };
         if let Some(snapshots) = &shared.snapshots {
             facts.snapshots = facts.look_for(client, shared, snapshots, tasks).await?;
         }
@@ -141,8 +144,8 @@ impl Facts {
 
     /// Where an input begins for who has committed this.
     fn start(&self, committed: Option<&Committed>, input: &TopicPartition) -> Position {
-        let earliest = || Position::from(self.input_starts.get(input).copied().unwrap_or(0));
-        committed.map_or_else(earliest, Committed::position)
+        let begin = self.begins.get(input).or_else(|| self.input_starts.get(input));
+        committed.map_or_else(|| Position::from(begin.copied().unwrap_or(0)), Committed::position)
     }
 
     /// What an input holds, up to the last stable offset.
@@ -160,6 +163,36 @@ impl Facts {
         let of = |offsets: &Offsets| offsets.get(changelog).copied().unwrap_or(0);
         (of(&self.changelog_starts), of(&self.changelog_ends))
     }
+}
+
+/// Asks where inputs begin that have no committed position and are not read from their first record. One that has no record that is
+/// young enough begins at its end.
+async fn begins(
+    client: &Client,
+    shared: &Shared,
+    committed: &HashMap<TopicPartition, Committed>,
+    ends: &Offsets,
+) -> Result<Offsets, ClientError> {
+    let resets = shared.topology.offset_resets();
+    let spec = |at: &TopicPartition| match resets.get(&at.topic)? {
+        OffsetReset::Earliest => None,
+        OffsetReset::Latest => Some(OffsetSpec::Latest),
+        OffsetReset::NoOlderThan(age) => {
+            let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+            Some(OffsetSpec::Timestamp(wall_clock().saturating_sub(age).max(0)))
+        }
+    };
+    let unknown = ends.keys().filter(|at| !committed.contains_key(*at));
+    let asked: Vec<_> = unknown.filter_map(|at| Some((at.clone(), spec(at)?))).collect();
+    if asked.is_empty() {
+        return Ok(Offsets::new());
+    }
+    let mut begins = client.list_offsets(&asked, Isolation::Committed).await?;
+    for (at, _) in asked {
+        let end = ends.get(&at).copied().unwrap_or(0);
+        begins.entry(at).or_insert(end);
+    }
+    Ok(begins)
 }
 
 /// What a store's position means for a changelog that holds `start..end`.
@@ -288,7 +321,13 @@ impl Worker {
             }
             starts.push((input, start));
         }
+        let begins_anew = |(at, _): &(TopicPartition, Position)| {
+            facts.begins.contains_key(at) && !committed.contains_key(at)
+        };
+        let is_new = starts.iter().any(begins_anew);
         let mut active = ActiveTask::new(task, starts, committed);
+        // The end of a topic moves on: whoever opens the task next has to begin at this one.
+        active.dirty = is_new;
         active.outside = outside;
         Ok(RestoringTask { active, parts })
     }

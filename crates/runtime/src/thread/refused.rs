@@ -15,12 +15,20 @@ use crate::metrics::Metrics;
 const MOST: usize = 1_000;
 
 impl Worker {
+    /// Whether a handler wants to be asked about what this topic does not take.
+    fn is_guarded(&self, topic: &str) -> bool {
+        let own = topic.strip_prefix(self.shared.config.application_id.as_str());
+        let is_changelog = own.is_some_and(|name| name.ends_with("-changelog"));
+        self.shared.guarded.iter().any(|guarded| guarded == topic)
+            || (self.shared.topology.guards_chosen_topics() && !is_changelog)
+    }
+
     /// Drops the tasks and opens them again, knowing what was refused; `false` if this is no such trouble, if nobody wants to be
     /// asked, or if it was known and came all the same.
     pub(super) fn leaves_refused(&mut self, trouble: &Trouble) -> bool {
         let Trouble::Client { source, .. } = trouble else { return false };
         let Some((topic, code, message, records)) = source.refused_records() else { return false };
-        if !self.shared.guarded.iter().any(|guarded| guarded == topic) || self.refused.len() >= MOST {
+        if !self.is_guarded(topic) || self.refused.len() >= MOST {
             return false;
         }
         let before = self.refused.len();

@@ -173,6 +173,10 @@ impl Worker {
         }
         let count = self.failures.count(kind);
         let most_fences = most_time_outs(self.shared.config.transaction_timeout);
+        let limit = match kind {
+            Kind::Task(_) => self.shared.config.task_attempts.max(1),
+            _ => LIMIT,
+        };
         self.drop_tasks();
         self.abandon_transaction();
         Metrics::add(&self.shared.metrics.aborts, 1);
@@ -182,7 +186,7 @@ impl Worker {
             {
                 Err(self.fenced(source))
             }
-            trouble if !matches!(kind, Kind::Healing | Kind::Fenced) && count >= LIMIT => {
+            trouble if !matches!(kind, Kind::Healing | Kind::Fenced) && count >= limit => {
                 Err(trouble.into_error())
             }
             trouble => {

@@ -35,6 +35,13 @@ async fn every_key_has_the_same_answer_at_every_instance() {
     words.check(&cluster).await;
 
     let hosts: Vec<String> = apps.iter().map(|app| app.application_server().unwrap().to_owned()).collect();
+    let instances = apps[0].instances();
+    for (host, app) in hosts.iter().zip(&apps) {
+        let mut told = instances[host].active.clone();
+        told.sort();
+        let own: Vec<String> = app.tasks().keys().map(ToString::to_string).collect();
+        assert_eq!(told, own);
+    }
     let mut owners = Vec::new();
     for (word, count) in &words.model {
         let known = apps[0].queries().query_metadata_for_key("counts", word).unwrap().unwrap();

@@ -277,6 +277,49 @@ async fn a_successor_with_the_same_name_ends_its_predecessor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_paused_application_processes_nothing_answers_questions_and_goes_on_where_it_was() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let mut words = WordCount::new(&cluster, 2).await;
+    words.write(&cluster, 50).await;
+    let app = words.start(&cluster, state.path()).await;
+    words.check(&cluster).await;
+    let done = 50 + words.words();
+    eventually("all is counted", async || app.metrics().records_in == done).await;
+    app.pause();
+    assert!(app.is_paused());
+    words.check_store(&app).await;
+    words.write(&cluster, 100).await;
+    // Records are fetched and commits are due meanwhile.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((app.metrics().records_in, app.tasks().len(), app.ready()), (done, 4, true));
+    app.resume();
+    words.check(&cluster).await;
+    words.check_store(&app).await;
+    app.pause();
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_starts_paused_is_given_tasks_and_begins_when_it_is_resumed() {
+    let cluster = Cluster::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let mut words = WordCount::new(&cluster, 2).await;
+    words.write(&cluster, 10).await;
+    let mut config = words.config(&cluster, state.path());
+    config.start_paused = true;
+    let app = StreamsApp::start(words.topology(), config).await.unwrap();
+    eventually("its tasks are open", async || app.tasks().len() == 4 && app.ready()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(cluster.read(&words.counts).await.is_empty());
+    app.resume();
+    words.check(&cluster).await;
+    app.stop().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_input_topics_are_named() {
     let cluster = Cluster::start().await;
     let state = tempfile::tempdir().unwrap();

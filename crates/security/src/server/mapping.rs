@@ -96,7 +96,8 @@ fn replacing(body: &str) -> Option<(Rule, &str)> {
         (None, None) => (Case::AsIs, rest),
     };
     let pattern = Regex::new(&format!("^(?:{pattern})$")).ok()?;
-    Some((Rule::Replace { pattern, replacement: braced(&replacement), case }, rest))
+    let replacement = braced(&replacement, pattern.captures_len() - 1);
+    Some((Rule::Replace { pattern, replacement, case }, rest))
 }
 
 /// Up to the next `/` that is not escaped.
@@ -116,15 +117,21 @@ fn split(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Java ends the number of a group at the first character that is no digit; a letter may follow it.
-fn braced(replacement: &str) -> String {
+/// As Kafka and Java read it: the number of a group has the digits with which there is such a group, and what follows them
+/// is text, a digit as well as a letter; so is a number of which there is no group.
+fn braced(replacement: &str, groups: usize) -> String {
     let mut braced = String::new();
     let mut rest = replacement;
     while let Some((before, after)) = rest.split_once('$') {
         let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let is_group = |length: &usize| after[..*length].parse::<usize>().is_ok_and(|group| group <= groups);
+        let length = (1..=digits).rev().find(is_group);
         braced.push_str(before);
-        braced.push_str(&format!("${{{}}}", &after[..digits]));
-        rest = &after[digits..];
+        match length {
+            Some(length) => braced.push_str(&format!("${{{}}}", &after[..length])),
+            None => braced.push_str("$$"),
+        }
+        rest = &after[length.unwrap_or_default()..];
     }
     braced.push_str(rest);
     braced
@@ -147,6 +154,11 @@ mod tests {
         assert_eq!(mapped("RULE:^CN=(.*?),OU=.*$/$1/L, DEFAULT").as_deref(), Some("billing"));
         assert_eq!(mapped("RULE:^CN=(.*?),.*,C=(..)$/$1_$2/U").as_deref(), Some("BILLING_DE"));
         assert_eq!(mapped("RULE:^CN=other$/x/,RULE:CN=(.*?),.*/$1@x/").as_deref(), Some("Billing@x"));
+        assert_eq!(
+            mapped("RULE:^CN=(.*?),.*$/$12$0x/U").as_deref(),
+            Some("BILLING2CN=BILLING,OU=PAY/MENTS,O=EXAMPLE,C=DEX")
+        );
+        assert_eq!(mapped("RULE:^CN=(.*?),.*$/$2$1$/").as_deref(), Some("$2Billing$"));
         assert_eq!(mapped("RULE:.*OU=Pay\\/(.*?),.*/$1/").as_deref(), Some("Ments"));
         assert_eq!(mapped("RULE:^CN=other$/x/"), None);
         // A pattern must fit the whole.

@@ -1,12 +1,14 @@
 //! What a test sees of a run.
 
-use headwater_model::{Record, TimestampMs, TopicPartition};
+use std::ops::Bound;
+
+use headwater_model::{Bytes, Record, TimestampMs, TopicPartition};
 use serde_json::Value;
 
 use super::TopologyTestDriver;
 use crate::query::{Query, QueryError, QueryableStore};
 use crate::serdes::SerdeRef;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, StoreBackend, StoreKind, keys};
 use crate::task::{TaskId, TaskMetrics};
 
 impl TopologyTestDriver {
@@ -47,6 +49,31 @@ impl TopologyTestDriver {
         }
         let subtopology = self.topology.subtopology_of(store)?;
         self.backends.get(&TaskId { subtopology, partition })?.get(store).cloned()
+    }
+
+    /// The committed rows of a store by key, of all partitions, each in the order of its serialized keys: key, value and timestamp.
+    ///
+    /// # Panics
+    /// When there is no such store, or it has other rows than these: a test should fail then.
+    pub fn rows<K, V>(&self, store: &str, serdes: (&SerdeRef<K>, &SerdeRef<V>)) -> Vec<(K, V, TimestampMs)> {
+        let subtopology = self.topology.subtopology_of(store);
+        let stores = subtopology.map_or_else(Vec::new, |subtopology| self.topology.stores(subtopology));
+        let found = stores.iter().find(|info| info.name == store);
+        let kind = found.unwrap_or_else(|| panic!("there is no store {store:?}")).kind;
+        assert_eq!(kind, StoreKind::KeyValue, "store {store:?} is not one by key");
+        let decode = |(key, stored): (Bytes, Bytes)| {
+            let key = serdes.0.deserialize(store, &key).unwrap_or_else(|e| panic!("key in {store}: {e}"));
+            let (timestamp, value) =
+                keys::split_value(&stored).unwrap_or_else(|| panic!("a row in {store} has no timestamp"));
+            let value = serdes.1.read(store, value).unwrap_or_else(|e| panic!("value in {store}: {e}"));
+            (key, value, timestamp)
+        };
+        let backends = self.backends.values().filter_map(|stores| stores.get(store));
+        let entries = backends.flat_map(|backend| {
+            let rows = backend.range(Bound::Unbounded, Bound::Unbounded);
+            rows.unwrap_or_else(|e| panic!("read {store}: {e}"))
+        });
+        entries.map(decode).collect()
     }
 
     /// The query side of a store that was made with `.json()`; with `backend`, one partition is asked.

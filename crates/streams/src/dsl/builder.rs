@@ -9,14 +9,17 @@ use std::time::Duration;
 use crate::error::TopologyError;
 use crate::failure::ProcessingHandler;
 use crate::global::GlobalRows;
-use crate::graph::{DeserializationHandler, GlobalSpec, Graph};
+use crate::graph::{DeserializationHandler, GlobalSpec, Graph, OffsetReset};
 use crate::node::Payload;
 use crate::processor::StateStore;
+use crate::processor::sessions::SessionStateStore;
 use crate::processor::versions::VersionedStateStore;
+use crate::processor::windows::WindowStateStore;
 use crate::production::ProductionHandler;
 use crate::quarantine::Quarantine;
 use crate::query::QueryableStore;
-use crate::serdes::nullable;
+use crate::serdes::{SerdeRef, nullable};
+use crate::store::StoreKind;
 use crate::store::keys::Layout;
 use crate::task::input::{Extractor, TypedSource};
 use crate::topology::Topology;
@@ -26,7 +29,7 @@ use super::global::GlobalKTable;
 use super::kstream::KStream;
 use super::ktable::{KTable, table_from_updates};
 use super::options::{Consumed, Materialized};
-use super::parts::{GraphRef, SourceLog, key_value_store, refuse_versions, require};
+use super::parts::{GraphRef, SourceLog, key_value_store, refuse_versions, require, timed_store};
 use super::rows::add_versioned;
 
 /// Builds one application's topology.
@@ -123,6 +126,13 @@ impl StreamsBuilder {
         self
     }
 
+    /// `build()` refuses stores with changelogs, and repartition topics, that have no names of their own: a generated one changes when an
+    /// operator comes before it, and the state is lost (Kafka Streams' `ensure.explicit.internal.resource.naming`).
+    pub fn explicit_names(&mut self) -> &mut Self {
+        self.graph.borrow_mut().explicit_names = true;
+        self
+    }
+
     /// Tasks say what time it is to all partitions of the repartition topics they write to, at most so often (default: never, and
     /// a partition hears of a source partition's time by its records alone). Without it a window that is told when it
     /// closes, or a store that expires, waits for a record of each source partition in *each* partition behind a repartition
@@ -176,11 +186,12 @@ impl StreamsBuilder {
     pub fn stream<K: Payload, V: Payload>(&self, topic: &str, consumed: Consumed<K, V>) -> KStream<K, V> {
         let mut graph = self.graph.borrow_mut();
         let name = graph.name(consumed.name.as_deref(), "KSTREAM-SOURCE");
-        let Consumed { key, value, extractor, handler, .. } = consumed;
+        let Consumed { key, value, extractor, handler, reset, .. } = consumed;
         let (key_serde, value_serde) = (Some(key.clone()), Some(value.clone()));
         let make =
             move || Box::new(TypedSource::new(key.clone(), value.clone(), extractor.clone())) as Box<_>;
         let node = graph.source(name, topic, Arc::new(make), handler);
+        graph.nodes[node].reset = reset;
         drop(graph);
         KStream {
             graph: self.graph.clone(),
@@ -193,14 +204,16 @@ impl StreamsBuilder {
     }
 
     /// Reads a topic as a table: the last value of each key, null deletes. Without a timestamp extractor the topic itself
-    /// is the store's changelog, so it should be compacted.
+    /// is the store's changelog, so it should be compacted; [`Materialized::own_changelog`] is for one that is not.
     pub fn table<K: Payload, V: Payload>(
         &self,
         topic: &str,
         consumed: Consumed<K, V>,
         materialized: Materialized<K, V>,
     ) -> KTable<K, V> {
-        let by_record_time = consumed.extractor.is_none() && self.graph.borrow().quarantine.is_none();
+        let is_whole = consumed.extractor.is_none()
+            && consumed.reset == OffsetReset::Earliest
+            && self.graph.borrow().quarantine.is_none();
         let (key, value) = (consumed.key.clone(), consumed.value.clone());
         let extractor = consumed.extractor.map(|extract| -> Extractor<K, Option<V>> {
             Arc::new(move |key, value: &Option<V>, record| match value {
@@ -216,9 +229,11 @@ impl StreamsBuilder {
                 name: consumed.name,
                 extractor,
                 handler: consumed.handler,
+                reset: consumed.reset,
             },
         );
-        let source = by_record_time.then_some(SourceLog { topic, key: &key, value: &value });
+        let is_log = is_whole && !materialized.own_changelog;
+        let source = is_log.then_some(SourceLog { topic, key: &key, value: &value });
         let options = Materialized {
             key: Some(materialized.key.clone().unwrap_or_else(|| key.clone())),
             value: Some(materialized.value.clone().unwrap_or_else(|| value.clone())),
@@ -284,6 +299,48 @@ impl StreamsBuilder {
         });
         let index = add_versioned(&mut graph, &name, (&key, &value), history_ms, &materialized);
         VersionedStateStore { index, name: Arc::from(name), key, value: PhantomData }
+    }
+
+    /// A store of windows for processors, with its serdes and [`Materialized::retention`]: a value for each key and start (Kafka
+    /// Streams' `WindowStore`); connect it where it is used. `size` says to who asks the store when its windows end.
+    pub fn add_window_store<K: Payload, V: Payload>(
+        &self,
+        size: Duration,
+        materialized: Materialized<K, V>,
+    ) -> WindowStateStore<K, V> {
+        let size = duration_ms(size);
+        let (name, index, key, retention_ms) =
+            self.timed(StoreKind::Window, (size, Some(size)), &materialized);
+        WindowStateStore { index, name, key, retention_ms, value: PhantomData }
+    }
+
+    /// A store of sessions for processors, with its serdes and [`Materialized::retention`]: a value for each key and session (Kafka
+    /// Streams' `SessionStore`); connect it where it is used.
+    pub fn add_session_store<K: Payload, V: Payload>(
+        &self,
+        materialized: Materialized<K, V>,
+    ) -> SessionStateStore<K, V> {
+        let (name, index, key, retention_ms) = self.timed(StoreKind::Session, (0, None), &materialized);
+        SessionStateStore { index, name, key, retention_ms, value: PhantomData }
+    }
+
+    /// Adds a store of windows or sessions: its name, its place, the serde of its keys and how long it keeps them.
+    fn timed<K: Payload, V: Payload>(
+        &self,
+        kind: StoreKind,
+        sizes: (i64, Option<i64>),
+        options: &Materialized<K, V>,
+    ) -> (Arc<str>, usize, SerdeRef<K>, i64) {
+        let mut graph = self.graph.borrow_mut();
+        let name = graph.name(options.name.as_deref(), "STATE-STORE");
+        let key = require(&mut graph, options.key.clone(), &name, "key", "Materialized::key_serde");
+        let value = require(&mut graph, options.value.clone(), &name, "value", "Materialized::value_serde");
+        if options.retention_ms.is_none() {
+            let reason = "how long are windows kept? say it with Materialized::retention".to_owned();
+            graph.errors.push(TopologyError::InvalidWindow { node: name.clone(), reason });
+        }
+        let (index, retention_ms) = timed_store(&mut graph, &name, (&key, &value), kind, sizes, options);
+        (Arc::from(name), index, key, retention_ms)
     }
 
     /// Checks the graph and closes it.

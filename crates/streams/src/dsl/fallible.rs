@@ -77,6 +77,32 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         self.with_keys(node, None)
     }
 
+    /// Any number of records for each, where the function does not fail.
+    pub fn try_flat_map<K2: Payload, V2: Payload, I: IntoIterator<Item = (K2, V2)>, E: Display>(
+        &self,
+        map: impl Fn(K, V) -> Result<I, E> + Send + Sync + 'static,
+    ) -> KStream<K2, V2> {
+        let node = self.trying("KSTREAM-FLATMAP", "flat map", move |record, cx| {
+            let timestamp = record.timestamp;
+            let mapped = map(record.key, record.value).map_err(|error| failed(error, cx))?;
+            mapped.into_iter().try_for_each(|(key, value)| cx.forward(Rec { key, value, timestamp }))
+        });
+        self.with_keys(node, None)
+    }
+
+    /// Any number of values for each, under the same key, where the function does not fail.
+    pub fn try_flat_map_values<V2: Payload, I: IntoIterator<Item = V2>, E: Display>(
+        &self,
+        map: impl Fn(V) -> Result<I, E> + Send + Sync + 'static,
+    ) -> KStream<K, V2> {
+        let node = self.trying("KSTREAM-FLATMAPVALUES", "flat map values", move |record, cx| {
+            let Rec { key, value, timestamp } = record;
+            let mapped = map(value).map_err(|error| failed(error, cx))?;
+            mapped.into_iter().try_for_each(|value| cx.forward(Rec { key: key.clone(), value, timestamp }))
+        });
+        self.with_values(node)
+    }
+
     /// Only records for which `keep` holds, and does not fail.
     pub fn try_filter<E: Display>(
         &self,

@@ -8,6 +8,7 @@ use headwater_model::TimestampMs;
 use crate::error::TaskError;
 use crate::graph::{Copartition, MakeNode};
 use crate::node::{Cx, Payload, Rec, node};
+use crate::processor::values::{FixedKeyNode, FixedKeyProcessor};
 use crate::processor::{Processor, ProcessorNode};
 use crate::serdes::SerdeRef;
 
@@ -16,7 +17,7 @@ use super::global::GlobalKTable;
 use super::grouped::KGroupedStream;
 use super::ktable::{KTable, table_from_updates};
 use super::options::{Grouped, Joined, Materialized, Produced, Repartitioned};
-use super::parts::{GraphRef, NullKeys, Sources, copartition, repartition, require, sink_node};
+use super::parts::{GraphRef, NullKeys, Sources, Writer, copartition, repartition, require, writing_node};
 
 /// Decides whether a record takes a branch.
 pub type Predicate<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
@@ -161,9 +162,17 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         &self,
         map: impl Fn(V) -> I + Send + Sync + 'static,
     ) -> KStream<K, V2> {
+        self.flat_map_values_with_key(move |_, value| map(value))
+    }
+
+    /// Any number of values for each, under the same key, with a look at the key.
+    pub fn flat_map_values_with_key<V2: Payload, I: IntoIterator<Item = V2>>(
+        &self,
+        map: impl Fn(&K, V) -> I + Send + Sync + 'static,
+    ) -> KStream<K, V2> {
         let node = self.each("KSTREAM-FLATMAPVALUES", "flat map values", move |record, cx| {
             let Rec { key, value, timestamp } = record;
-            map(value)
+            map(&key, value)
                 .into_iter()
                 .try_for_each(|value| cx.forward(Rec { key: key.clone(), value, timestamp }))
         });
@@ -274,12 +283,14 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         }
     }
 
-    /// Writes the stream to a topic, each record in the partition of its key; all windows of a key lie in that of the key.
+    /// Writes the stream to a topic, each record in the partition of its key, unless [`Produced::partitioner`] says otherwise; all
+    /// windows of a key lie in that of the key.
     pub fn to(&self, topic: &str, produced: Produced<K, V>) {
         let mut graph = self.graph.borrow_mut();
         graph.check_name(topic);
-        let name = graph.name(produced.name.as_deref(), "KSTREAM-SINK");
-        let make = sink_node(topic, produced.key, produced.value, NullKeys::Written);
+        let Produced { key, value, name, partitioner } = produced;
+        let name = graph.name(name.as_deref(), "KSTREAM-SINK");
+        let make = writing_node(topic, Writer { key, value, partitioner }, NullKeys::Written);
         graph.sink(name, topic, &[self.node], make);
     }
 
@@ -368,6 +379,24 @@ impl<K: Payload, V: Payload> KStream<K, V> {
         );
         self.graph.borrow_mut().connect_named(node, stores);
         self.with_keys(node, None)
+    }
+
+    /// As [`KStream::process`], by a processor that keeps keys: what is grouped or joined behind it needs no new partitioning
+    /// (Kafka Streams' `processValues`).
+    pub fn process_values<V2: Payload, P: FixedKeyProcessor<K, V, V2>>(
+        &self,
+        make: impl Fn() -> P + Send + Sync + 'static,
+        stores: &[&str],
+    ) -> KStream<K, V2> {
+        let node = self.append(
+            "KSTREAM-PROCESSVALUES",
+            "process",
+            Arc::new(move || {
+                Box::new(FixedKeyNode { processor: make(), types: PhantomData::<fn(K, V, V2)> })
+            }),
+        );
+        self.graph.borrow_mut().connect_named(node, stores);
+        self.with_values(node)
     }
 
     /// For each record the table's row of the same key; records without one are dropped. Of a versioned table the row as of

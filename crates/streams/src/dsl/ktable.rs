@@ -13,7 +13,7 @@ use crate::serdes::{SerdeRef, nullable};
 
 use super::grouped::windowless_name;
 use super::kstream::KStream;
-use super::options::{Grouped, Materialized, Produced};
+use super::options::{Grouped, Materialized, Partitioner, Produced};
 use super::parts::{Getter, GraphRef, SourceLog, Sources, require};
 use super::rows::{History, Rows};
 use super::table_group::KGroupedTable;
@@ -194,6 +194,11 @@ impl<K: Payload, V: Payload> KTable<K, V> {
         Self { value_serde: self.value_serde.clone(), ..table }
     }
 
+    /// Only rows for which `drop` does not hold; a row for which it does is deleted.
+    pub fn filter_not(&self, drop: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+        self.filter(move |key, value| !drop(key, value))
+    }
+
     /// Keeps the table in a store of its own, for queries, or to compute it once only.
     pub fn materialized(&self, options: Materialized<K, V>) -> Self {
         let mut graph = self.graph.borrow_mut();
@@ -286,8 +291,13 @@ impl<K: Payload, V: Payload> KTable<K, V> {
 
     /// Writes every change to a topic; a deleted row is a tombstone.
     pub fn to(&self, topic: &str, produced: Produced<K, V>) {
-        let Produced { key, value, name } = produced;
-        self.to_stream().to(topic, Produced { key, value: nullable(value), name });
+        let Produced { key, value, name, partitioner } = produced;
+        let partitioner = partitioner.map(|choose| -> Partitioner<K, Option<V>> {
+            Arc::new(move |key: &K, value: Option<&Option<V>>, count: i32| {
+                choose(key, value.and_then(Option::as_ref), count)
+            })
+        });
+        self.to_stream().to(topic, Produced { key, value: nullable(value), name, partitioner });
     }
 
     /// Groups by a new key, through a repartition topic that carries old and new values.

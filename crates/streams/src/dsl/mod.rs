@@ -6,6 +6,7 @@ pub(crate) mod buffered_join;
 pub(crate) mod builder;
 pub(crate) mod called;
 pub(crate) mod calls;
+pub(crate) mod chosen;
 pub(crate) mod closing;
 pub(crate) mod cogroup;
 pub(crate) mod deduplicate;

@@ -7,7 +7,7 @@ use headwater_model::{Record, TimestampMs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::graph::DeserializationHandler;
+use crate::graph::{DeserializationHandler, OffsetReset};
 use crate::query::{MakeJson, make_json};
 use crate::serdes::SerdeRef;
 use crate::store::external::ExternalTable;
@@ -21,11 +21,12 @@ pub struct Consumed<K, V> {
     pub(crate) name: Option<String>,
     pub(crate) extractor: Option<Extractor<K, V>>,
     pub(crate) handler: Option<DeserializationHandler>,
+    pub(crate) reset: OffsetReset,
 }
 
 impl<K, V> Consumed<K, V> {
     pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
-        Self { key, value, name: None, extractor: None, handler: None }
+        Self { key, value, name: None, extractor: None, handler: None, reset: OffsetReset::Earliest }
     }
 
     /// Names the node.
@@ -44,6 +45,14 @@ impl<K, V> Consumed<K, V> {
         self
     }
 
+    /// Where the first start of the application begins (default: with the topic's first record). It commits that position at once,
+    /// and goes on from there; a committed position that the topic does not have any more goes on with its first record. A table that
+    /// begins elsewhere has a changelog of its own; a global table has all of its topic in any case.
+    pub fn offset_reset(mut self, reset: OffsetReset) -> Self {
+        self.reset = reset;
+        self
+    }
+
     /// What to do with records that do not decode, instead of the builder's rule.
     pub fn deserialization_handler(mut self, handler: DeserializationHandler) -> Self {
         self.handler = Some(handler);
@@ -51,21 +60,36 @@ impl<K, V> Consumed<K, V> {
     }
 }
 
+/// The partition of a record by its key, its value (none where that is null) and the number of partitions.
+pub(crate) type Partitioner<K, V> = Arc<dyn Fn(&K, Option<&V>, i32) -> i32 + Send + Sync>;
+
 /// How a topic is written.
 pub struct Produced<K, V> {
     pub(crate) key: SerdeRef<K>,
     pub(crate) value: SerdeRef<V>,
     pub(crate) name: Option<String>,
+    pub(crate) partitioner: Option<Partitioner<K, V>>,
 }
 
 impl<K, V> Produced<K, V> {
     pub fn with(key: SerdeRef<K>, value: SerdeRef<V>) -> Self {
-        Self { key, value, name: None }
+        Self { key, value, name: None, partitioner: None }
     }
 
     /// Names the node.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Chooses the partition of each record (Kafka Streams' `StreamPartitioner`): by its key, its value (none where that is null) and
+    /// the number of partitions that the topic had when the application started. Without, a record goes where Kafka's default
+    /// partitioner puts its key. A partition that there is not is a failure of the sink.
+    pub fn partitioner(
+        mut self,
+        choose: impl Fn(&K, Option<&V>, i32) -> i32 + Send + Sync + 'static,
+    ) -> Self {
+        self.partitioner = Some(Arc::new(choose));
         self
     }
 }
@@ -271,6 +295,8 @@ pub struct Materialized<K, V> {
     /// Windows are also found by time alone.
     pub(crate) indexed: bool,
     pub(crate) logged: bool,
+    /// Also where the topic that a table is read from could be its changelog.
+    pub(crate) own_changelog: bool,
     pub(crate) configs: Vec<(String, String)>,
     pub(crate) cache_entries: usize,
     /// Kept in a database.
@@ -288,6 +314,7 @@ impl<K, V> Default for Materialized<K, V> {
             history_ms: None,
             indexed: false,
             logged: true,
+            own_changelog: false,
             configs: Vec::new(),
             cache_entries: CACHE_ENTRIES,
             external: None,
@@ -366,6 +393,13 @@ impl<K, V> Materialized<K, V> {
     /// Keeps no changelog: the store is empty after a move to another machine.
     pub fn without_logging(mut self) -> Self {
         self.logged = false;
+        self
+    }
+
+    /// Of a table that is read from a topic: keeps a changelog beside it, as Kafka Streams does without `topology.optimization`.
+    /// Otherwise a restore has the rows that the topic still has, which a topic that is not compacted loses by its retention.
+    pub fn own_changelog(mut self) -> Self {
+        self.own_changelog = true;
         self
     }
 

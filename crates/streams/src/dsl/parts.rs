@@ -19,7 +19,7 @@ use crate::store::typed::{Normalize, StoreParts, TypedStore};
 use crate::task::Output;
 use crate::task::input::TypedSource;
 
-use super::options::Materialized;
+use super::options::{Materialized, Partitioner};
 
 pub(crate) type GraphRef = Rc<RefCell<Graph>>;
 
@@ -65,42 +65,72 @@ pub(crate) enum NullKeys {
     If(RelaxedKeys),
 }
 
-/// A node that writes records to a topic.
+/// How a sink makes bytes of records, and where it puts them.
+pub(crate) struct Writer<K, V> {
+    pub key: SerdeRef<K>,
+    pub value: SerdeRef<V>,
+    pub partitioner: Option<Partitioner<K, V>>,
+}
+
+impl<K: Payload, V: Payload> Writer<K, V> {
+    /// Writes a record, unless its key is null and such are skipped.
+    pub fn write(
+        &self,
+        topic: &Arc<str>,
+        record: &Rec<K, V>,
+        skip_null_keys: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), TaskError> {
+        let key = match cx.encode(&self.key, "key", topic, &record.key) {
+            Ok(key) => key,
+            Err(error) => return cx.unserializable(topic, error),
+        };
+        if key.is_none() && skip_null_keys {
+            cx.core.metrics.skipped_null_key += 1;
+            return Ok(());
+        }
+        let value = match cx.encode(&self.value, "value", topic, &record.value) {
+            Ok(value) => value,
+            Err(error) => return cx.unserializable(topic, error),
+        };
+        let partition = match (&self.partitioner, &key) {
+            (Some(choose), _) => {
+                let given = value.as_ref().map(|_| &record.value);
+                cx.chosen_partition(topic, |count| choose(&record.key, given, count))?
+            }
+            (None, Some(_)) => cx.partition(&self.key, topic, &record.key)?,
+            (None, None) => None,
+        };
+        let (headers, timestamp) = (cx.core.context.headers.clone(), record.timestamp);
+        cx.produce(Output { topic: topic.clone(), partition, timestamp, key, value, headers })
+    }
+}
+
+/// A node that writes records to a topic, each in the partition of its key.
 pub(crate) fn sink_node<K: Payload, V: Payload>(
     topic: &str,
     key: SerdeRef<K>,
     value: SerdeRef<V>,
     null_keys: NullKeys,
 ) -> MakeNode {
-    let topic: Arc<str> = Arc::from(topic);
+    writing_node(topic, Writer { key, value, partitioner: None }, null_keys)
+}
+
+/// A node that writes records to a topic.
+pub(crate) fn writing_node<K: Payload, V: Payload>(
+    topic: &str,
+    writer: Writer<K, V>,
+    null_keys: NullKeys,
+) -> MakeNode {
+    let (topic, writer): (Arc<str>, _) = (Arc::from(topic), Arc::new(writer));
     Arc::new(move || {
-        let (topic, key_serde, value_serde) = (topic.clone(), key.clone(), value.clone());
+        let (topic, writer) = (topic.clone(), writer.clone());
         let skip_null_keys = match &null_keys {
             NullKeys::Written => false,
             NullKeys::Skipped => true,
             NullKeys::If(relaxed) => !relaxed.load(Ordering::Relaxed),
         };
-        node(move |record: Rec<K, V>, cx| {
-            let key = match cx.encode(&key_serde, "key", &topic, &record.key) {
-                Ok(key) => key,
-                Err(error) => return cx.unserializable(&topic, error),
-            };
-            if key.is_none() && skip_null_keys {
-                cx.core.metrics.skipped_null_key += 1;
-                return Ok(());
-            }
-            let value = match cx.encode(&value_serde, "value", &topic, &record.value) {
-                Ok(value) => value,
-                Err(error) => return cx.unserializable(&topic, error),
-            };
-            let partition = match &key {
-                Some(_) => cx.partition(&key_serde, &topic, &record.key)?,
-                None => None,
-            };
-            let headers = cx.core.context.headers.clone();
-            let timestamp = record.timestamp;
-            cx.produce(Output { topic: topic.clone(), partition, timestamp, key, value, headers })
-        })
+        node(move |record: Rec<K, V>, cx| writer.write(&topic, &record, skip_null_keys, cx))
     })
 }
 

@@ -31,7 +31,7 @@ impl StreamsBuilder {
         topics: &[&str],
         consumed: Consumed<K, V>,
     ) -> KStream<K, V> {
-        let Consumed { key, value, name, extractor, handler } = consumed;
+        let Consumed { key, value, name, extractor, handler, reset } = consumed;
         let mut graph = self.graph.borrow_mut();
         let name = graph.name(name.as_deref(), "KSTREAM-SOURCE");
         if topics.is_empty() {
@@ -44,7 +44,9 @@ impl StreamsBuilder {
             let make =
                 move || Box::new(TypedSource::new(key.clone(), value.clone(), extractor.clone())) as Box<_>;
             let source = format!("{name}-{topic}");
-            sources.push(graph.source(source, topic, Arc::new(make), handler.clone()));
+            let source = graph.source(source, topic, Arc::new(make), handler.clone());
+            graph.nodes[source].reset = reset;
+            sources.push(source);
         }
         let pass: MakeNode = Arc::new(|| node(|record: Rec<K, V>, cx| cx.forward(record)));
         let node = graph.operator(name, "merge", &sources, pass);

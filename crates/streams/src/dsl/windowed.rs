@@ -24,7 +24,7 @@ use super::grouped::{KGroupedStream, windowless_name};
 use super::kstream::KStream;
 use super::ktable::KTable;
 use super::options::{Materialized, Produced};
-use super::parts::{Getter, NullKeys, require, sink_node, timed_store};
+use super::parts::{Getter, NullKeys, Writer, require, timed_store, writing_node};
 
 /// A grouped stream cut into windows of fixed size.
 pub struct TimeWindowedKStream<K, V> {
@@ -51,15 +51,11 @@ pub(crate) struct LateSink<K, V> {
 impl<K: Payload, V: Payload> LateSink<K, V> {
     /// A sink without parents: the windowed operator hands it what is late.
     fn add(&self, graph: &mut Graph) -> usize {
-        let Produced { key, value, name } = &self.produced;
+        let Produced { key, value, name, partitioner } = &self.produced;
         graph.check_name(&self.topic);
         let name = graph.name(name.as_deref(), "KSTREAM-SINK");
-        graph.sink(
-            name,
-            &self.topic,
-            &[],
-            sink_node(&self.topic, key.clone(), value.clone(), NullKeys::Written),
-        )
+        let writer = Writer { key: key.clone(), value: value.clone(), partitioner: partitioner.clone() };
+        graph.sink(name, &self.topic, &[], writing_node(&self.topic, writer, NullKeys::Written))
     }
 }
 

@@ -14,7 +14,7 @@ use headwater_model::{Bytes, Record, TimestampMs};
 
 use super::expiry::Expiry;
 use super::fresh::Fresh;
-use super::keys::{self, Layout, Timed};
+use super::keys::{self, INDEX, Layout, Timed};
 use super::outbound::{Outbound, Sheet};
 use super::overlay::{Known, Overlay, Written};
 use super::rows::{Limits, Place};
@@ -290,6 +290,36 @@ impl<V: Payload> TypedStore<V> {
             found.extend(self.range(Bound::Included(&low), Bound::Included(&high))?);
         }
         Ok(found)
+    }
+
+    /// As [`TypedStore::fetch`], for bounds that may lie far apart: segments without entries are stepped over.
+    pub fn fetch_far(
+        &mut self,
+        key: &[u8],
+        from: TimestampMs,
+        to: TimestampMs,
+    ) -> Result<Vec<(Bytes, TimestampMs, V)>, TaskError> {
+        let layout = self.parts.layout;
+        let last = layout.segment(to);
+        let mut found = Vec::new();
+        let mut next = self.segment_from(layout.segment(from).max(self.expiry.live_from()))?;
+        while let Some(segment) = next.filter(|segment| *segment <= last) {
+            let (low, high) = layout.key_range(segment, key, from, to);
+            found.extend(self.range(Bound::Included(&low), Bound::Included(&high))?);
+            next = self.segment_from(segment.saturating_add(1))?;
+        }
+        Ok(found)
+    }
+
+    /// The first segment, from this one on, that anything was written to.
+    fn segment_from(&mut self, segment: i64) -> Result<Option<i64>, TaskError> {
+        self.look_ahead();
+        let start = Layout::segment_start(segment);
+        let (low, high) = (Bound::Included(&start[..]), Bound::Excluded(&INDEX[..]));
+        let kept = self.backend.first(low, high).map_err(|e| self.parts.failed(e))?;
+        let ahead = self.ahead.range::<[u8], _>((low, high)).next().cloned();
+        let first = kept.map(|(key, _)| key).into_iter().chain(ahead).min();
+        Ok(first.and_then(|key| Some(i64::from_be_bytes(*key.first_chunk::<8>()?))))
     }
 
     /// Sessions of `key` that end at `from` or later and start at `latest_start` or earlier, in the order of their end; none

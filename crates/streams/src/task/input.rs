@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use headwater_model::{Bytes, Header, Offset, Record, TimestampMs, TopicPartition};
 
+use crate::deserialization::DeserializationFailure;
 use crate::error::TaskError;
-use crate::failure::push_errors;
+use crate::failure::{ProcessingResponse, push_errors};
 use crate::graph::DeserializationHandler;
 use crate::lanes::{LaneClocks, Stamp, TIME_HEADER};
 use crate::node::{Core, Cx, Payload, Rec};
@@ -199,16 +200,16 @@ impl Input {
                 Staged::NegativeTimestamp => metrics.skipped_invalid_timestamp += 1,
                 Staged::Malformed { what, error } => {
                     metrics.deserialization_errors += 1;
-                    match (&self.handler, &mut keeper) {
-                        (DeserializationHandler::Quarantine, Some(keeper)) => {
-                            let node = core.slots[self.node].name.to_string();
+                    let node = core.slots[self.node].name.to_string();
+                    match (self.decide(&node, record, (what, &error)), &mut keeper) {
+                        (ProcessingResponse::Quarantine, Some(keeper)) => {
                             let message = format!("the {what} does not decode: {error}");
                             let failure = Some(Failure { node, message });
                             keeper.admit(self.held(record, failure), core)?;
                         }
-                        (DeserializationHandler::Fail | DeserializationHandler::Quarantine, _) => {
+                        (ProcessingResponse::Fail | ProcessingResponse::Quarantine, _) => {
                             return Err(TaskError::Deserialize {
-                                node: core.slots[self.node].name.to_string(),
+                                node,
                                 what,
                                 topic: self.at.topic.clone(),
                                 partition: self.at.partition,
@@ -216,10 +217,10 @@ impl Input {
                                 source: error,
                             });
                         }
-                        (DeserializationHandler::Continue, _) => {}
-                        (DeserializationHandler::DeadLetter(topic), _) => {
-                            metrics.records_out += 1;
-                            core.out.push(dead_letter(topic, &self.at, record, what, &error));
+                        (ProcessingResponse::Continue, _) => {}
+                        (ProcessingResponse::DeadLetter(topic), _) => {
+                            core.metrics.records_out += 1;
+                            core.out.push(dead_letter(&topic, &self.at, record, what, &error));
                         }
                     }
                 }
@@ -229,6 +230,18 @@ impl Input {
             consumed += 1;
         }
         Ok(consumed)
+    }
+
+    /// Asks the handler about a record that does not decode.
+    fn decide(&self, node: &str, record: &Record, (what, error): (&str, &SerdeError)) -> ProcessingResponse {
+        self.handler.response(&DeserializationFailure {
+            node,
+            what,
+            message: &error.message,
+            topic: &self.topic,
+            partition: self.at.partition,
+            record,
+        })
     }
 
     fn held(&self, record: &Record, failure: Option<Failure>) -> Held {

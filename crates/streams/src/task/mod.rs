@@ -341,7 +341,10 @@ impl Task {
             self.core.context.headers.clear();
             self.core.context.raw = (None, None);
             self.core.context.reprocessing = self.is_reprocessing();
-            if let Err(error) = self.core.run(node, |node, cx| node.punctuate(id, time, cx)) {
+            self.core.punctuating = true;
+            let called = self.core.run(node, |node, cx| node.punctuate(id, time, cx));
+            self.core.punctuating = false;
+            if let Err(error) = called {
                 failure::handle(&mut self.core, node, error)?;
             }
             ran += 1;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::determinism::Nondeterminism;
-use crate::graph::{Changelog, Graph, RepartitionSpec, Role, StoreSpec};
+use crate::graph::{Changelog, Graph, RepartitionSpec, Role, SINK, StoreSpec};
 use crate::store::StoreKind;
 use crate::store::external::ExternalTable;
 
@@ -159,10 +159,13 @@ impl fmt::Display for TopologyDescription {
                     "source" => {
                         writeln!(f, "    Source: {} (topics: [{}])", node.name, node.topics.join(", "))?
                     }
-                    "sink" => writeln!(f, "    Sink: {} (topic: {})", node.name, node.topics.join(", "))?,
+                    SINK if node.topics.is_empty() => {
+                        writeln!(f, "    Sink: {} (topic: as each record says)", node.name)?
+                    }
+                    SINK => writeln!(f, "    Sink: {} (topic: {})", node.name, node.topics.join(", "))?,
                     _ => writeln!(f, "    Processor: {} (stores: [{}])", node.name, node.stores.join(", "))?,
                 }
-                if node.kind != "sink" {
+                if node.kind != SINK {
                     let next = if node.successors.is_empty() {
                         "none".to_owned()
                     } else {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{TaskError, TopologyError};
 use crate::failure::ProcessingHandler;
 use crate::global::{self, GlobalStores};
-use crate::graph::{Changelog, DeserializationHandler, Graph, Role, StoreSpec};
+use crate::graph::{Changelog, DeserializationHandler, Graph, NodeSpec, OffsetReset, Role, SINK, StoreSpec};
 use crate::lanes::{LaneClocks, Stamp, topic_id};
 use crate::node::{Core, RecordContext, Slot};
 use crate::production::{Production, ProductionHandler};
@@ -29,6 +29,7 @@ mod diff;
 mod external;
 mod flow;
 mod migration;
+mod names;
 mod partitions;
 mod quarantine;
 mod topics;
@@ -93,6 +94,7 @@ impl Topology {
         quarantine::add_stores(&mut graph, &subtopologies);
         external::check(&mut graph, &subtopologies);
         global::check_handlers(&mut graph);
+        names::check(&mut graph);
         if !graph.errors.is_empty() {
             return Err(graph.errors.remove(0));
         }
@@ -177,6 +179,17 @@ impl Topology {
         topics.into_iter().collect()
     }
 
+    /// Where the first start begins in those source topics that it does not read from their first record.
+    pub fn offset_resets(&self) -> BTreeMap<String, OffsetReset> {
+        let reset = |node: &NodeSpec| match &node.role {
+            Role::Source { topic, .. } if node.reset != OffsetReset::Earliest => {
+                Some((topic.to_string(), node.reset))
+            }
+            _ => None,
+        };
+        self.graph.nodes.iter().filter_map(reset).collect()
+    }
+
     /// Topics written that are not internal, dead-letter topics included.
     pub fn sink_topics(&self) -> Vec<String> {
         let mut topics = BTreeSet::new();
@@ -214,6 +227,12 @@ impl Topology {
         });
         let topics: BTreeSet<String> = sinks.filter(|_| self.graph.production_handler.asks()).collect();
         topics.into_iter().collect()
+    }
+
+    /// Whether a handler wants to be asked about topics that records choose for themselves, which no list has.
+    pub fn guards_chosen_topics(&self) -> bool {
+        let chooses = |node: &NodeSpec| node.kind == SINK && matches!(node.role, Role::Operator(_));
+        self.graph.production_handler.asks() && self.graph.nodes.iter().any(chooses)
     }
 
     /// Every task. Empty if the topics do not fit; [`Topology::internal_topics`] says why.
@@ -347,6 +366,7 @@ impl Topology {
                 effects: 0,
                 metrics: TaskMetrics::default(),
                 punctuations: Vec::new(),
+                punctuating: false,
             },
             clock_inputs,
             clock_behind,
@@ -388,7 +408,7 @@ impl Topology {
     }
 
     fn slots(&self, own: &BTreeSet<usize>, partitions: &dyn Fn(&str) -> Option<i32>) -> Vec<Slot> {
-        let slot = |(index, spec): (usize, &crate::graph::NodeSpec)| {
+        let slot = |(index, spec): (usize, &NodeSpec)| {
             let node = match &spec.role {
                 Role::Operator(make) | Role::Sink { make, .. } if own.contains(&index) => Some(make()),
                 _ => None,

@@ -82,6 +82,34 @@ fn a_function_chooses_by_what_it_is_told() {
     assert!(driver.pipe("in", (&string(), &string()), stop, 3).is_err());
 }
 
+#[test]
+fn a_function_of_many_results_may_fail_as_one_of_a_single_result() {
+    let parse = |text: &str| text.split(' ').map(str::parse::<i64>).collect::<Result<Vec<_>, _>>();
+    let mut builder = StreamsBuilder::new("app");
+    builder.processing_handler(ProcessingHandler::Continue);
+    let texts = builder.stream("in", Consumed::with(string(), string()));
+    texts
+        .flat_map_values_with_key(|key, text: String| [format!("{key}0"), text])
+        .filter(|_, text| !text.starts_with('k'))
+        .try_flat_map_values(move |text: String| parse(&text))
+        .named("values")
+        .to("values", Produced::with(string(), i64()));
+    texts
+        .try_flat_map(move |key, text: String| {
+            let numbers = parse(&text)?;
+            Ok::<_, std::num::ParseIntError>(numbers.into_iter().map(move |n| (format!("{key}{n}"), n)))
+        })
+        .named("pairs")
+        .to("pairs", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    for value in ["1 2", "3 x", "4"] {
+        text(&mut driver, "in", "k", value, 5);
+    }
+    assert_eq!(numbers(&mut driver, "values"), ["k=1@5", "k=2@5", "k=4@5"]);
+    assert_eq!(numbers(&mut driver, "pairs"), ["k1=1@5", "k2=2@5", "k4=4@5"]);
+    assert_eq!(driver.metrics().processing_errors, 2);
+}
+
 /// Fails on negative numbers, after it has forwarded them.
 struct Fussy;
 

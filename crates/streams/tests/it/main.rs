@@ -14,6 +14,7 @@ mod like_kafka_streams;
 mod migration;
 mod null_values;
 mod paging;
+mod processor_stores;
 mod processors;
 mod production;
 mod properties;

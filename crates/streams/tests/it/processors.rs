@@ -2,9 +2,10 @@
 
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, Materialized, ProcessingHandler, Processor, ProcessorContext, ProcessorError, Produced,
-    PunctuationType, ScheduleId, StateStore, StreamsBuilder, TaskError, TopologyError, TopologyTestDriver,
-    VersionedStateStore,
+    Consumed, FixedKeyProcessor, FixedKeyProcessorContext, GlobalKTable, Grouped, Materialized,
+    Nondeterminism, ProcessingHandler, Processor, ProcessorContext, ProcessorError, Produced,
+    PunctuationType, ScheduleId, StateStore, StreamsBuilder, TableReader, TaskError, TopologyError,
+    TopologyTestDriver, VersionedStateStore,
 };
 
 use crate::support::*;
@@ -74,6 +75,8 @@ fn a_processor_keeps_state_and_is_punctuated_by_stream_time() {
         numbers(&mut driver, "out"),
         ["a=1@5", "known=1@5", "b=0@12", "known=2@12", "c=1@41", "known=2@41", "b=3@42"]
     );
+    let rows = driver.rows("seen", (&string(), &i64()));
+    assert_eq!(rows, [("a".to_owned(), 1, 5), ("b".to_owned(), 3, 42), ("c".to_owned(), 1, 41)]);
 }
 
 #[test]
@@ -176,4 +179,283 @@ fn punctuations_end_with_the_end_of_time() {
     }
     let told = numbers(&mut driver, "out");
     assert_eq!(told, ["a=1@5".to_owned(), "known=1@5".to_owned(), format!("known=1@{}", i64::MAX - 3)]);
+}
+
+/// Tells the keys from the record's to "d", once, at the second punctuation; then it has ended its schedule.
+struct Ranged {
+    seen: StateStore<String, i64>,
+    schedule: Option<ScheduleId>,
+    other: Option<ScheduleId>,
+    due: usize,
+}
+
+impl Processor<String, i64, String, i64> for Ranged {
+    fn init(&mut self, cx: &mut ProcessorContext<'_, '_, String, i64>) -> Result<(), ProcessorError> {
+        self.schedule = Some(cx.schedule(ms(10), PunctuationType::StreamTime));
+        self.other = Some(cx.schedule(ms(10), PunctuationType::StreamTime));
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        key: String,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        if let Some(other) = self.other.take() {
+            cx.cancel(other);
+        }
+        cx.put(&self.seen, &key, value)?;
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        schedule: ScheduleId,
+        time: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        assert_eq!(Some(schedule), self.schedule, "the other was cancelled before it was due");
+        self.due += 1;
+        if self.due == 2 {
+            for (key, value) in cx.range(&self.seen, Some(&"b".to_owned()), Some(&"d".to_owned()))? {
+                cx.forward_at(key, value, time)?;
+            }
+            cx.cancel(schedule);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_schedule_can_be_cancelled_and_a_store_be_read_between_two_keys() {
+    let builder = StreamsBuilder::new("app");
+    let seen = builder.add_store(Materialized::with("seen", string(), i64()));
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || Ranged { seen: seen.clone(), schedule: None, other: None, due: 0 }, &["seen"])
+        .to("out", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    for (place, key) in ["a", "b", "d", "c", "e"].into_iter().enumerate() {
+        number(&mut driver, "in", key, place as i64, 5);
+    }
+    assert!(numbers(&mut driver, "out").is_empty());
+    for time in [15, 25, 35] {
+        number(&mut driver, "in", "z", 9, time);
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["b=1@15", "c=3@15", "d=2@15"]);
+}
+
+/// Forwards each value with the sum of its key so far, or fails as it is told.
+struct Sums {
+    sums: StateStore<String, i64>,
+    eager: bool,
+}
+
+impl FixedKeyProcessor<String, i64, i64> for Sums {
+    fn init(&mut self, cx: &mut FixedKeyProcessorContext<'_, '_, String, i64>) -> Result<(), ProcessorError> {
+        if self.eager {
+            cx.schedule(ms(10), PunctuationType::StreamTime);
+        }
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        key: &String,
+        value: i64,
+        cx: &mut FixedKeyProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        let sum = cx.get(&self.sums, key)?.unwrap_or(0) + value;
+        cx.put(&self.sums, key, sum)?;
+        cx.forward(value)?;
+        let later = cx.timestamp() + 1;
+        cx.forward_at(sum, later)?;
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        _: ScheduleId,
+        _: i64,
+        cx: &mut FixedKeyProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        cx.forward(0)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_processor_of_values_keeps_keys_so_that_nothing_is_repartitioned_behind_it() {
+    let sums = |eager: bool| {
+        let builder = StreamsBuilder::new("app");
+        let sums = builder.add_store(Materialized::with("sums", string(), i64()));
+        let processed = builder
+            .stream("in", Consumed::with(string(), i64()))
+            .process_values(move || Sums { sums: sums.clone(), eager }, &["sums"])
+            .named("sum");
+        processed.to("out", Produced::with(string(), i64()));
+        processed
+            .group_by_key(Grouped::with(string(), i64()))
+            .count(Materialized::named("counts"))
+            .to("counts", Produced::with(string(), i64()));
+        driver(builder)
+    };
+    let mut driver = sums(false);
+    let internal: Vec<&str> = driver.internal_topics().iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(internal, ["app-sums-changelog", "app-counts-changelog"]);
+    for (key, value, time) in [("a", 1, 5), ("b", 2, 6), ("a", 3, 7)] {
+        number(&mut driver, "in", key, value, time);
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["a=1@5", "a=1@6", "b=2@6", "b=2@7", "a=3@7", "a=4@8"]);
+    assert_eq!(numbers(&mut driver, "counts").last().unwrap(), "a=4@8");
+
+    let error = sums(true).pipe("in", (&string(), &i64()), (&"k".to_owned(), &1), 0).unwrap_err();
+    let TaskError::Processor { node, message } = &error else { panic!("{error}") };
+    assert!(node == "sum" && message.contains("no key to keep"), "{error}");
+}
+
+/// Forwards a value with the rows of its key: of a table, of one derived from it, and of a global one.
+struct Enriched {
+    rows: TableReader<String, i64>,
+    large: TableReader<String, i64>,
+    global: GlobalKTable<String, i64>,
+}
+
+impl Processor<String, i64, String, String> for Enriched {
+    fn process(
+        &mut self,
+        key: String,
+        value: i64,
+        cx: &mut ProcessorContext<'_, '_, String, String>,
+    ) -> Result<(), ProcessorError> {
+        let (row, large) = (cx.row(&self.rows, &key)?, cx.row(&self.large, &key)?);
+        let global = cx.global_row(&self.global, &key)?;
+        let text = format!("{value} {row:?} {:?} {global:?}", large.map(|(value, _)| value));
+        cx.forward(key, text)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_processor_reads_rows_of_tables_that_others_keep() {
+    let builder = StreamsBuilder::new("app");
+    let numbers = || Consumed::with(string(), i64());
+    let table = builder.table("rows", numbers(), Materialized::named("rows"));
+    let (rows, large) = (table.reader(), table.filter(|_, value| *value > 5).map_values(|v| v * 10).reader());
+    let global = builder.global_table("global", numbers(), Materialized::named("everywhere"));
+    assert_eq!((rows.stores(), large.stores()), (vec!["rows"], vec!["rows"]));
+    let make = move || Enriched { rows: rows.clone(), large: large.clone(), global: global.clone() };
+    builder
+        .stream("in", numbers())
+        .process(make, &["rows", "everywhere"])
+        .named("enrich")
+        .to("out", Produced::with(string(), string()));
+    let topology = builder.build().unwrap();
+    let described = topology.describe();
+    let mut nodes = described.subtopologies.iter().flat_map(|part| &part.nodes);
+    let enrich = nodes.find(|node| node.name == "enrich").unwrap();
+    assert_eq!(enrich.stores, ["rows", "everywhere"]);
+    assert_eq!(enrich.nondeterminism, [Nondeterminism::GlobalTable]);
+    let mut driver = TopologyTestDriver::new(topology).unwrap();
+    number(&mut driver, "in", "k", 1, 1);
+    number(&mut driver, "rows", "k", 4, 2);
+    number(&mut driver, "global", "k", 7, 3);
+    number(&mut driver, "in", "k", 2, 4);
+    number(&mut driver, "rows", "k", 6, 5);
+    number(&mut driver, "in", "k", 3, 6);
+    assert_eq!(
+        texts(&mut driver, "out"),
+        ["k=1 None None None@1", "k=2 Some((4, 2)) None Some(7)@4", "k=3 Some((6, 5)) Some(60) Some(7)@6"]
+    );
+}
+
+/// Tells when it is called.
+struct Anchored(PunctuationType);
+
+impl Processor<String, i64, String, i64> for Anchored {
+    fn init(&mut self, cx: &mut ProcessorContext<'_, '_, String, i64>) -> Result<(), ProcessorError> {
+        cx.schedule_from(25, ms(10), self.0);
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        _: String,
+        _: i64,
+        _: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        Ok(())
+    }
+
+    fn punctuate(
+        &mut self,
+        _: ScheduleId,
+        time: i64,
+        cx: &mut ProcessorContext<'_, '_, String, i64>,
+    ) -> Result<(), ProcessorError> {
+        cx.forward("at".to_owned(), time)?;
+        Ok(())
+    }
+}
+
+fn anchored(kind: PunctuationType) -> TopologyTestDriver {
+    let builder = StreamsBuilder::new("app");
+    builder
+        .stream("in", Consumed::with(string(), i64()))
+        .process(move || Anchored(kind), &[])
+        .to("out", Produced::with(string(), i64()));
+    driver(builder)
+}
+
+#[test]
+fn a_schedule_may_begin_at_a_moment_and_go_on_in_whole_intervals_from_it() {
+    let mut driver = anchored(PunctuationType::WallClock);
+    for step in [24, 1, 9, 1, 12] {
+        driver.advance_time(ms(step)).unwrap();
+    }
+    // At 24, 25, 34, 35 and 47.
+    assert_eq!(numbers(&mut driver, "out"), ["at=25@25", "at=35@35", "at=47@47"]);
+    // A task that starts at 47 goes on at 55.
+    driver.crash().unwrap();
+    for step in [1, 6, 1] {
+        driver.advance_time(ms(step)).unwrap();
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["at=55@55"]);
+
+    let mut driver = anchored(PunctuationType::StreamTime);
+    for time in [5, 24, 26, 34, 35] {
+        number(&mut driver, "in", "k", 1, time);
+    }
+    assert_eq!(numbers(&mut driver, "out"), ["at=26@26", "at=35@35"]);
+}
+
+/// Says where what it is given came from; punctuations are passed on to the next one.
+struct Origins;
+
+impl Processor<String, i64, String, String> for Origins {
+    fn process(
+        &mut self,
+        key: String,
+        _: i64,
+        cx: &mut ProcessorContext<'_, '_, String, String>,
+    ) -> Result<(), ProcessorError> {
+        let origin = cx.origin().map(|(topic, partition, offset)| format!("{topic}/{partition}/{offset}"));
+        cx.forward(key, origin.unwrap_or_else(|| "nowhere".to_owned()))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_punctuation_forwards_comes_of_no_record() {
+    let builder = StreamsBuilder::new("app");
+    let numbers = builder.stream("in", Consumed::with(string(), i64()));
+    let origins = Produced::with(string(), string());
+    let punctuated = numbers.process(|| Anchored(PunctuationType::StreamTime), &[]);
+    numbers.merge(&punctuated).process(|| Origins, &[]).to("out", origins);
+    let mut driver = driver(builder);
+    for time in [5, 26, 27] {
+        number(&mut driver, "in", "k", 1, time);
+    }
+    assert_eq!(texts(&mut driver, "out"), ["k=in/0/0@5", "k=in/0/1@26", "at=nowhere@26", "k=in/0/2@27"]);
 }

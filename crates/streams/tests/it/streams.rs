@@ -3,8 +3,8 @@
 use headwater_model::{Bytes, Header, Record};
 use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, DeserializationHandler, Grouped, Materialized, Produced, Repartitioned, StreamsBuilder,
-    TaskError, TopologyTestDriver,
+    Consumed, DeserializationHandler, Grouped, Materialized, ProcessingHandler, ProcessingResponse, Produced,
+    Repartitioned, StreamsBuilder, TaskError, TopicPartition, TopologyError, TopologyTestDriver,
 };
 
 use crate::support::*;
@@ -160,6 +160,34 @@ fn a_record_that_does_not_decode_goes_to_the_dead_letters_and_the_rest_flows() {
 }
 
 #[test]
+fn a_function_chooses_what_becomes_of_a_record_that_does_not_decode_by_what_it_is_told() {
+    let mut builder = StreamsBuilder::new("app");
+    let choose = DeserializationHandler::choose(|failure| {
+        assert_eq!((failure.what, failure.topic, failure.partition), ("value", "in", 0));
+        assert!(failure.node.starts_with("KSTREAM-SOURCE") && !failure.message.is_empty());
+        match failure.record.value.as_deref() {
+            Some(b"skip") => ProcessingResponse::Continue,
+            Some(b"keep") => ProcessingResponse::DeadLetter("dead".to_owned()),
+            _ => ProcessingResponse::Fail,
+        }
+    });
+    assert!(choose == choose.clone() && choose != DeserializationHandler::Continue);
+    builder.deserialization_handler(choose).dead_letter_topic("dead");
+    builder.stream("in", Consumed::with(string(), i64())).to("out", Produced::with(string(), i64()));
+    let mut driver = driver(builder);
+    for (value, time) in [("skip", 1), ("keep", 2)] {
+        driver.pipe_input("in", Some("k".into()), Some(value.into()), time).unwrap();
+    }
+    number(&mut driver, "in", "k", 7, 3);
+    assert_eq!(numbers(&mut driver, "out"), ["k=7@3"]);
+    let dead = driver.read_output("dead");
+    assert_eq!((dead.len(), dead[0].timestamp, dead[0].value.as_deref()), (1, 2, Some(&b"keep"[..])));
+    assert_eq!(driver.metrics().deserialization_errors, 2);
+    let error = driver.pipe_input("in", Some("k".into()), Some("stop".into()), 4).unwrap_err();
+    assert!(matches!(&error, TaskError::Deserialize { offset: 3, what: "value", .. }), "{error}");
+}
+
+#[test]
 fn without_a_handler_a_record_that_does_not_decode_stops_the_task() {
     let builder = StreamsBuilder::new("app");
     builder.stream("in", Consumed::with(string(), i64())).to("out", Produced::with(string(), i64()));
@@ -199,4 +227,65 @@ fn a_changed_key_is_counted_in_its_own_partition() {
         let last = rows.iter().rfind(|(key, ..)| key == value).unwrap();
         assert_eq!(last.1, Some(expected), "{value}");
     }
+}
+
+/// How many records each of three partitions of a topic has.
+fn lying(driver: &TopologyTestDriver, topic: &str) -> [usize; 3] {
+    [0, 1, 2].map(|partition| driver.log(&TopicPartition::new(topic, partition)).len())
+}
+
+#[test]
+fn a_partitioner_chooses_by_key_value_and_number_and_is_asked_about_tombstones_too() {
+    let by_length = |_: &String, value: Option<&String>, partitions: i32| {
+        value.map_or(partitions - 1, |value| value.len() as i32 - 1)
+    };
+    let mut builder = StreamsBuilder::new("app");
+    builder.processing_handler(ProcessingHandler::Continue);
+    builder.stream("in", strings()).to("out", out().partitioner(by_length));
+    let rows = builder.table("rows", strings(), Materialized::named("rows"));
+    rows.to("changes", out().partitioner(by_length));
+    let mut driver = TopologyTestDriver::with_partitions(builder.build().unwrap(), &|_| 3).unwrap();
+    for value in ["a", "b", "bb", "far too long"] {
+        text(&mut driver, "in", "k", value, 0);
+    }
+    // The last one has no partition to go to.
+    assert_eq!((lying(&driver, "out"), driver.metrics().processing_errors), ([2, 1, 0], 1));
+    text(&mut driver, "rows", "k", "a", 0);
+    tombstone(&mut driver, "rows", "k", 1);
+    assert_eq!(lying(&driver, "changes"), [1, 0, 1]);
+}
+
+#[test]
+fn a_partition_that_there_is_not_fails_the_sink_and_says_how_many_there_are() {
+    let builder = StreamsBuilder::new("app");
+    builder.stream("in", strings()).to("out", out().named("far").partitioner(|_, _, partitions| partitions));
+    let mut driver = driver(builder);
+    let error = driver.pipe("in", (&string(), &string()), (&"k".to_owned(), &"v".to_owned()), 0).unwrap_err();
+    let TaskError::Processor { node, message } = &error else { panic!("{error}") };
+    assert!(node == "far" && message.contains("partition 1 of topic \"out\", which has 1"), "{error}");
+}
+
+#[test]
+fn each_record_may_choose_its_topic_with_its_headers_and_its_time() {
+    let builder = StreamsBuilder::new("app");
+    builder.stream("in", strings()).to_chosen(|_, value| format!("to-{value}"), out().named("chosen"));
+    let topology = builder.build().unwrap();
+    assert!(topology.describe().to_string().contains("Sink: chosen (topic: as each record says)"));
+    assert!(topology.sink_topics().is_empty());
+    let mut driver = TopologyTestDriver::new(topology).unwrap();
+    let headers = vec![Header { key: "trace".to_owned(), value: Some(Bytes::from("7")) }];
+    let (key, value) = (Some(Bytes::from("k")), Some(Bytes::from("a")));
+    let record = Record { timestamp: 5, key, value, headers: headers.clone(), ..Record::default() };
+    driver.pipe_record("in", record).unwrap();
+    text(&mut driver, "in", "k", "b", 6);
+    let sent = driver.read_output("to-a");
+    assert_eq!((sent.len(), sent[0].timestamp, &sent[0].headers), (1, 5, &headers));
+    assert_eq!(texts(&mut driver, "to-b"), ["k=b@6"]);
+
+    let builder = StreamsBuilder::new("app");
+    let produced = out().partitioner(|_, _, _| 0);
+    builder.stream("in", strings()).to_chosen(|_, value| value.clone(), produced);
+    let error = builder.build().err().unwrap();
+    assert!(matches!(&error, TopologyError::InvalidWindow { .. }), "{error}");
+    assert!(error.to_string().contains("Produced::partitioner"), "{error}");
 }

@@ -4,7 +4,7 @@ use headwater_model::TopicPartition;
 use headwater_streams::serdes::{i64, string};
 use headwater_streams::{
     Consumed, DeserializationHandler, GlobalKTable, Grouped, Joined, KTable, KeyQuery, Materialized,
-    Produced, Query, RangeQuery, StreamsBuilder, TopologyError, TopologyTestDriver,
+    OffsetReset, Produced, Query, RangeQuery, StreamsBuilder, TopologyError, TopologyTestDriver,
 };
 
 use crate::support::*;
@@ -53,6 +53,26 @@ fn what_is_skipped_for_its_time_is_not_in_a_restored_table_either() {
 }
 
 #[test]
+fn a_table_has_a_changelog_beside_its_topic_where_that_is_asked_for_or_the_topic_is_not_all_of_it() {
+    let builder = StreamsBuilder::new("app");
+    let strings = || Consumed::with(string(), string());
+    builder.table("in", strings(), Materialized::named("rows").json().own_changelog());
+    builder.table("new", strings().offset_reset(OffsetReset::Latest), Materialized::named("late"));
+    builder.table("whole", strings(), Materialized::named("whole"));
+    let topology = builder.build().unwrap();
+    assert_eq!(topology.offset_resets(), [("new".to_owned(), OffsetReset::Latest)].into());
+    let mut driver = TopologyTestDriver::new(topology).unwrap();
+    let internal: Vec<&str> = driver.internal_topics().iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(internal, ["app-rows-changelog", "app-late-changelog"]);
+    text(&mut driver, "in", "k", "a", 5);
+    driver.crash_and_wipe().unwrap();
+    let query = Query::Key(KeyQuery { key: "k".to_owned() });
+    let rows = driver.query("rows", &query).unwrap().unwrap();
+    assert_eq!((rows[0]["value"].as_str(), rows[0]["timestamp"].as_i64()), (Some("a"), Some(5)));
+    assert_eq!(driver.log(&TopicPartition::new("app-rows-changelog", 0)).len(), 1);
+}
+
+#[test]
 fn a_range_of_keys_is_answered_in_order() {
     let builder = StreamsBuilder::new("app");
     builder.table("in", Consumed::with(string(), string()), Materialized::named("rows").json());
@@ -81,6 +101,18 @@ fn a_row_that_leaves_a_filter_is_deleted() {
     text(&mut driver, "in", "k", "b", 2);
     text(&mut driver, "in", "k", "c", 3);
     assert_eq!(texts(&mut driver, "out"), ["k=AB@1", "k=-@2"]);
+}
+
+#[test]
+fn rows_that_a_filter_does_not_want_are_those_that_its_opposite_keeps() {
+    let builder = StreamsBuilder::new("app");
+    let rows = table(&builder, "in");
+    rows.filter_not(|_, value| value.len() > 1).to("short", out());
+    let mut driver = driver(builder);
+    for (value, time) in [("a", 0), ("ab", 1), ("abc", 2), ("b", 3)] {
+        text(&mut driver, "in", "k", value, time);
+    }
+    assert_eq!(texts(&mut driver, "short"), ["k=a@0", "k=-@1", "k=b@3"]);
 }
 
 fn routes() -> TopologyTestDriver {

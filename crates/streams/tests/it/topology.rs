@@ -50,6 +50,33 @@ fn a_repartition_topic_cuts_the_graph_and_names_are_stable() {
 }
 
 #[test]
+fn explicit_names_are_asked_for_where_a_generated_one_would_outlive_the_version() {
+    let build = |store: Option<&str>, repartition: Option<&str>| {
+        let mut builder = StreamsBuilder::new("app");
+        builder.explicit_names();
+        let options = Repartitioned::with(string(), string());
+        let options = match repartition {
+            Some(name) => options.named(name),
+            None => options,
+        };
+        let kept = match store {
+            Some(name) => Materialized::named(name),
+            None => Materialized::new(),
+        };
+        // The table's topic is its changelog, so its name is nobody's.
+        builder.table("rows", strings(), Materialized::new());
+        let stream = builder.stream("in", strings()).repartition(options);
+        stream.group_by(|_, v| v.clone(), Grouped::with(string(), string()).named("by-value")).count(kept);
+        builder.build().map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(build(Some("counts"), Some("again")), Ok(()));
+    let error = build(None, Some("again")).unwrap_err();
+    assert!(error.contains("KSTREAM-AGGREGATE-") && error.contains("Materialized::named"), "{error}");
+    let error = build(Some("counts"), None).unwrap_err();
+    assert!(error.contains("KSTREAM-REPARTITION-") && error.contains("Repartitioned::named"), "{error}");
+}
+
+#[test]
 fn internal_topics_have_the_partitions_and_settings_they_need() {
     let topics = counting().build().unwrap().internal_topics(&|_| Some(3)).unwrap();
     let seen: Vec<_> = topics.iter().map(|t| (t.name.as_str(), t.partitions, t.kind)).collect();

@@ -159,3 +159,41 @@ async fn each_principal_has_its_own_share_of_a_default_quota() {
     assert!(bench.produce("alice", 5_000).await.throttle_time_ms > 500, "on another connection, too");
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn who_may_see_no_group_and_no_transaction_does_not_keep_the_engine_busy() {
+    let bench = Bench::new().await;
+    let groups = bench.call("eve", ApiKey::ListGroups, 5);
+    let transactions = bench.call("eve", ApiKey::ListTransactions, 1);
+    bench.stop().await;
+    let listed = super::super::groups::list(&groups, ListGroupsRequestData::default()).await.unwrap();
+    assert!(listed.groups.is_empty());
+    let request = ListTransactionsRequestData::default();
+    let listed = super::super::transactions::list(&transactions, request).await.unwrap();
+    assert!(listed.transaction_states.is_empty());
+}
+
+#[tokio::test]
+async fn an_expression_that_cannot_be_is_refused_without_the_engine() {
+    let bench = Bench::new().await;
+    let rule = AclBinding {
+        resource: ResourceType::Group,
+        name: "g".into(),
+        pattern: PatternType::Literal,
+        principal: "User:eve".into(),
+        host: WILDCARD.into(),
+        operation: Operation::Read,
+        permission: Permission::Allow,
+    };
+    bench.ask(Request::CreateAcls(vec![rule])).await;
+    let call = bench.call("eve", ApiKey::ConsumerGroupHeartbeat, 1);
+    bench.stop().await;
+    let beat = ConsumerGroupHeartbeatRequestData::default()
+        .with_group_id(KafkaString::from_static("g"))
+        .with_member_id(KafkaString::from_static("m"))
+        .with_rebalance_timeout_ms(1_000)
+        .with_subscribed_topic_regex(Some(r"\pL{1000}".to_owned().into()))
+        .with_topic_partitions(Some(Vec::new()));
+    let answer = super::super::consumer_groups::heartbeat(&call, beat).await.unwrap();
+    assert_eq!(answer.error_code, 128, "{answer:?}");
+}

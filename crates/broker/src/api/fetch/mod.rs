@@ -10,6 +10,8 @@ mod scatter;
 mod session;
 mod sessions;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use headwater_coordinator::QuotaKey;
 use headwater_wire::ErrorCode;
@@ -43,6 +45,7 @@ async fn fetch(call: &Call, request: FetchRequestData) -> Response {
     // More than a quota lets through at once would make the client wait for nothing.
     limits.lower(call.most_at_once(QuotaKey::ConsumerByteRate));
     let opening = sessions::Opening {
+        owner: Arc::clone(&call.principal),
         id: request.session_id,
         epoch: request.session_epoch,
         by_id,

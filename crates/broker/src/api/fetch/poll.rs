@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use headwater_coordinator::UsageKind;
+use headwater_coordinator::{CompressionType, UsageKind};
 use headwater_log::{FileId, LogError, Offsets, PartitionId};
 use headwater_wire::ErrorCode;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +18,8 @@ use crate::catalog::Topic;
 use crate::mirror::LogDisk;
 use crate::planted::{self, Bug};
 
+/// A client of an older version could not open what a topic keeps under zstd (KIP-110).
+const ZSTD: i16 = 10;
 /// How often files are brought for one request: they may have gone again before they were read.
 const ROUNDS: usize = 3;
 
@@ -74,6 +76,12 @@ impl Poll {
                 None if by_id => Err(ErrorCode::UnknownTopicId),
                 None => Err(ErrorCode::UnknownTopicOrPartition),
                 Some(_) if asked.leader_epoch > 0 => Err(ErrorCode::UnknownLeaderEpoch),
+                Some(topic)
+                    if call.version < ZSTD
+                        && matches!(topic.settings.compression, CompressionType::Zstd(_)) =>
+                {
+                    Err(ErrorCode::UnsupportedCompressionType)
+                }
                 Some(topic) => topic.partition(asked.index).ok_or(ErrorCode::UnknownTopicOrPartition),
             };
             wanted.push(Wanted { asked, place });

@@ -1,7 +1,8 @@
 //! All fetch sessions (KIP-227): who may have one, and which goes when there are too many.
 //!
-//! A session belongs to nobody: whoever names its id and epoch continues it, on any connection. A client without
-//! one goes on naming all its partitions, so that refusing is always safe.
+//! A session belongs to a principal: it continues it on any connection, by its id and epoch. Others do not find it, so that
+//! nobody guesses ids to see or to end what another reads. A client without a session goes on naming all its partitions, so
+//! that refusing is always safe.
 //!
 //! Invariant: there are never more sessions, nor more partitions in all of them, than the bounds say.
 
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use headwater_model::Principal;
 use headwater_wire::ErrorCode;
 use tokio::time::Instant;
 
@@ -40,6 +42,7 @@ struct Cache {
 }
 
 struct Slot {
+    owner: Arc<Principal>,
     session: Arc<Mutex<Session>>,
     created: Instant,
     used: Instant,
@@ -48,6 +51,8 @@ struct Slot {
 
 /// What a request says of sessions.
 pub struct Opening {
+    /// Who asks.
+    pub owner: Arc<Principal>,
     pub id: i32,
     pub epoch: i32,
     pub by_id: bool,
@@ -60,6 +65,7 @@ pub enum Context {
     Sessionless,
     /// A full request, which may begin a session.
     Full {
+        owner: Arc<Principal>,
         by_id: bool,
     },
     Incremental {
@@ -83,9 +89,12 @@ impl Sessions {
         match epoch {
             INITIAL | FINAL => {
                 if id != NONE {
-                    lock(&self.cache).remove(id);
+                    lock(&self.cache).end(id, &opening.owner);
                 }
-                let context = if epoch == FINAL { Context::Sessionless } else { Context::Full { by_id } };
+                let context = match epoch {
+                    FINAL => Context::Sessionless,
+                    _ => Context::Full { owner: opening.owner, by_id },
+                };
                 Ok((context, asked))
             }
             _ => self.go_on(Opening { asked, ..opening }, now),
@@ -94,7 +103,8 @@ impl Sessions {
 
     fn go_on(&self, opening: Opening, now: Instant) -> Result<(Context, Vec<Asked>), ErrorCode> {
         let mut cache = lock(&self.cache);
-        let slot = cache.slots.get(&opening.id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let slot = cache.slots.get(&opening.id).filter(|slot| slot.owner == opening.owner);
+        let slot = slot.ok_or(ErrorCode::FetchSessionIdNotFound)?;
         let shared = Arc::clone(&slot.session);
         let mut session = lock(&shared);
         if session.epoch != opening.epoch {
@@ -123,8 +133,8 @@ impl Sessions {
     pub fn close(&self, context: Context, mut answers: Vec<Answer>, now: Instant) -> Response {
         match context {
             Context::Sessionless => Response { code: ErrorCode::None, session_id: NONE, answers },
-            Context::Full { by_id } => {
-                let session_id = lock(&self.cache).begin(self.most, by_id, &answers, now);
+            Context::Full { owner, by_id } => {
+                let session_id = lock(&self.cache).begin(self.most, owner, by_id, &answers, now);
                 Response { code: ErrorCode::None, session_id, answers }
             }
             Context::Incremental { session, epoch } => {
@@ -176,6 +186,13 @@ impl Cache {
         }
     }
 
+    /// Whoever has a session may end it.
+    fn end(&mut self, id: i32, owner: &Principal) {
+        if self.slots.get(&id).is_some_and(|slot| *slot.owner == *owner) {
+            self.remove(id);
+        }
+    }
+
     /// `false` when the session has become too large.
     fn touch(&mut self, id: i32, partitions: usize, now: Instant) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
@@ -186,7 +203,14 @@ impl Cache {
     }
 
     /// The id of a session for what was answered; that of none when there is no room.
-    fn begin(&mut self, most: usize, by_id: bool, answers: &[Answer], now: Instant) -> i32 {
+    fn begin(
+        &mut self,
+        most: usize,
+        owner: Arc<Principal>,
+        by_id: bool,
+        answers: &[Answer],
+        now: Instant,
+    ) -> i32 {
         if !self.make_room(most, answers.len(), now) {
             return NONE;
         }
@@ -195,7 +219,7 @@ impl Cache {
         let partitions = session.len();
         self.partitions += partitions;
         let session = Arc::new(Mutex::new(session));
-        self.slots.insert(id, Slot { session, created: now, used: now, partitions });
+        self.slots.insert(id, Slot { owner, session, created: now, used: now, partitions });
         id
     }
 

@@ -5,8 +5,11 @@
 //! one wrong record is refused whole.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use headwater_coordinator::{StreamKind, TopicSettings};
+use headwater_model::TimestampMs;
+use headwater_wire::batch::NO_TIMESTAMP;
 use headwater_wire::filter::{OpenBatch, RecordView, Times};
 use headwater_wire::scan::scan;
 use headwater_wire::{BatchError, BatchHeader};
@@ -166,4 +169,24 @@ pub fn judge(
         index += 1;
     })?;
     Ok(judged)
+}
+
+/// Which records of a batch are of a time that its topic does not take; none where the batch cannot be opened.
+pub fn out_of_time(bytes: &[u8], allowed: &RangeInclusive<TimestampMs>) -> Vec<Wrong> {
+    let mut judged = Judged::default();
+    let looked_at = BatchHeader::read(bytes).and_then(|header| {
+        let batch = OpenBatch::decompress(BatchHeader { base_offset: 0, ..header }, bytes)?;
+        let mut index = 0;
+        batch.visit(|record| {
+            let time = record.timestamp();
+            let is_wrong = time != NO_TIMESTAMP && !allowed.contains(&time);
+            if is_wrong && judged.wrong.len() < MOST_NAMED {
+                let (from, to) = (allowed.start(), allowed.end());
+                let rule = format!("its timestamp is {time}, and the topic takes those from {from} to {to}");
+                judged.blame(index, Cow::Owned(rule));
+            }
+            index += 1;
+        })
+    });
+    if looked_at.is_ok() { judged.wrong } else { Vec::new() }
 }

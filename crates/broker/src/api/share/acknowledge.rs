@@ -1,5 +1,7 @@
 //! ShareAcknowledge, and how acknowledgements are read from either request that has them.
 
+use std::sync::Arc;
+
 use headwater_coordinator::{
     AcknowledgeType, Acknowledgement, AcknowledgementBatch, ShareRequest, ShareResponse, TopicPartitionId,
     code,
@@ -91,6 +93,7 @@ pub async fn acknowledge(
         return Ok(refused(ErrorCode::InvalidShareSessionEpoch, message));
     }
     let opening = Opening {
+        owner: Arc::clone(&call.principal),
         key: key.clone(),
         epoch: request.share_session_epoch,
         added: Vec::new(),

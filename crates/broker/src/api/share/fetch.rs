@@ -2,6 +2,7 @@
 //!
 //! Invariant: what was acknowledged is on disk before the answer leaves, and nothing is acquired that is not in it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_coordinator::{QuotaKey, ShareRequest, TopicPartitionId};
@@ -38,6 +39,7 @@ pub async fn fetch(call: &Call, request: ShareFetchRequestData) -> Result<ShareF
     }
     let claimed = super::acknowledge::allowed(call, claimed);
     let opening = Opening {
+        owner: Arc::clone(&call.principal),
         key: key.clone(),
         epoch: request.share_session_epoch,
         added,
@@ -61,8 +63,14 @@ pub async fn fetch(call: &Call, request: ShareFetchRequestData) -> Result<ShareF
         release(call, &poll.key).await?;
     }
     let response = match outcome {
-        Ok(()) => poll.answers.response(poll.lock_duration_ms),
-        Err(error) => refused(error, "there is no such share group: send a heartbeat first"),
+        Ok(()) => {
+            // As in Kafka, a new session hears of each of its partitions, of those without records, too.
+            if request.share_session_epoch == 0 {
+                poll.places.iter().for_each(|place| poll.answers.mention(*place));
+            }
+            poll.answers.response(poll.lock_duration_ms)
+        }
+        Err(error) => refused(error, "there is no share group of this name: choose another"),
     };
     // Its records are locked for this member: they come, and the channel is mute after them.
     call.spend(QuotaKey::ConsumerByteRate, response.encoded_len(call.version).unwrap_or(0) as f64);
@@ -125,7 +133,9 @@ fn forgotten(topics: &[ForgottenTopic]) -> Vec<TopicPartitionId> {
 
 fn wish(request: &ShareFetchRequestData, max_bytes: usize) -> Wish {
     let count = |number: i32| usize::try_from(number).unwrap_or(0);
-    let wait = Duration::from_millis(count(request.max_wait_ms) as u64).min(LONGEST_WAIT);
+    // Who wants no bytes waits for none.
+    let wait = if request.min_bytes > 0 { count(request.max_wait_ms) as u64 } else { 0 };
+    let wait = Duration::from_millis(wait).min(LONGEST_WAIT);
     let bytes = count(request.max_bytes).clamp(1, max_bytes);
     Wish {
         deadline: Instant::now() + wait,

@@ -14,6 +14,7 @@ use headwater_wire::messages::share_group_heartbeat_response::{
 use headwater_wire::messages::{ShareGroupDescribeRequestData, ShareGroupHeartbeatRequestData};
 use headwater_wire::{ErrorCode, KafkaString};
 
+use crate::api::consumer_groups::HIDDEN;
 use crate::api::{Call, CallError, once_by, optional, rights, text, texts, uuid};
 
 /// What Kafka calls the only assignor that share groups have.
@@ -82,7 +83,8 @@ pub async fn describe(
                 None => shown,
             }
         }
-        false => unseen(described.group_id, rights::DESCRIBE_TOPIC.refusal()),
+        false => unseen(described.group_id, rights::DESCRIBE_TOPIC.refusal())
+            .with_error_message(Some(KafkaString::from_static(HIDDEN))),
     });
     let refused = refused.into_iter().map(|group_id| unseen(group_id, rights::DESCRIBE_GROUP.refusal()));
     Ok(ShareGroupDescribeResponseData::default().with_groups(groups.chain(refused).collect()))

@@ -28,10 +28,18 @@ use headwater_wire::messages::{
 };
 use headwater_wire::{ErrorCode, KafkaString};
 
+use crate::api::positions::allowed;
 use crate::api::{Call, CallError, rights, text, uuid};
 
-fn unknown_topic(name: &KafkaString) -> KafkaString {
-    format!("there is no topic '{}'", name.as_str()).into()
+/// Why a topic is refused, in words.
+fn why(refusal: ErrorCode, name: &KafkaString) -> KafkaString {
+    let name = name.as_str();
+    match refusal {
+        ErrorCode::TopicAuthorizationFailed => {
+            format!("the client may not do this with the topic '{name}': see headwater acl list").into()
+        }
+        _ => format!("there is no topic '{name}'").into(),
+    }
 }
 
 pub async fn describe(
@@ -55,11 +63,11 @@ async fn describe_group(
     if let Err(code) = call.check(rights::DESCRIBE_GROUP, wanted.group_id.as_str()) {
         return Ok(DescribedGroup::default().with_group_id(wanted.group_id).with_error_code(code.code()));
     }
-    let (partitions, unknown) = match wanted.topics {
+    let (partitions, others) = match wanted.topics {
         None => (None, Vec::new()),
         Some(topics) => {
-            let (places, unknown) = identify(call, topics);
-            (Some(places), unknown)
+            let (places, others) = identify(call, topics);
+            (Some(places), others)
         }
     };
     let group_id = text(&wanted.group_id);
@@ -71,7 +79,7 @@ async fn describe_group(
     Ok(match described {
         Ok(offsets) => {
             let mut topics = by_topic(call, offsets);
-            topics.extend(unknown.into_iter().map(refused));
+            topics.extend(others.into_iter().map(refused));
             response.with_topics(topics)
         }
         Err(error) => {
@@ -80,18 +88,17 @@ async fn describe_group(
     })
 }
 
-/// The partitions of the topics that exist, and the other topics.
-fn identify(call: &Call, topics: Vec<WantedTopic>) -> (Vec<TopicPartitionId>, Vec<WantedTopic>) {
+/// The partitions of the topics that there are for the client, and the other topics.
+fn identify(call: &Call, topics: Vec<WantedTopic>) -> (Vec<TopicPartitionId>, Vec<(WantedTopic, ErrorCode)>) {
     let mut places = Vec::new();
-    let mut unknown = Vec::new();
+    let mut refused = Vec::new();
     for topic in topics {
-        let found = call.shared.catalog.by_name(topic.topic_name.as_str());
-        match found.filter(|found| call.may(rights::DESCRIBE_TOPIC, found.name())) {
-            Some(found) => places.extend(topic.partitions.iter().map(|index| (found.id(), *index))),
-            None => unknown.push(topic),
+        match allowed(call, rights::DESCRIBE_TOPIC, topic.topic_name.as_str()) {
+            Ok(found) => places.extend(topic.partitions.iter().map(|index| (found.id(), *index))),
+            Err(code) => refused.push((topic, code)),
         }
     }
-    (places, unknown)
+    (places, refused)
 }
 
 fn by_topic(call: &Call, offsets: Vec<ShareOffset>) -> Vec<DescribedTopic> {
@@ -116,13 +123,13 @@ fn by_topic(call: &Call, offsets: Vec<ShareOffset>) -> Vec<DescribedTopic> {
     topics
 }
 
-fn refused(topic: WantedTopic) -> DescribedTopic {
+fn refused((topic, code): (WantedTopic, ErrorCode)) -> DescribedTopic {
     let refused = |index| {
         DescribedPartition::default()
             .with_partition_index(index)
             .with_start_offset(-1)
-            .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-            .with_error_message(Some(unknown_topic(&topic.topic_name)))
+            .with_error_code(code.code())
+            .with_error_message(Some(why(code, &topic.topic_name)))
     };
     let partitions = topic.partitions.iter().copied().map(refused).collect();
     DescribedTopic::default().with_partitions(partitions).with_topic_name(topic.topic_name)
@@ -147,10 +154,9 @@ fn position(call: &Call, place: Option<PartitionId>, offset: ShareOffset) -> Des
     }
 }
 
-/// A topic that the client may not read is for it as one that does not exist.
-fn readable(call: &Call, name: &KafkaString) -> Option<TopicId> {
-    let topic = call.shared.catalog.by_name(name.as_str())?;
-    call.may(rights::READ_TOPIC, topic.name()).then(|| topic.id())
+/// A topic whose offsets the client may change.
+fn readable(call: &Call, name: &KafkaString) -> Result<TopicId, ErrorCode> {
+    allowed(call, rights::READ_TOPIC, name.as_str()).map(|topic| topic.id())
 }
 
 pub async fn alter(
@@ -160,27 +166,31 @@ pub async fn alter(
     if let Err(code) = call.check(rights::READ_GROUP, request.group_id.as_str()) {
         return Ok(AlterShareGroupOffsetsResponseData::default().with_error_code(code.code()));
     }
-    let found = |name: &KafkaString| readable(call, name);
+    let found: Vec<_> = request.topics.iter().map(|topic| readable(call, &topic.topic_name)).collect();
     let mut offsets = Vec::new();
-    for topic in &request.topics {
-        if let Some(id) = found(&topic.topic_name) {
+    for (topic, found) in request.topics.iter().zip(&found) {
+        if let Ok(id) = *found {
             let partitions = topic.partitions.iter().filter(|one| one.start_offset >= 0);
             offsets.extend(partitions.map(|one| ((id, one.partition_index), one.start_offset)));
         }
     }
-    let group_id = text(&request.group_id);
-    let alter = ShareRequest::AlterOffsets { group_id, offsets };
-    let ShareResponse::AlterOffsets(altered) = call.share(alter).await? else {
-        return Err(call.mismatch());
+    // As in Kafka, where nothing is left to be done nobody asks for the group.
+    let altered = match offsets.is_empty() {
+        true => Ok(Vec::new()),
+        false => {
+            let alter = ShareRequest::AlterOffsets { group_id: text(&request.group_id), offsets };
+            let ShareResponse::AlterOffsets(altered) = call.share(alter).await? else {
+                return Err(call.mismatch());
+            };
+            altered
+        }
     };
     let response = AlterShareGroupOffsetsResponseData::default();
     Ok(match altered {
         Ok(altered) => {
             let altered = altered.into_iter().collect();
-            let topics = request.topics.into_iter().map(|topic| {
-                let id = found(&topic.topic_name);
-                altered_topic(topic, id, &altered)
-            });
+            let topics = request.topics.into_iter().zip(found);
+            let topics = topics.map(|(topic, found)| altered_topic(topic, found, &altered));
             response.with_responses(topics.collect())
         }
         Err(failure) => {
@@ -191,24 +201,22 @@ pub async fn alter(
 
 fn altered_topic(
     topic: AlteringTopic,
-    id: Option<TopicId>,
+    found: Result<TopicId, ErrorCode>,
     altered: &HashMap<TopicPartitionId, Option<Error>>,
 ) -> AlteredTopic {
     let partitions = topic.partitions.iter().map(|one| {
-        let place = id.map(|id| (id, one.partition_index));
-        let outcome = place.and_then(|place| altered.get(&place));
-        let error = match outcome {
-            Some(error) => code(*error),
+        let error = match found.map(|id| altered.get(&(id, one.partition_index))) {
+            Ok(Some(error)) => code(*error),
             // An offset below 0 was not asked for.
-            None if id.is_some() => ErrorCode::InvalidRequest.code(),
-            None => ErrorCode::UnknownTopicOrPartition.code(),
+            Ok(None) => ErrorCode::InvalidRequest.code(),
+            Err(refusal) => refusal.code(),
         };
         AlteredPartition::default().with_partition_index(one.partition_index).with_error_code(error)
     });
     AlteredTopic::default()
         .with_partitions(partitions.collect())
         .with_topic_name(topic.topic_name)
-        .with_topic_id(uuid(id.unwrap_or_default()))
+        .with_topic_id(uuid(found.unwrap_or_default()))
 }
 
 pub async fn delete(
@@ -218,13 +226,17 @@ pub async fn delete(
     if let Err(code) = call.check(rights::DELETE_GROUP, request.group_id.as_str()) {
         return Ok(DeleteShareGroupOffsetsResponseData::default().with_error_code(code.code()));
     }
-    let found = |name: &KafkaString| readable(call, name);
-    let topics = request.topics.iter().filter_map(|topic| found(&topic.topic_name)).collect();
-    let group_id = text(&request.group_id);
-    let ShareResponse::DeleteOffsets(deleted) =
-        call.share(ShareRequest::DeleteOffsets { group_id, topics }).await?
-    else {
-        return Err(call.mismatch());
+    let found: Vec<_> = request.topics.iter().map(|topic| readable(call, &topic.topic_name)).collect();
+    let topics: Vec<TopicId> = found.iter().flatten().copied().collect();
+    let deleted = match topics.is_empty() {
+        true => Ok(Vec::new()),
+        false => {
+            let delete = ShareRequest::DeleteOffsets { group_id: text(&request.group_id), topics };
+            let ShareResponse::DeleteOffsets(deleted) = call.share(delete).await? else {
+                return Err(call.mismatch());
+            };
+            deleted
+        }
     };
     let deleted = match deleted {
         Ok(deleted) => deleted,
@@ -234,16 +246,16 @@ pub async fn delete(
                 .with_error_message(Some(failure.message.into())));
         }
     };
-    let topics = request.topics.into_iter().map(|topic| {
+    let topics = request.topics.into_iter().zip(found).map(|(topic, found)| {
         let response = DeletedTopic::default();
-        let response = match found(&topic.topic_name) {
-            Some(id) => {
+        let response = match found {
+            Ok(id) => {
                 let refused = deleted.iter().find(|(of, _)| *of == id).and_then(|(_, error)| *error);
                 response.with_topic_id(uuid(id)).with_error_code(refused.map_or(0, |error| error.code()))
             }
-            None => response
-                .with_error_code(ErrorCode::UnknownTopicOrPartition.code())
-                .with_error_message(Some(unknown_topic(&topic.topic_name))),
+            Err(refusal) => response
+                .with_error_code(refusal.code())
+                .with_error_message(Some(why(refusal, &topic.topic_name))),
         };
         response.with_topic_name(topic.topic_name)
     });

@@ -12,7 +12,7 @@ use headwater_wire::messages::share_fetch_response::{
 use super::read::Batches;
 use crate::api::uuid;
 
-/// What is told of each partition; those of which there is nothing to tell are not in it.
+/// What is told of each partition; those of which there is nothing to tell are not in it, unless they are mentioned.
 #[derive(Default)]
 pub struct Answers {
     topics: BTreeMap<TopicId, BTreeMap<i32, PartitionData>>,
@@ -24,6 +24,11 @@ impl Answers {
         // None is no records, and not nothing: Java's client refuses to read a null here.
         let none = || PartitionData::default().with_partition_index(index).with_records(Some(Bytes::new()));
         partitions.entry(index).or_insert_with(none)
+    }
+
+    /// There need be nothing to tell of it.
+    pub fn mention(&mut self, place: TopicPartitionId) {
+        self.partition(place);
     }
 
     pub fn acknowledged(&mut self, place: TopicPartitionId, code: i16) {

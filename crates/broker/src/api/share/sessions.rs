@@ -1,13 +1,15 @@
 //! Share sessions: which partitions a member fetches, so that a request names only what changes.
 //!
 //! Invariant: a session ends with the connection that used it last; there are never more sessions, nor more partitions in
-//! all of them, than the bounds say.
+//! all of them, than the bounds say; and one principal, where it can be told from others, leaves them half of both, as who
+//! gets no session gets no records.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_coordinator::TopicPartitionId;
+use headwater_model::Principal;
 use headwater_wire::ErrorCode;
 
 /// Both ends of a connection: no two connections have the same at one time.
@@ -35,6 +37,7 @@ struct Held {
 }
 
 struct Session {
+    owner: Arc<Principal>,
     /// What the next request has to name.
     epoch: i32,
     partitions: Vec<TopicPartitionId>,
@@ -45,6 +48,8 @@ struct Session {
 
 /// What a request says of its session.
 pub struct Opening {
+    /// Who asks.
+    pub owner: Arc<Principal>,
     pub key: Key,
     pub epoch: i32,
     pub added: Vec<TopicPartitionId>,
@@ -71,11 +76,21 @@ impl Held {
         true
     }
 
-    /// Whether a session may begin with so many partitions, in the place of one that is there.
-    fn has_room(&self, key: &Key, partitions: usize) -> bool {
+    /// Whether the principal may have a session with so many partitions, in the place of one that is there.
+    fn has_room(&self, key: &Key, owner: &Principal, partitions: usize) -> bool {
         let own = self.sessions.get(key).map(|session| session.partitions.len());
         let others = self.sessions.len() - usize::from(own.is_some());
-        others < MOST && self.partitions - own.unwrap_or(0) + partitions <= MOST_PARTITIONS
+        others < MOST
+            && self.partitions - own.unwrap_or(0) + partitions <= MOST_PARTITIONS
+            && (*owner == Principal::anonymous() || self.leaves_half(key, owner, partitions))
+    }
+
+    fn leaves_half(&self, key: &Key, owner: &Principal, partitions: usize) -> bool {
+        let beside =
+            self.sessions.iter().filter(|(other, session)| *other != key && *session.owner == *owner);
+        let (sessions, more) = beside
+            .fold((0, 0), |(sessions, more), (_, session)| (sessions + 1, more + session.partitions.len()));
+        sessions < MOST / 2 && more + partitions <= MOST_PARTITIONS / 2
     }
 }
 
@@ -85,36 +100,38 @@ impl ShareSessions {
     }
 
     pub fn open(&self, opening: Opening) -> Result<Opened, ErrorCode> {
-        let Opening { key, epoch, added, forgotten, connection } = opening;
+        let Opening { owner, key, epoch, added, forgotten, connection } = opening;
         let mut held = self.lock();
         match epoch {
             INITIAL => {
                 let partitions = unique(added);
-                if !held.has_room(&key, partitions.len()) {
+                if !held.has_room(&key, &owner, partitions.len()) {
                     return Err(ErrorCode::ShareSessionLimitReached);
                 }
                 let before = held.remove(&key);
                 held.partitions += partitions.len();
-                let session = Session { epoch: 1, partitions: partitions.clone(), turn: 0, connection };
+                let session =
+                    Session { owner, epoch: 1, partitions: partitions.clone(), turn: 0, connection };
                 held.sessions.insert(key, session);
                 Ok(if before { Opened::Anew(partitions) } else { Opened::On(partitions) })
             }
             FINAL if held.remove(&key) => Ok(Opened::Over),
             FINAL => Err(ErrorCode::ShareSessionNotFound),
             epoch => {
-                let Held { sessions, partitions: all } = &mut *held;
-                let session = sessions.get_mut(&key).ok_or(ErrorCode::ShareSessionNotFound)?;
+                let session = held.sessions.get(&key).ok_or(ErrorCode::ShareSessionNotFound)?;
                 if session.epoch != epoch {
                     return Err(ErrorCode::InvalidShareSessionEpoch);
                 }
                 let forgotten: HashSet<TopicPartitionId> = forgotten.into_iter().collect();
                 let kept = session.partitions.iter().filter(|place| !forgotten.contains(*place));
                 let partitions = unique(kept.copied().chain(added).collect());
-                let (before, others) = (session.partitions.len(), *all - session.partitions.len());
-                if partitions.len() > before && others + partitions.len() > MOST_PARTITIONS {
+                let before = session.partitions.len();
+                if partitions.len() > before && !held.has_room(&key, &session.owner, partitions.len()) {
                     return Err(ErrorCode::ShareSessionLimitReached);
                 }
-                *all = others + partitions.len();
+                let Held { sessions, partitions: all } = &mut *held;
+                let session = sessions.get_mut(&key).ok_or(ErrorCode::ShareSessionNotFound)?;
+                *all = *all - before + partitions.len();
                 session.epoch = epoch.checked_add(1).unwrap_or(1);
                 session.connection = connection;
                 session.partitions = partitions;
@@ -155,8 +172,8 @@ mod tests {
     fn open(sessions: &ShareSessions, epoch: i32, added: &[i32], port: u16) -> Result<Opened, ErrorCode> {
         let added = added.iter().map(|index| ([1; 16], *index)).collect();
         let key = ("g".to_owned(), "m".to_owned());
-        let connection = connection(port);
-        sessions.open(Opening { key, epoch, added, forgotten: Vec::new(), connection })
+        let (owner, connection) = (Arc::default(), connection(port));
+        sessions.open(Opening { owner, key, epoch, added, forgotten: Vec::new(), connection })
     }
 
     #[test]
@@ -182,14 +199,47 @@ mod tests {
         assert_eq!(open(&sessions, 2, &[], 2), Err(ErrorCode::ShareSessionNotFound));
     }
 
+    /// A principal's member names partitions.
+    fn names(
+        sessions: &ShareSessions,
+        owner: Principal,
+        member: &str,
+        epoch: i32,
+        added: std::ops::Range<i32>,
+    ) -> Result<Opened, ErrorCode> {
+        let key = ("g".to_owned(), member.to_owned());
+        let added = added.map(|index| ([1; 16], index)).collect();
+        let (owner, connection) = (Arc::new(owner), connection(1));
+        sessions.open(Opening { owner, key, epoch, added, forgotten: Vec::new(), connection })
+    }
+
+    #[test]
+    fn whoever_can_be_told_from_others_leaves_them_half_of_all() {
+        const REFUSED: Result<Opened, ErrorCode> = Err(ErrorCode::ShareSessionLimitReached);
+        let sessions = ShareSessions::default();
+        let by = |name: &str, member: &str, epoch, added| {
+            names(&sessions, Principal::user(name), member, epoch, added)
+        };
+        let half = (MOST_PARTITIONS / 2) as i32;
+        assert!(by("eve", "a", 0, 0..half - 1).is_ok());
+        assert_eq!(by("eve", "b", 0, 0..2), REFUSED);
+        assert_eq!(by("eve", "a", 1, 0..half + 1), REFUSED);
+        assert!(by("eve", "a", 1, 0..half).is_ok());
+        assert!(by("alice", "c", 0, 0..half).is_ok());
+        assert_eq!(sessions.hang_up(connection(1)).len(), 2);
+        for member in 0..MOST / 2 {
+            assert!(by("eve", &member.to_string(), 0, 0..1).is_ok());
+        }
+        assert_eq!(by("eve", "one more", 0, 0..1), REFUSED);
+        assert!(by("eve", "0", 0, 0..1).is_ok(), "in the place of its own");
+        assert!(by("alice", "c", 0, 0..1).is_ok());
+    }
+
     #[test]
     fn all_sessions_together_have_so_many_partitions_and_no_more() {
         let sessions = ShareSessions::default();
-        let open = |member: &str, epoch: i32, added: std::ops::Range<i32>| {
-            let key = ("g".to_owned(), member.to_owned());
-            let added = added.map(|index| ([1; 16], index)).collect();
-            sessions.open(Opening { key, epoch, added, forgotten: Vec::new(), connection: connection(1) })
-        };
+        let open =
+            |member: &str, epoch, added| names(&sessions, Principal::anonymous(), member, epoch, added);
         let most = MOST_PARTITIONS as i32;
         assert!(open("a", 0, 0..most - 10).is_ok());
         assert!(open("b", 0, 0..10).is_ok());

@@ -14,6 +14,7 @@ use headwater_wire::messages::streams_group_describe_response::{
     DescribedGroup, StreamsGroupDescribeResponseData,
 };
 
+use crate::api::consumer_groups::HIDDEN;
 use crate::api::{Call, CallError, once_by, rights, texts};
 
 pub async fn describe(
@@ -31,7 +32,8 @@ pub async fn describe(
         if !sees_topics(call, &group) {
             return DescribedGroup::default()
                 .with_group_id(group.group_id.into())
-                .with_error_code(rights::DESCRIBE_TOPIC.refusal().code());
+                .with_error_code(rights::DESCRIBE_TOPIC.refusal().code())
+                .with_error_message(Some(KafkaString::from_static(HIDDEN)));
         }
         let operations =
             request.include_authorized_operations.then(|| call.operations(Group, &group.group_id));

@@ -3,6 +3,13 @@
 use headwater_model::acl::{
     AclBinding, CLUSTER_NAME, EVERYONE, Operation, PatternType, Permission, ResourceType,
 };
+use headwater_wire::messages::alter_share_group_offsets_request::{
+    AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,
+};
+use headwater_wire::messages::delete_share_group_offsets_request::DeleteShareGroupOffsetsRequestTopic;
+use headwater_wire::messages::describe_share_group_offsets_request::{
+    DescribeShareGroupOffsetsRequestGroup, DescribeShareGroupOffsetsRequestTopic,
+};
 use headwater_wire::messages::*;
 
 use super::support::*;
@@ -120,6 +127,83 @@ async fn offsets_are_shown_and_committed_for_topics_that_may_be_read() {
     broker.shutdown().await;
 }
 
+/// As in Apache Kafka, a topic that may not be used is refused as such, whether it exists or not.
+#[tokio::test]
+async fn offsets_of_share_groups_are_shown_and_set_for_topics_that_may_be_read() {
+    const UNKNOWN_TOPIC: i16 = 3;
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [
+        allow(Operation::Read, ResourceType::Group, "sharers"),
+        allow(Operation::Delete, ResourceType::Group, "sharers"),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+        allow(Operation::Read, ResourceType::Topic, "nothing"),
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let names = ["orders", "secrets", "hidden", "nothing"];
+    let expected = [0, TOPIC, TOPIC, UNKNOWN_TOPIC];
+    let topic = |name| {
+        let partition = AlterShareGroupOffsetsRequestPartition::default().with_start_offset(0);
+        AlterShareGroupOffsetsRequestTopic::default()
+            .with_topic_name(named(name))
+            .with_partitions(vec![partition])
+    };
+    let alter = AlterShareGroupOffsetsRequestData::default()
+        .with_group_id(named("sharers"))
+        .with_topics(names.map(topic).to_vec());
+    let refused = alter.clone().with_topics(vec![topic("secrets")]);
+    let refused = raw.call(&refused, 0).await;
+    assert_eq!(
+        (refused.error_code, refused.responses[0].partitions[0].error_code),
+        (0, TOPIC),
+        "no group yet"
+    );
+    let altered = raw.call(&alter, 0).await;
+    let codes: Vec<_> = altered.responses.iter().map(|topic| topic.partitions[0].error_code).collect();
+    assert_eq!((altered.error_code, codes), (0, expected.to_vec()));
+    let topic = |name| {
+        DescribeShareGroupOffsetsRequestTopic::default().with_topic_name(named(name)).with_partitions(vec![0])
+    };
+    let wanted = DescribeShareGroupOffsetsRequestGroup::default()
+        .with_group_id(named("sharers"))
+        .with_topics(Some(names.map(topic).to_vec()));
+    let describe = DescribeShareGroupOffsetsRequestData::default().with_groups(vec![wanted]);
+    let described = raw.call(&describe, 0).await.groups.remove(0);
+    let codes: Vec<_> = described.topics.iter().map(|topic| topic.partitions[0].error_code).collect();
+    assert_eq!((described.error_code, codes), (0, expected.to_vec()));
+    let topic = |name| DeleteShareGroupOffsetsRequestTopic::default().with_topic_name(named(name));
+    let delete = DeleteShareGroupOffsetsRequestData::default()
+        .with_group_id(named("sharers"))
+        .with_topics(names.map(topic).to_vec());
+    let deleted = raw.call(&delete, 0).await;
+    let codes: Vec<_> = deleted.responses.iter().map(|topic| topic.error_code).collect();
+    assert_eq!((deleted.error_code, codes), (0, expected.to_vec()));
+    broker.shutdown().await;
+}
+
+/// As in Apache Kafka, whose brokers asked for epochs before clients did.
+#[tokio::test]
+async fn who_acts_for_the_cluster_asks_for_epochs_and_for_the_coordinators_of_shares() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [allow(Operation::ClusterAction, ResourceType::Cluster, CLUSTER_NAME)];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let topic = |name| {
+        OffsetForLeaderTopic::default()
+            .with_topic(named(name))
+            .with_partitions(vec![OffsetForLeaderPartition::default()])
+    };
+    let epoch = OffsetForLeaderEpochRequestData::default().with_topics(vec![topic("orders")]);
+    let found = raw.call(&epoch, 4).await.topics.remove(0).partitions.remove(0);
+    assert_eq!((found.error_code, found.end_offset), (0, 1));
+    let find = FindCoordinatorRequestData::default()
+        .with_key_type(2)
+        .with_coordinator_keys(vec![named("readers:AAAAAAAAAAAAAAAAAAAAAA:0")]);
+    assert_eq!(raw.call(&find, 6).await.coordinators[0].error_code, 0);
+    assert_eq!(raw.call(&fetch("orders", 0, 0), 11).await.responses[0].partitions[0].error_code, TOPIC);
+    broker.shutdown().await;
+}
+
 #[tokio::test]
 async fn an_idempotent_producer_needs_a_topic_to_write_to() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -129,6 +213,35 @@ async fn an_idempotent_producer_needs_a_topic_to_write_to() {
     assert_eq!(raw.call(&init, 4).await.error_code, 0);
     let transactional = init.with_transactional_id(Some(named("payer"))).with_transaction_timeout_ms(60_000);
     assert_eq!(raw.call(&transactional, 4).await.error_code, TRANSACTIONAL_ID);
+    broker.shutdown().await;
+}
+
+/// As in Apache Kafka: an id tells nothing, and a name does.
+#[tokio::test]
+async fn a_topic_that_may_not_be_described_is_refused_by_its_id_and_not_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [
+        allow(Operation::Alter, ResourceType::Cluster, CLUSTER_NAME),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    let id = raw.call(&metadata(Some(&["orders"])), 12).await.topics[0].topic_id;
+    let topic = MetadataRequestTopic::default().with_name(None).with_topic_id(id);
+    let by_id = MetadataRequestData::default().with_topics(Some(vec![topic]));
+    let shown = raw.call(&by_id, 12).await.topics.remove(0);
+    assert_eq!((shown.error_code, shown.name), (0, Some(named("orders"))));
+    let of_topics = DeleteAclsFilter::default()
+        .with_resource_type_filter(2)
+        .with_pattern_type_filter(1)
+        .with_operation(1)
+        .with_permission_type(1);
+    raw.call(&DeleteAclsRequestData::default().with_filters(vec![of_topics]), 3).await;
+    let refused = raw.call(&by_id, 12).await.topics.remove(0);
+    assert_eq!((refused.error_code, refused.name, refused.topic_id), (TOPIC, None, id));
+    let mut request = fetch("", 0, 0);
+    request.topics[0].topic_id = id;
+    assert_eq!(raw.call(&request, 13).await.responses[0].partitions[0].error_code, TOPIC);
     broker.shutdown().await;
 }
 
@@ -273,6 +386,33 @@ async fn matched(raw: &mut Raw, member: &str, epoch: i32) -> (i32, Option<usize>
     let answer = raw.call(&beat, 1).await;
     assert_eq!(answer.error_code, 0, "{answer:?}");
     (answer.member_epoch, answer.assignment.map(|assignment| assignment.topic_partitions.len()))
+}
+
+#[tokio::test]
+async fn a_group_is_hidden_for_topics_that_may_not_be_described_and_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let rules = [
+        allow(Operation::Read, ResourceType::Group, "g"),
+        allow(Operation::Read, ResourceType::Topic, "orders"),
+        allow(Operation::Alter, ResourceType::Cluster, CLUSTER_NAME),
+    ];
+    let broker = filled(directory.path(), &rules).await;
+    let mut raw = Raw::connect(&broker).await;
+    assert_eq!(matched(&mut raw, "m", 0).await.1, Some(1));
+    let describe = ConsumerGroupDescribeRequestData::default().with_group_ids(vec![named("g")]);
+    let shown = raw.call(&describe, 1).await.groups.remove(0);
+    assert_eq!((shown.error_code, shown.members.len()), (0, 1));
+    let of_topics = DeleteAclsFilter::default()
+        .with_resource_type_filter(2)
+        .with_pattern_type_filter(1)
+        .with_operation(1)
+        .with_permission_type(1);
+    raw.call(&DeleteAclsRequestData::default().with_filters(vec![of_topics]), 3).await;
+    let hidden = raw.call(&describe, 1).await.groups.remove(0);
+    assert_eq!((hidden.error_code, hidden.members.len()), (TOPIC, 0));
+    let why = hidden.error_message.expect("a message");
+    assert!(why.as_str().contains("uses topics"), "{why:?}");
+    broker.shutdown().await;
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ async fn a_stranger_is_refused_by_every_api() {
     let directory = tempfile::tempdir().expect("a directory");
     let broker = filled(directory.path(), &[]).await;
     let mut raw = Raw::connect(&broker).await;
-    let offered = raw.call(&ApiVersionsRequestData::default(), 3).await;
+    let offered = raw.call(&crate::common::api_versions(), 3).await;
     let offered: BTreeSet<i16> = offered.api_keys.iter().map(|key| key.api_key).collect();
     let mut stranger = Stranger {
         raw,
@@ -159,6 +159,10 @@ async fn groups(stranger: &mut Stranger) {
             .with_coordinator_keys(vec![named("readers")]);
         stranger.gets(find, 4, &[code], |answer| vec![answer.coordinators[0].error_code]).await;
     }
+    let of_shares = FindCoordinatorRequestData::default()
+        .with_key_type(2)
+        .with_coordinator_keys(vec![named("readers:AAAAAAAAAAAAAAAAAAAAAA:0")]);
+    stranger.gets(of_shares, 6, &[CLUSTER], |answer| vec![answer.coordinators[0].error_code]).await;
     let join =
         JoinGroupRequestData::default().with_group_id(named("readers")).with_session_timeout_ms(10_000);
     stranger.gets(join.clone(), 6, &[GROUP], |answer| vec![answer.error_code]).await;
@@ -214,9 +218,22 @@ async fn offsets(stranger: &mut Stranger) {
             vec![answer.topics[0].partitions[0].error_code]
         })
         .await;
+    use headwater_wire::messages::offset_commit_request::{
+        OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    };
+    // By an id that no topic has.
+    let topic =
+        OffsetCommitRequestTopic::default().with_partitions(vec![OffsetCommitRequestPartition::default()]);
+    let by_id = OffsetCommitRequestData::default().with_group_id(named("readers")).with_topics(vec![topic]);
+    stranger.gets(by_id, 10, &[GROUP], |answer| vec![answer.topics[0].partitions[0].error_code]).await;
     stranger.gets(fetch_offsets(None), 8, &[GROUP], |answer| vec![answer.groups[0].error_code]).await;
     let old = OffsetFetchRequestData::default().with_group_id(named("readers")).with_topics(None);
     stranger.gets(old, 7, &[GROUP], |answer| vec![answer.error_code]).await;
+    use headwater_wire::messages::offset_fetch_request::OffsetFetchRequestTopic;
+    let topic = OffsetFetchRequestTopic::default().with_name(named("orders")).with_partition_indexes(vec![0]);
+    let oldest =
+        OffsetFetchRequestData::default().with_group_id(named("readers")).with_topics(Some(vec![topic]));
+    stranger.gets(oldest, 1, &[GROUP], |answer| vec![answer.topics[0].partitions[0].error_code]).await;
     let delete = OffsetDeleteRequestData::default().with_group_id(named("readers"));
     stranger.gets(delete, 0, &[GROUP], |answer| vec![answer.error_code]).await;
 }

@@ -338,6 +338,13 @@ impl Raw {
     }
 }
 
+/// From v3 on a client says what it is.
+pub fn api_versions() -> ApiVersionsRequestData {
+    ApiVersionsRequestData::default()
+        .with_client_software_name("test".to_owned().into())
+        .with_client_software_version("1".to_owned().into())
+}
+
 pub fn batches(mut bytes: Bytes) -> Vec<(headwater_wire::BatchHeader, Vec<headwater_model::Record>)> {
     let mut batches = Vec::new();
     while !bytes.is_empty() {

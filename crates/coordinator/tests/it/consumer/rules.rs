@@ -219,6 +219,23 @@ fn wrong_requests_are_refused_with_their_codes() {
 }
 
 #[test]
+fn a_group_has_so_many_different_expressions_and_its_members_share_them() {
+    let mut bench = Bench::new();
+    let good = Consumer::of("a", &["orders"]).joining("g");
+    let by = |member: String, regex: String| ConsumerGroupHeartbeat {
+        member_id: member,
+        regex: Some(regex),
+        ..good.clone()
+    };
+    for number in 0..256 {
+        bench.beat(by(format!("m{number}"), format!("o{number}.*"))).unwrap();
+    }
+    let refused = bench.beat(by("more".into(), "p.*".into())).unwrap_err();
+    assert_eq!(refused.error, Error::InvalidRegularExpression, "{refused}");
+    bench.beat(by("more".into(), "o7.*".into())).unwrap();
+}
+
+#[test]
 fn the_broker_names_a_member_that_cannot_name_itself() {
     let mut bench = Bench::new();
     let joining = Consumer::of("", &["orders"]).joining("g");

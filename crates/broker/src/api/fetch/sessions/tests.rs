@@ -10,7 +10,7 @@ fn asked(index: i32, offset: i64) -> Asked {
 }
 
 fn opening(id: i32, epoch: i32, asked: Vec<Asked>) -> Opening {
-    Opening { id, epoch, by_id: false, asked, forgotten: Vec::new() }
+    Opening { owner: Arc::default(), id, epoch, by_id: false, asked, forgotten: Vec::new() }
 }
 
 fn answer(asked: Asked, high_watermark: i64, bytes: usize) -> Answer {
@@ -92,6 +92,20 @@ fn what_does_not_fit_the_session_is_refused() {
     sessions.open(opening(id, 3, vec![]), now).unwrap();
     let overtaken = sessions.close(context, vec![answer(asked(0, 0), 9, 9)], now);
     assert_eq!((overtaken.code, overtaken.answers.len()), (ErrorCode::InvalidFetchSessionEpoch, 0));
+}
+
+#[test]
+fn nobody_goes_on_with_the_session_of_another_or_ends_it() {
+    let (sessions, now) = (Sessions::new(10), Instant::now());
+    let id = begin(&sessions, 2, now);
+    let by_eve =
+        |epoch| Opening { owner: Arc::new(Principal::user("eve")), ..opening(id, epoch, vec![asked(7, 0)]) };
+    assert_eq!(sessions.open(by_eve(1), now).err(), Some(ErrorCode::FetchSessionIdNotFound));
+    for epoch in [INITIAL, FINAL] {
+        assert!(sessions.open(by_eve(epoch), now).is_ok(), "a full request is as good as any");
+    }
+    let (_, all) = sessions.open(opening(id, 1, Vec::new()), now).unwrap();
+    assert_eq!(all, [asked(0, 0), asked(1, 0)]);
 }
 
 #[test]
