@@ -7,7 +7,7 @@
 //! forgotten or is final goes by the *watermark* of an operator: the lowest time of all lanes that feed it, -1 while one of
 //! them has not been heard of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use headwater_model::{Bytes, Header, TimestampMs, partition};
@@ -95,8 +95,9 @@ pub(crate) struct LaneClocks {
     /// Per origin topic the time of each of its partitions; -1 before its first record.
     topics: BTreeMap<u32, Vec<TimestampMs>>,
     minimum: TimestampMs,
-    /// Lanes that are not waited for until they are heard of again: their clocks go with the others'.
-    idle: BTreeSet<Lane>,
+    /// Lanes that are not waited for until they are heard of again, with their times when they were said to be so: their clocks go
+    /// with the others'.
+    idle: BTreeMap<Lane, TimestampMs>,
 }
 
 impl LaneClocks {
@@ -104,7 +105,7 @@ impl LaneClocks {
     pub fn new(counts: &BTreeMap<u32, i32>) -> Self {
         let clocks = |count: &i32| vec![-1; usize::try_from(*count).unwrap_or(0)];
         let topics = counts.iter().map(|(topic, count)| (*topic, clocks(count))).collect();
-        Self { topics, minimum: -1, idle: BTreeSet::new() }
+        Self { topics, minimum: -1, idle: BTreeMap::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -131,7 +132,7 @@ impl LaneClocks {
             };
             clocks.iter().enumerate().map(stamp)
         });
-        let told = all.map(move |stamp| (stamp, self.idle.contains(&stamp.lane())));
+        let told = all.map(move |stamp| (stamp, self.idle.contains_key(&stamp.lane())));
         told.filter(|(stamp, idle)| stamp.time >= 0 || *idle)
     }
 
@@ -143,7 +144,7 @@ impl LaneClocks {
     /// Takes note of a record's time. A lane that this topology does not know (its partition was added while the
     /// application ran) holds nothing back.
     pub fn advance(&mut self, stamp: Stamp) {
-        let mut held_back = self.idle.remove(&stamp.lane());
+        let mut held_back = self.idle.remove(&stamp.lane()).is_some();
         let place = usize::try_from(stamp.partition).ok();
         let clock = self.topics.get_mut(&stamp.topic).and_then(|clocks| clocks.get_mut(place?));
         if let Some(clock) = clock
@@ -157,9 +158,16 @@ impl LaneClocks {
         }
     }
 
+    /// The same of a record. What was held back above and is let go while its lane is idle does not say that this has ended.
+    pub fn follow(&mut self, stamp: Stamp) {
+        if self.idle.get(&stamp.lane()).is_none_or(|told| stamp.time > *told) {
+            self.advance(stamp);
+        }
+    }
+
     /// The lane has nothing to say.
     pub fn rest(&mut self, stamp: Stamp) {
-        if self.time(stamp).is_some() && self.idle.insert(stamp.lane()) {
+        if self.time(stamp).is_some() && self.idle.insert(stamp.lane(), stamp.time).is_none() {
             self.settle();
         }
     }
@@ -182,7 +190,7 @@ impl LaneClocks {
         let lowest = self.stamps().filter(|(_, idle)| !idle).map(|(stamp, _)| stamp.time).min();
         let Some(lowest) = lowest.filter(|_| !unheard) else { return };
         self.minimum = self.minimum.max(lowest);
-        for (topic, partition) in &self.idle {
+        for (topic, partition) in self.idle.keys() {
             let place = usize::try_from(*partition).ok();
             let clock = self.topics.get_mut(topic).and_then(|clocks| clocks.get_mut(place?));
             if let Some(clock) = clock {
@@ -205,7 +213,7 @@ impl LaneClocks {
         let mut idle = String::new();
         for topic in self.topics.keys() {
             let of = self.idle.range((*topic, i32::MIN)..=(*topic, i32::MAX));
-            let partitions: Vec<String> = of.map(|(_, partition)| partition.to_string()).collect();
+            let partitions: Vec<String> = of.map(|((_, partition), _)| partition.to_string()).collect();
             if !partitions.is_empty() {
                 let _ = write!(idle, "/!{topic:x}:{}", partitions.join(","));
             }
@@ -227,8 +235,9 @@ impl LaneClocks {
                 let Ok(topic) = u32::from_str_radix(topic, 16) else { continue };
                 let partitions = times.split(',').filter_map(|partition| partition.parse().ok());
                 let stamps = partitions.map(|partition| Stamp { topic, partition, time: -1 });
-                let known: Vec<Lane> =
-                    stamps.filter(|stamp| self.time(*stamp).is_some()).map(|stamp| stamp.lane()).collect();
+                // When it was said is not kept: what comes is news if it is later than all that is known.
+                let known: Vec<(Lane, TimestampMs)> =
+                    stamps.filter_map(|stamp| Some((stamp.lane(), self.time(stamp)?))).collect();
                 self.idle.extend(known);
                 continue;
             }
@@ -306,6 +315,27 @@ mod tests {
         assert!(restored.is_idle());
         let idle = restored.stamps().filter(|(_, idle)| *idle).count();
         assert_eq!((idle, restored.minimum()), (3, 60), "the last one that was waited for had come so far");
+    }
+
+    #[test]
+    fn what_was_held_back_does_not_end_that_its_lane_is_idle() {
+        let mut clocks = LaneClocks::new(&BTreeMap::from([(1, 2)]));
+        let after = |clocks: &mut LaneClocks, time: TimestampMs| {
+            clocks.follow(stamp(1, 0, time));
+            clocks.minimum()
+        };
+        clocks.follow(stamp(1, 1, 20));
+        assert_eq!(after(&mut clocks, 50), 20);
+        clocks.rest(stamp(1, 1, 20));
+        assert_eq!(clocks.minimum(), 50);
+        clocks.follow(stamp(1, 1, 20));
+        assert_eq!(after(&mut clocks, 60), 60, "it is not waited for");
+        let mut restored = LaneClocks::new(&BTreeMap::from([(1, 2)]));
+        restored.restore(&clocks.to_text());
+        restored.follow(stamp(1, 1, 20));
+        assert_eq!(after(&mut restored, 70), 70);
+        clocks.follow(stamp(1, 1, 30));
+        assert_eq!(after(&mut clocks, 70), 60, "it has records again, though late ones");
     }
 
     #[test]

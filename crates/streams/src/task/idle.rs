@@ -32,6 +32,7 @@ impl Task {
             found += usize::from(input.idle);
         }
         if found > 0 {
+            self.core.context.reprocessing = self.is_reprocessing();
             self.advance_watermarks()?;
         }
         Ok(found)

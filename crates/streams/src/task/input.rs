@@ -136,7 +136,7 @@ impl Input {
         let own = Stamp { topic: self.topic_id, partition: self.at.partition, time: self.partition_time };
         let Some(lanes) = &mut self.lanes else { return own };
         let Some(stamp) = Stamp::take(headers) else { return own };
-        lanes.advance(stamp);
+        lanes.follow(stamp);
         stamp
     }
 

@@ -38,10 +38,10 @@ impl Told {
         Self { topic, partitions, inputs, times: HashMap::new(), idle: HashSet::new() }
     }
 
-    /// How far an idle lane is taken to be is no news.
+    /// How far an idle lane is taken to be is news, too: what is let go for it carries that time, and is not to end that it is idle.
     fn knows(&self, stamp: &Stamp, idle: bool) -> bool {
         let lane = stamp.lane();
-        let is_told = idle || self.times.get(&lane).is_some_and(|told| *told >= stamp.time);
+        let is_told = self.times.get(&lane).is_some_and(|told| *told >= stamp.time);
         is_told && self.idle.contains(&lane) == idle
     }
 
@@ -131,5 +131,23 @@ impl Task {
             reprocessing: false,
         };
         self.advance_watermarks()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_lane_that_is_taken_to_be_further_is_told_of_again() {
+        let mut told = Told::new(Arc::from("t"), 1, Vec::new());
+        let stamp = |time: TimestampMs| Stamp { topic: 7, partition: 0, time };
+        assert!(!told.knows(&stamp(-1), true), "never heard of");
+        told.note(&stamp(-1), true);
+        assert!(told.knows(&stamp(-1), true) && !told.knows(&stamp(5), true));
+        told.note(&stamp(5), true);
+        assert!(told.knows(&stamp(5), true) && !told.knows(&stamp(5), false));
+        told.note(&stamp(5), false);
+        assert!(told.knows(&stamp(5), false) && !told.knows(&stamp(5), true));
     }
 }

@@ -1,9 +1,11 @@
 //! A topology that knows that it processes again: notifications are held back until then, over restarts and repartitions.
 
-use headwater_streams::serdes::{i64, string};
+use std::collections::HashMap;
+
+use headwater_streams::serdes::{i64, nullable, string};
 use headwater_streams::{
-    Consumed, Grouped, Materialized, Processor, ProcessorContext, ProcessorError, Produced, StreamsBuilder,
-    TopologyTestDriver,
+    Consumed, Grouped, Materialized, MemoryStore, Processor, ProcessorContext, ProcessorError, Produced,
+    StoreBackend, StreamsBuilder, TimeWindows, TopologyTestDriver, time_windowed,
 };
 
 use crate::support::*;
@@ -103,4 +105,39 @@ fn a_crash_in_the_middle_does_not_make_the_rest_new() {
     assert!(!task.is_reprocessing());
     let (_, _, metadata) = task.positions().remove(0);
     assert_eq!(metadata.split(';').count(), 5, "{metadata}");
+}
+
+#[test]
+fn a_window_that_closes_since_a_partition_is_idle_is_new_once_all_is_processed_again() {
+    let mut builder = StreamsBuilder::new("app");
+    builder.watermark_idleness(ms(5_000));
+    builder
+        .stream_of_topics(&["busy", "silent"], Consumed::with(string(), i64()))
+        .group_by_key(Grouped::new())
+        .windowed_by(TimeWindows::of(ms(100)))
+        .emit_on_close()
+        .count(Materialized::named("counts"))
+        .to_stream()
+        .skip_reprocessed()
+        .to("notified", Produced::with(time_windowed(string(), ms(100)), nullable(i64())));
+    let topology = builder.build().unwrap();
+    let id = headwater_streams::TaskId { subtopology: 0, partition: 0 };
+    let backend: Box<dyn StoreBackend> = Box::new(MemoryStore::new());
+    let stores = HashMap::from([("counts".to_owned(), backend)]);
+    let mut task = topology.task(id, stores, topology.new_globals(), &|_| Some(1)).unwrap();
+    let busy = headwater_streams::TopicPartition::new("busy", 0);
+    task.set_stream_time(&busy, &headwater_streams::reprocess_until(2));
+    task.process(9, 0).unwrap();
+    let record = |offset: i64, timestamp: i64| headwater_streams::Record {
+        offset,
+        timestamp,
+        key: Some("k".into()),
+        value: Some(offset.to_be_bytes().to_vec().into()),
+        ..Default::default()
+    };
+    task.enqueue(&busy, vec![record(0, 10), record(1, 310)]).unwrap();
+    task.process(9, 4_000).unwrap();
+    assert!(task.take_output().is_empty() && !task.is_reprocessing());
+    task.punctuate(6_000).unwrap();
+    assert_eq!(task.take_output().len(), 1);
 }
