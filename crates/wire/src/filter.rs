@@ -86,24 +86,24 @@ impl<'a> OpenBatch<'a> {
 
     /// Opens a batch whose header came from [`read_checked`].
     pub fn decompress(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, BatchError> {
-        Self::unpack(header, bytes, Compression::decompress)
+        Self::unpack(header, bytes, |codec, packed| codec.decompress(packed, MAX_DECOMPRESSED))
     }
 
     /// The same with a batch that a client has sent: what Kafka's own readers do not unpack is refused.
     pub fn received(header: BatchHeader, bytes: &'a [u8]) -> Result<Self, BatchError> {
-        Self::unpack(header, bytes, Compression::decompress_received)
+        Self::unpack(header, bytes, |codec, packed| codec.decompress_received(packed, MAX_DECOMPRESSED))
     }
 
     fn unpack(
         header: BatchHeader,
         bytes: &'a [u8],
-        decompress: fn(Compression, &[u8], usize) -> Result<Vec<u8>, CompressionError>,
+        decompress: impl Fn(Compression, &[u8]) -> Result<Vec<u8>, CompressionError>,
     ) -> Result<Self, BatchError> {
         let (head, packed) = bytes[..header.size].split_at(HEADER_LEN);
         let body = match header.compression()? {
             Compression::None => Cow::Borrowed(packed),
             _ if header.record_count == 0 && packed.is_empty() => Cow::Borrowed(packed),
-            codec => Cow::Owned(decompress(codec, packed, MAX_DECOMPRESSED)?),
+            codec => Cow::Owned(decompress(codec, packed)?),
         };
         Ok(Self { header, head, body })
     }
