@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headwater_client::{Client, ErrorCode, NewTopic};
+use headwater_model::acl::Operation;
 use headwater_streams::Topology;
 
 use crate::app::Shared;
@@ -95,9 +96,12 @@ pub(crate) async fn warn_of_tables(client: &Client, topology: &Topology) {
     let stores = parts.iter().flat_map(|part| topology.stores(part.id)).filter(|info| info.source_topic);
     let tables: Vec<_> = stores.filter_map(|info| Some((info.name, info.changelog?))).collect();
     for (store, topic) in tables {
+        // What may not be seen is not warned of, nor asked for: each start would be told in the broker's audit as an attempt.
+        if !client.may(Operation::DescribeConfigs, &topic).await.unwrap_or(false) {
+            continue;
+        }
         let mut settings = Vec::new();
         for name in ["cleanup.policy", "retention.ms", "retention.bytes"] {
-            // What may not be seen is not warned of.
             let entry = client.topic_config(&topic, name).await.ok().flatten();
             settings.extend(entry.and_then(|entry| entry.value));
         }

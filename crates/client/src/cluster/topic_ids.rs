@@ -1,9 +1,10 @@
-//! What topics are called, by the ids that outlive their names (KIP-516).
+//! What topics are called, by the ids that outlive their names (KIP-516), and what this client may do with them.
 
 use std::collections::HashMap;
 
+use headwater_model::acl::Operation;
 use headwater_wire::messages::{MetadataRequestData, MetadataRequestTopic};
-use headwater_wire::{ErrorCode, KafkaUuid};
+use headwater_wire::{ErrorCode, KafkaString, KafkaUuid};
 
 use crate::{Client, ClientError};
 
@@ -16,6 +17,21 @@ impl Client {
             topic.error_code == 0 && topic.name.as_ref().is_some_and(|found| found.as_str() == name)
         });
         Ok(found.map(|topic| topic.topic_id.to_bytes()).filter(|id| *id != [0; 16]))
+    }
+
+    /// Whether this client may do that with a topic, by what the broker says of its rights (KIP-430). To ask is no attempt: no
+    /// audit tells of a refusal. `false` also for a topic that is not there, or not for this client.
+    pub async fn may(&self, operation: Operation, topic: &str) -> Result<bool, ClientError> {
+        let asked = MetadataRequestTopic::default().with_name(Some(KafkaString::from(topic.to_owned())));
+        let request = MetadataRequestData::default()
+            .with_topics(Some(vec![asked]))
+            .with_allow_auto_topic_creation(false)
+            .with_include_topic_authorized_operations(true);
+        let answer = self.look_up(&request).await?;
+        let found = answer.topics.iter().find(|found| {
+            found.error_code == 0 && found.name.as_ref().is_some_and(|name| name.as_str() == topic)
+        });
+        Ok(found.is_some_and(|found| found.topic_authorized_operations & (1 << operation.code()) != 0))
     }
 
     /// Asks a broker. A topic that it does not know, yet or any more, is absent.
