@@ -4,8 +4,6 @@ import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KGroupedTable;
 import org.apache.kafka.streams.kstream.KTable;
-import org.apache.kafka.streams.kstream.Suppressed;
-import org.apache.kafka.streams.kstream.Suppressed.BufferConfig;
 import org.apache.kafka.streams.kstream.Windowed;
 
 /** What is made of tables of windows. */
@@ -16,8 +14,6 @@ final class WindowedTables {
     static void register(final Map<String, Build.Operator> operators) {
         operators.put("windowed_filter", WindowedTables::filter);
         operators.put("windowed_map_values", WindowedTables::mapValues);
-        operators.put("suppress", (build, step) -> build.made(
-            build.windowed(step, "of").suppress(Suppressed.untilWindowCloses(BufferConfig.unbounded()))));
         operators.put("windowed_group", WindowedTables::group);
         operators.put("join_windowed", (build, step) -> build.made(joined(build, step)));
     }

@@ -195,10 +195,6 @@ pub enum Step {
         of: At,
         function: ValueFunction,
     },
-    /// The last result of each window alone.
-    Suppress {
-        of: At,
-    },
     /// The windows of each key in one row.
     WindowedGroup {
         of: At,

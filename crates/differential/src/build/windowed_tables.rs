@@ -3,7 +3,6 @@
 use headwater_streams::serdes::string;
 use headwater_streams::{Grouped, Windowed};
 
-use super::aggregations::last;
 use super::{Build, Handle, joins, tables, texts};
 use crate::case::Step;
 use crate::functions::{self, Text};
@@ -22,10 +21,6 @@ pub fn add(build: &mut Build, step: &Step) -> bool {
                 functions::value(function, &window.key, Some(&value)).unwrap_or_default()
             };
             let table = build.windowed(of).map_values_with_key(map);
-            build.made(Handle::Windowed(table))
-        }
-        Step::Suppress { of } => {
-            let table = last(true, build.windowed(of));
             build.made(Handle::Windowed(table))
         }
         Step::WindowedGroup { of, how } => {

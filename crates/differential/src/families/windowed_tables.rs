@@ -1,4 +1,4 @@
-//! Tables of windows: filtered, mapped, suppressed behind a filter, grouped by key, joined with each other.
+//! Tables of windows: filtered, mapped, grouped by key, joined with each other.
 //!
 //! What is grouped looks at old values, and only a reduction begins with none (see the ledger).
 
@@ -37,30 +37,23 @@ fn mapped(plan: &mut Plan<'_>, of: At) -> At {
 }
 
 pub fn windowed_tables(plan: &mut Plan<'_>) {
-    match plan.draw.below(4) {
+    match plan.draw.below(3) {
         0 => derived(plan),
-        1 => suppressed(plan),
-        2 => grouped(plan),
+        1 => grouped(plan),
         _ => joined(plan),
     }
     plan.input(&Input::of(&[Topic::new("a").full()]));
 }
 
+/// Sessions are not filtered: see `grouped`.
 fn derived(plan: &mut Plan<'_>) {
     let how = plan.how();
-    let mut table = if plan.draw.one_in(3) { sessions(plan, how) } else { fixed(plan, how) };
+    let of_sessions = plan.draw.one_in(3);
+    let mut table = if of_sessions { sessions(plan, how) } else { fixed(plan, how) };
     for _ in 0..=plan.draw.below(2) {
-        table = if plan.draw.coin() { filtered(plan, table) } else { mapped(plan, table) };
+        let filters = !of_sessions && plan.draw.coin();
+        table = if filters { filtered(plan, table) } else { mapped(plan, table) };
     }
-    plan.sink_windows(table);
-}
-
-/// Not of sessions: a change that a filter of ours leaves out does not let go of those that it closes at this very time.
-fn suppressed(plan: &mut Plan<'_>) {
-    let how = plan.draw.of(&[How::Reduce, How::Aggregate]);
-    let table = fixed(plan, how);
-    let of = filtered(plan, table);
-    let table = plan.add(Step::Suppress { of });
     plan.sink_windows(table);
 }
 

@@ -12,7 +12,6 @@ fn applies(program: &Program) -> bool {
     program.has(|step| match step {
         Step::AggregateWindows { last, .. } => *last,
         Step::Windowed { tell, .. } => *tell != Tell::Updates,
-        Step::Suppress { .. } => true,
         Step::JoinStreams { kind, .. } => *kind != Kind::Inner,
         _ => false,
     })

@@ -69,7 +69,14 @@ async fn what_was_counted_before_the_reset_is_counted_again_and_not_notified_aga
     let again = TopicPartition::new(&input, 0);
     let between = TopicPartition::new(format!("{id}-by-value-repartition"), 0);
     let committed = cluster.client.committed(&id, None).await.unwrap();
-    cluster.client.delete_topic(&format!("{id}-counts-changelog")).await.unwrap();
+    let changelog = format!("{id}-counts-changelog");
+    cluster.client.delete_topic(&changelog).await.unwrap();
+    // Apache Kafka's broker hears of it after its controller has answered.
+    let gone = async || {
+        let listed = cluster.client.topics().await.unwrap();
+        listed.iter().all(|topic| topic.name != changelog)
+    };
+    eventually("the changelog is gone", gone).await;
     let reset = |offset, metadata| Committed { offset, metadata, leader_epoch: None };
     let end = committed[&again].offset;
     let skipped = committed[&between].offset;
